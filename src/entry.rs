@@ -1,0 +1,216 @@
+//! Entries: the name, kind and metadata of the streams in a snapshot.
+
+use std::fmt;
+
+/// Why bytes can't name a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name is empty.
+    #[error("the name of a stream is empty")]
+    Empty,
+    /// The name is longer than [`StreamName::MAX`] bytes.
+    #[error("the name of a stream has {0} bytes; at most {max} are allowed", max = StreamName::MAX)]
+    TooLong(usize),
+    /// The name is absolute, or a component is empty, `.`, `..` or holds a NUL byte.
+    #[error("the name of a stream leaves its folder or isn't plain: {0:?}")]
+    Unsafe(String),
+}
+
+/// The name of a stream: bytes, components separated by `/`, relative, without `.` and `..`.
+///
+/// A name that was made by [`StreamName::new`] can't lead out of the folder that it is joined to (symbolic links that are
+/// met on the way are the business of the code that writes).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Box<[u8]>);
+
+impl StreamName {
+    /// The most bytes a name may have.
+    pub const MAX: usize = 65_536;
+
+    /// Checks `bytes` and makes them a name.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, NameError> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if bytes.len() > Self::MAX {
+            return Err(NameError::TooLong(bytes.len()));
+        }
+        let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+        if !bytes.split(|&byte| byte == b'/').all(plain) {
+            return Err(NameError::Unsafe(String::from_utf8_lossy(&bytes).chars().take(200).collect()));
+        }
+        Ok(Self(bytes.into_boxed_slice()))
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The components, first to last.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/')
+    }
+}
+
+/// Shows the name with control characters, backslashes and bytes that aren't UTF-8 escaped, so that a terminal can't be
+/// driven by a file's name.
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(&self.0, f)
+    }
+}
+
+impl fmt::Debug for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Writes `bytes` for people: UTF-8 as it is, all that a terminal could take for a command as `\n`, `\xNN` or `\u{N}`.
+fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for part in bytes.utf8_chunks() {
+        for c in part.valid().chars() {
+            match c {
+                '\\' => f.write_str("\\\\")?,
+                c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                // Marks that turn the direction of text, and line separators.
+                '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", c.escape_unicode())?
+                }
+                c => write!(f, "{c}")?,
+            }
+        }
+        for byte in part.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Any bytes, shown as [`StreamName`] shows them.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0, f)
+    }
+}
+
+/// A time of a file: seconds since 1970 UTC (may be negative) and nanoseconds (below 1,000,000,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct FileTime {
+    /// Whole seconds since 1970-01-01T00:00:00Z.
+    pub seconds: i64,
+    /// Nanoseconds past `seconds`.
+    pub nanoseconds: u32,
+}
+
+/// A region of a file that no block backs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// Where it starts, in bytes from the start of the file.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+}
+
+/// An extended attribute. POSIX ACLs are the attributes `system.posix_acl_access` and `system.posix_acl_default`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Xattr {
+    /// The full name with its namespace, `user.comment`.
+    pub name: Vec<u8>,
+    /// The value's bytes.
+    pub value: Vec<u8>,
+}
+
+/// What a file system says of an entry, apart from its content.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// Permission, setuid, setgid and sticky bits (`mode & 0o7777`).
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The owner's name, empty where the machine has none.
+    pub user: Vec<u8>,
+    /// The group's name, empty where the machine has none.
+    pub group: Vec<u8>,
+    /// Last change of the content.
+    pub mtime: FileTime,
+    /// Last change of the inode. Never restored; tells an unchanged file.
+    pub ctime: FileTime,
+    /// The inode's number. Never restored; tells an unchanged file.
+    pub inode: u64,
+    /// Extended attributes, by name.
+    pub xattrs: Vec<Xattr>,
+    /// Holes of a sparse file, ascending, not touching.
+    pub holes: Vec<Hole>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes that a program made: no metadata.
+    Data,
+    /// A regular file: its bytes are the stream, holes as zeros.
+    File,
+    /// A folder.
+    Directory,
+    /// A symbolic link and the bytes that it points to.
+    Symlink(Vec<u8>),
+    /// One more name of the regular file (or device, or FIFO) of that name, which stands earlier in the snapshot.
+    Hardlink(StreamName),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device, major and minor number.
+    CharDevice(u32, u32),
+    /// A block device, major and minor number.
+    BlockDevice(u32, u32),
+}
+
+impl Kind {
+    /// Whether an entry of this kind has bytes.
+    pub fn has_content(&self) -> bool {
+        matches!(self, Kind::Data | Kind::File)
+    }
+}
+
+/// One stream of a snapshot without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, unique in its snapshot.
+    pub name: StreamName,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of content; 0 for kinds without content. For a stream whose length isn't known beforehand, 0 until it was read.
+    pub size: u64,
+    /// None for [`Kind::Data`] and [`Kind::Hardlink`].
+    pub metadata: Option<Metadata>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_leave_their_folder_are_refused() {
+        for bad in ["", "/", "/etc", "a//b", "a/", ".", "..", "a/../b", "./a", "a\0b"] {
+            assert!(StreamName::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "a/b", "...", "a/..b", " ", "a\nb"] {
+            assert!(StreamName::new(good).is_ok(), "{good:?}");
+        }
+        assert!(StreamName::new(vec![b'a'; StreamName::MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_shown_name_holds_no_control_character() {
+        let name = StreamName::new(b"a\x1b[2J\n\\\xff\xe2\x80\xae".to_vec()).unwrap();
+        assert_eq!(name.to_string(), "a\\u{1b}[2J\\n\\\\\\xff\\u{202e}");
+    }
+}

@@ -1,0 +1,2 @@
+//! varu
+fn main() {}

@@ -1,0 +1,206 @@
+//! Remotes: where a repository lies.
+//!
+//! A remote holds opaque, immutable, named objects in six flat folders. It knows nothing of packs, keys or snapshots.
+//! What it may use is what an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename, read,
+//! stat, list, free space. Deleting is the one thing that only an ordinary account can.
+
+use std::fmt;
+use std::io;
+
+/// The folders of a repository. Each is flat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Folder {
+    /// What this is, for people.
+    Info,
+    /// Wrapped keys.
+    Keys,
+    /// Packs.
+    Packs,
+    /// Snapshots.
+    Snapshots,
+    /// Uploads under way.
+    Pending,
+    /// What a prune will delete, and when.
+    Marks,
+}
+
+impl Folder {
+    /// All of them, in the order in which they are made.
+    pub const ALL: [Folder; 6] =
+        [Folder::Info, Folder::Keys, Folder::Packs, Folder::Snapshots, Folder::Pending, Folder::Marks];
+
+    /// The folder's name on the remote.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Folder::Info => "info",
+            Folder::Keys => "keys",
+            Folder::Packs => "packs",
+            Folder::Snapshots => "snapshots",
+            Folder::Pending => "pending",
+            Folder::Marks => "marks",
+        }
+    }
+}
+
+/// Where an object lies: a folder and a plain file name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    folder: Folder,
+    name: String,
+}
+
+impl ObjectName {
+    /// The most bytes of an object's file name.
+    pub const MAX: usize = 200;
+
+    /// A name of 1 to [`ObjectName::MAX`] bytes of `A-Z a-z 0-9 . _ -` that doesn't start with a dot; None for all else.
+    pub fn new(folder: Folder, name: impl Into<String>) -> Option<Self> {
+        let name = name.into();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let fits = (1..=Self::MAX).contains(&name.len()) && !name.starts_with('.');
+        (fits && name.bytes().all(plain)).then_some(Self { folder, name })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> Folder {
+        self.folder
+    }
+
+    /// The file name inside the folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.folder.name(), self.name)
+    }
+}
+
+/// What a failed call on a remote was about. Callers decide by it: whether to try again, and the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The object, or the folder, isn't there.
+    NotFound,
+    /// It is there already.
+    Exists,
+    /// The remote refuses it: permissions, an append-only account, a changed host key.
+    Refused,
+    /// No room: ENOSPC, EDQUOT.
+    NoSpace,
+    /// The place can only be read.
+    ReadOnly,
+    /// The remote can't be reached, or the connection broke. Trying again may help.
+    Unreachable,
+    /// The object is shorter than what was asked of it.
+    Short,
+    /// The place isn't what a repository needs: a file where a folder should be, names that can't be.
+    Invalid,
+    /// Anything else.
+    Other,
+}
+
+/// A failed call: what was tried, on what, why it failed and, where there is something, what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {object} failed: {reason}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
+pub struct Error {
+    /// What it was about.
+    pub kind: ErrorKind,
+    /// What was tried: `"reading"`.
+    pub action: &'static str,
+    /// On what: an object's name with the remote's place before it.
+    pub object: String,
+    /// Why it failed.
+    pub reason: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error without a hint.
+    pub fn new(kind: ErrorKind, action: &'static str, object: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self { kind, action, object: object.to_string(), reason: reason.to_string(), hint: None }
+    }
+
+    /// The same error with what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error that an `io::Error` of a local file system means.
+    pub fn from_io(action: &'static str, object: impl fmt::Display, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            io::ErrorKind::PermissionDenied => ErrorKind::Refused,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            io::ErrorKind::UnexpectedEof => ErrorKind::Short,
+            io::ErrorKind::NotADirectory => ErrorKind::Invalid,
+            _ => ErrorKind::Other,
+        };
+        Self::new(kind, action, object, error)
+    }
+}
+
+/// The result of a call on a remote.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An object that is being written. Its final name is known only when its last byte is.
+///
+/// Dropped without [`Upload::finish`], it leaves no object under any name but in `pending/`.
+pub trait Upload: Send {
+    /// Adds bytes. Several calls may be under way inside; an error may come late, at the next call or at `finish`.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Flushes the bytes to stable storage, checks the size and moves the object to `name`.
+    ///
+    /// When it returns, the object is whole under its name; that the *name* outlives a power cut takes
+    /// [`Remote::flush`]. An object that is there already under `name` with the same size stays, and that is success
+    /// (names come from content); one with another size is [`ErrorKind::Exists`].
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<()>;
+}
+
+/// A place for one repository's objects. Calls may come from several threads.
+pub trait Remote: Send + Sync {
+    /// Where this is, for messages: `/srv/vault`, `sftp://vm1@backup.example/repo`.
+    fn place(&self) -> String;
+
+    /// Makes the folders that are missing. [`ErrorKind::Refused`] with a hint where the account may not.
+    fn create_folders(&self) -> Result<()>;
+
+    /// Begins an object in `pending/`.
+    fn begin(&self) -> Result<Box<dyn Upload>>;
+
+    /// The whole object, which must have at most `limit` bytes ([`ErrorKind::Invalid`] otherwise).
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
+
+    /// Fills `buffer` from `offset` on. [`ErrorKind::Short`] where the object ends before.
+    fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// The object's size in bytes, None where it isn't there.
+    fn stat(&self, name: &ObjectName) -> Result<Option<u64>>;
+
+    /// All plain objects of a folder, in no order. What has no [`ObjectName`] is counted in the second value and left out.
+    fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64)>;
+
+    /// Makes the names in a folder outlive a power cut. False where the remote can't promise it.
+    fn flush(&self, folder: Folder) -> Result<bool>;
+
+    /// Takes an object away. [`ErrorKind::Refused`] on an append-only account. An absent object is [`ErrorKind::NotFound`].
+    fn delete(&self, name: &ObjectName) -> Result<()>;
+
+    /// Bytes that may still be written, None where the remote can't say.
+    fn free_space(&self) -> Result<Option<u64>>;
+}
