@@ -1,0 +1,184 @@
+//! Names of objects, and the limits that a reader enforces.
+
+use std::fmt;
+
+use crate::id::{Hasher, PackId, SnapshotId, hex};
+use crate::remote::{Folder, ObjectName};
+use crate::time::Timestamp;
+
+/// Most bytes of a key object.
+pub const MAX_KEY_OBJECT: u64 = 64 << 10;
+/// Most bytes of a snapshot object, and of its body when decompressed.
+pub const MAX_SNAPSHOT_OBJECT: u64 = 1 << 30;
+/// Most bytes of a sealed directory or recipe copy.
+pub const MAX_DIRECTORY: u64 = 1 << 30;
+/// Most bytes of the pack key, wrapped to the data key.
+pub const MAX_WRAPPED_KEY: usize = 1024;
+/// Most segments in a pack.
+pub const MAX_SEGMENTS: usize = 65_536;
+/// Most chunks in a segment.
+pub const MAX_SEGMENT_CHUNKS: usize = 65_536;
+/// Most plain bytes of a segment.
+pub const MAX_SEGMENT_BYTES: u64 = 4 << 20;
+/// Most bytes of a chunk.
+pub const MAX_CHUNK: u32 = 1 << 20;
+/// Most bases on a path under a segment.
+pub const MAX_DEPTH: u32 = 64;
+/// Most snapshots in a chain.
+pub const MAX_CHAIN: u32 = 64;
+
+/// Whether a snapshot carries a whole recipe or an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SnapshotKind {
+    /// A whole recipe.
+    Full,
+    /// An edit of the parent's recipe.
+    Incremental,
+}
+
+impl SnapshotKind {
+    /// The word for people and names.
+    pub const fn word(self) -> &'static str {
+        match self {
+            SnapshotKind::Full => "full",
+            SnapshotKind::Incremental => "incremental",
+        }
+    }
+}
+
+impl fmt::Display for SnapshotKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Whether `set` can name a set: `[a-z0-9][a-z0-9_.-]{0,62}`.
+pub fn is_set_name(set: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b'-');
+    let bytes = set.as_bytes();
+    (1..=63).contains(&bytes.len()) && bytes.iter().all(|&byte| plain(byte)) && bytes[0].is_ascii_alphanumeric()
+}
+
+/// Where a pack lies.
+pub fn pack_name(id: &PackId) -> ObjectName {
+    named(Folder::Packs, format!("{id}.pack"))
+}
+
+/// The pack that lies there; None where the name is no pack's.
+pub fn parse_pack_name(name: &ObjectName) -> Option<PackId> {
+    if name.folder() != Folder::Packs {
+        return None;
+    }
+    name.name().strip_suffix(".pack")?.parse().ok()
+}
+
+/// What a snapshot object's name says. The header says the same and is authenticated; the name isn't.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotName {
+    /// When it was stored, to the second, as `20261120T010510Z`.
+    pub time: String,
+    /// The set.
+    pub set: String,
+    /// Full or incremental.
+    pub kind: SnapshotKind,
+    /// Its id.
+    pub id: SnapshotId,
+}
+
+/// Where a snapshot lies.
+pub fn snapshot_name(stored: Timestamp, set: &str, kind: SnapshotKind, id: &SnapshotId) -> ObjectName {
+    let time: String = stored.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    named(Folder::Snapshots, format!("{time}-{set}-{kind}-{id}"))
+}
+
+/// Takes a snapshot object's name apart; None where it is no snapshot's.
+pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotName> {
+    if name.folder() != Folder::Snapshots {
+        return None;
+    }
+    let (rest, id) = name.name().rsplit_once('-')?;
+    let (rest, kind) = rest.rsplit_once('-')?;
+    let (time, set) = rest.split_once('-')?;
+    let kind = match kind {
+        "full" => SnapshotKind::Full,
+        "incremental" => SnapshotKind::Incremental,
+        _ => return None,
+    };
+    let (day, clock) = time.strip_suffix('Z')?.split_once('T')?;
+    let digits = |text: &str, n| text.len() == n && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(day, 8) || !digits(clock, 6) || !is_set_name(set) {
+        return None;
+    }
+    Some(SnapshotName { time: time.to_owned(), set: set.to_owned(), kind, id: id.parse().ok()? })
+}
+
+/// Which of the two key objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyObject {
+    /// A data key's secret.
+    Data,
+    /// A writer key's text.
+    Writer,
+}
+
+/// Where a key object of these bytes lies.
+pub fn key_name(kind: KeyObject, object: &[u8]) -> ObjectName {
+    let word = match kind {
+        KeyObject::Data => "data",
+        KeyObject::Writer => "writer",
+    };
+    let mut hasher = Hasher::new();
+    hasher.update(object);
+    named(Folder::Keys, format!("{word}-{}.age", hex(&hasher.finish())))
+}
+
+/// Which key object lies there; None where the name is none's.
+pub fn parse_key_name(name: &ObjectName) -> Option<KeyObject> {
+    if name.folder() != Folder::Keys {
+        return None;
+    }
+    let (word, hash) = name.name().strip_suffix(".age")?.split_once('-')?;
+    hash.parse::<PackId>().ok()?;
+    match word {
+        "data" => Some(KeyObject::Data),
+        "writer" => Some(KeyObject::Writer),
+        _ => None,
+    }
+}
+
+/// The text for people.
+pub fn info_name() -> ObjectName {
+    named(Folder::Info, "varu.toml".to_owned())
+}
+
+/// All names made here are plain: hex, digits, set names and fixed words, well below the longest name.
+fn named(folder: Folder, name: String) -> ObjectName {
+    ObjectName::new(folder, name).expect("a name made of checked parts is an object name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        let pack = PackId::of(b"x");
+        assert_eq!(parse_pack_name(&pack_name(&pack)), Some(pack));
+        let id = SnapshotId::of(b"x");
+        for set in ["a", "web-full", "x.y-1"] {
+            let name = snapshot_name(Timestamp::from_seconds(1_800_000_000), set, SnapshotKind::Incremental, &id);
+            let parsed = parse_snapshot_name(&name).unwrap();
+            assert_eq!((parsed.set.as_str(), parsed.kind, parsed.id), (set, SnapshotKind::Incremental, id));
+            assert_eq!(parsed.time, "20270115T080000Z");
+        }
+        assert_eq!(parse_key_name(&key_name(KeyObject::Data, b"x")), Some(KeyObject::Data));
+    }
+
+    #[test]
+    fn set_names_are_plain() {
+        assert!(is_set_name("agama") && is_set_name("0.a-b_c") && is_set_name(&"a".repeat(63)));
+        for bad in ["", "A", "-a", ".a", "a/b", "a b", "ä", &"a".repeat(64)] {
+            assert!(!is_set_name(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Snapshots: clear header, sealed body. See `docs/format.md`, "Snapshot".
+
+use crate::format::layout::{SnapshotKind, is_set_name};
+use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
+use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
+use crate::time::Timestamp;
+
+type Result<T> = std::result::Result<T, FormatError>;
+
+/// Bytes of the header up to its length field's end.
+const START: usize = PREFIX_LEN + 4;
+
+/// The parent of an incremental.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its sequence.
+    pub sequence: u64,
+}
+
+/// A snapshot's clear header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotHeader {
+    /// Whose snapshot it is.
+    pub repository: RepositoryId,
+    /// Random; makes the body's key.
+    pub salt: [u8; 32],
+    /// The chain that it stands in.
+    pub chain: ChainId,
+    /// What the recipe is an edit of; None for a full.
+    pub parent: Option<Parent>,
+    /// The snapshot before in the repository, of any set.
+    pub previous: Option<SnapshotId>,
+    /// Its number in the repository, from 1 on.
+    pub sequence: u64,
+    /// Whether its content looks wrong: it is kept, but isn't `latest`.
+    pub suspect: bool,
+    /// When its content was true.
+    pub data_time: Timestamp,
+    /// When it was stored.
+    pub stored_time: Timestamp,
+    /// The set.
+    pub set: String,
+    /// Its tags, ascending.
+    pub tags: Vec<String>,
+    /// All packs that a restore reads, bases included, ascending.
+    pub packs: Vec<PackId>,
+}
+
+impl SnapshotHeader {
+    /// Full or incremental.
+    pub fn kind(&self) -> SnapshotKind {
+        match self.parent {
+            None => SnapshotKind::Full,
+            Some(_) => SnapshotKind::Incremental,
+        }
+    }
+
+    /// The header's bytes: the start of the object and the body's associated data.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.raw(&Kind::Snapshot.prefix());
+        out.raw(&[0; 4]);
+        out.raw(self.repository.as_bytes());
+        out.raw(&self.salt);
+        out.u8(match self.kind() {
+            SnapshotKind::Full => 1,
+            SnapshotKind::Incremental => 2,
+        });
+        out.u8(u8::from(self.suspect));
+        out.raw(self.chain.as_bytes());
+        out.raw(&id_or_zeros(self.parent.map(|parent| parent.id)));
+        out.raw(&self.parent.map_or(0, |parent| parent.sequence).to_le_bytes());
+        out.raw(&id_or_zeros(self.previous));
+        out.raw(&self.sequence.to_le_bytes());
+        out.raw(&self.data_time.nanos().to_le_bytes());
+        out.raw(&self.stored_time.nanos().to_le_bytes());
+        short_text(&mut out, &self.set);
+        out.u8(self.tags.len() as u8);
+        self.tags.iter().for_each(|tag| short_text(&mut out, tag));
+        out.raw(&(self.packs.len() as u32).to_le_bytes());
+        self.packs.iter().for_each(|pack| out.raw(pack.as_bytes()));
+        let length = (out.0.len() as u32).to_le_bytes();
+        out.0[PREFIX_LEN..START].copy_from_slice(&length);
+        out.0
+    }
+
+    /// Takes an object apart: its header, the header's bytes, and the sealed body.
+    pub fn split(object: &[u8]) -> Result<(Self, &[u8], &[u8])> {
+        check_prefix(Kind::Snapshot, object)?;
+        let length = Reader(object.get(PREFIX_LEN..).unwrap_or_default()).u32("a snapshot's header")? as usize;
+        let (header, body) = object.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
+        let fields = header.get(START..).ok_or(FormatError::Invalid("a snapshot's header is too short"))?;
+        Ok((Self::read(&mut Reader(fields))?, header, body))
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let repository = RepositoryId::from_bytes(reader.array("the repository id")?);
+        let salt = reader.array("the salt")?;
+        let kind = reader.u8("the kind")?;
+        let suspect = match reader.u8("the flags")? {
+            flags @ (0 | 1) => flags == 1,
+            _ => return Err(FormatError::Invalid("a snapshot has unknown flags")),
+        };
+        let chain = ChainId::from_bytes(reader.array("the chain id")?);
+        let parent = read_id(reader, "the parent")?;
+        let parent_sequence = reader.u64("the parent's sequence")?;
+        let parent = match (kind, parent, parent_sequence) {
+            (1, None, 0) => None,
+            (2, Some(id), sequence @ 1..) => Some(Parent { id, sequence }),
+            _ => return Err(FormatError::Invalid("a snapshot's kind and its parent don't fit")),
+        };
+        let header = Self {
+            repository,
+            salt,
+            chain,
+            parent,
+            previous: read_id(reader, "the snapshot before")?,
+            sequence: reader.u64("the sequence")?,
+            suspect,
+            data_time: Timestamp::from_nanos(reader.i64("data_time")?),
+            stored_time: Timestamp::from_nanos(reader.i64("stored_time")?),
+            set: read_short_text(reader)?,
+            tags: read_tags(reader)?,
+            packs: read_packs(reader)?,
+        };
+        reader.end()?;
+        header.check()
+    }
+
+    fn check(self) -> Result<Self> {
+        if !is_set_name(&self.set) {
+            return Err(FormatError::Invalid("a snapshot names a set that can't be"));
+        }
+        if self.sequence == 0 || self.parent.is_some_and(|parent| parent.sequence >= self.sequence) {
+            return Err(FormatError::Invalid("a snapshot has a sequence that can't be"));
+        }
+        if !self.tags.is_sorted() || !self.packs.is_sorted_by(|a, b| a < b) {
+            return Err(FormatError::Invalid("a snapshot's tags or packs aren't in order"));
+        }
+        Ok(self)
+    }
+}
+
+fn id_or_zeros(id: Option<SnapshotId>) -> [u8; SnapshotId::LEN] {
+    id.map_or([0; SnapshotId::LEN], |id| *id.as_bytes())
+}
+
+fn short_text(out: &mut Writer, text: &str) {
+    let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+    out.u8(length);
+    out.raw(&text.as_bytes()[..usize::from(length)]);
+}
+
+fn read_short_text(reader: &mut Reader<'_>) -> Result<String> {
+    let length = reader.u8("a name")?;
+    let bytes = reader.raw(usize::from(length), "a name")?;
+    let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Invalid("a name isn't UTF-8"))?;
+    Ok(text.to_owned())
+}
+
+fn read_tags(reader: &mut Reader<'_>) -> Result<Vec<String>> {
+    let count = reader.u8("the tags")?;
+    (0..count).map(|_| read_short_text(reader)).collect()
+}
+
+fn read_packs(reader: &mut Reader<'_>) -> Result<Vec<PackId>> {
+    let count = reader.u32("the packs")? as usize;
+    let bytes = reader.raw(count.saturating_mul(PackId::LEN), "the packs")?;
+    Ok(bytes.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
+}
+
+fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<SnapshotId>> {
+    let id: [u8; SnapshotId::LEN] = reader.array(what)?;
+    Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
+}
+
+/// Counts of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Bytes of all streams.
+    pub read: u64,
+    /// Bytes of chunks that were new.
+    pub new: u64,
+    /// Bytes of the packs that the run wrote.
+    pub stored: u64,
+    /// Packs that the run wrote.
+    pub packs: u64,
+}
+
+/// A snapshot's sealed body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotBody {
+    /// The machine that wrote it.
+    pub instance: InstanceId,
+    /// That machine's name.
+    pub host: String,
+    /// Name and version of the writer.
+    pub program: String,
+    /// The environment, empty where none is configured.
+    pub environment: String,
+    /// The generation that the run wrote into.
+    pub generation: GenerationId,
+    /// What the source knows, ascending by key.
+    pub facts: Vec<(String, String)>,
+    /// Warnings of the run.
+    pub warnings: Vec<String>,
+    /// The configuration file, empty where there was none.
+    pub configuration: Vec<u8>,
+    /// Counts of the run.
+    pub totals: Totals,
+    /// The recipe's bytes: whole for a full, an edit for an incremental.
+    pub recipe: Vec<u8>,
+}
+
+impl SnapshotBody {
+    /// The body's bytes, to be compressed and sealed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.raw(self.instance.as_bytes());
+        [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.as_bytes()));
+        out.raw(self.generation.as_bytes());
+        out.count(self.facts.len());
+        for (key, value) in &self.facts {
+            out.bytes(key.as_bytes());
+            out.bytes(value.as_bytes());
+        }
+        out.count(self.warnings.len());
+        self.warnings.iter().for_each(|warning| out.bytes(warning.as_bytes()));
+        out.bytes(&self.configuration);
+        let totals = &self.totals;
+        [totals.read, totals.new, totals.stored, totals.packs].into_iter().for_each(|total| out.varint(total));
+        out.raw(&self.recipe);
+        out.0
+    }
+
+    /// Reads a body.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader(bytes);
+        Ok(Self {
+            instance: InstanceId::from_bytes(reader.array("the instance")?),
+            host: reader.text("the host")?.to_owned(),
+            program: reader.text("the program")?.to_owned(),
+            environment: reader.text("the environment")?.to_owned(),
+            generation: GenerationId::from_bytes(reader.array("the generation")?),
+            facts: reader.list(2, "the facts", |reader| {
+                Ok((reader.text("a fact")?.to_owned(), reader.text("a fact")?.to_owned()))
+            })?,
+            warnings: reader.list(1, "the warnings", |reader| Ok(reader.text("a warning")?.to_owned()))?,
+            configuration: reader.bytes("the configuration")?.to_vec(),
+            totals: Totals {
+                read: reader.varint("the totals")?,
+                new: reader.varint("the totals")?,
+                stored: reader.varint("the totals")?,
+                packs: reader.varint("the totals")?,
+            },
+            recipe: reader.0.to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SnapshotHeader {
+        SnapshotHeader {
+            repository: RepositoryId::from_bytes([1; 16]),
+            salt: [2; 32],
+            chain: ChainId::from_bytes([3; 16]),
+            parent: Some(Parent { id: SnapshotId::from_bytes([4; 16]), sequence: 6 }),
+            previous: Some(SnapshotId::from_bytes([5; 16])),
+            sequence: 7,
+            suspect: true,
+            data_time: Timestamp::from_nanos(-1),
+            stored_time: Timestamp::from_nanos(1 << 60),
+            set: "agama".to_owned(),
+            tags: vec!["monthly".to_owned(), "pre-deploy".to_owned()],
+            packs: vec![PackId::from_bytes([1; 32]), PackId::from_bytes([2; 32])],
+        }
+    }
+
+    #[test]
+    fn headers_read_back() {
+        let bytes = header().encode();
+        let mut object = bytes.clone();
+        object.extend_from_slice(b"body");
+        assert_eq!(SnapshotHeader::split(&object), Ok((header(), bytes.as_slice(), b"body".as_slice())));
+        let full = SnapshotHeader { parent: None, previous: None, suspect: false, tags: vec![], ..header() };
+        assert_eq!(SnapshotHeader::split(&full.encode()).unwrap().0, full);
+    }
+
+    #[test]
+    fn every_cut_of_a_header_is_refused() {
+        let bytes = header().encode();
+        for length in 0..bytes.len() {
+            assert!(SnapshotHeader::split(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn packs_stand_in_order_and_once() {
+        for packs in [vec![2, 1], vec![1, 1]] {
+            let packs = packs.into_iter().map(|n| PackId::from_bytes([n; 32])).collect();
+            assert!(SnapshotHeader::split(&SnapshotHeader { packs, ..header() }.encode()).is_err());
+        }
+    }
+
+    #[test]
+    fn bodies_read_back() {
+        let body = SnapshotBody {
+            instance: InstanceId::from_bytes([9; 16]),
+            host: "vm1".to_owned(),
+            program: "varu 0.1.0".to_owned(),
+            environment: String::new(),
+            generation: GenerationId::from_bytes([8; 16]),
+            facts: vec![("rows".to_owned(), "12".to_owned())],
+            warnings: vec!["x changed while it was read".to_owned()],
+            configuration: b"[repository]".to_vec(),
+            totals: Totals { read: 1, new: 2, stored: 300, packs: 4 },
+            recipe: vec![1, 2, 3],
+        };
+        assert_eq!(SnapshotBody::decode(&body.encode()), Ok(body));
+    }
+}

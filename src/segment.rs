@@ -1,0 +1,191 @@
+//! Segments: chunks compressed together, often against a base.
+//!
+//! One zstd frame (RFC 8878) a segment. A based segment is compressed with the plain bytes of its bases as a prefix, as
+//! `zstd --patch-from` does, with long-distance matching and a window that covers both.
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, compress_bound, get_error_name, get_frame_content_size};
+
+/// The largest window that a reader allows, as a power of two: 128 MiB.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// Why bytes are no segment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentError {
+    /// zstd refused to compress.
+    #[error("zstd can't compress a segment: {0}")]
+    Compress(&'static str),
+    /// zstd refused to decompress: damage, or another prefix than it was made with.
+    #[error("zstd can't decompress a segment: {0}")]
+    Decompress(&'static str),
+    /// It holds more or less than it should.
+    #[error("a segment holds {actual} bytes where its directory says {expected}")]
+    Length {
+        /// What the directory says, in bytes.
+        expected: usize,
+        /// What the frame holds or says, in bytes.
+        actual: u64,
+    },
+}
+
+/// Compresses blocks, one after the other, with one context.
+pub struct Compressor {
+    plain: CCtx<'static>,
+    level: i32,
+}
+
+impl Compressor {
+    /// A compressor of this zstd level.
+    pub fn new(level: i32) -> Result<Self, SegmentError> {
+        let mut plain = CCtx::create();
+        plain.set_parameter(CParameter::CompressionLevel(level)).map_err(compress_error)?;
+        Ok(Self { plain, level })
+    }
+
+    /// Compresses `block` alone. `out` is overwritten.
+    pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
+        prepare(out, compress_bound(block.len()));
+        self.plain.compress2(out, block).map_err(compress_error)?;
+        Ok(())
+    }
+
+    /// Compresses `block` against `prefix`. `out` is overwritten.
+    pub fn compress_based(&mut self, prefix: &[u8], block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
+        let window = (prefix.len() + block.len()).max(1024).next_power_of_two().ilog2();
+        let mut context = CCtx::create();
+        for parameter in [
+            CParameter::CompressionLevel(self.level),
+            CParameter::WindowLog(window.min(WINDOW_LOG_MAX)),
+            CParameter::EnableLongDistanceMatching(true),
+        ] {
+            context.set_parameter(parameter).map_err(compress_error)?;
+        }
+        context.ref_prefix(prefix).map_err(compress_error)?;
+        prepare(out, compress_bound(block.len()));
+        context.compress2(out, block).map_err(compress_error)?;
+        Ok(())
+    }
+}
+
+/// Decompresses blocks. It never writes more than the caller expects.
+pub struct Decompressor {
+    plain: DCtx<'static>,
+}
+
+impl Decompressor {
+    /// A decompressor.
+    pub fn new() -> Self {
+        Self { plain: DCtx::create() }
+    }
+
+    /// Decompresses a frame of exactly `length` plain bytes that was made with `prefix` (empty for none). `out` is
+    /// overwritten.
+    pub fn decompress(
+        &mut self,
+        frame: &[u8],
+        prefix: &[u8],
+        length: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SegmentError> {
+        let says = get_frame_content_size(frame).ok().flatten();
+        if says != Some(length as u64) {
+            return Err(SegmentError::Length { expected: length, actual: says.unwrap_or(0) });
+        }
+        prepare(out, length);
+        if prefix.is_empty() {
+            self.plain.decompress(out, frame).map_err(decompress_error)?;
+        } else {
+            // A context borrows its prefix for as long as it lives, so a based segment gets one of its own.
+            let mut based = DCtx::create();
+            based.ref_prefix(prefix).map_err(decompress_error)?;
+            based.decompress(out, frame).map_err(decompress_error)?;
+        }
+        match out.len() == length {
+            true => Ok(()),
+            false => Err(SegmentError::Length { expected: length, actual: out.len() as u64 }),
+        }
+    }
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Empties `out` and makes room. zstd writes no further than the room that is there.
+fn prepare(out: &mut Vec<u8>, room: usize) {
+    out.clear();
+    out.reserve_exact(room);
+}
+
+fn compress_error(code: ErrorCode) -> SegmentError {
+    SegmentError::Compress(get_error_name(code))
+}
+
+fn decompress_error(code: ErrorCode) -> SegmentError {
+    SegmentError::Decompress(get_error_name(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(rows: u32, salt: u32) -> Vec<u8> {
+        let row = |n: u32| format!("({n},'customer {}','street {}'),\n", n.wrapping_mul(2_654_435_761 + salt), n % 977);
+        (0..rows).flat_map(|n| row(n).into_bytes()).collect()
+    }
+
+    #[test]
+    fn blocks_come_back() {
+        let (mut compressor, mut decompressor) = (Compressor::new(3).unwrap(), Decompressor::new());
+        let (mut frame, mut back) = (Vec::new(), Vec::new());
+        for block in [text(20_000, 0), vec![0; 1 << 20], b"x".to_vec()] {
+            compressor.compress(&block, &mut frame).unwrap();
+            decompressor.decompress(&frame, &[], block.len(), &mut back).unwrap();
+            assert_eq!(back, block);
+        }
+    }
+
+    #[test]
+    fn a_based_block_is_small_and_needs_its_base() {
+        let base = text(20_000, 0);
+        let mut block = base.clone();
+        block.splice(300_000..300_010, *b"a new one row");
+        let (mut frame, mut back) = (Vec::new(), Vec::new());
+        Compressor::new(3).unwrap().compress_based(&base, &block, &mut frame).unwrap();
+        assert!(frame.len() < 400, "{}", frame.len());
+        let mut decompressor = Decompressor::new();
+        decompressor.decompress(&frame, &base, block.len(), &mut back).unwrap();
+        assert_eq!(back, block);
+        let alone = decompressor.decompress(&frame, &[], block.len(), &mut back);
+        assert!(alone.is_err() || back != block);
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_expected_length() {
+        let mut frame = Vec::new();
+        Compressor::new(3).unwrap().compress(&vec![0; 64 << 20], &mut frame).unwrap();
+        let (mut decompressor, mut back) = (Decompressor::new(), Vec::new());
+        let error = decompressor.decompress(&frame, &[], 1 << 20, &mut back).unwrap_err();
+        assert_eq!(error, SegmentError::Length { expected: 1 << 20, actual: 64 << 20 });
+        // A second frame behind the first finds no room.
+        let mut two = Vec::new();
+        Compressor::new(3).unwrap().compress(&vec![0; 1 << 20], &mut two).unwrap();
+        two.extend_from_slice(&frame);
+        assert!(decompressor.decompress(&two, &[], 1 << 20, &mut back).is_err());
+        assert!(back.capacity() < 2 << 20);
+    }
+
+    #[test]
+    fn every_cut_of_a_frame_is_an_error() {
+        let mut frame = Vec::new();
+        let block = text(100, 0);
+        Compressor::new(3).unwrap().compress(&block, &mut frame).unwrap();
+        let (mut decompressor, mut back) = (Decompressor::new(), Vec::new());
+        for length in 0..frame.len() {
+            assert!(decompressor.decompress(&frame[..length], &[], block.len(), &mut back).is_err(), "{length}");
+        }
+        decompressor.decompress(&frame, &[], block.len(), &mut back).unwrap();
+        assert_eq!(back, block);
+    }
+}
