@@ -1,0 +1,84 @@
+-- The index of one repository. All but `operation`, `verification`, `drill` and `fact` can be rebuilt from the repository.
+
+-- What is known of the repository as a whole, and of this machine's part in it.
+CREATE TABLE fact (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE chain (
+    id       BLOB PRIMARY KEY,
+    set_name TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE snapshot (
+    id          BLOB PRIMARY KEY,
+    sequence    INTEGER NOT NULL,
+    chain       BLOB NOT NULL REFERENCES chain (id),
+    set_name    TEXT NOT NULL,
+    size        INTEGER NOT NULL,           -- bytes of the object
+    header      BLOB NOT NULL,              -- the clear header, as stored
+    about       BLOB NOT NULL               -- the body without its recipe
+) STRICT;
+CREATE INDEX snapshot_by_sequence ON snapshot (sequence);
+CREATE INDEX snapshot_by_set ON snapshot (set_name, sequence);
+
+CREATE TABLE recipe (
+    snapshot BLOB PRIMARY KEY REFERENCES snapshot (id) ON DELETE CASCADE,
+    bytes    BLOB NOT NULL                  -- whole for a full, an edit for an incremental
+) STRICT;
+
+CREATE TABLE pack (
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              BLOB NOT NULL UNIQUE,
+    set_name        TEXT NOT NULL,
+    generation      BLOB NOT NULL,
+    size            INTEGER NOT NULL,       -- bytes of the object
+    header_length   INTEGER NOT NULL,       -- bytes before the first segment
+    directory_check BLOB NOT NULL,
+    stored_time     INTEGER,                -- ns since 1970 UTC; NULL where another index wrote it
+    whole           INTEGER NOT NULL,       -- 0 while the upload's end is not known
+    directory       BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE segment (
+    pack    INTEGER NOT NULL REFERENCES pack (number) ON DELETE CASCADE,
+    number  INTEGER NOT NULL,
+    offset  INTEGER NOT NULL,               -- bytes from the start of the pack
+    sealed  INTEGER NOT NULL,               -- bytes, tag included
+    plain   INTEGER NOT NULL,               -- bytes
+    chunks  INTEGER NOT NULL,
+    depth   INTEGER NOT NULL,
+    PRIMARY KEY (pack, number)
+) STRICT, WITHOUT ROWID;
+
+-- Local history.
+CREATE TABLE operation (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind     TEXT NOT NULL,                 -- backup, restore, verify, …
+    set_name TEXT,
+    started  INTEGER NOT NULL,              -- ns since 1970 UTC
+    ended    INTEGER,                       -- NULL while it runs, or where it was killed
+    outcome  TEXT,                          -- done, warnings, failed, interrupted
+    message  TEXT,                          -- the error or the first warning
+    snapshot BLOB,
+    read     INTEGER NOT NULL DEFAULT 0,    -- bytes
+    new      INTEGER NOT NULL DEFAULT 0,    -- bytes
+    stored   INTEGER NOT NULL DEFAULT 0     -- bytes
+) STRICT;
+
+CREATE TABLE verification (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation INTEGER NOT NULL REFERENCES operation (number),
+    level     TEXT NOT NULL,
+    snapshots INTEGER NOT NULL,
+    damaged   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE drill (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation INTEGER NOT NULL REFERENCES operation (number),
+    snapshot  BLOB NOT NULL,
+    seconds   REAL NOT NULL,
+    passed    INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,96 @@
+//! Chains, snapshots and recipes.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Index, IndexError, Result};
+use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
+use crate::id::SnapshotId;
+
+/// One snapshot as the index keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Bytes of the object.
+    pub size: u64,
+    /// Its clear header.
+    pub header: SnapshotHeader,
+    /// Its body, with an empty recipe.
+    pub about: SnapshotBody,
+}
+
+impl Index {
+    /// Enters a snapshot with its recipe's bytes. One that is there already stays as it is.
+    pub fn add_snapshot(&mut self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
+        let header = &row.header;
+        let about = SnapshotBody { recipe: Vec::new(), ..row.about.clone() }.encode();
+        self.write(|database| {
+            let chain = params![header.chain.as_bytes(), header.set];
+            database.execute("INSERT OR IGNORE INTO chain VALUES (?1, ?2)", chain)?;
+            let snapshot = params![
+                row.id.as_bytes(),
+                header.sequence as i64,
+                header.chain.as_bytes(),
+                header.set,
+                row.size as i64,
+                header.encode(),
+                about
+            ];
+            database.execute("INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", snapshot)?;
+            database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2)", params![row.id.as_bytes(), recipe])
+        })?;
+        Ok(())
+    }
+
+    /// Takes a snapshot out, and its chain where that is empty then.
+    pub fn remove_snapshot(&mut self, id: &SnapshotId) -> Result<()> {
+        self.write(|database| {
+            database.execute("DELETE FROM snapshot WHERE id = ?1", [id.as_bytes()])?;
+            database.execute("DELETE FROM chain WHERE id NOT IN (SELECT chain FROM snapshot)", [])
+        })?;
+        Ok(())
+    }
+
+    /// All snapshots, by sequence, ascending.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
+        let rows: Vec<RawSnapshot> = self.read(|database| {
+            let mut select =
+                database.prepare_cached("SELECT id, size, header, about FROM snapshot ORDER BY sequence, id")?;
+            select.query_map([], raw)?.collect()
+        })?;
+        rows.into_iter().map(decode).collect()
+    }
+
+    /// One snapshot.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotRow>> {
+        let row = self.read(|database| {
+            let select = "SELECT id, size, header, about FROM snapshot WHERE id = ?1";
+            database.query_row(select, [id.as_bytes()], raw).optional()
+        })?;
+        row.map(decode).transpose()
+    }
+
+    /// The bytes of a snapshot's recipe.
+    pub fn recipe(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
+        self.read(|database| {
+            let select = "SELECT bytes FROM recipe WHERE snapshot = ?1";
+            database.query_row(select, [id.as_bytes()], |row| row.get(0)).optional()
+        })
+    }
+}
+
+type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<RawSnapshot> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+fn decode((id, size, header, about): RawSnapshot) -> Result<SnapshotRow> {
+    let broken = |source| IndexError::Broken { what: "snapshot", source };
+    Ok(SnapshotRow {
+        id: SnapshotId::from_bytes(id),
+        size: size as u64,
+        header: SnapshotHeader::split(&header).map_err(broken)?.0,
+        about: SnapshotBody::decode(&about).map_err(broken)?,
+    })
+}
