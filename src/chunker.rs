@@ -18,6 +18,22 @@ pub struct ChunkSizes {
     pub max: u32,
 }
 
+impl Default for ChunkSizes {
+    /// 4, 16 and 64 KiB.
+    fn default() -> Self {
+        Self { min: 4096, average: 16_384, max: 65_536 }
+    }
+}
+
+impl ChunkSizes {
+    /// Whether the chunker can cut with these sizes: even numbers, min < average < max, each between its bounds.
+    pub fn is_valid(&self) -> bool {
+        let Self { min, average, max } = *self;
+        let even = [min, average, max].iter().all(|size| size % 2 == 0);
+        even && min >= 64 && average >= 256 && max >= 1024 && min < average && average < max && max <= 1 << 20
+    }
+}
+
 /// Bytes of the secret table that a [`Chunker`] takes.
 pub const TABLE_LEN: usize = 2048;
 

@@ -1,12 +1,46 @@
-//! varu
+//! varu keeps database dumps and folders in an encrypted, deduplicated repository, day after day.
+//!
+//! The way in, and the way back:
+//!
+//! ```text
+//!  backup                                                                                        restore
+//!
+//!  source ──> stream ──> chunker ──> known chunk? ── yes ──> run of the recipe ─┐                  ^
+//!                                        │ no                                   │                  │
+//!                                        v                                      │            tree, service
+//!                                     segment ──> crypto ──> pack ──> remote    │                  │
+//!                                    (compress)   (seal)      │        (local,  ├──> snapshot      │
+//!                                                             v         SFTP)   │      │      segment <── crypto <── remote
+//!                                                        directory ──> index <──┘      │    (decompress)  (open)
+//!                                                                        ^─────────────┘
+//! ```
+//!
+//! The modules stand in the order of that flow, on seven floors. A floor imports floors below it; `tests/layering.rs` checks
+//! it.
+//!
+//! | floor | modules |
+//! | --- | --- |
+//! | 0 words | [`id`], [`entry`], [`time`], [`progress`] |
+//! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
+//! | 2 format | [`format`](mod@format) |
+//! | 3 index | [`index`] |
+//! | 4 repository | [`repository`] |
+//! | 5 operations | backup, restore, verify |
+//! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
-pub mod chunker;
-pub mod entry;
-pub mod format;
 pub mod id;
-pub mod index;
-pub mod progress;
-pub mod remote;
-pub mod segment;
-pub mod source;
+pub mod entry;
 pub mod time;
+pub mod progress;
+
+pub mod source;
+pub mod chunker;
+pub mod segment;
+pub mod crypto;
+pub mod remote;
+
+pub mod format;
+
+pub mod index;
+
+pub mod repository;

@@ -3,7 +3,9 @@
 pub mod layout;
 pub mod pack;
 pub mod recipe;
+pub mod sheet;
 pub mod snapshot;
 mod wire;
+pub mod writer_key;
 
 pub use wire::{FormatError, Kind, VERSION, check_prefix};

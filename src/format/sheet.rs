@@ -1,0 +1,174 @@
+//! The identity on its way to a safe: the exported text, and the recovery sheet for paper.
+
+use std::fmt::Write;
+
+use zeroize::Zeroizing;
+
+use crate::id::RepositoryId;
+
+const EXPORT_HEADING: [&str; 2] = [
+    "# varu identity, for a safe: it opens all backups of its repositories, and without it nobody opens them.",
+    "# To restore, save these lines in a file and name it: varu --repo URL --identity FILE restore --all --to DIR",
+];
+
+/// The text of an identity file with the repositories that it belongs to, and a word on how to use it. The result is
+/// itself an identity file, and exporting it again changes nothing.
+pub fn export_text(identity_text: &str, repositories: &[RepositoryId]) -> Zeroizing<String> {
+    let headings = EXPORT_HEADING.map(str::to_owned);
+    let repositories = repositories.iter().map(|id| format!("# varu repository {id}"));
+    let is_new = |line: &String| identity_text.lines().all(|known| known.trim() != line);
+    let before: String = headings.into_iter().chain(repositories).filter(is_new).map(|line| line + "\n").collect();
+    secret_text(&before, identity_text, "")
+}
+
+/// What a recovery sheet says.
+pub struct SheetInput<'a> {
+    /// The identity file, as it is.
+    pub identity_text: &'a str,
+    /// The repositories that it opens there, the newest first.
+    pub repositories: &'a [RepositoryId],
+    /// Where they are.
+    pub url: &'a str,
+    /// The line of `known_hosts` that belongs to the URL's host, if it is reached by SSH.
+    pub host_key: Option<&'a str>,
+    /// The shell command that installs varu.
+    pub install: &'a str,
+    /// The version of varu that writes the repository.
+    pub version: &'a str,
+    /// The day of printing, as a person reads it.
+    pub printed: &'a str,
+}
+
+/// A page of plain text for a safe: all that is needed to restore on a fresh machine, and the three commands that do.
+pub fn recovery_sheet(input: &SheetInput<'_>) -> Zeroizing<String> {
+    secret_text(&before_identity(input), input.identity_text, &after_identity(input))
+}
+
+const RULE: &str = "------------------------------------------------------------------------------\n";
+
+fn before_identity(input: &SheetInput<'_>) -> String {
+    let mut text = format!(
+        "VARU RECOVERY SHEET, printed {}\n\n\
+         Whoever has this sheet and can reach the backups can read them all. Whoever has\n\
+         lost it, and every other copy of the identity, can't read them any more. Keep it\n\
+         in a safe, away from the machine that it restores.\n\n\
+         Backups:     {}\n",
+        input.printed, input.url
+    );
+    for id in input.repositories {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "Repository:  {id}");
+    }
+    if let Some(host_key) = input.host_key {
+        let _ = writeln!(text, "Host key:    {host_key}");
+    }
+    text + "\nIdentity: all lines between the rules.\n" + RULE
+}
+
+fn after_identity(input: &SheetInput<'_>) -> String {
+    let varu = format!("varu --repo {} --identity identity.txt", quoted(input.url));
+    let mut text = format!(
+        "{RULE}\n\
+         To restore everything on a fresh machine:\n\n\
+         1. Install varu, version {} or later:\n\n    {}\n\n\
+         2. Start this, type the lines between the rules, and end with Ctrl-D:\n\n    \
+         (umask 077; cat > identity.txt)\n\n\
+         3. Restore all sets into the folder `restored`:\n\n    {varu} restore --all --to restored\n\n\
+         To see first what there is: {varu} list\n\
+         Should varu not trust a repository, compare its id with this sheet.\n",
+        input.version, input.install
+    );
+    if let Some(host_key) = input.host_key {
+        let _ = write!(
+            text,
+            "\nBefore step 3 the administrator of the backup host must let the machine's SSH key in,\n\
+             and the machine must know the host:\n\n    echo {} >> ~/.ssh/known_hosts\n",
+            quoted(host_key)
+        );
+    }
+    text
+}
+
+/// One word for a shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Three texts, the second a secret that ends with its line. With its whole length reserved the result never moves, so no
+/// copy of the secret is left behind.
+fn secret_text(before: &str, secret: &str, after: &str) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(before.len() + secret.len() + 1 + after.len()));
+    text.push_str(before);
+    text.push_str(secret);
+    if !secret.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(after);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: RepositoryId = RepositoryId::from_bytes([0x11; 16]);
+    const NEW: RepositoryId = RepositoryId::from_bytes([0x22; 16]);
+
+    fn identity() -> String {
+        format!("# varu repository {OLD}\nAGE-SECRET-KEY-1EXAMPLE\n")
+    }
+
+    #[test]
+    fn an_export_names_each_repository_once_and_exports_to_itself() {
+        let text = export_text(&identity(), &[NEW, OLD]);
+        for id in [OLD, NEW] {
+            assert_eq!(text.matches(&format!("# varu repository {id}\n")).count(), 1);
+        }
+        assert!(text.ends_with(&identity()));
+        assert_eq!(*export_text(&text, &[NEW, OLD]), *text);
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(), ["AGE-SECRET-KEY-1EXAMPLE"]);
+    }
+
+    #[test]
+    fn a_sheet_holds_all_that_a_fresh_machine_needs() {
+        let sheet = recovery_sheet(&SheetInput {
+            identity_text: identity().trim_end(),
+            repositories: &[NEW, OLD],
+            url: "sftp://vm1@backup.example/re'po",
+            host_key: Some("backup.example ssh-ed25519 AAAA"),
+            install: "cargo install --locked varu",
+            version: "0.1.0",
+            printed: "2026-11-21",
+        });
+        for line in [
+            "VARU RECOVERY SHEET, printed 2026-11-21",
+            "Backups:     sftp://vm1@backup.example/re'po",
+            &format!("Repository:  {NEW}"),
+            &format!("Repository:  {OLD}"),
+            "Host key:    backup.example ssh-ed25519 AAAA",
+            "AGE-SECRET-KEY-1EXAMPLE",
+            "    cargo install --locked varu",
+            "    (umask 077; cat > identity.txt)",
+            r"    varu --repo 'sftp://vm1@backup.example/re'\''po' --identity identity.txt restore --all --to restored",
+            "    echo 'backup.example ssh-ed25519 AAAA' >> ~/.ssh/known_hosts",
+        ] {
+            assert!(sheet.lines().any(|known| known == line), "{line} is not in\n{}", *sheet);
+        }
+        assert_eq!(sheet.matches(RULE).count(), 2);
+    }
+
+    #[test]
+    fn a_sheet_for_a_local_folder_speaks_of_no_host() {
+        let sheet = recovery_sheet(&SheetInput {
+            identity_text: &identity(),
+            repositories: &[NEW],
+            url: "/mnt/usb/vault",
+            host_key: None,
+            install: "cargo install --locked varu",
+            version: "0.1.0",
+            printed: "2026-11-21",
+        });
+        assert!(!sheet.contains("SSH") && !sheet.contains("Host key"));
+        assert!(sheet.contains("--repo '/mnt/usb/vault'"));
+    }
+}

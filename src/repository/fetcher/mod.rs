@@ -1,0 +1,299 @@
+//! Segments, fetched and decoded ahead of need, in the order in which a restore wants them.
+//!
+//! A plan lists each segment once, bases first. Threads take its steps in order; a decoded segment is held while a later
+//! piece or a later segment still needs it. Beyond [`HELD_MAX`] bytes the threads wait, and what must be held all the same
+//! goes to an unlinked file.
+
+mod decode;
+mod plan;
+mod spill;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::{Error, Repository, Result};
+use plan::Plan;
+use spill::{Spill, Spilled};
+
+/// Bytes of decoded segments that are held in memory.
+const HELD_MAX: usize = 64 << 20;
+/// Buffers that are kept for use again.
+const POOL_MAX: usize = 8;
+
+/// A segment: the index's number of its pack, and its number there.
+pub(super) type Key = (u32, u32);
+
+/// A run of chunks by the index's number of its pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The index's number of the pack.
+    pub pack: u32,
+    /// The segment.
+    pub segment: u32,
+    /// The first chunk in it.
+    pub first: u32,
+    /// How many chunks.
+    pub count: u32,
+}
+
+/// The plain bytes of a piece.
+pub struct Fetched {
+    segment: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl Fetched {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.segment[self.range.clone()]
+    }
+}
+
+/// Fetches the pieces that it was planned for, each once, in their order.
+pub struct Fetcher {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    repository: Arc<Repository>,
+    plan: Plan,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next step that no thread has taken.
+    next: usize,
+    slots: HashMap<Key, Slot>,
+    /// Bytes in memory, those of steps under way included.
+    held: usize,
+    /// The step that the consumer waits for.
+    wanted: Option<usize>,
+    spill: Spill,
+    pool: Vec<Vec<u8>>,
+    stop: bool,
+}
+
+struct Slot {
+    content: Content,
+    /// Pieces and segments that still need it.
+    uses: u32,
+    step: usize,
+}
+
+enum Content {
+    Held(Arc<Vec<u8>>),
+    Spilled(Spilled),
+    /// Why it can't be had: the error for who asks first, its text for the others.
+    Failed(Option<Error>, String),
+}
+
+impl Fetcher {
+    /// Plans `pieces` and starts to fetch. The keys must open packs.
+    pub fn start(repository: &Arc<Repository>, pieces: impl Iterator<Item = Piece>) -> Result<Self> {
+        let plan = Plan::new(repository, pieces)?;
+        let shared =
+            Arc::new(Shared { repository: repository.clone(), plan, state: Mutex::default(), changed: Condvar::new() });
+        let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
+        let threads = (0..count).map(|_| shared.clone()).map(|shared| std::thread::spawn(move || shared.work()));
+        Ok(Self { threads: threads.collect(), shared })
+    }
+
+    /// Plain bytes that all steps decode.
+    pub fn decodes(&self) -> u64 {
+        self.shared.plan.plain_bytes()
+    }
+
+    /// The bytes of the next piece. An error is about this piece's segment alone: the next pieces may be whole.
+    pub fn take(&self, piece: &Piece) -> Result<Fetched> {
+        let directory = self.shared.repository.index().directory(piece.pack)?;
+        let range = directory.as_ref().and_then(|directory| {
+            let all = directory.chunk_range(piece.segment)?;
+            let run = directory.run_range(piece.segment, piece.first, piece.count)?;
+            let sum =
+                |range: Range<usize>| directory.lengths[range].iter().map(|&length| length as usize).sum::<usize>();
+            let start = sum(all.start..run.start);
+            Some(start..start + sum(run))
+        });
+        let range = range.ok_or_else(|| Error::Damaged("a recipe names chunks that its pack lacks".to_owned()))?;
+        let segment = self.shared.take((piece.pack, piece.segment))?;
+        match range.end <= segment.len() {
+            true => Ok(Fetched { segment, range }),
+            false => Err(Error::Damaged("a segment is shorter than its directory says".to_owned())),
+        }
+    }
+
+    /// Gives a piece's buffer back for use again.
+    pub fn release(&self, fetched: Fetched) {
+        self.shared.recycle(fetched.segment);
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on stderr; its step stays without a slot.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut decoder = decode::Decoder::default();
+        while let Some((step, buffer)) = self.begin_step() {
+            let made = self.decode(step, &mut decoder, buffer);
+            let entry = &self.plan.steps[step];
+            let mut state = self.lock();
+            let content = match made {
+                Ok(plain) => Content::Held(Arc::new(plain)),
+                Err(error) => {
+                    state.held -= entry.plain;
+                    let text = error.to_string();
+                    Content::Failed(Some(error), text)
+                }
+            };
+            state.slots.insert(entry.key, Slot { content, uses: entry.uses, step });
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until there is room for the next step, or the consumer needs it anyway.
+    fn begin_step(&self) -> Option<(usize, Vec<u8>)> {
+        let mut state = self.lock();
+        loop {
+            let step = state.next;
+            if state.stop || step >= self.plan.steps.len() {
+                return None;
+            }
+            let room = self.plan.steps[step].plain;
+            let needed = state.wanted.is_some_and(|wanted| wanted >= step);
+            if needed && state.held + room > HELD_MAX {
+                state.make_room(room);
+            }
+            if needed || state.held + room <= HELD_MAX || state.held == 0 {
+                state.next += 1;
+                state.held += room;
+                let buffer = state.pool.pop().unwrap_or_default();
+                return Some((step, buffer));
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn decode(&self, step: usize, decoder: &mut decode::Decoder, buffer: Vec<u8>) -> Result<Vec<u8>> {
+        let step = &self.plan.steps[step];
+        if let Some(why) = &step.refused {
+            return Err(Error::Damaged(why.clone()));
+        }
+        decoder.prefix.clear();
+        for base in self.plan.bases(&self.repository, step.key)? {
+            let segment = self.take((base.pack, base.segment));
+            match segment {
+                Ok(segment) => {
+                    decoder.prefix.extend_from_slice(&segment[base.range.clone()]);
+                    self.recycle(segment);
+                }
+                Err(error) => return Err(Error::Damaged(format!("a base can't be had: {error}"))),
+            }
+        }
+        decoder.segment(&self.repository, step.key, buffer)
+    }
+
+    /// A decoded segment, for one of its uses. Waits until it is there.
+    fn take(&self, key: Key) -> Result<Arc<Vec<u8>>> {
+        let Some(&step) = self.plan.by_key.get(&key) else {
+            return Err(Error::Failed("a piece was asked for that wasn't planned".to_owned()));
+        };
+        let mut state = self.lock();
+        while !state.slots.contains_key(&key) {
+            if self.threads_ended(&state, step) {
+                return Err(Error::Failed("a thread that decodes segments ended early".to_owned()));
+            }
+            if state.next <= step {
+                state.wanted = Some(step.max(state.wanted.unwrap_or(0)));
+                self.changed.notify_all();
+            }
+            state = self.wait(state);
+        }
+        if state.wanted.is_some_and(|wanted| wanted <= step) {
+            state.wanted = None;
+        }
+        let taken = state.take(key);
+        drop(state);
+        self.changed.notify_all();
+        taken
+    }
+
+    fn threads_ended(&self, state: &State, step: usize) -> bool {
+        state.stop && state.next <= step
+    }
+
+    fn recycle(&self, segment: Arc<Vec<u8>>) {
+        if let Some(buffer) = Arc::into_inner(segment) {
+            let mut state = self.lock();
+            if state.pool.len() < POOL_MAX {
+                state.pool.push(buffer);
+            }
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, key: Key) -> Result<Arc<Vec<u8>>> {
+        let Some(slot) = self.slots.get_mut(&key) else {
+            return Err(Error::Failed("a segment was taken more often than planned".to_owned()));
+        };
+        slot.uses = slot.uses.saturating_sub(1);
+        let last = slot.uses == 0;
+        let taken = match &mut slot.content {
+            Content::Held(segment) => Ok(segment.clone()),
+            Content::Spilled(place) => self.spill.read(place).map(Arc::new),
+            Content::Failed(error, text) => Err(error.take().unwrap_or_else(|| Error::Damaged(text.clone()))),
+        };
+        if last && let Some(Slot { content: Content::Held(segment), .. }) = self.slots.remove(&key) {
+            self.held = self.held.saturating_sub(segment.len());
+        }
+        taken
+    }
+
+    /// Moves held segments out of memory, those of the earliest steps first: what was needed long ago and is needed again
+    /// is needed late.
+    fn make_room(&mut self, room: usize) {
+        let mut held: Vec<(usize, Key)> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(&slot.content, Content::Held(segment) if Arc::strong_count(segment) == 1))
+            .map(|(key, slot)| (slot.step, *key))
+            .collect();
+        held.sort_unstable();
+        for (_, key) in held {
+            if self.held + room <= HELD_MAX / 2 {
+                break;
+            }
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            // Where it can't be written it stays in memory: slower for the machine, and right.
+            if let Content::Held(segment) = &slot.content
+                && let Ok(place) = self.spill.write(segment)
+            {
+                self.held = self.held.saturating_sub(segment.len());
+                slot.content = Content::Spilled(place);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Which segments are decoded, in which order, and how often each is needed.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Key, Piece};
+use crate::format::layout::{MAX_DEPTH, pack_name};
+use crate::format::pack::Directory;
+use crate::id::GenerationId;
+use crate::repository::{Error, Repository, Result};
+
+/// One segment to decode.
+pub(super) struct Step {
+    pub key: Key,
+    /// Pieces and later segments that need it.
+    pub uses: u32,
+    /// Plain bytes.
+    pub plain: usize,
+    /// Why it must not be decoded.
+    pub refused: Option<String>,
+}
+
+/// The plain bytes of a base run, inside its segment.
+pub(super) struct Base {
+    pub pack: u32,
+    pub segment: u32,
+    pub range: Range<usize>,
+}
+
+#[derive(Default)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    pub by_key: HashMap<Key, usize>,
+}
+
+impl Plan {
+    pub fn new(repository: &Repository, pieces: impl Iterator<Item = Piece>) -> Result<Self> {
+        let mut plan = Self::default();
+        for piece in pieces {
+            let step = plan.visit(repository, (piece.pack, piece.segment))?;
+            plan.steps[step].uses += 1;
+        }
+        Ok(plan)
+    }
+
+    pub fn plain_bytes(&self) -> u64 {
+        self.steps.iter().map(|step| step.plain as u64).sum()
+    }
+
+    /// The step of a segment, made where it is missing, after the steps of its bases.
+    fn visit(&mut self, repository: &Repository, key: Key) -> Result<usize> {
+        if let Some(&step) = self.by_key.get(&key) {
+            return Ok(step);
+        }
+        // The path down to a segment whose bases are all visited. It can't be longer than the depth allows.
+        let mut path = vec![(key, 0)];
+        while let Some((key, next)) = path.pop() {
+            let parts = Parts::new(repository, key)?;
+            let deeper = match parts.as_ref().map(|parts| parts.base_keys(repository)) {
+                Some(Ok(bases)) if path.len() <= MAX_DEPTH as usize => bases.get(next).copied(),
+                _ => None,
+            };
+            match deeper {
+                Some(base) => {
+                    path.push((key, next + 1));
+                    if !self.by_key.contains_key(&base) {
+                        path.push((base, 0));
+                    }
+                }
+                None => self.enter(repository, key, parts.as_ref(), path.len())?,
+            }
+        }
+        Ok(self.by_key[&key])
+    }
+
+    fn enter(&mut self, repository: &Repository, key: Key, parts: Option<&Parts>, depth: usize) -> Result<()> {
+        let checked = match parts {
+            None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
+            Some(_) if depth > MAX_DEPTH as usize => Err(format!("a segment stands on more than {MAX_DEPTH} bases")),
+            Some(parts) => parts.check(repository)?,
+        };
+        let plain = parts.map_or(0, |parts| parts.plain());
+        if checked.is_ok()
+            && let Some(Ok(bases)) = parts.map(|parts| parts.base_keys(repository))
+        {
+            for base in bases {
+                self.steps[self.by_key[&base]].uses += 1;
+            }
+        }
+        self.by_key.insert(key, self.steps.len());
+        self.steps.push(Step { key, uses: 0, plain, refused: checked.err() });
+        Ok(())
+    }
+
+    /// What a segment was compressed against, in order.
+    pub fn bases(&self, repository: &Repository, key: Key) -> Result<Vec<Base>> {
+        let Some(parts) = Parts::new(repository, key)? else { return Ok(Vec::new()) };
+        let keys = parts.base_keys(repository).map_err(Error::Damaged)?;
+        let runs = &parts.directory.segments[key.1 as usize].bases;
+        keys.into_iter()
+            .zip(runs)
+            .map(|((pack, segment), run)| {
+                let directory = repository.index().directory(pack)?;
+                let range = directory.and_then(|directory| plain_range(&directory, segment, run.first, run.count));
+                let range = range.ok_or_else(|| Error::Damaged("a base run lies outside of its pack".to_owned()))?;
+                Ok(Base { pack, segment, range })
+            })
+            .collect()
+    }
+}
+
+/// Where the plain bytes of a run of chunks lie in their segment.
+fn plain_range(directory: &Directory, segment: u32, first: u32, count: u32) -> Option<Range<usize>> {
+    let all = directory.chunk_range(segment)?;
+    let run = directory.run_range(segment, first, count)?;
+    let sum = |range: Range<usize>| directory.lengths[range].iter().map(|&length| length as usize).sum::<usize>();
+    let start = sum(all.start..run.start);
+    Some(start..start + sum(run))
+}
+
+/// A segment's entry in its directory.
+struct Parts {
+    key: Key,
+    directory: Arc<Directory>,
+}
+
+impl Parts {
+    fn new(repository: &Repository, key: Key) -> Result<Option<Self>> {
+        let directory = repository.index().directory(key.0)?;
+        Ok(directory.filter(|all| (key.1 as usize) < all.segments.len()).map(|directory| Self { key, directory }))
+    }
+
+    fn plain(&self) -> usize {
+        self.directory.plain_length(self.key.1).unwrap_or(0) as usize
+    }
+
+    /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
+    fn base_keys(&self, repository: &Repository) -> std::result::Result<Vec<Key>, String> {
+        let runs = &self.directory.segments[self.key.1 as usize].bases;
+        runs.iter()
+            .map(|run| match run.pack {
+                0 => Ok((self.key.0, run.segment)),
+                other => {
+                    let id = self.directory.base_packs[other as usize - 1];
+                    let row = repository.index().pack(&id).map_err(|error| error.to_string())?;
+                    let row =
+                        row.ok_or_else(|| format!("{} is missing, and a segment is based on it", pack_name(&id)))?;
+                    Ok((row.number, run.segment))
+                }
+            })
+            .collect()
+    }
+
+    /// Whether the rules of `docs/format.md`, "Segments", hold: depth, generations, runs inside their packs.
+    fn check(&self, repository: &Repository) -> Result<std::result::Result<(), String>> {
+        let entry = &self.directory.segments[self.key.1 as usize];
+        let keys = match self.base_keys(repository) {
+            Ok(keys) => keys,
+            Err(why) => return Ok(Err(why)),
+        };
+        let mut deepest = None;
+        for (key, run) in keys.into_iter().zip(&entry.bases) {
+            let Some(base) = Parts::new(repository, key)? else {
+                return Ok(Err("a base run names a segment that its pack lacks".to_owned()));
+            };
+            if base.directory.run_range(run.segment, run.first, run.count).is_none() {
+                return Ok(Err("a base run names chunks that its pack lacks".to_owned()));
+            }
+            let depth = base.directory.segments[run.segment as usize].depth;
+            if depth > 0 && !same_generation(&base.directory.generation, &self.directory.generation) {
+                return Ok(Err("a segment is based on a based segment of another generation".to_owned()));
+            }
+            deepest = deepest.max(Some(depth));
+        }
+        let expected = deepest.map_or(0, |deepest| deepest + 1);
+        Ok(if entry.depth == expected {
+            Ok(())
+        } else {
+            Err(format!("a segment claims depth {} and stands at depth {expected}", entry.depth))
+        })
+    }
+}
+
+fn same_generation(a: &GenerationId, b: &GenerationId) -> bool {
+    a == b
+}

@@ -1,0 +1,89 @@
+//! One writer at a time: a lock on a local file, which the kernel takes away when its holder ends, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Error, Result};
+use crate::progress::{Interrupt, Progress};
+
+/// Held until it is dropped.
+pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+impl Lock {
+    /// Takes the lock file `lock` in `folder` for `what`, and waits for its holder up to `patience`, saying for whom.
+    pub fn take(
+        folder: &Path,
+        what: &str,
+        patience: Duration,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let path = folder.join("lock");
+        let failed = |source| Error::io("locking", &path, source);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open.map_err(failed)?;
+        let start = Instant::now();
+        let mut said = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            let holder = holder(&mut file);
+            if interrupt.is_set() {
+                return Err(Error::Interrupted);
+            }
+            if start.elapsed() >= patience {
+                return Err(Error::Refused(format!(
+                    "{holder} still works on this repository after {} s; try later, or wait longer with --wait",
+                    patience.as_secs()
+                )));
+            }
+            if !said {
+                progress.note(&format!("waiting for {holder}, which works on this repository"));
+                said = true;
+            }
+            std::thread::sleep(Duration::from_millis(100).min(patience));
+        }
+        let mut write = || {
+            file.set_len(0)?;
+            file.rewind()?;
+            write!(file, "{what}, process {}", std::process::id())
+        };
+        write().map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+/// Who wrote the file last: the holder, or for a moment the one before.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.take(200).read_to_string(&mut text));
+    match read {
+        Ok(length) if length > 0 => text.chars().filter(|c| !c.is_control()).collect(),
+        _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Counts;
+
+    #[test]
+    fn the_second_waits_and_says_for_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |patience| {
+            Lock::take(folder.path(), "backup of agama", patience, &Counts::default(), &Interrupt::default())
+        };
+        let first = take(Duration::ZERO).unwrap();
+        let error = take(Duration::from_millis(150)).err().unwrap().to_string();
+        assert!(error.contains("backup of agama, process"), "{error}");
+        drop(first);
+        take(Duration::ZERO).unwrap();
+    }
+}

@@ -1,0 +1,148 @@
+//! The repository: the one place where crypto, format, index and remote meet.
+
+mod directory;
+mod fetcher;
+mod instance;
+mod keyfiles;
+mod keys;
+mod lock;
+mod packer;
+mod recipes;
+mod snapshots;
+mod sync;
+
+pub use directory::PackParts;
+pub use fetcher::{Fetched, Fetcher, Piece};
+pub use instance::instance;
+pub use keyfiles::{read_secret, write_secret};
+pub use keys::{Keys, add_recipients, create, unlock};
+pub use lock::Lock;
+pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
+pub use recipes::Chosen;
+pub use snapshots::NewSnapshot;
+pub use sync::Changes;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::format::FormatError;
+use crate::format::layout::parse_pack_name;
+use crate::id::{PackId, RepositoryId};
+use crate::index::{Index, IndexError};
+use crate::remote::{self, Folder, Remote};
+use crate::segment::SegmentError;
+
+/// Why something on a repository failed. Each text says what was tried, on what, why it failed and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The remote failed.
+    #[error(transparent)]
+    Remote(#[from] remote::Error),
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// What is stored isn't what was stored, or isn't there.
+    #[error("{0}")]
+    Damaged(String),
+    /// A guard says no: another machine's repository, an unknown one, one that is hidden or replayed.
+    #[error("{0}")]
+    Refused(String),
+    /// What was asked for can't be: a wrong name, a wrong key.
+    #[error("{0}")]
+    Usage(String),
+    /// A local file failed.
+    #[error("{tried} {path} failed: {source}")]
+    Io {
+        /// What was tried.
+        tried: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A segment could not be compressed, or a thread ended early.
+    #[error("{0}")]
+    Failed(String),
+    /// The user, or the system, asked to stop.
+    #[error("interrupted; nothing that was committed is lost")]
+    Interrupted,
+}
+
+/// The result of work on a repository.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    fn io(tried: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { tried, path: path.to_owned(), source }
+    }
+}
+
+impl From<SegmentError> for Error {
+    fn from(error: SegmentError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// An object that isn't what its name says.
+fn broken(object: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
+    Error::Damaged(format!("{object} is damaged: {why}"))
+}
+
+/// The error of a part of the format that doesn't read; another version is no damage.
+fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
+    match error {
+        FormatError::Version(_) => Error::Usage(format!("{object} can't be read: {error}")),
+        error => broken(object, error),
+    }
+}
+
+/// One repository: a remote, the keys for it, and its index.
+pub struct Repository {
+    remote: Arc<dyn Remote>,
+    keys: Keys,
+    index: Mutex<Index>,
+    folder: PathBuf,
+}
+
+impl Repository {
+    /// Opens the repository of `keys` on `remote`, with its index in a folder of its own below `state`.
+    pub fn open(remote: Arc<dyn Remote>, keys: Keys, state: &Path) -> Result<Self> {
+        let folder = state.join(keys.id().to_string());
+        keyfiles::create_private_folder(&folder)?;
+        let index = Mutex::new(Index::open(&folder)?);
+        Ok(Self { remote, keys, index, folder })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RepositoryId {
+        self.keys.id()
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Where it lies.
+    pub fn remote(&self) -> &Arc<dyn Remote> {
+        &self.remote
+    }
+
+    /// The local folder with its index, lock and caches.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The index, for this thread alone while the guard lives.
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        // A thread that panicked held a database with transactions of its own: what it left is consistent.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All packs that lie on the remote, with their sizes in bytes.
+    pub fn pack_sizes(&self) -> Result<HashMap<PackId, u64>> {
+        let (listed, _) = self.remote.list(Folder::Packs)?;
+        Ok(listed.iter().filter_map(|object| Some((parse_pack_name(&object.name)?, object.size))).collect())
+    }
+}

@@ -1,0 +1,213 @@
+//! Packs, from sealed segments to an object under its name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Error, Repository, Result};
+use crate::crypto::{PackKey, Purpose, Salt, Sealed};
+use crate::format::layout::pack_name;
+use crate::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, directory_check};
+use crate::format::recipe::PackRef;
+use crate::id::{ChunkId, GenerationId, Hasher, PackId};
+use crate::index::NewPack;
+use crate::remote::Upload;
+use crate::time::Timestamp;
+
+/// A compressed segment and what the directory says of it.
+pub struct SegmentParts {
+    /// The zstd frame.
+    pub frame: Vec<u8>,
+    /// Its chunks' ids, in order.
+    pub ids: Vec<ChunkId>,
+    /// Its chunks' lengths in bytes, in order.
+    pub lengths: Vec<u32>,
+    /// What it was compressed against, by pack id; empty for a plain segment.
+    pub bases: Vec<(PackId, BaseRun)>,
+    /// 0 for a plain segment.
+    pub depth: u32,
+}
+
+/// A pack that is being filled and uploaded.
+pub struct PackBuilder {
+    key: PackKey,
+    salt: Salt,
+    header: Vec<u8>,
+    upload: Box<dyn Upload>,
+    hasher: Hasher,
+    size: u64,
+    directory: Directory,
+    base_numbers: HashMap<PackId, u32>,
+}
+
+/// A pack whose last byte is written, and that has no name yet.
+pub struct ClosedPack {
+    /// Its id and its directory's check.
+    pub pack: PackRef,
+    /// Bytes of the object.
+    pub size: u64,
+    header_length: u64,
+    directory: Directory,
+    upload: Box<dyn Upload>,
+}
+
+impl PackBuilder {
+    /// Begins a pack of `set` in `generation`.
+    pub fn begin(repository: &Repository, set: &str, generation: GenerationId) -> Result<Self> {
+        let (key, salt) = (PackKey::random(), Salt::random());
+        let wrapped_key = repository.keys().data().wrap_pack_key(&key);
+        let header = PackHeader { repository: *repository.id(), salt: *salt.as_bytes(), wrapped_key }.encode();
+        let mut pack = Self {
+            key,
+            salt,
+            upload: repository.remote().begin()?,
+            hasher: Hasher::new(),
+            size: 0,
+            directory: Directory::new(set, generation),
+            base_numbers: HashMap::new(),
+            header: Vec::new(),
+        };
+        pack.write(&header)?;
+        pack.header = header;
+        Ok(pack)
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many segments are in it.
+    pub fn segments(&self) -> u32 {
+        self.directory.segments.len() as u32
+    }
+
+    /// Seals a segment and adds it. Returns its number, and the frame's buffer for another one.
+    pub fn push(&mut self, parts: SegmentParts) -> Result<(u32, Vec<u8>)> {
+        let number = self.segments();
+        let sealed = self.key.seal_segment(number, &self.header, parts.frame);
+        let bases = parts.bases.into_iter().map(|(id, run)| BaseRun { pack: self.base_number(id), ..run }).collect();
+        self.directory.segments.push(SegmentEntry {
+            sealed: sealed.len() as u32,
+            first_chunk: self.directory.ids.len() as u32,
+            chunks: parts.ids.len() as u32,
+            bases,
+            depth: parts.depth,
+        });
+        self.directory.ids.extend(parts.ids);
+        self.directory.lengths.extend(parts.lengths);
+        self.add(&sealed)?;
+        Ok((number, sealed.into_vec()))
+    }
+
+    fn base_number(&mut self, id: PackId) -> u32 {
+        let packs = &mut self.directory.base_packs;
+        *self.base_numbers.entry(id).or_insert_with(|| {
+            packs.push(id);
+            packs.len() as u32
+        })
+    }
+
+    /// Only what was sealed gets into a pack.
+    fn add(&mut self, sealed: &Sealed) -> Result<()> {
+        self.write(sealed.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(self.upload.append(bytes)?)
+    }
+
+    /// Writes the directory, with a copy of the run's recipe before it where this is the run's last pack.
+    pub fn close(mut self, repository: &Repository, copy: Option<&RecipeCopy<'_>>) -> Result<ClosedPack> {
+        let metadata = &repository.keys().metadata;
+        let copy_length = match copy {
+            None => 0,
+            Some(copy) => {
+                let sealed = metadata.seal(Purpose::RecipeCopy, &self.salt, &[&self.header], copy.encode());
+                self.add(&sealed)?;
+                sealed.len()
+            }
+        };
+        let plain = self.directory.encode();
+        let too_large = |_| Error::Failed("a pack's directory is too large".to_owned());
+        let trailer = PackTrailer {
+            recipe_copy: u32::try_from(copy_length).map_err(too_large)?,
+            directory: u32::try_from(plain.len() + crate::crypto::TAG_LEN).map_err(too_large)?,
+            segments: self.segments(),
+        }
+        .encode();
+        let sealed = metadata.seal(Purpose::PackDirectory, &self.salt, &[&self.header, &trailer], plain);
+        self.add(&sealed)?;
+        self.write(&trailer)?;
+        let check = directory_check(&self.header, sealed.as_bytes(), &trailer);
+        Ok(ClosedPack {
+            pack: PackRef { id: PackId::from_bytes(self.hasher.finish()), check },
+            size: self.size,
+            header_length: self.header.len() as u64,
+            directory: self.directory,
+            upload: self.upload,
+        })
+    }
+}
+
+impl ClosedPack {
+    /// Moves the pack into place. The index knows of it before, so that an end in between loses nothing. Returns the
+    /// index's number for it.
+    pub fn place(self, repository: &Repository, now: Timestamp) -> Result<u32> {
+        let number = self.enter(repository, now)?;
+        self.finish(repository)?;
+        Ok(number)
+    }
+
+    /// Enters the pack into the index, as not yet whole. Returns the index's number for it.
+    pub fn enter(&self, repository: &Repository, now: Timestamp) -> Result<u32> {
+        let row = NewPack {
+            id: self.pack.id,
+            size: self.size,
+            header_length: self.header_length,
+            check: self.pack.check,
+            stored_time: Some(now),
+            whole: false,
+            directory: &self.directory,
+        };
+        Ok(repository.index().add_pack(&row)?)
+    }
+
+    /// Moves the pack into place and notes that it is whole.
+    pub fn finish(self, repository: &Repository) -> Result<()> {
+        self.upload.finish(&pack_name(&self.pack.id))?;
+        Ok(repository.index().pack_is_whole(&self.pack.id)?)
+    }
+}
+
+/// Finishes packs on a thread of its own, so that the next one fills while one is flushed.
+pub struct Finisher {
+    queue: Option<std::sync::mpsc::SyncSender<ClosedPack>>,
+    thread: std::thread::JoinHandle<Result<()>>,
+}
+
+impl Finisher {
+    /// Packs that may wait to be flushed.
+    const WAITING: usize = 2;
+
+    /// Starts the thread.
+    pub fn start(repository: Arc<Repository>) -> Self {
+        let (queue, closed) = std::sync::mpsc::sync_channel::<ClosedPack>(Self::WAITING);
+        let thread = std::thread::spawn(move || closed.into_iter().try_for_each(|pack| pack.finish(&repository)));
+        Self { queue: Some(queue), thread }
+    }
+
+    /// Hands a pack over. False where an earlier one failed: [`end`](Self::end) says how.
+    pub fn finish(&self, pack: ClosedPack) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.send(pack).is_ok())
+    }
+
+    /// Waits until all packs are in place.
+    pub fn end(mut self) -> Result<()> {
+        self.queue = None;
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::Failed("the thread that finishes packs ended early".to_owned())))
+    }
+}

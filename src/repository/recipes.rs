@@ -1,0 +1,162 @@
+//! Recipes of snapshots, made whole along their chain, and the packs that they need.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Error, Repository, Result, broken};
+use crate::format::layout::{MAX_CHAIN, pack_name};
+use crate::format::recipe::{Recipe, apply_edit, decode_full};
+use crate::id::{PackId, SnapshotId};
+use crate::index::{PackRow, SnapshotRow};
+use crate::time::Timestamp;
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    /// The one with the highest sequence that isn't suspect.
+    Latest,
+    /// The newest whose content was true at that time or before, and that isn't suspect.
+    At(Timestamp),
+    /// The one whose id starts so.
+    Id(String),
+}
+
+impl Repository {
+    /// The whole recipe of a snapshot.
+    pub fn recipe(&self, id: &SnapshotId) -> Result<Recipe> {
+        let index = self.index();
+        let mut path = Vec::new();
+        let mut next = Some(*id);
+        while let Some(id) = next {
+            let row = index.snapshot(&id)?.ok_or_else(|| {
+                Error::Damaged(format!(
+                    "the snapshot {id}, which a later one of its chain needs, isn't in the repository"
+                ))
+            })?;
+            path.push(id);
+            if path.len() > MAX_CHAIN as usize {
+                return Err(broken(
+                    format!("the chain of snapshot {id}"),
+                    "it has more snapshots than a chain can have",
+                ));
+            }
+            next = row.header.parent.map(|parent| parent.id);
+        }
+        let mut recipe: Option<Recipe> = None;
+        for id in path.iter().rev() {
+            let bytes =
+                index.recipe(id)?.ok_or_else(|| broken(format!("snapshot {id}"), "the index lacks its recipe"))?;
+            let made = match &recipe {
+                None => decode_full(&bytes),
+                Some(parent) => apply_edit(parent, &bytes),
+            };
+            recipe = Some(made.map_err(|error| broken(format!("the recipe of snapshot {id}"), error))?);
+        }
+        Ok(recipe.unwrap_or_default())
+    }
+
+    /// The index's rows of all packs of a recipe, in the order of its table. Directories that the index lacks are fetched.
+    ///
+    /// `sizes` are the packs on the remote, where the caller has listed them.
+    pub fn recipe_packs(&self, recipe: &Recipe, sizes: Option<&HashMap<PackId, u64>>) -> Result<Vec<PackRow>> {
+        let mut listed = None;
+        let mut rows = Vec::with_capacity(recipe.packs.len());
+        for pack in &recipe.packs {
+            let known = self.index().pack(&pack.id)?;
+            let row = match known {
+                Some(row) if row.check == pack.check => row,
+                Some(_) => {
+                    return Err(broken(
+                        pack_name(&pack.id),
+                        "its directory isn't the one that the snapshot was made with",
+                    ));
+                }
+                None => {
+                    if sizes.is_none() && listed.is_none() {
+                        listed = Some(self.pack_sizes()?);
+                    }
+                    let size = sizes.or(listed.as_ref()).and_then(|sizes| sizes.get(&pack.id)).copied();
+                    let size = size.ok_or_else(|| broken(pack_name(&pack.id), "it is missing"))?;
+                    let parts = self.fetch_directory(&pack.id, size, Some(&pack.check))?;
+                    self.enter_pack(&parts)?;
+                    let row = self.index().pack(&pack.id)?;
+                    row.ok_or_else(|| Error::Failed(format!("the index lost the pack {}", pack.id)))?
+                }
+            };
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// All packs that a restore of the recipe reads: those that runs name, and all bases under their segments.
+    pub fn needed_packs(&self, recipe: &Recipe, rows: &[PackRow]) -> Result<Vec<PackId>> {
+        let numbers: HashMap<PackId, u32> = rows.iter().map(|row| (row.id, row.number)).collect();
+        let mut needed: HashSet<u32> = HashSet::new();
+        let mut seen: HashSet<(u32, u32)> = HashSet::new();
+        let mut open: Vec<(u32, u32)> = Vec::new();
+        for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
+            let number = rows.get(run.pack as usize).map(|row| row.number);
+            let number = number.ok_or_else(|| Error::Failed("a run names a pack that its recipe lacks".to_owned()))?;
+            if seen.insert((number, run.segment)) {
+                open.push((number, run.segment));
+            }
+        }
+        let index = self.index();
+        while let Some((number, segment)) = open.pop() {
+            needed.insert(number);
+            let directory = index.directory(number)?;
+            let Some((directory, entry)) =
+                directory.as_ref().and_then(|all| Some((all, all.segments.get(segment as usize)?)))
+            else {
+                return Err(Error::Damaged(format!("a recipe names a segment {segment} that its pack lacks")));
+            };
+            for run in &entry.bases {
+                let base = match run.pack {
+                    0 => number,
+                    other => {
+                        let id = directory.base_packs[other as usize - 1];
+                        *numbers
+                            .get(&id)
+                            .ok_or_else(|| broken(pack_name(&id), "the snapshot that needs it doesn't name it"))?
+                    }
+                };
+                if seen.insert((base, run.segment)) {
+                    open.push((base, run.segment));
+                }
+            }
+        }
+        let mut ids: Vec<PackId> = rows.iter().filter(|row| needed.contains(&row.number)).map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// Finds a snapshot of `set` (of any set where None).
+    pub fn find_snapshot(&self, set: Option<&str>, chosen: &Chosen) -> Result<SnapshotRow> {
+        let rows = self.index().snapshots()?;
+        let of_set = || rows.iter().filter(|row| set.is_none_or(|set| row.header.set == set));
+        let found = match chosen {
+            Chosen::Latest => of_set().rfind(|row| !row.header.suspect),
+            Chosen::At(time) => of_set().filter(|row| !row.header.suspect && row.header.data_time <= *time).next_back(),
+            Chosen::Id(prefix) => {
+                let mut matching = of_set().filter(|row| row.id.to_string().starts_with(prefix.as_str()));
+                let found = matching.next();
+                if matching.next().is_some() {
+                    return Err(Error::Usage(format!("{prefix:?} fits more than one snapshot; give more of its id")));
+                }
+                found
+            }
+        };
+        found.cloned().ok_or_else(|| Error::Usage(not_found(set, chosen, of_set().count())))
+    }
+}
+
+fn not_found(set: Option<&str>, chosen: &Chosen, there: usize) -> String {
+    let of_set = set.map(|set| format!(" of the set {set:?}")).unwrap_or_default();
+    let see = "`varu list` shows what there is";
+    match chosen {
+        _ if there == 0 => format!("there is no snapshot{of_set}; {see}"),
+        Chosen::Latest => format!("all {there} snapshots{of_set} are suspect; choose one with --snapshot; {see}"),
+        Chosen::At(time) => format!("there is no snapshot{of_set} from {time} or before; {see}"),
+        Chosen::Id(prefix) => format!("there is no snapshot{of_set} whose id starts with {prefix:?}; {see}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Snapshot objects: sealed and stored, fetched and opened.
+
+use super::{Error, Repository, Result, broken, unreadable};
+use crate::crypto::{Purpose, Salt};
+use crate::format::layout::{MAX_SNAPSHOT_OBJECT, parse_snapshot_name, snapshot_name};
+use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
+use crate::id::SnapshotId;
+use crate::index::SnapshotRow;
+use crate::remote::{Folder, ObjectName};
+use crate::segment::{Compressor, Decompressor};
+use crate::time::Timestamp;
+
+/// zstd's level for bodies: they are small, and each byte of them is paid for every day.
+const BODY_LEVEL: i32 = 9;
+
+/// A snapshot that is ready to be stored.
+pub struct NewSnapshot {
+    /// Its object.
+    pub object: Vec<u8>,
+    /// Its object's name.
+    pub name: ObjectName,
+    /// What the index will know of it.
+    pub row: SnapshotRow,
+    /// The recipe's bytes.
+    pub recipe: Vec<u8>,
+}
+
+impl Repository {
+    /// Seals a snapshot. The header's salt is drawn here.
+    pub fn seal_snapshot(&self, header: SnapshotHeader, mut body: SnapshotBody) -> Result<NewSnapshot> {
+        let salt = Salt::random();
+        let header = SnapshotHeader { salt: *salt.as_bytes(), ..header };
+        let clear = header.encode();
+        let plain = body.encode();
+        let mut frame = Vec::new();
+        Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
+        let length = u32::try_from(plain.len()).map_err(|_| Error::Failed("the recipe is too large".to_owned()))?;
+        let packed = [&length.to_le_bytes()[..], &frame].concat();
+        let sealed = self.keys.metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+        let object = [&clear, sealed.as_bytes()].concat();
+        let id = SnapshotId::of(&object);
+        let name = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
+        let recipe = std::mem::take(&mut body.recipe);
+        let row = SnapshotRow { id, size: object.len() as u64, header, about: body };
+        Ok(NewSnapshot { object, name, row, recipe })
+    }
+
+    /// Stores a sealed snapshot and makes its name outlive a power cut. The packs that it needs lie there already.
+    pub fn store_snapshot(&self, snapshot: &NewSnapshot) -> Result<()> {
+        let mut upload = self.remote.begin()?;
+        upload.append(&snapshot.object)?;
+        upload.finish(&snapshot.name)?;
+        self.remote.flush(Folder::Snapshots)?;
+        Ok(())
+    }
+
+    /// Fetches a snapshot object, checks it against its name, and opens it: what the index keeps, and the recipe's bytes.
+    pub fn fetch_snapshot(&self, name: &ObjectName) -> Result<(SnapshotRow, Vec<u8>)> {
+        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT)?;
+        self.open_snapshot(name, &object)
+    }
+
+    fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, Vec<u8>)> {
+        let id = SnapshotId::of(object);
+        let named = parse_snapshot_name(name).ok_or_else(|| broken(name, "its name is no snapshot's"))?;
+        if named.id != id {
+            return Err(broken(name, format_args!("its content has the id {id}")));
+        }
+        let (header, clear, sealed) = SnapshotHeader::split(object).map_err(|error| unreadable(name, error))?;
+        if header.repository != *self.id() {
+            return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));
+        }
+        let expected = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
+        if expected != *name {
+            return Err(broken(name, format_args!("its header says {expected}")));
+        }
+        let salt = Salt::from_bytes(header.salt);
+        let opened = self.keys.metadata.open(Purpose::SnapshotBody, &salt, &[clear], sealed.to_vec());
+        let opened = opened.map_err(|error| broken(name, error))?;
+        let plain = decompress_body(opened.as_bytes()).map_err(|why| broken(name, why))?;
+        let mut about = SnapshotBody::decode(&plain).map_err(|error| unreadable(name, error))?;
+        let recipe = std::mem::take(&mut about.recipe);
+        Ok((SnapshotRow { id, size: object.len() as u64, header, about }, recipe))
+    }
+
+    /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it.
+    pub fn peek_snapshot(&self, name: &ObjectName) -> Result<SnapshotHeader> {
+        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT)?;
+        Ok(SnapshotHeader::split(&object).map_err(|error| unreadable(name, error))?.0)
+    }
+
+    /// The name of a known snapshot's object.
+    pub fn object_name(row: &SnapshotRow) -> ObjectName {
+        snapshot_name(row.header.stored_time, &row.header.set, row.header.kind(), &row.id)
+    }
+}
+
+fn decompress_body(packed: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let (length, frame) = packed.split_first_chunk().ok_or("its body is too short")?;
+    let length = u32::from_le_bytes(*length);
+    if u64::from(length) > MAX_SNAPSHOT_OBJECT {
+        return Err(format!("its body claims {length} bytes"));
+    }
+    let mut plain = Vec::new();
+    let decompressed = Decompressor::new().decompress(frame, &[], length as usize, &mut plain);
+    decompressed.map_err(|error| error.to_string())?;
+    Ok(plain)
+}
+
+/// A name for a moment in messages about snapshots.
+pub(super) fn describe(row: &SnapshotRow) -> String {
+    let time: Timestamp = row.header.data_time;
+    format!("snapshot {} ({} of {}, {time})", row.id, row.header.kind(), row.header.set)
+}

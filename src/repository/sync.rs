@@ -1,0 +1,283 @@
+//! The index and the remote, brought together.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::snapshots::describe;
+use super::{Error, Repository, Result, instance};
+use crate::format::layout::{parse_pack_name, parse_snapshot_name};
+use crate::id::{PackId, SnapshotId};
+use crate::index::{Index, Known, SnapshotRow};
+use crate::remote::{Folder, ObjectName};
+
+/// The fact under which the index keeps the newest snapshot that it ever saw.
+const HIGHEST: &str = "highest";
+/// The fact under which the index keeps the newest snapshot of another instance that was adopted.
+const ADOPTED: &str = "adopted";
+
+/// What a look at the remote found to be otherwise than the index had it.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Snapshots that were new to the index.
+    pub added: Vec<SnapshotId>,
+    /// Snapshots of the index that the remote no longer has.
+    pub gone: Vec<SnapshotId>,
+    /// A snapshot that was seen before and is missing though nothing newer is there: a sentence that names it.
+    pub hidden: Option<String>,
+    /// Objects in `snapshots/` that aren't what they claim, each a sentence that names it. They are not used.
+    pub refused: Vec<String>,
+    /// How many objects there belong to other repository ids.
+    pub foreign: u64,
+}
+
+impl Repository {
+    /// Lists the snapshots on the remote, takes in what the index doesn't know, and drops what is gone.
+    pub fn sync(&self) -> Result<Changes> {
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        let known: HashMap<SnapshotId, SnapshotRow> =
+            self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
+        let highest = self.highest_seen()?;
+        let mut changes = Changes::default();
+        let mut present = BTreeSet::new();
+        let mut objects: Vec<(ObjectName, SnapshotId)> = listed
+            .into_iter()
+            .filter_map(|object| parse_snapshot_name(&object.name).map(|name| (object.name, name.id)))
+            .collect();
+        objects.sort();
+        for (name, id) in objects {
+            let row = known.get(&id).filter(|row| Self::object_name(row) == name);
+            if row.is_some() {
+                present.insert(id);
+            } else {
+                self.take_in(&name, highest, &mut changes, &mut present)?;
+            }
+        }
+        if let Some((sequence, id)) = highest
+            && !present.contains(&id)
+        {
+            changes.hidden = Some(hidden(self, known.get(&id), sequence, &id));
+        }
+        for row in known.values().filter(|row| !present.contains(&row.id)) {
+            changes.gone.push(row.id);
+            if changes.hidden.is_none() {
+                self.index().remove_snapshot(&row.id)?;
+            }
+        }
+        if changes.hidden.is_none() {
+            self.note_highest()?;
+        }
+        Ok(changes)
+    }
+
+    fn take_in(
+        &self,
+        name: &ObjectName,
+        highest: Option<(u64, SnapshotId)>,
+        changes: &mut Changes,
+        present: &mut BTreeSet<SnapshotId>,
+    ) -> Result<()> {
+        let (row, recipe) = match self.fetch_snapshot(name) {
+            Ok(opened) => opened,
+            Err(Error::Damaged(why)) => {
+                match self.peek_snapshot(name) {
+                    Ok(header) if header.repository != *self.id() => changes.foreign += 1,
+                    _ => changes.refused.push(why),
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        // One writer counts up. What it had not seen at a lower number was taken away before, and put back.
+        if highest.is_some_and(|(sequence, _)| row.header.sequence <= sequence) {
+            changes.refused.push(format!(
+                "{} is not used: it appeared again after newer ones had been seen; somebody put an old snapshot back. \
+                 `varu index rebuild` takes in all that is there",
+                describe(&row)
+            ));
+            return Ok(());
+        }
+        present.insert(row.id);
+        self.index().add_snapshot(&row, &recipe)?;
+        changes.added.push(row.id);
+        Ok(())
+    }
+
+    /// The sequence and id of the newest snapshot that this index ever saw.
+    pub fn highest_seen(&self) -> Result<Option<(u64, SnapshotId)>> {
+        let fact = self.index().fact(HIGHEST)?;
+        Ok(fact.and_then(|bytes| {
+            let (sequence, id) = bytes.split_first_chunk()?;
+            Some((u64::from_le_bytes(*sequence), SnapshotId::from_bytes(id.try_into().ok()?)))
+        }))
+    }
+
+    /// Remembers the newest snapshot of the index as seen.
+    pub fn note_highest(&self) -> Result<()> {
+        let mut index = self.index();
+        if let Some(newest) = index.snapshots()?.last() {
+            let fact = [&newest.header.sequence.to_le_bytes()[..], newest.id.as_bytes()].concat();
+            index.set_fact(HIGHEST, &fact)?;
+        }
+        Ok(())
+    }
+
+    /// The newest snapshot of the index.
+    pub fn newest(&self) -> Result<Option<SnapshotRow>> {
+        Ok(self.index().snapshots()?.pop())
+    }
+
+    /// The highest sequence that any snapshot on the remote has, of this id or the one that it follows. What follows comes
+    /// from clear headers that nobody vouches for: it only makes numbers larger.
+    pub fn highest_sequence(&self) -> Result<u64> {
+        if let Some(newest) = self.newest()? {
+            return Ok(newest.header.sequence);
+        }
+        if self.keys.file().follows.is_none() {
+            return Ok(0);
+        }
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        let mut highest = 0;
+        for object in listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some()) {
+            if let Ok(header) = self.peek_snapshot(&object.name) {
+                highest = highest.max(header.sequence);
+            }
+        }
+        Ok(highest.min(1 << 62))
+    }
+
+    /// Refuses to write after another machine's snapshot, unless that was adopted.
+    pub fn check_instance(&self) -> Result<()> {
+        let Some(newest) = self.newest()? else { return Ok(()) };
+        let adopted = self.index().fact(ADOPTED)?;
+        if newest.about.instance == instance() || adopted.as_deref() == Some(newest.id.as_bytes()) {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "the newest snapshot in {} was written by another machine, {:?} (sequence {}, {}). If this machine takes its \
+             place, run `varu index adopt`; if both run, give this one a repository of its own",
+            self.remote.place(),
+            newest.about.host,
+            newest.header.sequence,
+            newest.header.stored_time
+        )))
+    }
+
+    /// Accepts the newest snapshot as what this machine goes on from. None where there is no snapshot.
+    pub fn adopt(&self) -> Result<Option<SnapshotRow>> {
+        let newest = self.newest()?;
+        if let Some(newest) = &newest {
+            self.index().set_fact(ADOPTED, newest.id.as_bytes())?;
+        }
+        Ok(newest)
+    }
+
+    /// Makes the index again from pack directories and snapshots; no chunk data is read. Local history and the newest
+    /// snapshot that was seen stay. Returns what was found.
+    pub fn rebuild(&self) -> Result<Changes> {
+        {
+            let mut index = self.index();
+            for row in index.snapshots()? {
+                index.remove_snapshot(&row.id)?;
+            }
+            for pack in index.packs()? {
+                index.remove_pack(&pack.id)?;
+            }
+            Known::forget(&index);
+        }
+        let highest = self.highest_seen()?;
+        self.index().forget_fact(HIGHEST)?;
+        let mut changes = self.sync()?;
+        if let Some((sequence, id)) = highest
+            && self.index().snapshot(&id)?.is_none()
+        {
+            changes.hidden = Some(hidden(self, None, sequence, &id));
+        }
+        self.enter_all_packs(&mut changes)?;
+        Ok(changes)
+    }
+
+    fn enter_all_packs(&self, changes: &mut Changes) -> Result<()> {
+        let sizes = self.pack_sizes()?;
+        let needed: BTreeSet<PackId> = self.index().snapshots()?.into_iter().flat_map(|row| row.header.packs).collect();
+        let ids: BTreeSet<PackId> = sizes.keys().copied().chain(needed.iter().copied()).collect();
+        for id in ids {
+            let Some(size) = sizes.get(&id) else {
+                changes.refused.push(format!("packs/{id}.pack is missing, and a snapshot needs it"));
+                continue;
+            };
+            match self.fetch_directory(&id, *size, None) {
+                Ok(parts) => {
+                    self.enter_pack(&parts)?;
+                }
+                // A pack of another repository id, or a damaged one.
+                Err(Error::Damaged(why)) if needed.contains(&id) => changes.refused.push(why),
+                Err(Error::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the packs on the remote with what the index says: forgets uploads that never ended and packs that are gone.
+    /// Returns how many were gone though they were whole.
+    pub fn settle_packs(&self, sizes: &HashMap<PackId, u64>) -> Result<u64> {
+        let mut gone = 0;
+        let mut index = self.index();
+        for pack in index.packs()? {
+            match sizes.get(&pack.id) {
+                Some(size) if *size == pack.size => {
+                    if !pack.whole {
+                        index.pack_is_whole(&pack.id)?;
+                    }
+                }
+                _ => {
+                    gone += u64::from(pack.whole);
+                    index.remove_pack(&pack.id)?;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Says what of the index isn't as the remote has it, without changing anything: each a sentence.
+    pub fn check_index(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        if let Err(why) = self.index().integrity()? {
+            found.push(format!("the index's file is damaged: {why}"));
+        }
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        let there: BTreeSet<SnapshotId> =
+            listed.iter().filter_map(|object| parse_snapshot_name(&object.name)).map(|name| name.id).collect();
+        let known: BTreeSet<SnapshotId> = self.index().snapshots()?.iter().map(|row| row.id).collect();
+        found.extend(there.difference(&known).map(|id| format!("snapshot {id} is on the remote and not in the index")));
+        found.extend(known.difference(&there).map(|id| format!("snapshot {id} is in the index and not on the remote")));
+        let (listed, _) = self.remote.list(Folder::Packs)?;
+        let sizes: HashMap<PackId, u64> =
+            listed.iter().filter_map(|object| Some((parse_pack_name(&object.name)?, object.size))).collect();
+        found.extend(check_packs(&self.index(), &sizes)?);
+        Ok(found)
+    }
+}
+
+fn check_packs(index: &Index, sizes: &HashMap<PackId, u64>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for pack in index.packs()?.iter().filter(|pack| pack.whole) {
+        match sizes.get(&pack.id) {
+            None => found.push(format!("pack {} is in the index and not on the remote", pack.id)),
+            Some(size) if *size != pack.size => {
+                found.push(format!("pack {} has {size} bytes on the remote and {} in the index", pack.id, pack.size));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+fn hidden(repository: &Repository, row: Option<&SnapshotRow>, sequence: u64, id: &SnapshotId) -> String {
+    let what = row.map_or_else(|| format!("snapshot {id}"), describe);
+    format!(
+        "{what} with sequence {sequence} was seen in {} before and is not there now: it was deleted, or the host hides it. \
+         Older snapshots can be restored by their id (--snapshot). If it was deleted on purpose, `varu index rebuild \
+         --accept-loss` goes on without it",
+        repository.remote.place()
+    )
+}

@@ -1,0 +1,112 @@
+//! Golden vectors: derivations, sealed bytes and key files that must never change, made by `tests/vectors/generate.py`
+//! without any of varu's code.
+
+use std::collections::BTreeMap;
+
+use varu::crypto::{DataKeyPublic, DataKeySecret, MetadataKey, Purpose, Salt, WriterSecret};
+use varu::format::writer_key::{Chunking, WriterKeyFile};
+use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
+use zeroize::Zeroizing;
+
+struct Vectors(BTreeMap<String, Vec<u8>>);
+
+impl Vectors {
+    fn read() -> Self {
+        let text = std::fs::read_to_string("tests/vectors/keys.txt").unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        Self(
+            lines.map(|line| line.split_once(" =").unwrap()).map(|(name, value)| (name.into(), bytes(value))).collect(),
+        )
+    }
+
+    fn get(&self, name: &str) -> &[u8] {
+        self.0.get(name).unwrap_or_else(|| panic!("no vector named {name}"))
+    }
+
+    fn array<const N: usize>(&self, name: &str) -> [u8; N] {
+        self.get(name).try_into().unwrap()
+    }
+
+    fn text(&self, name: &str) -> &str {
+        std::str::from_utf8(self.get(name)).unwrap()
+    }
+
+    fn writer_secret(&self) -> WriterSecret {
+        WriterSecret::from_bytes(Zeroizing::new(self.array("writer secret")))
+    }
+
+    fn associated_data(&self) -> [&[u8]; 3] {
+        [self.get("associated data 1"), self.get("associated data 2"), self.get("associated data 3")]
+    }
+}
+
+fn bytes(value: &str) -> Vec<u8> {
+    let value = value.trim();
+    let mut bytes = vec![0; value.len() / 2];
+    assert!(decode_hex(value, &mut bytes), "{value}");
+    bytes
+}
+
+#[test]
+fn one_secret_derives_the_same_keys_for_ever() {
+    let vectors = Vectors::read();
+    let secret = vectors.writer_secret();
+    let chunk = vectors.get("chunk");
+    let id = secret.chunk_id_key().id(chunk);
+    assert_eq!(id.as_bytes(), vectors.get("chunk id"));
+    assert_eq!(id, ChunkId::of(&vectors.array("chunk id key"), chunk));
+    assert_eq!(secret.chunk_id_key().id(b"").as_bytes(), vectors.get("chunk id of nothing"));
+    let stream = secret.stream_hash_key().hasher().update(chunk).finish();
+    assert_eq!(stream, vectors.get("stream hash"));
+    assert_eq!(stream, Hasher::keyed(&vectors.array("stream hash key")).update(chunk).finish());
+    assert_eq!(secret.chunker_seed().as_slice(), vectors.get("chunker seed"));
+}
+
+#[test]
+fn metadata_seals_to_the_same_bytes_and_opens() {
+    let vectors = Vectors::read();
+    let key: MetadataKey = vectors.writer_secret().metadata_key();
+    let salt = Salt::from_bytes(vectors.array("salt"));
+    let (aad, plaintext) = (vectors.associated_data(), vectors.get("metadata plaintext"));
+    for (purpose, name) in [
+        (Purpose::SnapshotBody, "sealed snapshot body"),
+        (Purpose::PackDirectory, "sealed pack directory"),
+        (Purpose::RecipeCopy, "sealed recipe copy"),
+    ] {
+        let sealed = key.seal(purpose, &salt, &aad, plaintext.to_vec());
+        assert_eq!(hex(sealed.as_bytes()), hex(vectors.get(name)), "{name}");
+        let opened = key.open(purpose, &salt, &aad, vectors.get(name).to_vec()).ok().unwrap();
+        assert_eq!(opened.as_bytes(), plaintext, "{name}");
+    }
+}
+
+#[test]
+fn a_wrapped_pack_key_opens_and_seals_segments_to_the_same_bytes() {
+    let vectors = Vectors::read();
+    let data_key = DataKeySecret::parse(vectors.text("data key secret")).ok().unwrap();
+    assert_eq!(data_key.public().to_string(), vectors.text("data key public"));
+    let pack_key = data_key.unwrap_pack_key(vectors.get("wrapped pack key")).ok().unwrap();
+    let (header, plaintext) = (vectors.get("pack header"), vectors.get("segment plaintext"));
+    for (number, name) in [(0, "sealed segment 0"), (258, "sealed segment 258")] {
+        let sealed = pack_key.seal_segment(number, header, plaintext.to_vec());
+        assert_eq!(hex(sealed.as_bytes()), hex(vectors.get(name)), "{name}");
+        let opened = pack_key.open_segment(number, header, vectors.get(name).to_vec()).ok().unwrap();
+        assert_eq!(opened.as_bytes(), plaintext, "{name}");
+    }
+}
+
+#[test]
+fn a_writer_key_file_has_the_same_text_and_fingerprint() {
+    let vectors = Vectors::read();
+    let text = std::fs::read_to_string("tests/vectors/writer.key").unwrap();
+    let mut key = WriterKeyFile::parse(&text).ok().unwrap();
+    assert_eq!(*key.to_text(), text);
+    assert_eq!(key.secret.as_slice(), vectors.get("writer secret"));
+    assert_eq!(key.chunking, Chunking { min: 4096, average: 16384, max: 65536 });
+    assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id after a rotation"));
+    assert_eq!(key.follows, Some(RepositoryId::from_bytes(vectors.array("repository id"))));
+    key.follows = None;
+    assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id"));
+    let data_key: DataKeyPublic = key.data_key.parse().unwrap();
+    assert_eq!(data_key.to_string(), vectors.text("data key public"));
+}
