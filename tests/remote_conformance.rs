@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use remote_suite::Place;
 use varu::progress::Interrupt;
-use varu::remote::Remote;
 use varu::remote::fault::{Fault, Faulty};
 use varu::remote::limit::{Limited, Rates};
 use varu::remote::local::LocalRemote;
@@ -15,6 +14,7 @@ use varu::remote::memory::MemoryRemote;
 use varu::remote::record::Recorder;
 use varu::remote::retry::{Patience, Retry};
 use varu::remote::wait::SteppedTime;
+use varu::remote::{ErrorKind, Remote};
 
 fn memory_under(decorate: impl FnOnce(Arc<dyn Remote>) -> Arc<dyn Remote>) -> Place {
     let memory = MemoryRemote::new();
@@ -22,17 +22,18 @@ fn memory_under(decorate: impl FnOnce(Arc<dyn Remote>) -> Arc<dyn Remote>) -> Pl
     Place {
         remote: decorate(Arc::new(memory)),
         plant: Box::new(move |folder, name, bytes| plant.put(folder, name, bytes)),
-        keep: Box::new(()),
+        tidy: true,
     }
 }
 
 fn local_under(decorate: impl FnOnce(Arc<dyn Remote>) -> Arc<dyn Remote>) -> Place {
     let base = tempfile::tempdir().unwrap();
-    let path = base.path().to_owned();
     Place {
-        remote: decorate(Arc::new(LocalRemote::open(&path).unwrap())),
-        plant: Box::new(move |folder, name, bytes| std::fs::write(path.join(folder.name()).join(name), bytes).unwrap()),
-        keep: Box::new(base),
+        remote: decorate(Arc::new(LocalRemote::open(base.path()).unwrap())),
+        plant: Box::new(move |folder, name, bytes| {
+            std::fs::write(base.path().join(folder.name()).join(name), bytes).unwrap()
+        }),
+        tidy: true,
     }
 }
 
@@ -53,14 +54,16 @@ fn limited() -> Place {
     local_under(|local| Arc::new(Limited::new(local, Rates { upload: rate, download: rate }, time())))
 }
 
-/// Every third operation fails, each in another way than the last.
+/// Every seventh operation fails, each in another way than the last; no delete of what is absent, which Retry must take
+/// for a delete that was done when it meets it the second time.
 fn retried() -> Place {
-    memory_under(|memory| {
+    let place = memory_under(|memory| {
         let faulty = Faulty::new(memory);
-        let faults = [Fault::Refuse(varu::remote::ErrorKind::Unreachable), Fault::LoseAnswer, Fault::Tear];
-        (1..5000).zip(faults.into_iter().cycle()).for_each(|(n, fault)| faulty.fail_at(n * 3, fault));
+        let faults = [Fault::Refuse(ErrorKind::Unreachable), Fault::LoseAnswer, Fault::Tear];
+        (1..5000).zip(faults.into_iter().cycle()).for_each(|(n, fault)| faulty.fail_at(n * 7 - 2, fault));
         Arc::new(Retry::new(Arc::new(faulty), Patience::default(), time(), Interrupt::default(), |_| ()))
-    })
+    });
+    Place { tidy: false, ..place }
 }
 
 fn time() -> Arc<SteppedTime> {

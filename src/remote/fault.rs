@@ -99,6 +99,11 @@ impl Faulty {
         lock(&self.state).spoils.insert(read, spoil);
     }
 
+    /// Where an object or a folder is, for messages.
+    fn at(&self, object: impl std::fmt::Display) -> String {
+        format!("{}/{object}", self.place())
+    }
+
     fn run<T>(&self, action: &'static str, object: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let fault = lock(&self.state).next();
         match fault {
@@ -145,7 +150,7 @@ impl Remote for Faulty {
 
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
         let spoil = lock(&self.state).next_read();
-        let mut bytes = self.run("reading", &name.to_string(), || self.inner.get(name, limit))?;
+        let mut bytes = self.run("reading", &self.at(name), || self.inner.get(name, limit))?;
         match spoil {
             Some(Spoil::Flip(bit)) => flip(&mut bytes, bit),
             Some(Spoil::Cut(length)) => bytes.truncate(length),
@@ -156,12 +161,12 @@ impl Remote for Faulty {
 
     fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let spoil = lock(&self.state).next_read();
-        self.run("reading", &name.to_string(), || self.inner.get_range(name, offset, buffer))?;
+        self.run("reading", &self.at(name), || self.inner.get_range(name, offset, buffer))?;
         match spoil {
             Some(Spoil::Flip(bit)) => flip(buffer, bit),
             Some(Spoil::Cut(length)) if length < buffer.len() => {
                 buffer[length..].fill(0);
-                return Err(refused(ErrorKind::Short, "reading", &name.to_string()));
+                return Err(refused(ErrorKind::Short, "reading", &self.at(name)));
             }
             Some(Spoil::Cut(_)) | None => {}
         }
@@ -169,19 +174,19 @@ impl Remote for Faulty {
     }
 
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>> {
-        self.run("looking at", &name.to_string(), || self.inner.stat(name))
+        self.run("looking at", &self.at(name), || self.inner.stat(name))
     }
 
     fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64)> {
-        self.run("listing", folder.name(), || self.inner.list(folder))
+        self.run("listing", &self.at(folder.name()), || self.inner.list(folder))
     }
 
     fn flush(&self, folder: Folder) -> Result<bool> {
-        self.run("flushing", folder.name(), || self.inner.flush(folder))
+        self.run("flushing", &self.at(folder.name()), || self.inner.flush(folder))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.run("deleting", &name.to_string(), || self.inner.delete(name))
+        self.run("deleting", &self.at(name), || self.inner.delete(name))
     }
 
     fn free_space(&self) -> Result<Option<u64>> {
@@ -234,7 +239,7 @@ impl Upload for FaultyUpload {
     fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<()> {
         const ACTION: &str = "finishing";
         let fault = lock(&self.state).next();
-        let object = name.to_string();
+        let object = format!("{}/{name}", self.place);
         match fault {
             None | Some(Fault::LoseAnswer) => {
                 let inner = self.inner.take().ok_or_else(|| refused(ErrorKind::Unreachable, ACTION, &object))?;

@@ -47,8 +47,8 @@ impl State {
     }
 
     fn free(&self) -> Option<u64> {
-        let used = self.objects.values().map(|bytes| bytes.len() as u64).sum::<u64>();
-        self.room.map(|room| room.saturating_sub(used))
+        let used = || self.objects.values().map(|bytes| bytes.len() as u64).sum();
+        self.room.map(|room| room.saturating_sub(used()))
     }
 }
 

@@ -5,7 +5,8 @@
 //! stat, list, free space. Deleting is the one thing that only an ordinary account can.
 //!
 //! [`local`] and [`memory`] are remotes. [`retry`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
-//! each adds one concern and passes the rest on, so they stack in any order.
+//! each adds one concern and passes the rest on, so they stack in any order. The usual one is retry over limit over the
+//! remote: what is sent again then counts against the limit.
 
 pub mod fault;
 pub mod limit;

@@ -4,7 +4,7 @@
 //! it had been asked once:
 //!
 //! - Reads, listings, flushes and making folders are the same the second time.
-//! - A delete whose answer was lost finds nothing the second time, and that is success.
+//! - A delete that finds nothing the second time is taken for done: its first answer may have been lost.
 //! - An upload keeps its bytes, up to [`Patience::keep`], and sends them again into a new part when it breaks. A larger
 //!   one fails with the error that broke it.
 //! - A finish whose answer was lost is resolved by looking: an object of the right size under the final name was flushed

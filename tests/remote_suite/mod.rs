@@ -3,26 +3,33 @@
 //! `remote_suite!(local, make)` makes a module of tests `local`; `make` returns a fresh [`Place`] each time.
 //! `append_only_suite!` does the same for a place where nothing can be deleted.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use varu::remote::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result};
 
+/// Puts bytes under any file name of a folder.
+pub type Plant = dyn Fn(Folder, &str, &[u8]);
+
 /// A fresh, empty place, without folders where the account may make them.
 pub struct Place {
     /// The remote.
     pub remote: Arc<dyn Remote>,
-    /// Puts bytes there under any file name, past the remote.
-    pub plant: Box<dyn Fn(Folder, &str, &[u8])>,
-    /// What must live as long as the place.
-    pub keep: Box<dyn Any>,
+    /// Puts bytes there under any file name, past the remote. Owns what must live as long as the place.
+    pub plant: Box<Plant>,
+    /// Whether every upload that isn't finished is taken away. A broken connection leaves its part behind.
+    pub tidy: bool,
 }
 
 impl Place {
-    fn with_folders(self) -> Self {
+    fn assert_tidy(&self) {
+        let pending = listed(&*self.remote, Folder::Pending);
+        assert!(pending.is_empty() || !self.tidy, "{pending:?} are left");
+    }
+
+    fn with_folders(&self) -> &dyn Remote {
         self.remote.create_folders().unwrap();
-        self
+        &*self.remote
     }
 }
 
@@ -79,7 +86,7 @@ pub fn folders_come_first(place: Place) {
 }
 
 pub fn objects_of_odd_sizes_come_back(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     for (size, folder) in [0, 1, 32767, 32768, 32769, 1 << 20, (1 << 20) + 1].into_iter().zip(Folder::ALL.repeat(2)) {
         let (name, bytes) = (object(folder, &format!("o{size}")), content(size));
         store(remote, &name, &bytes).unwrap();
@@ -90,7 +97,7 @@ pub fn objects_of_odd_sizes_come_back(place: Place) {
 }
 
 pub fn an_upload_is_the_sum_of_its_appends(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let bytes = content(3_000_000);
     let mut upload = remote.begin().unwrap();
     let mut rest = &bytes[..];
@@ -106,7 +113,7 @@ pub fn an_upload_is_the_sum_of_its_appends(place: Place) {
 }
 
 pub fn unfinished_uploads_are_only_in_pending(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let mut dropped = remote.begin().unwrap();
     dropped.append(&content(100_000)).unwrap();
     let mut open = remote.begin().unwrap();
@@ -117,21 +124,21 @@ pub fn unfinished_uploads_are_only_in_pending(place: Place) {
     }
     open.finish(&pack("p")).unwrap();
     assert_eq!(remote.get(&pack("p"), 2).unwrap(), b"ab");
-    assert_eq!(listed(remote, Folder::Pending), [], "a plain account leaves nothing behind");
+    place.assert_tidy();
 }
 
 pub fn an_object_that_is_there_stays(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     store(remote, &pack("p"), b"first").unwrap();
     store(remote, &pack("p"), b"other").expect("the same size counts as the same");
     assert_failed(store(remote, &pack("p"), b"longer"), ErrorKind::Exists, remote, "packs/p");
     assert_failed(store(remote, &pack("p"), b""), ErrorKind::Exists, remote, "packs/p");
     assert_eq!(remote.get(&pack("p"), 10).unwrap(), b"first");
-    assert_eq!(listed(remote, Folder::Pending), []);
+    place.assert_tidy();
 }
 
 pub fn what_is_absent_is_not_found(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     store(remote, &pack("p"), b"x").unwrap();
     let elsewhere = object(Folder::Snapshots, "p");
     assert_failed(remote.get(&elsewhere, 10), ErrorKind::NotFound, remote, "snapshots/p");
@@ -141,7 +148,7 @@ pub fn what_is_absent_is_not_found(place: Place) {
 }
 
 pub fn ranges_reach_to_the_end_and_no_further(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let bytes = content(300_000);
     store(remote, &pack("p"), &bytes).unwrap();
     for (offset, length) in [(0, 0), (0, 1), (0, 300_000), (1, 299_999), (299_999, 1), (300_000, 0), (99_999, 100_001)]
@@ -157,7 +164,7 @@ pub fn ranges_reach_to_the_end_and_no_further(place: Place) {
 }
 
 pub fn many_objects_are_read_by_turns(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let objects: Vec<_> = (0..40).map(|n| (pack(&format!("p{n}")), content(1000 + n))).collect();
     for (name, bytes) in &objects {
         store(remote, name, bytes).unwrap();
@@ -172,7 +179,7 @@ pub fn many_objects_are_read_by_turns(place: Place) {
 }
 
 pub fn a_whole_object_is_read_within_its_limit(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     store(remote, &pack("p"), &content(100_000)).unwrap();
     assert_failed(remote.get(&pack("p"), 99_999), ErrorKind::Invalid, remote, "packs/p");
     assert_failed(remote.get(&pack("p"), 0), ErrorKind::Invalid, remote, "packs/p");
@@ -181,20 +188,20 @@ pub fn a_whole_object_is_read_within_its_limit(place: Place) {
 }
 
 pub fn strange_names_are_counted_and_left_out(place: Place) {
-    let place = place.with_folders();
+    let remote = place.with_folders();
     (place.plant)(Folder::Packs, "good", b"12");
     for strange in [".hidden", "with space", "umlaut-ä", "star*"] {
         (place.plant)(Folder::Packs, strange, b"x");
     }
     (place.plant)(Folder::Marks, "it~", b"x");
     let good = Listed { name: pack("good"), size: 2 };
-    assert_eq!(place.remote.list(Folder::Packs).unwrap(), (vec![good], 4));
-    assert_eq!(place.remote.list(Folder::Marks).unwrap(), (vec![], 1));
-    assert_eq!(place.remote.list(Folder::Keys).unwrap(), (vec![], 0));
+    assert_eq!(remote.list(Folder::Packs).unwrap(), (vec![good], 4));
+    assert_eq!(remote.list(Folder::Marks).unwrap(), (vec![], 1));
+    assert_eq!(remote.list(Folder::Keys).unwrap(), (vec![], 0));
 }
 
 pub fn names_at_the_bounds_work(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let longest = "n".repeat(ObjectName::MAX);
     for text in [longest.as_str(), "-", "-rf", "_", "a..b", "A"] {
         store(remote, &pack(text), text.as_bytes()).unwrap();
@@ -207,7 +214,7 @@ pub fn names_at_the_bounds_work(place: Place) {
 }
 
 pub fn what_is_deleted_is_gone(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     store(remote, &pack("p"), b"old").unwrap();
     remote.get_range(&pack("p"), 0, &mut [0]).unwrap();
     remote.delete(&pack("p")).unwrap();
@@ -221,7 +228,7 @@ pub fn what_is_deleted_is_gone(place: Place) {
 }
 
 pub fn threads_upload_and_read_at_once(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     std::thread::scope(|scope| {
         for thread in 0..8_usize {
             scope.spawn(move || {
@@ -236,11 +243,11 @@ pub fn threads_upload_and_read_at_once(place: Place) {
     });
     assert_eq!(listed(remote, Folder::Packs).len(), 41);
     assert_eq!(remote.get(&pack("shared"), 100).unwrap(), b"same for all");
-    assert_eq!(listed(remote, Folder::Pending), []);
+    place.assert_tidy();
 }
 
 pub fn threads_share_one_object(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let bytes = &content(400_000);
     store(remote, &pack("p"), bytes).unwrap();
     std::thread::scope(|scope| {
@@ -258,7 +265,7 @@ pub fn threads_share_one_object(place: Place) {
 }
 
 pub fn uploads_may_lie_open_side_by_side(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     let mut uploads: Vec<_> = (0..10).map(|_| remote.begin().unwrap()).collect();
     for round in 0..3 {
         for (n, upload) in uploads.iter_mut().enumerate() {
@@ -274,19 +281,19 @@ pub fn uploads_may_lie_open_side_by_side(place: Place) {
 }
 
 pub fn two_thousand_objects_are_listed(place: Place) {
-    let place = place.with_folders();
+    let remote = place.with_folders();
     let name = |n: usize| format!("{n:060}.pack");
     for n in 0..2000 {
         (place.plant)(Folder::Packs, &name(n), &content(n % 7));
     }
-    let (objects, strange) = place.remote.list(Folder::Packs).unwrap();
+    let (objects, strange) = remote.list(Folder::Packs).unwrap();
     assert_eq!((objects.len(), strange), (2000, 0));
     let all: BTreeSet<_> = objects.into_iter().map(|Listed { name, size }| (name.name().to_owned(), size)).collect();
     assert_eq!(all, (0..2000).map(|n| (name(n), n as u64 % 7)).collect());
 }
 
 pub fn flushing_changes_nothing_that_is_seen(place: Place) {
-    let remote = &*place.with_folders().remote;
+    let remote = place.with_folders();
     store(remote, &pack("p"), b"x").unwrap();
     for folder in Folder::ALL {
         let first = remote.flush(folder).unwrap();
@@ -312,6 +319,7 @@ pub fn append_only_refuses_to_delete_and_nothing_else(place: Place) {
     assert_eq!(listed(remote, Folder::Packs), [("p".to_owned(), 3)]);
 }
 
+/// A module of tests, one for each check.
 #[macro_export]
 macro_rules! checks {
     ($remote:ident, $make:expr, $($check:ident)*) => {
@@ -326,6 +334,7 @@ macro_rules! checks {
     };
 }
 
+/// All that a remote promises on an ordinary account.
 #[macro_export]
 macro_rules! remote_suite {
     ($remote:ident, $make:expr) => {
@@ -351,6 +360,7 @@ macro_rules! remote_suite {
     };
 }
 
+/// What differs where nothing can be deleted.
 #[macro_export]
 macro_rules! append_only_suite {
     ($remote:ident, $make:expr) => {

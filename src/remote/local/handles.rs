@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 
-use super::super::{ObjectName, lock};
+use crate::remote::{ObjectName, lock};
 
 /// A few open files, the last used in front.
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl Handles {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::Folder;
     use super::*;
+    use crate::remote::Folder;
 
     #[test]
     fn the_files_used_last_stay_open_and_no_more() {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::super::{Error, ErrorKind, Folder, ObjectName, Result};
+use crate::remote::{Error, ErrorKind, Folder, ObjectName, Result};
 
 /// The folder of a local remote.
 pub(super) struct Root {

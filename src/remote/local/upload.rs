@@ -8,9 +8,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::super::part::part_name;
-use super::super::{Error, ErrorKind, Folder, ObjectName, Result, Upload};
 use super::root::Root;
+use crate::remote::part::part_name;
+use crate::remote::{Error, ErrorKind, Folder, ObjectName, Result, Upload};
 
 pub(super) struct LocalUpload {
     root: Arc<Root>,
@@ -204,5 +204,22 @@ mod tests {
         let error = Box::new(upload).finish(&name).unwrap_err();
         assert!(error.to_string().contains("it has 3 bytes, 4 were written"), "{error}");
         assert_eq!(fs::read_dir(base.path().join("pending")).unwrap().count(), 0, "the part is taken away");
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_kills_the_upload() {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(base.path().join("pending")).unwrap();
+        let root = Arc::new(Root::open(base.path().to_owned()).unwrap());
+        let mut upload = LocalUpload::begin(root).unwrap();
+        let disk = std::mem::replace(&mut upload.file, File::options().write(true).open("/dev/full").unwrap());
+        let error = upload.append(b"four").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NoSpace);
+        assert!(error.to_string().contains(".part failed: ") && error.to_string().contains("make room"), "{error}");
+        upload.file = disk;
+        upload.append(b"later").unwrap_err();
+        let name = ObjectName::new(Folder::Packs, "p").unwrap();
+        Box::new(upload).finish(&name).unwrap_err();
+        assert_eq!(fs::read_dir(base.path().join("pending")).unwrap().count(), 0);
     }
 }
