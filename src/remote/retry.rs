@@ -365,7 +365,7 @@ mod tests {
         let notes = lock(&line.notes);
         assert_eq!(notes.len(), 2);
         assert!(
-            notes[0].starts_with("looking at packs/p failed: ") && notes[0].contains("trying again in"),
+            notes[0].starts_with("looking at memory/packs/p failed: ") && notes[0].contains("trying again in"),
             "{notes:?}"
         );
         let slept = line.time.now();
