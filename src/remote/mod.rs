@@ -3,9 +3,23 @@
 //! A remote holds opaque, immutable, named objects in six flat folders. It knows nothing of packs, keys or snapshots.
 //! What it may use is what an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename, read,
 //! stat, list, free space. Deleting is the one thing that only an ordinary account can.
+//!
+//! [`local`] and [`memory`] are remotes. [`retry`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
+//! each adds one concern and passes the rest on, so they stack in any order. The usual one is retry over limit over the
+//! remote: what is sent again then counts against the limit.
+
+pub mod fault;
+pub mod limit;
+pub mod local;
+pub mod memory;
+mod part;
+pub mod record;
+pub mod retry;
+pub mod wait;
 
 use std::fmt;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The folders of a repository. Each is flat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,7 +152,17 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
             io::ErrorKind::UnexpectedEof => ErrorKind::Short,
-            io::ErrorKind::NotADirectory => ErrorKind::Invalid,
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorKind::Invalid,
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::StaleNetworkFileHandle => ErrorKind::Unreachable,
             _ => ErrorKind::Other,
         };
         Self::new(kind, action, object, error)
@@ -159,7 +183,8 @@ pub struct Listed {
 
 /// An object that is being written. Its final name is known only when its last byte is.
 ///
-/// Dropped without [`Upload::finish`], it leaves no object under any name but in `pending/`.
+/// Dropped without [`Upload::finish`], it leaves no object under any name but in `pending/`. After an error it is dead:
+/// no later call may succeed.
 pub trait Upload: Send {
     /// Adds bytes. Several calls may be under way inside; an error may come late, at the next call or at `finish`.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
@@ -183,16 +208,21 @@ pub trait Remote: Send + Sync {
     /// Begins an object in `pending/`.
     fn begin(&self) -> Result<Box<dyn Upload>>;
 
-    /// The whole object, which must have at most `limit` bytes ([`ErrorKind::Invalid`] otherwise).
+    /// The whole object, which must have at most `limit` bytes ([`ErrorKind::Invalid`] otherwise). Takes memory for what
+    /// the object has, never for `limit`.
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
 
     /// Fills `buffer` from `offset` on. [`ErrorKind::Short`] where the object ends before.
+    ///
+    /// Neighbouring ranges of one object are often asked for one after the other, and from several threads: a remote keeps
+    /// what it has open for a while, and puts many requests under way for a large `buffer`.
     fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
     /// The object's size in bytes, None where it isn't there.
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>>;
 
-    /// All plain objects of a folder, in no order. What has no [`ObjectName`] is counted in the second value and left out.
+    /// All plain objects of a folder, in no order. What has no [`ObjectName`], or isn't a plain file, is counted in the
+    /// second value and left out. A folder that is missing is [`ErrorKind::NotFound`].
     fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64)>;
 
     /// Makes the names in a folder outlive a power cut. False where the remote can't promise it.
@@ -203,4 +233,34 @@ pub trait Remote: Send + Sync {
 
     /// Bytes that may still be written, None where the remote can't say.
     fn free_space(&self) -> Result<Option<u64>>;
+}
+
+/// Locks, whatever happened to the thread that had the lock before: what our locks guard is whole at every moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_plain_or_none() {
+        for good in ["a", "A-b_c.9", &"x".repeat(ObjectName::MAX)] {
+            assert_eq!(ObjectName::new(Folder::Packs, good).unwrap().to_string(), format!("packs/{good}"));
+        }
+        for bad in ["", ".", "..", ".hidden", "a/b", "a b", "ä", "a\0", "a\n", &"x".repeat(ObjectName::MAX + 1)] {
+            assert_eq!(ObjectName::new(Folder::Packs, bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_on_what_why_and_what_next() {
+        let error = Error::from_io("writing", "/srv/vault/packs/a", &io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(error.kind, ErrorKind::NoSpace);
+        assert_eq!(
+            error.hint("make room there").to_string(),
+            "writing /srv/vault/packs/a failed: no storage space; make room there"
+        );
+    }
 }
