@@ -1,2 +1,4 @@
 //! varu
+mod config;
+mod terminal;
 fn main() {}

@@ -1,7 +1,15 @@
 //! Time: stamps, the clock, and the forms in which people write times and durations.
 
+mod duration;
+mod parse;
+mod zone;
+
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use parse::{TimeError, parse_time};
+pub use zone::{Date, UnknownZone, Zone};
 
 /// A moment: nanoseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,154 @@
+//! The keys that a configuration may have, as data: what the parser knows, and what `docs/configuration.md` explains.
+
+use super::source::SourceKind::{self, Command, Files, Influxdb, Mysql, Postgresql};
+
+/// A table of the configuration, by its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The document itself.
+    Root,
+    /// `[repository]`.
+    Repository,
+    /// `[retention]`.
+    Retention,
+    /// `[environment]`.
+    Environment,
+    /// `[sets.NAME]`.
+    Set,
+    /// A set's `schedule`.
+    Schedule,
+    /// A command round a backup, written as a table.
+    Hook,
+}
+
+impl Part {
+    /// How the documentation heads it.
+    #[cfg(test)]
+    pub const ALL: [(Part, &str); 6] = [
+        (Part::Repository, "[repository]"),
+        (Part::Retention, "[retention]"),
+        (Part::Environment, "[environment]"),
+        (Part::Set, "[sets.NAME]"),
+        (Part::Schedule, "schedule"),
+        (Part::Hook, "Commands round a backup"),
+    ];
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct Key {
+    /// The table that it stands in.
+    pub part: Part,
+    /// Its name.
+    pub name: &'static str,
+    /// The sources of whose sets it is; all where there is none.
+    pub sources: &'static [SourceKind],
+    /// Whether this version acts on it. A key that isn't acted on is checked all the same, and `config check` names it.
+    pub acted_on: bool,
+}
+
+const fn key(part: Part, name: &'static str) -> Key {
+    Key { part, name, sources: &[], acted_on: true }
+}
+
+const fn later(part: Part, name: &'static str) -> Key {
+    Key { part, name, sources: &[], acted_on: false }
+}
+
+const fn of(sources: &'static [SourceKind], name: &'static str) -> Key {
+    Key { part: Part::Set, name, sources, acted_on: true }
+}
+
+const fn later_of(sources: &'static [SourceKind], name: &'static str) -> Key {
+    Key { part: Part::Set, name, sources, acted_on: false }
+}
+
+/// Sources that dump: all but `files`.
+const DUMPS: &[SourceKind] = &[Mysql, Influxdb, Postgresql, Command];
+const SERVERS: &[SourceKind] = &[Mysql, Influxdb, Postgresql];
+
+/// Every key.
+pub const KEYS: &[Key] = &[
+    key(Part::Root, "repository"),
+    key(Part::Root, "retention"),
+    key(Part::Root, "environment"),
+    key(Part::Root, "sets"),
+    key(Part::Repository, "url"),
+    key(Part::Repository, "writer_key"),
+    key(Part::Repository, "identity"),
+    later(Part::Repository, "connections"),
+    later(Part::Repository, "isolate_chains"),
+    later(Part::Repository, "base_cache_max"),
+    later(Part::Retention, "keep"),
+    later(Part::Retention, "keep_chains"),
+    later(Part::Retention, "grace"),
+    later(Part::Retention, "tags"),
+    later(Part::Environment, "name"),
+    later(Part::Environment, "restore_from"),
+    key(Part::Set, "source"),
+    of(&[Files], "paths"),
+    of(&[Files, Mysql, Postgresql], "exclude"),
+    of(&[Files], "one_file_system"),
+    of(&[Command], "command"),
+    later_of(&[Command], "restore_command"),
+    of(&[Command], "completion"),
+    of(&[Command], "min_size"),
+    later_of(&[Mysql, Postgresql], "databases"),
+    later_of(&[Influxdb], "database"),
+    later_of(&[Mysql, Postgresql], "exclude_tables"),
+    later_of(&[Mysql, Postgresql], "schema_only_tables"),
+    later_of(&[Mysql], "option_file"),
+    later_of(&[Mysql, Postgresql], "socket"),
+    later_of(SERVERS, "host"),
+    later_of(SERVERS, "exec"),
+    later_of(SERVERS, "dump_by"),
+    later_of(DUMPS, "local_copy"),
+    later_of(DUMPS, "keep_local"),
+    later_of(DUMPS, "local_reserve"),
+    key(Part::Set, "schedule"),
+    key(Part::Set, "full_every"),
+    later(Part::Set, "rebase_every"),
+    later(Part::Set, "repack_budget"),
+    later(Part::Set, "keep"),
+    later(Part::Set, "keep_chains"),
+    later(Part::Set, "max_shrink"),
+    later(Part::Set, "rpo"),
+    later(Part::Set, "rto"),
+    later(Part::Set, "before"),
+    later(Part::Set, "after"),
+    later(Part::Set, "on_error"),
+    later(Part::Set, "restore_before"),
+    later(Part::Set, "restore_after"),
+    later(Part::Set, "restore_order"),
+    later(Part::Set, "require_snapshot"),
+    key(Part::Schedule, "timezone"),
+    later(Part::Schedule, "dump"),
+    later(Part::Schedule, "full"),
+    later(Part::Schedule, "incremental"),
+    later(Part::Hook, "run"),
+    later(Part::Hook, "limit"),
+];
+
+/// The key of that name in that part.
+pub fn find(part: Part, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.part == part && key.name == name)
+}
+
+/// The known name that is nearest to `name`, if one is near.
+pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a key of that name looks as if its value were a secret.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "passwd", "passphrase", "secret", "token", "credential", "private_key", "api_key", "apikey"]
+        .iter()
+        .any(|word| name.contains(word))
+        || matches!(name.as_str(), "pass" | "pw" | "pwd")
+}

@@ -1,0 +1,250 @@
+//! The configuration file, `/etc/varu/varu.toml`: read and checked whole, every error at once.
+
+mod document;
+mod keys;
+mod set;
+mod source;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+use varu::time::parse_duration;
+
+use document::Findings;
+pub use document::Problem;
+use document::Section;
+use keys::Part;
+pub use keys::nearest;
+pub use set::{Hook, Hooks, LocalCopy, Schedule, Set};
+pub use source::{Command, Databases, Files, Influxdb, Mysql, Postgresql, Server, Source, SourceKind};
+use values::Read;
+pub use values::{Program, check_set_name};
+
+/// Where the configuration is when nobody says.
+pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";
+
+/// All that a configuration file says, with the defaults of what it doesn't say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[repository]`.
+    pub repository: Repository,
+    /// `[retention]`.
+    pub retention: Retention,
+    /// `[environment]`.
+    pub environment: Environment,
+    /// `[sets.NAME]`, by name.
+    pub sets: BTreeMap<String, Set>,
+    /// The file's own text; None where there is no file.
+    pub text: Option<String>,
+    /// Keys that stand in the file and that this version checks, but doesn't act on.
+    pub not_acted_on: Vec<String>,
+}
+
+/// Where the repository is, and how it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// An absolute path or a URL.
+    pub url: Option<String>,
+    /// The writer key's file.
+    pub writer_key: Option<PathBuf>,
+    /// The identity's file, where this machine may restore unattended.
+    pub identity: Option<PathBuf>,
+    /// The most connections to the remote at one time.
+    pub connections: u32,
+    /// Whether every full stands alone.
+    pub isolate_chains: bool,
+    /// The most bytes of the base cache; None is as many as a set has.
+    pub base_cache_max: Option<u64>,
+}
+
+/// How long snapshots stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The age of a chain's newest snapshot after which the chain goes.
+    pub keep: Duration,
+    /// The number of chains that stay at least.
+    pub keep_chains: Option<u32>,
+    /// The time between a snapshot's mark and its end.
+    pub grace: Duration,
+    /// Rules for tags.
+    pub tags: BTreeMap<String, TagRule>,
+}
+
+/// What a tag does for its snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagRule {
+    /// The newest so many stay.
+    Newest(u32),
+    /// Each stays so long.
+    For(Duration),
+}
+
+/// What kind of machine this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its name, stored with each snapshot.
+    pub name: Option<String>,
+    /// The environments whose snapshots may be restored into services here; None: nothing is said.
+    pub restore_from: Option<Vec<String>>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file can't be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file was read, and these things are wrong with it.
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// At least one, by line.
+        problems: Vec<Problem>,
+    },
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One line for each problem: `/etc/varu/varu.toml:12: …`.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, source } => {
+                write!(f, "the configuration {} can't be read: {source}", path.display())
+            }
+            Self::Invalid { path, problems } => {
+                let count = problems.len();
+                write!(f, "the configuration has {count} error{}:", if count == 1 { "" } else { "s" })?;
+                problems
+                    .iter()
+                    .try_for_each(|problem| write!(f, "\n  {}:{}: {}", path.display(), problem.line, problem.message))
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// A file that can't be read, and every error in it at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(text).map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems })
+    }
+
+    /// What holds where there is no file.
+    pub fn absent() -> Self {
+        Self::read(&Section::root(&DeTable::new(), &Findings::new("")))
+    }
+
+    /// Reads a configuration's text.
+    ///
+    /// # Errors
+    ///
+    /// All errors, by line. Where the text isn't TOML these are the errors of its form alone.
+    pub fn parse(text: String) -> Result<Self, Vec<Problem>> {
+        let findings = Findings::new(&text);
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        for error in &errors {
+            findings.problem(error.span().map_or(0, |span| span.start), error.message());
+        }
+        let config = errors.is_empty().then(|| Self::read(&Section::root(document.get_ref(), &findings)));
+        match (config, findings.end()) {
+            (Some(config), (problems, not_acted_on)) if problems.is_empty() => {
+                Ok(Self { text: Some(text), not_acted_on, ..config })
+            }
+            (_, (problems, _)) => Err(problems),
+        }
+    }
+
+    fn read(root: &Section) -> Self {
+        let mut sets = BTreeMap::new();
+        for (name, section) in root.named_sections("sets", Part::Set) {
+            if let Err(message) = check_set_name(&name) {
+                section.problem(message);
+            }
+            if let Some(set) = Set::read(&section) {
+                sets.insert(name, set);
+            }
+        }
+        Self {
+            repository: Repository::read(&root.section("repository", Part::Repository)),
+            retention: Retention::read(&root.section("retention", Part::Retention)),
+            environment: Environment::read(&root.section("environment", Part::Environment)),
+            sets,
+            text: None,
+            not_acted_on: Vec::new(),
+        }
+    }
+}
+
+impl Repository {
+    fn read(section: &Section) -> Self {
+        Self {
+            url: section.take("url", values::url),
+            writer_key: section.take("writer_key", values::path),
+            identity: section.take("identity", values::path),
+            connections: section.take("connections", |value| values::number(value, 1, 64)).unwrap_or(8),
+            isolate_chains: section.take("isolate_chains", values::boolean).unwrap_or_default(),
+            base_cache_max: section.take("base_cache_max", values::size),
+        }
+    }
+}
+
+impl Retention {
+    fn read(section: &Section) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            keep: section.take("keep", values::duration).unwrap_or(28 * DAY),
+            keep_chains: section.take("keep_chains", values::count),
+            grace: section.take("grace", values::duration).unwrap_or(DAY),
+            tags: section.take("tags", TagRule::read_all).unwrap_or_default(),
+        }
+    }
+}
+
+impl TagRule {
+    fn read_all(value: &DeValue) -> Read<BTreeMap<String, Self>> {
+        let Some(table) = value.as_table() else { return values::expected("a table of tags", value) };
+        let rules = table.iter().map(|(tag, rule)| {
+            let name: &str = tag.get_ref();
+            let wrong = |message: String| format!("{}: {message}", varu::entry::Escaped(name.as_bytes()));
+            Ok((name.to_owned(), Self::read(rule.get_ref()).map_err(wrong)?))
+        });
+        rules.collect()
+    }
+
+    fn read(value: &DeValue) -> Read<Self> {
+        match value.as_str() {
+            None => values::count(value)
+                .map(Self::Newest)
+                .map_err(|_| "a number of snapshots, or a duration as \"1 year\", is expected".to_owned()),
+            Some(text) => match parse_duration(text) {
+                Ok(Duration::ZERO) => Err("a duration above zero is expected".to_owned()),
+                Ok(duration) => Ok(Self::For(duration)),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+impl Environment {
+    fn read(section: &Section) -> Self {
+        Self { name: section.take("name", values::text), restore_from: section.take("restore_from", values::texts) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! What a set protects, by its source.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::document::Section;
+use super::keys::nearest;
+use super::values::{self, Program, Read};
+
+/// The sources, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `files`
+    Files,
+    /// `command`
+    Command,
+    /// `mysql`
+    Mysql,
+    /// `influxdb`
+    Influxdb,
+    /// `postgresql`
+    Postgresql,
+}
+
+impl SourceKind {
+    const ALL: [SourceKind; 5] =
+        [SourceKind::Files, SourceKind::Command, SourceKind::Mysql, SourceKind::Influxdb, SourceKind::Postgresql];
+
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SourceKind::Files => "files",
+            SourceKind::Command => "command",
+            SourceKind::Mysql => "mysql",
+            SourceKind::Influxdb => "influxdb",
+            SourceKind::Postgresql => "postgresql",
+        }
+    }
+
+    /// Reads a source's name.
+    pub fn read(value: &DeValue) -> Read<Self> {
+        let name = values::text(value)?;
+        let names = || Self::ALL.map(Self::name);
+        Self::ALL.into_iter().find(|source| source.name() == name).ok_or_else(|| match nearest(&name, names()) {
+            Some(near) => format!("there is no source {name:?}; did you mean {near}?"),
+            None => format!("there is no source {name:?}; there are {}", names().join(", ")),
+        })
+    }
+}
+
+/// What a set protects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Folders and files.
+    Files(Files),
+    /// A program's output.
+    Command(Command),
+    /// Databases of a MySQL or MariaDB server.
+    Mysql(Mysql),
+    /// A database of an InfluxDB server.
+    Influxdb(Influxdb),
+    /// Databases of a PostgreSQL server.
+    Postgresql(Postgresql),
+}
+
+/// Folders and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Where they are, absolute, at least one.
+    pub paths: Vec<PathBuf>,
+    /// What is left out, in gitignore's patterns.
+    pub exclude: Vec<String>,
+    /// Whether other file systems that are mounted below a path are left out.
+    pub one_file_system: bool,
+}
+
+/// A program's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub command: Program,
+    /// Takes the stream on its standard input to bring it back.
+    pub restore_command: Option<Program>,
+    /// What the output's last line holds when it is complete.
+    pub completion: Option<String>,
+    /// Bytes that a complete output has at least.
+    pub min_size: u64,
+}
+
+/// Where a database server is, and how its programs are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// A host, with or without `:port`.
+    pub host: Option<String>,
+    /// A socket's path.
+    pub socket: Option<PathBuf>,
+    /// Words that go before every program: `docker exec -i db`.
+    pub exec: Vec<String>,
+}
+
+/// Which databases of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Databases {
+    /// All but these.
+    AllBut(Vec<String>),
+    /// These, at least one.
+    Only(Vec<String>),
+}
+
+/// Databases of a MySQL or MariaDB server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mysql {
+    /// Which.
+    pub databases: Databases,
+    /// `database.table` that are left out.
+    pub exclude_tables: Vec<String>,
+    /// `database.table` whose rows are left out.
+    pub schema_only_tables: Vec<String>,
+    /// The option file that the client programs read, credentials included.
+    pub option_file: Option<PathBuf>,
+    /// The server.
+    pub server: Server,
+}
+
+/// A database of an InfluxDB server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Influxdb {
+    /// Its name.
+    pub database: String,
+    /// The server.
+    pub server: Server,
+}
+
+/// Databases of a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgresql {
+    /// Which.
+    pub databases: Databases,
+    /// `schema.table` that are left out.
+    pub exclude_tables: Vec<String>,
+    /// `schema.table` whose rows are left out.
+    pub schema_only_tables: Vec<String>,
+    /// The server.
+    pub server: Server,
+}
+
+impl Source {
+    /// Reads the keys of one source from a set. None where one that it needs is missing or wrong, which is noted.
+    pub fn read(kind: SourceKind, set: &Section) -> Option<Self> {
+        Some(match kind {
+            SourceKind::Files => Self::Files(Files::read(set)?),
+            SourceKind::Command => Self::Command(Command::read(set)?),
+            SourceKind::Mysql => Self::Mysql(Mysql::read(set)?),
+            SourceKind::Influxdb => Self::Influxdb(Influxdb::read(set)?),
+            SourceKind::Postgresql => Self::Postgresql(Postgresql::read(set)?),
+        })
+    }
+
+    /// Which source it is.
+    pub fn kind(&self) -> SourceKind {
+        match self {
+            Source::Files(_) => SourceKind::Files,
+            Source::Command(_) => SourceKind::Command,
+            Source::Mysql(_) => SourceKind::Mysql,
+            Source::Influxdb(_) => SourceKind::Influxdb,
+            Source::Postgresql(_) => SourceKind::Postgresql,
+        }
+    }
+}
+
+impl Files {
+    fn read(set: &Section) -> Option<Self> {
+        let exclude = set.take("exclude", values::texts).unwrap_or_default();
+        let one_file_system = set.take("one_file_system", values::boolean).unwrap_or_default();
+        Some(Self { paths: set.need("paths", values::paths)?, exclude, one_file_system })
+    }
+}
+
+impl Command {
+    fn read(set: &Section) -> Option<Self> {
+        let restore_command = set.take("restore_command", values::program);
+        let completion = set.take("completion", values::text);
+        let min_size = set.take("min_size", values::size).unwrap_or_default();
+        Some(Self { command: set.need("command", values::program)?, restore_command, completion, min_size })
+    }
+}
+
+impl Server {
+    fn read(set: &Section, with_socket: bool) -> Self {
+        let server = Self {
+            host: set.take("host", values::text),
+            socket: with_socket.then(|| set.take("socket", values::path)).flatten(),
+            exec: set.take("exec", values::texts).unwrap_or_default(),
+        };
+        if server.host.is_some() && server.socket.is_some() {
+            set.problem_of("host", "a set has a host or a socket, not both");
+        }
+        server
+    }
+}
+
+impl Databases {
+    fn read(set: &Section) -> Option<Self> {
+        let exclude = set.take("exclude", values::texts).unwrap_or_default();
+        let only = set.need("databases", |value| match value.as_str() {
+            Some("all") => Ok(None),
+            Some(_) => Err("a list of names, or \"all\", is expected".to_owned()),
+            None => match values::texts(value)? {
+                names if names.is_empty() => Err("at least one name is expected, or \"all\"".to_owned()),
+                names => Ok(Some(names)),
+            },
+        })?;
+        match only {
+            None => Some(Self::AllBut(exclude)),
+            Some(names) => {
+                if set.has("exclude") {
+                    set.problem_of("exclude", "leaves databases out of \"all\"; here databases names them one by one");
+                }
+                Some(Self::Only(names))
+            }
+        }
+    }
+}
+
+impl Mysql {
+    fn read(set: &Section) -> Option<Self> {
+        let exclude_tables = set.take("exclude_tables", values::texts).unwrap_or_default();
+        let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
+        let option_file = set.take("option_file", values::path);
+        let server = Server::read(set, true);
+        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, option_file, server })
+    }
+}
+
+impl Influxdb {
+    fn read(set: &Section) -> Option<Self> {
+        let server = Server::read(set, false);
+        Some(Self { database: set.need("database", values::text)?, server })
+    }
+}
+
+impl Postgresql {
+    fn read(set: &Section) -> Option<Self> {
+        let exclude_tables = set.take("exclude_tables", values::texts).unwrap_or_default();
+        let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
+        let server = Server::read(set, true);
+        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, server })
+    }
+}

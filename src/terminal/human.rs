@@ -1,0 +1,148 @@
+//! Numbers, names and tables for people.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes in decimal units: `512 B`, `461.3 MB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = u128::from(bytes) * 10 / 1000;
+    let mut unit = 0;
+    while tenths >= 10_000 {
+        tenths /= 1000;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// Bytes a second: `98.2 MB/s`; none for a time too short to tell.
+pub fn rate(bytes: u64, time: Duration) -> Option<String> {
+    let per_second = u128::from(bytes) * 1000 / Some(time.as_millis()).filter(|millis| *millis > 0)?;
+    Some(format!("{}/s", size(u64::try_from(per_second).unwrap_or(u64::MAX))))
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// A count with its thing: `1 stream`, `12 streams`.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// `message` on one line, without anything that a terminal could take for a command. Backslashes stay as they are:
+/// names in a message are escaped already.
+pub fn one_line(message: &str) -> String {
+    let parts = message.split('\\').map(|part| varu::entry::Escaped(part.as_bytes()).to_string());
+    parts.collect::<Vec<_>>().join("\\")
+}
+
+/// On which side of its column a cell stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Rows with aligned columns, under a heading. Names, whose width on the screen can't be known, belong into the last
+/// column.
+#[derive(Debug)]
+pub struct Table<const N: usize> {
+    sides: [Side; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    /// A table with these headings and no row.
+    pub fn new(columns: [(&str, Side); N]) -> Self {
+        Self { sides: columns.map(|(_, side)| side), rows: vec![columns.map(|(heading, _)| heading.to_owned())] }
+    }
+
+    /// Adds a row below.
+    pub fn row(&mut self, cells: [String; N]) {
+        self.rows.push(cells);
+    }
+
+    /// Whether there is no row but the heading.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+}
+
+/// All rows, each with its line end, none with spaces at its end.
+impl<const N: usize> fmt::Display for Table<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut widths = [0; N];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        for row in &self.rows {
+            let cells = row.iter().zip(widths).zip(self.sides).map(|((cell, width), side)| match side {
+                Side::Left => format!("{cell:<width$}"),
+                Side::Right => format!("{cell:>width$}"),
+            });
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_999, "999.9 kB"),
+            (1_000_000, "1.0 MB"),
+            (461_312_345, "461.3 MB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn rates_and_counts_are_readable() {
+        assert_eq!(rate(500_000_000, Duration::from_millis(2500)).as_deref(), Some("200.0 MB/s"));
+        assert_eq!(rate(5, Duration::ZERO), None);
+        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "stream"), counted(12, "stream")], ["1 stream", "12 streams"]);
+    }
+
+    #[test]
+    fn a_message_cannot_drive_a_terminal() {
+        assert_eq!(one_line("a\u{1b}[2J\r\nb \\xff"), "a\\u{1b}[2J\\r\\nb \\xff");
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let mut table = Table::new([("SET", Side::Left), ("SIZE", Side::Right), ("NAME", Side::Left)]);
+        assert!(table.is_empty());
+        table.row(["agama".into(), "1.0 kB".into(), "é".into()]);
+        table.row(["a".into(), "461.3 MB".into(), String::new()]);
+        let lines = ["SET        SIZE  NAME", "agama    1.0 kB  é", "a      461.3 MB", ""];
+        assert_eq!(table.to_string(), lines.join("\n"));
+    }
+}
