@@ -44,3 +44,6 @@ pub mod format;
 pub mod index;
 
 pub mod repository;
+
+pub mod error;
+pub mod backup;

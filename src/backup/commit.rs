@@ -1,0 +1,255 @@
+//! The end of a backup: the recipe, the last pack, the snapshot, and a look at whether all of it is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::pipeline::{NEW, Placed, Stored};
+use super::start::Start;
+use super::{BackupOptions, BackupReport, kind_of};
+use crate::crypto::random_bytes;
+use crate::error::{Error, Result};
+use crate::format::layout::SnapshotKind;
+use crate::format::pack::RecipeCopy;
+use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
+use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::id::{ChainId, GenerationId, PackId};
+use crate::index::SnapshotRow;
+use crate::remote::Folder;
+use crate::repository::{self, Repository, instance};
+use crate::time::Timestamp;
+
+/// Most warnings that a snapshot keeps.
+const WARNINGS_KEPT: usize = 100;
+
+/// Stands for the last pack in a recipe's table before it has a name.
+const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
+
+/// A run that has read all its streams.
+pub(super) struct Run<'a> {
+    pub repository: &'a Arc<Repository>,
+    pub options: &'a BackupOptions,
+    pub start: &'a Start,
+    pub generation: GenerationId,
+    pub streams: Vec<Stream>,
+    pub warnings: Vec<String>,
+    pub data_time: Timestamp,
+}
+
+impl Run<'_> {
+    /// Stores the last pack and the snapshot. Returns when they would outlive a power cut, and are seen on the remote.
+    pub fn commit(mut self, stored: Stored, now: Timestamp) -> Result<BackupReport> {
+        let streams = std::mem::take(&mut self.streams);
+        let count = streams.len() as u64;
+        let Stored { mut placed, open, known, new, .. } = stored;
+        let sequence = self.repository.highest_sequence()? + 1;
+        let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
+        if let Some((pack, first)) = open {
+            let bytes = self.encode(&recipe);
+            let parent = self.start.parent.as_ref().map(|parent| parent.id);
+            let copy = RecipeCopy { set: &self.options.set, sequence, parent, recipe: &bytes };
+            let segments = (first, pack.segments());
+            let closed = pack.close(self.repository, Some(&copy))?;
+            let (pack, size) = (closed.pack, closed.size);
+            let number = closed.place(self.repository, now)?;
+            placed.push(Placed { pack, number, size, segments });
+            recipe.packs.iter_mut().filter(|listed| **listed == SELF).for_each(|listed| *listed = pack);
+        }
+        let totals = Totals {
+            read: recipe.streams.iter().map(|stream| stream.entry.size).sum(),
+            new,
+            stored: placed.iter().map(|placed| placed.size).sum(),
+            packs: placed.len() as u64,
+        };
+        if !placed.is_empty() {
+            self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
+        }
+        let snapshot =
+            self.repository.seal_snapshot(self.header(&recipe, sequence, now)?, self.body(&recipe, totals))?;
+        self.repository.store_snapshot(&snapshot)?;
+        self.enter(&snapshot.row, &snapshot.recipe)?;
+        self.look_again(&snapshot.row)?;
+        if let Some(mut known) = known {
+            let newest = placed.last().map(|placed| placed.number);
+            known.save(newest.unwrap_or(0)).map_err(repository::Error::from)?;
+        }
+        Ok(BackupReport {
+            snapshot: snapshot.row,
+            streams: count,
+            note: self.start.note.clone(),
+            warnings: self.warnings,
+        })
+    }
+
+    /// The recipe, with the numbers of its own table: the parent's table first for an incremental.
+    fn assemble(&self, mut streams: Vec<Stream>, placed: &[Placed], open_from: Option<u32>) -> Result<Recipe> {
+        let mut table = Table::new(self.repository, self.start);
+        let mut own = OwnSegments::new(placed, open_from);
+        for stream in &mut streams {
+            let mut runs = Vec::with_capacity(stream.runs.len());
+            for run in &stream.runs {
+                let (pack, run) = match run.pack {
+                    NEW => own.resolve(*run)?,
+                    number => (table.number_of(number)?, *run),
+                };
+                let pack = match pack {
+                    PackNumber::Table(number) => number,
+                    PackNumber::Placed(at) => table.add(placed[at].pack),
+                    PackNumber::Open => table.add(SELF),
+                };
+                push_run(&mut runs, RecipeRun { pack, ..run });
+            }
+            stream.runs = runs;
+        }
+        let recipe = Recipe { packs: table.packs, streams };
+        Ok(match kind_of(self.start.parent.as_ref()) {
+            SnapshotKind::Full => recipe.compacted(),
+            SnapshotKind::Incremental => recipe,
+        })
+    }
+
+    fn encode(&self, recipe: &Recipe) -> Vec<u8> {
+        match &self.start.parent {
+            None => encode_full(recipe),
+            Some(_) => encode_edit(recipe, &self.start.recipe),
+        }
+    }
+
+    fn header(&self, recipe: &Recipe, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
+        let rows = self.repository.recipe_packs(&self.used(recipe), None)?;
+        let used = self.used(recipe);
+        let packs = self.repository.needed_packs(&used, &rows)?;
+        let mut tags = self.options.tags.clone();
+        tags.sort();
+        tags.dedup();
+        let parent = self.start.parent.as_ref();
+        Ok(SnapshotHeader {
+            repository: *self.repository.id(),
+            salt: [0; 32],
+            chain: parent.map_or_else(|| ChainId::from_bytes(*random_bytes()), |parent| parent.header.chain),
+            parent: parent.map(|parent| Parent { id: parent.id, sequence: parent.header.sequence }),
+            previous: self.repository.newest()?.map(|newest| newest.id),
+            sequence,
+            suspect: false,
+            data_time: self.data_time,
+            stored_time: now,
+            set: self.options.set.clone(),
+            tags,
+            packs,
+        })
+    }
+
+    /// The recipe with just the packs that it uses, which all must be there.
+    fn used(&self, recipe: &Recipe) -> Recipe {
+        recipe.clone().compacted()
+    }
+
+    fn body(&self, recipe: &Recipe, totals: Totals) -> SnapshotBody {
+        let short = |warning: &String| warning.chars().take(500).collect();
+        SnapshotBody {
+            instance: instance(),
+            host: host_name(),
+            program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
+            environment: self.options.environment.clone(),
+            generation: self.generation,
+            facts: Vec::new(),
+            warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
+            configuration: self.options.configuration.clone(),
+            totals,
+            recipe: self.encode(recipe),
+        }
+    }
+
+    fn enter(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
+        self.repository.index().add_snapshot(row, recipe).map_err(repository::Error::from)?;
+        Ok(self.repository.note_highest()?)
+    }
+
+    /// Somebody else may have deleted meanwhile. What was reported good must be there.
+    fn look_again(&self, row: &SnapshotRow) -> Result<()> {
+        let sizes = self.repository.pack_sizes()?;
+        let missing: Vec<String> =
+            row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| pack.to_string()).collect();
+        match missing.as_slice() {
+            [] => Ok(()),
+            [first, ..] => Err(Error::Damaged(format!(
+                "the snapshot {} was stored, but {} of the packs that it needs are gone (packs/{first}.pack); the next \
+                 backup stores all again",
+                row.id,
+                missing.len()
+            ))),
+        }
+    }
+}
+
+enum PackNumber {
+    Table(u32),
+    Placed(usize),
+    Open,
+}
+
+/// Where the new segments of this run ended up.
+struct OwnSegments<'a> {
+    placed: &'a [Placed],
+    open_from: Option<u32>,
+}
+
+impl<'a> OwnSegments<'a> {
+    fn new(placed: &'a [Placed], open_from: Option<u32>) -> Self {
+        Self { placed, open_from }
+    }
+
+    /// The pack of a new run's segment, and the run with the segment's number in that pack.
+    fn resolve(&mut self, run: RecipeRun) -> Result<(PackNumber, RecipeRun)> {
+        if let Some(from) = self.open_from.filter(|from| *from <= run.segment) {
+            return Ok((PackNumber::Open, RecipeRun { segment: run.segment - from, ..run }));
+        }
+        let at = self.placed.partition_point(|placed| placed.segments.0 <= run.segment).checked_sub(1);
+        let at = at.filter(|&at| run.segment - self.placed[at].segments.0 < self.placed[at].segments.1);
+        let at = at.ok_or_else(|| Error::Failed("a new segment is in no pack".to_owned()))?;
+        Ok((PackNumber::Placed(at), RecipeRun { segment: run.segment - self.placed[at].segments.0, ..run }))
+    }
+}
+
+/// The pack table of the new recipe while it is made.
+struct Table<'a> {
+    repository: &'a Repository,
+    packs: Vec<PackRef>,
+    by_id: HashMap<PackId, u32>,
+    by_index: HashMap<u32, u32>,
+}
+
+impl<'a> Table<'a> {
+    fn new(repository: &'a Repository, start: &Start) -> Self {
+        let packs = start.recipe.packs.clone();
+        let by_id = packs.iter().zip(0..).map(|(pack, number)| (pack.id, number)).collect();
+        let by_index = start.packs.iter().zip(0..).map(|(row, number)| (row.number, number)).collect();
+        Self { repository, packs, by_id, by_index }
+    }
+
+    fn add(&mut self, pack: PackRef) -> u32 {
+        *self.by_id.entry(pack.id).or_insert_with(|| {
+            self.packs.push(pack);
+            self.packs.len() as u32 - 1
+        })
+    }
+
+    /// The table's number for a pack of the index.
+    fn number_of(&mut self, index_number: u32) -> Result<PackNumber> {
+        if let Some(&number) = self.by_index.get(&index_number) {
+            return Ok(PackNumber::Table(number));
+        }
+        let rows =
+            self.repository.index().packs_after(index_number.saturating_sub(1)).map_err(repository::Error::from)?;
+        let row = rows.into_iter().next().filter(|row| row.number == index_number);
+        let row = row.ok_or_else(|| Error::Failed("the index lost a pack".to_owned()))?;
+        let number = self.add(PackRef { id: row.id, check: row.check });
+        self.by_index.insert(index_number, number);
+        Ok(PackNumber::Table(number))
+    }
+}
+
+/// This machine's name.
+fn host_name() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    text.trim().chars().filter(|c| !c.is_control()).take(255).collect()
+}

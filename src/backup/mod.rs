@@ -1,0 +1,210 @@
+//! Backup: from a source to a committed snapshot.
+//!
+//! [`backup`] names every stage of the way in, in order; [`crate::restore`] is its mirror image.
+
+mod chunking;
+mod commit;
+mod parent;
+mod pipeline;
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::random_bytes;
+use crate::entry::unchanged;
+use crate::error::{Error, Result};
+use crate::format::layout::SnapshotKind;
+use crate::format::recipe::Stream;
+use crate::format::snapshot::Totals;
+use crate::id::GenerationId;
+use crate::index::{Outcome, SnapshotRow};
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::repository::{self, Lock, Repository};
+use crate::source::{self, Source};
+use crate::time::{Clock, Zone};
+
+use chunking::Chunking;
+use commit::Run;
+use start::Start;
+
+/// Which kind of snapshot is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// A full where one is due, else an incremental.
+    #[default]
+    Due,
+    /// A full that shares what is there.
+    Full,
+    /// An incremental, where there is a chain that can take one.
+    Incremental,
+    /// A full that stores everything plain again.
+    Rebase,
+}
+
+/// What a backup is to do.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// The set.
+    pub set: String,
+    /// Full or incremental.
+    pub wanted: Wanted,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// Days of the calendar after which a full is due.
+    pub full_every: u32,
+    /// Whose calendar that is.
+    pub zone: Zone,
+    /// Whether chains share nothing.
+    pub isolate_chains: bool,
+    /// zstd's level.
+    pub level: i32,
+    /// How long to wait for another run on the same repository.
+    pub wait: Duration,
+    /// The environment's name, empty for none.
+    pub environment: String,
+    /// The configuration file, empty for none. It is stored, sealed.
+    pub configuration: Vec<u8>,
+}
+
+impl BackupOptions {
+    /// The defaults for a set.
+    pub fn new(set: &str) -> Self {
+        Self {
+            set: set.to_owned(),
+            wanted: Wanted::default(),
+            tags: Vec::new(),
+            full_every: 7,
+            zone: Zone::Local,
+            isolate_chains: false,
+            level: 3,
+            wait: Duration::from_secs(6 * 3600),
+            environment: String::new(),
+            configuration: Vec::new(),
+        }
+    }
+}
+
+/// What a backup did.
+#[derive(Debug, Clone)]
+pub struct BackupReport {
+    /// The snapshot.
+    pub snapshot: SnapshotRow,
+    /// How many streams are in it.
+    pub streams: u64,
+    /// Why it is a full or an incremental, where that isn't what was asked for.
+    pub note: Option<String>,
+    /// What went wrong without ending the run.
+    pub warnings: Vec<String>,
+}
+
+impl BackupReport {
+    /// Counts of the run.
+    pub fn totals(&self) -> &Totals {
+        &self.snapshot.about.totals
+    }
+}
+
+/// Makes a snapshot of what `source` gives, and commits it. Where anything fails there is no snapshot.
+pub fn backup(
+    repository: &Arc<Repository>,
+    source: &mut dyn Source,
+    options: &BackupOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<BackupReport> {
+    let what = format!("backup of {}", options.set);
+    let _lock = Lock::take(repository.folder(), &what, options.wait, progress, interrupt)?;
+    let operation = begin(repository, options, clock)?;
+    let result = run(repository, source, options, clock, progress, interrupt);
+    let (outcome, message, made) = match &result {
+        Ok(report) => {
+            let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
+            (outcome, report.warnings.first().cloned(), Some((&report.snapshot.id, report.totals())))
+        }
+        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None, None),
+        Err(error) => (Outcome::Failed, Some(error.to_string()), None),
+    };
+    let ended = repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), made);
+    // The run's own error says more than that its end could not be noted.
+    let report = result?;
+    ended.map_err(repository::Error::from)?;
+    Ok(report)
+}
+
+fn begin(repository: &Repository, options: &BackupOptions, clock: &dyn Clock) -> Result<i64> {
+    let begun = repository.index().begin_operation("backup", Some(&options.set), clock.now());
+    Ok(begun.map_err(repository::Error::from)?)
+}
+
+fn run(
+    repository: &Arc<Repository>,
+    source: &mut dyn Source,
+    options: &BackupOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<BackupReport> {
+    let start = Start::look(repository, options, clock, progress)?;
+    let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
+    let pipeline = pipeline::Pipeline::start(repository.clone(), &options.set, generation, options.level, clock.now())?;
+    let mut chunking = Chunking::new(repository, &start, pipeline, progress, interrupt)?;
+    progress.phase("backing up", None, None);
+    let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
+    let finished = source.finish()?;
+    warnings.extend(source.warnings());
+    let stored = chunking.finish()?;
+    let run = Run { repository, options, start: &start, generation, streams, warnings, data_time: finished.data_time };
+    run.commit(stored, clock.now())
+}
+
+/// Takes all streams of the source through the chunker.
+fn read_streams(
+    source: &mut dyn Source,
+    start: &Start,
+    chunking: &mut Chunking<'_>,
+    progress: &dyn Progress,
+) -> Result<(Vec<Stream>, Vec<String>)> {
+    let mut streams = Vec::new();
+    let mut warnings = Vec::new();
+    let mut skip = |name: &dyn std::fmt::Display, reason: &str| {
+        let warning = format!("{name} is not in the snapshot: {reason}");
+        progress.warn(&warning);
+        warnings.push(warning);
+    };
+    loop {
+        let entry = match source.next() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            Err(source::Error::Skipped { name, reason }) => {
+                skip(&name, &reason);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let parent = start.parent_stream(&entry.name);
+        let stream = match parent {
+            Some(parent) if start.may_skip && unchanged(&parent.entry, &entry) => {
+                progress.add(Counter::Bytes, entry.size);
+                Ok(start.kept_stream(entry, parent))
+            }
+            _ if entry.kind.has_content() => chunking.stream(source, parent),
+            _ => Ok(Stream { entry, hash: None, runs: Vec::new() }),
+        };
+        match stream {
+            Ok(stream) => {
+                progress.add(Counter::Streams, 1);
+                streams.push(stream);
+            }
+            Err(Error::Source(source::Error::Skipped { name, reason })) => skip(&name, &reason),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((streams, warnings))
+}
+
+/// The kind of a snapshot that has that parent.
+fn kind_of(parent: Option<&SnapshotRow>) -> SnapshotKind {
+    if parent.is_some() { SnapshotKind::Incremental } else { SnapshotKind::Full }
+}

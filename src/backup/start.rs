@@ -1,0 +1,211 @@
+//! What a backup knows before it reads its source: the parent, what may be shared, and which kind of snapshot it makes.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::{BackupOptions, Wanted};
+use crate::entry::{Entry, StreamName};
+use crate::error::{Error, Result};
+use crate::format::layout::MAX_CHAIN;
+use crate::format::recipe::{Recipe, Run, Stream};
+use crate::id::{GenerationId, PackId};
+use crate::index::{PackRow, SnapshotRow};
+use crate::progress::Progress;
+use crate::repository::{self, Repository};
+use crate::time::Clock;
+
+/// How long a pack that no snapshot needs may still be shared. Prune takes it after 14 days at the earliest.
+const SHARE_UNNEEDED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What stands before the first byte is read.
+pub(super) struct Start {
+    /// The snapshot that an incremental is an edit of; None for a full.
+    pub parent: Option<SnapshotRow>,
+    /// The recipe of the set's newest snapshot, whose streams predict the new ones. Empty where there is none.
+    pub recipe: Recipe,
+    /// The index's rows of that recipe's packs, in the order of its table.
+    pub packs: Vec<PackRow>,
+    /// The numbers of the packs that may be shared.
+    pub shared: HashSet<u32>,
+    /// The generation to go on with; None for a new one.
+    pub generation: Option<GenerationId>,
+    /// Whether unchanged files need not be read.
+    pub may_skip: bool,
+    /// Why the snapshot is a full or an incremental, where that isn't what was asked for.
+    pub note: Option<String>,
+    by_name: HashMap<StreamName, usize>,
+}
+
+impl Start {
+    /// Brings index and remote together and decides.
+    pub fn look(
+        repository: &Repository,
+        options: &BackupOptions,
+        clock: &dyn Clock,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let changes = repository.sync()?;
+        changes.refused.iter().for_each(|refused| progress.warn(refused));
+        if let Some(hidden) = changes.hidden {
+            return Err(Error::Damaged(hidden));
+        }
+        repository.check_instance()?;
+        let sizes = repository.pack_sizes()?;
+        repository.settle_packs(&sizes)?;
+        let newest = newest_by_set(repository)?;
+        let before = newest.get(&options.set).cloned();
+        let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
+        let rebase = options.wanted == Wanted::Rebase || (full && options.isolate_chains);
+        let found = match before.as_ref().filter(|_| !rebase) {
+            None => None,
+            Some(before) => match usable(repository, before, &sizes) {
+                Ok(found) => Some(found),
+                // Backups go on where an old one is damaged; what is there is stored again.
+                Err(Error::Repository(repository::Error::Damaged(why))) => {
+                    progress.warn(&format!("the snapshot before can't be built upon, so all is stored again: {why}"));
+                    note = Some("a full, because the snapshot before is damaged".to_owned());
+                    full = true;
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let usable = found.is_some();
+        let (recipe, packs) = found.unwrap_or_default();
+        let shared =
+            if rebase { HashSet::new() } else { shared(repository, options, &newest, before.as_ref(), &sizes, clock)? };
+        let generation = before.as_ref().filter(|_| usable).map(|before| before.about.generation);
+        let by_name =
+            recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect();
+        Ok(Self {
+            parent: before.filter(|_| !full && usable),
+            recipe,
+            packs,
+            shared,
+            generation,
+            may_skip: usable,
+            note,
+            by_name,
+        })
+    }
+
+    /// The stream of that name in the snapshot before.
+    pub fn parent_stream(&self, name: &StreamName) -> Option<&Stream> {
+        self.by_name.get(name).map(|&number| &self.recipe.streams[number])
+    }
+
+    /// The stream of an entry whose content is the parent's. Holes are only found by reading, so they are the parent's, too.
+    pub fn kept_stream(&self, mut entry: Entry, parent: &Stream) -> Stream {
+        if let (Some(metadata), Some(before)) = (&mut entry.metadata, &parent.entry.metadata) {
+            metadata.holes.clone_from(&before.holes);
+        }
+        Stream { entry, hash: parent.hash, runs: self.runs_by_index(parent) }
+    }
+
+    /// A run of the recipe before, with the index's number of its pack.
+    pub fn by_index(&self, run: Run) -> Run {
+        Run { pack: self.packs[run.pack as usize].number, ..run }
+    }
+
+    /// All runs of a stream of the recipe before, with the index's numbers of their packs.
+    pub fn runs_by_index(&self, stream: &Stream) -> Vec<Run> {
+        stream.runs.iter().map(|&run| self.by_index(run)).collect()
+    }
+}
+
+fn newest_by_set(repository: &Repository) -> Result<HashMap<String, SnapshotRow>> {
+    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    Ok(rows.into_iter().map(|row| (row.header.set.clone(), row)).collect())
+}
+
+/// Whether the snapshot becomes a full, and why where that isn't what was asked for.
+fn decide(
+    repository: &Repository,
+    options: &BackupOptions,
+    before: Option<&SnapshotRow>,
+    clock: &dyn Clock,
+) -> Result<(bool, Option<String>)> {
+    let asked = matches!(options.wanted, Wanted::Incremental);
+    let Some(before) = before else {
+        return Ok((
+            true,
+            asked.then(|| "a full, because there is no chain that an incremental could go on".to_owned()),
+        ));
+    };
+    if matches!(options.wanted, Wanted::Full | Wanted::Rebase) {
+        return Ok((true, None));
+    }
+    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let chain: Vec<_> = rows.iter().filter(|row| row.header.chain == before.header.chain).collect();
+    if chain.len() >= MAX_CHAIN as usize {
+        return Ok((true, Some(format!("a full, because the chain has {MAX_CHAIN} snapshots"))));
+    }
+    if asked {
+        return Ok((false, None));
+    }
+    let begun = chain.first().map_or(before.header.stored_time, |full| full.header.stored_time);
+    Ok((options.zone.days_between(begun, clock.now()) >= i64::from(options.full_every), None))
+}
+
+/// The recipe of a snapshot and its packs, where all of them are there.
+fn usable(
+    repository: &Repository,
+    before: &SnapshotRow,
+    sizes: &HashMap<PackId, u64>,
+) -> Result<(Recipe, Vec<PackRow>)> {
+    if let Some(missing) = before.header.packs.iter().find(|pack| !sizes.contains_key(pack)) {
+        return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing")).into());
+    }
+    let recipe = repository.recipe(&before.id)?;
+    // A table also names packs that its runs need no more; they may be gone.
+    let needed: HashSet<PackId> = before.header.packs.iter().copied().collect();
+    let mut present = recipe.clone();
+    present.packs.retain(|pack| needed.contains(&pack.id));
+    repository.recipe_packs(&present, Some(sizes))?;
+    let packs = recipe.packs.iter().map(|pack| -> Result<PackRow> {
+        let row = repository.index().pack(&pack.id).map_err(repository::Error::from)?;
+        Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))
+    });
+    let packs = packs.collect::<Result<Vec<_>>>()?;
+    Ok((recipe, packs))
+}
+
+/// Stands for a pack that no run names any more.
+fn placeholder(id: PackId, check: [u8; 16]) -> PackRow {
+    PackRow {
+        number: u32::MAX,
+        id,
+        set: String::new(),
+        generation: GenerationId::from_bytes([0; 16]),
+        size: 0,
+        header_length: 0,
+        check,
+        stored_time: None,
+        whole: false,
+    }
+}
+
+/// The packs that a backup may rely on: what the newest snapshot of some set needs, which prune never takes, and whole packs
+/// of this machine that are younger than a week.
+fn shared(
+    repository: &Repository,
+    options: &BackupOptions,
+    newest: &HashMap<String, SnapshotRow>,
+    before: Option<&SnapshotRow>,
+    sizes: &HashMap<PackId, u64>,
+    clock: &dyn Clock,
+) -> Result<HashSet<u32>> {
+    let needed: HashSet<PackId> = if options.isolate_chains {
+        before.into_iter().flat_map(|row| row.header.packs.iter().copied()).collect()
+    } else {
+        newest.values().flat_map(|row| row.header.packs.iter().copied()).collect()
+    };
+    let now = clock.now();
+    let rows = repository.index().packs().map_err(repository::Error::from)?;
+    let young = |row: &PackRow| {
+        let age = row.stored_time.map(|stored| (now.since(stored), stored <= now));
+        !options.isolate_chains && age.is_some_and(|(age, past)| past && age < SHARE_UNNEEDED)
+    };
+    let there = |row: &&PackRow| row.whole && sizes.get(&row.id) == Some(&row.size);
+    Ok(rows.iter().filter(there).filter(|row| needed.contains(&row.id) || young(row)).map(|row| row.number).collect())
+}
