@@ -47,3 +47,4 @@ pub mod repository;
 
 pub mod error;
 pub mod backup;
+pub mod restore;

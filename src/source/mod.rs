@@ -1,4 +1,4 @@
-//! Sources: the code that turns a set into streams.
+//! Sources: the code that turns a set into streams. Targets: the way back.
 
 use std::io;
 
@@ -56,4 +56,32 @@ pub trait Source {
 
     /// Warnings since the last call, each a whole sentence that names what it is about.
     fn warnings(&mut self) -> Vec<String>;
+}
+
+/// Takes streams back, one after the other: the mirror image of [`Source`].
+///
+/// For each entry that [`wants`](Target::wants) said yes to, the caller calls [`begin`](Target::begin), then
+/// [`write`](Target::write) with its bytes in order, then [`end`](Target::end) once they are all there and verified, or
+/// [`abandon`](Target::abandon). After the last entry comes [`finish`](Target::finish).
+///
+/// [`Error::Skipped`] is about one entry, and the rest goes on; [`Error::Failed`] ends the restore.
+pub trait Target {
+    /// Whether the entry is to be written; false where what is there is kept. Asked for all entries before the first is
+    /// begun.
+    fn wants(&mut self, entry: &Entry) -> Result<bool, Error>;
+
+    /// An entry begins. One without content is complete with this.
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error>;
+
+    /// The next bytes of the current entry, holes as zeros.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
+
+    /// The current entry's bytes are complete and are what was stored.
+    fn end(&mut self) -> Result<(), Error>;
+
+    /// The current entry can't be completed: nothing of it may stay.
+    fn abandon(&mut self);
+
+    /// After the last entry. Returns warnings: what could not be set, each a whole sentence.
+    fn finish(&mut self) -> Result<Vec<String>, Error>;
 }

@@ -1,0 +1,259 @@
+//! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
+
+use std::sync::Arc;
+
+use crate::entry::{Entry, StreamName};
+use crate::error::{Error, Result};
+use crate::format::recipe::{PackRef, Recipe, Stream};
+use crate::id::StreamHash;
+use crate::index::{Outcome, PackRow, SnapshotRow};
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::repository::{self, Fetcher, Piece, Repository};
+use crate::source::{self, Target};
+use crate::time::Clock;
+
+/// What a restore did.
+#[derive(Debug, Clone)]
+pub struct RestoreReport {
+    /// The snapshot.
+    pub snapshot: SnapshotRow,
+    /// Streams that were written.
+    pub streams: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Streams that were there already and were kept.
+    pub kept: u64,
+    /// Streams that could not be restored because what was stored is damaged, each a sentence. Nothing of them was written.
+    pub damaged: Vec<String>,
+    /// What else went wrong without ending the restore.
+    pub warnings: Vec<String>,
+}
+
+/// Restores the streams of a snapshot that `chosen` says yes to into `target`.
+///
+/// Each chunk is checked by its id and each stream by its hash. A damaged stream is left out and named; the others are
+/// restored.
+pub fn restore(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    chosen: &dyn Fn(&Entry) -> bool,
+    target: &mut dyn Target,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<RestoreReport> {
+    let failed = repository::Error::from;
+    let operation =
+        repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
+    let result = run(repository, snapshot, chosen, target, progress, interrupt);
+    let (outcome, message) = match &result {
+        Ok(report) => match report.damaged.first().or(report.warnings.first()) {
+            None => (Outcome::Done, None),
+            Some(first) => (Outcome::Warnings, Some(first.clone())),
+        },
+        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None),
+        Err(error) => (Outcome::Failed, Some(error.to_string())),
+    };
+    let ended = repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), None);
+    let report = result?;
+    ended.map_err(failed)?;
+    Ok(report)
+}
+
+fn run(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    chosen: &dyn Fn(&Entry) -> bool,
+    target: &mut dyn Target,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<RestoreReport> {
+    let mut report = RestoreReport {
+        snapshot: snapshot.clone(),
+        streams: 0,
+        bytes: 0,
+        kept: 0,
+        damaged: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut recipe = repository.recipe(&snapshot.id)?;
+    recipe.streams = choose(recipe.streams, chosen, target, &mut report)?;
+    let recipe = recipe.compacted();
+    let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
+    progress.phase("restoring", Some(bytes), Some(recipe.streams.len() as u64));
+    let packs = repository.recipe_packs(&recipe, None)?;
+    enter_bases(repository, snapshot, &recipe)?;
+    let fetcher = Fetcher::start(repository, recipe.streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
+    let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
+    recipe.streams.iter().try_for_each(|stream| writing.stream(stream))?;
+    report.warnings.extend(target.finish()?);
+    Ok(report)
+}
+
+/// The streams that are to be written.
+fn choose(
+    streams: Vec<Stream>,
+    chosen: &dyn Fn(&Entry) -> bool,
+    target: &mut dyn Target,
+    report: &mut RestoreReport,
+) -> Result<Vec<Stream>> {
+    let mut wanted = Vec::new();
+    for stream in streams.into_iter().filter(|stream| chosen(&stream.entry)) {
+        match target.wants(&stream.entry) {
+            Ok(true) => wanted.push(stream),
+            Ok(false) => report.kept += 1,
+            Err(source::Error::Skipped { name, reason }) => report.warnings.push(skipped(&name, &reason)),
+            Err(error) => return Err(restore_error(error)),
+        }
+    }
+    Ok(wanted)
+}
+
+/// The packs of bases that no run names are entered, too: their directories say how the based segments decode.
+fn enter_bases(repository: &Repository, snapshot: &SnapshotRow, recipe: &Recipe) -> Result<()> {
+    let whole = repository.recipe(&snapshot.id)?;
+    let needed = |pack: &PackRef| snapshot.header.packs.binary_search(&pack.id).is_ok();
+    let packs = whole.packs.into_iter().filter(|pack| needed(pack) && !recipe.packs.contains(pack)).collect();
+    let bases = Recipe { packs, streams: Vec::new() };
+    match repository.recipe_packs(&bases, None) {
+        // A missing base is a damage of the segments that stand on it, which are named when they are decoded.
+        Ok(_) | Err(repository::Error::Damaged(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn pieces<'a>(stream: &'a Stream, packs: &'a [PackRow]) -> impl Iterator<Item = Piece> + 'a {
+    stream.runs.iter().map(|run| Piece {
+        pack: packs[run.pack as usize].number,
+        segment: run.segment,
+        first: run.first,
+        count: run.count,
+    })
+}
+
+struct Writing<'a> {
+    repository: &'a Repository,
+    fetcher: Fetcher,
+    packs: Vec<PackRow>,
+    target: &'a mut dyn Target,
+    progress: &'a dyn Progress,
+    interrupt: &'a Interrupt,
+    report: &'a mut RestoreReport,
+}
+
+impl Writing<'_> {
+    /// Restores one stream, or notes why it can't be.
+    fn stream(&mut self, stream: &Stream) -> Result<()> {
+        if self.interrupt.is_set() {
+            return Err(repository::Error::Interrupted.into());
+        }
+        match self.target.begin(&stream.entry) {
+            Ok(()) => {}
+            Err(error) => {
+                self.pass_over(stream);
+                return self.skip(error);
+            }
+        }
+        if stream.entry.kind.has_content() {
+            match self.content(stream) {
+                Ok(()) => {
+                    if let Err(error) = self.target.end() {
+                        return self.skip(error);
+                    }
+                }
+                Err(Error::Source(error)) => return self.skip(error),
+                Err(Error::Repository(repository::Error::Damaged(why))) => {
+                    self.target.abandon();
+                    let damaged = format!("{} can't be restored: {why}", stream.entry.name);
+                    self.progress.warn(&damaged);
+                    self.report.damaged.push(damaged);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.target.abandon();
+                    return Err(error);
+                }
+            }
+        }
+        self.report.streams += 1;
+        self.report.bytes += stream.entry.size;
+        self.progress.add(Counter::Streams, 1);
+        Ok(())
+    }
+
+    /// Writes a stream's bytes. On an error the rest of its pieces is taken and dropped, so that the next stream's come.
+    fn content(&mut self, stream: &Stream) -> Result<()> {
+        let mut hasher = self.repository.keys().stream_hashes.hasher();
+        let mut size = 0;
+        let mut failed = None;
+        for piece in pieces(stream, &self.packs) {
+            if self.interrupt.is_set() {
+                return Err(repository::Error::Interrupted.into());
+            }
+            let fetched = match self.fetcher.take(&piece) {
+                Ok(fetched) => fetched,
+                Err(error @ repository::Error::Damaged(_)) => {
+                    failed.get_or_insert(Error::from(error));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if failed.is_none() {
+                let bytes = fetched.as_bytes();
+                hasher.update(bytes);
+                size += bytes.len() as u64;
+                match self.target.write(bytes) {
+                    Ok(()) => self.progress.add(Counter::Bytes, bytes.len() as u64),
+                    Err(error) => failed = Some(Error::Source(error)),
+                }
+            }
+            self.fetcher.release(fetched);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => check_stream(stream, size, &hasher.finish()),
+        }
+    }
+
+    /// Takes and drops the pieces of a stream that isn't written after all.
+    fn pass_over(&self, stream: &Stream) {
+        for piece in pieces(stream, &self.packs) {
+            if let Ok(fetched) = self.fetcher.take(&piece) {
+                self.fetcher.release(fetched);
+            }
+        }
+    }
+
+    fn skip(&mut self, error: source::Error) -> Result<()> {
+        match error {
+            source::Error::Skipped { name, reason } => {
+                self.target.abandon();
+                let warning = skipped(&name, &reason);
+                self.progress.warn(&warning);
+                self.report.warnings.push(warning);
+                Ok(())
+            }
+            error => Err(restore_error(error)),
+        }
+    }
+}
+
+fn skipped(name: &StreamName, reason: &str) -> String {
+    format!("{name} was not restored: {reason}")
+}
+
+fn restore_error(error: source::Error) -> Error {
+    Error::Failed(format!("the restore ended: {error}"))
+}
+
+/// Whether the bytes are those that were backed up.
+fn check_stream(stream: &Stream, size: u64, hash: &[u8; 32]) -> Result<()> {
+    let why = if size != stream.entry.size {
+        format!("it has {size} bytes and should have {}", stream.entry.size)
+    } else if stream.hash != Some(StreamHash::from_bytes(*hash)) {
+        "its bytes are not those that were backed up".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(repository::Error::Damaged(why).into())
+}
