@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::keys::{KEYS, Key};
+use super::source::Databases;
 use super::*;
 
 const DAY: u64 = 86_400;
