@@ -119,7 +119,11 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, source } => {
-                write!(f, "the configuration {} can't be read: {source}", path.display())
+                write!(
+                    f,
+                    "the configuration {} can't be read: {source}; --config names another, /dev/null none",
+                    path.display()
+                )
             }
             Self::Invalid { path, problems } => {
                 let count = problems.len();
