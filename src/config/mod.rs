@@ -20,10 +20,10 @@ pub use document::Problem;
 use document::Section;
 use keys::Part;
 pub use keys::nearest;
-pub use set::{Hook, Hooks, LocalCopy, Schedule, Set};
-pub use source::{Command, Databases, Files, Influxdb, Mysql, Postgresql, Server, Source, SourceKind};
+pub use set::Set;
+pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::{Program, check_set_name};
+pub use values::check_set_name;
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";
@@ -119,7 +119,11 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { path, source } => {
-                write!(f, "the configuration {} can't be read: {source}", path.display())
+                write!(
+                    f,
+                    "the configuration {} can't be read: {source}; --config names another, /dev/null none",
+                    path.display()
+                )
             }
             Self::Invalid { path, problems } => {
                 let count = problems.len();

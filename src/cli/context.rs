@@ -1,0 +1,347 @@
+//! What every command knows: the global options, the environment and the configuration, resolved to one answer each.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use varu::id::RepositoryId;
+use varu::progress::Interrupt;
+use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time};
+
+use super::exit::Failure;
+use crate::config::{Config, DEFAULT_PATH, Set, nearest};
+use crate::terminal::{Style, Terminal};
+
+/// The options that go with every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The configuration file [default: /etc/varu/varu.toml, where there is one].
+    #[arg(long, global = true, value_name = "FILE", env = "VARU_CONFIG", hide_env_values = true)]
+    config: Option<OsString>,
+
+    /// The repository: a folder, sftp://USER@HOST/PATH or USER@HOST:PATH.
+    #[arg(long, global = true, value_name = "URL", env = "VARU_REPO", hide_env_values = true)]
+    repo: Option<String>,
+
+    /// The writer key's file.
+    #[arg(long, global = true, value_name = "FILE", env = "VARU_WRITER_KEY", hide_env_values = true)]
+    writer_key: Option<OsString>,
+
+    /// The identity's file.
+    #[arg(long, global = true, value_name = "FILE", env = "VARU_IDENTITY", hide_env_values = true)]
+    identity: Option<OsString>,
+
+    /// The folder of the index and the base cache.
+    #[arg(long, global = true, value_name = "DIR", env = "VARU_STATE", hide_env_values = true)]
+    state: Option<OsString>,
+
+    /// Print one JSON document, and progress as JSON lines, on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say more.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+
+    /// Say nothing but warnings and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Quiet,
+    /// What a person wants to know.
+    Normal,
+    /// More than that.
+    Verbose,
+}
+
+/// What the program finds around it: the variables that were set for it, and who runs it.
+pub struct Surroundings<'a> {
+    /// A variable of the environment.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Whether root runs the program.
+    pub is_root: bool,
+}
+
+impl Surroundings<'static> {
+    /// The process's own.
+    pub fn of_the_process() -> Self {
+        // A process's folder in /proc belongs to the user that it acts as.
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        Self { variable: &|name| std::env::var_os(name), is_root }
+    }
+}
+
+impl Surroundings<'_> {
+    /// The folder that a variable names. An empty one, and one that isn't absolute, counts as not set.
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        (self.variable)(name).map(PathBuf::from).filter(|folder| folder.is_absolute())
+    }
+
+    /// `$STATE_DIRECTORY` is a list where a unit has several; the first is meant.
+    fn state_directory(&self) -> Option<PathBuf> {
+        let list = (self.variable)("STATE_DIRECTORY")?;
+        let first = std::env::split_paths(&list).next();
+        first.filter(|folder| folder.is_absolute())
+    }
+
+    /// A folder of ours: the system's for root, else below what `variable` names or below the home folder.
+    fn own_folder(&self, system: &str, variable: &str, below_home: &str) -> Option<PathBuf> {
+        if self.is_root {
+            return Some(PathBuf::from(system));
+        }
+        let base = self.folder(variable).or_else(|| Some(self.folder("HOME")?.join(below_home)))?;
+        Some(base.join("varu"))
+    }
+}
+
+/// What a command is run with.
+pub struct Context {
+    /// The configuration; all defaults where there is no file.
+    pub config: Config,
+    /// The configuration's file, where there is one.
+    pub config_file: Option<PathBuf>,
+    /// Whether results are printed as JSON.
+    pub json: bool,
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// The zone of times on the command line and in what is printed.
+    pub zone: Zone,
+    /// Set when the work should end.
+    pub interrupt: Interrupt,
+    repository: Option<String>,
+    writer_key: Option<PathBuf>,
+    identity: Option<PathBuf>,
+    keys: Option<PathBuf>,
+    state: Option<PathBuf>,
+}
+
+impl Context {
+    /// Reads the configuration and resolves all that every command needs: options go before variables, these before the
+    /// configuration, and that before defaults.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that is wrong, or that was named and can't be read.
+    pub fn resolve(globals: Globals, around: &Surroundings, interrupt: Interrupt) -> Result<Self, Failure> {
+        let (config, config_file) = load_config(path(globals.config))?;
+        let configured = &config.repository;
+        Ok(Self {
+            repository: globals.repo.filter(|url| !url.is_empty()).or_else(|| configured.url.clone()),
+            writer_key: path(globals.writer_key).or_else(|| configured.writer_key.clone()),
+            identity: path(globals.identity).or_else(|| configured.identity.clone()),
+            keys: around.own_folder("/etc/varu", "XDG_CONFIG_HOME", ".config"),
+            state: path(globals.state)
+                .or_else(|| around.state_directory())
+                .or_else(|| around.own_folder("/var/lib/varu", "XDG_STATE_HOME", ".local/state")),
+            json: globals.json,
+            verbosity: match (globals.quiet, globals.verbose) {
+                (true, _) => Verbosity::Quiet,
+                (_, true) => Verbosity::Verbose,
+                _ => Verbosity::Normal,
+            },
+            zone: Zone::Local,
+            interrupt,
+            config,
+            config_file,
+        })
+    }
+
+    /// The repository's path or URL.
+    pub fn repository(&self) -> Result<&str, Failure> {
+        self.repository.as_deref().ok_or_else(|| {
+            Failure::usage(
+                "no repository is named: give --repo, set VARU_REPO, or write url into [repository] of the configuration",
+            )
+        })
+    }
+
+    /// The folder in which keys are made, and found by the repository's id.
+    pub fn keys(&self) -> Result<&Path, Failure> {
+        self.keys
+            .as_deref()
+            .ok_or_else(|| Failure::usage("there is no folder for keys: set HOME, or give --writer-key and --identity"))
+    }
+
+    /// The file of the repository's writer key: the one that was named, else the one in the folder of keys.
+    pub fn writer_key(&self, id: RepositoryId) -> Result<PathBuf, Failure> {
+        match &self.writer_key {
+            Some(file) => Ok(file.clone()),
+            None => Ok(self.keys()?.join(format!("{id}.writer.key"))),
+        }
+    }
+
+    /// The file of the repository's identity: the one that was named, else the one in the folder of keys.
+    pub fn identity(&self, id: RepositoryId) -> Result<PathBuf, Failure> {
+        match &self.identity {
+            Some(file) => Ok(file.clone()),
+            None => Ok(self.keys()?.join(format!("{id}.identity.txt"))),
+        }
+    }
+
+    /// The writer key's file, if one was named.
+    pub fn named_writer_key(&self) -> Option<&Path> {
+        self.writer_key.as_deref()
+    }
+
+    /// The identity's file, if one was named.
+    pub fn named_identity(&self) -> Option<&Path> {
+        self.identity.as_deref()
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> Result<&Path, Failure> {
+        self.state
+            .as_deref()
+            .ok_or_else(|| Failure::usage("there is no folder for the state: set HOME, or give --state"))
+    }
+
+    /// The configured set of that name.
+    pub fn set(&self, name: &str) -> Result<&Set, Failure> {
+        let sets = &self.config.sets;
+        let Some(set) = sets.get(name) else {
+            let names: Vec<&str> = sets.keys().map(String::as_str).collect();
+            let known = match (nearest(name, names.iter().copied()), names.is_empty()) {
+                (Some(near), _) => format!("did you mean {near}?"),
+                (None, false) => format!("it has {}", names.join(", ")),
+                (None, true) => "it names none at all".to_owned(),
+            };
+            let file = self.config_file.as_deref().map_or(DEFAULT_PATH.into(), Path::to_string_lossy);
+            return Err(Failure::usage(format!(
+                "the configuration {file} has no set {name:?}; {known} (a PATH is a word with a slash: ./{name})"
+            )));
+        };
+        set.check_supported().map_err(|why| Failure::usage(format!("the set {name} can't be backed up: {why}")))?;
+        Ok(set)
+    }
+
+    /// The moment that a word of the command line means.
+    pub fn time(&self, word: &str) -> Result<Timestamp, Failure> {
+        Ok(parse_time(word, SystemClock.now(), self.zone)?)
+    }
+
+    /// What draws the progress of an operation.
+    pub fn progress(&self) -> Terminal {
+        Terminal::new(Style::choose(self.json, self.verbosity == Verbosity::Quiet))
+    }
+
+    /// Prints a result for people.
+    pub fn print(&self, text: &str) -> Result<(), Failure> {
+        print(text.as_bytes())
+    }
+
+    /// Prints a result as a JSON document on one line.
+    pub fn print_json(&self, document: &impl Serialize) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(document).map_err(|error| Failure::printing(&error.into()))?;
+        line.push(b'\n');
+        print(&line)
+    }
+}
+
+/// Writes all of `bytes` to standard output.
+pub fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::printing(&error))
+}
+
+/// An option's path. An empty one, as a variable may be, counts as not given.
+fn path(option: Option<OsString>) -> Option<PathBuf> {
+    option.filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The named configuration, else the default one, else none.
+fn load_config(named: Option<PathBuf>) -> Result<(Config, Option<PathBuf>), Failure> {
+    match named {
+        Some(path) => Ok((Config::load(&path)?, Some(path))),
+        None if Path::new(DEFAULT_PATH).exists() => {
+            Ok((Config::load(Path::new(DEFAULT_PATH))?, Some(DEFAULT_PATH.into())))
+        }
+        None => Ok((Config::absent(), None)),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    /// The context of a command line, in the given surroundings, with `config` as configuration.
+    pub fn context(words: &[&str], config: &str, root: bool, variables: &[(&str, &str)]) -> Result<Context, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("varu.toml");
+        std::fs::write(&file, config).unwrap();
+        let words = ["varu", "--config", file.to_str().unwrap(), "list"].into_iter().chain(words.iter().copied());
+        let cli = Cli::try_parse_from(words).unwrap();
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        Context::resolve(cli.globals, &Surroundings { variable: &variable, is_root: root }, Interrupt::default())
+    }
+
+    const ID: RepositoryId = RepositoryId::from_bytes([7; 16]);
+
+    #[test]
+    fn root_has_the_systems_folders() {
+        let context = context(&[], "", true, &[("HOME", "/root"), ("XDG_STATE_HOME", "/x")]).unwrap();
+        assert_eq!(context.state().unwrap(), Path::new("/var/lib/varu"));
+        assert_eq!(context.keys().unwrap(), Path::new("/etc/varu"));
+        assert_eq!(context.writer_key(ID).unwrap(), Path::new(&format!("/etc/varu/{}.writer.key", "07".repeat(16))));
+        assert_eq!(context.identity(ID).unwrap(), Path::new(&format!("/etc/varu/{}.identity.txt", "07".repeat(16))));
+    }
+
+    #[test]
+    fn a_user_has_folders_at_home() {
+        let at_home = context(&[], "", false, &[("HOME", "/home/u"), ("XDG_STATE_HOME", "relative")]).unwrap();
+        assert_eq!(at_home.state().unwrap(), Path::new("/home/u/.local/state/varu"));
+        assert_eq!(at_home.keys().unwrap(), Path::new("/home/u/.config/varu"));
+        let elsewhere = [("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")];
+        let elsewhere = context(&[], "", false, &elsewhere).unwrap();
+        assert_eq!(elsewhere.state().unwrap(), Path::new("/s/varu"));
+        assert_eq!(elsewhere.keys().unwrap(), Path::new("/c/varu"));
+        let nowhere = context(&[], "", false, &[]).unwrap();
+        assert!(nowhere.state().unwrap_err().message.contains("--state"));
+        assert!(nowhere.keys().unwrap_err().message.contains("--writer-key"));
+    }
+
+    #[test]
+    fn a_unit_says_where_its_state_is_and_an_option_goes_before() {
+        let unit = [("STATE_DIRECTORY", "/var/lib/private/varu:/other")];
+        assert_eq!(context(&[], "", true, &unit).unwrap().state().unwrap(), Path::new("/var/lib/private/varu"));
+        assert_eq!(context(&["--state", "here"], "", true, &unit).unwrap().state().unwrap(), Path::new("here"));
+    }
+
+    #[test]
+    fn an_option_goes_before_the_configuration() {
+        let config = "[repository]\nurl = '/srv/vault'\nwriter_key = '/k'\nidentity = '/i'";
+        let configured = context(&[], config, true, &[]).unwrap();
+        assert_eq!(configured.repository().unwrap(), "/srv/vault");
+        assert_eq!(configured.writer_key(ID).unwrap(), Path::new("/k"));
+        let empty = ["--repo", "", "--writer-key", "", "--identity", ""];
+        let empty = context(&empty, config, true, &[]).unwrap();
+        assert_eq!((empty.repository().unwrap(), empty.named_identity()), ("/srv/vault", Some(Path::new("/i"))));
+        let words = ["--repo", "./v", "--writer-key", "k", "--identity", "i", "-q"];
+        let given = context(&words, config, true, &[]).unwrap();
+        assert_eq!(given.repository().unwrap(), "./v");
+        assert_eq!((given.named_writer_key(), given.named_identity()), (Some(Path::new("k")), Some(Path::new("i"))));
+        assert_eq!(given.verbosity, Verbosity::Quiet);
+        assert!(context(&[], "", true, &[]).unwrap().repository().unwrap_err().message.contains("VARU_REPO"));
+    }
+
+    #[test]
+    fn an_unknown_set_is_told_with_its_nearest() {
+        let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'mysql'\ndatabases = 'all'";
+        let context = context(&[], config, true, &[]).unwrap();
+        assert!(context.set("agama").is_ok());
+        assert!(context.set("agamma").unwrap_err().message.contains("did you mean agama?"));
+        assert!(context.set("x").unwrap_err().message.contains("it has agama, db"));
+        assert!(context.set("db").unwrap_err().message.contains("its source is mysql"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Words of the command line that several commands take.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use varu::id::{RepositoryId, SnapshotId};
+
+use crate::config::check_set_name;
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotWord {
+    /// The newest one that isn't suspect.
+    Latest,
+    /// The one whose id starts with these hexadecimal digits, 1 to 32.
+    Prefix(String),
+}
+
+impl FromStr for SnapshotWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let digits = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        match word {
+            "latest" => Ok(Self::Latest),
+            _ if (1..=SnapshotId::LEN * 2).contains(&word.len()) && word.bytes().all(digits) => {
+                Ok(Self::Prefix(word.to_owned()))
+            }
+            _ => Err("a snapshot is an id, the beginning of one (0-9, a-f), or \"latest\"".to_owned()),
+        }
+    }
+}
+
+/// What to verify: a set, or a snapshot. A word may read as both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetOrSnapshot {
+    /// The set of that name, where there is one.
+    pub set: Option<String>,
+    /// Else the snapshot.
+    pub snapshot: Option<SnapshotWord>,
+}
+
+impl FromStr for SetOrSnapshot {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match (set_name(word), word.parse().ok()) {
+            (Err(message), None) => Err(message),
+            (set, snapshot) => Ok(Self { set: set.ok(), snapshot }),
+        }
+    }
+}
+
+/// Reads the name of a set.
+pub fn set_name(word: &str) -> Result<String, String> {
+    check_set_name(word).map(|()| word.to_owned())
+}
+
+/// Reads a tag: it has the form of a set's name.
+pub fn tag(word: &str) -> Result<String, String> {
+    check_set_name(word).map(|()| word.to_owned()).map_err(|message| message.replace("can't name a set", "is no tag"))
+}
+
+/// Reads a share of the data, `5%`, as a number above 0 and up to 1.
+pub fn sample(word: &str) -> Result<f64, String> {
+    let number = word.trim().strip_suffix('%').map(str::trim_end).and_then(|number| number.parse::<f64>().ok());
+    match number {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("a share above 0 % and up to 100 % is expected, as \"5%\"".to_owned()),
+    }
+}
+
+/// Whether a word means a path: it has a slash.
+pub fn is_path(word: &OsStr) -> bool {
+    word.as_bytes().contains(&b'/')
+}
+
+/// `path` made absolute, without `.` and `..`. What leads up to a `..` has to exist, because a symbolic link there
+/// decides where it goes.
+pub fn absolute(path: &OsString) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let parts: Vec<Component> = path.components().collect();
+    match parts.iter().rposition(|part| *part == Component::ParentDir) {
+        None => Ok(parts.iter().collect()),
+        Some(last) => {
+            let up_to: PathBuf = parts[..=last].iter().collect();
+            Ok(up_to.canonicalize()?.join(parts[last + 1..].iter().collect::<PathBuf>()))
+        }
+    }
+}
+
+/// The option with which a person vouches for a repository that the identity file doesn't name.
+#[derive(Debug, Clone, Args)]
+pub struct Trust {
+    /// Take this repository, although the identity file doesn't name it.
+    #[arg(long, value_name = "ID")]
+    pub trust_repository: Option<RepositoryId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_an_id_a_prefix_or_latest() {
+        assert_eq!("latest".parse(), Ok(SnapshotWord::Latest));
+        assert_eq!("0af".parse(), Ok(SnapshotWord::Prefix("0af".to_owned())));
+        for bad in ["", "Latest", "0AF", "xyz", &"a".repeat(33)] {
+            assert!(bad.parse::<SnapshotWord>().is_err(), "{bad}");
+        }
+        let both: SetOrSnapshot = "abc".parse().unwrap();
+        assert_eq!(both.set.as_deref(), Some("abc"));
+        assert_eq!(both.snapshot, Some(SnapshotWord::Prefix("abc".to_owned())));
+        assert!("A B".parse::<SetOrSnapshot>().is_err());
+    }
+
+    #[test]
+    fn a_sample_is_a_share() {
+        assert_eq!(sample("5%"), Ok(0.05));
+        assert_eq!(sample("0.1 %"), Ok(0.001));
+        for bad in ["5", "0%", "101%", "-1%", "NaN%", "inf%", "%"] {
+            assert!(sample(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_becomes_absolute_and_plain() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
+        let of = |path: &str| absolute(&root.join(path).into_os_string()).unwrap();
+        assert_eq!(of("./a//b/."), root.join("a/b"));
+        assert_eq!(of("link"), root.join("link"), "a link that is named is itself meant");
+        assert_eq!(of("link/../c"), root.join("a/c"), "where the link leads decides");
+        assert!(absolute(&root.join("none/../c").into_os_string()).is_err());
+        assert!(absolute(&"x/".into()).unwrap().is_absolute());
+        assert!(is_path("a/".as_ref()) && !is_path("a".as_ref()));
+    }
+}
