@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use varu::chunker::ChunkSizes;
 use varu::crypto::{DataKeyPublic, DataKeySecret, MetadataKey, Purpose, Salt, WriterSecret};
-use varu::format::writer_key::{Chunking, WriterKeyFile};
+use varu::format::writer_key::WriterKeyFile;
 use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
 use zeroize::Zeroizing;
 
@@ -102,7 +103,7 @@ fn a_writer_key_file_has_the_same_text_and_fingerprint() {
     let mut key = WriterKeyFile::parse(&text).ok().unwrap();
     assert_eq!(*key.to_text(), text);
     assert_eq!(key.secret.as_slice(), vectors.get("writer secret"));
-    assert_eq!(key.chunking, Chunking { min: 4096, average: 16384, max: 65536 });
+    assert_eq!(key.chunking, ChunkSizes { min: 4096, average: 16384, max: 65536 });
     assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id after a rotation"));
     assert_eq!(key.follows, Some(RepositoryId::from_bytes(vectors.array("repository id"))));
     key.follows = None;
