@@ -161,7 +161,8 @@ pub enum Kind {
     Directory,
     /// A symbolic link and the bytes that it points to.
     Symlink(Vec<u8>),
-    /// One more name of the regular file (or device, or FIFO) of that name, which stands earlier in the snapshot.
+    /// One more name of the file (regular, or a symbolic link, FIFO, socket or device) of that name, which stands earlier in
+    /// the snapshot.
     Hardlink(StreamName),
     /// A named pipe.
     Fifo,
@@ -193,9 +194,42 @@ pub struct Entry {
     pub metadata: Option<Metadata>,
 }
 
+/// Whether a regular file's content is what it was when `old` was stored, judged without reading it: the same size, inode,
+/// time of the content's last change and time of the inode's last change. Extended attributes and holes are then the same,
+/// too.
+pub fn unchanged(old: &Entry, new: &Entry) -> bool {
+    let (Some(before), Some(now)) = (&old.metadata, &new.metadata) else { return false };
+    old.kind == Kind::File
+        && new.kind == Kind::File
+        && old.size == new.size
+        && before.mtime == now.mtime
+        && before.ctime == now.ctime
+        && before.inode == now.inode
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_unchanged_only_if_size_times_and_inode_are() {
+        let file = |change: fn(&mut Entry, &mut Metadata)| {
+            let mut metadata = Metadata { inode: 7, ..Metadata::default() };
+            let name = StreamName::new("a").unwrap();
+            let mut entry = Entry { name, kind: Kind::File, size: 3, metadata: None };
+            change(&mut entry, &mut metadata);
+            entry.metadata.get_or_insert(metadata);
+            entry
+        };
+        let old = file(|_, _| {});
+        assert!(unchanged(&old, &file(|_, metadata| metadata.mode = 0o600)));
+        assert!(!unchanged(&old, &file(|entry, _| entry.size = 4)));
+        assert!(!unchanged(&old, &file(|_, metadata| metadata.mtime.nanoseconds = 1)));
+        assert!(!unchanged(&old, &file(|_, metadata| metadata.ctime.seconds = 1)));
+        assert!(!unchanged(&old, &file(|_, metadata| metadata.inode = 8)));
+        assert!(!unchanged(&old, &file(|entry, _| entry.kind = Kind::Fifo)));
+        assert!(!unchanged(&Entry { metadata: None, ..old.clone() }, &old));
+    }
 
     #[test]
     fn names_that_leave_their_folder_are_refused() {
