@@ -240,12 +240,12 @@ fn make_files(top: &Path) {
     {
         fs::write(top.join(OsStr::from_bytes(bytes)), bytes).unwrap();
     }
-    for mode in [0o000, 0o400, 0o644, 0o777, 0o1644] {
+    for mode in [if is_root() { 0o000 } else { 0o440 }, 0o400, 0o644, 0o777, 0o1644] {
         let path = top.join(format!("mode {mode:o}"));
         fs::write(&path, "x").unwrap();
         set_mode(&path, mode);
     }
-    for mode in [0o500, 0o1777] {
+    for mode in [if is_root() { 0o500 } else { 0o700 }, 0o1777] {
         let path = top.join(format!("folders/mode {mode:o}"));
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "x").unwrap();
