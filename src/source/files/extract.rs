@@ -102,7 +102,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What to do with an entry that has content.
 pub enum Begin {
     /// Its bytes are wanted.
-    Write(FileWriter),
+    Write(Box<FileWriter>),
     /// It isn't wanted: it is there already, or its name has no component left.
     Skip,
 }
@@ -226,7 +226,7 @@ impl Extractor {
         }
         let spot = self.spot(&path)?;
         match self.may_write(&spot, Some(entry))? {
-            true => Ok(Begin::Write(FileWriter::create(self.shared.clone(), spot, entry)?)),
+            true => Ok(Begin::Write(Box::new(FileWriter::create(self.shared.clone(), spot, entry)?))),
             false => Ok(Begin::Skip),
         }
     }
@@ -235,8 +235,8 @@ impl Extractor {
     /// already, summed up in a few sentences. Writers that were begun must have ended before.
     pub fn finish(mut self) -> Vec<String> {
         let mut made = std::mem::take(&mut self.made);
-        let parts = |path: &'_ [u8]| path.split(|&byte| byte == b'/');
-        made.sort_unstable_by(|(a, _), (b, _)| parts(b).cmp(parts(a)));
+        let is_slash = |byte: &u8| *byte == b'/';
+        made.sort_unstable_by(|(a, _), (b, _)| b.split(is_slash).cmp(a.split(is_slash)));
         for (path, metadata) in made {
             if let Err(error) = self.finish_folder(&path, &metadata) {
                 self.shared.report(Problem::Folder, &path, Some(&error));

@@ -83,7 +83,7 @@ impl Folder {
 
     /// Whether the folder lies on a file system of the kernel's own making: `/proc`, `/sys` and their like.
     pub(super) fn is_pseudo(&self) -> bool {
-        fstatfs(&self.fd).is_ok_and(|stat| PSEUDO.iter().any(|&magic| stat.f_type as u64 & 0xffff_ffff == magic))
+        fstatfs(&self.fd).is_ok_and(|stat| PSEUDO.contains(&(stat.f_type as u64 & 0xffff_ffff)))
     }
 }
 
