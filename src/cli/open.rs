@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use varu::id::RepositoryId;
-use varu::index::SnapshotRow;
+use varu::index::{Index, SnapshotRow};
 use varu::keyring::Keyring;
 use varu::progress::Progress;
 use varu::remote::Remote;
-use varu::repository::{Changes, Chosen, Keys, Repository};
+use varu::repository::{Changes, Chosen, Error, Keys, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -55,6 +55,29 @@ impl Context {
         let repository = Repository::open(remote.clone(), writer.keys, self.state()?)?;
         keyring.remember(&remote.place(), &[id])?;
         Ok(Arc::new(repository))
+    }
+
+    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
+    pub fn open_indexes(
+        &self,
+        trust: &Trust,
+        anew: bool,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Arc<Repository>>, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = self.keyring().reader(&*remote, &trust.ids())?;
+        let state = self.state()?;
+        let mut repositories = Vec::new();
+        for keys in keys {
+            if anew
+                && let Some(aside) =
+                    Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
+            {
+                progress.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
+            }
+            repositories.push(Arc::new(Repository::open(remote.clone(), keys, state)?));
+        }
+        Ok(repositories)
     }
 
     fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>, progress: &dyn Progress) -> Result<Opened, Failure> {
@@ -153,7 +176,7 @@ impl Opened {
     pub fn sets(&self) -> Result<Vec<String>, Failure> {
         let mut sets = std::collections::BTreeSet::new();
         for (repository, _) in &self.repositories {
-            let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+            let rows = repository.index().snapshots().map_err(Error::from)?;
             sets.extend(rows.into_iter().map(|row| row.header.set));
         }
         Ok(sets.into_iter().collect())
@@ -165,7 +188,7 @@ fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chose
     if *chosen != Chosen::Latest {
         return Ok(Vec::new());
     }
-    let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+    let rows = repository.index().snapshots().map_err(Error::from)?;
     let newer = rows.iter().filter(|row| {
         row.header.suspect && row.header.set == snapshot.header.set && row.header.sequence > snapshot.header.sequence
     });

@@ -1,6 +1,8 @@
 //! `varu restore`.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -277,7 +279,10 @@ impl Options {
             Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
             None => {
                 only_one(found, &selection)?;
-                Box::new(WriterTarget::new(std::io::stdout().lock(), "standard output"))
+                // Not through the standard library's buffer, which looks for the ends of lines.
+                let out = std::io::stdout().as_fd().try_clone_to_owned();
+                let out = out.map_err(|error| Failure::printing(&error))?;
+                Box::new(WriterTarget::new(File::from(out), "standard output"))
             }
         };
         let report = restore(
