@@ -48,3 +48,4 @@ pub mod repository;
 pub mod error;
 pub mod backup;
 pub mod restore;
+pub mod verify;

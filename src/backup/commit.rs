@@ -115,9 +115,7 @@ impl Run<'_> {
     }
 
     fn header(&self, recipe: &Recipe, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
-        let rows = self.repository.recipe_packs(&self.used(recipe), None)?;
-        let used = self.used(recipe);
-        let packs = self.repository.needed_packs(&used, &rows)?;
+        let packs = self.repository.needed_packs(recipe)?;
         let mut tags = self.options.tags.clone();
         tags.sort();
         tags.dedup();
@@ -136,11 +134,6 @@ impl Run<'_> {
             tags,
             packs,
         })
-    }
-
-    /// The recipe with just the packs that it uses, which all must be there.
-    fn used(&self, recipe: &Recipe) -> Recipe {
-        recipe.clone().compacted()
     }
 
     fn body(&self, recipe: &Recipe, totals: Totals) -> SnapshotBody {

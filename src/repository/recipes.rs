@@ -6,7 +6,7 @@ use super::{Error, Repository, Result, broken};
 use crate::format::layout::{MAX_CHAIN, pack_name};
 use crate::format::recipe::{Recipe, apply_edit, decode_full};
 use crate::id::{PackId, SnapshotId};
-use crate::index::{PackRow, SnapshotRow};
+use crate::index::{Index, PackRow, SnapshotRow};
 use crate::time::Timestamp;
 
 /// Which snapshot is meant.
@@ -87,47 +87,17 @@ impl Repository {
         Ok(rows)
     }
 
-    /// All packs that a restore of the recipe reads: those that runs name, and all bases under their segments.
-    pub fn needed_packs(&self, recipe: &Recipe, rows: &[PackRow]) -> Result<Vec<PackId>> {
-        let numbers: HashMap<PackId, u32> = rows.iter().map(|row| (row.id, row.number)).collect();
-        let mut needed: HashSet<u32> = HashSet::new();
-        let mut seen: HashSet<(u32, u32)> = HashSet::new();
-        let mut open: Vec<(u32, u32)> = Vec::new();
+    /// All packs that a restore of the recipe reads, ascending: those that runs name, and all bases under their segments.
+    /// The index must have their directories.
+    pub fn needed_packs(&self, recipe: &Recipe) -> Result<Vec<PackId>> {
+        let mut needed =
+            Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
         for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
-            let number = rows.get(run.pack as usize).map(|row| row.number);
-            let number = number.ok_or_else(|| Error::Failed("a run names a pack that its recipe lacks".to_owned()))?;
-            if seen.insert((number, run.segment)) {
-                open.push((number, run.segment));
-            }
+            let pack = recipe.packs.get(run.pack as usize);
+            let pack = pack.ok_or_else(|| Error::Damaged("a run names a pack that its recipe lacks".to_owned()))?;
+            needed.visit(pack.id, run.segment)?;
         }
-        let index = self.index();
-        while let Some((number, segment)) = open.pop() {
-            needed.insert(number);
-            let directory = index.directory(number)?;
-            let Some((directory, entry)) =
-                directory.as_ref().and_then(|all| Some((all, all.segments.get(segment as usize)?)))
-            else {
-                return Err(Error::Damaged(format!("a recipe names a segment {segment} that its pack lacks")));
-            };
-            for run in &entry.bases {
-                let base = match run.pack {
-                    0 => number,
-                    other => {
-                        let id = directory.base_packs[other as usize - 1];
-                        *numbers
-                            .get(&id)
-                            .ok_or_else(|| broken(pack_name(&id), "the snapshot that needs it doesn't name it"))?
-                    }
-                };
-                if seen.insert((base, run.segment)) {
-                    open.push((base, run.segment));
-                }
-            }
-        }
-        let mut ids: Vec<PackId> = rows.iter().filter(|row| needed.contains(&row.number)).map(|row| row.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        needed.finish()
     }
 
     /// Finds a snapshot of `set` (of any set where None).
@@ -147,6 +117,54 @@ impl Repository {
             }
         };
         found.cloned().ok_or_else(|| Error::Usage(not_found(set, chosen, of_set().count())))
+    }
+}
+
+/// A walk over segments and their bases.
+struct Needed<'a> {
+    index: &'a Index,
+    numbers: HashMap<PackId, u32>,
+    seen: HashSet<(u32, u32)>,
+    open: Vec<(u32, u32)>,
+}
+
+impl Needed<'_> {
+    fn visit(&mut self, pack: PackId, segment: u32) -> Result<()> {
+        let number = match self.numbers.get(&pack) {
+            Some(&number) => number,
+            None => {
+                let row = self.index.pack(&pack)?;
+                let row =
+                    row.ok_or_else(|| broken(pack_name(&pack), "a recipe or a base needs it, and it isn't there"))?;
+                self.numbers.insert(pack, row.number);
+                row.number
+            }
+        };
+        if self.seen.insert((number, segment)) {
+            self.open.push((number, segment));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<PackId>> {
+        while let Some((number, segment)) = self.open.pop() {
+            let directory = self.index.directory(number)?;
+            let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
+            let directory = directory.ok_or_else(lacks)?;
+            let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
+            for run in &entry.bases {
+                match run.pack {
+                    0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
+                    0 => {}
+                    other => self.visit(directory.base_packs[other as usize - 1], run.segment)?,
+                }
+            }
+        }
+        let needed: HashSet<u32> = self.seen.iter().map(|(number, _)| *number).collect();
+        let mut ids: Vec<PackId> =
+            self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        Ok(ids)
     }
 }
 
