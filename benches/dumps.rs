@@ -28,7 +28,7 @@ fn version(table: u64, row: u64, day: u64, per_myriad: u64) -> u64 {
 }
 
 fn is_gone(table: u64, row: u64, day: u64) -> bool {
-    (1..=day).any(|day| mix(!(table << 56 ^ row << 16 ^ day)) % 1000 == 0)
+    (1..=day).any(|day| mix(!((table << 56) ^ (row << 16) ^ day)).is_multiple_of(1000))
 }
 
 /// Made-up prose: common words stand more often than rare ones.
@@ -37,7 +37,7 @@ fn prose(seed: u64, words: u64) -> String {
     for number in 0..words {
         let bits = mix(seed ^ number << 40);
         // The square of an even number in 0..1 prefers the small ones.
-        let rank = ((bits >> 32) * (bits >> 32) >> 32) * 3000 >> 32;
+        let rank = ((((bits >> 32) * (bits >> 32)) >> 32) * 3000) >> 32;
         text.push_str(WORDS[(rank % 32) as usize]);
         if rank >= 32 {
             text.push_str(["s", "er", "ing", "ly", "ed", "ness", "al", "ish"][(mix(rank) % 8) as usize]);

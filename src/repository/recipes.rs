@@ -115,7 +115,7 @@ impl Repository {
         let of_set = || rows.iter().filter(|row| set.is_none_or(|set| row.header.set == set));
         let found = match chosen {
             Chosen::Latest => of_set().rfind(|row| !row.header.suspect),
-            Chosen::At(time) => of_set().filter(|row| !row.header.suspect && row.header.data_time <= *time).next_back(),
+            Chosen::At(time) => of_set().rfind(|row| !row.header.suspect && row.header.data_time <= *time),
             Chosen::Id(prefix) => {
                 let mut matching = of_set().filter(|row| row.id.to_string().starts_with(prefix.as_str()));
                 let found = matching.next();
