@@ -50,4 +50,5 @@ pub mod keyring;
 pub mod init;
 pub mod backup;
 pub mod restore;
+pub mod verify;
 pub mod diff;

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
-use varu::backup::{BackupOptions, Wanted};
-use varu::format::layout::SnapshotKind;
+use varu::backup::{BackupOptions, BackupReport, Wanted};
+use varu::format::layout::{SnapshotKind, pack_name};
+use varu::progress::{Counts, Interrupt};
 use varu::remote::Remote;
 use varu::remote::memory::MemoryRemote;
 use varu::repository::Chosen;
+use varu::verify::{Level, VerifyOptions, verify};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct Bench {
+    memory: MemoryRemote,
     remote: Arc<dyn Remote>,
     owner: Owner,
     state: tempfile::TempDir,
@@ -23,9 +26,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let remote: Arc<dyn Remote> = Arc::new(MemoryRemote::new());
+        let memory = MemoryRemote::new();
+        let remote: Arc<dyn Remote> = Arc::new(memory.clone());
         let owner = Owner::create(&*remote);
-        Self { remote, owner, state: tempfile::tempdir().unwrap() }
+        Self { memory, remote, owner, state: tempfile::tempdir().unwrap() }
     }
 }
 
@@ -78,8 +82,13 @@ fn what_did_not_change_is_not_stored_again() {
     assert_eq!((full.snapshot.header.kind(), full.totals().new), (SnapshotKind::Full, 0));
     let rebased = BackupOptions { wanted: Wanted::Rebase, ..options() };
     let rebased = back_up_with(&writer, &day(0), &rebased, &clock).unwrap();
-    assert!(rebased.totals().new > 1_000_000);
+    assert_eq!(rebased.totals().new, 0, "plain segments of well-used packs are kept");
     assert_ne!(rebased.snapshot.about.generation, full.snapshot.about.generation);
+    let isolated = BackupOptions { wanted: Wanted::Full, isolate_chains: true, ..options() };
+    let isolated = back_up_with(&writer, &day(0), &isolated, &clock).unwrap();
+    assert!(isolated.totals().new > 1_000_000);
+    let packs = |report: &BackupReport| report.snapshot.header.packs.clone();
+    assert!(packs(&isolated).iter().all(|pack| !packs(&rebased).contains(pack)));
 }
 
 #[test]
@@ -112,4 +121,25 @@ fn streams_in_small_pieces_and_of_odd_sizes_come_back() {
     reader.sync().unwrap();
     let (back, _) = bring_back(&reader, &report.snapshot).unwrap();
     assert!(back == streams);
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_and_names_what_it_costs() {
+    let bench = Bench::new();
+    let clock = TestClock::at(MONDAY);
+    let writer = bench.owner.writer(bench.remote.clone(), bench.state.path());
+    let first = back_up(&writer, &day(0), &clock).unwrap();
+    back_up(&writer, &day(1), &clock).unwrap();
+    let reader = bench.owner.reader(bench.remote.clone(), tempfile::tempdir().unwrap().path()).unwrap();
+    let look = |level| {
+        let options = VerifyOptions { level, sample: 1.0 };
+        verify(&reader, &options, &clock, &Counts::default(), &Interrupt::default()).unwrap()
+    };
+    let clean = look(Level::Data);
+    assert_eq!((clean.damage, clean.snapshots.len()), (Vec::new(), 2));
+    let pack = pack_name(&first.snapshot.header.packs[0]);
+    bench.memory.change(&pack, |bytes| bytes[5000] ^= 1);
+    let found = look(Level::Data);
+    assert!(found.damage.iter().any(|damage| damage.object == pack.to_string()), "{:?}", found.damage);
+    assert!(!found.is_whole(&first.snapshot.id));
 }

@@ -9,7 +9,10 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 use varu::entry::{Kind, unchanged};
+use varu::source::command::CommandSource;
+use varu::source::files::extract::{Extractor, FileWriter};
 use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::stdin::StdinSource;
 use varu::source::{Error, Source};
 use varu::time::{Clock, SystemClock, Timestamp};
 
@@ -230,6 +233,29 @@ fn what_is_swapped_in_is_neither_followed_nor_waited_for() {
     symlink("secret", top.join("a")).unwrap();
     let error = skipped_with(source.read(&mut [0; 8]).unwrap_err());
     assert!(error.contains("became a symbolic link"), "{error}");
+}
+
+#[test]
+fn a_folder_that_became_a_link_is_not_followed() {
+    let (_guard, top) = scratch();
+    touch(&top.join("a/inside"));
+    touch(&top.join("outside/secret"));
+    let mut source = at(&top, "/a");
+    fs::rename(top.join("a"), top.join("was a")).unwrap();
+    symlink("outside", top.join("a")).unwrap();
+    assert!(source.next().unwrap().unwrap().name.as_bytes().ends_with(b"/outside"));
+    let warnings = source.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("/a can't be opened, and what is in it"), "{warnings:?}");
+}
+
+#[test]
+fn sources_and_writers_can_work_in_threads() {
+    fn can<T: Send>() {}
+    can::<FilesSource>();
+    can::<StdinSource<std::io::Stdin>>();
+    can::<CommandSource>();
+    can::<Extractor>();
+    can::<FileWriter>();
 }
 
 #[test]

@@ -211,9 +211,9 @@ impl Args {
         let warnings = watch.end(&[]);
         let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
         match (aside, context.json) {
-            (true, _) => watch.note_lines(&summary.text()),
+            (true, _) => watch.note_lines(&summary.text(context)),
             (false, true) => context.print_json(&summary.document())?,
-            (false, false) => context.tell(&summary.text())?,
+            (false, false) => context.tell(&summary.text(context))?,
         }
         let status = watch.say_warnings();
         Ok(if done.iter().any(|(report, _)| !report.damaged.is_empty()) { ExitStatus::Damaged } else { status })
@@ -385,7 +385,7 @@ struct Summary<'a> {
 }
 
 impl Summary<'_> {
-    fn text(&self) -> String {
+    fn text(&self, context: &Context) -> String {
         let mut text = String::new();
         for (report, folder) in self.done {
             let header = &report.snapshot.header;
@@ -394,7 +394,7 @@ impl Summary<'_> {
                 "restored {} from snapshot {} ({}) to {to}: {} in {}",
                 header.set,
                 short(&report.snapshot.id),
-                header.data_time,
+                context.zone.stamp(header.data_time),
                 size(report.bytes),
                 counted(report.streams, "stream"),
             );

@@ -6,7 +6,7 @@ use super::{Error, Repository, Result, broken};
 use crate::format::layout::{MAX_CHAIN, pack_name};
 use crate::format::recipe::{Recipe, apply_edit, decode_full};
 use crate::id::{PackId, SnapshotId};
-use crate::index::{PackRow, SnapshotRow};
+use crate::index::{Index, PackRow, SnapshotRow};
 use crate::time::Timestamp;
 
 /// Which snapshot is meant.
@@ -18,6 +18,15 @@ pub enum Chosen {
     At(Timestamp),
     /// The one whose id starts so.
     Id(String),
+}
+
+/// What a restore of a recipe reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The packs, ascending.
+    pub packs: Vec<PackId>,
+    /// Plain bytes of all segments that are decoded.
+    pub decoded: u64,
 }
 
 impl Repository {
@@ -87,47 +96,17 @@ impl Repository {
         Ok(rows)
     }
 
-    /// All packs that a restore of the recipe reads: those that runs name, and all bases under their segments.
-    pub fn needed_packs(&self, recipe: &Recipe, rows: &[PackRow]) -> Result<Vec<PackId>> {
-        let numbers: HashMap<PackId, u32> = rows.iter().map(|row| (row.id, row.number)).collect();
-        let mut needed: HashSet<u32> = HashSet::new();
-        let mut seen: HashSet<(u32, u32)> = HashSet::new();
-        let mut open: Vec<(u32, u32)> = Vec::new();
+    /// What a restore of the recipe reads: those that runs name, and all bases under their segments.
+    /// The index must have their directories.
+    pub fn needed_packs(&self, recipe: &Recipe) -> Result<Needs> {
+        let mut needed =
+            Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
         for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
-            let number = rows.get(run.pack as usize).map(|row| row.number);
-            let number = number.ok_or_else(|| Error::Failed("a run names a pack that its recipe lacks".to_owned()))?;
-            if seen.insert((number, run.segment)) {
-                open.push((number, run.segment));
-            }
+            let pack = recipe.packs.get(run.pack as usize);
+            let pack = pack.ok_or_else(|| Error::Damaged("a run names a pack that its recipe lacks".to_owned()))?;
+            needed.visit(pack.id, run.segment)?;
         }
-        let index = self.index();
-        while let Some((number, segment)) = open.pop() {
-            needed.insert(number);
-            let directory = index.directory(number)?;
-            let Some((directory, entry)) =
-                directory.as_ref().and_then(|all| Some((all, all.segments.get(segment as usize)?)))
-            else {
-                return Err(Error::Damaged(format!("a recipe names a segment {segment} that its pack lacks")));
-            };
-            for run in &entry.bases {
-                let base = match run.pack {
-                    0 => number,
-                    other => {
-                        let id = directory.base_packs[other as usize - 1];
-                        *numbers
-                            .get(&id)
-                            .ok_or_else(|| broken(pack_name(&id), "the snapshot that needs it doesn't name it"))?
-                    }
-                };
-                if seen.insert((base, run.segment)) {
-                    open.push((base, run.segment));
-                }
-            }
-        }
-        let mut ids: Vec<PackId> = rows.iter().filter(|row| needed.contains(&row.number)).map(|row| row.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(ids)
+        needed.finish()
     }
 
     /// Finds a snapshot of `set` (of any set where None).
@@ -136,7 +115,7 @@ impl Repository {
         let of_set = || rows.iter().filter(|row| set.is_none_or(|set| row.header.set == set));
         let found = match chosen {
             Chosen::Latest => of_set().rfind(|row| !row.header.suspect),
-            Chosen::At(time) => of_set().filter(|row| !row.header.suspect && row.header.data_time <= *time).next_back(),
+            Chosen::At(time) => of_set().rfind(|row| !row.header.suspect && row.header.data_time <= *time),
             Chosen::Id(prefix) => {
                 let mut matching = of_set().filter(|row| row.id.to_string().starts_with(prefix.as_str()));
                 let found = matching.next();
@@ -147,6 +126,56 @@ impl Repository {
             }
         };
         found.cloned().ok_or_else(|| Error::Usage(not_found(set, chosen, of_set().count())))
+    }
+}
+
+/// A walk over segments and their bases.
+struct Needed<'a> {
+    index: &'a Index,
+    numbers: HashMap<PackId, u32>,
+    seen: HashSet<(u32, u32)>,
+    open: Vec<(u32, u32)>,
+}
+
+impl Needed<'_> {
+    fn visit(&mut self, pack: PackId, segment: u32) -> Result<()> {
+        let number = match self.numbers.get(&pack) {
+            Some(&number) => number,
+            None => {
+                let row = self.index.pack(&pack)?;
+                let row =
+                    row.ok_or_else(|| broken(pack_name(&pack), "a recipe or a base needs it, and it isn't there"))?;
+                self.numbers.insert(pack, row.number);
+                row.number
+            }
+        };
+        if self.seen.insert((number, segment)) {
+            self.open.push((number, segment));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Needs> {
+        let mut decoded = 0;
+        while let Some((number, segment)) = self.open.pop() {
+            let directory = self.index.directory(number)?;
+            let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
+            let directory = directory.ok_or_else(lacks)?;
+            let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
+            decoded += directory.plain_length(segment).unwrap_or(0);
+            for run in &entry.bases {
+                match run.pack {
+                    0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
+                    0 => {}
+                    other => self.visit(directory.base_packs[other as usize - 1], run.segment)?,
+                }
+            }
+        }
+        let needed: HashSet<u32> = self.seen.iter().map(|(number, _)| *number).collect();
+        let mut ids: Vec<PackId> =
+            self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        Ok(Needs { packs: ids, decoded })
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::super::Error;
+use crate::source::Error;
 
 /// The patterns of all `exclude`. They are anchored at `/`: `/srv/www/cache` and `srv/www/cache` are that one path,
 /// `cache` is any of the name, `cache/` any folder of the name, `!` takes back. As in git, nothing below an excluded folder

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::Error;
 use super::shown;
+use crate::source::Error;
 
 /// The given paths below `/`. Paths that are given twice are one.
 #[derive(Debug, Default)]

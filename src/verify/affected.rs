@@ -1,0 +1,91 @@
+//! What damage means: which streams of which snapshots can't be restored.
+
+use std::collections::{HashMap, HashSet};
+
+use super::structure::Recipes;
+use super::{Bad, VerifyReport};
+use crate::error::Result;
+use crate::format::layout::pack_name;
+use crate::format::recipe::{Recipe, Stream};
+use crate::id::PackId;
+use crate::repository::{self, Repository};
+
+/// Writes into each damage of a pack the snapshots and streams that need what is bad.
+pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], report: &mut VerifyReport) -> Result<()> {
+    let parts: HashSet<Bad> = bad.iter().copied().collect();
+    for part in parts {
+        let object = match part {
+            Bad::Pack(id) => pack_name(&id).to_string(),
+            Bad::Segment(id, segment) => format!("{} segment {segment}", pack_name(&id)),
+        };
+        if !report.damage.iter().any(|damage| damage.object == object) {
+            report.damaged(&object, "it is missing");
+        }
+        for (row, recipe) in recipes {
+            let streams = affected(repository, recipe, part)?;
+            for damage in report.damage.iter_mut().filter(|damage| damage.object == object && !streams.is_empty()) {
+                damage.affects.insert(row.id, streams.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The streams of a recipe that stand on a bad part, itself or as a base.
+fn affected(repository: &Repository, recipe: &Recipe, bad: Bad) -> Result<Vec<String>> {
+    let mut search = Search { repository, bad, known: HashMap::new() };
+    let mut found = Vec::new();
+    for stream in &recipe.streams {
+        if search.stream(recipe, stream)? {
+            found.push(stream.entry.name.to_string());
+        }
+    }
+    Ok(found)
+}
+
+struct Search<'a> {
+    repository: &'a Repository,
+    bad: Bad,
+    known: HashMap<(PackId, u32), bool>,
+}
+
+impl Search<'_> {
+    fn stream(&mut self, recipe: &Recipe, stream: &Stream) -> Result<bool> {
+        for run in &stream.runs {
+            let Some(pack) = recipe.packs.get(run.pack as usize) else { return Ok(true) };
+            if self.segment(pack.id, run.segment)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn segment(&mut self, pack: PackId, segment: u32) -> Result<bool> {
+        if let Some(&known) = self.known.get(&(pack, segment)) {
+            return Ok(known);
+        }
+        // Guards against a ring, which a reader refuses anyway.
+        self.known.insert((pack, segment), false);
+        let mut is_bad = self.bad == Bad::Pack(pack) || self.bad == Bad::Segment(pack, segment);
+        if !is_bad {
+            for (base, segment) in self.bases(pack, segment)? {
+                is_bad |= self.segment(base, segment)?;
+            }
+        }
+        self.known.insert((pack, segment), is_bad);
+        Ok(is_bad)
+    }
+
+    fn bases(&self, pack: PackId, segment: u32) -> Result<Vec<(PackId, u32)>> {
+        let failed = repository::Error::from;
+        let index = self.repository.index();
+        let Some(row) = index.pack(&pack).map_err(failed)? else { return Ok(Vec::new()) };
+        let Some(directory) = index.directory(row.number).map_err(failed)? else { return Ok(Vec::new()) };
+        let Some(entry) = directory.segments.get(segment as usize) else { return Ok(Vec::new()) };
+        let pack_of = |number: u32| match number {
+            0 => pack,
+            other => directory.base_packs[other as usize - 1],
+        };
+        Ok(entry.bases.iter().map(|run| (pack_of(run.pack), run.segment)).collect())
+    }
+}

@@ -1,0 +1,62 @@
+//! Level data: every segment opens, and every chunk has its id.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::structure::Recipes;
+use super::{Bad, VerifyReport};
+use crate::crypto::random_bytes;
+use crate::error::Result;
+use crate::format::layout::pack_name;
+use crate::id::PackId;
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::repository::{self, Fetcher, Piece, Repository};
+
+/// True with the probability `share`.
+pub(super) fn draw(share: f64) -> bool {
+    share >= 1.0 || (u64::from_le_bytes(*random_bytes()) as f64 / u64::MAX as f64) < share
+}
+
+/// Decodes each segment of each pack that a snapshot needs.
+pub(super) fn segments(
+    repository: &Arc<Repository>,
+    recipes: &Recipes,
+    bad: &[Bad],
+    sample: f64,
+    report: &mut VerifyReport,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<Bad>> {
+    let bad: HashSet<Bad> = bad.iter().copied().collect();
+    let needed: BTreeSet<PackId> = recipes.iter().flat_map(|(row, _)| row.header.packs.iter().copied()).collect();
+    let mut pieces = Vec::new();
+    for id in needed.iter().filter(|id| !bad.contains(&Bad::Pack(**id))) {
+        let index = repository.index();
+        let Some(row) = index.pack(id).map_err(repository::Error::from)? else { continue };
+        let Some(directory) = index.directory(row.number).map_err(repository::Error::from)? else { continue };
+        let all = directory.segments.iter().zip(0..).filter(|_| draw(sample));
+        pieces.extend(
+            all.map(|(entry, segment)| (*id, Piece { pack: row.number, segment, first: 0, count: entry.chunks })),
+        );
+    }
+    let fetcher = Fetcher::start(repository, pieces.iter().map(|(_, piece)| *piece))?;
+    progress.phase("decoding segments", Some(fetcher.decodes()), None);
+    let mut found = Vec::new();
+    for (id, piece) in &pieces {
+        if interrupt.is_set() {
+            return Err(repository::Error::Interrupted.into());
+        }
+        match fetcher.take(piece) {
+            Ok(fetched) => {
+                progress.add(Counter::Bytes, fetched.as_bytes().len() as u64);
+                fetcher.release(fetched);
+            }
+            Err(repository::Error::Damaged(why)) => {
+                report.damaged(format!("{} segment {}", pack_name(id), piece.segment), why);
+                found.push(Bad::Segment(*id, piece.segment));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,145 @@
+//! Verify: whether what is stored is there, is whole, and can be restored.
+
+mod affected;
+mod data;
+mod structure;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::id::{PackId, SnapshotId};
+use crate::index::{Outcome, SnapshotRow};
+use crate::progress::{Interrupt, Progress};
+use crate::repository::{self, Repository};
+use crate::time::Clock;
+
+/// How much is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every object is there, every reference resolves, every pack has its hash.
+    Structure,
+    /// Also every segment opens and every chunk has its id. Needs the identity.
+    Data,
+}
+
+impl Level {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Level::Structure => "structure",
+            Level::Data => "data",
+        }
+    }
+}
+
+/// What to verify.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyOptions {
+    /// How much.
+    pub level: Level,
+    /// The share of packs whose bytes are read, 0 to 1; they are drawn anew each time. That they are there is checked for all.
+    pub sample: f64,
+}
+
+/// One thing that isn't as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The object, as `packs/…`.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The snapshots that can't be restored whole, with their streams that can't be restored; no stream where all are lost.
+    pub affects: BTreeMap<SnapshotId, Vec<String>>,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyReport {
+    /// All snapshots that could be read.
+    pub snapshots: Vec<SnapshotRow>,
+    /// Packs whose bytes were read.
+    pub packs: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// What a person should know and that is no damage.
+    pub notes: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether all of a snapshot can be restored, as far as was looked.
+    pub fn is_whole(&self, id: &SnapshotId) -> bool {
+        !self.damage.iter().any(|damage| damage.affects.contains_key(id))
+    }
+
+    fn damaged(&mut self, object: impl ToString, reason: impl ToString) {
+        self.damage.push(Damage { object: object.to_string(), reason: reason.to_string(), affects: BTreeMap::new() });
+    }
+}
+
+/// A part of a pack that can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Bad {
+    /// All of it.
+    Pack(PackId),
+    /// One segment.
+    Segment(PackId, u32),
+}
+
+/// Verifies the repository. Damage is in the report; an error is about the verification itself.
+pub fn verify(
+    repository: &Arc<Repository>,
+    options: &VerifyOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<VerifyReport> {
+    let failed = repository::Error::from;
+    let operation = repository.index().begin_operation("verify", None, clock.now()).map_err(failed)?;
+    let result = run(repository, options, progress, interrupt);
+    let (outcome, message) = match &result {
+        Ok(report) => match report.damage.first() {
+            None => (Outcome::Done, None),
+            Some(damage) => (Outcome::Failed, Some(format!("{}: {}", damage.object, damage.reason))),
+        },
+        Err(error) => (Outcome::Failed, Some(error.to_string())),
+    };
+    repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), None).map_err(failed)?;
+    let report = result?;
+    let damaged = report.snapshots.iter().filter(|row| !report.is_whole(&row.id)).count();
+    let noted = repository.index().add_verification(
+        operation,
+        options.level.word(),
+        report.snapshots.len() as u64,
+        damaged as u64,
+    );
+    noted.map_err(failed)?;
+    Ok(report)
+}
+
+fn run(
+    repository: &Arc<Repository>,
+    options: &VerifyOptions,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<VerifyReport> {
+    let mut report = VerifyReport::default();
+    let changes = repository.sync()?;
+    if let Some(hidden) = changes.hidden {
+        report.damaged("snapshots/", hidden);
+    }
+    for refused in changes.refused {
+        report.damaged("snapshots/", refused);
+    }
+    structure::keys(repository, &mut report)?;
+    let sizes = repository.pack_sizes()?;
+    let (recipes, mut bad) = structure::snapshots(repository, &sizes, &mut report)?;
+    bad.extend(structure::packs(repository, &recipes, &sizes, options.sample, &mut report, progress, interrupt)?);
+    if options.level == Level::Data {
+        bad.extend(data::segments(repository, &recipes, &bad, options.sample, &mut report, progress, interrupt)?);
+    }
+    affected::name(repository, &recipes, &bad, &mut report)?;
+    Ok(report)
+}

@@ -1,0 +1,226 @@
+//! Level structure: every object is there, every reference resolves, every pack has its hash.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use rayon::prelude::*;
+
+use super::{Bad, VerifyReport};
+use crate::error::Result;
+use crate::format::layout::{MAX_KEY_OBJECT, key_name, pack_name, parse_key_name};
+use crate::format::recipe::{PackRef, Recipe};
+use crate::id::{Hasher, PackId, SnapshotId};
+use crate::index::SnapshotRow;
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::remote::{ErrorKind, Folder};
+use crate::repository::{self, Repository};
+
+/// Bytes that are read of a pack at once.
+const READ: u64 = 1 << 20;
+
+/// The recipes of all snapshots that have one.
+pub(super) type Recipes = Vec<(SnapshotRow, Recipe)>;
+
+/// Checks that each key object has its hash, and that there are such objects.
+pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
+    let remote = repository.remote();
+    let (listed, _) = remote.list(Folder::Keys).map_err(repository::Error::from)?;
+    let mut kinds = 0;
+    for object in &listed {
+        let Some(kind) = parse_key_name(&object.name) else { continue };
+        kinds |= 1 << (kind as u8);
+        match remote.get(&object.name, MAX_KEY_OBJECT) {
+            Ok(bytes) if key_name(kind, &bytes) == object.name => {}
+            Ok(_) => report.damaged(&object.name, "its bytes aren't those that it was named by"),
+            Err(error) if is_damage(error.kind) => report.damaged(&object.name, error),
+            Err(error) => return Err(repository::Error::from(error).into()),
+        }
+    }
+    if kinds != 0b11 {
+        report.damaged("keys/", "a data key or a writer key is missing, so a fresh machine can't restore");
+    }
+    Ok(())
+}
+
+fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid)
+}
+
+/// Checks each snapshot object, its place among the others, its recipe, and its list of packs.
+pub(super) fn snapshots(
+    repository: &Repository,
+    sizes: &HashMap<PackId, u64>,
+    report: &mut VerifyReport,
+) -> Result<(Recipes, Vec<Bad>)> {
+    report.snapshots = repository.index().snapshots().map_err(repository::Error::from)?;
+    let mut lost: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
+    let mut recipes = Vec::new();
+    let mut bad = Vec::new();
+    for row in report.snapshots.clone() {
+        match one_snapshot(repository, &row, sizes, &lost) {
+            Ok((recipe, missing)) => {
+                bad.extend(missing);
+                recipes.push((row, recipe));
+            }
+            Err(repository::Error::Damaged(why)) => {
+                lost.insert(row.id, Vec::new());
+                report.damaged(Repository::object_name(&row), why);
+                if let Some(damage) = report.damage.last_mut() {
+                    damage.affects.insert(row.id, Vec::new());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    gaps(report);
+    Ok((recipes, bad))
+}
+
+fn one_snapshot(
+    repository: &Repository,
+    row: &SnapshotRow,
+    sizes: &HashMap<PackId, u64>,
+    lost: &BTreeMap<SnapshotId, Vec<String>>,
+) -> repository::Result<(Recipe, Vec<Bad>)> {
+    let (found, bytes) = repository.fetch_snapshot(&Repository::object_name(row)).map_err(gone)?;
+    if found != *row || repository.index().recipe(&row.id)? != Some(bytes) {
+        return Err(repository::Error::Damaged(
+            "the index has other things of it; run `varu index rebuild`".to_owned(),
+        ));
+    }
+    if let Some(parent) = row.header.parent.filter(|parent| lost.contains_key(&parent.id)) {
+        return Err(repository::Error::Damaged(format!("its parent {} is damaged", parent.id)));
+    }
+    let recipe = repository.recipe(&row.id)?;
+    let table: HashSet<PackId> = recipe.packs.iter().map(|pack| pack.id).collect();
+    if let Some(strange) = row.header.packs.iter().find(|pack| !table.contains(pack)) {
+        return Err(repository::Error::Damaged(format!(
+            "its header names {}, and its recipe doesn't",
+            pack_name(strange)
+        )));
+    }
+    let needed: HashSet<PackId> = row.header.packs.iter().copied().collect();
+    let missing = needed.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| Bad::Pack(*pack));
+    let missing: Vec<Bad> = missing.collect();
+    if missing.is_empty() {
+        let used = Recipe {
+            packs: recipe.packs.iter().copied().filter(|pack| needed.contains(&pack.id)).collect(),
+            streams: Vec::new(),
+        };
+        // Directories that don't read are found when the packs are read; without them the list can't be computed again.
+        if repository.recipe_packs(&used, Some(sizes)).is_ok() {
+            check_pack_list(repository, row, &recipe)?;
+        }
+    }
+    Ok((recipe, missing))
+}
+
+/// The list of packs in a header is complete, bases included: it is computed again and compared.
+fn check_pack_list(repository: &Repository, row: &SnapshotRow, recipe: &Recipe) -> repository::Result<()> {
+    let found = repository.needed_packs(recipe)?.packs;
+    if found == row.header.packs {
+        return Ok(());
+    }
+    Err(repository::Error::Damaged(format!(
+        "its header lists {} packs, and its recipe needs {}",
+        row.header.packs.len(),
+        found.len()
+    )))
+}
+
+fn gone(error: repository::Error) -> repository::Error {
+    match error {
+        repository::Error::Remote(error) if is_damage(error.kind) => repository::Error::Damaged(error.to_string()),
+        error => error,
+    }
+}
+
+/// Sequences that no snapshot has: pruned, or lost.
+fn gaps(report: &mut VerifyReport) {
+    let sequences: BTreeSet<u64> = report.snapshots.iter().map(|row| row.header.sequence).collect();
+    let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else { return };
+    let missing = (last - first + 1).saturating_sub(sequences.len() as u64);
+    if missing > 0 {
+        report.notes.push(format!(
+            "between the sequences {first} and {last} there are {missing} that no snapshot has: pruned, or taken away"
+        ));
+    }
+}
+
+/// Reads each pack that a snapshot needs, compares its hash with its name, and its directory with the recipes.
+pub(super) fn packs(
+    repository: &Repository,
+    recipes: &Recipes,
+    sizes: &HashMap<PackId, u64>,
+    sample: f64,
+    report: &mut VerifyReport,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<Bad>> {
+    let mut wanted: BTreeMap<PackId, PackRef> = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (row, recipe) in recipes {
+        let needed: HashSet<&PackId> = row.header.packs.iter().collect();
+        for pack in recipe.packs.iter().filter(|pack| needed.contains(&pack.id)) {
+            if wanted.insert(pack.id, *pack).is_some_and(|other| other.check != pack.check) {
+                bad.push((Bad::Pack(pack.id), "two snapshots know it by different directories".to_owned()));
+            }
+        }
+    }
+    let total = wanted.keys().filter_map(|pack| sizes.get(pack)).sum::<u64>();
+    progress.phase("reading packs", Some((total as f64 * sample) as u64), None);
+    let missing = wanted.keys().filter(|pack| !sizes.contains_key(pack));
+    bad.extend(missing.map(|pack| (Bad::Pack(*pack), "it is missing".to_owned())));
+    let drawn: Vec<(PackRef, u64)> = wanted
+        .values()
+        .filter_map(|pack| Some((*pack, *sizes.get(&pack.id)?)))
+        .filter(|_| crate::verify::data::draw(sample))
+        .collect();
+    let checked: Vec<(PackId, u64, repository::Result<()>)> = drawn
+        .par_iter()
+        .map(|(pack, size)| (pack.id, *size, one_pack(repository, pack, *size, progress, interrupt)))
+        .collect();
+    for (id, size, result) in checked {
+        report.packs += 1;
+        report.bytes += size;
+        match result.map_err(gone) {
+            Ok(()) => {}
+            Err(repository::Error::Damaged(why)) => bad.push((Bad::Pack(id), why)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (part, why) in &bad {
+        if let Bad::Pack(id) = part {
+            report.damaged(pack_name(id), why);
+        }
+    }
+    Ok(bad.into_iter().map(|(part, _)| part).collect())
+}
+
+fn one_pack(
+    repository: &Repository,
+    pack: &PackRef,
+    size: u64,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> repository::Result<()> {
+    let name = pack_name(&pack.id);
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; READ.min(size) as usize];
+    let mut offset = 0;
+    while offset < size {
+        if interrupt.is_set() {
+            return Err(repository::Error::Interrupted);
+        }
+        let length = READ.min(size - offset) as usize;
+        repository.remote().get_range(&name, offset, &mut buffer[..length])?;
+        hasher.update(&buffer[..length]);
+        offset += length as u64;
+        progress.add(Counter::Bytes, length as u64);
+    }
+    progress.add(Counter::Packs, 1);
+    if PackId::from_bytes(hasher.finish()) != pack.id {
+        return Err(repository::Error::Damaged("its bytes aren't those that it was named by".to_owned()));
+    }
+    repository.fetch_directory(&pack.id, size, Some(&pack.check))?;
+    Ok(())
+}
