@@ -35,16 +35,12 @@ impl Context {
 
     /// Opens the repository to look at it: its writer key is enough.
     pub fn open_to_look(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        let remote = self.place()?.open()?;
-        let keys = self.keyring().reader(&*remote, &trust.ids())?;
-        self.opened(&remote, keys, progress)
+        self.seen(self.open_unseen(trust, false)?, progress)
     }
 
     /// Opens the repository with the identity, which reads its content.
     pub fn open_to_read(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        let remote = self.place()?.open()?;
-        let keys = self.keyring().unlock(&*remote, &trust.ids())?.keys;
-        self.opened(&remote, keys, progress)
+        self.seen(self.open_unseen(trust, true)?, progress)
     }
 
     /// Opens the newest repository id to write, with its writer key.
@@ -80,15 +76,30 @@ impl Context {
         Ok(repositories)
     }
 
-    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>, progress: &dyn Progress) -> Result<Opened, Failure> {
+    /// Opens the repository without a look at what it holds; with the identity where `to_read`.
+    pub fn open_unseen(&self, trust: &Trust, to_read: bool) -> Result<Opened, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = match to_read {
+            true => self.keyring().unlock(&*remote, &trust.ids())?.keys,
+            false => self.keyring().reader(&*remote, &trust.ids())?,
+        };
+        self.opened(&remote, keys)
+    }
+
+    fn seen(&self, mut opened: Opened, progress: &dyn Progress) -> Result<Opened, Failure> {
+        for (repository, changes) in &mut opened.repositories {
+            *changes = repository.sync()?;
+            changes.refused.iter().for_each(|refused| progress.warn(refused));
+        }
+        Ok(opened)
+    }
+
+    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>) -> Result<Opened, Failure> {
         let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
         let (state, temporary) = self.state_or_temporary(&ids)?;
         let mut repositories = Vec::new();
         for keys in keys {
-            let repository = Arc::new(Repository::open(remote.clone(), keys, &state)?);
-            let changes = repository.sync()?;
-            changes.refused.iter().for_each(|refused| progress.warn(refused));
-            repositories.push((repository, changes));
+            repositories.push((Arc::new(Repository::open(remote.clone(), keys, &state)?), Changes::default()));
         }
         if temporary.is_none() {
             self.keyring().remember(&remote.place(), &ids)?;
