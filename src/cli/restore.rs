@@ -74,14 +74,6 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     strip_components: u32,
 
-    /// Why, for the history of operations.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// Don't ask.
-    #[arg(long)]
-    yes: bool,
-
     #[command(flatten)]
     trust: Trust,
 }
@@ -100,8 +92,6 @@ pub enum Overwrite {
 /// What is restored, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// The repository's path or URL.
-    pub repository: String,
     /// What.
     pub what: What,
     /// From which snapshot.
@@ -114,10 +104,6 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
     pub strip_components: u32,
-    /// Why.
-    pub reason: Option<String>,
-    /// Whether questions are answered with yes.
-    pub yes: bool,
     /// The repository that is vouched for.
     pub trust: Trust,
 }
@@ -175,15 +161,12 @@ impl Args {
             (None, None) => Which::Snapshot(SnapshotWord::Latest),
         };
         Ok(Options {
-            repository: context.repository()?.to_owned(),
             what,
             which,
             to: self.to.map_or(To::Stdout, To::Folder),
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
-            reason: self.reason,
-            yes: self.yes,
             trust: self.trust,
         })
     }
