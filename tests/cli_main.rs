@@ -60,6 +60,13 @@ fn is_root() -> bool {
 /// An ordinary user, whose keys and state lie at home. Root's lie in folders of the system.
 const NOBODY: u32 = 65_534;
 
+/// Makes a file the user's.
+fn give(path: &Path) {
+    if is_root() {
+        std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
 impl Machine {
     fn new() -> Self {
         let machine =
@@ -67,9 +74,7 @@ impl Machine {
         for folder in ["", "home", "other"] {
             let folder = machine.at(folder);
             fs::create_dir_all(&folder).unwrap();
-            if is_root() {
-                std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
-            }
+            give(&folder);
         }
         machine
     }
@@ -143,9 +148,10 @@ impl Machine {
     }
 
     fn write(&self, path: &str, content: &[u8]) {
-        let path = self.at(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        let at = self.at(path);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::write(&at, content).unwrap();
+        at.ancestors().take_while(|above| *above != self.folder.path()).for_each(give);
     }
 }
 
@@ -174,11 +180,11 @@ fn piped(command: &mut Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// A dump of `rows` rows; `changed` of them depend on `day`.
+/// A dump of `rows` rows; one in 2000 depends on `day`.
 fn dump(rows: u32, day: u32) -> Vec<u8> {
     let mut text = Vec::new();
     for row in 0..rows {
-        let salt = if row % 100 == day { day } else { 0 };
+        let salt = if row % 2000 == day { day } else { 0 };
         let mix = row.wrapping_mul(2_654_435_761) ^ salt;
         text.extend_from_slice(format!("INSERT INTO t VALUES ({row},'name {mix}',{});\n", mix % 997).as_bytes());
     }
@@ -232,6 +238,7 @@ fn a_tree_comes_back_and_nothing_is_overwritten_silently() {
     machine.write("tree/a/big", &dump(20_000, 3));
     machine.write("tree/skipped.tmp", b"x");
     symlink("text", machine.at("tree/a/link")).unwrap();
+    give(&machine.at("tree/a/link"));
     let tree = machine.at("tree");
     let tree = tree.to_str().unwrap();
     machine.run(&["backup", "--init", tree, "--exclude", "*.tmp"]).ends(0).says("To restore it: varu --repo ");
@@ -268,7 +275,7 @@ fn a_file_that_cannot_be_read_is_a_warning_that_comes_last() {
     let machine = Machine::new();
     machine.write("tree/open", b"a");
     machine.write("tree/closed", b"b");
-    fs::set_permissions(machine.at("tree/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(machine.at("tree/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let ended = machine.run(&["backup", "--init", "tree"]).ends(3);
     assert!(
         ended.err.trim_end().lines().last().unwrap().contains("tree/closed is not in the snapshot"),
@@ -330,9 +337,7 @@ fn a_key_of_another_repository_is_refused() {
     let copy = |end: &str| {
         let copy = machine.at(&format!("other{end}"));
         fs::copy(other.key(end), &copy).unwrap();
-        if is_root() {
-            std::os::unix::fs::chown(&copy, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        give(&copy);
         copy.to_str().unwrap().to_owned()
     };
     let (writer, identity) = (copy(".writer.key"), copy(".identity.txt"));
@@ -355,9 +360,7 @@ fn a_place_that_lost_its_repository_is_not_filled_again() {
     }
     machine.write("vault/.keep", b"");
     fs::remove_file(machine.at("vault/.keep")).unwrap();
-    if is_root() {
-        std::os::unix::fs::chown(machine.at("vault"), Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    give(&machine.at("vault"));
     machine.feed(&["backup", "--stdin", "db"], b"x").ends(5).says("its disk is mounted");
     machine.run(&["init", "--trust-repository", &id]).ends(0).says("made the repository");
 }
@@ -408,9 +411,7 @@ fn age_identity(machine: &Machine) -> (PathBuf, String) {
     let path = machine.at("second.txt");
     fs::write(&path, identity.to_text().as_bytes()).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    if is_root() {
-        std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    give(&path);
     (path, identity.recipients()[0].to_string())
 }
 
@@ -427,9 +428,7 @@ fn the_identity_is_exported_for_a_safe() {
     let safe = machine.at("safe.txt");
     fs::write(&safe, &text).unwrap();
     fs::set_permissions(&safe, fs::Permissions::from_mode(0o600)).unwrap();
-    if is_root() {
-        std::os::unix::fs::chown(&safe, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    give(&safe);
     let restored = machine.run_elsewhere(&["restore", "db", "--stdout", "--identity", safe.to_str().unwrap()]).ends(0);
     assert_eq!(restored.out, b"content");
     let vault = machine.at("vault");
@@ -512,7 +511,7 @@ fn a_second_run_waits_for_the_first() {
     until(|| fs::read_to_string(&lock).is_ok_and(|text| text.contains("backup of db")));
     machine.feed(&["backup", "--stdin", "other", "--wait", "0s"], b"x").ends(5).says("backup of db");
     let mut second = piped(&mut machine.command(&["backup", "--stdin", "other", "--wait", "1 min"]));
-    drop(second.stdin.take());
+    second.stdin.take().unwrap().write_all(b"other").unwrap();
     let mut said = String::new();
     let mut err = second.stderr.take().unwrap();
     until(|| {
@@ -521,8 +520,8 @@ fn a_second_run_waits_for_the_first() {
         said.extend(byte[..read].iter().map(|&byte| byte as char));
         said.contains("waiting for backup of db")
     });
-    drop(first.stdin.take());
-    assert!(first.wait().unwrap().success());
+    first.stdin.take().unwrap().write_all(b"db").unwrap();
+    Ended::from(first.wait_with_output().unwrap()).ends(0);
     drop(std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink())));
     assert!(second.wait().unwrap().success());
     assert_eq!(machine.run(&["list", "--json"]).ends(0).json()["snapshots"].as_array().unwrap().len(), 2);
