@@ -20,6 +20,9 @@ use crate::time::Timestamp;
 /// Stands for the index's number of a pack in runs of chunks that are new: the run's segment is an ordinal of this run.
 pub(super) const NEW: u32 = u32::MAX;
 
+/// zstd's level for based segments that are no small deltas.
+const HARDER_LEVEL: i32 = 9;
+
 /// Bytes at which a pack is full.
 const PACK: u64 = 32 << 20;
 
@@ -228,6 +231,8 @@ impl Pipeline {
 /// Compresses and checks segments on one thread, with buffers of its own.
 struct Press {
     compressor: Compressor,
+    /// For segments of which a base says much and not all.
+    harder: Compressor,
     decompressor: Decompressor,
     check: Vec<u8>,
     other: Vec<u8>,
@@ -237,6 +242,7 @@ impl Press {
     fn new(level: i32) -> repository::Result<Self> {
         Ok(Self {
             compressor: Compressor::new(level)?,
+            harder: Compressor::new(level.max(HARDER_LEVEL))?,
             decompressor: Decompressor::new(),
             check: Vec::new(),
             other: Vec::new(),
@@ -256,6 +262,8 @@ impl Press {
                 if frame.len() > self.other.len() / 5 * 4 {
                     std::mem::swap(frame, &mut self.other);
                     segment.drop_bases();
+                } else {
+                    self.harder.compress_based(&segment.prefix, &segment.plain, frame)?;
                 }
             }
         }
