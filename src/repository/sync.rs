@@ -116,10 +116,15 @@ impl Repository {
     pub fn note_highest(&self) -> Result<()> {
         let mut index = self.index();
         if let Some(newest) = index.snapshots()?.last() {
-            let fact = [&newest.header.sequence.to_le_bytes()[..], newest.id.as_bytes()].concat();
-            index.set_fact(HIGHEST, &fact)?;
+            index.set_fact(HIGHEST, &highest_fact(newest.header.sequence, &newest.id))?;
         }
         Ok(())
+    }
+
+    /// Takes the newest snapshot of the index for the newest that was ever seen: what was newer was deleted on purpose.
+    pub fn accept_loss(&self) -> Result<()> {
+        self.index().forget_fact(HIGHEST)?;
+        self.note_highest()
     }
 
     /// The newest snapshot of the index.
@@ -192,6 +197,7 @@ impl Repository {
             && self.index().snapshot(&id)?.is_none()
         {
             changes.hidden = Some(hidden(self, None, sequence, &id));
+            self.index().set_fact(HIGHEST, &highest_fact(sequence, &id))?;
         }
         self.enter_all_packs(&mut changes)?;
         Ok(changes)
@@ -258,6 +264,10 @@ impl Repository {
         found.extend(check_packs(&self.index(), &sizes)?);
         Ok(found)
     }
+}
+
+fn highest_fact(sequence: u64, id: &SnapshotId) -> Vec<u8> {
+    [&sequence.to_le_bytes()[..], id.as_bytes()].concat()
 }
 
 fn check_packs(index: &Index, sizes: &HashMap<PackId, u64>) -> Result<Vec<String>> {
