@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
-use varu::backup::{BackupOptions, Wanted};
+use varu::backup::{BackupOptions, BackupReport, Wanted};
 use varu::format::layout::{SnapshotKind, pack_name};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::Remote;
@@ -82,8 +82,13 @@ fn what_did_not_change_is_not_stored_again() {
     assert_eq!((full.snapshot.header.kind(), full.totals().new), (SnapshotKind::Full, 0));
     let rebased = BackupOptions { wanted: Wanted::Rebase, ..options() };
     let rebased = back_up_with(&writer, &day(0), &rebased, &clock).unwrap();
-    assert!(rebased.totals().new > 1_000_000);
+    assert_eq!(rebased.totals().new, 0, "plain segments of well-used packs are kept");
     assert_ne!(rebased.snapshot.about.generation, full.snapshot.about.generation);
+    let isolated = BackupOptions { wanted: Wanted::Full, isolate_chains: true, ..options() };
+    let isolated = back_up_with(&writer, &day(0), &isolated, &clock).unwrap();
+    assert!(isolated.totals().new > 1_000_000);
+    let packs = |report: &BackupReport| report.snapshot.header.packs.clone();
+    assert!(packs(&isolated).iter().all(|pack| !packs(&rebased).contains(pack)));
 }
 
 #[test]

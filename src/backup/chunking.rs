@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::parent::Parent;
+use super::bases::{BaseCache, Bases, bound_small};
+use super::parent::{Parent, Predicted};
 use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
 use super::start::Start;
 use crate::chunker::Chunker;
@@ -19,6 +20,9 @@ use crate::source::Source;
 const READ: usize = 1 << 20;
 /// Plain bytes at which a segment is full.
 const SEGMENT: usize = 1 << 20;
+/// Bytes of the stream over which the chunks of one segment may lie. Its bases lie over about as many, and a restore holds
+/// what it decoded of them until then.
+const SPAN: u64 = 32 << 20;
 
 /// The chunker and all that it asks.
 pub(super) struct Chunking<'a> {
@@ -27,6 +31,9 @@ pub(super) struct Chunking<'a> {
     chunker: Chunker,
     known: Known,
     pipeline: Pipeline,
+    bases: Bases,
+    /// Where in the stream the segment's first chunk stands, in bytes.
+    span: Option<u64>,
     /// Chunks of this run whose pack has no number yet: the segment's ordinal and the chunk's number in it.
     pending: HashMap<ChunkId, (u32, u32)>,
     segment: Segment,
@@ -34,6 +41,15 @@ pub(super) struct Chunking<'a> {
     new: u64,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
+}
+
+/// The stream so far.
+struct Place {
+    /// Whether it is small enough to share segments with others.
+    small: bool,
+    runs: Vec<Run>,
+    /// Bytes so far.
+    size: u64,
 }
 
 /// The unread part of a stream: `buffer[from..to]`.
@@ -49,6 +65,7 @@ impl<'a> Chunking<'a> {
         repository: &'a Repository,
         start: &'a Start,
         pipeline: Pipeline,
+        bases: Bases,
         progress: &'a dyn Progress,
         interrupt: &'a Interrupt,
     ) -> Result<Self> {
@@ -60,6 +77,8 @@ impl<'a> Chunking<'a> {
             buffer: vec![0; READ + chunker.max()],
             chunker,
             pipeline,
+            bases,
+            span: None,
             pending: HashMap::new(),
             segment: Segment::default(),
             new: 0,
@@ -68,27 +87,60 @@ impl<'a> Chunking<'a> {
         })
     }
 
+    /// Whether an unchanged stream may be taken over without being read.
+    pub fn may_keep(&self, parent: &Stream) -> Result<bool> {
+        self.start.accepts_all(self.repository, parent)
+    }
+
+    /// A stream of the snapshot before is taken over whole.
+    pub fn keep(&mut self, stream: usize) {
+        let ordinals = self.start.chunk_ordinals(stream);
+        self.cached(|cache| cache.keep(ordinals));
+    }
+
+    /// Tells the cache of the new recipe's next chunks. A cache that can't be written is given up.
+    fn cached(&mut self, tell: impl FnOnce(&mut BaseCache) -> std::io::Result<()>) {
+        if let Some(Err(error)) = self.bases.cache().map(tell) {
+            self.progress.warn(&format!("the base cache can't be written, so the next backup is larger: {error}"));
+            self.bases.give_up_cache();
+        }
+    }
+
     /// Reads the source's current stream to its end.
-    pub fn stream(&mut self, source: &mut dyn Source, parent: Option<&Stream>) -> Result<Stream> {
+    pub fn stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
+        let position = self.bases.cache().map(|cache| cache.position());
+        let result = self.read_stream(source, parent);
+        if result.is_err()
+            && let Some(position) = position
+        {
+            self.cached(|cache| cache.forget_from(position));
+        }
+        result
+    }
+
+    fn read_stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
+        let small = parent.is_none_or(|(_, parent)| parent.entry.size < SEGMENT as u64);
         let mut parent = Parent::new(self.repository, self.start, parent);
         let mut hasher = self.repository.keys().stream_hashes.hasher();
-        let mut runs = Vec::new();
+        let mut place = Place { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
-        let mut size = 0;
+        self.span = None;
         loop {
             self.fill(source, &mut window)?;
             if window.from == window.to {
                 break;
             }
-            let length = self.chunk(&window, &mut parent, &mut runs)?;
+            let length = self.chunk(&window, &mut parent, &mut place)?;
             hasher.update(&self.buffer[window.from..window.from + length]);
             window.from += length;
-            size += length as u64;
+            place.size += length as u64;
             self.progress.add(Counter::Bytes, length as u64);
         }
+        let end = parent.count();
+        self.bases.gap_ends(self.repository, &mut parent, Some(end), &mut self.segment)?;
         let entry = source.end()?;
         let hash = Some(StreamHash::from_bytes(hasher.finish()));
-        Ok(Stream { entry: Entry { size, ..entry }, hash, runs })
+        Ok(Stream { entry: Entry { size: place.size, ..entry }, hash, runs: place.runs })
     }
 
     /// Reads on until a whole chunk is in the window, or the stream ends.
@@ -111,7 +163,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Takes the window's first chunk. Returns its length.
-    fn chunk(&mut self, window: &Window, parent: &mut Parent<'_>, runs: &mut Vec<Run>) -> Result<usize> {
+    fn chunk(&mut self, window: &Window, parent: &mut Parent<'_>, place: &mut Place) -> Result<usize> {
         let data = &self.buffer[window.from..window.to];
         if let Some(predicted) = parent.peek()? {
             let length = predicted.length as usize;
@@ -119,24 +171,60 @@ impl<'a> Chunking<'a> {
             let whole = !predicted.last || (window.end && data.len() == length);
             if whole && data.len() >= length && self.repository.keys().chunk_ids.id(&data[..length]) == predicted.id {
                 parent.step();
-                push_run(runs, predicted.run);
+                self.matched(&predicted, window.from, parent, place)?;
                 return Ok(length);
             }
         }
         let length = self.chunker.cut(&data[..data.len().min(self.chunker.max())]);
         let id = self.repository.keys().chunk_ids.id(&data[..length]);
-        let run = match parent.catch_up(&id)? {
-            Some(run) => run,
-            None => match self.find(&id)? {
-                Some(run) => {
-                    parent.jump_behind(run);
-                    run
-                }
-                None => self.add(&id, window.from, length)?,
-            },
-        };
-        push_run(runs, run);
+        if let Some(predicted) = parent.catch_up(&id)? {
+            self.matched(&predicted, window.from, parent, place)?;
+        } else if let Some(run) = self.find(&id)? {
+            let at = parent.jump_behind(run);
+            self.bases.gap_ends(self.repository, parent, at, &mut self.segment)?;
+            push_run(&mut place.runs, run);
+            let chunk = window.from..window.from + length;
+            self.cache_chunk(chunk);
+        } else {
+            self.add(&id, window.from, length, parent, place)?;
+        }
         Ok(length)
+    }
+
+    /// The chunk at `from` is the parent's.
+    fn matched(
+        &mut self,
+        predicted: &Predicted,
+        from: usize,
+        parent: &mut Parent<'_>,
+        place: &mut Place,
+    ) -> Result<()> {
+        self.bases.gap_ends(self.repository, parent, Some(predicted.number), &mut self.segment)?;
+        let length = predicted.length as usize;
+        if !self.start.accepts(self.repository, &predicted.run)? {
+            return match self.find(&predicted.id)? {
+                Some(run) => {
+                    push_run(&mut place.runs, run);
+                    self.cache_chunk(from..from + length);
+                    Ok(())
+                }
+                None => self.add(&predicted.id, from, length, parent, place),
+            };
+        }
+        push_run(&mut place.runs, predicted.run);
+        let ordinal = predicted.ordinal;
+        if self.bases.cache().is_some_and(|cache| cache.has(ordinal)) {
+            self.cached(|cache| cache.keep(ordinal..ordinal + 1));
+        } else {
+            self.cache_chunk(from..from + length);
+        }
+        Ok(())
+    }
+
+    fn cache_chunk(&mut self, chunk: std::ops::Range<usize>) {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.cached(|cache| cache.add(&buffer[chunk]));
+        self.buffer = buffer;
     }
 
     /// Where a chunk lies that isn't in the parent's stream near by.
@@ -156,21 +244,37 @@ impl<'a> Chunking<'a> {
     }
 
     /// Puts a new chunk into the segment that is being filled.
-    fn add(&mut self, id: &ChunkId, from: usize, length: usize) -> Result<Run> {
-        if self.segment.is_full(length, SEGMENT) {
+    fn add(
+        &mut self,
+        id: &ChunkId,
+        from: usize,
+        length: usize,
+        parent: &mut Parent<'_>,
+        place: &mut Place,
+    ) -> Result<()> {
+        let wide = self.span.is_some_and(|span| place.size - span > SPAN);
+        if self.segment.is_full(length, SEGMENT) || wide {
+            self.bases.segment_ends(self.repository, parent, &mut self.segment)?;
             self.flush()?;
+            self.span = None;
         }
+        self.span.get_or_insert(place.size);
         let (segment, first) = (self.pipeline.ordinal(), self.segment.ids.len() as u32);
         self.segment.push(*id, &self.buffer[from..from + length]);
+        self.segment.small |= place.small;
+        self.bases.new_chunk(parent, length as u64);
         self.pending.insert(*id, (segment, first));
         self.new += length as u64;
         self.progress.add(Counter::BytesNew, length as u64);
-        Ok(Run { pack: NEW, segment, first, count: 1 })
+        push_run(&mut place.runs, Run { pack: NEW, segment, first, count: 1 });
+        self.cache_chunk(from..from + length);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {
         let next = self.pipeline.buffers();
-        let full = std::mem::replace(&mut self.segment, next);
+        let mut full = std::mem::replace(&mut self.segment, next);
+        bound_small(self.repository, &mut full)?;
         self.pipeline.push(full)?;
         while let Some(placed) = self.pipeline.placed() {
             self.settle(&placed)?;
@@ -198,10 +302,9 @@ impl<'a> Chunking<'a> {
     /// Sends the last segment on its way and waits until all but the last pack are in place.
     pub fn finish(mut self) -> Result<Stored> {
         if !self.segment.ids.is_empty() {
-            let last = std::mem::take(&mut self.segment);
-            self.pipeline.push(last)?;
+            self.flush()?;
         }
         let stored = self.pipeline.finish()?;
-        Ok(Stored { known: Some(self.known), new: self.new, ..stored })
+        Ok(Stored { known: Some(self.known), cache: self.bases.into_cache(), new: self.new, ..stored })
     }
 }

@@ -3,23 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bases::BaseCache;
 use super::pipeline::{NEW, Placed, Stored};
 use super::start::Start;
-use super::{BackupOptions, BackupReport, kind_of};
+use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
 use crate::error::{Error, Result};
-use crate::format::layout::SnapshotKind;
 use crate::format::pack::RecipeCopy;
 use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
 use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
-use crate::id::{ChainId, GenerationId, PackId};
-use crate::index::SnapshotRow;
+use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
+use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
 use crate::repository::{self, Repository, instance};
 use crate::time::Timestamp;
 
 /// Most warnings that a snapshot keeps.
 const WARNINGS_KEPT: usize = 100;
+
+/// The fact that says how many plain bytes a restore of the snapshot decodes.
+pub(super) const DECODED: &str = "decoded_bytes";
 
 /// Stands for the last pack in a recipe's table before it has a name.
 const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
@@ -40,7 +43,7 @@ impl Run<'_> {
     pub fn commit(mut self, stored: Stored, now: Timestamp) -> Result<BackupReport> {
         let streams = std::mem::take(&mut self.streams);
         let count = streams.len() as u64;
-        let Stored { mut placed, open, known, new, .. } = stored;
+        let Stored { mut placed, open, known, cache, new } = stored;
         let sequence = self.repository.highest_sequence()? + 1;
         let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
         if let Some((pack, first)) = open {
@@ -63,14 +66,17 @@ impl Run<'_> {
         if !placed.is_empty() {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
-        let snapshot =
-            self.repository.seal_snapshot(self.header(&recipe, sequence, now)?, self.body(&recipe, totals))?;
+        let needed = self.repository.needed_packs(&recipe)?;
+        let body = self.body(&recipe, totals, needed.decoded);
+        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, now)?, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
         if let Some(mut known) = known {
-            let newest = placed.last().map(|placed| placed.number);
-            known.save(newest.unwrap_or(0)).map_err(repository::Error::from)?;
+            known.save(&self.repository.index()).map_err(repository::Error::from)?;
+        }
+        if let Some(cache) = cache {
+            self.commit_cache(cache, &snapshot.row.id);
         }
         Ok(BackupReport {
             snapshot: snapshot.row,
@@ -101,10 +107,7 @@ impl Run<'_> {
             stream.runs = runs;
         }
         let recipe = Recipe { packs: table.packs, streams };
-        Ok(match kind_of(self.start.parent.as_ref()) {
-            SnapshotKind::Full => recipe.compacted(),
-            SnapshotKind::Incremental => recipe,
-        })
+        Ok(if self.start.rebase { recipe.compacted() } else { recipe })
     }
 
     fn encode(&self, recipe: &Recipe) -> Vec<u8> {
@@ -114,8 +117,7 @@ impl Run<'_> {
         }
     }
 
-    fn header(&self, recipe: &Recipe, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
-        let packs = self.repository.needed_packs(recipe)?;
+    fn header(&self, packs: Vec<PackId>, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
         let mut tags = self.options.tags.clone();
         tags.sort();
         tags.dedup();
@@ -136,7 +138,7 @@ impl Run<'_> {
         })
     }
 
-    fn body(&self, recipe: &Recipe, totals: Totals) -> SnapshotBody {
+    fn body(&self, recipe: &Recipe, totals: Totals, decoded: u64) -> SnapshotBody {
         let short = |warning: &String| warning.chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
@@ -144,11 +146,24 @@ impl Run<'_> {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
             environment: self.options.environment.clone(),
             generation: self.generation,
-            facts: Vec::new(),
+            facts: vec![(DECODED.to_owned(), decoded.to_string())],
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,
             recipe: self.encode(recipe),
+        }
+    }
+
+    /// The snapshot stands; a lost cache only makes the next one larger.
+    fn commit_cache(&mut self, cache: BaseCache, id: &SnapshotId) {
+        if cache.full {
+            self.warnings.push(
+                "the base cache has no room for all of the set, so the next backup is larger; raise base_cache_max"
+                    .to_owned(),
+            );
+        }
+        if let Err(error) = cache.commit(id) {
+            self.warnings.push(format!("the base cache could not be written, so the next backup is larger: {error}"));
         }
     }
 
@@ -213,9 +228,13 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(repository: &'a Repository, start: &Start) -> Self {
-        let packs = start.recipe.packs.clone();
+        // An edit's table goes on from its parent's. A full starts with what the snapshot before still needs: its runs and
+        // its bases lie there.
+        let keep = |row: &&PackRow| start.parent.is_some() || start.is_needed(&row.id);
+        let rows: Vec<&PackRow> = start.packs.iter().filter(keep).collect();
+        let packs: Vec<PackRef> = rows.iter().map(|row| PackRef { id: row.id, check: row.check }).collect();
         let by_id = packs.iter().zip(0..).map(|(pack, number)| (pack.id, number)).collect();
-        let by_index = start.packs.iter().zip(0..).map(|(row, number)| (row.number, number)).collect();
+        let by_index = rows.iter().zip(0..).map(|(row, number)| (row.number, number)).collect();
         Self { repository, packs, by_id, by_index }
     }
 
@@ -231,14 +250,33 @@ impl<'a> Table<'a> {
         if let Some(&number) = self.by_index.get(&index_number) {
             return Ok(PackNumber::Table(number));
         }
-        let rows =
-            self.repository.index().packs_after(index_number.saturating_sub(1)).map_err(repository::Error::from)?;
-        let row = rows.into_iter().next().filter(|row| row.number == index_number);
-        let row = row.ok_or_else(|| Error::Failed("the index lost a pack".to_owned()))?;
-        let number = self.add(PackRef { id: row.id, check: row.check });
+        let row = self.repository.index().pack_by_number(index_number).map_err(repository::Error::from)?;
+        let row = row.ok_or_else(lost)?;
+        let number = self.add_with_bases(&row)?;
         self.by_index.insert(index_number, number);
         Ok(PackNumber::Table(number))
     }
+
+    /// Adds a pack, and those that bases of its segments lie in: a reader finds all that it needs in the table.
+    fn add_with_bases(&mut self, row: &PackRow) -> Result<u32> {
+        let number = self.add(PackRef { id: row.id, check: row.check });
+        let mut open = vec![row.number];
+        while let Some(next) = open.pop() {
+            let directory = self.repository.index().directory(next).map_err(repository::Error::from)?;
+            for id in &directory.ok_or_else(lost)?.base_packs {
+                if !self.by_id.contains_key(id) {
+                    let base = self.repository.index().pack(id).map_err(repository::Error::from)?.ok_or_else(lost)?;
+                    self.add(PackRef { id: base.id, check: base.check });
+                    open.push(base.number);
+                }
+            }
+        }
+        Ok(number)
+    }
+}
+
+fn lost() -> Error {
+    Error::Failed("the index lost a pack".to_owned())
 }
 
 /// This machine's name.

@@ -2,10 +2,12 @@
 //!
 //! [`backup`] names every stage of the way in, in order; [`crate::restore`] is its mirror image.
 
+mod bases;
 mod chunking;
 mod commit;
 mod parent;
 mod pipeline;
+mod rebase;
 mod start;
 
 use std::sync::Arc;
@@ -14,7 +16,6 @@ use std::time::Duration;
 use crate::crypto::random_bytes;
 use crate::entry::unchanged;
 use crate::error::{Error, Result};
-use crate::format::layout::SnapshotKind;
 use crate::format::recipe::Stream;
 use crate::format::snapshot::Totals;
 use crate::id::GenerationId;
@@ -53,6 +54,10 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// Days of the calendar after which a full is due.
     pub full_every: u32,
+    /// Days of the calendar after which a full stores everything plain again.
+    pub rebase_every: u32,
+    /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
+    pub base_cache_max: u64,
     /// Whose calendar that is.
     pub zone: Zone,
     /// Whether chains share nothing.
@@ -75,6 +80,8 @@ impl BackupOptions {
             wanted: Wanted::default(),
             tags: Vec::new(),
             full_every: 7,
+            rebase_every: 28,
+            base_cache_max: 8 << 30,
             zone: Zone::Local,
             isolate_chains: false,
             level: 3,
@@ -148,8 +155,9 @@ fn run(
 ) -> Result<BackupReport> {
     let start = Start::look(repository, options, clock, progress)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
+    let cache = bases::open_cache(repository, &start, options, generation, progress);
     let pipeline = pipeline::Pipeline::start(repository.clone(), &options.set, generation, options.level, clock.now())?;
-    let mut chunking = Chunking::new(repository, &start, pipeline, progress, interrupt)?;
+    let mut chunking = Chunking::new(repository, &start, pipeline, cache, progress, interrupt)?;
     progress.phase("backing up", None, None);
     let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
     let finished = source.finish()?;
@@ -185,8 +193,9 @@ fn read_streams(
         };
         let parent = start.parent_stream(&entry.name);
         let stream = match parent {
-            Some(parent) if start.may_skip && unchanged(&parent.entry, &entry) => {
+            Some((number, parent)) if unchanged(&parent.entry, &entry) && chunking.may_keep(parent)? => {
                 progress.add(Counter::Bytes, entry.size);
+                chunking.keep(number);
                 Ok(start.kept_stream(entry, parent))
             }
             _ if entry.kind.has_content() => chunking.stream(source, parent),
@@ -202,9 +211,4 @@ fn read_streams(
         }
     }
     Ok((streams, warnings))
-}
-
-/// The kind of a snapshot that has that parent.
-fn kind_of(parent: Option<&SnapshotRow>) -> SnapshotKind {
-    if parent.is_some() { SnapshotKind::Incremental } else { SnapshotKind::Full }
 }

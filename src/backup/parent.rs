@@ -18,6 +18,10 @@ pub(super) struct Predicted {
     pub length: u32,
     /// Where it lies, as a run of one chunk, with the index's number of its pack.
     pub run: Run,
+    /// Its number in the stream.
+    pub number: u64,
+    /// Its number among all chunks of the parent's recipe.
+    pub ordinal: u64,
     /// Whether the end of the parent's stream cut it.
     pub last: bool,
 }
@@ -26,20 +30,42 @@ pub(super) struct Predicted {
 pub(super) struct Parent<'a> {
     repository: &'a Repository,
     runs: Vec<Run>,
+    /// The number of the first chunk of each run, and the number of all.
+    starts: Vec<u64>,
     /// Runs in the order of their locations, by their numbers in `runs`.
     by_location: Vec<u32>,
-    /// The next chunk that is not in `ahead`: the number of its run, and its number in that run.
-    next: (usize, u32),
+    /// The ordinal of the stream's first chunk.
+    ordinal: u64,
+    /// The next chunk that is not in `ahead`.
+    next: u64,
     ahead: VecDeque<Predicted>,
 }
 
 impl<'a> Parent<'a> {
-    /// A cursor before the first chunk of `stream`. Without a stream it predicts nothing.
-    pub fn new(repository: &'a Repository, start: &Start, stream: Option<&Stream>) -> Self {
-        let runs = stream.map(|stream| start.runs_by_index(stream)).unwrap_or_default();
+    /// A cursor before the first chunk of `stream`, by its number in the recipe before. Without a stream it predicts nothing.
+    pub fn new(repository: &'a Repository, start: &Start, stream: Option<(usize, &Stream)>) -> Self {
+        let runs = stream.map(|(_, stream)| start.runs_by_index(stream)).unwrap_or_default();
+        let mut starts = Vec::with_capacity(runs.len() + 1);
+        let mut count = 0;
+        starts.push(count);
+        for run in &runs {
+            count += u64::from(run.count);
+            starts.push(count);
+        }
         let mut by_location: Vec<u32> = (0..runs.len() as u32).collect();
         by_location.sort_unstable_by_key(|&number| location(&runs[number as usize]));
-        Self { repository, runs, by_location, next: (0, 0), ahead: VecDeque::new() }
+        let ordinal = stream.map_or(0, |(number, _)| start.first_ordinal(number));
+        Self { repository, runs, starts, by_location, ordinal, next: 0, ahead: VecDeque::new() }
+    }
+
+    /// How many chunks the stream has.
+    pub fn count(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// The number of the next chunk.
+    pub fn position(&self) -> u64 {
+        self.next - self.ahead.len() as u64
     }
 
     /// The next chunk, where the parent has one.
@@ -54,56 +80,88 @@ impl<'a> Parent<'a> {
     }
 
     /// Looks for `id` among the next chunks, and steps behind it where it is there.
-    pub fn catch_up(&mut self, id: &ChunkId) -> Result<Option<Run>> {
+    pub fn catch_up(&mut self, id: &ChunkId) -> Result<Option<Predicted>> {
         self.fill(AHEAD)?;
         let Some(found) = self.ahead.iter().position(|predicted| predicted.id == *id) else { return Ok(None) };
-        let run = self.ahead[found].run;
+        let predicted = self.ahead[found];
         self.ahead.drain(..=found);
-        Ok(Some(run))
+        Ok(Some(predicted))
     }
 
-    /// Goes on behind the chunk that lies at `run`, where the parent's stream has it.
-    pub fn jump_behind(&mut self, run: Run) {
+    /// Goes on behind the chunk that lies at `run`, where the parent's stream has it. Returns its number.
+    pub fn jump_behind(&mut self, run: Run) -> Option<u64> {
         let after = self.by_location.partition_point(|&number| location(&self.runs[number as usize]) <= location(&run));
-        let Some(&number) = after.checked_sub(1).and_then(|before| self.by_location.get(before)) else { return };
-        let found = self.runs[number as usize];
+        let number = *self.by_location.get(after.checked_sub(1)?)? as usize;
+        let found = self.runs[number];
         let same = (found.pack, found.segment) == (run.pack, run.segment);
-        if same && run.first < found.first + found.count {
-            self.ahead.clear();
-            self.next = (number as usize, run.first - found.first + 1);
+        if !same || run.first >= found.first + found.count {
+            return None;
         }
+        let number = self.starts[number] + u64::from(run.first - found.first);
+        self.ahead.clear();
+        self.next = number + 1;
+        Some(number)
+    }
+
+    /// The chunk of that number.
+    pub fn at(&self, number: u64) -> Result<Option<Predicted>> {
+        if number >= self.count() {
+            return Ok(None);
+        }
+        let at = self.starts.partition_point(|&start| start <= number) - 1;
+        let run = self.runs[at];
+        let directory = self.repository.index().directory(run.pack).map_err(repository::Error::from)?;
+        let into = (number - self.starts[at]) as u32;
+        let Some(range) = directory.as_ref().and_then(|all| all.run_range(run.segment, run.first + into, 1)) else {
+            // The parent's recipe doesn't fit its packs: it predicts nothing here, and verify will say so.
+            return Ok(None);
+        };
+        Ok(directory.map(|directory| Predicted {
+            id: directory.ids[range.start],
+            length: directory.lengths[range.start],
+            run: Run { first: run.first + into, count: 1, ..run },
+            number,
+            ordinal: self.ordinal + number,
+            last: number + 1 == self.count(),
+        }))
+    }
+
+    /// The chunk that lies `bytes` behind the start of the chunk `from`, or the end.
+    pub fn advance(&self, from: u64, bytes: u64) -> u64 {
+        let (mut number, mut left) = (from, bytes);
+        while let Ok(Some(chunk)) = self.at(number) {
+            if u64::from(chunk.length) > left {
+                break;
+            }
+            left -= u64::from(chunk.length);
+            number += 1;
+        }
+        number
+    }
+
+    /// A range of chunks, or where it has more than `most` bytes its two ends.
+    pub fn ends(&self, range: std::ops::Range<u64>, most: u64) -> Vec<std::ops::Range<u64>> {
+        let range = range.start..range.end.min(self.count());
+        let head = self.advance(range.start, most / 2).min(range.end);
+        if head == range.end {
+            return vec![range];
+        }
+        let (mut tail, mut left) = (range.end, most / 2);
+        while tail > head
+            && let Ok(Some(chunk)) = self.at(tail - 1)
+            && u64::from(chunk.length) <= left
+        {
+            left -= u64::from(chunk.length);
+            tail -= 1;
+        }
+        vec![range.start..head, tail..range.end]
     }
 
     fn fill(&mut self, wanted: usize) -> Result<()> {
         while self.ahead.len() < wanted {
-            let Some(&run) = self.runs.get(self.next.0) else { break };
-            if self.next.1 >= run.count {
-                self.next = (self.next.0 + 1, 0);
-                continue;
-            }
-            self.fill_from(run, wanted)?;
-        }
-        Ok(())
-    }
-
-    fn fill_from(&mut self, run: Run, wanted: usize) -> Result<()> {
-        let directory = self.repository.index().directory(run.pack).map_err(repository::Error::from)?;
-        let range = directory.as_ref().and_then(|directory| directory.run_range(run.segment, run.first, run.count));
-        let (Some(directory), Some(range)) = (directory, range) else {
-            // The parent's recipe doesn't fit its packs: it predicts nothing more, and verify will say so.
-            self.next = (self.runs.len(), 0);
-            return Ok(());
-        };
-        let last_run = self.next.0 + 1 == self.runs.len();
-        while self.next.1 < run.count && self.ahead.len() < wanted {
-            let at = range.start + self.next.1 as usize;
-            self.ahead.push_back(Predicted {
-                id: directory.ids[at],
-                length: directory.lengths[at],
-                run: Run { first: run.first + self.next.1, count: 1, ..run },
-                last: last_run && self.next.1 + 1 == run.count,
-            });
-            self.next.1 += 1;
+            let Some(predicted) = self.at(self.next)? else { break };
+            self.ahead.push_back(predicted);
+            self.next += 1;
         }
         Ok(())
     }

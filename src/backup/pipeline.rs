@@ -7,9 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::bases::BaseCache;
 use crate::error::{Error, Result};
+use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
-use crate::id::{ChunkId, GenerationId};
+use crate::id::{ChunkId, GenerationId, PackId};
 use crate::index::Known;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
 use crate::segment::{Compressor, Decompressor};
@@ -17,6 +19,9 @@ use crate::time::Timestamp;
 
 /// Stands for the index's number of a pack in runs of chunks that are new: the run's segment is an ordinal of this run.
 pub(super) const NEW: u32 = u32::MAX;
+
+/// zstd's level for based segments: a delta is small, so a higher level costs little.
+const BASED_LEVEL: i32 = 9;
 
 /// Bytes at which a pack is full.
 const PACK: u64 = 32 << 20;
@@ -27,6 +32,14 @@ pub(super) struct Segment {
     pub plain: Vec<u8>,
     pub ids: Vec<ChunkId>,
     pub lengths: Vec<u32>,
+    /// The plain bytes of its bases.
+    pub prefix: Vec<u8>,
+    /// Its bases, each with the index's number of its pack.
+    pub bases: Vec<(u32, BaseRun)>,
+    /// Its depth, should it keep its bases.
+    pub depth: u32,
+    /// Whether it holds chunks of a small stream.
+    pub small: bool,
 }
 
 impl Segment {
@@ -45,10 +58,19 @@ impl Segment {
         self.lengths.push(chunk.len() as u32);
     }
 
+    /// It is to be compressed alone.
+    pub fn drop_bases(&mut self) {
+        self.prefix.clear();
+        self.bases.clear();
+        self.depth = 0;
+    }
+
     fn clear(mut self) -> Self {
         self.plain.clear();
         self.ids.clear();
         self.lengths.clear();
+        self.drop_bases();
+        self.small = false;
         self
     }
 }
@@ -82,6 +104,8 @@ pub(super) struct Stored {
     pub open: Option<(PackBuilder, u32)>,
     /// The known chunks, to be saved after the commit.
     pub known: Option<Known>,
+    /// The base cache, to be committed after the snapshot.
+    pub cache: Option<BaseCache>,
     /// Bytes of new chunks.
     pub new: u64,
 }
@@ -198,27 +222,61 @@ impl Pipeline {
         let (open, finisher) = self.end_packer()?;
         while self.placed().is_some() {}
         finisher.end()?;
-        Ok(Stored { placed: self.settled, open, known: None, new: 0 })
+        Ok(Stored { placed: self.settled, open, known: None, cache: None, new: 0 })
     }
 }
 
-/// Takes jobs until there are none. Each frame is decoded again, and its chunks' ids checked, before it goes on: a flipped
-/// bit in memory costs an error here, not a restore.
+/// Compresses and checks segments on one thread, with buffers of its own.
+struct Press {
+    plain: Compressor,
+    based: Compressor,
+    decompressor: Decompressor,
+    check: Vec<u8>,
+    other: Vec<u8>,
+}
+
+impl Press {
+    fn new(level: i32) -> repository::Result<Self> {
+        Ok(Self {
+            plain: Compressor::new(level)?,
+            based: Compressor::new(level.max(BASED_LEVEL))?,
+            decompressor: Decompressor::new(),
+            check: Vec::new(),
+            other: Vec::new(),
+        })
+    }
+
+    /// Compresses a segment, against its bases where they pay. Each frame is decoded again, and its chunks' ids checked,
+    /// before it goes on: a flipped bit in memory costs an error here, not a restore.
+    fn press(&mut self, repository: &Repository, segment: &mut Segment, frame: &mut Vec<u8>) -> repository::Result<()> {
+        if segment.bases.is_empty() {
+            self.plain.compress(&segment.plain, frame)?;
+        } else {
+            self.based.compress_based(&segment.prefix, &segment.plain, frame)?;
+            // A delta this small needs no comparison.
+            if frame.len() > segment.plain.len() / 16 {
+                self.plain.compress(&segment.plain, &mut self.other)?;
+                if frame.len() > self.other.len() / 5 * 4 {
+                    std::mem::swap(frame, &mut self.other);
+                    segment.drop_bases();
+                }
+            }
+        }
+        self.decompressor.decompress(frame, &segment.prefix, segment.plain.len(), &mut self.check)?;
+        check_ids(repository, segment, &self.check)
+    }
+}
+
+/// Takes jobs until there are none.
 fn compress(queue: &Mutex<Receiver<Job>>, repository: &Repository, level: i32) {
-    let mut compressor = Compressor::new(level);
-    let mut decompressor = Decompressor::new();
-    let mut check = Vec::new();
+    let mut press = Press::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { segment, mut frame, done }) = job else { return };
-        let result = match &mut compressor {
-            Ok(compressor) => compressor.compress(&segment.plain, &mut frame).map_err(repository::Error::from),
+        let Ok(Job { mut segment, mut frame, done }) = job else { return };
+        let result = match &mut press {
+            Ok(press) => press.press(repository, &mut segment, &mut frame),
             Err(error) => Err(repository::Error::Failed(error.to_string())),
         };
-        let result = result.and_then(|()| {
-            decompressor.decompress(&frame, &[], segment.plain.len(), &mut check)?;
-            check_ids(repository, &segment, &check)
-        });
         // Nobody waits any more where the run has failed.
         let _ = done.send(result.map(|()| Compressed { segment, frame }));
     }
@@ -271,14 +329,25 @@ impl Packing {
                 frame,
                 ids: std::mem::take(&mut segment.ids),
                 lengths: std::mem::take(&mut segment.lengths),
-                bases: Vec::new(),
-                depth: 0,
+                bases: self.name_bases(&segment)?,
+                depth: segment.depth,
             };
             let (_, frame) = pack.push(parts)?;
             // Where nobody takes the buffers back they are dropped.
             let _ = self.buffers.try_send(Compressed { segment, frame });
         }
         Ok((open, finisher))
+    }
+
+    /// The bases of a segment by the ids of their packs.
+    fn name_bases(&self, segment: &Segment) -> repository::Result<Vec<(PackId, BaseRun)>> {
+        let index = self.repository.index();
+        let name = |(number, run): &(u32, BaseRun)| {
+            let id = index.pack_id(*number)?;
+            let id = id.ok_or_else(|| repository::Error::Failed("the index lost a pack".to_owned()))?;
+            Ok((id, *run))
+        };
+        segment.bases.iter().map(name).collect()
     }
 
     fn close(&self, pack: PackBuilder, first: u32, finisher: &Finisher) -> repository::Result<bool> {

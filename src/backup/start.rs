@@ -1,9 +1,10 @@
 //! What a backup knows before it reads its source: the parent, what may be shared, and which kind of snapshot it makes.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
-use super::{BackupOptions, Wanted};
+use super::{BackupOptions, Wanted, rebase};
 use crate::entry::{Entry, StreamName};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_CHAIN;
@@ -29,11 +30,15 @@ pub(super) struct Start {
     pub shared: HashSet<u32>,
     /// The generation to go on with; None for a new one.
     pub generation: Option<GenerationId>,
-    /// Whether unchanged files need not be read.
-    pub may_skip: bool,
+    /// Whether everything is stored plain again.
+    pub rebase: bool,
+    /// The newest snapshot of the set that can be built upon.
+    pub before: Option<SnapshotRow>,
     /// Why the snapshot is a full or an incremental, where that isn't what was asked for.
     pub note: Option<String>,
     by_name: HashMap<StreamName, usize>,
+    /// The number of the first chunk of each stream among all of the recipe before.
+    ordinals: Vec<u64>,
 }
 
 impl Start {
@@ -55,8 +60,7 @@ impl Start {
         let newest = newest_by_set(repository)?;
         let before = newest.get(&options.set).cloned();
         let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
-        let rebase = options.wanted == Wanted::Rebase || (full && options.isolate_chains);
-        let found = match before.as_ref().filter(|_| !rebase) {
+        let found = match &before {
             None => None,
             Some(before) => match usable(repository, before, &sizes) {
                 Ok(found) => Some(found),
@@ -70,28 +74,70 @@ impl Start {
                 Err(error) => return Err(error),
             },
         };
-        let usable = found.is_some();
+        let before = before.filter(|_| found.is_some());
         let (recipe, packs) = found.unwrap_or_default();
-        let shared =
-            if rebase { HashSet::new() } else { shared(repository, options, &newest, before.as_ref(), &sizes, clock)? };
-        let generation = before.as_ref().filter(|_| usable).map(|before| before.about.generation);
+        let rebase = full && before.as_ref().is_none_or(|before| rebase::is_due(repository, options, before, clock));
+        let shared = match (&before, rebase) {
+            (Some(_), true) if options.isolate_chains => HashSet::new(),
+            (Some(_), true) => rebase::kept(repository, &recipe, &packs)?,
+            (None, _) if options.isolate_chains => HashSet::new(),
+            (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
+        };
+        let generation = before.as_ref().filter(|_| !rebase).map(|before| before.about.generation);
         let by_name =
             recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect();
-        Ok(Self {
-            parent: before.filter(|_| !full && usable),
-            recipe,
-            packs,
-            shared,
-            generation,
-            may_skip: usable,
-            note,
-            by_name,
-        })
+        let ordinals = recipe.streams.iter().scan(0, |next, stream| {
+            let first = *next;
+            *next += stream.runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
+            Some(first)
+        });
+        let ordinals = ordinals.collect();
+        let parent = before.clone().filter(|_| !full);
+        Ok(Self { parent, recipe, packs, shared, generation, rebase, before, note, by_name, ordinals })
     }
 
-    /// The stream of that name in the snapshot before.
-    pub fn parent_stream(&self, name: &StreamName) -> Option<&Stream> {
-        self.by_name.get(name).map(|&number| &self.recipe.streams[number])
+    /// Whether the snapshot before needs that pack.
+    pub fn is_needed(&self, pack: &PackId) -> bool {
+        self.before.as_ref().is_some_and(|before| before.header.packs.binary_search(pack).is_ok())
+    }
+
+    /// The number of a stream's first chunk among all of the recipe before.
+    pub fn first_ordinal(&self, stream: usize) -> u64 {
+        self.ordinals.get(stream).copied().unwrap_or(0)
+    }
+
+    /// The numbers of a stream's chunks among all of the recipe before.
+    pub fn chunk_ordinals(&self, stream: usize) -> Range<u64> {
+        let first = self.first_ordinal(stream);
+        first..first + self.recipe.streams[stream].runs.iter().map(|run| u64::from(run.count)).sum::<u64>()
+    }
+
+    /// Whether a chunk of the snapshot before that lies there may be taken as it is.
+    pub fn accepts(&self, repository: &Repository, run: &Run) -> Result<bool> {
+        if !self.rebase {
+            return Ok(true);
+        }
+        if !self.shared.contains(&run.pack) {
+            return Ok(false);
+        }
+        let directory = repository.index().directory(run.pack).map_err(repository::Error::from)?;
+        let segment = directory.as_ref().and_then(|directory| directory.segments.get(run.segment as usize));
+        Ok(segment.is_some_and(|segment| segment.depth == 0))
+    }
+
+    /// Whether all of a stream may be taken as it is.
+    pub fn accepts_all(&self, repository: &Repository, stream: &Stream) -> Result<bool> {
+        for run in self.runs_by_index(stream) {
+            if !self.accepts(repository, &run)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The stream of that name in the snapshot before, with its number.
+    pub fn parent_stream(&self, name: &StreamName) -> Option<(usize, &Stream)> {
+        self.by_name.get(name).map(|&number| (number, &self.recipe.streams[number]))
     }
 
     /// The stream of an entry whose content is the parent's. Holes are only found by reading, so they are the parent's, too.

@@ -102,10 +102,10 @@ impl Known {
         self.file.as_ref()?.find(fingerprint)
     }
 
-    /// Writes what came since the file was written into it, where that is worth it, and notes that it covers all packs up
-    /// to the number `newest`.
-    pub fn save(&mut self, newest: u32) -> Result<()> {
-        self.newest = newest;
+    /// Writes what came since the file was written into it, where that is worth it. All packs of `index` must have been
+    /// added.
+    pub fn save(&mut self, index: &Index) -> Result<()> {
+        self.newest = index.packs()?.last().map_or(0, |pack| pack.number);
         let in_file = self.file.as_ref().map_or(0, |file| file.count as usize);
         if self.recent.len() > 4096.max(in_file / 20) {
             self.merge()?;
@@ -344,7 +344,7 @@ mod tests {
         let index = Index::open(folder.path()).unwrap();
         let mut known = Known::open(&index).unwrap();
         (0..5000).for_each(|number| known.add(&id(number), place(number)).unwrap());
-        known.save(0).unwrap();
+        known.save(&index).unwrap();
         assert!(Known::open(&index).unwrap().find(&id(1)).is_some());
         let path = folder.path().join("chunks");
         let mut bytes = std::fs::read(&path).unwrap();

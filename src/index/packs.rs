@@ -132,6 +132,22 @@ impl Index {
         })
     }
 
+    /// The id of the pack with a number.
+    pub fn pack_id(&self, number: u32) -> Result<Option<PackId>> {
+        self.read(|database| {
+            let mut select = database.prepare_cached("SELECT id FROM pack WHERE number = ?1")?;
+            select.query_row([number], |row| row.get(0).map(PackId::from_bytes)).optional()
+        })
+    }
+
+    /// One pack by its number.
+    pub fn pack_by_number(&self, number: u32) -> Result<Option<PackRow>> {
+        self.read(|database| {
+            let select = format!("SELECT {COLUMNS} FROM pack WHERE number = ?1");
+            database.prepare_cached(&select)?.query_row([number], pack_row).optional()
+        })
+    }
+
     /// All packs, in the order in which the index learned of them.
     pub fn packs(&self) -> Result<Vec<PackRow>> {
         self.packs_after(0)

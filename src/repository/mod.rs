@@ -18,7 +18,7 @@ pub use keyfiles::{read_secret, write_secret};
 pub use keys::{Keys, add_recipients, create, unlock};
 pub use lock::Lock;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
-pub use recipes::Chosen;
+pub use recipes::{Chosen, Needs};
 pub use snapshots::NewSnapshot;
 pub use sync::Changes;
 

@@ -20,6 +20,15 @@ pub enum Chosen {
     Id(String),
 }
 
+/// What a restore of a recipe reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The packs, ascending.
+    pub packs: Vec<PackId>,
+    /// Plain bytes of all segments that are decoded.
+    pub decoded: u64,
+}
+
 impl Repository {
     /// The whole recipe of a snapshot.
     pub fn recipe(&self, id: &SnapshotId) -> Result<Recipe> {
@@ -87,9 +96,9 @@ impl Repository {
         Ok(rows)
     }
 
-    /// All packs that a restore of the recipe reads, ascending: those that runs name, and all bases under their segments.
+    /// What a restore of the recipe reads: those that runs name, and all bases under their segments.
     /// The index must have their directories.
-    pub fn needed_packs(&self, recipe: &Recipe) -> Result<Vec<PackId>> {
+    pub fn needed_packs(&self, recipe: &Recipe) -> Result<Needs> {
         let mut needed =
             Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
         for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
@@ -146,12 +155,14 @@ impl Needed<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<PackId>> {
+    fn finish(mut self) -> Result<Needs> {
+        let mut decoded = 0;
         while let Some((number, segment)) = self.open.pop() {
             let directory = self.index.directory(number)?;
             let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
             let directory = directory.ok_or_else(lacks)?;
             let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
+            decoded += directory.plain_length(segment).unwrap_or(0);
             for run in &entry.bases {
                 match run.pack {
                     0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
@@ -164,7 +175,7 @@ impl Needed<'_> {
         let mut ids: Vec<PackId> =
             self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
         ids.sort_unstable();
-        Ok(ids)
+        Ok(Needs { packs: ids, decoded })
     }
 }
 

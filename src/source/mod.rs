@@ -1,5 +1,9 @@
 //! Sources: the code that turns a set into streams. Targets: the way back.
 
+pub mod command;
+pub mod files;
+pub mod stdin;
+
 use std::io;
 
 use crate::entry::{Entry, StreamName};

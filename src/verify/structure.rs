@@ -116,7 +116,7 @@ fn one_snapshot(
 
 /// The list of packs in a header is complete, bases included: it is computed again and compared.
 fn check_pack_list(repository: &Repository, row: &SnapshotRow, recipe: &Recipe) -> repository::Result<()> {
-    let found = repository.needed_packs(recipe)?;
+    let found = repository.needed_packs(recipe)?.packs;
     if found == row.header.packs {
         return Ok(());
     }

@@ -73,8 +73,7 @@ impl Decoder {
 
 impl OpenPack {
     fn new(repository: &Repository, number: u32) -> Result<Self> {
-        let row = repository.index().packs_after(number.saturating_sub(1))?.into_iter().next();
-        let row = row.filter(|row| row.number == number);
+        let row = repository.index().pack_by_number(number)?;
         let row = row.ok_or_else(|| Error::Failed("the index lost a pack".to_owned()))?;
         let name = pack_name(&row.id);
         let length = row.header_length.min((HEADER_FIXED + MAX_WRAPPED_KEY) as u64);

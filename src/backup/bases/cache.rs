@@ -1,0 +1,329 @@
+//! The base cache: the chunks of a set's newest snapshot, in a local file that only the owner reads.
+//!
+//! A writer opens no stored chunk, so what it compresses against must be at hand. Chunks lie raw in blocks of the data file;
+//! a table in recipe order says where. A chunk is hashed before it is used, so nothing is flushed: what a power cut tears
+//! is a miss, and the backup is only larger. Blocks of the committed snapshot are not written again before the next table
+//! has taken its place.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::id::{Hasher, SnapshotId};
+
+const BLOCK: u64 = 4096;
+const ENTRY: usize = 8;
+const HEADER: usize = 48;
+const MAGIC: &[u8; 8] = b"varubc01";
+/// Entries of the old table that are read at once.
+const PAGE: usize = 4096;
+
+/// Where a chunk lies in the data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    block: u32,
+    /// Bytes; 0 where the chunk isn't in the cache.
+    length: u32,
+}
+
+const NONE: Slot = Slot { block: 0, length: 0 };
+
+/// The cache of one set.
+pub(in crate::backup) struct BaseCache {
+    table: PathBuf,
+    data: File,
+    old: Option<OldTable>,
+    new: BufWriter<File>,
+    /// Entries of the new table.
+    count: u64,
+    used: Blocks,
+    /// Whether a chunk found no room.
+    pub full: bool,
+}
+
+struct OldTable {
+    file: File,
+    count: u64,
+    page: Vec<u8>,
+    /// The entry that `page` starts with.
+    first: u64,
+}
+
+impl BaseCache {
+    /// Opens the cache of `set` in `folder`. What it holds counts only where it is of the snapshot `before`.
+    pub fn open(folder: &Path, set: &str, before: Option<&SnapshotId>, limit: u64) -> std::io::Result<Self> {
+        let table = folder.join(format!("base-{set}.table"));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let data = options.open(folder.join(format!("base-{set}.chunks")))?;
+        let mut old = before.and_then(|before| OldTable::open(&table, before));
+        let mut used = Blocks::new(limit / BLOCK);
+        if let Some(old) = &mut old {
+            for entry in 0..old.count {
+                used.take(old.slot(entry));
+            }
+        } else {
+            data.set_len(0)?;
+        }
+        let file = options.truncate(true).open(table.with_extension("new"))?;
+        let mut new = BufWriter::with_capacity(1 << 16, file);
+        new.write_all(&[0; HEADER])?;
+        Ok(Self { table, data, old, new, count: 0, used, full: false })
+    }
+
+    /// Reads the chunk that stands at `ordinal` in the recipe before, behind what `out` holds. False where it isn't there.
+    pub fn read(&mut self, ordinal: u64, length: u32, out: &mut Vec<u8>) -> bool {
+        let Some(slot) = self.old.as_mut().map(|old| old.slot(ordinal)) else { return false };
+        if slot.length != length {
+            return false;
+        }
+        let start = out.len();
+        out.resize(start + length as usize, 0);
+        let read = self.data.read_exact_at(&mut out[start..], u64::from(slot.block) * BLOCK);
+        if read.is_err() {
+            out.truncate(start);
+        }
+        read.is_ok()
+    }
+
+    /// Whether it holds the chunk that stands at `ordinal` in the recipe before.
+    pub fn has(&mut self, ordinal: u64) -> bool {
+        self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
+    }
+
+    /// The next chunks of the new recipe are those that stand at `ordinals` in the recipe before.
+    pub fn keep(&mut self, ordinals: Range<u64>) -> std::io::Result<()> {
+        for ordinal in ordinals {
+            let slot = self.old.as_mut().map_or(NONE, |old| old.slot(ordinal));
+            self.put(slot)?;
+        }
+        Ok(())
+    }
+
+    /// The next chunk of the new recipe has these bytes.
+    pub fn add(&mut self, chunk: &[u8]) -> std::io::Result<()> {
+        let slot = self.used.find(chunk.len() as u32).unwrap_or(NONE);
+        if slot == NONE {
+            self.full = true;
+        } else {
+            self.data.write_all_at(chunk, u64::from(slot.block) * BLOCK)?;
+        }
+        self.put(slot)
+    }
+
+    fn put(&mut self, slot: Slot) -> std::io::Result<()> {
+        self.count += 1;
+        self.new.write_all(&slot.block.to_le_bytes())?;
+        self.new.write_all(&slot.length.to_le_bytes())
+    }
+
+    /// How many chunks the new table has.
+    pub fn position(&self) -> u64 {
+        self.count
+    }
+
+    /// Forgets the new table's chunks from `position` on: their stream isn't in the snapshot after all.
+    pub fn forget_from(&mut self, position: u64) -> std::io::Result<()> {
+        self.count = position;
+        self.new.seek(SeekFrom::Start(HEADER as u64 + position * ENTRY as u64))?;
+        Ok(())
+    }
+
+    /// The snapshot is committed: the new table takes the old one's place.
+    pub fn commit(mut self, snapshot: &SnapshotId) -> std::io::Result<()> {
+        self.new.flush()?;
+        let file = self.new.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.set_len(HEADER as u64 + self.count * ENTRY as u64)?;
+        file.write_all_at(&header(snapshot, self.count), 0)?;
+        std::fs::rename(self.table.with_extension("new"), &self.table)
+    }
+}
+
+fn header(snapshot: &SnapshotId, count: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..24].copy_from_slice(snapshot.as_bytes());
+    header[24..32].copy_from_slice(&count.to_le_bytes());
+    let check = Hasher::new().update(&header[..32]).finish_short();
+    header[32..].copy_from_slice(&check);
+    header
+}
+
+impl OldTable {
+    fn open(path: &Path, before: &SnapshotId) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let mut found = [0; HEADER];
+        file.read_exact_at(&mut found, 0).ok()?;
+        let count = u64::from_le_bytes(*found[24..32].first_chunk()?);
+        let size = (HEADER as u64).checked_add(count.checked_mul(ENTRY as u64)?)?;
+        let whole = found == header(before, count) && file.metadata().ok()?.len() == size;
+        whole.then(|| Self { file, count, page: Vec::new(), first: 0 })
+    }
+
+    fn slot(&mut self, ordinal: u64) -> Slot {
+        let inside = ordinal.checked_sub(self.first).map(|into| into as usize * ENTRY);
+        let at = match inside.filter(|at| at + ENTRY <= self.page.len()) {
+            Some(at) => at,
+            None if ordinal < self.count && self.load(ordinal).is_ok() => (ordinal - self.first) as usize * ENTRY,
+            None => return NONE,
+        };
+        let field =
+            |at: usize| u32::from_le_bytes([self.page[at], self.page[at + 1], self.page[at + 2], self.page[at + 3]]);
+        Slot { block: field(at), length: field(at + 4) }
+    }
+
+    fn load(&mut self, ordinal: u64) -> std::io::Result<()> {
+        // Bases lie a little before what is kept next.
+        self.first = ordinal.saturating_sub(PAGE as u64 / 4);
+        let entries = (self.count - self.first).min(PAGE as u64) as usize;
+        self.page.resize(entries * ENTRY, 0);
+        let read = self.file.read_exact_at(&mut self.page, HEADER as u64 + self.first * ENTRY as u64);
+        if read.is_err() {
+            self.page.clear();
+        }
+        read
+    }
+}
+
+/// Which blocks of the data file hold a chunk.
+struct Blocks {
+    bits: Vec<u64>,
+    limit: u64,
+    /// Where the last search ended.
+    next: u64,
+}
+
+impl Blocks {
+    fn new(limit: u64) -> Self {
+        Self { bits: Vec::new(), limit: limit.min(u64::from(u32::MAX)), next: 0 }
+    }
+
+    fn is_used(&self, block: u64) -> bool {
+        self.bits.get((block / 64) as usize).is_some_and(|bits| bits >> (block % 64) & 1 == 1)
+    }
+
+    fn take(&mut self, slot: Slot) {
+        let first = u64::from(slot.block);
+        let end = first + u64::from(slot.length).div_ceil(BLOCK);
+        if end > self.limit {
+            return;
+        }
+        for block in first..end {
+            let word = (block / 64) as usize;
+            if word >= self.bits.len() {
+                self.bits.resize(word + 1, 0);
+            }
+            self.bits[word] |= 1 << (block % 64);
+        }
+    }
+
+    /// Finds and takes room for `length` bytes, from where the last search ended, once round.
+    fn find(&mut self, length: u32) -> Option<Slot> {
+        let blocks = u64::from(length).div_ceil(BLOCK).max(1);
+        let end = self.bits.len() as u64 * 64;
+        let start = self.next.min(end);
+        let found = self.search(start, end + blocks, blocks).or_else(|| self.search(0, start, blocks))?;
+        let slot = Slot { block: found as u32, length };
+        self.take(slot);
+        self.next = found + blocks;
+        Some(slot)
+    }
+
+    fn search(&self, from: u64, to: u64, blocks: u64) -> Option<u64> {
+        let to = to.min(self.limit);
+        let mut first = from;
+        while first + blocks <= to {
+            match (first..first + blocks).rev().find(|&block| self.is_used(block)) {
+                None => return Some(first),
+                Some(used) => first = used + 1,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> SnapshotId {
+        SnapshotId::from_bytes([number; 16])
+    }
+
+    fn chunk(number: u8, length: usize) -> Vec<u8> {
+        vec![number; length]
+    }
+
+    fn read(cache: &mut BaseCache, ordinal: u64, length: usize) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        cache.read(ordinal, length as u32, &mut out).then_some(out)
+    }
+
+    #[test]
+    fn a_committed_snapshot_is_there_for_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let open =
+            |before: Option<u8>| BaseCache::open(folder.path(), "agama", before.map(id).as_ref(), 1 << 20).unwrap();
+        let mut first = open(None);
+        for number in 0..10 {
+            first.add(&chunk(number, 5000)).unwrap();
+        }
+        first.commit(&id(1)).unwrap();
+        let mut second = open(Some(1));
+        assert_eq!(read(&mut second, 7, 5000), Some(chunk(7, 5000)));
+        assert_eq!(read(&mut second, 7, 4999), None);
+        assert_eq!(read(&mut second, 10, 5000), None);
+        second.keep(3..5).unwrap();
+        second.add(&chunk(99, 9000)).unwrap();
+        second.keep(9..10).unwrap();
+        // Not committed: the first is still whole.
+        drop(second);
+        let mut again = open(Some(1));
+        assert!((0..10).all(|number| read(&mut again, number, 5000) == Some(chunk(number as u8, 5000))));
+        again.keep(3..5).unwrap();
+        again.add(&chunk(99, 9000)).unwrap();
+        again.commit(&id(2)).unwrap();
+        let mut third = open(Some(2));
+        assert_eq!(read(&mut third, 1, 5000), Some(chunk(4, 5000)));
+        assert_eq!(read(&mut third, 2, 9000), Some(chunk(99, 9000)));
+        drop(third);
+        assert_eq!(read(&mut open(Some(1)), 0, 5000), None, "another snapshot's table doesn't count");
+    }
+
+    #[test]
+    fn room_is_used_again_and_never_exceeded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = None;
+        for day in 0..50 {
+            let mut cache = BaseCache::open(folder.path(), "x", before.as_ref(), 40 * BLOCK).unwrap();
+            for number in 0..10 {
+                cache.add(&chunk(number + day, 8000)).unwrap();
+            }
+            assert!(!cache.full, "day {day}");
+            cache.commit(&id(day)).unwrap();
+            before = Some(id(day));
+        }
+        let size = folder.path().join("base-x.chunks").metadata().unwrap().len();
+        assert!(size <= 40 * BLOCK, "{size}");
+        let mut cache = BaseCache::open(folder.path(), "x", before.as_ref(), 40 * BLOCK).unwrap();
+        (0..11).for_each(|number| cache.add(&chunk(number, 8000)).unwrap());
+        assert!(cache.full);
+    }
+
+    #[test]
+    fn a_stream_that_failed_leaves_the_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = BaseCache::open(folder.path(), "x", None, 1 << 20).unwrap();
+        cache.add(&chunk(1, 100)).unwrap();
+        let position = cache.position();
+        (0..5000).for_each(|_| cache.add(&chunk(2, 100)).unwrap());
+        cache.forget_from(position).unwrap();
+        cache.add(&chunk(3, 100)).unwrap();
+        cache.commit(&id(1)).unwrap();
+        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 1 << 20).unwrap();
+        assert_eq!(read(&mut next, 1, 100), Some(chunk(3, 100)));
+        assert_eq!(read(&mut next, 2, 100), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! A program and all that it starts, as one process group.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It returned this exit status.
+    Status(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Ended::Status(status) => write!(f, "ended with exit status {status}"),
+            Ended::Signal(number) => match nix::sys::signal::Signal::try_from(number) {
+                Ok(signal) => write!(f, "was killed by signal {number} ({signal})"),
+                Err(_) => write!(f, "was killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// A program in a process group of its own. Dropped, it leaves no process of the group alive.
+pub(super) struct Group {
+    child: Child,
+    pid: Pid,
+    grace: Duration,
+    reaped: bool,
+}
+
+/// The near ends of a program's output. Reading never blocks.
+pub(super) struct Pipes {
+    pub(super) stdout: ChildStdout,
+    pub(super) stderr: ChildStderr,
+}
+
+impl Group {
+    /// Starts `argv` without input. When the group is stopped, `grace` lies between asking and killing.
+    pub(super) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
+        let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("no program is given"))?;
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let group = Self { child, pid, grace, reaped: false };
+        let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("its output has no pipe"))?;
+        fcntl_setfl(&stdout, fcntl_getfl(&stdout)? | OFlags::NONBLOCK)?;
+        fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
+        Ok((group, Pipes { stdout, stderr }))
+    }
+
+    /// How the program itself ended, None while it runs. It stays a zombie, so that the group's number stays taken.
+    pub(super) fn ended(&self) -> io::Result<Option<Ended>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(self.pid), options)?.map(|status| {
+            match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Ended::Status(code),
+                (None, signal) => Ended::Signal(signal.unwrap_or_default()),
+            }
+        }))
+    }
+
+    /// Whether a process of the group is left. Reaps the program once it has ended.
+    fn alive(&mut self) -> bool {
+        if !self.reaped {
+            self.reaped = matches!(self.child.try_wait(), Ok(Some(_)) | Err(_));
+        }
+        !self.reaped || test_kill_process_group(self.pid).is_ok()
+    }
+
+    /// Asks all of the group to end (TERM), and kills what is left after the grace.
+    fn stop(&mut self) {
+        let _ = kill_process_group(self.pid, Signal::TERM);
+        let deadline = Instant::now() + self.grace;
+        let mut pause = Duration::from_millis(1);
+        while self.alive() {
+            if Instant::now() >= deadline {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+                break;
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+        if !self.reaped {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

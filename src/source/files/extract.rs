@@ -1,0 +1,413 @@
+//! The way back: writes entries below a folder, safely and completely.
+//!
+//! Nothing is made outside the folder, whatever the entries say: each component is opened by its name in the open folder
+//! above it, and a symbolic link in the way, an old one or one of the same snapshot, is an error that names it. A file has
+//! its name only when it is whole: it grows under a temporary name (`.varu-….part`, left behind only by a killed process)
+//! and is renamed when its metadata is set. Folders get theirs at the end, because writing into them changes it.
+//!
+//! Nothing is flushed to the disk file by file; a caller that promises that does it once, at the end.
+
+mod attributes;
+mod folders;
+mod report;
+mod temporary;
+mod writer;
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat};
+use rustix::io::Errno;
+
+use self::attributes::{Attributes, Handle};
+use self::folders::{Folders, Missing};
+use self::report::{Problem, Report};
+use self::temporary::Temporary;
+pub use self::writer::FileWriter;
+use super::metadata::{mtime, size};
+use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName};
+
+/// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// It stays, and the entry is an error. A folder that is there keeps its metadata, which is reported.
+    #[default]
+    Refuse,
+    /// It stays as it is. A folder that is there keeps its metadata.
+    Never,
+    /// It stays if it is a regular file of the same size and time of last change; anything else is replaced.
+    Changed,
+    /// It is replaced.
+    Always,
+}
+
+/// How entries are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExtractOptions {
+    /// What happens to what is there already.
+    pub overwrite: Overwrite,
+    /// How many components are taken off the front of each name; an entry that has no more is passed over.
+    pub strip_components: u32,
+    /// Take the owners' numbers as they are. Otherwise a name that this machine knows goes before the number.
+    pub numeric_owners: bool,
+}
+
+/// Why an entry could not be written. The rest can go on, unless [`Error::is_fatal`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// [`Overwrite::Refuse`], and something is there.
+    #[error(
+        "{path} is there already and was not overwritten; restore into an empty folder, or choose what may be overwritten"
+    )]
+    Exists {
+        /// Where.
+        path: String,
+    },
+    /// Something of another type is there, and isn't replaced or followed.
+    #[error("{path} is {found} and is in the way; take it away, or restore into an empty folder")]
+    InTheWay {
+        /// Where.
+        path: String,
+        /// What it is: `"a symbolic link"`.
+        found: &'static str,
+    },
+    /// The system refused.
+    #[error("{action} {path} failed: {source}")]
+    Io {
+        /// What was tried: `"writing"`.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the next entry will fare no better: no room, or a disk that can only be read.
+    pub fn is_fatal(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+    }
+}
+
+/// The result of writing an entry.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What to do with an entry that has content.
+pub enum Begin {
+    /// Its bytes are wanted.
+    Write(Box<FileWriter>),
+    /// It isn't wanted: it is there already, or its name has no component left.
+    Skip,
+}
+
+/// What the extractor and its writers share.
+struct Shared {
+    options: ExtractOptions,
+    /// The folder, for messages.
+    place: String,
+    attributes: Attributes,
+    report: Mutex<Report>,
+    /// Hashes of the paths whose content is not the snapshot's, so that no hard link is made to it.
+    foreign: Mutex<HashSet<u64>>,
+}
+
+impl Shared {
+    fn shown(&self, path: &[u8]) -> String {
+        format!("{}/{}", self.place, Escaped(path))
+    }
+
+    fn report(&self, problem: Problem, path: &[u8], error: Option<&io::Error>) {
+        let shown = || self.shown(path);
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).add(problem, error, shown);
+    }
+
+    fn set_foreign(&self, path: &[u8]) {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(path));
+    }
+
+    fn is_foreign(&self, path: &[u8]) -> bool {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner).contains(&hash(path))
+    }
+
+    fn failed(&self, action: &'static str, path: &[u8], source: impl Into<io::Error>) -> Error {
+        Error::Io { action, path: self.shown(path), source: source.into() }
+    }
+
+    fn in_the_way(&self, path: &[u8], found: FileType) -> Error {
+        Error::InTheWay { path: self.shown(path), found: described(found) }
+    }
+}
+
+fn hash(path: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Writes entries below a folder, a folder before what is in it, a file before its hard links.
+///
+/// In memory are the names and metadata of all folders, until [`Extractor::finish`].
+pub struct Extractor {
+    shared: Arc<Shared>,
+    folders: Folders,
+    made: Vec<(Vec<u8>, Metadata)>,
+}
+
+/// Where an entry goes.
+struct Spot {
+    folder: Arc<OwnedFd>,
+    part: Vec<u8>,
+    path: Vec<u8>,
+}
+
+impl Spot {
+    /// What is there; a link isn't followed.
+    fn look(&self) -> io::Result<Option<Stat>> {
+        match statat(&self.folder, &self.part, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Extractor {
+    /// Opens the folder `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where that can't be done.
+    pub fn create(dir: &Path, options: ExtractOptions) -> Result<Self> {
+        let place = Escaped(dir.as_os_str().as_bytes()).to_string();
+        let place = if place == "/" { String::new() } else { place };
+        let failed = |action, source| Error::Io { action, path: place.clone(), source };
+        std::fs::create_dir_all(dir).map_err(|error| failed("making the folder", error))?;
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+        let top = openat(rustix::fs::CWD, dir, flags, Mode::empty())
+            .map_err(|error| failed("opening the folder", error.into()))?;
+        let attributes = Attributes::new(options.numeric_owners);
+        let (report, foreign) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { options, place, attributes, report, foreign });
+        Ok(Self { shared, folders: Folders::new(top), made: Vec::new() })
+    }
+
+    /// Writes an entry that has no content. What an ordinary user can't make (a device) or set is reported by
+    /// [`Extractor::finish`].
+    pub fn place(&mut self, entry: &Entry) -> Result<()> {
+        let Some(path) = self.stripped(&entry.name) else { return Ok(()) };
+        let path = path.to_vec();
+        if entry.kind == Kind::Directory {
+            return self.place_folder(&path, entry.metadata.clone().unwrap_or_default());
+        }
+        let spot = self.spot(&path)?;
+        if !self.may_write(&spot, None)? {
+            return Ok(());
+        }
+        let Some(temporary) = self.make(entry, &spot)? else { return Ok(()) };
+        if let Some(metadata) = &entry.metadata {
+            self.set_attributes(&temporary, &path, metadata)?;
+        }
+        temporary.commit(&spot.part, &spot.path)
+    }
+
+    /// Begins an entry that has content. Several may be under way.
+    pub fn begin(&mut self, entry: &Entry) -> Result<Begin> {
+        let Some(path) = self.stripped(&entry.name) else { return Ok(Begin::Skip) };
+        let path = path.to_vec();
+        if !entry.kind.has_content() {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "the entry has no content");
+            return Err(self.shared.failed("writing", &path, error));
+        }
+        let spot = self.spot(&path)?;
+        match self.may_write(&spot, Some(entry))? {
+            true => Ok(Begin::Write(Box::new(FileWriter::create(self.shared.clone(), spot, entry)?))),
+            false => Ok(Begin::Skip),
+        }
+    }
+
+    /// Sets the metadata of all folders, the deepest first. Returns what could not be set or made, and what was there
+    /// already, summed up in a few sentences. Writers that were begun must have ended before.
+    pub fn finish(mut self) -> Vec<String> {
+        let mut made = std::mem::take(&mut self.made);
+        let is_slash = |byte: &u8| *byte == b'/';
+        made.sort_unstable_by(|(a, _), (b, _)| b.split(is_slash).cmp(a.split(is_slash)));
+        for (path, metadata) in made {
+            if let Err(error) = self.finish_folder(&path, &metadata) {
+                self.shared.report(Problem::Folder, &path, Some(&error));
+            }
+        }
+        self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).lines()
+    }
+
+    fn finish_folder(&mut self, path: &[u8], metadata: &Metadata) -> io::Result<()> {
+        let folder = self.folders.open(path, Missing::Fails).map_err(|trouble| trouble.error)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = openat(&folder, ".", flags, Mode::empty())?;
+        let report = |problem, error: &io::Error| self.shared.report(problem, path, Some(error));
+        self.shared.attributes.set(Handle::Open(folder.as_fd()), metadata, report)
+    }
+
+    /// The name without the components that are taken off; None where nothing is left.
+    fn stripped<'a>(&self, name: &'a StreamName) -> Option<&'a [u8]> {
+        let mut rest = name.as_bytes();
+        for _ in 0..self.shared.options.strip_components {
+            let slash = rest.iter().position(|&byte| byte == b'/')?;
+            rest = &rest[slash + 1..];
+        }
+        Some(rest)
+    }
+
+    /// Opens the folder in which `path` goes, and makes what is missing of it.
+    fn spot(&mut self, path: &[u8]) -> Result<Spot> {
+        let (parent, part) = split(path);
+        let folder = self.open_folder(parent, Missing::Made)?;
+        Ok(Spot { folder, part: part.to_vec(), path: path.to_vec() })
+    }
+
+    fn open_folder(&mut self, path: &[u8], missing: Missing) -> Result<Arc<OwnedFd>> {
+        self.folders.open(path, missing).map_err(|trouble| {
+            let at = &path[..trouble.at];
+            match trouble.found {
+                Some(found) => self.shared.in_the_way(at, found),
+                None => self.shared.failed("opening the folder", at, trouble.error),
+            }
+        })
+    }
+
+    fn place_folder(&mut self, path: &[u8], metadata: Metadata) -> Result<()> {
+        let spot = self.spot(path)?;
+        let keeps = matches!(self.shared.options.overwrite, Overwrite::Refuse | Overwrite::Never);
+        match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
+            Ok(()) => self.made.push((spot.path, metadata)),
+            Err(Errno::EXIST) => {
+                let there = spot.look().map_err(|error| self.shared.failed("looking at", path, error))?;
+                match there.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+                    Some(FileType::Directory) if !keeps => self.made.push((spot.path, metadata)),
+                    Some(FileType::Directory) if self.shared.options.overwrite == Overwrite::Refuse => {
+                        self.shared.report(Problem::KeptFolder, path, None);
+                    }
+                    Some(FileType::Directory) => {}
+                    found => return Err(self.shared.in_the_way(path, found.unwrap_or(FileType::Unknown))),
+                }
+            }
+            Err(error) => return Err(self.shared.failed("making the folder", path, error)),
+        }
+        Ok(())
+    }
+
+    /// Whether an entry goes to `spot`, as far as what is there decides it. `file` is the entry if it has content.
+    fn may_write(&self, spot: &Spot, file: Option<&Entry>) -> Result<bool> {
+        let there = spot.look().map_err(|error| self.shared.failed("looking at", &spot.path, error))?;
+        let Some(stat) = there else { return Ok(true) };
+        let found = FileType::from_raw_mode(stat.st_mode);
+        let overwrite = self.shared.options.overwrite;
+        let result = match overwrite {
+            _ if found == FileType::Directory => Err(self.shared.in_the_way(&spot.path, found)),
+            Overwrite::Refuse => Err(Error::Exists { path: self.shared.shown(&spot.path) }),
+            Overwrite::Never => Ok(false),
+            Overwrite::Changed => return Ok(!file.is_some_and(|entry| is_same(&stat, entry))),
+            Overwrite::Always => Ok(true),
+        };
+        if !matches!(result, Ok(true)) {
+            self.shared.set_foreign(&spot.path);
+        }
+        result
+    }
+
+    /// Makes the entry under a temporary name. None where it was reported instead.
+    fn make(&mut self, entry: &Entry, spot: &Spot) -> Result<Option<Temporary>> {
+        if let Kind::Hardlink(first) = &entry.kind {
+            return self.make_link(first, spot);
+        }
+        let node = |kind, device| {
+            move |folder: &OwnedFd, part: &[u8]| mknodat(folder, part, kind, Mode::RUSR | Mode::WUSR, device)
+        };
+        let shared = &self.shared;
+        let made = match &entry.kind {
+            Kind::Symlink(to) => Temporary::make(shared, spot, |folder, part| symlinkat(&to[..], folder, part)),
+            Kind::Fifo => Temporary::make(shared, spot, node(FileType::Fifo, 0)),
+            Kind::Socket => Temporary::make(shared, spot, node(FileType::Socket, 0)),
+            &Kind::CharDevice(major, minor) => {
+                Temporary::make(shared, spot, node(FileType::CharacterDevice, makedev(major, minor)))
+            }
+            &Kind::BlockDevice(major, minor) => {
+                Temporary::make(shared, spot, node(FileType::BlockDevice, makedev(major, minor)))
+            }
+            Kind::Data | Kind::File | Kind::Directory | Kind::Hardlink(_) => Err(Errno::INVAL),
+        };
+        match made {
+            Ok((temporary, ())) => Ok(Some(temporary)),
+            Err(error @ Errno::PERM) if matches!(entry.kind, Kind::CharDevice(..) | Kind::BlockDevice(..)) => {
+                shared.report(Problem::Device, &spot.path, Some(&error.into()));
+                Ok(None)
+            }
+            Err(error) => Err(shared.failed("making", &spot.path, error)),
+        }
+    }
+
+    /// Links to what was written as `first`.
+    fn make_link(&mut self, first: &StreamName, spot: &Spot) -> Result<Option<Temporary>> {
+        let Some(first) = self.stripped(first) else {
+            let error = io::Error::other("the first name of its file has no component left");
+            return Err(self.shared.failed("linking", &spot.path, error));
+        };
+        if self.shared.is_foreign(first) {
+            self.shared.report(Problem::LinkToForeign, &spot.path, None);
+            return Ok(None);
+        }
+        let (parent, part) = split(first);
+        let folder = self.open_folder(parent, Missing::Fails)?;
+        let made =
+            Temporary::make(&self.shared, spot, |to, temporary| linkat(&folder, part, to, temporary, AtFlags::empty()));
+        match made {
+            Ok((temporary, ())) => Ok(Some(temporary)),
+            Err(Errno::NOENT) => {
+                let error = io::Error::other(format!("the first name of its file, {}, is not there", Escaped(first)));
+                Err(self.shared.failed("linking", &spot.path, error))
+            }
+            Err(error) => Err(self.shared.failed("linking", &spot.path, error)),
+        }
+    }
+
+    fn set_attributes(&self, temporary: &Temporary, path: &[u8], metadata: &Metadata) -> Result<()> {
+        let report = |problem, error: &io::Error| self.shared.report(problem, path, Some(error));
+        let set = temporary
+            .handle()
+            .and_then(|handle| self.shared.attributes.set(Handle::Path(handle.as_fd()), metadata, report));
+        set.map_err(|error| self.shared.failed("setting the metadata of", path, error))
+    }
+}
+
+/// The folder and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Whether a regular file of this size and time is there.
+fn is_same(stat: &Stat, entry: &Entry) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && size(stat) == entry.size
+        && entry.metadata.as_ref().is_some_and(|metadata| metadata.mtime == mtime(stat))
+}
+
+/// What something is, for people.
+fn described(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::RegularFile => "a file",
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "something unknown",
+    }
+}

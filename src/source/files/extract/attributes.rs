@@ -1,0 +1,207 @@
+//! Sets what the file system says of an entry.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
+
+use nix::unistd::{Group, User};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmod, chownat, fchmod,
+    fremovexattr, fsetxattr, fstat, futimens, removexattr, setxattr, utimensat,
+};
+use rustix::io::Errno;
+
+use super::report::Problem;
+use crate::entry::{FileTime, Metadata, Xattr};
+
+/// The ACL that rules access.
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+/// The ACL that new entries of a folder get.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// Rights that a program has whoever starts it: as dangerous as a setuid bit.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// The set-user-id and set-group-id bits.
+const SET_ID: u32 = 0o6000;
+
+/// What the metadata is set on.
+#[derive(Clone, Copy)]
+pub(super) enum Handle<'a> {
+    /// A file or folder that is open.
+    Open(BorrowedFd<'a>),
+    /// Anything, also a link itself, that is held without rights (`O_PATH`).
+    Path(BorrowedFd<'a>),
+}
+
+impl<'a> Handle<'a> {
+    fn fd(self) -> BorrowedFd<'a> {
+        match self {
+            Handle::Open(fd) | Handle::Path(fd) => fd,
+        }
+    }
+
+    /// The path that leads to what is held, even if it is a link: the one way to calls that know only paths.
+    fn path(self) -> String {
+        format!("/proc/self/fd/{}", self.fd().as_raw_fd())
+    }
+
+    fn chmod(self, mode: Mode) -> rustix::io::Result<()> {
+        match self {
+            Handle::Open(fd) => fchmod(fd, mode),
+            Handle::Path(_) => chmod(self.path(), mode),
+        }
+    }
+
+    fn set_xattr(self, xattr: &Xattr) -> rustix::io::Result<()> {
+        match self {
+            Handle::Open(fd) => fsetxattr(fd, &xattr.name[..], &xattr.value, XattrFlags::empty()),
+            Handle::Path(_) => setxattr(self.path(), &xattr.name[..], &xattr.value, XattrFlags::empty()),
+        }
+    }
+
+    fn remove_xattr(self, name: &[u8]) -> rustix::io::Result<()> {
+        match self {
+            Handle::Open(fd) => fremovexattr(fd, name),
+            Handle::Path(_) => removexattr(self.path(), name),
+        }
+    }
+
+    fn set_times(self, times: &Timestamps) -> rustix::io::Result<()> {
+        match self {
+            Handle::Open(fd) => futimens(fd, times),
+            Handle::Path(_) => utimensat(CWD, self.path(), times, AtFlags::empty()),
+        }
+    }
+}
+
+/// Sets metadata. Knows the numbers of owners' names, asked for once.
+pub(super) struct Attributes {
+    numeric: bool,
+    users: Mutex<HashMap<Vec<u8>, Option<u32>>>,
+    groups: Mutex<HashMap<Vec<u8>, Option<u32>>>,
+}
+
+impl Attributes {
+    /// With `numeric`, owners' names are ignored.
+    pub(super) fn new(numeric: bool) -> Self {
+        Self { numeric, users: Mutex::default(), groups: Mutex::default() }
+    }
+
+    /// Sets the owner, then what depends on it, then the times. What can't be set is given to `report`, and the rest is
+    /// still set. Setuid, setgid and capabilities are set only where the owner and group are right.
+    pub(super) fn set(
+        &self,
+        handle: Handle<'_>,
+        metadata: &Metadata,
+        mut report: impl FnMut(Problem, &io::Error),
+    ) -> io::Result<()> {
+        let stat = fstat(handle.fd())?;
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        let owned = self.set_owner(handle, metadata, &stat);
+        if let Err(error) = &owned {
+            report(Problem::Owner, &io::Error::from(*error));
+        }
+        if !is_link {
+            drop_inherited(handle, metadata, &stat);
+        }
+        let set_xattrs = |acls: bool, report: &mut dyn FnMut(Problem, &io::Error)| {
+            for xattr in metadata.xattrs.iter().filter(|xattr| is_acl(xattr) == acls) {
+                let allowed = if xattr.name == CAPABILITY { owned } else { Ok(()) };
+                if let Err(error) = allowed.and_then(|()| handle.set_xattr(xattr)) {
+                    report(Problem::Attribute, &error.into());
+                }
+            }
+        };
+        // Before the mode, which may take away the right to set them.
+        set_xattrs(false, &mut report);
+        if !is_link {
+            set_mode(handle, metadata, owned, &mut report);
+        }
+        // After the mode, which would change their mask.
+        set_xattrs(true, &mut report);
+        if let Err(error) = handle.set_times(&times(metadata.mtime)) {
+            report(Problem::Time, &error.into());
+        }
+        Ok(())
+    }
+
+    /// Sets owner and group, as far as that is allowed. An error where one of them isn't right then.
+    fn set_owner(&self, handle: Handle<'_>, metadata: &Metadata, stat: &Stat) -> rustix::io::Result<()> {
+        let by_name = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+        let uid = self.number(&self.users, &metadata.user, metadata.uid, by_name);
+        let by_name = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+        let gid = self.number(&self.groups, &metadata.group, metadata.gid, by_name);
+        if (stat.st_uid, stat.st_gid) == (uid, gid) {
+            return Ok(());
+        }
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(Errno::INVAL); // The number that means "leave it".
+        }
+        let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        chownat(handle.fd(), "", owner, group, AtFlags::EMPTY_PATH).inspect_err(|_| {
+            // A user may still give a file to another of their groups.
+            let _ = chownat(handle.fd(), "", None, group, AtFlags::EMPTY_PATH);
+        })
+    }
+
+    /// The number of an owner: by name where this machine knows the name, else as it was.
+    fn number(
+        &self,
+        known: &Mutex<HashMap<Vec<u8>, Option<u32>>>,
+        name: &[u8],
+        number: u32,
+        ask: impl FnOnce(&str) -> Option<u32>,
+    ) -> u32 {
+        if self.numeric || name.is_empty() {
+            return number;
+        }
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= 4096 {
+            known.clear();
+        }
+        let ask = || std::str::from_utf8(name).ok().and_then(ask);
+        known.entry(name.to_vec()).or_insert_with(ask).unwrap_or(number)
+    }
+}
+
+fn is_acl(xattr: &Xattr) -> bool {
+    xattr.name == ACCESS_ACL || xattr.name == DEFAULT_ACL
+}
+
+/// Takes away ACLs that came from the folder above, where the entry has none. Most file systems have none to take away.
+fn drop_inherited(handle: Handle<'_>, metadata: &Metadata, stat: &Stat) {
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    for name in [Some(ACCESS_ACL), is_folder.then_some(DEFAULT_ACL)].into_iter().flatten() {
+        if !metadata.xattrs.iter().any(|xattr| xattr.name == name) {
+            let _ = handle.remove_xattr(name);
+        }
+    }
+}
+
+fn set_mode(
+    handle: Handle<'_>,
+    metadata: &Metadata,
+    owned: rustix::io::Result<()>,
+    report: &mut dyn FnMut(Problem, &io::Error),
+) {
+    let mut mode = metadata.mode & 0o7777;
+    if let Err(error) = owned {
+        if mode & SET_ID != 0 {
+            report(Problem::SetId, &error.into());
+        }
+        mode &= !SET_ID;
+    }
+    if let Err(error) = handle.chmod(Mode::from_raw_mode(mode)) {
+        report(Problem::Mode, &error.into());
+    }
+}
+
+/// The time of the last change; the time of the last access stays.
+fn times(mtime: FileTime) -> Timestamps {
+    let nanoseconds = mtime.nanoseconds.min(999_999_999);
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: nanoseconds.into() },
+    }
+}

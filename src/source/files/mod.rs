@@ -1,0 +1,235 @@
+//! The source `files`: files and folders, with all that makes a tree what it is, and [the way back](extract).
+//!
+//! Streams are named by their absolute paths without the first slash. The order is that of the paths, component by
+//! component, by bytes; a folder comes before what is in it. It is the same at each run.
+
+pub mod extract;
+mod folder;
+mod holes;
+mod links;
+mod metadata;
+mod patterns;
+mod reader;
+mod roots;
+mod walk;
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::fs::{FileType, Stat, major, minor, readlinkat};
+
+use self::links::Links;
+use self::metadata::{Owners, XattrReader, identity, size};
+use self::patterns::Patterns;
+use self::reader::Reader;
+use self::roots::Roots;
+use self::walk::{Found, Walk};
+use super::{Error, Finished, Source};
+use crate::entry::{Entry, Escaped, Kind, StreamName};
+use crate::time::{Clock, Timestamp};
+
+/// What is to be stored.
+#[derive(Debug, Clone, Default)]
+pub struct FilesOptions {
+    /// Files and folders; a relative path starts at the working directory. The folders that lead to a path aren't stored.
+    /// A path that is a symbolic link is stored as the link; with a slash after it, it is what the link points to. `/` has
+    /// no name and therefore no entry: its content is stored, its own mode isn't.
+    ///
+    /// What is given by its own path is stored even where the options below would leave it out.
+    pub paths: Vec<PathBuf>,
+    /// What is left out, as `.gitignore` files write it, anchored at `/`: `*.tmp`, `cache/`, `/srv/www/cache`, `!keep.tmp`.
+    pub exclude: Vec<String>,
+    /// Leave out what lies on other file systems than the given paths: a mount point is stored as an empty folder.
+    ///
+    /// Also without it, mounted file systems of the kernel's own making (`/proc`, `/sys`) are stored as empty folders.
+    pub one_file_system: bool,
+}
+
+/// Files and folders as a [`Source`].
+///
+/// A folder with a valid `CACHEDIR.TAG` is stored with that file alone. What can't be looked at or listed is left out with
+/// a warning; a file that can't be read is [`Error::Skipped`]. A file that changes while it is read is stored as far as it
+/// was long at first, with the times that it had then, so that the next run reads it again; a warning names it.
+pub struct FilesSource {
+    walk: Walk,
+    links: Links,
+    owners: Owners,
+    xattrs: Option<XattrReader>,
+    current: Option<Current>,
+    started: Timestamp,
+    done: bool,
+}
+
+/// The entry that was given last.
+struct Current {
+    part: Vec<u8>,
+    stat: Stat,
+    entry: Entry,
+    reader: Option<Reader>,
+}
+
+impl FilesSource {
+    /// Finds the given paths. The data time is `clock`'s now.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where a given path isn't there, or a pattern can't be read.
+    pub fn new(options: &FilesOptions, clock: &dyn Clock) -> Result<Self, Error> {
+        let started = clock.now();
+        let (roots, warnings) = Roots::find(&options.paths)?;
+        let patterns = Patterns::parse(&options.exclude)?;
+        let mut walk = Walk::new(roots, patterns, options.one_file_system)
+            .map_err(|error| Error::failed("beginning the walk at /", &error))?;
+        walk.warnings.extend(warnings);
+        let xattrs = std::fs::exists("/proc/self/fd").unwrap_or(false).then(XattrReader::new);
+        if xattrs.is_none() {
+            walk.warnings.push("extended attributes and ACLs are not stored: /proc is not mounted".into());
+        }
+        let (links, owners) = (Links::default(), Owners::default());
+        Ok(Self { walk, links, owners, xattrs, current: None, started, done: false })
+    }
+
+    /// The entry of what was found, without its bytes.
+    fn describe(&mut self, found: &Found) -> io::Result<Entry> {
+        let Found { part, name, stat } = found;
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        let name = name.clone();
+        if file_type != FileType::Directory {
+            #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+            let links = stat.st_nlink as u64;
+            if let Some(first) = self.links.first(identity(stat), links, &name) {
+                return Ok(Entry { name, kind: Kind::Hardlink(first), size: 0, metadata: None });
+            }
+        }
+        let kind = self.kind(part, stat, file_type)?;
+        let mut metadata = self.owners.metadata(stat);
+        if let Some(reader) = &mut self.xattrs {
+            let (xattrs, problem) = reader.read(self.walk.folder()?.fd(), part)?;
+            metadata.xattrs = xattrs;
+            if let Some(problem) = problem {
+                self.walk.warnings.push(format!("/{name} is stored without an extended attribute: {problem}"));
+            }
+        }
+        let mut entry_size = 0;
+        if kind == Kind::File {
+            entry_size = size(stat);
+            metadata.holes = reader::holes_of(self.walk.folder()?.fd(), part, stat)?;
+        }
+        Ok(Entry { name, kind, size: entry_size, metadata: Some(metadata) })
+    }
+
+    fn kind(&self, part: &[u8], stat: &Stat, file_type: FileType) -> io::Result<Kind> {
+        Ok(match file_type {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink(readlinkat(self.walk.folder()?.fd(), part, Vec::new())?.into_bytes()),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            FileType::CharacterDevice => Kind::CharDevice(major(stat.st_rdev), minor(stat.st_rdev)),
+            FileType::BlockDevice => Kind::BlockDevice(major(stat.st_rdev), minor(stat.st_rdev)),
+            FileType::Unknown => return Err(io::Error::other("its type is unknown")),
+        })
+    }
+
+    /// Gives up the entry: its inode's next name is then its first.
+    fn skip(&mut self, name: StreamName, stat: &Stat, tried: &str, error: &io::Error) -> Error {
+        self.links.forget(identity(stat), &name);
+        Error::Skipped { name, reason: format!("{tried}: {error}") }
+    }
+
+    /// Gives up the current entry.
+    fn skip_current(&mut self, tried: &str, error: &io::Error) -> Error {
+        match self.current.take() {
+            Some(current) => self.skip(current.entry.name, &current.stat, tried, error),
+            None => Error::failed(tried, error),
+        }
+    }
+
+    /// Opens the current entry. If it isn't what was listed any more, its metadata is that of now.
+    fn open(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let folder = self.walk.folder()?.fd();
+        let reader = Reader::open(folder, &current.part)?;
+        if let Some(metadata) = &mut current.entry.metadata {
+            if !reader.is_what_was_listed(&current.stat) {
+                *metadata = self.owners.metadata(reader.before());
+                if let Some(xattrs) = &mut self.xattrs {
+                    metadata.xattrs = xattrs.read(folder, &current.part)?.0;
+                }
+            }
+            metadata.holes = reader.holes().to_vec();
+        }
+        current.entry.size = size(reader.before());
+        current.reader = Some(reader);
+        Ok(())
+    }
+}
+
+impl Source for FilesSource {
+    fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.current = None;
+        let Some(found) = self.walk.next() else {
+            self.done = true;
+            return Ok(None);
+        };
+        match self.describe(&found) {
+            Ok(entry) => {
+                let Found { part, stat, .. } = found;
+                self.current = Some(Current { part, stat, entry: entry.clone(), reader: None });
+                Ok(Some(entry))
+            }
+            Err(error) => Err(self.skip(found.name, &found.stat, "can't be read", &error)),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Some(current) = &self.current else { return Ok(0) };
+        if current.entry.kind != Kind::File {
+            return Ok(0);
+        }
+        if current.reader.is_none() {
+            self.open().map_err(|error| self.skip_current("can't be opened", &error))?;
+        }
+        match self.current.as_mut().and_then(|current| current.reader.as_mut()) {
+            Some(reader) => reader.read(buffer).map_err(|error| self.skip_current("can't be read to its end", &error)),
+            None => Ok(0),
+        }
+    }
+
+    fn end(&mut self) -> Result<Entry, Error> {
+        let Some(current) = &mut self.current else {
+            return Err(Error::Failed("the end of a file was asked for that isn't being read".into()));
+        };
+        let Some(reader) = &current.reader else { return Ok(current.entry.clone()) };
+        let changed = reader.has_changed();
+        current.entry.size = reader.position();
+        if let Some(metadata) = &mut current.entry.metadata {
+            holes::trim(&mut metadata.holes, reader.position());
+        }
+        let entry = current.entry.clone();
+        match changed {
+            Ok(false) => {}
+            Ok(true) => {
+                let warning = format!("/{} changed while it was read; what was read is stored", entry.name);
+                self.walk.warnings.push(warning);
+            }
+            Err(error) => return Err(self.skip_current("can't be looked at after it was read", &error)),
+        }
+        Ok(entry)
+    }
+
+    fn finish(&mut self) -> Result<Finished, Error> {
+        match self.done {
+            true => Ok(Finished { data_time: self.started }),
+            false => Err(Error::Failed("the files were not walked to the end".into())),
+        }
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.walk.warnings)
+    }
+}
+
+/// Bytes of a path, for people.
+fn shown(bytes: &[u8]) -> Escaped<'_> {
+    Escaped(bytes)
+}

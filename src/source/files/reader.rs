@@ -1,0 +1,147 @@
+//! Reads one regular file, and notices whether it changes meanwhile.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::io::Errno;
+
+use super::holes;
+use super::metadata::{ctime, identity, is_sparse, mtime, size};
+use crate::entry::Hole;
+
+/// Times of files are as coarse as the kernel's clock tick, at most this.
+const TICK: Duration = Duration::from_millis(12);
+
+/// A regular file that is being read, as far as it was long when it was opened. Holes are zeros that no disk is asked for.
+pub(super) struct Reader {
+    file: File,
+    before: Stat,
+    holes: Vec<Hole>,
+    next_hole: usize,
+    position: u64,
+}
+
+impl Reader {
+    /// Opens `name` in `folder`. A link or anything else that isn't a regular file is an error.
+    pub(super) fn open(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
+        let file = open_quietly(folder, name)?;
+        let mut before = fstat(&file)?;
+        if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("it isn't a regular file any more"));
+        }
+        if wait_out_tick(&before) {
+            before = fstat(&file)?;
+        }
+        let holes = if is_sparse(&before) { holes::find(&file, size(&before)) } else { Vec::new() };
+        Ok(Self { file: file.into(), before, holes, next_hole: 0, position: 0 })
+    }
+
+    /// What the file was when it was opened.
+    pub(super) fn before(&self) -> &Stat {
+        &self.before
+    }
+
+    /// The holes when the file was opened.
+    pub(super) fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// How many bytes were read.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Fills `buffer`, less only at the end. 0 is the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let n = self.read_region(&mut buffer[filled..])?;
+            if n == 0 {
+                break;
+            }
+            filled += n;
+            self.position += n as u64;
+        }
+        Ok(filled)
+    }
+
+    /// Bytes of one region, a hole or data.
+    fn read_region(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let at = self.position;
+        while self.holes.get(self.next_hole).is_some_and(|hole| hole.offset + hole.length <= at) {
+            self.next_hole += 1;
+        }
+        let (in_hole, end) = match self.holes.get(self.next_hole) {
+            Some(hole) if hole.offset <= at => (true, hole.offset + hole.length),
+            Some(hole) => (false, hole.offset),
+            None => (false, size(&self.before)),
+        };
+        let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
+        let buffer = &mut buffer[..most];
+        if in_hole {
+            buffer.fill(0);
+            return Ok(most);
+        }
+        loop {
+            match self.file.read_at(buffer, at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether the file is not what it was when it was opened, or was shorter than it said.
+    pub(super) fn has_changed(&self) -> io::Result<bool> {
+        let (before, now) = (&self.before, fstat(&self.file)?);
+        Ok(self.position != size(before)
+            || (size(before), mtime(before), ctime(before)) != (size(&now), mtime(&now), ctime(&now)))
+    }
+
+    /// Whether this is the inode, in the state, that `stat` told of.
+    pub(super) fn is_what_was_listed(&self, stat: &Stat) -> bool {
+        identity(&self.before) == identity(stat) && ctime(&self.before) == ctime(stat)
+    }
+}
+
+/// Opens a file for reading: no link is followed, a FIFO doesn't block, and the access time stays where the kernel allows it.
+fn open_quietly(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<rustix::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    match openat(folder, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => Ok(openat(folder, name, flags, Mode::empty())?),
+        Err(Errno::LOOP) => Err(io::Error::other("it became a symbolic link")),
+        opened => Ok(opened?),
+    }
+}
+
+/// Waits until a change from now on gives a file another time than it has. A change in the same tick as the last could
+/// otherwise not be told, in this run or the next. True where there was something to wait for.
+fn wait_out_tick(stat: &Stat) -> bool {
+    let changed = ctime(stat);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = u64::try_from(changed.seconds).ok().and_then(|s| now.checked_sub(Duration::new(s, changed.nanoseconds)));
+    match age.and_then(|age| TICK.checked_sub(age)) {
+        Some(left) => {
+            sleep(left);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The holes of the file `name` in `folder`, where it has fewer blocks than its size needs.
+pub(super) fn holes_of(folder: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> io::Result<Vec<Hole>> {
+    if !is_sparse(stat) {
+        return Ok(Vec::new());
+    }
+    let file = open_quietly(folder, name)?;
+    let now = fstat(&file)?;
+    match FileType::from_raw_mode(now.st_mode) {
+        FileType::RegularFile => Ok(holes::find(file.as_fd(), size(&now))),
+        _ => Err(io::Error::other("it isn't a regular file any more")),
+    }
+}

@@ -1,0 +1,240 @@
+//! The walk: which entries there are, in order.
+//!
+//! The walk goes down from `/` by open folders and single names, so no path is too long for it, and a link that is put in
+//! its way isn't followed. Names come sorted by their bytes, folder by folder, a folder before what is in it. In memory are
+//! the names of the folders between `/` and where the walk is; open are at most [`OPEN`] of those folders.
+
+use std::io;
+
+use rustix::fs::{FileType, Stat};
+
+use super::folder::{CACHE_TAG, Folder, Names};
+use super::metadata::identity;
+use super::patterns::Patterns;
+use super::roots::{Place, Roots};
+use super::shown;
+use crate::entry::StreamName;
+
+/// The most folders that are open at a time.
+const OPEN: usize = 64;
+
+/// An entry that is to be stored.
+pub(super) struct Found {
+    /// Its name in its folder.
+    pub(super) part: Vec<u8>,
+    /// Its whole name.
+    pub(super) name: StreamName,
+    /// What it was when it was met.
+    pub(super) stat: Stat,
+}
+
+/// What of a folder is wanted. Given paths below it always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    All,
+    CacheTag,
+    Nothing,
+}
+
+/// A folder between `/` and where the walk is.
+struct Frame {
+    /// None while it is closed to save descriptors.
+    folder: Option<Folder>,
+    identity: (u64, u64),
+    names: Names,
+    content: Content,
+    place: Option<Place>,
+    path_length: usize,
+}
+
+/// A folder that comes next.
+struct Entering {
+    part: Vec<u8>,
+    identity: (u64, u64),
+    place: Option<Place>,
+    wanted: bool,
+}
+
+pub(super) struct Walk {
+    roots: Roots,
+    patterns: Patterns,
+    one_file_system: bool,
+    frames: Vec<Frame>,
+    path: Vec<u8>,
+    entering: Option<Entering>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Walk {
+    /// Begins at `/`.
+    pub(super) fn new(roots: Roots, patterns: Patterns, one_file_system: bool) -> io::Result<Self> {
+        let mut walk = Self {
+            roots,
+            patterns,
+            one_file_system,
+            frames: Vec::new(),
+            path: Vec::new(),
+            entering: None,
+            warnings: Vec::new(),
+        };
+        let folder = Folder::top()?;
+        let identity = identity(&folder.stat()?);
+        if walk.roots.is_given(Roots::TOP) {
+            walk.push(folder.open(b".")?, identity, Content::All, Some(Roots::TOP));
+        } else {
+            walk.push(folder, identity, Content::Nothing, Some(Roots::TOP));
+        }
+        Ok(walk)
+    }
+
+    /// The next entry that is to be stored; None at the end.
+    pub(super) fn next(&mut self) -> Option<Found> {
+        loop {
+            if let Some(entering) = self.entering.take() {
+                self.enter(entering);
+            }
+            match self.frames.last_mut()?.names.take() {
+                None => self.leave(),
+                Some(part) => {
+                    if let Some(found) = self.visit(part) {
+                        return Some(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The folder of the entry that was found last.
+    pub(super) fn folder(&self) -> io::Result<&Folder> {
+        let folder = self.frames.last().and_then(|frame| frame.folder.as_ref());
+        folder.ok_or_else(|| io::Error::other("its folder was moved"))
+    }
+
+    /// Looks at one name of the innermost folder. None where it isn't to be stored.
+    fn visit(&mut self, part: Vec<u8>) -> Option<Found> {
+        let frame = self.frames.last()?;
+        let place = frame.place.and_then(|place| self.roots.child(place, &part));
+        self.path.truncate(frame.path_length);
+        if frame.path_length > 0 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(&part);
+        let stat = match self.folder().and_then(|folder| folder.stat_of(&part)) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.warn("can't be looked at, and is left out", &error);
+                return None;
+            }
+        };
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let given = place.is_some_and(|place| self.roots.is_given(place));
+        let wanted = given || frame.content != Content::Nothing && !self.patterns.excludes(&self.path, is_folder);
+        let name = match wanted.then(|| StreamName::new(&self.path[..])).transpose() {
+            Ok(name) => name,
+            Err(error) => {
+                self.warn("is left out", &error);
+                return None;
+            }
+        };
+        if is_folder && (wanted || place.is_some()) {
+            let part = part.clone();
+            self.entering = Some(Entering { part, identity: identity(&stat), place, wanted });
+        }
+        name.map(|name| Found { part, name, stat })
+    }
+
+    /// Goes into a folder that was visited.
+    fn enter(&mut self, entering: Entering) {
+        match self.open(&entering) {
+            Ok((folder, content)) => self.push(folder, entering.identity, content, entering.place),
+            Err(error) => {
+                self.warn("can't be opened, and what is in it is left out", &error);
+                let passed = entering.place.map(|_| self.folder().and_then(|folder| folder.pass(&entering.part)));
+                if let Some(Ok(folder)) = passed {
+                    self.push(folder, entering.identity, Content::Nothing, entering.place);
+                }
+            }
+        }
+    }
+
+    /// Opens a folder that was visited, and decides what of it is wanted.
+    fn open(&self, entering: &Entering) -> io::Result<(Folder, Content)> {
+        let parent = self.folder()?;
+        let given = entering.place.is_some_and(|place| self.roots.is_given(place));
+        let crosses = !given && self.frames.last().is_some_and(|frame| frame.identity.0 != entering.identity.0);
+        if !entering.wanted || crosses && self.one_file_system {
+            return Ok((parent.pass(&entering.part)?, Content::Nothing));
+        }
+        let folder = parent.open(&entering.part)?;
+        let content = match () {
+            () if crosses && folder.is_pseudo() => Content::Nothing,
+            () if !given && folder.is_cache() => Content::CacheTag,
+            () => Content::All,
+        };
+        Ok((folder, content))
+    }
+
+    /// Lists a folder as far as it is wanted, and makes it the innermost.
+    fn push(&mut self, folder: Folder, identity: (u64, u64), content: Content, place: Option<Place>) {
+        let mut names = Names::default();
+        match content {
+            Content::All => {
+                if let Err(error) = folder.list(&mut names) {
+                    self.warn("can't be listed to its end, and what wasn't listed is left out", &error);
+                }
+            }
+            Content::CacheTag => names.add(CACHE_TAG),
+            Content::Nothing => {}
+        }
+        for name in place.into_iter().flat_map(|place| self.roots.children(place)) {
+            names.add(name);
+        }
+        names.sort();
+        let path_length = self.path.len();
+        self.frames.push(Frame { folder: Some(folder), identity, names, content, place, path_length });
+        if let Some(far) = self.frames.len().checked_sub(OPEN + 1) {
+            self.frames[far].folder = None;
+        }
+    }
+
+    /// Leaves the innermost folder, and opens the one above again if it was closed.
+    fn leave(&mut self) {
+        let left = self.frames.pop();
+        let Some(frame) = self.frames.last() else { return };
+        self.path.truncate(frame.path_length);
+        if frame.folder.is_some() {
+            return;
+        }
+        let above = left.and_then(|left| left.folder).map(|folder| folder.above(frame.identity));
+        let opened = match above {
+            Some(Ok(folder)) => Ok(folder),
+            _ => self.reopen(frame.identity),
+        };
+        let Some(frame) = self.frames.last_mut() else { return };
+        match opened {
+            Ok(folder) => frame.folder = Some(folder),
+            Err(error) => {
+                if frame.names.clear() > 0 {
+                    self.warn("can't be opened again, and the rest of it is left out", &error);
+                }
+            }
+        }
+    }
+
+    /// Opens the innermost folder from `/` on.
+    fn reopen(&self, expected: (u64, u64)) -> io::Result<Folder> {
+        let mut folder = Folder::top()?;
+        for part in self.path.split(|&byte| byte == b'/') {
+            folder = folder.pass(part)?;
+        }
+        match identity(&folder.stat()?) == expected {
+            true => Ok(folder),
+            false => Err(io::Error::other("another folder has taken its place")),
+        }
+    }
+
+    /// Warns of what the path is now.
+    fn warn(&mut self, what: &str, error: &dyn std::fmt::Display) {
+        self.warnings.push(format!("/{} {what}: {error}", shown(&self.path)));
+    }
+}
