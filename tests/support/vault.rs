@@ -1,8 +1,8 @@
 //! A repository in memory with its owner, and what tests about damage, crashes and guards ask of it again and again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use varu::error::Error;
@@ -52,6 +52,7 @@ pub struct Vault {
     pub remote: Arc<dyn Remote>,
     pub owner: Owner,
     pub state: TempDir,
+    states: Mutex<Vec<TempDir>>,
 }
 
 impl Vault {
@@ -59,12 +60,25 @@ impl Vault {
         let memory = MemoryRemote::new();
         let remote: Arc<dyn Remote> = Arc::new(memory.clone());
         let owner = Owner::create(&*remote);
-        Self { memory, remote, owner, state: state() }
+        Self { memory, remote, owner, state: state(), states: Mutex::default() }
     }
 
     /// The VM's view, on the vault's own state.
     pub fn writer(&self) -> Arc<Repository> {
         self.owner.writer(self.remote.clone(), self.state.path())
+    }
+
+    /// A state folder of its own, which is there as long as the vault.
+    pub fn empty_state(&self) -> PathBuf {
+        let state = state();
+        let path = state.path().to_owned();
+        self.states.lock().unwrap().push(state);
+        path
+    }
+
+    /// The identity's view, on a machine that knows nothing.
+    pub fn fresh_reader(&self) -> Arc<Repository> {
+        self.reader(&self.empty_state()).unwrap()
     }
 
     /// The identity's view, on that state folder.
@@ -73,9 +87,9 @@ impl Vault {
     }
 }
 
-/// A state folder of its own.
+/// A state folder of its own, in memory where that can be had: tests make thousands.
 pub fn state() -> TempDir {
-    tempfile::tempdir().unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Copies a state folder: what a snapshot of the machine would keep.
@@ -116,8 +130,7 @@ pub fn assert_restores(repository: &Arc<Repository>, snapshot: &SnapshotRow, exp
 
 /// Fails unless a fresh machine with the identity alone restores all that is expected, and finds nothing else.
 pub fn assert_all_restore(vault: &Vault, expected: &Expected) {
-    let folder = state();
-    let reader = vault.reader(folder.path()).unwrap();
+    let reader = vault.fresh_reader();
     reader.sync().unwrap();
     let rows = reader.index().snapshots().unwrap();
     assert_eq!(rows.len(), expected.len(), "as many snapshots as were committed");
