@@ -1,17 +1,32 @@
 //! `varu backup`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
+use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
 use varu::entry::StreamName;
-use varu::time::{Zone, parse_duration};
+use varu::init::init;
+use varu::keyring::has_repository;
+use varu::remote::Remote;
+use varu::repository::Repository;
+use varu::source;
+use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::stdin::StdinSource;
+use varu::source::until::UntilInterrupted;
+use varu::time::{SystemClock, Zone, format_duration, parse_duration};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{absolute, is_path, set_name, tag};
+use super::watch::Watch;
+use super::words::{absolute, is_path, set_name, short, tag};
 use crate::config::{Command, Files, Source};
+use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
 #[derive(Debug, clap::Args)]
@@ -198,8 +213,149 @@ impl Args {
 
     /// Backs up and says what was stored.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let _options = self.options(context)?;
-        Err(Failure::absent("backup"))
+        let options = self.options(context)?;
+        let watch = context.watch();
+        let remote = match options.init {
+            true => made_remote(context, &watch)?,
+            false => context.place()?.open()?,
+        };
+        let repository = context.open_to_write(&remote)?;
+        let mut source = options.source(context, &watch)?;
+        let started = Instant::now();
+        let report =
+            backup(&repository, &mut *source, &options.library(context), &SystemClock, &*watch, &context.interrupt)?;
+        // A program whose output is complete may still run; it ends here.
+        drop(source);
+        let warnings = watch.end(&report.warnings);
+        let summary =
+            Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
+        match context.json {
+            true => context.print_json(&summary.document())?,
+            false => context.tell(&summary.text(context))?,
+        }
+        Ok(watch.say_warnings())
+    }
+}
+
+/// The repository's remote, which is made where there is no repository.
+fn made_remote(context: &Context, watch: &Watch) -> Result<Arc<dyn Remote>, Failure> {
+    let keyring = context.keyring();
+    let remote = context.place()?.make(&keyring, None)?;
+    if !has_repository(&*remote)? {
+        let made = init(&*remote, &keyring, &[], None)?;
+        watch.note_lines(&super::init::text(&made));
+    }
+    Ok(remote)
+}
+
+impl Options {
+    /// What the library is to do.
+    fn library(&self, context: &Context) -> BackupOptions {
+        let config = &context.config;
+        BackupOptions {
+            wanted: match self.kind {
+                Kind::Due => Wanted::Due,
+                Kind::Full => Wanted::Full,
+                Kind::Incremental => Wanted::Incremental,
+                Kind::Rebase => Wanted::Rebase,
+            },
+            tags: self.tags.clone(),
+            full_every: self.full_every,
+            zone: self.zone,
+            isolate_chains: config.repository.isolate_chains,
+            wait: self.wait,
+            environment: config.environment.name.clone().unwrap_or_default(),
+            configuration: config.text.clone().unwrap_or_default().into_bytes(),
+            ..BackupOptions::new(&self.set)
+        }
+    }
+
+    /// The data's source.
+    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, Failure> {
+        Ok(match &self.what {
+            What::Stdin(name) => {
+                let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
+                    Failure::new(ExitStatus::Failed, format!("standard input can't be read: {error}"))
+                })?;
+                let input = UntilInterrupted::new(File::from(input), context.interrupt.clone());
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock))
+            }
+            What::Command(command) => {
+                let argv = command.command.words.iter().map(OsString::from).collect();
+                let name = StreamName::new(self.set.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
+                let options = CommandOptions {
+                    completion: command.completion.clone(),
+                    min_size: command.min_size,
+                    ..CommandOptions::new(name, argv)
+                };
+                Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
+            }
+            What::Files(files) => {
+                let options = FilesOptions {
+                    paths: files.paths.clone(),
+                    exclude: files.exclude.clone(),
+                    one_file_system: files.one_file_system,
+                };
+                Box::new(FilesSource::new(&options, &SystemClock)?)
+            }
+        })
+    }
+}
+
+/// What is said of a backup.
+struct Summary<'a> {
+    report: &'a BackupReport,
+    repository: &'a Repository,
+    warnings: &'a [String],
+    took: Duration,
+}
+
+impl Summary<'_> {
+    fn text(&self, context: &Context) -> String {
+        let Self { report, repository, took, .. } = self;
+        let (row, totals) = (&report.snapshot, report.totals());
+        let header = &row.header;
+        let tags = if header.tags.is_empty() { String::new() } else { format!(", tagged {}", header.tags.join(", ")) };
+        let mut text = format!("snapshot {} ({} of {}{tags})\n", row.id, header.kind(), header.set);
+        if let Some(note) = &report.note {
+            text += &format!("  it is {note}\n");
+        }
+        let rate = rate(totals.read, *took).map(|rate| format!(", {rate}")).unwrap_or_default();
+        text += &format!(
+            "  read    {} in {}, in {}{rate}\n",
+            size(totals.read),
+            counted(report.streams, "stream"),
+            format_duration(*took)
+        );
+        let ratio = ratio(totals.stored, totals.new).map(|ratio| format!(", {ratio} of the new")).unwrap_or_default();
+        text += &format!("  new     {}\n  stored  {}{ratio}\n", size(totals.new), size(totals.stored));
+        let place = repository.remote().place();
+        text += &format!("  where   {place}\n");
+        text += &format!(
+            "To restore it: varu{} restore {} --snapshot {} --to DIR\n",
+            context.repo_option(&place),
+            header.set,
+            short(&row.id)
+        );
+        text
+    }
+
+    fn document(&self) -> serde_json::Value {
+        let Self { report, repository, warnings, took } = self;
+        let totals = report.totals();
+        serde_json::json!({
+            "repository": repository.id(),
+            "place": repository.remote().place(),
+            "snapshot": super::list::snapshot_document(repository.id(), &report.snapshot),
+            "note": report.note,
+            "streams": report.streams,
+            "read": totals.read,
+            "new": totals.new,
+            "stored": totals.stored,
+            "packs": totals.packs,
+            "seconds": took.as_millis() as f64 / 1000.0,
+            "warnings": warnings,
+        })
     }
 }
 

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use varu::id::RepositoryId;
 use varu::progress::Interrupt;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time};
 
 use super::exit::Failure;
 use crate::config::{Config, DEFAULT_PATH, Set, nearest};
-use crate::terminal::{Style, Terminal};
 
 /// The options that go with every command.
 #[derive(Debug, Clone, Args)]
@@ -171,22 +169,6 @@ impl Context {
             .ok_or_else(|| Failure::usage("there is no folder for keys: set HOME, or give --writer-key and --identity"))
     }
 
-    /// The file of the repository's writer key: the one that was named, else the one in the folder of keys.
-    pub fn writer_key(&self, id: RepositoryId) -> Result<PathBuf, Failure> {
-        match &self.writer_key {
-            Some(file) => Ok(file.clone()),
-            None => Ok(self.keys()?.join(format!("{id}.writer.key"))),
-        }
-    }
-
-    /// The file of the repository's identity: the one that was named, else the one in the folder of keys.
-    pub fn identity(&self, id: RepositoryId) -> Result<PathBuf, Failure> {
-        match &self.identity {
-            Some(file) => Ok(file.clone()),
-            None => Ok(self.keys()?.join(format!("{id}.identity.txt"))),
-        }
-    }
-
     /// The writer key's file, if one was named.
     pub fn named_writer_key(&self) -> Option<&Path> {
         self.writer_key.as_deref()
@@ -228,9 +210,20 @@ impl Context {
         Ok(parse_time(word, SystemClock.now(), self.zone)?)
     }
 
-    /// What draws the progress of an operation.
-    pub fn progress(&self) -> Terminal {
-        Terminal::new(Style::choose(self.json, self.verbosity == Verbosity::Quiet))
+    /// The option that names the repository at `place`, as a command has to give it; none where the configuration does.
+    pub fn repo_option(&self, place: &str) -> String {
+        match self.config.repository.url.as_deref() == self.repository.as_deref() {
+            true => String::new(),
+            false => format!(" --repo {}", shell_word(place)),
+        }
+    }
+
+    /// Tells a person how it went; nothing with `-q`.
+    pub fn tell(&self, text: &str) -> Result<(), Failure> {
+        match self.verbosity {
+            Verbosity::Quiet => Ok(()),
+            Verbosity::Normal | Verbosity::Verbose => self.print(text),
+        }
     }
 
     /// Prints a result for people.
@@ -250,6 +243,12 @@ impl Context {
 pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::printing(&error))
+}
+
+/// `text` as one word for a shell.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@' | '+');
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// An option's path. An empty one, as a variable may be, counts as not given.
@@ -286,15 +285,11 @@ pub mod tests {
         Context::resolve(cli.globals, &Surroundings { variable: &variable, is_root: root }, Interrupt::default())
     }
 
-    const ID: RepositoryId = RepositoryId::from_bytes([7; 16]);
-
     #[test]
     fn root_has_the_systems_folders() {
         let context = context(&[], "", true, &[("HOME", "/root"), ("XDG_STATE_HOME", "/x")]).unwrap();
         assert_eq!(context.state().unwrap(), Path::new("/var/lib/varu"));
         assert_eq!(context.keys().unwrap(), Path::new("/etc/varu"));
-        assert_eq!(context.writer_key(ID).unwrap(), Path::new(&format!("/etc/varu/{}.writer.key", "07".repeat(16))));
-        assert_eq!(context.identity(ID).unwrap(), Path::new(&format!("/etc/varu/{}.identity.txt", "07".repeat(16))));
     }
 
     #[test]
@@ -323,7 +318,7 @@ pub mod tests {
         let config = "[repository]\nurl = '/srv/vault'\nwriter_key = '/k'\nidentity = '/i'";
         let configured = context(&[], config, true, &[]).unwrap();
         assert_eq!(configured.repository().unwrap(), "/srv/vault");
-        assert_eq!(configured.writer_key(ID).unwrap(), Path::new("/k"));
+        assert_eq!(configured.named_writer_key(), Some(Path::new("/k")));
         let empty = ["--repo", "", "--writer-key", "", "--identity", ""];
         let empty = context(&empty, config, true, &[]).unwrap();
         assert_eq!((empty.repository().unwrap(), empty.named_identity()), ("/srv/vault", Some(Path::new("/i"))));

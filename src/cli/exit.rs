@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use varu::remote;
+use varu::error::{Class, Error};
 use varu::time::{DurationError, TimeError};
+use varu::{remote, repository, source};
 
 use crate::config::ConfigError;
 
@@ -78,6 +79,11 @@ impl Failure {
         Self::new(ExitStatus::Usage, message)
     }
 
+    /// Whether the command line or the configuration is wrong.
+    pub fn is_usage(&self) -> bool {
+        self.status == ExitStatus::Usage
+    }
+
     /// A command that this version knows the words of, and can't do.
     pub fn absent(command: &str) -> Self {
         Self::new(ExitStatus::Failed, format!("this version has no {command}"))
@@ -123,15 +129,41 @@ impl From<DurationError> for Failure {
     }
 }
 
+impl From<Class> for ExitStatus {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Failed => ExitStatus::Failed,
+            Class::Usage => ExitStatus::Usage,
+            Class::Refused => ExitStatus::Refused,
+            Class::Unreachable => ExitStatus::Unreachable,
+            Class::Damaged => ExitStatus::Damaged,
+            Class::NoRoom => ExitStatus::NoRoom,
+            Class::Interrupted => ExitStatus::Interrupted,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.class().into(), error.to_string())
+    }
+}
+
+impl From<repository::Error> for Failure {
+    fn from(error: repository::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
 impl From<remote::Error> for Failure {
     fn from(error: remote::Error) -> Self {
-        let status = match error.kind {
-            remote::ErrorKind::Unreachable => ExitStatus::Unreachable,
-            remote::ErrorKind::NoSpace | remote::ErrorKind::ReadOnly => ExitStatus::NoRoom,
-            remote::ErrorKind::Short => ExitStatus::Damaged,
-            _ => ExitStatus::Failed,
-        };
-        Self::new(status, error.to_string())
+        repository::Error::from(error).into()
+    }
+}
+
+impl From<source::Error> for Failure {
+    fn from(error: source::Error) -> Self {
+        Error::from(error).into()
     }
 }
 
@@ -145,7 +177,8 @@ mod tests {
         assert_eq!(status(remote::ErrorKind::Unreachable), ExitStatus::Unreachable);
         assert_eq!(status(remote::ErrorKind::NoSpace), ExitStatus::NoRoom);
         assert_eq!(status(remote::ErrorKind::ReadOnly), ExitStatus::NoRoom);
-        assert_eq!(status(remote::ErrorKind::Refused), ExitStatus::Failed);
+        assert_eq!(status(remote::ErrorKind::Refused), ExitStatus::Refused);
+        assert_eq!(status(remote::ErrorKind::Short), ExitStatus::Damaged);
     }
 
     #[test]

@@ -1,8 +1,17 @@
 //! `varu list`.
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use varu::id::RepositoryId;
+use varu::index::SnapshotRow;
+use varu::repository::{self, Changes};
+
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{Trust, set_name};
+use super::open::Opened;
+use super::words::{Trust, set_name, short};
+use crate::terminal::human::{Side, Table, size};
 
 /// List the chains and snapshots that can be restored.
 #[derive(Debug, clap::Args)]
@@ -18,7 +27,145 @@ pub struct Args {
 impl Args {
     /// Prints a table of the snapshots.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        context.repository()?;
-        Err(Failure::absent("list"))
+        let watch = context.watch();
+        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let listing = Listing::read(&opened, self.set.as_deref())?;
+        let warnings = watch.end(&listing.hidden);
+        match context.json {
+            true => context.print_json(&listing.document(&warnings))?,
+            false => context.print(&listing.text(context))?,
+        }
+        let status = watch.say_warnings();
+        Ok(if listing.hidden.is_empty() { status } else { ExitStatus::Damaged })
+    }
+}
+
+/// What is listed.
+struct Listing {
+    set: Option<String>,
+    /// Snapshots by sequence, with the id of their repository, the oldest repository id first.
+    rows: Vec<(RepositoryId, SnapshotRow)>,
+    /// Sequences that no snapshot has, each first and last.
+    gaps: Vec<(u64, u64)>,
+    hidden: Vec<String>,
+}
+
+impl Listing {
+    fn read(opened: &Opened, set: Option<&str>) -> Result<Self, Failure> {
+        let (mut rows, mut hidden) = (Vec::new(), Vec::new());
+        for (repository, Changes { hidden: missing, .. }) in opened.repositories.iter().rev() {
+            let known = repository.index().snapshots().map_err(repository::Error::from)?;
+            rows.extend(known.into_iter().map(|row| (*repository.id(), row)));
+            hidden.extend(missing.clone());
+        }
+        let gaps = gaps(rows.iter().map(|(_, row)| row.header.sequence));
+        rows.retain(|(_, row)| set.is_none_or(|set| row.header.set == set));
+        Ok(Self { set: set.map(str::to_owned), rows, gaps, hidden })
+    }
+
+    fn text(&self, context: &Context) -> String {
+        if self.rows.is_empty() {
+            let of_set = self.set.as_ref().map(|set| format!(" of the set {set}")).unwrap_or_default();
+            return format!("there is no snapshot{of_set} yet\n");
+        }
+        let mut table = Table::new([
+            ("SNAPSHOT", Side::Left),
+            ("SET", Side::Left),
+            ("KIND", Side::Left),
+            ("DATA FROM", Side::Left),
+            ("SIZE", Side::Right),
+            ("NEW", Side::Right),
+            ("STORED", Side::Right),
+            ("NOTES", Side::Left),
+        ]);
+        // A chain is a full and the incrementals under it, so the sets stand one after the other.
+        let mut by_set: BTreeMap<&str, Vec<&SnapshotRow>> = BTreeMap::new();
+        for (_, row) in &self.rows {
+            by_set.entry(&row.header.set).or_default().push(row);
+        }
+        for row in by_set.into_values().flatten() {
+            table.row(cells(context, row));
+        }
+        let gaps = self.gaps.iter().map(|(first, last)| match first == last {
+            true => format!("the snapshot with sequence {first} isn't there any more\n"),
+            false => format!("the snapshots with sequences {first} to {last} aren't there any more\n"),
+        });
+        format!("{table}{}", gaps.collect::<String>())
+    }
+
+    fn document(&self, warnings: &[String]) -> serde_json::Value {
+        json!({
+            "snapshots": self.rows.iter().map(|(id, row)| snapshot_document(id, row)).collect::<Vec<_>>(),
+            "gaps": self.gaps,
+            "hidden": self.hidden,
+            "warnings": warnings,
+        })
+    }
+}
+
+fn cells(context: &Context, row: &SnapshotRow) -> [String; 8] {
+    let (header, totals) = (&row.header, &row.about.totals);
+    let suspect = header.suspect.then(|| "suspect".to_owned());
+    let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
+    let notes: Vec<String> = suspect.into_iter().chain(warned).chain(header.tags.iter().cloned()).collect();
+    [
+        short(&row.id),
+        header.set.clone(),
+        header.kind().to_string(),
+        context.zone.short(header.data_time),
+        size(totals.read),
+        size(totals.new),
+        size(totals.stored),
+        notes.join(", "),
+    ]
+}
+
+/// The numbers that are missing between the first and the last, each first and last. `numbers` ascend.
+fn gaps(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut gaps = Vec::new();
+    let mut before: Option<u64> = None;
+    for number in numbers {
+        if let Some(before) = before
+            && number > before + 1
+        {
+            gaps.push((before + 1, number - 1));
+        }
+        before = Some(number);
+    }
+    gaps
+}
+
+/// A snapshot as JSON documents show it.
+pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_json::Value {
+    let (header, totals) = (&row.header, &row.about.totals);
+    json!({
+        "id": row.id,
+        "repository": repository,
+        "set": header.set,
+        "kind": header.kind().to_string(),
+        "chain": header.chain,
+        "parent": header.parent.map(|parent| parent.id),
+        "sequence": header.sequence,
+        "data_time": header.data_time.to_string(),
+        "stored_time": header.stored_time.to_string(),
+        "tags": header.tags,
+        "suspect": header.suspect,
+        "host": row.about.host,
+        "environment": row.about.environment,
+        "read": totals.read,
+        "new": totals.new,
+        "stored": totals.stored,
+        "warnings": row.about.warnings,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_what_is_missing_between() {
+        assert_eq!(gaps([2, 3, 5, 9, 10].into_iter()), [(4, 4), (6, 8)]);
+        assert!(gaps([].into_iter()).is_empty() && gaps([7].into_iter()).is_empty());
     }
 }

@@ -13,8 +13,11 @@ mod key;
 mod list;
 mod ls;
 mod man;
+mod open;
+mod place;
 mod restore;
 mod verify;
+mod watch;
 mod words;
 
 use std::ffi::OsString;
@@ -78,9 +81,13 @@ pub fn main(words: impl Iterator<Item = OsString>, interrupt: Interrupt) -> Exit
         Err(error) => return wrong_words(&error, words.iter().any(|word| word == "--json")),
     };
     let json = cli.globals.json;
-    match cli.run(interrupt) {
+    match cli.run(interrupt.clone()) {
         Ok(status) => status.into(),
-        Err(failure) => {
+        Err(mut failure) => {
+            // Whatever broke off first: it was the interrupt that broke it.
+            if interrupt.is_set() {
+                failure.status = ExitStatus::Interrupted;
+            }
             report(&failure, json);
             failure.status.into()
         }

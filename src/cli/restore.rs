@@ -1,13 +1,27 @@
 //! `varu restore`.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, ValueEnum};
-use varu::time::Timestamp;
+use serde_json::json;
+use varu::progress::Progress;
+use varu::repository::Chosen;
+use varu::restore::{RestoreReport, restore};
+use varu::source::Target;
+use varu::source::files::extract::{self, ExtractOptions};
+use varu::source::select::Selection;
+use varu::source::target::{FolderTarget, WriterTarget};
+use varu::time::{SystemClock, Timestamp, format_duration};
 
-use super::context::Context;
+use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust, set_name};
+use super::open::{Found, Opened};
+use super::watch::Watch;
+use super::words::{SnapshotWord, Trust, set_name, short};
+use crate::terminal::human::{count, counted, rate, size};
 
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
@@ -56,7 +70,7 @@ pub struct Args {
 
     /// Leave out so many leading folders of each path.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    strip_components: usize,
+    strip_components: u32,
 
     /// Why, for the history of operations.
     #[arg(long, value_name = "TEXT")]
@@ -97,7 +111,7 @@ pub struct Options {
     /// What happens to a file that is there already.
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
-    pub strip_components: usize,
+    pub strip_components: u32,
     /// Why.
     pub reason: Option<String>,
     /// Whether questions are answered with yes.
@@ -174,8 +188,242 @@ impl Args {
 
     /// Restores and says what was written.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let _options = self.options(context)?;
-        Err(Failure::absent("restore"))
+        let options = self.options(context)?;
+        let aside = options.to == To::Stdout;
+        let watch = if aside { context.watch_aside() } else { context.watch() };
+        let opened = context.open_to_read(&options.trust, &*watch)?;
+        let started = Instant::now();
+        let mut done = Vec::new();
+        if options.what == What::Configuration {
+            let found = options.find(&opened, None)?;
+            return options.configuration(context, &found, &watch);
+        }
+        for found in options.all_found(&opened)? {
+            let folder = options.folder(&found);
+            found.warnings.iter().for_each(|warning| watch.warn(warning));
+            let report = options.restore(&found, folder.as_deref(), context, &watch)?;
+            report.damaged.iter().for_each(|damage| watch.warn(damage));
+            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            done.push((report, folder));
+        }
+        let warnings = watch.end(&[]);
+        let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
+        match (aside, context.json) {
+            (true, _) => watch.note_lines(&summary.text()),
+            (false, true) => context.print_json(&summary.document())?,
+            (false, false) => context.tell(&summary.text())?,
+        }
+        let status = watch.say_warnings();
+        Ok(if done.iter().any(|(report, _)| !report.damaged.is_empty()) { ExitStatus::Damaged } else { status })
+    }
+}
+
+impl Options {
+    fn chosen(&self) -> Chosen {
+        match &self.which {
+            Which::Snapshot(word) => word.into(),
+            // A stamp is shown to the second, and all of that second is meant.
+            Which::At(time) => Chosen::At(Timestamp::from_seconds(time.seconds() + 1).before(Duration::from_nanos(1))),
+        }
+    }
+
+    fn find(&self, opened: &Opened, set: Option<&str>) -> Result<Found, Failure> {
+        opened.find(set, &self.chosen())
+    }
+
+    /// The snapshots that are restored: one, or one of each set that has one.
+    fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
+        let sets = match &self.what {
+            What::Set(set) => return Ok(vec![self.find(opened, Some(set))?]),
+            What::SetOfSnapshot | What::Configuration => return Ok(vec![self.find(opened, None)?]),
+            What::All => opened.sets()?,
+        };
+        let mut all = Vec::new();
+        let mut first = None;
+        for set in sets {
+            match self.find(opened, Some(&set)) {
+                Ok(found) => all.push(found),
+                // A set that was not there yet at that time.
+                Err(failure) if failure.is_usage() => _ = first.get_or_insert(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        match all.is_empty() {
+            true => {
+                Err(first.unwrap_or_else(|| Failure::usage("there is no snapshot; `varu list` shows what there is")))
+            }
+            false => Ok(all),
+        }
+    }
+
+    /// Where a snapshot's streams go: with --all each set has its own folder below DIR.
+    fn folder(&self, found: &Found) -> Option<PathBuf> {
+        match (&self.to, &self.what) {
+            (To::Stdout, _) => None,
+            (To::Folder(folder), What::All) => Some(folder.join(&found.snapshot.header.set)),
+            (To::Folder(folder), _) => Some(folder.clone()),
+        }
+    }
+
+    fn restore(
+        &self,
+        found: &Found,
+        folder: Option<&Path>,
+        context: &Context,
+        watch: &Watch,
+    ) -> Result<RestoreReport, Failure> {
+        let selection = Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+        let mut target: Box<dyn Target> = match folder {
+            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
+            None => {
+                only_one(found, &selection)?;
+                Box::new(WriterTarget::new(std::io::stdout().lock(), "standard output"))
+            }
+        };
+        let report = restore(
+            &found.repository,
+            &found.snapshot,
+            &|entry| selection.takes(entry),
+            &mut *target,
+            &SystemClock,
+            watch,
+            &context.interrupt,
+        )?;
+        let touched = report.streams + report.kept + (report.damaged.len() + report.warnings.len()) as u64;
+        match touched == 0 && !self.only.is_empty() {
+            true => Err(Failure::usage(format!(
+                "nothing in snapshot {} matches --only {}; varu ls {} shows what there is",
+                short(&found.snapshot.id),
+                self.only.join(" --only "),
+                short(&found.snapshot.id)
+            ))),
+            false => Ok(report),
+        }
+    }
+
+    fn extract_options(&self) -> ExtractOptions {
+        ExtractOptions {
+            overwrite: match self.overwrite {
+                Overwrite::Never => extract::Overwrite::Refuse,
+                Overwrite::Changed => extract::Overwrite::Changed,
+                Overwrite::Always => extract::Overwrite::Always,
+            },
+            strip_components: self.strip_components,
+            numeric_owners: false,
+        }
+    }
+
+    /// Writes the stored configuration to standard output, or as `varu.toml` below DIR.
+    fn configuration(&self, context: &Context, found: &Found, watch: &Watch) -> Result<ExitStatus, Failure> {
+        let row = &found.snapshot;
+        let text = &row.about.configuration;
+        if text.is_empty() {
+            return Err(Failure::usage(format!(
+                "snapshot {} of {} was made without a configuration file, so none is stored with it",
+                short(&row.id),
+                row.header.set
+            )));
+        }
+        watch.end(&found.warnings);
+        match &self.to {
+            To::Stdout => print(text)?,
+            To::Folder(folder) => {
+                let path = folder.join("varu.toml");
+                let written = std::fs::create_dir_all(folder).and_then(|()| self.write_configuration(&path, text));
+                written.map_err(|error| {
+                    let message = format!("writing {} failed: {error}", path.display());
+                    Failure::new(ExitStatus::Failed, message)
+                })?;
+                match context.json {
+                    true => context.print_json(&json!({ "snapshot": row.id, "configuration": path }))?,
+                    false => context.tell(&format!("the configuration is in {}\n", path.display()))?,
+                }
+            }
+        }
+        Ok(watch.say_warnings())
+    }
+
+    fn write_configuration(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).mode(0o600);
+        match self.overwrite {
+            Overwrite::Never => options.create_new(true),
+            Overwrite::Changed | Overwrite::Always => options.create(true).truncate(true),
+        };
+        options.open(path)?.write_all(text)
+    }
+}
+
+/// Refuses where not one stream alone would go to standard output.
+fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
+    let recipe = found.repository.recipe(&found.snapshot.id)?;
+    let entries = recipe.streams.iter().map(|stream| &stream.entry);
+    let names: Vec<String> = entries
+        .filter(|entry| entry.kind.has_content() && selection.takes(entry))
+        .map(|entry| entry.name.to_string())
+        .collect();
+    match names.as_slice() {
+        [_] => Ok(()),
+        [] => Err(Failure::usage("no stream matches, and --stdout needs one; varu ls shows what there is")),
+        [first, second, ..] => Err(Failure::usage(format!(
+            "{} match, as {first} and {second}, and --stdout takes one; choose it with --only",
+            counted(names.len() as u64, "stream")
+        ))),
+    }
+}
+
+/// What is said of a restore.
+struct Summary<'a> {
+    done: &'a [(RestoreReport, Option<PathBuf>)],
+    warnings: &'a [String],
+    took: Duration,
+}
+
+impl Summary<'_> {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (report, folder) in self.done {
+            let header = &report.snapshot.header;
+            let to = folder.as_ref().map_or_else(|| "standard output".to_owned(), |to| to.display().to_string());
+            text += &format!(
+                "restored {} from snapshot {} ({}) to {to}: {} in {}",
+                header.set,
+                short(&report.snapshot.id),
+                header.data_time,
+                size(report.bytes),
+                counted(report.streams, "stream"),
+            );
+            if report.kept > 0 {
+                text += &format!(", {} kept", count(report.kept));
+            }
+            if !report.damaged.is_empty() {
+                text += &format!(", {} DAMAGED and left out", count(report.damaged.len() as u64));
+            }
+            text += "\n";
+        }
+        let bytes = self.done.iter().map(|(report, _)| report.bytes).sum();
+        let rate = rate(bytes, self.took).map(|rate| format!(", {rate}")).unwrap_or_default();
+        text + &format!("in {}{rate}\n", format_duration(self.took))
+    }
+
+    fn document(&self) -> serde_json::Value {
+        let restored = self.done.iter().map(|(report, folder)| {
+            json!({
+                "snapshot": report.snapshot.id,
+                "set": report.snapshot.header.set,
+                "data_time": report.snapshot.header.data_time.to_string(),
+                "to": folder,
+                "streams": report.streams,
+                "bytes": report.bytes,
+                "kept": report.kept,
+                "damaged": report.damaged,
+            })
+        });
+        json!({
+            "restored": restored.collect::<Vec<_>>(),
+            "seconds": self.took.as_millis() as f64 / 1000.0,
+            "warnings": self.warnings,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -27,12 +27,34 @@ pub fn write_secret(path: &Path, text: &str) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        flush_folder(path)
     };
     open().map_err(|source| Error::io("writing the secret file", path, source))
+}
+
+/// Writes a secret file anew, in one step: at every moment the old text is there, or the new one. A symbolic link stays, and
+/// what it points to is replaced.
+pub fn replace_secret(path: &Path, text: &str) -> Result<()> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut temporary = path.clone().into_os_string();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("taking away the old file", &temporary, error));
+        }
+        _ => write_secret(&temporary, text)?,
+    }
+    let moved = std::fs::rename(&temporary, &path).and_then(|()| flush_folder(&path));
+    moved.map_err(|source| Error::io("replacing the file", &path, source))
+}
+
+/// Makes the name of a file outlive a power cut.
+fn flush_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
 }
 
 /// Reads a secret file. One that others may read is refused.

@@ -189,6 +189,21 @@ struct OpenedKeys {
     data: Vec<Zeroizing<String>>,
 }
 
+impl OpenedKeys {
+    /// Takes a writer key in. Wrappings of one key differ in their recipients: each later one may know more.
+    fn add(&mut self, file: WriterKeyFile) {
+        let id = file.repository_id();
+        match self.files.iter_mut().find(|known| known.repository_id() == id) {
+            None => self.files.push(file),
+            Some(known) => {
+                let more: Vec<String> =
+                    file.recipients.iter().filter(|recipient| !known.recipients.contains(recipient)).cloned().collect();
+                known.recipients.extend(more);
+            }
+        }
+    }
+}
+
 fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<OpenedKeys> {
     let (listed, _) = remote.list(Folder::Keys)?;
     if listed.is_empty() {
@@ -198,7 +213,6 @@ fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<Open
         )));
     }
     let mut opened = OpenedKeys { files: Vec::new(), data: Vec::new() };
-    let mut seen = HashSet::new();
     for object in listed {
         let Some(kind) = parse_key_name(&object.name) else { continue };
         // Objects of former recipients, and damaged ones, don't open; another wrapping of the same key may.
@@ -206,10 +220,8 @@ fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<Open
         match kind {
             KeyObject::Data => opened.data.push(text),
             KeyObject::Writer => {
-                if let Ok(file) = WriterKeyFile::parse(&text)
-                    && seen.insert(file.repository_id())
-                {
-                    opened.files.push(file);
+                if let Ok(file) = WriterKeyFile::parse(&text) {
+                    opened.add(file);
                 }
             }
         }

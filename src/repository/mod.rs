@@ -14,7 +14,7 @@ mod sync;
 pub use directory::PackParts;
 pub use fetcher::{Fetched, Fetcher, Piece};
 pub use instance::instance;
-pub use keyfiles::{read_secret, write_secret};
+pub use keyfiles::{read_secret, replace_secret, write_secret};
 pub use keys::{Keys, add_recipients, create, unlock};
 pub use lock::Lock;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};

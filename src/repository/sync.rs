@@ -32,10 +32,12 @@ pub struct Changes {
 impl Repository {
     /// Lists the snapshots on the remote, takes in what the index doesn't know, and drops what is gone.
     pub fn sync(&self) -> Result<Changes> {
-        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        // What the index knows is read first: a backup that runs meanwhile adds to both, and what it added after the listing
+        // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
         let highest = self.highest_seen()?;
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let mut objects: Vec<(ObjectName, SnapshotId)> = listed

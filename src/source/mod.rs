@@ -2,7 +2,10 @@
 
 pub mod command;
 pub mod files;
+pub mod select;
 pub mod stdin;
+pub mod target;
+pub mod until;
 
 use std::io;
 

@@ -24,6 +24,12 @@ pub fn rate(bytes: u64, time: Duration) -> Option<String> {
     Some(format!("{}/s", size(u64::try_from(per_second).unwrap_or(u64::MAX))))
 }
 
+/// A part of a whole in percent: `23 %`, `0.4 %`; none of nothing.
+pub fn ratio(part: u64, of: u64) -> Option<String> {
+    let tenths = u128::from(part) * 1000 / u128::from(Some(of).filter(|of| *of > 0)?);
+    Some(if tenths < 100 { format!("{}.{} %", tenths / 10, tenths % 10) } else { format!("{} %", tenths / 10) })
+}
+
 /// A number with its thousands apart: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -129,6 +135,14 @@ mod tests {
         assert_eq!(rate(5, Duration::ZERO), None);
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([counted(1, "stream"), counted(12, "stream")], ["1 stream", "12 streams"]);
+    }
+
+    #[test]
+    fn a_part_is_in_percent() {
+        assert_eq!(
+            [ratio(1, 250), ratio(1, 4), ratio(5, 4), ratio(1, 0)].map(Option::unwrap_or_default),
+            ["0.4 %", "25 %", "125 %", ""]
+        );
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! The repository of a command, opened.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use varu::id::RepositoryId;
+use varu::index::SnapshotRow;
+use varu::keyring::Keyring;
+use varu::progress::Progress;
+use varu::remote::Remote;
+use varu::repository::{Changes, Chosen, Keys, Repository};
+
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::words::{SnapshotWord, Trust};
+
+/// All repository ids at one place, the newest first, each with what a look at the remote found.
+pub struct Opened {
+    /// At least one.
+    pub repositories: Vec<(Arc<Repository>, Changes)>,
+    /// Holds the indexes where there is no state folder that can be written.
+    _state: Option<TempDir>,
+}
+
+impl Context {
+    /// Where keys are looked for.
+    pub fn keyring(&self) -> Keyring {
+        Keyring {
+            folder: self.keys().ok().map(ToOwned::to_owned),
+            writer_key: self.named_writer_key().map(ToOwned::to_owned),
+            identity: self.named_identity().map(ToOwned::to_owned),
+            state: self.state().ok().map(ToOwned::to_owned),
+        }
+    }
+
+    /// Opens the repository to look at it: its writer key is enough.
+    pub fn open_to_look(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = self.keyring().reader(&*remote, &trust.ids())?;
+        self.opened(&remote, keys, progress)
+    }
+
+    /// Opens the repository with the identity, which reads its content.
+    pub fn open_to_read(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = self.keyring().unlock(&*remote, &trust.ids())?.keys;
+        self.opened(&remote, keys, progress)
+    }
+
+    /// Opens the newest repository id to write, with its writer key.
+    pub fn open_to_write(&self, remote: &Arc<dyn Remote>) -> Result<Arc<Repository>, Failure> {
+        let keyring = self.keyring();
+        let writer = keyring.writer(&**remote)?;
+        let id = *writer.keys.id();
+        let repository = Repository::open(remote.clone(), writer.keys, self.state()?)?;
+        keyring.remember(&remote.place(), &[id])?;
+        Ok(Arc::new(repository))
+    }
+
+    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>, progress: &dyn Progress) -> Result<Opened, Failure> {
+        let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
+        let (state, temporary) = self.state_or_temporary(&ids)?;
+        let mut repositories = Vec::new();
+        for keys in keys {
+            let repository = Arc::new(Repository::open(remote.clone(), keys, &state)?);
+            let changes = repository.sync()?;
+            changes.refused.iter().for_each(|refused| progress.warn(refused));
+            repositories.push((repository, changes));
+        }
+        if temporary.is_none() {
+            self.keyring().remember(&remote.place(), &ids)?;
+        }
+        Ok(Opened { repositories, _state: temporary })
+    }
+
+    /// The state folder where it can be written, else a temporary one: who only looks needs none that stays.
+    fn state_or_temporary(&self, ids: &[RepositoryId]) -> Result<(std::path::PathBuf, Option<TempDir>), Failure> {
+        if let Ok(state) = self.state()
+            && ids.iter().all(|id| can_write(&state.join(id.to_string())))
+        {
+            return Ok((state.to_owned(), None));
+        }
+        let folder = tempfile::Builder::new().prefix("varu-").tempdir().map_err(|error| {
+            Failure::new(ExitStatus::Failed, format!("making a temporary folder for the index failed: {error}"))
+        })?;
+        Ok((folder.path().to_owned(), Some(folder)))
+    }
+}
+
+/// Whether files can be made in the folder, which is made where it is missing.
+fn can_write(folder: &std::path::Path) -> bool {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.is_ok() && tempfile::tempfile_in(folder).is_ok()
+}
+
+/// A snapshot that was chosen.
+pub struct Found {
+    /// Its repository.
+    pub repository: Arc<Repository>,
+    /// The snapshot.
+    pub snapshot: SnapshotRow,
+    /// What there is to know about the choice: a newer suspect snapshot, a hidden one.
+    pub warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Finds a snapshot of `set` (of any set where None), in the newest repository id that has it.
+    ///
+    /// # Errors
+    ///
+    /// Where a snapshot that was seen before is missing, only one that is named by its id is given: status 7.
+    pub fn find(&self, set: Option<&str>, chosen: &Chosen) -> Result<Found, Failure> {
+        let mut first = None;
+        let mut found: Option<Found> = None;
+        let mut hidden = Vec::new();
+        for (repository, changes) in &self.repositories {
+            hidden.extend(changes.hidden.clone());
+            match repository.find_snapshot(set, chosen) {
+                Ok(_) if found.is_some() => {
+                    return Err(Failure::usage("more than one snapshot has an id that starts so; give more of it"));
+                }
+                Ok(snapshot) => {
+                    let warnings = newer_suspect(repository, &snapshot, chosen)?;
+                    found = Some(Found { repository: repository.clone(), snapshot, warnings });
+                    if !matches!(chosen, Chosen::Id(_)) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    if !failure.is_usage() {
+                        return Err(failure);
+                    }
+                    first.get_or_insert(failure);
+                }
+            }
+        }
+        if !hidden.is_empty() && !matches!(chosen, Chosen::Id(_)) {
+            return Err(Failure::new(ExitStatus::Damaged, hidden.join("\n")));
+        }
+        match (found, first) {
+            (Some(mut found), _) => {
+                found.warnings.extend(hidden);
+                Ok(found)
+            }
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(Failure::usage("there is no snapshot")),
+        }
+    }
+
+    /// All sets that have a snapshot, by name.
+    pub fn sets(&self) -> Result<Vec<String>, Failure> {
+        let mut sets = std::collections::BTreeSet::new();
+        for (repository, _) in &self.repositories {
+            let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+            sets.extend(rows.into_iter().map(|row| row.header.set));
+        }
+        Ok(sets.into_iter().collect())
+    }
+}
+
+/// Says where a newer snapshot of the set was passed over because it is suspect.
+fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<String>, Failure> {
+    if *chosen != Chosen::Latest {
+        return Ok(Vec::new());
+    }
+    let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+    let newer = rows.iter().filter(|row| {
+        row.header.suspect && row.header.set == snapshot.header.set && row.header.sequence > snapshot.header.sequence
+    });
+    Ok(newer
+        .map(|row| {
+            format!(
+                "a newer snapshot of {}, {} from {}, is suspect and was passed over; --snapshot {} restores it",
+                row.header.set, row.id, row.header.data_time, row.id
+            )
+        })
+        .collect())
+}
+
+impl From<&SnapshotWord> for Chosen {
+    fn from(word: &SnapshotWord) -> Self {
+        match word {
+            SnapshotWord::Latest => Chosen::Latest,
+            SnapshotWord::Prefix(prefix) => Chosen::Id(prefix.clone()),
+        }
+    }
+}
+
+impl Trust {
+    /// The ids that a person vouches for.
+    pub fn ids(&self) -> Vec<RepositoryId> {
+        self.trust_repository.into_iter().collect()
+    }
+}

@@ -1,0 +1,312 @@
+//! Which of this machine's keys belong to a repository.
+//!
+//! Keys lie in one folder, as `ID.writer.key` and `ID.identity.txt`. Which id belongs to a place is remembered in the state
+//! folder when it was opened once; before that, `info/varu.toml` on the remote says it. That only chooses among keys that
+//! are here: the key itself then proves what it opens.
+
+mod change;
+mod places;
+
+pub use change::{Added, Rotated, add_recipient, rotate};
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::crypto::IdentityFile;
+use crate::error::{Error, Result};
+use crate::format::layout::info_name;
+use crate::format::writer_key::WriterKeyFile;
+use crate::id::RepositoryId;
+use crate::remote::{ErrorKind, Folder, Remote};
+use crate::repository::{self, Keys, read_secret, unlock};
+
+/// Most bytes that are read of the text for people.
+const MAX_INFO: u64 = 64 << 10;
+
+/// Where keys are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    /// The folder of keys; None where there is none.
+    pub folder: Option<PathBuf>,
+    /// The writer key's file, where a person named one.
+    pub writer_key: Option<PathBuf>,
+    /// The identity's file, where a person named one.
+    pub identity: Option<PathBuf>,
+    /// The state folder, which remembers what was where; None where there is none.
+    pub state: Option<PathBuf>,
+}
+
+/// What an identity opened.
+pub struct Unlocked {
+    /// Its file.
+    pub path: PathBuf,
+    /// The identity.
+    pub identity: IdentityFile,
+    /// The keys of all repository ids at that place, the newest first.
+    pub keys: Vec<Keys>,
+}
+
+/// A writer key and its file.
+pub struct Writer {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its keys. They open no chunk.
+    pub keys: Keys,
+}
+
+/// Whether a repository, or a part of one, lies on the remote: whether there are key objects.
+pub fn has_repository(remote: &dyn Remote) -> Result<bool> {
+    match remote.list(Folder::Keys) {
+        Ok((listed, _)) => Ok(!listed.is_empty()),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(repository::Error::from(error).into()),
+    }
+}
+
+/// The repository id that the text for people names. Nothing vouches for it.
+pub fn stated_id(remote: &dyn Remote) -> Option<RepositoryId> {
+    let bytes = remote.get(&info_name(), MAX_INFO).ok()?;
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("repository"))?;
+    value.trim_start().strip_prefix('=')?.trim().trim_matches('"').parse().ok()
+}
+
+impl Keyring {
+    /// Where the writer key of that id is, or is to be made.
+    pub fn writer_key_path(&self, id: &RepositoryId) -> Result<PathBuf> {
+        match &self.writer_key {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.keys_folder()?.join(format!("{id}{WRITER_KEY}"))),
+        }
+    }
+
+    /// Where the identity of that repository is to be made.
+    pub fn identity_path(&self, id: &RepositoryId) -> Result<PathBuf> {
+        match &self.identity {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.keys_folder()?.join(format!("{id}{IDENTITY}"))),
+        }
+    }
+
+    fn keys_folder(&self) -> Result<&Path> {
+        let none =
+            || Error::Usage("there is no folder for keys: set HOME, or give --writer-key and --identity".to_owned());
+        self.folder.as_deref().ok_or_else(none)
+    }
+
+    /// The writer key for what lies on `remote`: the one that was named, else the newest in the folder of keys that fits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where there is no repository or no key for it, [`Error::Refused`] where the key is another
+    /// repository's, or where a repository was there and the place is empty now.
+    pub fn writer(&self, remote: &dyn Remote) -> Result<Writer> {
+        self.writers(remote).map(|mut writers| writers.swap_remove(0))
+    }
+
+    /// As [`Keyring::writer`], and after it the keys that it follows, as far as they are in the folder of keys.
+    pub fn writers(&self, remote: &dyn Remote) -> Result<Vec<Writer>> {
+        let place = remote.place();
+        let known = self.known(&place)?;
+        if !has_repository(remote)? {
+            return Err(no_repository(&place, &known));
+        }
+        let stated = stated_id(remote);
+        let first = match &self.writer_key {
+            Some(path) => self.named_writer(path, &place, &known, stated)?,
+            None => self.found_writer(&place, &known, stated)?,
+        };
+        let mut writers = vec![first];
+        while let Some(follows) = writers.last().and_then(|writer| writer.keys.file().follows)
+            && let Some(older) = self.writer_of(&follows)
+        {
+            writers.push(older);
+        }
+        Ok(writers)
+    }
+
+    fn named_writer(
+        &self,
+        path: &Path,
+        place: &str,
+        known: &[RepositoryId],
+        stated: Option<RepositoryId>,
+    ) -> Result<Writer> {
+        let file = read_writer_key(path)?;
+        let id = file.repository_id();
+        let fits = known.contains(&id) || file.follows.is_some() || stated.is_none_or(|stated| stated == id);
+        if !fits {
+            let (path, other) = (path.display(), known.first().copied().or(stated));
+            let other = other.map_or_else(|| "another".to_owned(), |other| other.to_string());
+            return Err(Error::Refused(format!(
+                "the writer key {path} belongs to the repository {id}, and {place} holds {other}; use the key of that \
+                 repository (--writer-key), or the place of this one (--repo)"
+            )));
+        }
+        Ok(Writer { path: path.to_owned(), keys: Keys::new(file)? })
+    }
+
+    fn found_writer(&self, place: &str, known: &[RepositoryId], stated: Option<RepositoryId>) -> Result<Writer> {
+        let folder = self.keys_folder()?;
+        let mut accepted: HashSet<RepositoryId> = known.iter().copied().collect();
+        if accepted.is_empty() {
+            accepted.extend(stated);
+        }
+        let mut files = self.writer_files();
+        // A key that follows an accepted one is a later key of the same place.
+        while let Some(next) = files.iter().find(|(_, file)| {
+            file.follows.is_some_and(|before| accepted.contains(&before)) && !accepted.contains(&file.repository_id())
+        }) {
+            accepted.insert(next.1.repository_id());
+        }
+        files.retain(|(_, file)| accepted.contains(&file.repository_id()));
+        let followed: HashSet<RepositoryId> = files.iter().filter_map(|(_, file)| file.follows).collect();
+        match files.into_iter().find(|(_, file)| !followed.contains(&file.repository_id())) {
+            Some((path, file)) => Ok(Writer { path, keys: Keys::new(file)? }),
+            None => Err(no_writer_key(folder, place, &accepted)),
+        }
+    }
+
+    /// The writer key of that id in the folder of keys.
+    fn writer_of(&self, id: &RepositoryId) -> Option<Writer> {
+        let path = self.folder.as_ref()?.join(format!("{id}{WRITER_KEY}"));
+        let file = read_writer_key(&path).ok().filter(|file| file.repository_id() == *id)?;
+        Some(Writer { path, keys: Keys::new(file).ok()? })
+    }
+
+    /// All writer keys in the folder of keys that can be read.
+    fn writer_files(&self) -> Vec<(PathBuf, WriterKeyFile)> {
+        let paths = self.files(WRITER_KEY).into_iter();
+        paths.filter_map(|path| read_writer_key(&path).ok().map(|file| (path, file))).collect()
+    }
+
+    /// The files in the folder of keys whose names end so, sorted.
+    fn files(&self, end: &str) -> Vec<PathBuf> {
+        let Some(entries) = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok()) else {
+            return Vec::new();
+        };
+        let mut paths: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(end)))
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    /// Opens what lies on `remote` with the identity: the one that was named, else one in the folder of keys that names the
+    /// repository. `trusted` are ids that a person vouches for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where there is no repository or no identity; as [`unlock`].
+    pub fn unlock(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Unlocked> {
+        let place = remote.place();
+        let known = self.known(&place)?;
+        if !has_repository(remote)? {
+            return Err(no_repository(&place, &known));
+        }
+        let (path, identity) = match &self.identity {
+            Some(path) => (path.clone(), read_identity(path)?),
+            None => self.found_identity(&place, &known, stated_id(remote))?,
+        };
+        let keys = unlock(remote, &identity, trusted)?;
+        Ok(Unlocked { path, identity, keys })
+    }
+
+    /// The identity in the folder of keys that names the repository at `place`.
+    fn found_identity(
+        &self,
+        place: &str,
+        known: &[RepositoryId],
+        stated: Option<RepositoryId>,
+    ) -> Result<(PathBuf, IdentityFile)> {
+        let ids: HashSet<RepositoryId> = known.iter().copied().chain(stated).collect();
+        for path in self.files(IDENTITY) {
+            // One that can't be read may be another repository's.
+            let Ok(identity) = read_identity(&path) else { continue };
+            if ids.is_empty() || identity.repositories().iter().any(|id| ids.contains(id)) {
+                return Ok((path, identity));
+            }
+        }
+        let folder = self.folder.as_ref().map_or_else(String::new, |folder| format!(" in {}", folder.display()));
+        Err(Error::Usage(format!(
+            "the identity of the repository at {place} is needed, and none that names it is{folder}; give it with \
+             --identity FILE"
+        )))
+    }
+
+    /// Identities in the folder of keys that open one of these repositories: each is a copy that a thief would find.
+    pub fn identities_here(&self, ids: &[RepositoryId]) -> Vec<PathBuf> {
+        let named = self.identity.clone().into_iter();
+        let opens = |path: &PathBuf| {
+            read_identity(path).is_ok_and(|identity| identity.repositories().iter().any(|id| ids.contains(id)))
+        };
+        let mut paths: Vec<PathBuf> = named.chain(self.files(IDENTITY)).filter(opens).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Keys with which the repository's snapshots can be looked at, the newest id first: from the identity where a person
+    /// named one, else from the writer key, else from an identity in the folder of keys.
+    pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Vec<Keys>> {
+        if self.identity.is_some() && self.writer_key.is_none() {
+            return Ok(self.unlock(remote, trusted)?.keys);
+        }
+        match self.writers(remote) {
+            Ok(writers) => Ok(writers.into_iter().map(|writer| writer.keys).collect()),
+            Err(Error::Usage(why)) if self.writer_key.is_none() => match self.unlock(remote, trusted) {
+                Ok(unlocked) => Ok(unlocked.keys),
+                Err(Error::Usage(_)) => Err(Error::Usage(why)),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How the names of writer keys end.
+const WRITER_KEY: &str = ".writer.key";
+/// How the names of identities end.
+const IDENTITY: &str = ".identity.txt";
+
+/// Reads a writer key's file.
+pub fn read_writer_key(path: &Path) -> Result<WriterKeyFile> {
+    let text = read_secret(path)?;
+    let file = WriterKeyFile::parse(&text);
+    Ok(file.map_err(|error| Error::Usage(format!("{} is no writer key: {error}", path.display())))?)
+}
+
+/// Reads an identity's file.
+pub fn read_identity(path: &Path) -> Result<IdentityFile> {
+    let text = read_secret(path)?;
+    let identity = IdentityFile::parse(&text);
+    Ok(identity.map_err(|error| Error::Usage(format!("{} is no identity: {error}", path.display())))?)
+}
+
+fn no_repository(place: &str, known: &[RepositoryId]) -> Error {
+    match known.first() {
+        None => Error::Usage(format!(
+            "there is no repository at {place}; check the place (--repo), or make one there: `varu init`, or `varu backup \
+             --init`"
+        )),
+        Some(id) => lost(place, id),
+    }
+}
+
+/// A repository that was there and isn't.
+fn lost(place: &str, id: &RepositoryId) -> Error {
+    Error::Refused(format!(
+        "{place} holds no repository, and it held {id} before: look whether its disk is mounted. If the repository is gone \
+         for good, `varu init --trust-repository {id}` makes a new one there"
+    ))
+}
+
+fn no_writer_key(folder: &Path, place: &str, accepted: &HashSet<RepositoryId>) -> Error {
+    let id = accepted.iter().next().map_or_else(String::new, |id| format!(" {id}"));
+    Error::Usage(format!(
+        "the writer key of the repository{id} at {place} isn't in {}; give it with --writer-key FILE. Where it is lost, \
+         `varu key rotate` makes a new one, with the identity",
+        folder.display()
+    ))
+}

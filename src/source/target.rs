@@ -1,0 +1,122 @@
+//! Targets: a folder, and one writer that takes one stream.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::files::extract::{self, Begin, ExtractOptions, Extractor, FileWriter};
+use super::{Error, Target};
+use crate::entry::{Entry, StreamName};
+
+/// Writes streams below a folder, as files.
+pub struct FolderTarget {
+    extractor: Option<Extractor>,
+    current: Option<(StreamName, Box<FileWriter>)>,
+}
+
+impl FolderTarget {
+    /// Opens the folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where that can't be done.
+    pub fn create(folder: &Path, options: ExtractOptions) -> Result<Self, Error> {
+        let extractor = Extractor::create(folder, options).map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(Self { extractor: Some(extractor), current: None })
+    }
+
+    fn extractor(&mut self) -> Result<&mut Extractor, Error> {
+        self.extractor.as_mut().ok_or_else(|| Error::Failed("the restore had ended before".to_owned()))
+    }
+}
+
+/// What an extractor's error means for the whole.
+fn judged(name: &StreamName, error: extract::Error) -> Error {
+    match error.is_fatal() {
+        true => Error::Failed(error.to_string()),
+        false => Error::Skipped { name: name.clone(), reason: error.to_string() },
+    }
+}
+
+impl Target for FolderTarget {
+    fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
+        // What is there may change until the entry's turn comes; its writer looks then.
+        Ok(true)
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        let extractor = self.extractor()?;
+        if !entry.kind.has_content() {
+            return extractor.place(entry).map_err(|error| judged(&entry.name, error));
+        }
+        match extractor.begin(entry).map_err(|error| judged(&entry.name, error))? {
+            Begin::Write(writer) => self.current = Some((entry.name.clone(), writer)),
+            Begin::Skip => self.current = None,
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match &mut self.current {
+            Some((name, writer)) => writer.write(bytes).map_err(|error| judged(name, error)),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        match self.current.take() {
+            Some((name, writer)) => writer.finish().map_err(|error| judged(&name, error)),
+            None => Ok(()),
+        }
+    }
+
+    fn abandon(&mut self) {
+        // An unfinished writer leaves nothing.
+        self.current = None;
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        Ok(self.extractor.take().map(Extractor::finish).unwrap_or_default())
+    }
+}
+
+/// Writes the bytes of one stream to a writer.
+pub struct WriterTarget<W> {
+    writer: W,
+    /// What the writer is, for messages: `"standard output"`.
+    place: &'static str,
+}
+
+impl<W: Write> WriterTarget<W> {
+    /// Writes to `writer`, which messages call `place`.
+    pub fn new(writer: W, place: &'static str) -> Self {
+        Self { writer, place }
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Error {
+        Error::failed(&format!("writing to {}", self.place), error)
+    }
+}
+
+impl<W: Write> Target for WriterTarget<W> {
+    fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
+        Ok(entry.kind.has_content())
+    }
+
+    fn begin(&mut self, _: &Entry) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.writer.write_all(bytes).map_err(|error| self.failed(&error))
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.writer.flush().map_err(|error| self.failed(&error))
+    }
+
+    fn abandon(&mut self) {}
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        self.writer.flush().map_err(|error| self.failed(&error))?;
+        Ok(Vec::new())
+    }
+}
