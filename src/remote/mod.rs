@@ -13,6 +13,7 @@ pub mod limit;
 pub mod local;
 pub mod memory;
 mod part;
+pub mod place;
 pub mod record;
 pub mod retry;
 pub mod wait;
