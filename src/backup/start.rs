@@ -211,11 +211,15 @@ fn usable(
         return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing")).into());
     }
     let recipe = repository.recipe(&before.id)?;
+    let entered = repository.enter_packs(before.header.packs.iter().copied(), &recipe, Some(sizes))?;
+    if let Some(why) = entered.into_iter().find_map(std::result::Result::err) {
+        return Err(repository::Error::Damaged(why).into());
+    }
+    if !recipe.used_packs().iter().all(|&pack| before.header.packs.contains(&recipe.packs[pack as usize].id)) {
+        let why = format!("the header of snapshot {} doesn't list all packs that it needs", before.id);
+        return Err(repository::Error::Damaged(why).into());
+    }
     // A table also names packs that its runs need no more; they may be gone.
-    let needed: HashSet<PackId> = before.header.packs.iter().copied().collect();
-    let mut present = recipe.clone();
-    present.packs.retain(|pack| needed.contains(&pack.id));
-    repository.recipe_packs(&present, Some(sizes))?;
     let packs = recipe.packs.iter().map(|pack| -> Result<PackRow> {
         let row = repository.index().pack(&pack.id).map_err(repository::Error::from)?;
         Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))

@@ -70,9 +70,11 @@ impl<'a> Packs<'a> {
     fn find(repository: &'a Arc<Repository>, recipes: [&Recipe; 2]) -> Result<Self, Failure> {
         let mut numbers = HashMap::new();
         for recipe in recipes {
-            let used = recipe.used_packs().into_iter().map(|number| recipe.packs[number as usize]).collect();
-            let used = Recipe { packs: used, streams: Vec::new() };
-            numbers.extend(repository.recipe_packs(&used, None)?.into_iter().map(|row| (row.id, row.number)));
+            let used = recipe.used_packs().into_iter().map(|number| recipe.packs[number as usize].id);
+            for row in repository.enter_packs(used, recipe, None)? {
+                let row = row.map_err(|why| Failure::new(ExitStatus::Damaged, why))?;
+                numbers.insert(row.id, row.number);
+            }
         }
         Ok(Self { repository, numbers })
     }

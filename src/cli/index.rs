@@ -63,14 +63,11 @@ fn rebuild(
     let (mut snapshots, mut packs, mut hidden) = (0, 0, Vec::new());
     for repository in repositories {
         let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
-        let changes = repository.rebuild()?;
+        let changes = repository.rebuild(accept_loss)?;
         changes.refused.iter().for_each(|refused| watch.warn(refused));
         if let Some(missing) = changes.hidden {
             watch.warn(&missing);
             hidden.push(missing);
-        }
-        if accept_loss {
-            repository.accept_loss()?;
         }
         let index = repository.index();
         snapshots += index.snapshots().map_err(repository::Error::from)?.len() as u64;

@@ -189,6 +189,16 @@ impl Index {
         Ok(())
     }
 
+    /// Forgets all that can be made again from the repository.
+    pub fn clear(&mut self) -> Result<()> {
+        self.directories.borrow_mut().clear();
+        self.write(|database| {
+            let tables =
+                "DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";
+            database.execute_batch(tables)
+        })
+    }
+
     /// Whether SQLite finds its file whole: `Err` with what it found where it doesn't.
     pub fn integrity(&self) -> Result<std::result::Result<(), String>> {
         let found: String =
