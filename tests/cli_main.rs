@@ -488,9 +488,9 @@ fn a_hidden_newest_snapshot_is_noticed_until_it_is_accepted() {
     machine.feed(&["backup", "--stdin", "db"], b"three").ends(7);
     let first = machine.run(&["list", "--json"]).json()["snapshots"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(machine.run(&["restore", "--snapshot", &first, "--stdout"]).ends(3).out, b"one");
+    machine.run(&["index", "rebuild"]).ends(7).says("left as it is");
     machine.run(&["index", "rebuild"]).ends(7);
-    machine.run(&["index", "rebuild"]).ends(7);
-    machine.run(&["index", "rebuild", "--accept-loss"]).ends(3);
+    machine.run(&["index", "rebuild", "--accept-loss"]).ends(0);
     assert_eq!(machine.run(&["restore", "db", "--stdout"]).ends(0).out, b"one");
     // What comes back now is an old snapshot that somebody put there.
     machine.feed(&["backup", "--stdin", "db"], b"three").ends(0);
@@ -668,7 +668,16 @@ fn another_machine_goes_on_only_when_it_adopts() {
     let on_another = |words: &[&str], input: &[u8]| {
         let script = "mount --bind \"$1\" /etc/machine-id && shift && exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]).arg(&id).arg(program()).args(words);
+        match is_root() {
+            true => command.arg("--mount").args(["sh", "-c", script, "sh"]).arg(&id).args([
+                "setpriv",
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+            ]),
+            false => command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]).arg(&id),
+        };
+        command.arg(program()).args(words);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("VARU_REPO", "./vault");
         command.env("VARU_STATE", machine.at("home/.local/state/varu")).current_dir(machine.folder.path());
         command.arg("--writer-key").arg(machine.key(".writer.key"));

@@ -217,7 +217,7 @@ impl Args {
         let watch = context.watch();
         let remote = match options.init {
             true => made_remote(context, &watch)?,
-            false => context.place()?.open()?,
+            false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
         let mut source = options.source(context, &watch)?;
@@ -238,9 +238,9 @@ impl Args {
 }
 
 /// The repository's remote, which is made where there is no repository.
-fn made_remote(context: &Context, watch: &Watch) -> Result<Arc<dyn Remote>, Failure> {
+fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
     let keyring = context.keyring();
-    let remote = context.place()?.make(&keyring, None)?;
+    let remote = context.make_remote(&keyring, None, watch)?;
     if !has_repository(&*remote)? {
         let made = init(&*remote, &keyring, &[], None)?;
         watch.note_lines(&super::init::text(&made));

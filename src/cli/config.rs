@@ -184,7 +184,7 @@ fn check_state(context: &Context) -> Vec<Check> {
 
 /// Whether the repository is there, has room, and belongs to the keys here.
 fn check_repository(context: &Context) -> Vec<Check> {
-    let remote = match context.place().and_then(|place| place.open()) {
+    let remote = match context.open_remote(&context.watch_aside()) {
         Ok(remote) => remote,
         Err(failure) => return vec![Check::new(Outcome::Failed, "repository", failure.message)],
     };
@@ -208,7 +208,7 @@ fn check_repository(context: &Context) -> Vec<Check> {
 
 /// An identity on the machine that it should restore is a thief's.
 fn check_identity(context: &Context, id: &RepositoryId) -> Vec<Check> {
-    let known = context.place().and_then(|place| Ok(context.keyring().known(&place.name())?)).unwrap_or_default();
+    let known = context.place().and_then(|place| Ok(context.keyring().known(&place.to_string())?)).unwrap_or_default();
     let ids: Vec<RepositoryId> = known.into_iter().chain([*id]).collect();
     let paths = context.keyring().identities_here(&ids);
     let found = paths.iter().map(|path| {

@@ -33,7 +33,7 @@ impl Args {
     /// Prints a line for each stream that differs.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let opened = context.open_to_look(&self.trust, &watch)?;
         let one = opened.find(None, &Chosen::from(&self.one))?;
         let other = opened.find(None, &Chosen::from(&self.other))?;
         let (a, b) = (&one.snapshot.id, &other.snapshot.id);

@@ -45,7 +45,7 @@ impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, matches!(self.what, What::Rebuild { .. }), &*watch)?;
+        let repositories = context.open_indexes(&self.trust, matches!(self.what, What::Rebuild { .. }), &watch)?;
         match self.what {
             What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
             What::Check => check(context, &watch, &repositories),
@@ -74,9 +74,11 @@ fn rebuild(
         packs += index.packs().map_err(repository::Error::from)?.len() as u64;
     }
     let warnings = watch.end(&[]);
+    let left_alone = !hidden.is_empty() && !accept_loss;
     match context.json {
         true => context
             .print_json(&json!({ "snapshots": snapshots, "packs": packs, "hidden": hidden, "warnings": warnings }))?,
+        false if left_alone => context.tell("the index was left as it is\n")?,
         false => context.tell(&format!(
             "the index was made again: {}, {}\n",
             counted(snapshots, "snapshot"),
@@ -84,7 +86,7 @@ fn rebuild(
         ))?,
     }
     let status = watch.say_warnings();
-    Ok(if hidden.is_empty() || accept_loss { status } else { ExitStatus::Damaged })
+    Ok(if left_alone { ExitStatus::Damaged } else { status })
 }
 
 fn check(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {

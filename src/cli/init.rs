@@ -21,7 +21,8 @@ impl Args {
     /// Makes the repository and says where everything is.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let (keyring, forget) = (context.keyring(), self.trust.trust_repository);
-        let remote = context.place()?.make(&keyring, forget)?;
+        let watch = context.watch();
+        let remote = context.make_remote(&keyring, forget, &watch)?;
         let made = init(&*remote, &keyring, &self.recipients, forget)?;
         match context.json {
             true => context.print_json(&document(&made))?,

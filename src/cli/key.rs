@@ -52,16 +52,16 @@ impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let (keyring, trusted) = (context.keyring(), self.trust.ids());
-        let place = context.place()?;
-        let remote = place.open()?;
+        let place = context.place()?.to_string();
+        let remote = context.open_remote(&context.watch())?;
         if matches!(self.what, What::Show) {
             let keys = keyring.reader(&*remote, &trusted)?;
-            return show(context, &place.name(), &keys);
+            return show(context, &place, &keys);
         }
         let unlocked = keyring.unlock(&*remote, &trusted)?;
         match self.what {
             What::Show => {}
-            What::Export { sheet } => export(context, &place.name(), &unlocked, sheet)?,
+            What::Export { sheet } => export(context, &place, &unlocked, sheet)?,
             What::AddRecipient { recipient } => {
                 let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
                 say_added(context, &recipient, &added)?;

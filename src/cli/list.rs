@@ -28,7 +28,7 @@ impl Args {
     /// Prints a table of the snapshots.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let opened = context.open_to_look(&self.trust, &watch)?;
         let listing = Listing::read(&opened, self.set.as_deref())?;
         let warnings = watch.end(&listing.hidden);
         match context.json {

@@ -35,7 +35,7 @@ impl Args {
     /// Prints a line for each stream.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let opened = context.open_to_look(&self.trust, &watch)?;
         let found = opened.find(None, &Chosen::from(&self.snapshot))?;
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));

@@ -12,6 +12,7 @@ use varu::repository::{Changes, Chosen, Error, Keys, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::watch::Watch;
 use super::words::{SnapshotWord, Trust};
 
 /// All repository ids at one place, the newest first, each with what a look at the remote found.
@@ -34,13 +35,13 @@ impl Context {
     }
 
     /// Opens the repository to look at it: its writer key is enough.
-    pub fn open_to_look(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        self.seen(self.open_unseen(trust, false)?, progress)
+    pub fn open_to_look(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+        self.seen(self.open_unseen(trust, false, watch)?, watch)
     }
 
     /// Opens the repository with the identity, which reads its content.
-    pub fn open_to_read(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        self.seen(self.open_unseen(trust, true)?, progress)
+    pub fn open_to_read(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+        self.seen(self.open_unseen(trust, true, watch)?, watch)
     }
 
     /// Opens the newest repository id to write, with its writer key.
@@ -54,13 +55,8 @@ impl Context {
     }
 
     /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
-    pub fn open_indexes(
-        &self,
-        trust: &Trust,
-        anew: bool,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Arc<Repository>>, Failure> {
-        let remote = self.place()?.open()?;
+    pub fn open_indexes(&self, trust: &Trust, anew: bool, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
+        let remote = self.open_remote(watch)?;
         let keys = self.keyring().reader(&*remote, &trust.ids())?;
         let state = self.state()?;
         let mut repositories = Vec::new();
@@ -69,7 +65,7 @@ impl Context {
                 && let Some(aside) =
                     Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
             {
-                progress.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
+                watch.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
             }
             repositories.push(Arc::new(Repository::open(remote.clone(), keys, state)?));
         }
@@ -77,8 +73,8 @@ impl Context {
     }
 
     /// Opens the repository without a look at what it holds; with the identity where `to_read`.
-    pub fn open_unseen(&self, trust: &Trust, to_read: bool) -> Result<Opened, Failure> {
-        let remote = self.place()?.open()?;
+    pub fn open_unseen(&self, trust: &Trust, to_read: bool, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+        let remote = self.open_remote(watch)?;
         let keys = match to_read {
             true => self.keyring().unlock(&*remote, &trust.ids())?.keys,
             false => self.keyring().reader(&*remote, &trust.ids())?,
@@ -86,15 +82,15 @@ impl Context {
         self.opened(&remote, keys)
     }
 
-    fn seen(&self, mut opened: Opened, progress: &dyn Progress) -> Result<Opened, Failure> {
+    fn seen(&self, mut opened: Opened, watch: &Arc<Watch>) -> Result<Opened, Failure> {
         for (repository, changes) in &mut opened.repositories {
             *changes = repository.sync()?;
-            changes.refused.iter().for_each(|refused| progress.warn(refused));
+            changes.refused.iter().for_each(|refused| watch.warn(refused));
         }
         if let Some((oldest, _)) = opened.repositories.last()
             && let Some(before) = oldest.keys().file().follows
         {
-            progress.note(&format!(
+            watch.note(&format!(
                 "what was stored before the rotation, as repository {before}, is not looked at: its writer key isn't among \
                  the keys here; --identity opens it"
             ));

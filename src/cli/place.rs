@@ -1,63 +1,79 @@
 //! Where the repository is, and the way to it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use varu::id::RepositoryId;
 use varu::keyring::Keyring;
-use varu::remote::local::LocalRemote;
+use varu::progress::Progress;
+use varu::remote::options::{Options, create, open};
+use varu::remote::place::Place;
+use varu::remote::retry::{Patience, Retry};
+use varu::remote::wait::RealTime;
 use varu::remote::{self, Remote};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::watch::Watch;
 use super::words::absolute;
 
-/// The place of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A folder of this machine, absolute.
-    Folder(PathBuf),
+/// Reads a path or a URL. A path becomes absolute.
+fn parse(text: &str) -> Result<Place, Failure> {
+    match Place::parse(text).map_err(|error| Failure::usage(error.to_string()))? {
+        Place::Local(path) => {
+            let path = absolute(path.as_os_str()).map_err(|error| {
+                Failure::new(ExitStatus::Failed, format!("the repository's folder {text} can't be found: {error}"))
+            })?;
+            Ok(Place::Local(path))
+        }
+        place @ Place::Sftp(_) => Ok(place),
+    }
 }
 
-impl Place {
-    /// Reads a path or a URL.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
-        let before_slash = text.split('/').next().unwrap_or_default();
-        if text.contains("://") || before_slash.contains(':') {
-            return Err(Failure::usage(format!(
-                "the repository {text} can't be reached: this version has local folders only; name a folder's path"
-            )));
-        }
-        let path = absolute(&text.into()).map_err(|error| {
-            Failure::new(ExitStatus::Failed, format!("the repository's folder {text} can't be found: {error}"))
-        })?;
-        Ok(Self::Folder(path))
+impl Context {
+    /// Where the repository is.
+    pub fn place(&self) -> Result<Place, Failure> {
+        parse(self.repository()?)
     }
 
-    /// The place as messages name it.
-    pub fn name(&self) -> String {
-        match self {
-            Place::Folder(path) => path.display().to_string(),
-        }
+    fn remote_options(&self) -> Options {
+        Options { connections: self.config.repository.connections as usize, ..Options::default() }
     }
 
-    /// Opens the remote there.
-    pub fn open(&self) -> Result<Arc<dyn Remote>, Failure> {
-        match self {
-            Place::Folder(path) => Ok(Arc::new(LocalRemote::open(path).map_err(absent)?)),
-        }
+    /// Opens the repository's remote. What fails later for a while is tried again, and `watch` says so.
+    pub fn open_remote(&self, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
+        let place = self.place()?;
+        let remote = open(&place, &self.remote_options()).map_err(absent)?;
+        Ok(self.patient(&place, remote, watch))
     }
 
-    /// Opens the remote there, and makes it where it is missing. Refused where a repository was there before, unless that is
-    /// `forget`.
-    pub fn make(&self, keyring: &Keyring, forget: Option<RepositoryId>) -> Result<Arc<dyn Remote>, Failure> {
-        match self {
-            Place::Folder(path) => {
-                match LocalRemote::open(path) {
-                    Ok(there) => keyring.refuse_lost_on(&there, forget)?,
-                    Err(_) => keyring.refuse_lost(&self.name(), forget)?,
-                }
-                Ok(Arc::new(LocalRemote::create(path)?))
+    /// Opens the repository's remote, and makes it where it is missing. Refused where a repository was there before, unless
+    /// that is `forget`.
+    pub fn make_remote(
+        &self,
+        keyring: &Keyring,
+        forget: Option<RepositoryId>,
+        watch: &Arc<Watch>,
+    ) -> Result<Arc<dyn Remote>, Failure> {
+        let (place, options) = (self.place()?, self.remote_options());
+        match open(&place, &options) {
+            Ok(there) => keyring.refuse_lost_on(&*there, forget)?,
+            Err(error) if error.kind == remote::ErrorKind::NotFound => {
+                keyring.refuse_lost(&place.to_string(), forget)?
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.patient(&place, create(&place, &options)?, watch))
+    }
+
+    /// The network may come back; a local folder answers, or it doesn't.
+    fn patient(&self, place: &Place, remote: Arc<dyn Remote>, watch: &Arc<Watch>) -> Arc<dyn Remote> {
+        match place {
+            Place::Local(_) => remote,
+            Place::Sftp(_) => {
+                let watch = watch.clone();
+                let wait = Arc::new(RealTime::default());
+                let note = move |message: &str| watch.note(message);
+                Arc::new(Retry::new(remote, Patience::default(), wait, self.interrupt.clone(), note))
             }
         }
     }
@@ -74,24 +90,16 @@ fn absent(error: remote::Error) -> Failure {
     }
 }
 
-impl Context {
-    /// Where the repository is.
-    pub fn place(&self) -> Result<Place, Failure> {
-        Place::parse(self.repository()?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_folder() {
+    fn a_path_becomes_absolute() {
         let here = std::env::current_dir().unwrap();
-        assert_eq!(Place::parse("./vault").unwrap(), Place::Folder(here.join("vault")));
-        assert_eq!(Place::parse("/srv/a:b/").unwrap(), Place::Folder("/srv/a:b".into()));
-        for url in ["sftp://vm1@backup.example/repo", "vm1@backup.example:repo", "s3://x"] {
-            assert_eq!(Place::parse(url).unwrap_err().status, ExitStatus::Usage, "{url}");
-        }
+        assert_eq!(parse("./vault").unwrap(), Place::Local(here.join("vault")));
+        assert_eq!(parse("/srv/./vault/").unwrap(), Place::Local("/srv/vault".into()));
+        assert_eq!(parse("vm1@backup.example:repo").unwrap().to_string(), "sftp://vm1@backup.example/~/repo");
+        assert_eq!(parse("s3://x").unwrap_err().status, ExitStatus::Usage);
     }
 }

@@ -176,7 +176,7 @@ impl Args {
         let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
-        let opened = context.open_to_read(&options.trust, &*watch)?;
+        let opened = context.open_to_read(&options.trust, &watch)?;
         let started = Instant::now();
         let mut done = Vec::new();
         if options.what == What::Configuration {

@@ -44,8 +44,8 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         let (level, opened) = match self.level {
-            Level::Structure => (verify::Level::Structure, context.open_unseen(&self.trust, false)?),
-            Level::Data => (verify::Level::Data, context.open_unseen(&self.trust, true)?),
+            Level::Structure => (verify::Level::Structure, context.open_unseen(&self.trust, false, &watch)?),
+            Level::Data => (verify::Level::Data, context.open_unseen(&self.trust, true, &watch)?),
         };
         let options = VerifyOptions { level, sample: self.sample.unwrap_or(1.0) };
         let started = Instant::now();

@@ -1,6 +1,6 @@
 //! Words of the command line that several commands take.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, PathBuf};
 use std::str::FromStr;
@@ -68,7 +68,7 @@ pub fn is_path(word: &OsStr) -> bool {
 
 /// `path` made absolute, without `.` and `..`. What leads up to a `..` has to exist, because a symbolic link there
 /// decides where it goes.
-pub fn absolute(path: &OsString) -> std::io::Result<PathBuf> {
+pub fn absolute(path: &OsStr) -> std::io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     let parts: Vec<Component> = path.components().collect();
     match parts.iter().rposition(|part| *part == Component::ParentDir) {
@@ -116,12 +116,12 @@ mod tests {
         let root = folder.path().canonicalize().unwrap();
         std::fs::create_dir_all(root.join("a/b")).unwrap();
         std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
-        let of = |path: &str| absolute(&root.join(path).into_os_string()).unwrap();
+        let of = |path: &str| absolute(root.join(path).as_os_str()).unwrap();
         assert_eq!(of("./a//b/."), root.join("a/b"));
         assert_eq!(of("link"), root.join("link"), "a link that is named is itself meant");
         assert_eq!(of("link/../c"), root.join("a/c"), "where the link leads decides");
-        assert!(absolute(&root.join("none/../c").into_os_string()).is_err());
-        assert!(absolute(&"x/".into()).unwrap().is_absolute());
+        assert!(absolute(root.join("none/../c").as_os_str()).is_err());
+        assert!(absolute("x/".as_ref()).unwrap().is_absolute());
         assert!(is_path("a/".as_ref()) && !is_path("a".as_ref()));
     }
 }

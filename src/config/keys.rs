@@ -76,7 +76,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Repository, "url"),
     key(Part::Repository, "writer_key"),
     key(Part::Repository, "identity"),
-    later(Part::Repository, "connections"),
+    key(Part::Repository, "connections"),
     key(Part::Repository, "isolate_chains"),
     later(Part::Repository, "base_cache_max"),
     later(Part::Retention, "keep"),
