@@ -331,14 +331,14 @@ mod tests {
     #[test]
     fn a_stream_that_failed_leaves_the_table() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cache = BaseCache::open(folder.path(), "x", None, 1 << 20).unwrap();
+        let mut cache = BaseCache::open(folder.path(), "x", None, 64 << 20).unwrap();
         cache.add(&chunk(1, 100)).unwrap();
         let position = cache.position();
         (0..5000).for_each(|_| cache.add(&chunk(2, 100)).unwrap());
         cache.forget_from(position).unwrap();
         cache.add(&chunk(3, 100)).unwrap();
         cache.commit(&id(1)).unwrap();
-        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 1 << 20).unwrap();
+        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 64 << 20).unwrap();
         assert_eq!(read(&mut next, 1, 100), Some(chunk(3, 100)));
         assert_eq!(read(&mut next, 2, 100), None);
     }
