@@ -1,12 +1,13 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::entry::{Entry, StreamName};
 use crate::error::{Error, Result};
-use crate::format::recipe::{PackRef, Recipe, Stream};
-use crate::id::StreamHash;
-use crate::index::{Outcome, PackRow, SnapshotRow};
+use crate::format::recipe::{Recipe, Stream};
+use crate::id::{PackId, StreamHash};
+use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Fetcher, Piece, Repository};
 use crate::source::{self, Target};
@@ -27,6 +28,14 @@ pub struct RestoreReport {
     pub damaged: Vec<String>,
     /// What else went wrong without ending the restore.
     pub warnings: Vec<String>,
+}
+
+impl RestoreReport {
+    fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
+        let damaged = format!("{} can't be restored: {why}", stream.entry.name);
+        progress.warn(&damaged);
+        self.damaged.push(damaged);
+    }
 }
 
 /// Restores the streams of a snapshot that `chosen` says yes to into `target`.
@@ -78,14 +87,12 @@ fn run(
     };
     let mut recipe = repository.recipe(&snapshot.id)?;
     recipe.streams = choose(recipe.streams, chosen, target, &mut report)?;
-    let recipe = recipe.compacted();
     let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
     progress.phase("restoring", Some(bytes), Some(recipe.streams.len() as u64));
-    let packs = repository.recipe_packs(&recipe, None)?;
-    enter_bases(repository, snapshot, &recipe)?;
-    let fetcher = Fetcher::start(repository, recipe.streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
+    let (streams, packs) = with_packs(repository, snapshot, recipe, progress, &mut report)?;
+    let fetcher = Fetcher::start(repository, streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
     let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
-    recipe.streams.iter().try_for_each(|stream| writing.stream(stream))?;
+    streams.iter().try_for_each(|stream| writing.stream(stream))?;
     report.warnings.extend(target.finish()?);
     Ok(report)
 }
@@ -109,32 +116,55 @@ fn choose(
     Ok(wanted)
 }
 
-/// The packs of bases that no run names are entered, too: their directories say how the based segments decode.
-fn enter_bases(repository: &Repository, snapshot: &SnapshotRow, recipe: &Recipe) -> Result<()> {
-    let whole = repository.recipe(&snapshot.id)?;
-    let needed = |pack: &PackRef| snapshot.header.packs.binary_search(&pack.id).is_ok();
-    let packs = whole.packs.into_iter().filter(|pack| needed(pack) && !recipe.packs.contains(pack)).collect();
-    let bases = Recipe { packs, streams: Vec::new() };
-    match repository.recipe_packs(&bases, None) {
-        // A missing base is a damage of the segments that stand on it, which are named when they are decoded.
-        Ok(_) | Err(repository::Error::Damaged(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+/// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
+type Packs = Vec<Option<u32>>;
+
+/// The streams whose packs can be had, and these packs. Bases are entered, too: their directories say how the based segments
+/// decode. A base that can't be had is a damage of the segments that stand on it, which are named when they are decoded.
+fn with_packs(
+    repository: &Repository,
+    snapshot: &SnapshotRow,
+    recipe: Recipe,
+    progress: &dyn Progress,
+    report: &mut RestoreReport,
+) -> Result<(Vec<Stream>, Packs)> {
+    let used = recipe.used_packs();
+    let ids = || used.iter().map(|&pack| recipe.packs[pack as usize].id);
+    let named: HashSet<PackId> = ids().collect();
+    let rows = repository.enter_packs(ids(), &recipe, None)?;
+    let bases = snapshot.header.packs.iter().copied().filter(|pack| !named.contains(pack));
+    if !named.is_empty() {
+        repository.enter_packs(bases, &recipe, None)?;
     }
+    let mut packs = vec![None; recipe.packs.len()];
+    let mut broken = HashMap::new();
+    for (pack, row) in used.iter().zip(rows) {
+        match row {
+            Ok(row) => packs[*pack as usize] = Some(row.number),
+            Err(why) => drop(broken.insert(*pack, why)),
+        }
+    }
+    let mut streams = Vec::with_capacity(recipe.streams.len());
+    for stream in recipe.streams {
+        match stream.runs.iter().find_map(|run| broken.get(&run.pack)) {
+            None => streams.push(stream),
+            Some(why) => report.damaged(&stream, why, progress),
+        }
+    }
+    Ok((streams, packs))
 }
 
-fn pieces<'a>(stream: &'a Stream, packs: &'a [PackRow]) -> impl Iterator<Item = Piece> + 'a {
-    stream.runs.iter().map(|run| Piece {
-        pack: packs[run.pack as usize].number,
-        segment: run.segment,
-        first: run.first,
-        count: run.count,
+fn pieces<'a>(stream: &'a Stream, packs: &'a Packs) -> impl Iterator<Item = Piece> + 'a {
+    stream.runs.iter().filter_map(|run| {
+        let pack = packs.get(run.pack as usize).copied().flatten()?;
+        Some(Piece { pack, segment: run.segment, first: run.first, count: run.count })
     })
 }
 
 struct Writing<'a> {
     repository: &'a Repository,
     fetcher: Fetcher,
-    packs: Vec<PackRow>,
+    packs: Packs,
     target: &'a mut dyn Target,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
@@ -164,9 +194,7 @@ impl Writing<'_> {
                 Err(Error::Source(error)) => return self.skip(error),
                 Err(Error::Repository(repository::Error::Damaged(why))) => {
                     self.target.abandon();
-                    let damaged = format!("{} can't be restored: {why}", stream.entry.name);
-                    self.progress.warn(&damaged);
-                    self.report.damaged.push(damaged);
+                    self.report.damaged(stream, &why, self.progress);
                     return Ok(());
                 }
                 Err(error) => {

@@ -275,6 +275,7 @@ impl<'a> Chunking<'a> {
     fn flush(&mut self) -> Result<()> {
         let next = self.pipeline.buffers();
         let mut full = std::mem::replace(&mut self.segment, next);
+        self.bases.improve(self.repository, self.start, &mut full)?;
         bound_small(self.repository, &mut full)?;
         self.pipeline.push(full)?;
         while let Some(placed) = self.pipeline.placed() {

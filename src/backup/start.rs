@@ -106,6 +106,14 @@ impl Start {
         self.ordinals.get(stream).copied().unwrap_or(0)
     }
 
+    /// The stream of the recipe before that has the chunk of that ordinal, with its number.
+    pub fn stream_of(&self, ordinal: u64) -> Option<(usize, &Stream)> {
+        let after = self.ordinals.partition_point(|&first| first <= ordinal);
+        // Empty streams start where the next one starts; the last of those that start here has the chunk.
+        let number = after.checked_sub(1)?;
+        Some((number, self.recipe.streams.get(number)?))
+    }
+
     /// The numbers of a stream's chunks among all of the recipe before.
     pub fn chunk_ordinals(&self, stream: usize) -> Range<u64> {
         let first = self.first_ordinal(stream);
@@ -203,11 +211,15 @@ fn usable(
         return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing")).into());
     }
     let recipe = repository.recipe(&before.id)?;
+    let entered = repository.enter_packs(before.header.packs.iter().copied(), &recipe, Some(sizes))?;
+    if let Some(why) = entered.into_iter().find_map(std::result::Result::err) {
+        return Err(repository::Error::Damaged(why).into());
+    }
+    if !recipe.used_packs().iter().all(|&pack| before.header.packs.contains(&recipe.packs[pack as usize].id)) {
+        let why = format!("the header of snapshot {} doesn't list all packs that it needs", before.id);
+        return Err(repository::Error::Damaged(why).into());
+    }
     // A table also names packs that its runs need no more; they may be gone.
-    let needed: HashSet<PackId> = before.header.packs.iter().copied().collect();
-    let mut present = recipe.clone();
-    present.packs.retain(|pack| needed.contains(&pack.id));
-    repository.recipe_packs(&present, Some(sizes))?;
     let packs = recipe.packs.iter().map(|pack| -> Result<PackRow> {
         let row = repository.index().pack(&pack.id).map_err(repository::Error::from)?;
         Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))

@@ -1,6 +1,8 @@
 //! `varu restore`.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,14 +74,6 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     strip_components: u32,
 
-    /// Why, for the history of operations.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// Don't ask.
-    #[arg(long)]
-    yes: bool,
-
     #[command(flatten)]
     trust: Trust,
 }
@@ -98,8 +92,6 @@ pub enum Overwrite {
 /// What is restored, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// The repository's path or URL.
-    pub repository: String,
     /// What.
     pub what: What,
     /// From which snapshot.
@@ -112,10 +104,6 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
     pub strip_components: u32,
-    /// Why.
-    pub reason: Option<String>,
-    /// Whether questions are answered with yes.
-    pub yes: bool,
     /// The repository that is vouched for.
     pub trust: Trust,
 }
@@ -173,15 +161,12 @@ impl Args {
             (None, None) => Which::Snapshot(SnapshotWord::Latest),
         };
         Ok(Options {
-            repository: context.repository()?.to_owned(),
             what,
             which,
             to: self.to.map_or(To::Stdout, To::Folder),
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
-            reason: self.reason,
-            yes: self.yes,
             trust: self.trust,
         })
     }
@@ -209,9 +194,9 @@ impl Args {
         let warnings = watch.end(&[]);
         let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
         match (aside, context.json) {
-            (true, _) => watch.note_lines(&summary.text()),
+            (true, _) => watch.note_lines(&summary.text(context)),
             (false, true) => context.print_json(&summary.document())?,
-            (false, false) => context.tell(&summary.text())?,
+            (false, false) => context.tell(&summary.text(context))?,
         }
         let status = watch.say_warnings();
         Ok(if done.iter().any(|(report, _)| !report.damaged.is_empty()) { ExitStatus::Damaged } else { status })
@@ -277,7 +262,10 @@ impl Options {
             Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
             None => {
                 only_one(found, &selection)?;
-                Box::new(WriterTarget::new(std::io::stdout().lock(), "standard output"))
+                // Not through the standard library's buffer, which looks for the ends of lines.
+                let out = std::io::stdout().as_fd().try_clone_to_owned();
+                let out = out.map_err(|error| Failure::printing(&error))?;
+                Box::new(WriterTarget::new(File::from(out), "standard output"))
             }
         };
         let report = restore(
@@ -380,7 +368,7 @@ struct Summary<'a> {
 }
 
 impl Summary<'_> {
-    fn text(&self) -> String {
+    fn text(&self, context: &Context) -> String {
         let mut text = String::new();
         for (report, folder) in self.done {
             let header = &report.snapshot.header;
@@ -389,7 +377,7 @@ impl Summary<'_> {
                 "restored {} from snapshot {} ({}) to {to}: {} in {}",
                 header.set,
                 short(&report.snapshot.id),
-                header.data_time,
+                context.zone.stamp(header.data_time),
                 size(report.bytes),
                 counted(report.streams, "stream"),
             );

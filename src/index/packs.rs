@@ -75,7 +75,7 @@ impl DirectoryCache {
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 }

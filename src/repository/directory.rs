@@ -1,17 +1,14 @@
 //! Pack directories, read from the remote without any chunk data.
 
-use super::{Repository, Result, broken, unreadable};
+use super::{Error, Repository, Result, broken};
 use crate::crypto::{Purpose, Salt};
-use crate::format::layout::{MAX_WRAPPED_KEY, pack_name};
+use crate::format::layout::pack_name;
 use crate::format::pack::{
     Directory, DirectoryCheck, HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN, directory_check,
 };
 use crate::id::PackId;
 use crate::index::NewPack;
-use crate::remote::ObjectName;
-
-/// What is read of a pack at its end: enough for a directory of some 3,000 chunks.
-const TAIL: u64 = 64 << 10;
+use crate::remote::{ErrorKind, ObjectName};
 
 /// A pack without its segments.
 pub struct PackParts {
@@ -30,64 +27,52 @@ pub struct PackParts {
 }
 
 impl Repository {
-    /// Reads a pack's header and directory, and checks them against each other and against `check` where it is known.
+    /// Reads a pack's header and directory, and checks them against each other and against `check` where it is known. No
+    /// byte of a segment is read.
     pub fn fetch_directory(&self, id: &PackId, size: u64, check: Option<&DirectoryCheck>) -> Result<PackParts> {
         let name = pack_name(id);
         let least = (HEADER_FIXED + TRAILER_LEN) as u64;
         if size < least {
             return Err(broken(&name, format_args!("it has {size} bytes, and a pack has at least {least}")));
         }
-        let header = self.fetch_header(&name, size)?;
-        let (trailer_bytes, trailer, sealed) = self.fetch_end(&name, size)?;
+        let header = self.fetch_header(&name).map_err(short)?;
+        let (trailer_bytes, trailer, sealed) = self.fetch_end(&name, size).map_err(short)?;
         let found = directory_check(&header, &sealed, &trailer_bytes);
         if check.is_some_and(|check| *check != found) {
             return Err(broken(&name, "its directory isn't the one that the snapshot was made with"));
         }
-        let salt = Salt::from_bytes(PackHeader::decode(&header).map_err(|error| unreadable(&name, error))?.salt);
+        let salt = Salt::from_bytes(PackHeader::decode(&header).map_err(|error| broken(&name, error))?.salt);
         let aad: [&[u8]; 2] = [&header, &trailer_bytes];
         let opened = self.keys.metadata.open(Purpose::PackDirectory, &salt, &aad, sealed);
         let opened = opened.map_err(|error| broken(&name, error))?;
-        let directory = Directory::decode(opened.as_bytes()).map_err(|error| unreadable(&name, error))?;
+        let directory = Directory::decode(opened.as_bytes()).map_err(|error| broken(&name, error))?;
         let parts = PackParts { id: *id, size, header, trailer, directory, check: found };
         parts.check_lengths().map_err(|why| broken(&name, why))?;
         Ok(parts)
     }
 
-    fn fetch_header(&self, name: &ObjectName, size: u64) -> Result<Vec<u8>> {
-        let most = (HEADER_FIXED + MAX_WRAPPED_KEY) as u64;
-        let mut start = vec![0; size.min(most) as usize];
-        self.remote.get_range(name, 0, &mut start)?;
-        let length = PackHeader::length(&start).map_err(|error| unreadable(name, error))?;
-        if length > start.len() {
-            return Err(broken(name, "it ends inside its header"));
+    fn fetch_header(&self, name: &ObjectName) -> Result<Vec<u8>> {
+        let mut header = vec![0; HEADER_FIXED];
+        self.remote.get_range(name, 0, &mut header)?;
+        let length = PackHeader::length(&header).map_err(|error| broken(name, error))?;
+        header.resize(length, 0);
+        self.remote.get_range(name, HEADER_FIXED as u64, &mut header[HEADER_FIXED..])?;
+        let decoded = PackHeader::decode(&header).map_err(|error| broken(name, error))?;
+        if decoded.repository != *self.id() {
+            return Err(broken(name, format_args!("it belongs to the repository {}", decoded.repository)));
         }
-        let header = PackHeader::decode(&start).map_err(|error| unreadable(name, error))?;
-        if header.repository != *self.id() {
-            return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));
-        }
-        start.truncate(length);
-        Ok(start)
+        Ok(header)
     }
 
-    /// The trailer and the sealed directory, with one read where the directory is small.
+    /// The trailer and the sealed directory.
     fn fetch_end(&self, name: &ObjectName, size: u64) -> Result<([u8; TRAILER_LEN], PackTrailer, Vec<u8>)> {
-        let mut tail = vec![0; size.min(TAIL) as usize];
-        self.remote.get_range(name, size - tail.len() as u64, &mut tail)?;
-        let Some((rest, bytes)) = tail.split_last_chunk::<TRAILER_LEN>() else {
-            return Err(broken(name, "it is shorter than a pack's trailer"));
-        };
-        let trailer = PackTrailer::decode(bytes, size).map_err(|error| unreadable(name, error))?;
-        let length = trailer.directory as usize;
-        let sealed = match rest.len().checked_sub(length) {
-            Some(start) => rest[start..].to_vec(),
-            None => {
-                let mut sealed = vec![0; length];
-                let offset = size - TRAILER_LEN as u64 - u64::from(trailer.directory);
-                self.remote.get_range(name, offset, &mut sealed)?;
-                sealed
-            }
-        };
-        Ok((*bytes, trailer, sealed))
+        let mut bytes = [0; TRAILER_LEN];
+        let end = size - TRAILER_LEN as u64;
+        self.remote.get_range(name, end, &mut bytes)?;
+        let trailer = PackTrailer::decode(&bytes, size).map_err(|error| broken(name, error))?;
+        let mut sealed = vec![0; trailer.directory as usize];
+        self.remote.get_range(name, end - u64::from(trailer.directory), &mut sealed)?;
+        Ok((bytes, trailer, sealed))
     }
 
     /// Enters a pack that was read from the remote into the index.
@@ -123,5 +108,15 @@ impl PackParts {
             true => Ok(()),
             false => Err("its parts don't fill it"),
         }
+    }
+}
+
+/// A pack that ends early, or is gone, is damage of the pack.
+fn short(error: Error) -> Error {
+    match error {
+        Error::Remote(error) if matches!(error.kind, ErrorKind::Short | ErrorKind::NotFound) => {
+            Error::Damaged(error.to_string())
+        }
+        error => error,
     }
 }

@@ -81,12 +81,12 @@ impl Keys {
     }
 }
 
-/// Makes a new repository on `remote`: folders, key objects, and a text for people. Refuses a place that has key objects,
-/// unless the new writer key follows one of them.
+/// Makes a new repository on `remote`: folders, key objects, and a text for people. Refuses a place where one was made
+/// before, unless the new writer key follows it. Where the making of one ended early there are keys that nothing was written
+/// with, and they don't matter.
 pub fn create(remote: &dyn Remote, file: &WriterKeyFile, data_key: &DataKeySecret) -> Result<()> {
     remote.create_folders()?;
-    let (present, _) = remote.list(Folder::Keys)?;
-    if file.follows.is_none() && !present.is_empty() {
+    if file.follows.is_none() && is_taken(remote)? {
         let place = remote.place();
         return Err(Error::Refused(format!(
             "{place} holds a repository already; use its writer key (--writer-key), or its identity to restore (--identity), \
@@ -104,6 +104,19 @@ pub fn create(remote: &dyn Remote, file: &WriterKeyFile, data_key: &DataKeySecre
         remote.flush(Folder::Info)?;
     }
     Ok(())
+}
+
+/// Whether a repository was made there: the text for people comes last.
+fn is_taken(remote: &dyn Remote) -> Result<bool> {
+    if remote.stat(&info_name())?.is_some() {
+        return Ok(true);
+    }
+    for folder in [Folder::Packs, Folder::Snapshots] {
+        if !remote.list(folder)?.0.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Wraps the keys to the recipients that `file` has now. Old wrappings stay; a reader tries all.

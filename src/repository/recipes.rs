@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Error, Repository, Result, broken};
 use crate::format::layout::{MAX_CHAIN, pack_name};
+use crate::format::pack::DirectoryCheck;
 use crate::format::recipe::{Recipe, apply_edit, decode_full};
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Index, PackRow, SnapshotRow};
@@ -63,37 +64,46 @@ impl Repository {
         Ok(recipe.unwrap_or_default())
     }
 
-    /// The index's rows of all packs of a recipe, in the order of its table. Directories that the index lacks are fetched.
+    /// The index's rows of packs, in their order, each bound by the check that `recipe`'s table has for it. Directories that
+    /// the index lacks are fetched. A damaged or missing pack is one sentence in its place.
     ///
     /// `sizes` are the packs on the remote, where the caller has listed them.
-    pub fn recipe_packs(&self, recipe: &Recipe, sizes: Option<&HashMap<PackId, u64>>) -> Result<Vec<PackRow>> {
+    pub fn enter_packs(
+        &self,
+        packs: impl Iterator<Item = PackId>,
+        recipe: &Recipe,
+        sizes: Option<&HashMap<PackId, u64>>,
+    ) -> Result<Vec<std::result::Result<PackRow, String>>> {
+        let checks: HashMap<PackId, DirectoryCheck> = recipe.packs.iter().map(|pack| (pack.id, pack.check)).collect();
         let mut listed = None;
-        let mut rows = Vec::with_capacity(recipe.packs.len());
-        for pack in &recipe.packs {
-            let known = self.index().pack(&pack.id)?;
+        let mut rows = Vec::new();
+        for id in packs {
+            let known = self.index().pack(&id)?;
+            if known.is_none() && sizes.is_none() && listed.is_none() {
+                listed = Some(self.pack_sizes()?);
+            }
             let row = match known {
-                Some(row) if row.check == pack.check => row,
-                Some(_) => {
-                    return Err(broken(
-                        pack_name(&pack.id),
-                        "its directory isn't the one that the snapshot was made with",
-                    ));
-                }
+                Some(row) => check_row(row, checks.get(&id)),
                 None => {
-                    if sizes.is_none() && listed.is_none() {
-                        listed = Some(self.pack_sizes()?);
-                    }
-                    let size = sizes.or(listed.as_ref()).and_then(|sizes| sizes.get(&pack.id)).copied();
-                    let size = size.ok_or_else(|| broken(pack_name(&pack.id), "it is missing"))?;
-                    let parts = self.fetch_directory(&pack.id, size, Some(&pack.check))?;
-                    self.enter_pack(&parts)?;
-                    let row = self.index().pack(&pack.id)?;
-                    row.ok_or_else(|| Error::Failed(format!("the index lost the pack {}", pack.id)))?
+                    let size = sizes.or(listed.as_ref()).and_then(|sizes| sizes.get(&id)).copied();
+                    size.ok_or_else(|| broken(pack_name(&id), "it is missing"))
+                        .and_then(|size| self.enter_fetched(&id, size, checks.get(&id)))
                 }
             };
-            rows.push(row);
+            rows.push(match row {
+                Ok(row) => Ok(row),
+                Err(Error::Damaged(why)) => Err(why),
+                Err(error) => return Err(error),
+            });
         }
         Ok(rows)
+    }
+
+    fn enter_fetched(&self, id: &PackId, size: u64, check: Option<&DirectoryCheck>) -> Result<PackRow> {
+        let parts = self.fetch_directory(id, size, check)?;
+        self.enter_pack(&parts)?;
+        let row = self.index().pack(id)?;
+        row.ok_or_else(|| Error::Failed(format!("the index lost the pack {id}")))
     }
 
     /// What a restore of the recipe reads: those that runs name, and all bases under their segments.
@@ -115,7 +125,10 @@ impl Repository {
         let of_set = || rows.iter().filter(|row| set.is_none_or(|set| row.header.set == set));
         let found = match chosen {
             Chosen::Latest => of_set().rfind(|row| !row.header.suspect),
-            Chosen::At(time) => of_set().rfind(|row| !row.header.suspect && row.header.data_time <= *time),
+            Chosen::At(time) => {
+                let true_then = of_set().filter(|row| !row.header.suspect && row.header.data_time <= *time);
+                true_then.max_by_key(|row| (row.header.data_time, row.header.sequence))
+            }
             Chosen::Id(prefix) => {
                 let mut matching = of_set().filter(|row| row.id.to_string().starts_with(prefix.as_str()));
                 let found = matching.next();
@@ -126,6 +139,15 @@ impl Repository {
             }
         };
         found.cloned().ok_or_else(|| Error::Usage(not_found(set, chosen, of_set().count())))
+    }
+}
+
+fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {
+    match check {
+        Some(check) if *check != row.check => {
+            Err(broken(pack_name(&row.id), "its directory isn't the one that the snapshot was made with"))
+        }
+        _ => Ok(row),
     }
 }
 

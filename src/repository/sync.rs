@@ -53,11 +53,7 @@ impl Repository {
                 self.take_in(&name, highest, &mut changes, &mut present)?;
             }
         }
-        if let Some((sequence, id)) = highest
-            && !present.contains(&id)
-        {
-            changes.hidden = Some(hidden(self, known.get(&id), sequence, &id));
-        }
+        changes.hidden = self.hidden(known.values(), highest, &present)?;
         for row in known.values().filter(|row| !present.contains(&row.id)) {
             changes.gone.push(row.id);
             if changes.hidden.is_none() {
@@ -68,6 +64,38 @@ impl Repository {
             self.note_highest()?;
         }
         Ok(changes)
+    }
+
+    /// Says which snapshot is missing though nobody prunes such a one: the newest that was ever seen, or the newest of a set,
+    /// where nothing newer is there instead.
+    fn hidden<'a>(
+        &self,
+        known: impl Iterator<Item = &'a SnapshotRow>,
+        highest: Option<(u64, SnapshotId)>,
+        present: &BTreeSet<SnapshotId>,
+    ) -> Result<Option<String>> {
+        let now = self.index().snapshots()?;
+        let there = |row: &&SnapshotRow| present.contains(&row.id);
+        let newest = now.iter().filter(there).map(|row| row.header.sequence).max();
+        let gone = |(sequence, id): &(u64, SnapshotId)| {
+            !present.contains(id) && newest.is_none_or(|newest| newest <= *sequence)
+        };
+        if let Some((sequence, id)) = highest.filter(gone) {
+            return Ok(Some(hidden(self, now.iter().find(|row| row.id == id), sequence, &id)));
+        }
+        let mut newest_of_set: HashMap<&str, &SnapshotRow> = HashMap::new();
+        for row in known {
+            let newest = newest_of_set.entry(&row.header.set).or_insert(row);
+            if newest.header.sequence < row.header.sequence {
+                *newest = row;
+            }
+        }
+        let lost = newest_of_set.into_values().filter(|row| {
+            let mut of_set = now.iter().filter(there).filter(|other| other.header.set == row.header.set);
+            of_set.all(|other| other.header.sequence < row.header.sequence)
+        });
+        let lost = lost.max_by_key(|row| row.header.sequence);
+        Ok(lost.map(|row| hidden(self, Some(row), row.header.sequence, &row.id)))
     }
 
     fn take_in(
@@ -84,6 +112,11 @@ impl Repository {
                     Ok(header) if header.repository != *self.id() => changes.foreign += 1,
                     _ => changes.refused.push(why),
                 }
+                return Ok(());
+            }
+            // A later version of the format: the others can still be used.
+            Err(Error::Usage(why)) => {
+                changes.refused.push(why);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -114,12 +147,15 @@ impl Repository {
 
     /// Remembers the newest snapshot of the index as seen.
     pub fn note_highest(&self) -> Result<()> {
-        let mut index = self.index();
-        if let Some(newest) = index.snapshots()?.last() {
-            let fact = [&newest.header.sequence.to_le_bytes()[..], newest.id.as_bytes()].concat();
-            index.set_fact(HIGHEST, &fact)?;
+        match self.newest()? {
+            Some(newest) => self.remember_highest(newest.header.sequence, &newest.id),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn remember_highest(&self, sequence: u64, id: &SnapshotId) -> Result<()> {
+        let fact = [&sequence.to_le_bytes()[..], id.as_bytes()].concat();
+        Ok(self.index().set_fact(HIGHEST, &fact)?)
     }
 
     /// The newest snapshot of the index.
@@ -172,25 +208,31 @@ impl Repository {
         Ok(newest)
     }
 
-    /// Makes the index again from pack directories and snapshots; no chunk data is read. Local history and the newest
-    /// snapshot that was seen stay. Returns what was found.
-    pub fn rebuild(&self) -> Result<Changes> {
-        {
-            let mut index = self.index();
-            for row in index.snapshots()? {
-                index.remove_snapshot(&row.id)?;
+    /// Makes the index again from pack directories and snapshots; no chunk data is read. Local history stays. Returns what
+    /// was found.
+    ///
+    /// Where a snapshot is hidden that was seen before, nothing is done but to say so, unless `accept_loss`.
+    pub fn rebuild(&self, accept_loss: bool) -> Result<Changes> {
+        if !accept_loss {
+            match self.sync() {
+                Ok(changes) if changes.hidden.is_some() => return Ok(changes),
+                // An index that can't be read is what this is for.
+                Ok(_) | Err(Error::Index(_)) => {}
+                Err(error) => return Err(error),
             }
-            for pack in index.packs()? {
-                index.remove_pack(&pack.id)?;
-            }
-            Known::forget(&index);
         }
         let highest = self.highest_seen()?;
-        self.index().forget_fact(HIGHEST)?;
-        let mut changes = self.sync()?;
-        if let Some((sequence, id)) = highest
-            && self.index().snapshot(&id)?.is_none()
         {
+            let mut index = self.index();
+            index.clear()?;
+            index.forget_fact(HIGHEST)?;
+            Known::forget(&index);
+        }
+        let mut changes = self.sync()?;
+        if let Some((sequence, id)) = highest.filter(|_| !accept_loss)
+            && self.newest()?.is_none_or(|newest| newest.header.sequence < sequence)
+        {
+            self.remember_highest(sequence, &id)?;
             changes.hidden = Some(hidden(self, None, sequence, &id));
         }
         self.enter_all_packs(&mut changes)?;

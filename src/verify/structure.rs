@@ -1,13 +1,14 @@
 //! Level structure: every object is there, every reference resolves, every pack has its hash.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
 
 use super::{Bad, VerifyReport};
 use crate::error::Result;
 use crate::format::layout::{MAX_KEY_OBJECT, key_name, pack_name, parse_key_name};
-use crate::format::recipe::{PackRef, Recipe};
+use crate::format::pack::DirectoryCheck;
+use crate::format::recipe::Recipe;
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::SnapshotRow;
 use crate::progress::{Counter, Interrupt, Progress};
@@ -91,25 +92,12 @@ fn one_snapshot(
         return Err(repository::Error::Damaged(format!("its parent {} is damaged", parent.id)));
     }
     let recipe = repository.recipe(&row.id)?;
-    let table: HashSet<PackId> = recipe.packs.iter().map(|pack| pack.id).collect();
-    if let Some(strange) = row.header.packs.iter().find(|pack| !table.contains(pack)) {
-        return Err(repository::Error::Damaged(format!(
-            "its header names {}, and its recipe doesn't",
-            pack_name(strange)
-        )));
-    }
-    let needed: HashSet<PackId> = row.header.packs.iter().copied().collect();
-    let missing = needed.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| Bad::Pack(*pack));
-    let missing: Vec<Bad> = missing.collect();
-    if missing.is_empty() {
-        let used = Recipe {
-            packs: recipe.packs.iter().copied().filter(|pack| needed.contains(&pack.id)).collect(),
-            streams: Vec::new(),
-        };
-        // Directories that don't read are found when the packs are read; without them the list can't be computed again.
-        if repository.recipe_packs(&used, Some(sizes)).is_ok() {
-            check_pack_list(repository, row, &recipe)?;
-        }
+    let missing: Vec<Bad> =
+        row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| Bad::Pack(*pack)).collect();
+    let entered = repository.enter_packs(row.header.packs.iter().copied(), &recipe, Some(sizes))?;
+    // Directories that don't read are found when the packs are read; without them the list can't be computed again.
+    if entered.iter().all(std::result::Result::is_ok) {
+        check_pack_list(repository, row, &recipe)?;
     }
     Ok((recipe, missing))
 }
@@ -134,16 +122,21 @@ fn gone(error: repository::Error) -> repository::Error {
     }
 }
 
-/// Sequences that no snapshot has: pruned, or lost.
+/// Names what is missing between two snapshots, as far as the later one tells.
 fn gaps(report: &mut VerifyReport) {
-    let sequences: BTreeSet<u64> = report.snapshots.iter().map(|row| row.header.sequence).collect();
-    let (Some(first), Some(last)) = (sequences.first(), sequences.last()) else { return };
-    let missing = (last - first + 1).saturating_sub(sequences.len() as u64);
-    if missing > 0 {
-        report.notes.push(format!(
-            "between the sequences {first} and {last} there are {missing} that no snapshot has: pruned, or taken away"
-        ));
-    }
+    let pairs = report.snapshots.iter().zip(report.snapshots.iter().skip(1));
+    let notes = pairs.filter_map(|(before, after)| {
+        let missing = after.header.sequence.saturating_sub(before.header.sequence + 1);
+        let last = after.header.previous.map(|id| format!(", the last of them {id}")).unwrap_or_default();
+        (missing > 0).then(|| {
+            format!(
+                "before snapshot {} (sequence {}), {missing} that were made are not there{last}: pruned, or taken away",
+                after.id, after.header.sequence
+            )
+        })
+    });
+    let notes: Vec<String> = notes.collect();
+    report.notes.extend(notes);
 }
 
 /// Reads each pack that a snapshot needs, compares its hash with its name, and its directory with the recipes.
@@ -156,13 +149,19 @@ pub(super) fn packs(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<Bad>> {
-    let mut wanted: BTreeMap<PackId, PackRef> = BTreeMap::new();
+    let mut wanted: BTreeMap<PackId, Option<DirectoryCheck>> = BTreeMap::new();
     let mut bad = Vec::new();
     for (row, recipe) in recipes {
-        let needed: HashSet<&PackId> = row.header.packs.iter().collect();
-        for pack in recipe.packs.iter().filter(|pack| needed.contains(&pack.id)) {
-            if wanted.insert(pack.id, *pack).is_some_and(|other| other.check != pack.check) {
-                bad.push((Bad::Pack(pack.id), "two snapshots know it by different directories".to_owned()));
+        let checks: HashMap<PackId, DirectoryCheck> = recipe.packs.iter().map(|pack| (pack.id, pack.check)).collect();
+        for id in &row.header.packs {
+            let check = checks.get(id).copied();
+            let known = wanted.entry(*id).or_insert(check);
+            match (*known, check) {
+                (None, _) => *known = check,
+                (Some(one), Some(other)) if one != other => {
+                    bad.push((Bad::Pack(*id), "two snapshots know it by different directories".to_owned()));
+                }
+                _ => {}
             }
         }
     }
@@ -170,14 +169,14 @@ pub(super) fn packs(
     progress.phase("reading packs", Some((total as f64 * sample) as u64), None);
     let missing = wanted.keys().filter(|pack| !sizes.contains_key(pack));
     bad.extend(missing.map(|pack| (Bad::Pack(*pack), "it is missing".to_owned())));
-    let drawn: Vec<(PackRef, u64)> = wanted
-        .values()
-        .filter_map(|pack| Some((*pack, *sizes.get(&pack.id)?)))
+    let drawn: Vec<(PackId, Option<DirectoryCheck>, u64)> = wanted
+        .iter()
+        .filter_map(|(id, check)| Some((*id, *check, *sizes.get(id)?)))
         .filter(|_| crate::verify::data::draw(sample))
         .collect();
     let checked: Vec<(PackId, u64, repository::Result<()>)> = drawn
         .par_iter()
-        .map(|(pack, size)| (pack.id, *size, one_pack(repository, pack, *size, progress, interrupt)))
+        .map(|(id, check, size)| (*id, *size, one_pack(repository, id, check.as_ref(), *size, progress, interrupt)))
         .collect();
     for (id, size, result) in checked {
         report.packs += 1;
@@ -198,12 +197,13 @@ pub(super) fn packs(
 
 fn one_pack(
     repository: &Repository,
-    pack: &PackRef,
+    id: &PackId,
+    check: Option<&DirectoryCheck>,
     size: u64,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> repository::Result<()> {
-    let name = pack_name(&pack.id);
+    let name = pack_name(id);
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; READ.min(size) as usize];
     let mut offset = 0;
@@ -218,9 +218,9 @@ fn one_pack(
         progress.add(Counter::Bytes, length as u64);
     }
     progress.add(Counter::Packs, 1);
-    if PackId::from_bytes(hasher.finish()) != pack.id {
+    if PackId::from_bytes(hasher.finish()) != *id {
         return Err(repository::Error::Damaged("its bytes aren't those that it was named by".to_owned()));
     }
-    repository.fetch_directory(&pack.id, size, Some(&pack.check))?;
+    repository.fetch_directory(id, size, check)?;
     Ok(())
 }

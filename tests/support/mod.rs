@@ -1,6 +1,8 @@
 //! What the integration tests share: sources and targets in memory, a repository on any remote, a clock that tests set.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod vault;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

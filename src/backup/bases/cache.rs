@@ -88,6 +88,22 @@ impl BaseCache {
         read.is_ok()
     }
 
+    /// How many chunks the recipe before has, where its table is here.
+    pub fn count_before(&self) -> u64 {
+        self.old.as_ref().map_or(0, |old| old.count)
+    }
+
+    /// Bytes that the data file may hold of the snapshot before.
+    pub fn bytes_before(&self) -> u64 {
+        self.data.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// As [`read`](Self::read), for a chunk whose length isn't known.
+    pub fn read_any(&mut self, ordinal: u64, out: &mut Vec<u8>) -> bool {
+        let length = self.old.as_mut().map_or(0, |old| old.slot(ordinal).length);
+        length > 0 && length <= crate::format::layout::MAX_CHUNK && self.read(ordinal, length, out)
+    }
+
     /// Whether it holds the chunk that stands at `ordinal` in the recipe before.
     pub fn has(&mut self, ordinal: u64) -> bool {
         self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)

@@ -8,7 +8,7 @@ use crate::format::layout::{MAX_WRAPPED_KEY, pack_name};
 use crate::format::pack::{HEADER_FIXED, PackHeader};
 use crate::index::PackRow;
 use crate::remote::{self, ErrorKind};
-use crate::repository::{Error, Repository, Result, broken, unreadable};
+use crate::repository::{Error, Repository, Result, broken};
 use crate::segment::Decompressor;
 
 /// Packs whose key is kept open.
@@ -79,7 +79,7 @@ impl OpenPack {
         let length = row.header_length.min((HEADER_FIXED + MAX_WRAPPED_KEY) as u64);
         let mut header = vec![0; length as usize];
         repository.remote().get_range(&name, 0, &mut header).map_err(|error| missing(&row, error))?;
-        let parsed = PackHeader::decode(&header).map_err(|error| unreadable(&name, error))?;
+        let parsed = PackHeader::decode(&header).map_err(|error| broken(&name, error))?;
         let Some(data) = repository.keys().data_secret() else {
             return Err(Error::Usage(
                 "reading stored data needs the identity; give its file with --identity (or VARU_IDENTITY)".to_owned(),
