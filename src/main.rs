@@ -1,10 +1,7 @@
 //! `varu`: incremental, encrypted backups of self-hosted VMs.
 
-#[allow(dead_code)]
 mod cli;
-#[allow(dead_code)]
 mod config;
-#[allow(dead_code)]
 mod terminal;
 
 use std::process::ExitCode;

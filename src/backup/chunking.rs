@@ -168,8 +168,9 @@ impl<'a> Chunking<'a> {
         if let Some(predicted) = parent.peek()? {
             let length = predicted.length as usize;
             // The end of the parent's stream cut its last chunk: it stands for one of ours only where ours ends there, too.
-            let whole = !predicted.last || (window.end && data.len() == length);
-            if whole && data.len() >= length && self.repository.keys().chunk_ids.id(&data[..length]) == predicted.id {
+            let ends = window.end && data.len() == length;
+            let cut = if predicted.last { ends } else { self.chunker.cuts_again(data, length) };
+            if cut && self.repository.keys().chunk_ids.id(&data[..length]) == predicted.id {
                 parent.step();
                 self.matched(&predicted, window.from, parent, place)?;
                 return Ok(length);
@@ -274,6 +275,7 @@ impl<'a> Chunking<'a> {
     fn flush(&mut self) -> Result<()> {
         let next = self.pipeline.buffers();
         let mut full = std::mem::replace(&mut self.segment, next);
+        self.bases.improve(self.repository, self.start, &mut full)?;
         bound_small(self.repository, &mut full)?;
         self.pipeline.push(full)?;
         while let Some(placed) = self.pipeline.placed() {

@@ -20,8 +20,8 @@ use crate::time::Timestamp;
 /// Stands for the index's number of a pack in runs of chunks that are new: the run's segment is an ordinal of this run.
 pub(super) const NEW: u32 = u32::MAX;
 
-/// zstd's level for based segments: a delta is small, so a higher level costs little.
-const BASED_LEVEL: i32 = 9;
+/// zstd's level for based segments that are no small deltas.
+const HARDER_LEVEL: i32 = 9;
 
 /// Bytes at which a pack is full.
 const PACK: u64 = 32 << 20;
@@ -40,6 +40,8 @@ pub(super) struct Segment {
     pub depth: u32,
     /// Whether it holds chunks of a small stream.
     pub small: bool,
+    /// Whether some of its bases are where they were guessed to be.
+    pub guessed: bool,
 }
 
 impl Segment {
@@ -70,7 +72,7 @@ impl Segment {
         self.ids.clear();
         self.lengths.clear();
         self.drop_bases();
-        self.small = false;
+        (self.small, self.guessed) = (false, false);
         self
     }
 }
@@ -228,8 +230,9 @@ impl Pipeline {
 
 /// Compresses and checks segments on one thread, with buffers of its own.
 struct Press {
-    plain: Compressor,
-    based: Compressor,
+    compressor: Compressor,
+    /// For segments of which a base says much and not all.
+    harder: Compressor,
     decompressor: Decompressor,
     check: Vec<u8>,
     other: Vec<u8>,
@@ -238,8 +241,8 @@ struct Press {
 impl Press {
     fn new(level: i32) -> repository::Result<Self> {
         Ok(Self {
-            plain: Compressor::new(level)?,
-            based: Compressor::new(level.max(BASED_LEVEL))?,
+            compressor: Compressor::new(level)?,
+            harder: Compressor::new(level.max(HARDER_LEVEL))?,
             decompressor: Decompressor::new(),
             check: Vec::new(),
             other: Vec::new(),
@@ -250,15 +253,17 @@ impl Press {
     /// before it goes on: a flipped bit in memory costs an error here, not a restore.
     fn press(&mut self, repository: &Repository, segment: &mut Segment, frame: &mut Vec<u8>) -> repository::Result<()> {
         if segment.bases.is_empty() {
-            self.plain.compress(&segment.plain, frame)?;
+            self.compressor.compress(&segment.plain, frame)?;
         } else {
-            self.based.compress_based(&segment.prefix, &segment.plain, frame)?;
+            self.compressor.compress_based(&segment.prefix, &segment.plain, frame)?;
             // A delta this small needs no comparison.
             if frame.len() > segment.plain.len() / 16 {
-                self.plain.compress(&segment.plain, &mut self.other)?;
+                self.compressor.compress(&segment.plain, &mut self.other)?;
                 if frame.len() > self.other.len() / 5 * 4 {
                     std::mem::swap(frame, &mut self.other);
                     segment.drop_bases();
+                } else {
+                    self.harder.compress_based(&segment.prefix, &segment.plain, frame)?;
                 }
             }
         }

@@ -106,6 +106,14 @@ impl Start {
         self.ordinals.get(stream).copied().unwrap_or(0)
     }
 
+    /// The stream of the recipe before that has the chunk of that ordinal, with its number.
+    pub fn stream_of(&self, ordinal: u64) -> Option<(usize, &Stream)> {
+        let after = self.ordinals.partition_point(|&first| first <= ordinal);
+        // Empty streams start where the next one starts; the last of those that start here has the chunk.
+        let number = after.checked_sub(1)?;
+        Some((number, self.recipe.streams.get(number)?))
+    }
+
     /// The numbers of a stream's chunks among all of the recipe before.
     pub fn chunk_ordinals(&self, stream: usize) -> Range<u64> {
         let first = self.first_ordinal(stream);

@@ -327,7 +327,10 @@ impl Summary<'_> {
             counted(report.streams, "stream"),
             format_duration(*took)
         );
-        let ratio = ratio(totals.stored, totals.new).map(|ratio| format!(", {ratio} of the new")).unwrap_or_default();
+        let ratio = ratio(totals.stored, totals.new)
+            .filter(|_| totals.stored < totals.new)
+            .map(|ratio| format!(", {ratio} of the new"))
+            .unwrap_or_default();
         text += &format!("  new     {}\n  stored  {}{ratio}\n", size(totals.new), size(totals.stored));
         let place = repository.remote().place();
         text += &format!("  where   {place}\n");

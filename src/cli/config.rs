@@ -1,12 +1,19 @@
 //! `varu config`.
 
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use clap::Subcommand;
 use serde::Serialize;
+use varu::id::RepositoryId;
+use varu::remote::Remote;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use crate::config::DEFAULT_PATH;
-use crate::terminal::human::counted;
+use crate::config::{DEFAULT_PATH, Source};
+use crate::terminal::human::{counted, size};
 
 /// Work with the configuration.
 #[derive(Debug, clap::Args)]
@@ -54,7 +61,10 @@ impl Args {
     /// Tries, prints a line for each check, and ends with the worst outcome.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let What::Check = self.what;
-        let checks = check_configuration(context);
+        let mut checks = check_configuration(context);
+        checks.extend(check_sources(context));
+        checks.extend(check_state(context));
+        checks.extend(check_repository(context));
         let worst = checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Ok);
         if context.json {
             context.print_json(&Report { checks })?;
@@ -71,6 +81,14 @@ impl Args {
 impl Check {
     fn new(outcome: Outcome, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { outcome, subject: subject.into(), message: message.into() }
+    }
+
+    /// `ok`, or `FAILED` with why.
+    fn of(subject: impl Into<String>, result: Result<String, String>) -> Self {
+        match result {
+            Ok(message) => Self::new(Outcome::Ok, subject, message),
+            Err(why) => Self::new(Outcome::Failed, subject, why),
+        }
     }
 
     /// `ok       set agama: files`.
@@ -98,13 +116,134 @@ fn check_configuration(context: &Context) -> Vec<Check> {
         checks.push(Check::new(Outcome::Note, "configuration", format!("this version doesn't act on {keys}")));
     }
     for (name, set) in &config.sets {
-        let (outcome, message) = match set.check_supported() {
-            Ok(()) => (Outcome::Ok, set.source.kind().name().to_owned()),
-            Err(why) => (Outcome::Failed, why),
-        };
-        checks.push(Check::new(outcome, format!("set {name}"), message));
+        let supported = set.check_supported().map(|()| set.source.kind().name().to_owned());
+        checks.push(Check::of(format!("set {name}"), supported));
     }
     checks
+}
+
+/// Whether what the sets name is there.
+fn check_sources(context: &Context) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (name, set) in context.config.sets.iter().filter(|(_, set)| set.check_supported().is_ok()) {
+        let subject = format!("set {name}");
+        match &set.source {
+            Source::Files(files) => {
+                checks.extend(files.paths.iter().map(|path| Check::of(&subject, check_path(path))));
+            }
+            Source::Command(command) => {
+                let program = command.command.words.first().map(String::as_str).unwrap_or_default();
+                checks.push(Check::of(&subject, check_program(program)));
+            }
+            Source::Mysql(_) | Source::Influxdb(_) | Source::Postgresql(_) => {}
+        }
+    }
+    checks
+}
+
+/// Whether a path can be read.
+fn check_path(path: &Path) -> Result<String, String> {
+    let readable = std::fs::symlink_metadata(path).and_then(|about| match about.file_type() {
+        kind if kind.is_dir() => std::fs::read_dir(path).map(|_| "a folder that can be read"),
+        kind if kind.is_file() => File::open(path).map(|_| "a file that can be read"),
+        _ => Ok("neither a file nor a folder; it is stored as what it is"),
+    });
+    match readable {
+        Ok(what) => Ok(format!("{} is {what}", path.display())),
+        Err(error) => Err(format!("{} can't be read: {error}", path.display())),
+    }
+}
+
+/// Whether a program is where the system would look for it.
+fn check_program(program: &str) -> Result<String, String> {
+    let is_program =
+        |path: &PathBuf| path.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0);
+    let found = match program.contains('/') {
+        true => Some(PathBuf::from(program)).filter(is_program),
+        false => std::env::var_os("PATH")
+            .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join(program)).find(is_program)),
+    };
+    match found {
+        Some(path) => Ok(format!("its program is {}", path.display())),
+        None => Err(format!("its program {program:?} isn't found; give its full path, or install it")),
+    }
+}
+
+/// Whether the state folder can be written.
+fn check_state(context: &Context) -> Vec<Check> {
+    let state = match context.state() {
+        Ok(state) => state,
+        Err(failure) => return vec![Check::new(Outcome::Failed, "state", failure.message)],
+    };
+    // What is missing is made by the first backup; until then the nearest folder above it decides.
+    let there = state.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+    let written = tempfile::tempfile_in(there).map(|_| format!("{} can be written", state.display()));
+    vec![Check::of("state", written.map_err(|error| format!("{} can't be written: {error}", state.display())))]
+}
+
+/// Whether the repository is there, has room, and belongs to the keys here.
+fn check_repository(context: &Context) -> Vec<Check> {
+    let remote = match context.place().and_then(|place| place.open()) {
+        Ok(remote) => remote,
+        Err(failure) => return vec![Check::new(Outcome::Failed, "repository", failure.message)],
+    };
+    let mut checks = vec![Check::new(Outcome::Ok, "repository", format!("{} can be reached", remote.place()))];
+    checks.push(match remote.free_space() {
+        Ok(Some(free)) => Check::new(Outcome::Ok, "room", format!("{} are free there", size(free))),
+        Ok(None) => Check::new(Outcome::Note, "room", "the remote doesn't say how much is free"),
+        Err(error) => Check::new(Outcome::Failed, "room", error.to_string()),
+    });
+    match context.keyring().writer(&*remote) {
+        Ok(writer) => {
+            let message = format!("{} writes the repository {}", writer.path.display(), writer.keys.id());
+            checks.push(Check::new(Outcome::Ok, "writer key", message));
+            checks.extend(check_identity(context, writer.keys.id()));
+            checks.extend(check_snapshots(context, &remote));
+        }
+        Err(error) => checks.push(Check::new(Outcome::Failed, "writer key", error.to_string())),
+    }
+    checks
+}
+
+/// An identity on the machine that it should restore is a thief's.
+fn check_identity(context: &Context, id: &RepositoryId) -> Vec<Check> {
+    let known = context.place().and_then(|place| Ok(context.keyring().known(&place.name())?)).unwrap_or_default();
+    let ids: Vec<RepositoryId> = known.into_iter().chain([*id]).collect();
+    let paths = context.keyring().identities_here(&ids);
+    let found = paths.iter().map(|path| {
+        let message = format!(
+            "{} is on this machine: whoever breaks in here reads all backups with it; keep it in a safe place (varu key \
+             export), and move it away",
+            path.display()
+        );
+        Check::new(Outcome::Note, "identity", message)
+    });
+    match paths.is_empty() {
+        true => vec![Check::new(Outcome::Ok, "identity", "it isn't among the keys of this machine")],
+        false => found.collect(),
+    }
+}
+
+/// Whether the repository goes on from what this machine knows.
+fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
+    let look = || -> Result<Vec<Check>, Failure> {
+        let repository = context.open_to_write(remote)?;
+        let changes = repository.sync()?;
+        let mut checks: Vec<Check> =
+            changes.refused.into_iter().map(|refused| Check::new(Outcome::Note, "snapshots", refused)).collect();
+        if let Some(hidden) = changes.hidden {
+            return Err(Failure::new(ExitStatus::Damaged, hidden));
+        }
+        repository.check_instance()?;
+        let newest = repository.newest()?.map_or_else(
+            || "there is none yet".to_owned(),
+            |row| format!("the newest is from {} ({})", context.zone.stamp(row.header.data_time), row.header.set),
+        );
+        checks.push(Check::new(Outcome::Ok, "snapshots", newest));
+        Ok(checks)
+    };
+    look().unwrap_or_else(|failure| vec![Check::new(Outcome::Failed, "snapshots", failure.message)])
 }
 
 #[cfg(test)]

@@ -1,8 +1,18 @@
 //! `varu diff`.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use varu::diff::{Change, Difference, diff};
+use varu::format::recipe::{Recipe, Run};
+use varu::id::{ChunkId, PackId};
+use varu::repository::{self, Chosen, Repository};
+
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust};
+use super::words::{SnapshotWord, Trust, short};
+use crate::terminal::human::{counted, size};
 
 /// Show what changed between two snapshots.
 #[derive(Debug, clap::Args)]
@@ -22,7 +32,102 @@ pub struct Args {
 impl Args {
     /// Prints a line for each stream that differs.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        context.repository()?;
-        Err(Failure::absent("diff"))
+        let watch = context.watch();
+        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let one = opened.find(None, &Chosen::from(&self.one))?;
+        let other = opened.find(None, &Chosen::from(&self.other))?;
+        let (a, b) = (&one.snapshot.id, &other.snapshot.id);
+        if one.repository.id() != other.repository.id() {
+            return Err(Failure::usage(format!(
+                "{} and {} were written with different writer keys, so their content can't be compared",
+                short(a),
+                short(b)
+            )));
+        }
+        let repository = &one.repository;
+        let (earlier, later) = (repository.recipe(a)?, repository.recipe(b)?);
+        let packs = Packs::find(repository, [&earlier, &later])?;
+        let found = diff(&earlier, &later, |recipe, run| packs.chunks(recipe, run))?;
+        let warnings = watch.end(&[one.warnings, other.warnings].concat());
+        match context.json {
+            true => {
+                let differences: Vec<_> = found.iter().map(document).collect();
+                context.print_json(&json!({ "a": a, "b": b, "differences": differences, "warnings": warnings }))?;
+            }
+            false => context.print(&text(&found))?,
+        }
+        Ok(watch.say_warnings())
     }
+}
+
+/// The packs of two recipes.
+struct Packs<'a> {
+    repository: &'a Arc<Repository>,
+    numbers: HashMap<PackId, u32>,
+}
+
+impl<'a> Packs<'a> {
+    fn find(repository: &'a Arc<Repository>, recipes: [&Recipe; 2]) -> Result<Self, Failure> {
+        let mut numbers = HashMap::new();
+        for recipe in recipes {
+            let used = recipe.used_packs().into_iter().map(|number| recipe.packs[number as usize].id);
+            for row in repository.enter_packs(used, recipe, None)? {
+                let row = row.map_err(|why| Failure::new(ExitStatus::Damaged, why))?;
+                numbers.insert(row.id, row.number);
+            }
+        }
+        Ok(Self { repository, numbers })
+    }
+
+    /// Ids and lengths of a run's chunks.
+    fn chunks(&self, recipe: &Recipe, run: &Run) -> Result<Vec<(ChunkId, u32)>, Failure> {
+        let damaged = || Failure::new(ExitStatus::Damaged, "a recipe names chunks that its packs don't have");
+        let pack = recipe.packs.get(run.pack as usize).and_then(|pack| self.numbers.get(&pack.id));
+        let directory = self.repository.index().directory(*pack.ok_or_else(damaged)?);
+        let directory = directory.map_err(repository::Error::from)?.ok_or_else(damaged)?;
+        let range = directory.run_range(run.segment, run.first, run.count).ok_or_else(damaged)?;
+        let lengths = directory.lengths[range.clone()].iter().copied();
+        Ok(directory.ids[range].iter().copied().zip(lengths).collect())
+    }
+}
+
+/// A line for each stream, as `+` added, `-` removed, `M` changed, `m` only its metadata changed.
+fn text(found: &[Difference]) -> String {
+    let (mut added, mut removed, mut changed, mut metadata) = (0, 0, 0, 0);
+    let mut text = String::new();
+    for one in found {
+        let (before, after) = (one.before.unwrap_or(0), one.after.unwrap_or(0));
+        let (letter, what) = match &one.change {
+            Change::Added => ('+', size(after)),
+            Change::Removed => ('-', size(before)),
+            Change::Content { new_bytes } => {
+                ('M', format!("{} -> {}, {} new", size(before), size(after), size(*new_bytes)))
+            }
+            Change::Metadata => ('m', String::new()),
+        };
+        *match letter {
+            '+' => &mut added,
+            '-' => &mut removed,
+            'M' => &mut changed,
+            _ => &mut metadata,
+        } += 1_u64;
+        text += format!("{letter} {}  {what}", one.name).trim_end();
+        text.push('\n');
+    }
+    text + &format!(
+        "{}: {added} added, {removed} removed, {changed} changed, {metadata} in metadata alone\n",
+        counted(found.len() as u64, "difference")
+    )
+}
+
+fn document(one: &Difference) -> serde_json::Value {
+    let (change, new_bytes) = match &one.change {
+        Change::Added => ("added", None),
+        Change::Removed => ("removed", None),
+        Change::Content { new_bytes } => ("changed", Some(new_bytes)),
+        Change::Metadata => ("metadata", None),
+    };
+    json!({
+        "name": one.name.to_string(), "change": change, "before": one.before, "after": one.after, "new_bytes": new_bytes
+    })
 }

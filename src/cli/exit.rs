@@ -84,11 +84,6 @@ impl Failure {
         self.status == ExitStatus::Usage
     }
 
-    /// A command that this version knows the words of, and can't do.
-    pub fn absent(command: &str) -> Self {
-        Self::new(ExitStatus::Failed, format!("this version has no {command}"))
-    }
-
     /// A failure to print a result. Who closed the pipe has seen enough: that ends the program quietly.
     pub fn printing(error: &io::Error) -> Self {
         match error.kind() {

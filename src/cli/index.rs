@@ -1,10 +1,18 @@
 //! `varu index`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::Subcommand;
+use serde_json::json;
+use varu::progress::Progress;
+use varu::repository::{self, Lock, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::Trust;
+use super::watch::Watch;
+use super::words::{Trust, short};
+use crate::terminal::human::counted;
 
 /// Work with the local index.
 #[derive(Debug, clap::Args)]
@@ -19,21 +27,98 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Make the index again from the repository; chunk data isn't read.
-    Rebuild,
+    Rebuild {
+        /// Go on without a newest snapshot that was seen before and is gone.
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Compare the index with the repository.
     Check,
     /// Take the repository over from another machine that wrote to it.
     Adopt,
 }
 
+/// How long a backup that runs is waited for.
+const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
 impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        context.repository()?;
-        Err(Failure::absent(match self.what {
-            What::Rebuild => "index rebuild",
-            What::Check => "index check",
-            What::Adopt => "index adopt",
-        }))
+        let watch = context.watch();
+        let repositories = context.open_indexes(&self.trust, matches!(self.what, What::Rebuild { .. }), &*watch)?;
+        match self.what {
+            What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
+            What::Check => check(context, &watch, &repositories),
+            What::Adopt => adopt(context, &watch, &repositories[0]),
+        }
     }
+}
+
+fn rebuild(
+    context: &Context,
+    watch: &Watch,
+    repositories: &[Arc<Repository>],
+    accept_loss: bool,
+) -> Result<ExitStatus, Failure> {
+    let (mut snapshots, mut packs, mut hidden) = (0, 0, Vec::new());
+    for repository in repositories {
+        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
+        let changes = repository.rebuild(accept_loss)?;
+        changes.refused.iter().for_each(|refused| watch.warn(refused));
+        if let Some(missing) = changes.hidden {
+            watch.warn(&missing);
+            hidden.push(missing);
+        }
+        let index = repository.index();
+        snapshots += index.snapshots().map_err(repository::Error::from)?.len() as u64;
+        packs += index.packs().map_err(repository::Error::from)?.len() as u64;
+    }
+    let warnings = watch.end(&[]);
+    match context.json {
+        true => context
+            .print_json(&json!({ "snapshots": snapshots, "packs": packs, "hidden": hidden, "warnings": warnings }))?,
+        false => context.tell(&format!(
+            "the index was made again: {}, {}\n",
+            counted(snapshots, "snapshot"),
+            counted(packs, "pack")
+        ))?,
+    }
+    let status = watch.say_warnings();
+    Ok(if hidden.is_empty() || accept_loss { status } else { ExitStatus::Damaged })
+}
+
+fn check(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {
+    let mut found = Vec::new();
+    for repository in repositories {
+        found.extend(repository.check_index()?);
+    }
+    watch.end(&[]);
+    match context.json {
+        true => context.print_json(&json!({ "differences": found }))?,
+        false if found.is_empty() => context.tell("the index is as the repository has it\n")?,
+        false => context.print(&found.iter().map(|line| format!("{line}\n")).collect::<String>())?,
+    }
+    Ok(if found.is_empty() { ExitStatus::Done } else { ExitStatus::Warnings })
+}
+
+fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<ExitStatus, Failure> {
+    let _lock = Lock::take(repository.folder(), "index adopt", PATIENCE, watch, &context.interrupt)?;
+    let changes = repository.sync()?;
+    if let Some(hidden) = changes.hidden {
+        return Err(Failure::new(ExitStatus::Damaged, hidden));
+    }
+    let newest = repository.adopt()?;
+    watch.end(&changes.refused);
+    match (context.json, &newest) {
+        (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,
+        (false, None) => context.tell("there is no snapshot yet, so there is nothing to adopt\n")?,
+        (false, Some(row)) => context.tell(&format!(
+            "this machine goes on from snapshot {} ({} of {}), which {:?} wrote\n",
+            short(&row.id),
+            row.header.kind(),
+            row.header.set,
+            row.about.host
+        ))?,
+    }
+    Ok(watch.say_warnings())
 }

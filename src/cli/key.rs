@@ -1,8 +1,17 @@
 //! `varu key`.
 
-use clap::Subcommand;
+use std::io::IsTerminal;
 
-use super::context::Context;
+use clap::Subcommand;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use serde_json::json;
+use varu::format::sheet::{SheetInput, export_text, recovery_sheet};
+use varu::id::RepositoryId;
+use varu::keyring::{Added, Rotated, Unlocked, add_recipient, rotate};
+use varu::time::{Clock, SystemClock};
+
+use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
 use super::words::Trust;
 
@@ -32,18 +41,171 @@ enum What {
         recipient: String,
     },
     /// Make a new writer key and data key; what comes after shares nothing with what was before.
-    Rotate,
+    Rotate {
+        /// Who opens what comes after, beside the identity; may be given several times [default: who did before].
+        #[arg(long = "recipient", value_name = "RECIPIENT")]
+        recipients: Vec<String>,
+    },
 }
 
 impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        context.repository()?;
-        Err(Failure::absent(match self.what {
-            What::Show => "key show",
-            What::Export { .. } => "key export",
-            What::AddRecipient { .. } => "key add-recipient",
-            What::Rotate => "key rotate",
-        }))
+        let (keyring, trusted) = (context.keyring(), self.trust.ids());
+        let place = context.place()?;
+        let remote = place.open()?;
+        if matches!(self.what, What::Show) {
+            let keys = keyring.reader(&*remote, &trusted)?;
+            return show(context, &place.name(), &keys);
+        }
+        let unlocked = keyring.unlock(&*remote, &trusted)?;
+        match self.what {
+            What::Show => {}
+            What::Export { sheet } => export(context, &place.name(), &unlocked, sheet)?,
+            What::AddRecipient { recipient } => {
+                let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
+                say_added(context, &recipient, &added)?;
+            }
+            What::Rotate { recipients } => {
+                let rotated = rotate(&*remote, &keyring, unlocked, &recipients)?;
+                say_rotated(context, &rotated)?;
+            }
+        }
+        Ok(ExitStatus::Done)
+    }
+}
+
+fn show(context: &Context, place: &str, keys: &[varu::repository::Keys]) -> Result<ExitStatus, Failure> {
+    let keyring = context.keyring();
+    let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
+    let recipients = &keys[0].file().recipients;
+    let writer_key = keyring.writer_key_path(&ids[0]).ok().filter(|path| path.exists());
+    let identities = keyring.identities_here(&ids);
+    if context.json {
+        context.print_json(&json!({
+            "place": place,
+            "repositories": ids,
+            "recipients": recipients,
+            "writer_key": writer_key,
+            "identities": identities,
+        }))?;
+        return Ok(ExitStatus::Done);
+    }
+    let mut text = format!("place       {place}\n");
+    for (number, id) in ids.iter().enumerate() {
+        text += &format!("repository  {id}{}\n", if number == 0 { "" } else { " (before a rotation)" });
+    }
+    recipients.iter().for_each(|recipient| text += &format!("recipient   {recipient}\n"));
+    match writer_key {
+        Some(path) => text += &format!("writer key  {}\n", path.display()),
+        None => text += "writer key  not on this machine\n",
+    }
+    match identities.as_slice() {
+        [] => text += "identity    not on this machine\n",
+        paths => paths.iter().for_each(|path| text += &format!("identity    {}\n", path.display())),
+    }
+    context.print(&text)?;
+    Ok(ExitStatus::Done)
+}
+
+fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> Result<(), Failure> {
+    let ids: Vec<RepositoryId> = unlocked.keys.iter().map(|keys| *keys.id()).collect();
+    let identity = unlocked.identity.to_text();
+    if sheet {
+        let printed = context.zone.stamp(SystemClock.now());
+        let sheet = recovery_sheet(&SheetInput {
+            identity_text: &identity,
+            repositories: &ids,
+            url: place,
+            host_key: None,
+            install: "cargo install --locked --path VARU    # VARU: a folder with its source",
+            version: env!("CARGO_PKG_VERSION"),
+            printed: printed.split(' ').next().unwrap_or_default(),
+        });
+        return print(sheet.as_bytes());
+    }
+    let text = export_text(&identity, &ids);
+    if context.json {
+        return context.print_json(&json!({ "repositories": ids, "identity": *text }));
+    }
+    print(text.as_bytes())?;
+    match std::io::stdout().is_terminal() {
+        true => print(qr_code(&text)?.as_bytes()),
+        false => Ok(()),
+    }
+}
+
+/// The lines of the identity that matter, as a QR code: the repositories and the secret.
+fn qr_code(text: &str) -> Result<String, Failure> {
+    let matters = |line: &&str| !line.starts_with('#') || line.starts_with("# varu repository");
+    let lines: zeroize::Zeroizing<String> =
+        zeroize::Zeroizing::new(text.lines().filter(matters).map(|line| format!("{line}\n")).collect());
+    let code = QrCode::new(lines.as_bytes()).map_err(|error| {
+        Failure::new(ExitStatus::Failed, format!("the identity doesn't fit into a QR code: {error}; use its text"))
+    })?;
+    // On a dark terminal the light modules are what is drawn.
+    let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    Ok(format!("\n{drawn}\n"))
+}
+
+fn say_added(context: &Context, recipient: &str, added: &Added) -> Result<(), Failure> {
+    if context.json {
+        return context.print_json(&json!({
+            "recipient": recipient,
+            "repositories": added.repositories,
+            "recipients": added.recipients,
+            "writer_keys": added.writer_keys,
+        }));
+    }
+    let mut text = format!("{recipient} opens all backups now; no pack was touched\n");
+    for id in &added.repositories {
+        text += &format!("repository  {id}\n");
+    }
+    for path in &added.writer_keys {
+        text += &format!("writer key  {} names it, too\n", path.display());
+    }
+    if added.writer_keys.is_empty() {
+        text +=
+            "No writer key on this machine was changed. The next rotation takes the recipient from the repository.\n";
+    }
+    text += &format!(
+        "Its holder gives the repository's id at the first restore: --trust-repository {}\n",
+        added.repositories.first().map(ToString::to_string).unwrap_or_default()
+    );
+    context.tell(&text)
+}
+
+fn say_rotated(context: &Context, rotated: &Rotated) -> Result<(), Failure> {
+    if context.json {
+        return context.print_json(&json!({
+            "repository": rotated.id,
+            "follows": rotated.follows,
+            "recipients": rotated.recipients,
+            "writer_key": rotated.writer_key,
+            "identity": rotated.identity,
+        }));
+    }
+    let mut text = format!("the repository goes on as {}, after {}\n", rotated.id, rotated.follows);
+    text += &format!("writer key  {}: bring it to the machine that backs up\n", rotated.writer_key.display());
+    text +=
+        &format!("identity    {}: it names the new id; renew the copies in your safe\n", rotated.identity.display());
+    for recipient in &rotated.recipients {
+        text += &format!("recipient   {recipient}\n");
+    }
+    text += "Check that you know each recipient: they open what comes after. If not, rotate again and name them \
+             (--recipient).\n";
+    context.tell(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_fits_into_a_qr_code() {
+        let ids = [RepositoryId::from_bytes([0x11; 16]), RepositoryId::from_bytes([0x22; 16])];
+        let secret = format!("AGE-SECRET-KEY-1{}", "Q".repeat(58));
+        let code = qr_code(&export_text(&secret, &ids)).unwrap();
+        assert!(code.lines().count() > 20 && code.lines().all(|line| line.chars().count() < 80), "{code}");
     }
 }

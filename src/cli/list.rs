@@ -1,9 +1,9 @@
 //! `varu list`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use varu::id::RepositoryId;
+use varu::id::{RepositoryId, SnapshotId};
 use varu::index::SnapshotRow;
 use varu::repository::{self, Changes};
 
@@ -45,6 +45,8 @@ struct Listing {
     set: Option<String>,
     /// Snapshots by sequence, with the id of their repository, the oldest repository id first.
     rows: Vec<(RepositoryId, SnapshotRow)>,
+    /// What keeps snapshots from being restored.
+    broken: BTreeMap<SnapshotId, &'static str>,
     /// Sequences that no snapshot has, each first and last.
     gaps: Vec<(u64, u64)>,
     hidden: Vec<String>,
@@ -52,15 +54,16 @@ struct Listing {
 
 impl Listing {
     fn read(opened: &Opened, set: Option<&str>) -> Result<Self, Failure> {
-        let (mut rows, mut hidden) = (Vec::new(), Vec::new());
-        for (repository, Changes { hidden: missing, .. }) in opened.repositories.iter().rev() {
+        let (mut rows, mut hidden, mut broken) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for (repository, Changes { hidden: missing, gone, .. }) in opened.repositories.iter().rev() {
             let known = repository.index().snapshots().map_err(repository::Error::from)?;
+            broken.extend(unrestorable(&known, gone));
             rows.extend(known.into_iter().map(|row| (*repository.id(), row)));
             hidden.extend(missing.clone());
         }
         let gaps = gaps(rows.iter().map(|(_, row)| row.header.sequence));
         rows.retain(|(_, row)| set.is_none_or(|set| row.header.set == set));
-        Ok(Self { set: set.map(str::to_owned), rows, gaps, hidden })
+        Ok(Self { set: set.map(str::to_owned), rows, broken, gaps, hidden })
     }
 
     fn text(&self, context: &Context) -> String {
@@ -84,7 +87,7 @@ impl Listing {
             by_set.entry(&row.header.set).or_default().push(row);
         }
         for row in by_set.into_values().flatten() {
-            table.row(cells(context, row));
+            table.row(cells(context, row, self.broken.get(&row.id).copied()));
         }
         let gaps = self.gaps.iter().map(|(first, last)| match first == last {
             true => format!("the snapshot with sequence {first} isn't there any more\n"),
@@ -93,9 +96,15 @@ impl Listing {
         format!("{table}{}", gaps.collect::<String>())
     }
 
+    fn row_document(&self, repository: &RepositoryId, row: &SnapshotRow) -> serde_json::Value {
+        let mut document = snapshot_document(repository, row);
+        document["broken"] = json!(self.broken.get(&row.id));
+        document
+    }
+
     fn document(&self, warnings: &[String]) -> serde_json::Value {
         json!({
-            "snapshots": self.rows.iter().map(|(id, row)| snapshot_document(id, row)).collect::<Vec<_>>(),
+            "snapshots": self.rows.iter().map(|(id, row)| self.row_document(id, row)).collect::<Vec<_>>(),
             "gaps": self.gaps,
             "hidden": self.hidden,
             "warnings": warnings,
@@ -103,11 +112,27 @@ impl Listing {
     }
 }
 
-fn cells(context: &Context, row: &SnapshotRow) -> [String; 8] {
+/// Snapshots that the remote no longer has, and those that stand on one.
+fn unrestorable(rows: &[SnapshotRow], gone: &[SnapshotId]) -> BTreeMap<SnapshotId, &'static str> {
+    let mut broken: BTreeMap<SnapshotId, &'static str> = gone.iter().map(|id| (*id, "MISSING")).collect();
+    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).collect();
+    // By sequence: a parent comes before what stands on it.
+    for row in rows {
+        if let Some(parent) = row.header.parent
+            && (broken.contains_key(&parent.id) || !known.contains(&parent.id))
+        {
+            broken.entry(row.id).or_insert("its chain is BROKEN");
+        }
+    }
+    broken
+}
+
+fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 8] {
     let (header, totals) = (&row.header, &row.about.totals);
     let suspect = header.suspect.then(|| "suspect".to_owned());
     let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
-    let notes: Vec<String> = suspect.into_iter().chain(warned).chain(header.tags.iter().cloned()).collect();
+    let notes: Vec<String> =
+        broken.map(str::to_owned).into_iter().chain(suspect).chain(warned).chain(header.tags.iter().cloned()).collect();
     [
         short(&row.id),
         header.set.clone(),

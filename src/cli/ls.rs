@@ -1,10 +1,17 @@
 //! `varu ls`.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::{Value, json};
+use varu::entry::{Entry, Escaped, Kind, Metadata, StreamName};
+use varu::repository::Chosen;
+use varu::time::Timestamp;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust};
+use super::words::{SnapshotWord, Trust, short};
+use crate::terminal::human::{Side, Table};
 
 /// List the streams inside a snapshot.
 #[derive(Debug, clap::Args)]
@@ -27,7 +34,176 @@ pub struct Args {
 impl Args {
     /// Prints a line for each stream.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        context.repository()?;
-        Err(Failure::absent("ls"))
+        let watch = context.watch();
+        let opened = context.open_to_look(&self.trust, &*watch)?;
+        let found = opened.find(None, &Chosen::from(&self.snapshot))?;
+        let recipe = found.repository.recipe(&found.snapshot.id)?;
+        let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
+        let entries: Vec<&Entry> = recipe
+            .streams
+            .iter()
+            .map(|stream| &stream.entry)
+            .filter(|entry| path.is_none_or(|path| is_below(&entry.name, path)))
+            .collect();
+        if let (true, Some(path)) = (entries.is_empty(), path) {
+            let (path, id) = (Escaped(path), short(&found.snapshot.id));
+            return Err(Failure::usage(format!("there is no {path} in snapshot {id}; varu ls {id} shows all that is")));
+        }
+        let warnings = watch.end(&found.warnings);
+        match (context.json, self.long) {
+            (true, _) => {
+                let streams: Vec<Value> = entries.iter().map(|entry| document(entry)).collect();
+                let document = json!({ "snapshot": found.snapshot.id, "streams": streams, "warnings": warnings });
+                context.print_json(&document)?;
+            }
+            (false, true) => context.print(&long_table(&entries, context))?,
+            (false, false) => {
+                context.print(&entries.iter().map(|entry| format!("{}\n", entry.name)).collect::<String>())?;
+            }
+        }
+        Ok(watch.say_warnings())
+    }
+}
+
+/// A path as names of streams are: without slashes at its ends.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let is_name = |byte: &u8| *byte != b'/';
+    match (path.iter().position(is_name), path.iter().rposition(is_name)) {
+        (Some(first), Some(last)) => &path[first..=last],
+        _ => &[],
+    }
+}
+
+fn is_below(name: &StreamName, path: &[u8]) -> bool {
+    match name.as_bytes().strip_prefix(path) {
+        Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
+        None => false,
+    }
+}
+
+fn long_table(entries: &[&Entry], context: &Context) -> String {
+    let mut table = Table::new([
+        ("MODE", Side::Left),
+        ("OWNER", Side::Left),
+        ("GROUP", Side::Left),
+        ("SIZE", Side::Right),
+        ("CHANGED", Side::Left),
+        ("NAME", Side::Left),
+    ]);
+    for entry in entries {
+        let metadata = entry.metadata.as_ref();
+        let about = |of: fn(&Metadata) -> String| metadata.map(of).unwrap_or_default();
+        table.row([
+            mode(entry),
+            about(|metadata| named(&metadata.user, metadata.uid)),
+            about(|metadata| named(&metadata.group, metadata.gid)),
+            entry.size.to_string(),
+            metadata.map(|it| context.zone.short(changed(it))).unwrap_or_default(),
+            with_target(entry),
+        ]);
+    }
+    table.to_string()
+}
+
+fn named(name: &[u8], number: u32) -> String {
+    if name.is_empty() { number.to_string() } else { Escaped(name).to_string() }
+}
+
+fn changed(metadata: &Metadata) -> Timestamp {
+    Timestamp::from_seconds(metadata.mtime.seconds)
+}
+
+fn with_target(entry: &Entry) -> String {
+    match &entry.kind {
+        Kind::Symlink(to) => format!("{} -> {}", entry.name, Escaped(to)),
+        Kind::Hardlink(first) => format!("{} link to {first}", entry.name),
+        _ => entry.name.to_string(),
+    }
+}
+
+/// `drwxr-xr-x`, as ls shows it; `-` for what has no mode.
+fn mode(entry: &Entry) -> String {
+    let kind = match entry.kind {
+        Kind::Data | Kind::File => '-',
+        Kind::Directory => 'd',
+        Kind::Symlink(_) => 'l',
+        Kind::Hardlink(_) => 'h',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::CharDevice(..) => 'c',
+        Kind::BlockDevice(..) => 'b',
+    };
+    let Some(metadata) = &entry.metadata else { return kind.to_string() };
+    let mut shown = String::from(kind);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = metadata.mode >> shift & 7;
+        shown.push(if bits & 4 != 0 { 'r' } else { '-' });
+        shown.push(if bits & 2 != 0 { 'w' } else { '-' });
+        shown.push(match (metadata.mode & special != 0, bits & 1 != 0) {
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    shown
+}
+
+fn document(entry: &Entry) -> Value {
+    let kind = match &entry.kind {
+        Kind::Data => "data",
+        Kind::File => "file",
+        Kind::Directory => "directory",
+        Kind::Symlink(_) => "symlink",
+        Kind::Hardlink(_) => "hardlink",
+        Kind::Fifo => "fifo",
+        Kind::Socket => "socket",
+        Kind::CharDevice(..) => "char-device",
+        Kind::BlockDevice(..) => "block-device",
+    };
+    let mut document = json!({ "name": entry.name.to_string(), "kind": kind, "size": entry.size });
+    // A name that people are shown otherwise than it is.
+    if entry.name.to_string().as_bytes() != entry.name.as_bytes() {
+        document["name_hex"] = varu::id::hex(entry.name.as_bytes()).into();
+    }
+    match &entry.kind {
+        Kind::Symlink(to) => document["target"] = Escaped(to).to_string().into(),
+        Kind::Hardlink(first) => document["target"] = first.to_string().into(),
+        Kind::CharDevice(major, minor) | Kind::BlockDevice(major, minor) => {
+            document["device"] = json!([major, minor]);
+        }
+        _ => {}
+    }
+    if let Some(metadata) = &entry.metadata {
+        document["mode"] = format!("{:04o}", metadata.mode).into();
+        document["uid"] = metadata.uid.into();
+        document["gid"] = metadata.gid.into();
+        document["user"] = Escaped(&metadata.user).to_string().into();
+        document["group"] = Escaped(&metadata.group).to_string().into();
+        document["mtime"] = changed(metadata).to_string().into();
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_means_itself_and_what_is_below() {
+        let below = |name: &str, path: &str| is_below(&StreamName::new(name).unwrap(), trimmed(path.as_bytes()));
+        assert!(below("etc/ssh/a", "/etc/ssh/") && below("etc/ssh", "etc/ssh") && below("a", "/"));
+        assert!(!below("etc/sshd", "etc/ssh") && !below("etc", "etc/ssh"));
+    }
+
+    #[test]
+    fn modes_look_as_ls_shows_them() {
+        let shown = |kind: Kind, mode_bits: u32| {
+            let metadata = Some(Metadata { mode: mode_bits, ..Metadata::default() });
+            mode(&Entry { name: StreamName::new("a").unwrap(), kind, size: 0, metadata })
+        };
+        assert_eq!(shown(Kind::Directory, 0o1777), "drwxrwxrwt");
+        assert_eq!(shown(Kind::File, 0o4755), "-rwsr-xr-x");
+        assert_eq!(shown(Kind::File, 0o2640), "-rw-r-S---");
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use varu::id::RepositoryId;
-use varu::index::SnapshotRow;
+use varu::index::{Index, SnapshotRow};
 use varu::keyring::Keyring;
 use varu::progress::Progress;
 use varu::remote::Remote;
-use varu::repository::{Changes, Chosen, Keys, Repository};
+use varu::repository::{Changes, Chosen, Error, Keys, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -35,16 +35,12 @@ impl Context {
 
     /// Opens the repository to look at it: its writer key is enough.
     pub fn open_to_look(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        let remote = self.place()?.open()?;
-        let keys = self.keyring().reader(&*remote, &trust.ids())?;
-        self.opened(&remote, keys, progress)
+        self.seen(self.open_unseen(trust, false)?, progress)
     }
 
     /// Opens the repository with the identity, which reads its content.
     pub fn open_to_read(&self, trust: &Trust, progress: &dyn Progress) -> Result<Opened, Failure> {
-        let remote = self.place()?.open()?;
-        let keys = self.keyring().unlock(&*remote, &trust.ids())?.keys;
-        self.opened(&remote, keys, progress)
+        self.seen(self.open_unseen(trust, true)?, progress)
     }
 
     /// Opens the newest repository id to write, with its writer key.
@@ -57,15 +53,61 @@ impl Context {
         Ok(Arc::new(repository))
     }
 
-    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>, progress: &dyn Progress) -> Result<Opened, Failure> {
+    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
+    pub fn open_indexes(
+        &self,
+        trust: &Trust,
+        anew: bool,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Arc<Repository>>, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = self.keyring().reader(&*remote, &trust.ids())?;
+        let state = self.state()?;
+        let mut repositories = Vec::new();
+        for keys in keys {
+            if anew
+                && let Some(aside) =
+                    Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
+            {
+                progress.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
+            }
+            repositories.push(Arc::new(Repository::open(remote.clone(), keys, state)?));
+        }
+        Ok(repositories)
+    }
+
+    /// Opens the repository without a look at what it holds; with the identity where `to_read`.
+    pub fn open_unseen(&self, trust: &Trust, to_read: bool) -> Result<Opened, Failure> {
+        let remote = self.place()?.open()?;
+        let keys = match to_read {
+            true => self.keyring().unlock(&*remote, &trust.ids())?.keys,
+            false => self.keyring().reader(&*remote, &trust.ids())?,
+        };
+        self.opened(&remote, keys)
+    }
+
+    fn seen(&self, mut opened: Opened, progress: &dyn Progress) -> Result<Opened, Failure> {
+        for (repository, changes) in &mut opened.repositories {
+            *changes = repository.sync()?;
+            changes.refused.iter().for_each(|refused| progress.warn(refused));
+        }
+        if let Some((oldest, _)) = opened.repositories.last()
+            && let Some(before) = oldest.keys().file().follows
+        {
+            progress.note(&format!(
+                "what was stored before the rotation, as repository {before}, is not looked at: its writer key isn't among \
+                 the keys here; --identity opens it"
+            ));
+        }
+        Ok(opened)
+    }
+
+    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>) -> Result<Opened, Failure> {
         let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
         let (state, temporary) = self.state_or_temporary(&ids)?;
         let mut repositories = Vec::new();
         for keys in keys {
-            let repository = Arc::new(Repository::open(remote.clone(), keys, &state)?);
-            let changes = repository.sync()?;
-            changes.refused.iter().for_each(|refused| progress.warn(refused));
-            repositories.push((repository, changes));
+            repositories.push((Arc::new(Repository::open(remote.clone(), keys, &state)?), Changes::default()));
         }
         if temporary.is_none() {
             self.keyring().remember(&remote.place(), &ids)?;
@@ -153,7 +195,7 @@ impl Opened {
     pub fn sets(&self) -> Result<Vec<String>, Failure> {
         let mut sets = std::collections::BTreeSet::new();
         for (repository, _) in &self.repositories {
-            let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+            let rows = repository.index().snapshots().map_err(Error::from)?;
             sets.extend(rows.into_iter().map(|row| row.header.set));
         }
         Ok(sets.into_iter().collect())
@@ -165,7 +207,7 @@ fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chose
     if *chosen != Chosen::Latest {
         return Ok(Vec::new());
     }
-    let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+    let rows = repository.index().snapshots().map_err(Error::from)?;
     let newer = rows.iter().filter(|row| {
         row.header.suspect && row.header.set == snapshot.header.set && row.header.sequence > snapshot.header.sequence
     });

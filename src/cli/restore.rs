@@ -1,6 +1,8 @@
 //! `varu restore`.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,14 +74,6 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     strip_components: u32,
 
-    /// Why, for the history of operations.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// Don't ask.
-    #[arg(long)]
-    yes: bool,
-
     #[command(flatten)]
     trust: Trust,
 }
@@ -98,8 +92,6 @@ pub enum Overwrite {
 /// What is restored, and how.
 #[derive(Debug)]
 pub struct Options {
-    /// The repository's path or URL.
-    pub repository: String,
     /// What.
     pub what: What,
     /// From which snapshot.
@@ -112,10 +104,6 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
     pub strip_components: u32,
-    /// Why.
-    pub reason: Option<String>,
-    /// Whether questions are answered with yes.
-    pub yes: bool,
     /// The repository that is vouched for.
     pub trust: Trust,
 }
@@ -173,15 +161,12 @@ impl Args {
             (None, None) => Which::Snapshot(SnapshotWord::Latest),
         };
         Ok(Options {
-            repository: context.repository()?.to_owned(),
             what,
             which,
             to: self.to.map_or(To::Stdout, To::Folder),
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
-            reason: self.reason,
-            yes: self.yes,
             trust: self.trust,
         })
     }
@@ -201,17 +186,23 @@ impl Args {
         for found in options.all_found(&opened)? {
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
-            let report = options.restore(&found, folder.as_deref(), context, &watch)?;
+            let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
             report.damaged.iter().for_each(|damage| watch.warn(damage));
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, folder));
         }
+        if done.is_empty() {
+            return Err(Failure::usage(format!(
+                "nothing matches --only {}; `varu ls` shows what there is",
+                options.only.join(" --only ")
+            )));
+        }
         let warnings = watch.end(&[]);
         let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
         match (aside, context.json) {
-            (true, _) => watch.note_lines(&summary.text()),
+            (true, _) => watch.note_lines(&summary.text(context)),
             (false, true) => context.print_json(&summary.document())?,
-            (false, false) => context.tell(&summary.text())?,
+            (false, false) => context.tell(&summary.text(context))?,
         }
         let status = watch.say_warnings();
         Ok(if done.iter().any(|(report, _)| !report.damaged.is_empty()) { ExitStatus::Damaged } else { status })
@@ -265,19 +256,29 @@ impl Options {
         }
     }
 
+    /// Restores a snapshot. None where nothing in it is meant.
     fn restore(
         &self,
         found: &Found,
         folder: Option<&Path>,
         context: &Context,
         watch: &Watch,
-    ) -> Result<RestoreReport, Failure> {
+    ) -> Result<Option<RestoreReport>, Failure> {
         let selection = Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+        if !self.only.is_empty() {
+            let recipe = found.repository.recipe(&found.snapshot.id)?;
+            if !recipe.streams.iter().any(|stream| selection.takes(&stream.entry)) {
+                return Ok(None);
+            }
+        }
         let mut target: Box<dyn Target> = match folder {
             Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
             None => {
                 only_one(found, &selection)?;
-                Box::new(WriterTarget::new(std::io::stdout().lock(), "standard output"))
+                // Not through the standard library's buffer, which looks for the ends of lines.
+                let out = std::io::stdout().as_fd().try_clone_to_owned();
+                let out = out.map_err(|error| Failure::printing(&error))?;
+                Box::new(WriterTarget::new(File::from(out), "standard output"))
             }
         };
         let report = restore(
@@ -289,16 +290,7 @@ impl Options {
             watch,
             &context.interrupt,
         )?;
-        let touched = report.streams + report.kept + (report.damaged.len() + report.warnings.len()) as u64;
-        match touched == 0 && !self.only.is_empty() {
-            true => Err(Failure::usage(format!(
-                "nothing in snapshot {} matches --only {}; varu ls {} shows what there is",
-                short(&found.snapshot.id),
-                self.only.join(" --only "),
-                short(&found.snapshot.id)
-            ))),
-            false => Ok(report),
-        }
+        Ok(Some(report))
     }
 
     fn extract_options(&self) -> ExtractOptions {
@@ -380,7 +372,7 @@ struct Summary<'a> {
 }
 
 impl Summary<'_> {
-    fn text(&self) -> String {
+    fn text(&self, context: &Context) -> String {
         let mut text = String::new();
         for (report, folder) in self.done {
             let header = &report.snapshot.header;
@@ -389,7 +381,7 @@ impl Summary<'_> {
                 "restored {} from snapshot {} ({}) to {to}: {} in {}",
                 header.set,
                 short(&report.snapshot.id),
-                header.data_time,
+                context.zone.stamp(header.data_time),
                 size(report.bytes),
                 counted(report.streams, "stream"),
             );

@@ -1,18 +1,23 @@
 //! `varu verify`.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use clap::ValueEnum;
+use serde_json::json;
+use varu::progress::Progress;
+use varu::repository::Repository;
+use varu::time::{SystemClock, format_duration};
+use varu::verify::{self, Damage, VerifyOptions, VerifyReport, verify};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{SetOrSnapshot, Trust, sample};
+use super::words::{Trust, sample, short};
+use crate::terminal::human::{counted, one_line, rate, size};
 
 /// Check that what is stored is whole.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this set, or only this snapshot: an id, the beginning of one, or "latest".
-    #[arg(value_name = "SET|SNAPSHOT")]
-    what: Option<SetOrSnapshot>,
-
     /// How deep.
     #[arg(long, value_enum, default_value_t = Level::Structure)]
     level: Level,
@@ -34,36 +39,125 @@ pub enum Level {
     Data,
 }
 
-/// What is verified, and how.
-#[derive(Debug)]
-pub struct Options {
-    /// The repository's path or URL.
-    pub repository: String,
-    /// What; all where nothing is named.
-    pub what: Option<SetOrSnapshot>,
-    /// How deep.
-    pub level: Level,
-    /// The share of the packs that are read, above 0 and up to 1.
-    pub sample: f64,
-    /// The repository that is vouched for.
-    pub trust: Trust,
-}
-
 impl Args {
-    /// What these arguments mean.
-    fn options(self, context: &Context) -> Result<Options, Failure> {
-        Ok(Options {
-            repository: context.repository()?.to_owned(),
-            what: self.what,
-            level: self.level,
-            sample: self.sample.unwrap_or(1.0),
-            trust: self.trust,
-        })
-    }
-
     /// Verifies and names every damage.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let _options = self.options(context)?;
-        Err(Failure::absent("verify"))
+        let watch = context.watch();
+        let (level, opened) = match self.level {
+            Level::Structure => (verify::Level::Structure, context.open_unseen(&self.trust, false)?),
+            Level::Data => (verify::Level::Data, context.open_unseen(&self.trust, true)?),
+        };
+        let options = VerifyOptions { level, sample: self.sample.unwrap_or(1.0) };
+        let started = Instant::now();
+        let mut reports = Vec::new();
+        for (repository, _) in &opened.repositories {
+            let report = verify(repository, &options, &SystemClock, &*watch, &context.interrupt)?;
+            reports.push((repository.clone(), report));
+        }
+        let notes: Vec<String> = reports.iter().flat_map(|(_, report)| report.notes.clone()).collect();
+        notes.iter().for_each(|note| watch.note(note));
+        let warnings = watch.end(&[]);
+        let summary = Summary { reports: &reports, level, sample: options.sample, took: started.elapsed() };
+        match context.json {
+            true => context.print_json(&summary.document(&warnings))?,
+            false if summary.is_damaged() => context.print(&summary.text(context))?,
+            false => context.tell(&summary.text(context))?,
+        }
+        let status = watch.say_warnings();
+        Ok(if summary.is_damaged() { ExitStatus::Damaged } else { status })
     }
+}
+
+/// What is said of a verification.
+struct Summary<'a> {
+    reports: &'a [(Arc<Repository>, VerifyReport)],
+    level: verify::Level,
+    sample: f64,
+    took: Duration,
+}
+
+impl Summary<'_> {
+    fn is_damaged(&self) -> bool {
+        self.damage().next().is_some()
+    }
+
+    fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.reports.iter().flat_map(|(_, report)| &report.damage)
+    }
+
+    fn text(&self, context: &Context) -> String {
+        let mut text: String = self.damage().map(damage_text).collect();
+        let rows = || self.reports.iter().flat_map(|(_, report)| report.snapshots.iter().map(move |row| (report, row)));
+        if self.is_damaged() {
+            for (report, row) in rows() {
+                let (id, header) = (short(&row.id), &row.header);
+                let state = if report.is_whole(&row.id) { "whole  " } else { "DAMAGED" };
+                text += &format!("{state}  {id}  {}  {}\n", context.zone.short(header.data_time), header.set);
+            }
+        }
+        let (packs, bytes) = self
+            .reports
+            .iter()
+            .fold((0, 0), |(packs, bytes), (_, report)| (packs + report.packs, bytes + report.bytes));
+        let found = match self.damage().count() as u64 {
+            0 => "everything is whole".to_owned(),
+            count => format!("{} DAMAGED", counted(count, "object")),
+        };
+        let of = if self.sample < 1.0 { format!(", a sample of {} %", self.sample * 100.0) } else { String::new() };
+        let rate = rate(bytes, self.took).map(|rate| format!(", {rate}")).unwrap_or_default();
+        text + &format!(
+            "{found}: {} verified at level {}, {} of {} read{of}, in {}{rate}\n",
+            counted(rows().count() as u64, "snapshot"),
+            self.level.word(),
+            size(bytes),
+            counted(packs, "pack"),
+            format_duration(self.took),
+        )
+    }
+
+    fn document(&self, warnings: &[String]) -> serde_json::Value {
+        let snapshots = self.reports.iter().flat_map(|(repository, report)| {
+            report.snapshots.iter().map(|row| {
+                json!({
+                    "id": row.id,
+                    "repository": repository.id(),
+                    "set": row.header.set,
+                    "data_time": row.header.data_time.to_string(),
+                    "whole": report.is_whole(&row.id),
+                })
+            })
+        });
+        let damage = self
+            .damage()
+            .map(|damage| json!({ "object": damage.object, "reason": damage.reason, "affects": damage.affects }));
+        json!({
+            "level": self.level.word(),
+            "sample": self.sample,
+            "snapshots": snapshots.collect::<Vec<_>>(),
+            "damage": damage.collect::<Vec<_>>(),
+            "notes": self.reports.iter().flat_map(|(_, report)| &report.notes).collect::<Vec<_>>(),
+            "packs": self.reports.iter().map(|(_, report)| report.packs).sum::<u64>(),
+            "bytes": self.reports.iter().map(|(_, report)| report.bytes).sum::<u64>(),
+            "seconds": self.took.as_millis() as f64 / 1000.0,
+            "warnings": warnings,
+        })
+    }
+}
+
+/// How many streams of a damaged snapshot people are shown.
+const SHOWN: usize = 10;
+
+fn damage_text(damage: &Damage) -> String {
+    let mut text = format!("{}: {}\n", damage.object, one_line(&damage.reason));
+    for (id, streams) in &damage.affects {
+        text += &match streams.len() {
+            0 => format!("  snapshot {}: all is lost\n", short(id)),
+            count => format!("  snapshot {}: {} lost\n", short(id), counted(count as u64, "stream")),
+        };
+        streams.iter().take(SHOWN).for_each(|stream| text += &format!("    {}\n", one_line(stream)));
+        if streams.len() > SHOWN {
+            text += &format!("    and {} more; --json names all\n", streams.len() - SHOWN);
+        }
+    }
+    text
 }

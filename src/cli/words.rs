@@ -34,26 +34,6 @@ impl FromStr for SnapshotWord {
     }
 }
 
-/// What to verify: a set, or a snapshot. A word may read as both.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetOrSnapshot {
-    /// The set of that name, where there is one.
-    pub set: Option<String>,
-    /// Else the snapshot.
-    pub snapshot: Option<SnapshotWord>,
-}
-
-impl FromStr for SetOrSnapshot {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match (set_name(word), word.parse().ok()) {
-            (Err(message), None) => Err(message),
-            (set, snapshot) => Ok(Self { set: set.ok(), snapshot }),
-        }
-    }
-}
-
 /// Reads the name of a set.
 pub fn set_name(word: &str) -> Result<String, String> {
     check_set_name(word).map(|()| word.to_owned())
@@ -119,10 +99,6 @@ mod tests {
         for bad in ["", "Latest", "0AF", "xyz", &"a".repeat(33)] {
             assert!(bad.parse::<SnapshotWord>().is_err(), "{bad}");
         }
-        let both: SetOrSnapshot = "abc".parse().unwrap();
-        assert_eq!(both.set.as_deref(), Some("abc"));
-        assert_eq!(both.snapshot, Some(SnapshotWord::Prefix("abc".to_owned())));
-        assert!("A B".parse::<SetOrSnapshot>().is_err());
     }
 
     #[test]

@@ -85,6 +85,37 @@ impl Index {
         Ok(index)
     }
 
+    /// Moves a damaged index in `folder` out of the way, so that a new one can be made. Returns where it is then; None where
+    /// there is none, or a whole one.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't be moved, and where it was made by a newer program: that isn't damage.
+    pub fn set_aside_damaged(folder: &Path) -> Result<Option<PathBuf>> {
+        let path = folder.join("index.sqlite");
+        if !path.exists() {
+            return Ok(None);
+        }
+        match Self::open(folder).and_then(|index| index.integrity()) {
+            Ok(Ok(())) => return Ok(None),
+            Err(error @ IndexError::Newer { .. }) => return Err(error),
+            Ok(Err(_)) | Err(_) => {}
+        }
+        let aside = folder.join("index.sqlite.damaged");
+        let moved = std::fs::rename(&path, &aside);
+        moved.map_err(|source| IndexError::Io { tried: "moving away", path, source })?;
+        for rest in ["index.sqlite-wal", "index.sqlite-shm"] {
+            // Without the database they mean nothing; beside a new one they would.
+            match std::fs::remove_file(folder.join(rest)) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(IndexError::Io { tried: "taking away", path: folder.join(rest), source });
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(aside))
+    }
+
     /// The folder that it lies in.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -210,5 +241,9 @@ mod tests {
         std::fs::write(folder.path().join("index.sqlite"), vec![b'x'; 9000]).unwrap();
         let error = Index::open(folder.path()).err().unwrap().to_string();
         assert!(error.contains("varu index rebuild"), "{error}");
+        let aside = Index::set_aside_damaged(folder.path()).unwrap().unwrap();
+        assert_eq!(std::fs::read(aside).unwrap(), vec![b'x'; 9000]);
+        drop(Index::open(folder.path()).unwrap());
+        assert_eq!(Index::set_aside_damaged(folder.path()).unwrap(), None);
     }
 }

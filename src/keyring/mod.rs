@@ -274,14 +274,14 @@ const IDENTITY: &str = ".identity.txt";
 pub fn read_writer_key(path: &Path) -> Result<WriterKeyFile> {
     let text = read_secret(path)?;
     let file = WriterKeyFile::parse(&text);
-    Ok(file.map_err(|error| Error::Usage(format!("{} is no writer key: {error}", path.display())))?)
+    file.map_err(|error| Error::Usage(format!("{} is no writer key: {error}", path.display())))
 }
 
 /// Reads an identity's file.
 pub fn read_identity(path: &Path) -> Result<IdentityFile> {
     let text = read_secret(path)?;
     let identity = IdentityFile::parse(&text);
-    Ok(identity.map_err(|error| Error::Usage(format!("{} is no identity: {error}", path.display())))?)
+    identity.map_err(|error| Error::Usage(format!("{} is no identity: {error}", path.display())))
 }
 
 fn no_repository(place: &str, known: &[RepositoryId]) -> Error {

@@ -12,9 +12,12 @@ pub mod fault;
 pub mod limit;
 pub mod local;
 pub mod memory;
+pub mod options;
 mod part;
+pub mod place;
 pub mod record;
 pub mod retry;
+pub mod sftp;
 pub mod wait;
 
 use std::fmt;

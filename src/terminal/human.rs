@@ -82,11 +82,6 @@ impl<const N: usize> Table<N> {
     pub fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells);
     }
-
-    /// Whether there is no row but the heading.
-    pub fn is_empty(&self) -> bool {
-        self.rows.len() == 1
-    }
 }
 
 /// All rows, each with its line end, none with spaces at its end.
@@ -153,7 +148,6 @@ mod tests {
     #[test]
     fn a_table_is_aligned() {
         let mut table = Table::new([("SET", Side::Left), ("SIZE", Side::Right), ("NAME", Side::Left)]);
-        assert!(table.is_empty());
         table.row(["agama".into(), "1.0 kB".into(), "é".into()]);
         table.row(["a".into(), "461.3 MB".into(), String::new()]);
         let lines = ["SET        SIZE  NAME", "agama    1.0 kB  é", "a      461.3 MB", ""];

@@ -90,11 +90,6 @@ impl Terminal {
         }
     }
 
-    /// What was counted so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
     /// Ends the last phase: its bar goes, its last line is written. To be called before a summary is printed.
     pub fn end(&self) {
         self.end_phase(&mut self.shown());
@@ -305,7 +300,7 @@ mod tests {
         terminal.add(Counter::Streams, 1);
         terminal.end();
         terminal.end();
-        assert_eq!(terminal.counts().get(Counter::Streams), 3);
+        assert_eq!(terminal.counts.get(Counter::Streams), 3);
         (out.lines(), err.lines())
     }
 

@@ -91,6 +91,22 @@ impl BaseCache {
         read.is_ok()
     }
 
+    /// How many chunks the recipe before has, where its table is here.
+    pub fn count_before(&self) -> u64 {
+        self.old.as_ref().map_or(0, |old| old.count)
+    }
+
+    /// Bytes that the data file may hold of the snapshot before.
+    pub fn bytes_before(&self) -> u64 {
+        self.data.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// As [`read`](Self::read), for a chunk whose length isn't known.
+    pub fn read_any(&mut self, ordinal: u64, out: &mut Vec<u8>) -> bool {
+        let length = self.old.as_mut().map_or(0, |old| old.slot(ordinal).length);
+        length > 0 && length <= crate::format::layout::MAX_CHUNK && self.read(ordinal, length, out)
+    }
+
     /// Whether it holds the chunk that stands at `ordinal` in the recipe before.
     pub fn has(&mut self, ordinal: u64) -> bool {
         self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
@@ -351,14 +367,14 @@ mod tests {
     #[test]
     fn a_stream_that_failed_leaves_the_table() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cache = BaseCache::open(folder.path(), "x", None, 1 << 20).unwrap();
+        let mut cache = BaseCache::open(folder.path(), "x", None, 64 << 20).unwrap();
         cache.add(&chunk(1, 100)).unwrap();
         let position = cache.position();
         (0..5000).for_each(|_| cache.add(&chunk(2, 100)).unwrap());
         cache.forget_from(position).unwrap();
         cache.add(&chunk(3, 100)).unwrap();
         cache.commit(&id(1)).unwrap();
-        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 1 << 20).unwrap();
+        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 64 << 20).unwrap();
         assert_eq!(read(&mut next, 1, 100), Some(chunk(3, 100)));
         assert_eq!(read(&mut next, 2, 100), None);
     }

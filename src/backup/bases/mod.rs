@@ -1,16 +1,20 @@
 //! Bases: which chunks of the parent a segment of new chunks is compressed against.
 //!
 //! New chunks stand in a gap between two chunks that the stream and its parent both have. What the parent has in that gap is
-//! what they replaced. Where a gap is longer than a segment, the part of it that lies as far in is taken.
+//! what they replaced. Where a gap is longer than a segment, the part of it that lies as far in is a guess, and chunks that
+//! look alike are a better one; they are also what a stream without a parent is compressed against.
 
 mod cache;
+mod similar;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 pub(super) use cache::BaseCache;
 
 use super::BackupOptions;
+use similar::Similar;
+
 use super::parent::{Parent, Predicted};
 use super::pipeline::Segment;
 use super::start::Start;
@@ -29,6 +33,11 @@ const MARGIN: u64 = 64 << 10;
 const MOST: usize = 3 << 20;
 /// Most bytes that must be decoded for a segment with chunks of small streams.
 const MOST_FOR_SMALL: u64 = 64 << 20;
+
+/// Chunks are looked through for similar ones once what lacks a base is one part in so many of them.
+const SIMILAR_WORTH: u64 = 512;
+/// Most bytes of chunks that are looked through.
+const SIMILAR_MOST: u64 = 8 << 30;
 
 /// New chunks since the last chunk that the parent has, too.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +58,10 @@ pub(super) struct Bases {
     /// Whether segments are compressed against anything: not at a re-base.
     based: bool,
     gap: Option<Gap>,
+    /// Made when it is first needed.
+    similar: Option<Similar>,
+    /// New bytes for which position found no base.
+    lacking: u64,
 }
 
 impl Bases {
@@ -125,9 +138,66 @@ impl Bases {
         gap: Gap,
         segment: &mut Segment,
     ) -> Result<()> {
+        segment.guessed = true;
         let from = parent.advance(gap.from, gap.before.saturating_sub(MARGIN));
         let to = parent.advance(gap.from, gap.before + gap.bytes + MARGIN) + 1;
         self.take(repository, parent, from..to, segment)
+    }
+
+    /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
+    pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut Segment) -> Result<()> {
+        let lacks = segment.prefix.len() < segment.plain.len() / 4;
+        if !self.based || !(lacks || segment.guessed) || !self.is_worth_reading(segment.plain.len() as u64) {
+            return Ok(());
+        }
+        let hits = self.look_alikes(start, segment);
+        // A few hits say nothing of the rest.
+        if hits.len() * 4 < segment.ids.len() {
+            return Ok(());
+        }
+        segment.drop_bases();
+        let Some(stream) = start.stream_of(u64::from(hits[0])) else { return Ok(()) };
+        let mut parent = Parent::new(repository, start, Some(stream));
+        let mut next = 0;
+        for hit in hits {
+            let number = u64::from(hit) - start.first_ordinal(stream.0);
+            // What stands beside a chunk that is alike is alike, too: cuts lie elsewhere now.
+            let range = number.saturating_sub(1).max(next)..number + 2;
+            next = range.end.max(next);
+            self.take(repository, &mut parent, range, segment)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the features of the cache are there, or worth to be made: what lacks a base is not little beside it.
+    fn is_worth_reading(&mut self, bytes: u64) -> bool {
+        let Some(cache) = &mut self.cache else { return false };
+        self.lacking += bytes;
+        let size = cache.bytes_before();
+        if self.similar.is_none() && size > 0 && size / SIMILAR_WORTH <= self.lacking {
+            self.similar = Some(Similar::read(cache, SIMILAR_MOST));
+        }
+        self.similar.is_some()
+    }
+
+    /// The ordinals of the chunks that look like the segment's, ascending, all of the one stream that has most of them.
+    fn look_alikes(&self, start: &Start, segment: &Segment) -> Vec<u32> {
+        let Some(similar) = &self.similar else { return Vec::new() };
+        let mut found = Vec::new();
+        let mut rest = segment.plain.as_slice();
+        for &length in &segment.lengths {
+            let (chunk, after) = rest.split_at(length as usize);
+            found.extend(similar.find(chunk, found.last().copied()));
+            rest = after;
+        }
+        let stream = |ordinal: u32| start.stream_of(u64::from(ordinal)).map(|(number, _)| number);
+        let mut votes: HashMap<usize, usize> = HashMap::new();
+        found.iter().filter_map(|&ordinal| stream(ordinal)).for_each(|stream| *votes.entry(stream).or_default() += 1);
+        let winner = votes.into_iter().max_by_key(|&(stream, votes)| (votes, stream)).map(|(stream, _)| stream);
+        found.retain(|&ordinal| stream(ordinal) == winner);
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     fn take(
@@ -193,14 +263,14 @@ pub(super) fn open_cache(
 ) -> Bases {
     let based = start.before.is_some() && !start.rebase;
     if options.base_cache_max == 0 {
-        return Bases { generation, cache: None, based: false, gap: None };
+        return Bases { generation, cache: None, based: false, gap: None, similar: None, lacking: 0 };
     }
     let before = start.before.as_ref().map(|before| &before.id);
     let cache = BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max);
     if let Err(error) = &cache {
         progress.warn(&format!("the base cache can't be used, so the backup is larger: {error}"));
     }
-    Bases { generation, cache: cache.ok(), based, gap: None }
+    Bases { generation, cache: cache.ok(), based, gap: None, similar: None, lacking: 0 }
 }
 
 /// Takes the bases off a segment that holds chunks of small streams, where too much would have to be decoded for it.

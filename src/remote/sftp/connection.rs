@@ -1,0 +1,237 @@
+//! One SFTP session over the pipes of a child process, usually `ssh`.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use openssh_sftp_client_lowlevel::{self as lowlevel, Extensions, ReadEnd, SharedData, WriteEnd};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::failure::{Death, End, one_line};
+use super::files::OpenFiles;
+use super::guard::Guard;
+use super::line::{Fault, Line, Outbox, Watched};
+use super::ssh::Launch;
+use crate::remote::{ErrorKind, lock};
+
+/// Answers are read into buffers of this kind.
+pub(super) type Buffer = Vec<u8>;
+pub(super) type Requests = WriteEnd<Buffer, Outbox>;
+pub(super) type Shared = SharedData<Buffer, Outbox>;
+
+/// The longest read or write, in bytes: what OpenSSH takes in one packet.
+const LONGEST_REQUEST: u64 = 255 << 10;
+/// What every server takes in one packet.
+const SURE_REQUEST: u64 = 32 << 10;
+/// How long a program may take to exit after its pipes were closed.
+const EXIT: Duration = Duration::from_secs(2);
+
+/// A session.
+pub(super) struct Connection {
+    pub line: Arc<Line>,
+    pub requests: Mutex<Requests>,
+    pub extensions: Extensions,
+    /// The most bytes that one request reads.
+    pub read_size: u32,
+    /// The most bytes that one request writes.
+    pub write_size: usize,
+    /// The shortest time that an answer took.
+    pub round_trip: Duration,
+    /// Files that are kept open for reading.
+    pub files: OpenFiles,
+    /// Uploads that go over it.
+    pub uploads: AtomicUsize,
+}
+
+impl Connection {
+    /// Starts the program and greets the server.
+    pub(super) async fn open(launch: &Launch) -> Result<Self, Arc<Death>> {
+        let line = Line::new();
+        let mut child =
+            launch.command().map_err(Arc::new)?.spawn().map_err(|error| Arc::new(launch.no_start(&error)))?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(Arc::new(Death::new(ErrorKind::Other, "the program has no pipes")));
+        };
+        let strange = |error: lowlevel::Error| Arc::new(Death::new(ErrorKind::Other, error.to_string()));
+        let requests: Requests = lowlevel::connect(Outbox::default(), ()).map_err(strange)?;
+        let (greeting, greeted) = oneshot::channel();
+        let session = Session {
+            line: Arc::clone(&line),
+            shared: SharedData::clone(&requests),
+            stall: launch.stall_timeout,
+            greeting_limit: launch.greeting_limit(),
+            words: Arc::default(),
+        };
+        tokio::spawn(session.run(child, stdin, stdout, stderr, greeting));
+        let Ok(extensions) = greeted.await else { return Err(line.ended().await) };
+        let mut connection = Self {
+            line,
+            requests: Mutex::new(requests),
+            extensions,
+            read_size: SURE_REQUEST as u32,
+            write_size: SURE_REQUEST as usize,
+            round_trip: Duration::MAX,
+            files: OpenFiles::default(),
+            uploads: AtomicUsize::new(0),
+        };
+        connection.measure().await.map_err(|fault| match fault {
+            Fault::Dead(death) => death,
+            Fault::Status(_, message) | Fault::Strange(message) => Arc::new(Death::new(ErrorKind::Other, message)),
+        })?;
+        Ok(connection)
+    }
+
+    /// Asks for the server's limits, and learns how long an answer takes.
+    async fn measure(&mut self) -> Result<(), Fault> {
+        if self.extensions.contains(Extensions::LIMITS) {
+            let asked = Instant::now();
+            let limits = self.limits()?.get().await?;
+            self.round_trip = asked.elapsed();
+            let bounded = |limit: u64| match limit {
+                0 => SURE_REQUEST,
+                limit => limit.clamp(1 << 10, LONGEST_REQUEST),
+            };
+            self.read_size = bounded(limits.read_len) as u32;
+            self.write_size = bounded(limits.write_len) as usize;
+        }
+        let asked = Instant::now();
+        match self.lstat(".")?.get().await {
+            Ok(_) | Err(Fault::Status(..)) => {}
+            Err(fault) => return Err(fault),
+        }
+        self.round_trip = self.round_trip.min(asked.elapsed());
+        Ok(())
+    }
+
+    /// How busy it is: an upload counts more than anything else.
+    pub(super) fn load(&self) -> usize {
+        (self.uploads.load(Ordering::Relaxed) << 16) + self.line.waiting()
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.line.death().is_none()
+    }
+
+    /// Ends it, and waits a moment for the program to exit.
+    pub(super) async fn close(&self) {
+        self.line.closing.notify_one();
+        let _ = timeout(EXIT, self.line.ended()).await;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.line.closing.notify_one();
+    }
+}
+
+/// The task behind a connection.
+struct Session {
+    line: Arc<Line>,
+    shared: Shared,
+    stall: Duration,
+    greeting_limit: Duration,
+    /// The last words of the program.
+    words: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Session {
+    async fn run(
+        self,
+        mut child: Child,
+        stdin: ChildStdin,
+        stdout: ChildStdout,
+        stderr: ChildStderr,
+        greeting: oneshot::Sender<Extensions>,
+    ) {
+        let listening = tokio::spawn(listen(stderr, Arc::clone(&self.words)));
+        let end = tokio::select! {
+            end = self.receive(stdout, greeting) => end,
+            end = self.send(stdin) => end,
+            () = self.line.stalled(self.stall) => End::Stalled(self.stall),
+            () = self.line.closing.notified() => End::Unneeded,
+        };
+        // The pipes are closed now: ssh exits by itself, unless it hangs.
+        if !matches!(end, End::Closed | End::Unneeded) {
+            let _ = child.start_kill();
+        }
+        let status = match timeout(EXIT, child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                let _ = child.kill().await;
+                None
+            }
+        };
+        // A grandchild may hold the other end for longer.
+        let _ = timeout(EXIT / 4, listening).await;
+        let words = one_line(&lock(&self.words));
+        self.line.die(Death::explain(&end, &words, status));
+    }
+
+    /// Reads answers until the connection ends.
+    async fn receive(&self, stdout: ChildStdout, greeting: oneshot::Sender<Extensions>) -> End {
+        const READ_AHEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+        let watched = Watched { inner: stdout, line: Arc::clone(&self.line) };
+        let mut answers = ReadEnd::new(Guard::new(watched), READ_AHEAD, self.shared.clone());
+        let extensions = match timeout(self.greeting_limit, answers.receive_server_hello()).await {
+            Ok(Ok(extensions)) => extensions,
+            Ok(Err(error)) => return end_of(error),
+            Err(_) => return End::Silent(self.greeting_limit),
+        };
+        // What was said until now is no reason for what happens later: a banner, a warning.
+        lock(&self.words).clear();
+        if greeting.send(extensions).is_err() {
+            return End::Unneeded;
+        }
+        loop {
+            if let Err(error) = answers.read_in_one_packet().await {
+                return end_of(error);
+            }
+        }
+    }
+
+    /// Writes requests until the connection ends.
+    async fn send(&self, mut stdin: ChildStdin) -> End {
+        let mut batch: Vec<Bytes> = Vec::new();
+        loop {
+            self.shared.queue().take(&mut batch).await;
+            for mut bytes in batch.drain(..) {
+                while !bytes.is_empty() {
+                    match stdin.write(&bytes).await {
+                        Ok(0) | Err(_) => return End::Closed,
+                        Ok(written) => bytes.advance(written),
+                    }
+                    self.line.touch();
+                }
+            }
+        }
+    }
+}
+
+fn end_of(error: lowlevel::Error) -> End {
+    match error {
+        lowlevel::Error::IOError(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            End::Garbage(error.to_string())
+        }
+        lowlevel::Error::IOError(_) => End::Closed,
+        error => End::Garbage(error.to_string()),
+    }
+}
+
+/// Keeps the last words of a program.
+async fn listen(mut stderr: ChildStderr, words: Arc<Mutex<Vec<u8>>>) {
+    const KEPT: usize = 8 << 10;
+    let mut piece = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+        let mut words = lock(&words);
+        words.extend_from_slice(&piece[..length]);
+        let excess = words.len().saturating_sub(KEPT);
+        words.drain(..excess);
+    }
+}

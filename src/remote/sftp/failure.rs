@@ -1,0 +1,228 @@
+//! Why a connection ended, from what `ssh` said.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::remote::ErrorKind;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Death {
+    pub kind: ErrorKind,
+    pub reason: String,
+    pub hint: Option<String>,
+    /// Whether it ended because nothing is known about the host's key.
+    pub unknown_host: bool,
+}
+
+/// What was seen of a connection's end.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server's side closed.
+    Closed,
+    /// Bytes came that are no SFTP.
+    Garbage(String),
+    /// No byte moved for so long.
+    Stalled(Duration),
+    /// Nothing was heard of the server for so long.
+    Silent(Duration),
+    /// Nobody needs it any more.
+    Unneeded,
+}
+
+impl Death {
+    pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), hint: None, unknown_host: false }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    pub(super) fn closed() -> Self {
+        Self::new(ErrorKind::Unreachable, "the connection was closed")
+    }
+
+    /// What an end means, with what the program wrote to its standard error and how it exited.
+    pub(super) fn explain(end: &End, said: &str, status: Option<ExitStatus>) -> Self {
+        match end {
+            End::Unneeded => Self::closed(),
+            End::Stalled(limit) => {
+                let reason = format!("the connection stalled: no byte moved for {} s", limit.as_secs_f64());
+                Self::new(ErrorKind::Unreachable, reason)
+            }
+            End::Silent(limit) => {
+                let reason = with_words(format!("no answer within {} s", limit.as_secs_f64()), said);
+                Self::new(ErrorKind::Unreachable, reason)
+            }
+            End::Garbage(what) => {
+                let reason = with_words(format!("the server sent what is no SFTP: {what}"), said);
+                Self::new(ErrorKind::Other, reason)
+                    .hint("look whether the account's login shell prints something, or the server has no SFTP")
+            }
+            End::Closed => explain_words(said).unwrap_or_else(|| {
+                let how = match status {
+                    Some(status) if !status.success() => format!("the connection broke ({status})"),
+                    _ => "the connection broke".to_owned(),
+                };
+                Self::new(ErrorKind::Unreachable, with_words(how, said))
+            }),
+        }
+    }
+}
+
+fn with_words(reason: String, said: &str) -> String {
+    match said {
+        "" => reason,
+        said => format!("{reason}; ssh said: {said}"),
+    }
+}
+
+/// What words of `ssh` mean: the words, the kind, what to do. Others mean a connection that broke.
+const WORDS: &[(&str, ErrorKind, &str)] = &[
+    (
+        "Permission denied (",
+        ErrorKind::Refused,
+        "the host takes none of the keys: look at ssh_key, the agent, and the account's authorized_keys on the host",
+    ),
+    (
+        "Too many authentication failures",
+        ErrorKind::Refused,
+        "too many keys were tried: name the right one with ssh_key",
+    ),
+    ("Could not resolve hostname", ErrorKind::Unreachable, "look whether the host's name is right"),
+    ("Connection refused", ErrorKind::Unreachable, "look whether host and port are right and sshd runs there"),
+    (
+        "Connection timed out",
+        ErrorKind::Unreachable,
+        "look whether host and port are right and a firewall lets it through",
+    ),
+    ("No route to host", ErrorKind::Unreachable, "look whether the host is up and a firewall lets it through"),
+    ("subsystem request failed", ErrorKind::Invalid, "the server has no SFTP: look at Subsystem in its sshd_config"),
+    ("no matching ", ErrorKind::Refused, "the host and this ssh have no algorithm in common"),
+    ("Bad configuration option", ErrorKind::Other, "correct ssh's configuration"),
+    ("Bad owner or permissions", ErrorKind::Other, "correct the owner and mode of ssh's configuration"),
+    ("terminating, ", ErrorKind::Other, "correct ssh's configuration"),
+];
+
+fn explain_words(said: &str) -> Option<Death> {
+    if said.contains("HOST IDENTIFICATION HAS CHANGED") {
+        return Some(changed_key(said));
+    }
+    if said.contains("host key is known for") {
+        let death = Death::new(ErrorKind::Refused, format!("the host's key isn't known here: {said}"));
+        return Some(Death { unknown_host: true, ..death });
+    }
+    if said.contains("Host key verification failed") {
+        let hint = "look at the jump host's key, too: ssh must know it";
+        return Some(Death::new(ErrorKind::Refused, said).hint(hint));
+    }
+    let (_, kind, hint) = WORDS.iter().find(|(words, ..)| said.contains(words))?;
+    Some(Death::new(*kind, said).hint(*hint))
+}
+
+/// The key that the host shows isn't the one that is known.
+fn changed_key(said: &str) -> Death {
+    let word_after = |mark: &str, starts: &str| {
+        let rest = &said[said.find(mark)?..];
+        rest.split_whitespace().find(|word| word.starts_with(starts)).map(|word| word.trim_end_matches(['.', ';']))
+    };
+    let shown = word_after("sent by the remote host", "SHA256:").unwrap_or("another one");
+    let known = match said.find("Offending ") {
+        Some(at) => said[at..].split("; ").next().unwrap_or_default().trim_start_matches("Offending ").to_owned(),
+        None => "what is known here".to_owned(),
+    };
+    let reason = format!("the host's key has changed: it is {shown} now, and not the {known}");
+    let remove = said.find("ssh-keygen -f").map(|at| said[at..].split("; ").next().unwrap_or_default());
+    let remove = remove.map(|command| format!(", then forget the old one: {command}")).unwrap_or_default();
+    Death::new(ErrorKind::Refused, reason).hint(format!(
+        "somebody may stand between. Only if the host was set up anew: compare with `ssh-keygen -lf \
+         /etc/ssh/ssh_host_ed25519_key.pub` on its console{remove}"
+    ))
+}
+
+/// What a program wrote to its standard error as one line: printable, without empty lines and frames, and its end where it
+/// is long.
+pub(super) fn one_line(bytes: &[u8]) -> String {
+    const MOST: usize = 1500;
+    let text = String::from_utf8_lossy(bytes);
+    let plain: Vec<String> = text
+        .split(['\n', '\r'])
+        .map(|line| line.chars().filter(|letter| !letter.is_control()).collect::<String>())
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty() && !line.bytes().all(|byte| byte == b'@'))
+        .collect();
+    let line = plain.join("; ");
+    match line.char_indices().rev().nth(MOST) {
+        Some((at, _)) => format!("…{}", &line[at..]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain(said: &str) -> Death {
+        Death::explain(&End::Closed, &one_line(said.as_bytes()), None)
+    }
+
+    #[test]
+    fn words_of_ssh_have_a_kind_and_a_hint() {
+        for (said, kind) in [
+            ("vm1@host: Permission denied (publickey).\r\n", ErrorKind::Refused),
+            ("ssh: Could not resolve hostname nope: Name or service not known", ErrorKind::Unreachable),
+            ("ssh: connect to host h port 1: Connection refused", ErrorKind::Unreachable),
+            ("ssh: connect to host h port 1: Connection timed out", ErrorKind::Unreachable),
+            ("subsystem request failed on channel 0", ErrorKind::Invalid),
+            ("Unable to negotiate with h: no matching host key type found.", ErrorKind::Refused),
+            ("/x: line 1: Bad configuration option: nope", ErrorKind::Other),
+            ("Host key verification failed.", ErrorKind::Refused),
+        ] {
+            let death = explain(said);
+            assert_eq!(death.kind, kind, "{said}");
+            assert!(death.hint.is_some() && death.reason.contains(said.trim()), "{death:?}");
+        }
+    }
+
+    #[test]
+    fn other_words_are_a_connection_that_broke() {
+        for said in ["kex_exchange_identification: Connection closed by remote host", "client_loop: send disconnect"] {
+            let death = explain(said);
+            assert_eq!((death.kind, death.hint), (ErrorKind::Unreachable, None));
+            assert!(death.reason.contains(said), "{}", death.reason);
+        }
+        assert_eq!(explain("").reason, "the connection broke");
+    }
+
+    #[test]
+    fn an_unknown_key_is_marked() {
+        let said = "No ED25519 host key is known for [h]:1 and you have requested strict checking.\r\n\
+                    Host key verification failed.\r\n";
+        let death = explain(said);
+        assert!(death.unknown_host && death.kind == ErrorKind::Refused, "{death:?}");
+    }
+
+    #[test]
+    fn a_changed_key_says_both_and_how_to_forget_the_old_one() {
+        let said = "@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@\n\
+                    IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\n\
+                    The fingerprint for the ED25519 key sent by the remote host is\nSHA256:abc.\n\
+                    Please contact your system administrator.\n\
+                    Offending ECDSA key in /root/.ssh/known_hosts:3\n  remove with:\n  \
+                    ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\"\nHost key verification failed.";
+        let death = explain(said);
+        assert_eq!(death.kind, ErrorKind::Refused);
+        let hint = death.hint.unwrap();
+        assert!(death.reason.contains("SHA256:abc now") && death.reason.contains("known_hosts:3"), "{}", death.reason);
+        assert!(hint.contains("ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\""), "{hint}");
+        assert!(!death.unknown_host);
+    }
+
+    #[test]
+    fn what_a_program_says_becomes_one_printable_line() {
+        assert_eq!(one_line(b"a\x1b[2J\r\n\r\n@@@@\n  b \xff\n"), "a[2J; b \u{fffd}");
+        let long = one_line(&"ab".repeat(5000).into_bytes());
+        assert!(long.starts_with('…') && long.chars().count() == 1502, "{}", long.chars().count());
+    }
+}

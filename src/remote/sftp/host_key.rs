@@ -1,0 +1,237 @@
+//! The keys by which hosts are known.
+//!
+//! A host's key is asked of the host as `ssh` itself would reach it, through jump hosts and under the name that it will be
+//! looked up by. `ssh` writes it into an empty file; whether it is the right one only somebody can say who knows its
+//! fingerprint from elsewhere.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::failure::{Death, one_line};
+use super::ssh;
+use crate::remote::options::Options;
+use crate::remote::part::random;
+use crate::remote::place::SftpPlace;
+use crate::remote::{Error, ErrorKind, Result};
+
+/// A key that a host shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostKey {
+    /// Its fingerprint: `SHA256:…`.
+    pub fingerprint: String,
+    /// Its line in a file of known hosts.
+    pub line: String,
+}
+
+/// The kinds of keys, the one that ssh likes best first.
+const KINDS: [&str; 3] = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512,rsa-sha2-256"];
+
+/// Trusts the host at `place` from now on if one of its keys has `fingerprint` (`SHA256:…`, as `ssh-keygen -l` shows it):
+/// enters that key into `options.known_hosts`, else into the first file in which ssh looks. Returns the key and the file.
+pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -> Result<(HostKey, PathBuf)> {
+    const ACTION: &str = "trusting the host key of";
+    options.check()?;
+    let fail = |kind, reason: String| Error::new(kind, ACTION, place, reason);
+    if !is_fingerprint(fingerprint) {
+        let error = fail(ErrorKind::Invalid, format!("{fingerprint:?} is no fingerprint"));
+        return Err(error.hint("write SHA256: and 43 letters, as ssh-keygen -l shows it"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| fail(ErrorKind::Other, error.to_string()))?;
+    runtime.block_on(async {
+        let mut shown = Vec::new();
+        for kind in KINDS {
+            match ask(place, options, Some(kind)).await {
+                Ok(key) if key.fingerprint == fingerprint => {
+                    let file = file_of_known_hosts(place, options).await;
+                    enter(&file, &key.line).map_err(|error| Error::from_io(ACTION, file.display(), &error))?;
+                    return Ok((key, file));
+                }
+                Ok(key) => shown.push(key.fingerprint),
+                // It has no key of that kind.
+                Err(death) if death.reason.contains("no matching host key type") => {}
+                Err(death) => return Err(Error { hint: death.hint, ..fail(death.kind, death.reason) }),
+            }
+        }
+        let error = fail(ErrorKind::Refused, format!("it shows {}, and not {fingerprint}", shown.join(" and ")));
+        Err(error.hint("compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console"))
+    })
+}
+
+/// The refusal of a host that isn't known, with the key that it shows and the command that would accept it.
+pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &Death) -> Death {
+    let Ok(key) = ask(place, options, None).await else { return refused.clone() };
+    let file = file_of_known_hosts(place, options).await;
+    let HostKey { fingerprint, line } = key;
+    let death = Death::new(ErrorKind::Refused, format!("the host's key isn't known here; it shows {fingerprint}"));
+    let death = death.hint(format!(
+        "compare that with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console. To accept it: \
+         echo '{line}' >> {}",
+        shell_word(&file.to_string_lossy())
+    ));
+    Death { unknown_host: true, ..death }
+}
+
+fn is_fingerprint(text: &str) -> bool {
+    let base64 = |letter: char| letter.is_ascii_alphanumeric() || letter == '+' || letter == '/';
+    text.strip_prefix("SHA256:").is_some_and(|digest| digest.len() == 43 && digest.chars().all(base64))
+}
+
+fn shell_word(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    match text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// The host's key of a kind, or the one that ssh would choose.
+async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::result::Result<HostKey, Death> {
+    let folder =
+        Scratch::new().map_err(|error| Death::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
+    let file = folder.0.join("known_hosts");
+    // Nothing is trusted by this: no login is tried, and what is written goes into a file of our own.
+    let mut command = ssh::ssh(place, options, &["-oStrictHostKeyChecking=accept-new"])?;
+    command.arg(format!("-oUserKnownHostsFile={}", ssh::quoted(&file)?));
+    command.args([
+        "-oGlobalKnownHostsFile=none",
+        "-oHashKnownHosts=no",
+        "-oUpdateHostKeys=no",
+        "-oVerifyHostKeyDNS=no",
+        "-oPreferredAuthentications=none",
+    ]);
+    if let Some(kind) = kind {
+        command.arg(format!("-oHostKeyAlgorithms={kind}"));
+    }
+    command.args(["--", place.host(), "true"]);
+    let (_, words) = run(command, options).await?;
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let line = text.lines().find(|line| is_plain_line(line));
+    let Some(line) = line else { return Err(Death::explain(&super::failure::End::Closed, &words, None)) };
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.arg("-lf").arg(&file);
+    let (shown, words) = run(keygen, options).await?;
+    let fingerprint = shown.split_whitespace().find(|word| is_fingerprint(word));
+    let fingerprint = fingerprint.ok_or_else(|| Death::new(ErrorKind::Other, format!("ssh-keygen said: {words}")))?;
+    Ok(HostKey { fingerprint: fingerprint.to_owned(), line: line.to_owned() })
+}
+
+/// Whether a line can be shown inside a shell's single quotes.
+fn is_plain_line(line: &str) -> bool {
+    !line.is_empty() && line.chars().all(|letter| letter.is_ascii_graphic() || letter == ' ') && !line.contains('\'')
+}
+
+/// The file into which a host's key belongs.
+async fn file_of_known_hosts(place: &SftpPlace, options: &Options) -> PathBuf {
+    if let Some(file) = &options.known_hosts {
+        return file.clone();
+    }
+    let asked = async {
+        let mut command = ssh::ssh(place, options, &[])?;
+        command.args(["-G", "--", place.host()]);
+        run(command, options).await
+    };
+    let (config, _) = asked.await.unwrap_or_default();
+    let named = config.lines().find_map(|line| line.strip_prefix("userknownhostsfile "));
+    let first = named.and_then(|files| files.split_whitespace().next()).unwrap_or("~/.ssh/known_hosts");
+    match (first.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => PathBuf::from(first),
+    }
+}
+
+/// Adds a line to a file of known hosts, unless it is there.
+fn enter(file: &Path, line: &str) -> io::Result<()> {
+    let before = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    if before.lines().any(|known| known == line) {
+        return Ok(());
+    }
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    let end = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    file.write_all(format!("{end}{line}\n").as_bytes())?;
+    file.sync_all()
+}
+
+/// What a program printed, and what it said on its standard error. Its exit status doesn't count: ssh fails by design here.
+async fn run(mut command: Command, options: &Options) -> std::result::Result<(String, String), Death> {
+    ssh::piped(&mut command);
+    command.stdin(Stdio::null());
+    let limit = options.connect_timeout.saturating_add(options.stall_timeout);
+    let output = timeout(limit, command.output()).await;
+    let output = output.map_err(|_| Death::new(ErrorKind::Unreachable, "the host doesn't show its key"))?;
+    let output = output.map_err(|error| Death::new(ErrorKind::Other, format!("ssh can't be started: {error}")))?;
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), one_line(&output.stderr)))
+}
+
+/// A private folder that is taken away at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("varu-{:016x}{:016x}", random(), random()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::place::Place;
+
+    #[test]
+    fn only_a_fingerprint_is_taken() {
+        let Ok(Place::Sftp(place)) = Place::parse("host:x") else { panic!() };
+        for bad in ["", "SHA256:", "MD5:00", "SHA256:!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!"] {
+            let error = trust_host_key(&place, &Options::default(), bad).unwrap_err();
+            assert!(error.kind == ErrorKind::Invalid && error.hint.is_some(), "{error}");
+        }
+        assert!(is_fingerprint("SHA256:uNiVztksCsDhcc0u9e8BrrXm0CQUzUDFKYkKH9tJ9Ko"));
+    }
+
+    #[test]
+    fn a_line_is_entered_once_and_others_stay() {
+        let base = tempfile::tempdir().unwrap();
+        let file = base.path().join("new/known_hosts");
+        enter(&file, "a ssh-ed25519 AAAA").unwrap();
+        fs::write(&file, "first\nlast").unwrap();
+        for _ in 0..2 {
+            enter(&file, "a ssh-ed25519 AAAA").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "first\nlast\na ssh-ed25519 AAAA\n");
+    }
+
+    #[test]
+    fn a_scratch_folder_is_private_and_goes() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.0.clone();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(scratch);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn words_for_a_shell_are_quoted_where_they_must_be() {
+        assert_eq!(shell_word("/root/.ssh/known_hosts"), "/root/.ssh/known_hosts");
+        assert_eq!(shell_word("/a b'c"), r"'/a b'\''c'");
+    }
+}

@@ -1,0 +1,207 @@
+//! The connections of one remote.
+//!
+//! The first is made when the remote is opened. Others follow while there is something for them to do: an upload waits for
+//! a connection of its own, reads share what is there while another opens. What died is forgotten, and made anew when it
+//! is needed.
+
+use std::ops::Deref;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::connection::Connection;
+use super::failure::Death;
+use super::host_key;
+use super::ssh::Launch;
+use crate::remote::lock;
+
+/// How long no further connection is tried after one was refused while others live.
+const BARRED: Duration = Duration::from_secs(60);
+
+pub(super) struct Pool {
+    launch: Launch,
+    most: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    open: Vec<Arc<Connection>>,
+    opening: usize,
+    barred: Option<Instant>,
+}
+
+impl State {
+    /// The connections that live, the least busy first.
+    fn living(&mut self) -> &[Arc<Connection>] {
+        self.open.retain(|connection| connection.is_alive());
+        self.open.sort_by_key(|connection| connection.load());
+        &self.open
+    }
+
+    fn may_grow(&self, most: usize) -> bool {
+        let round_trip = self.open.iter().map(|connection| connection.round_trip).min().unwrap_or_default();
+        let barred = self.barred.is_some_and(|since| since.elapsed() < BARRED);
+        self.opening == 0 && !barred && self.open.len() < wanted(round_trip, most)
+    }
+}
+
+/// How many connections a host at this distance is worth.
+///
+/// One moves about 2 MiB in a round trip, so the number grows with it; a second one is worth having even to a near host,
+/// for one can flush while the other writes.
+pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
+    let steps = usize::try_from(round_trip.as_millis() / 10).unwrap_or(usize::MAX);
+    most.min(steps.saturating_add(2))
+}
+
+/// A connection with an upload on it.
+pub(super) struct Seat(Arc<Connection>);
+
+impl Seat {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.uploads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(connection))
+    }
+}
+
+impl Deref for Seat {
+    type Target = Arc<Connection>;
+
+    fn deref(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.uploads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(launch: Launch, most: usize) -> Arc<Self> {
+        Arc::new(Self { launch, most, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// The least busy connection.
+    pub(super) fn one(self: &Arc<Self>, runtime: &Handle) -> Result<Arc<Connection>, Arc<Death>> {
+        let mut state = self.first(runtime)?;
+        let best = Arc::clone(&state.living()[0]);
+        if best.load() > 0 && state.may_grow(self.most) {
+            self.grow(runtime, &mut state);
+        }
+        Ok(best)
+    }
+
+    /// Up to `count` connections for one large read, the least busy first.
+    pub(super) fn several(
+        self: &Arc<Self>,
+        count: usize,
+        runtime: &Handle,
+    ) -> Result<Vec<Arc<Connection>>, Arc<Death>> {
+        let mut state = self.first(runtime)?;
+        let best: Vec<_> = state.living().iter().take(count).cloned().collect();
+        if best.len() < count && state.may_grow(self.most) {
+            self.grow(runtime, &mut state);
+        }
+        Ok(best)
+    }
+
+    /// A connection for an upload, without another upload on it while more connections may be made.
+    pub(super) fn seat(self: &Arc<Self>, runtime: &Handle) -> Result<Seat, Arc<Death>> {
+        loop {
+            let mut state = self.first(runtime)?;
+            let best = Arc::clone(&state.living()[0]);
+            let free = best.uploads.load(Ordering::Relaxed) == 0;
+            if !free && state.may_grow(self.most) {
+                self.grow(runtime, &mut state);
+            }
+            if free || state.opening == 0 {
+                return Ok(Seat::new(&best));
+            }
+            drop(self.wait(state));
+        }
+    }
+
+    /// The state, with at least one connection that lives.
+    fn first(&self, runtime: &Handle) -> Result<MutexGuard<'_, State>, Arc<Death>> {
+        let mut state = lock(&self.state);
+        loop {
+            if !state.living().is_empty() {
+                return Ok(state);
+            }
+            if state.opening > 0 {
+                state = self.wait(state);
+                continue;
+            }
+            state.opening += 1;
+            drop(state);
+            let opened = runtime.block_on(connect(&self.launch));
+            state = lock(&self.state);
+            state.opening -= 1;
+            self.changed.notify_all();
+            state.open.push(Arc::new(opened?));
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens one more connection, beside all else.
+    fn grow(self: &Arc<Self>, runtime: &Handle, state: &mut State) {
+        state.opening += 1;
+        let opening = Opening(Arc::clone(self));
+        runtime.spawn(async move {
+            let opened = Connection::open(&opening.0.launch).await;
+            let mut state = lock(&opening.0.state);
+            match opened {
+                Ok(connection) => state.open.push(Arc::new(connection)),
+                // The server may allow no more. What is open does the work.
+                Err(_) => state.barred = Some(Instant::now()),
+            }
+        });
+    }
+
+    /// Every connection that lives.
+    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+        lock(&self.state).living().to_vec()
+    }
+}
+
+/// A connection that is being opened beside all else. Whatever becomes of it, who waits for it is woken.
+struct Opening(Arc<Pool>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        lock(&self.0.state).opening -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Opens a connection. Where the host isn't known, the error says which key it shows.
+async fn connect(launch: &Launch) -> Result<Connection, Arc<Death>> {
+    match Connection::open(launch).await {
+        Err(death) if death.unknown_host => match launch.host() {
+            Some((place, options)) => Err(Arc::new(host_key::introduce(place, options, &death).await)),
+            None => Err(death),
+        },
+        opened => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_host_is_worth_more_connections() {
+        let wanted = |millis, most| wanted(Duration::from_millis(millis), most);
+        assert_eq!([wanted(0, 8), wanted(20, 8), wanted(100, 8), wanted(100, 3), wanted(0, 1)], [2, 4, 8, 3, 1]);
+        assert_eq!(super::wanted(Duration::MAX, 64), 64);
+    }
+}
