@@ -21,7 +21,7 @@ use varu::id::{ChainId, ChunkId, GenerationId, PackId, StreamHash};
 use varu::index::SnapshotRow;
 use varu::progress::{Counts, Interrupt};
 use varu::remote::memory::MemoryRemote;
-use varu::remote::{Folder, Remote};
+use varu::remote::Folder;
 use varu::repository::{Chosen, PackBuilder, Repository, SegmentParts, instance};
 use varu::segment::Compressor;
 use varu::time::Timestamp;
@@ -297,7 +297,12 @@ fn a_base_whose_pack_the_snapshot_does_not_list() {
         let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);
         let pack = desk.pack(None, GENERATION, &[base.id], &[desk.based(&old, &[&new], vec![run(1, 0, 0, 1)], 1)]);
         let (packs, at) = if in_table { (vec![base, pack], 1) } else { (vec![pack], 0) };
-        desk.judge_listed(&packs, &[pack], desk.stream("bad", &new, &[(at, 0, 0, 1)]), &pack_name(&base.id).to_string());
+        desk.judge_listed(
+            &packs,
+            &[pack],
+            desk.stream("bad", &new, &[(at, 0, 0, 1)]),
+            &pack_name(&base.id).to_string(),
+        );
     }
 }
 
@@ -377,7 +382,8 @@ fn a_depth_that_is_claimed_falsely() {
 #[test]
 fn a_run_outside_of_its_pack() {
     let (old, new) = (rows(0), rows(1));
-    let far = [run(1, 1, 0, 1), run(1, 0, 1, 1), run(1, 0, 0, 2), run(1, 0, u32::MAX, u32::MAX), run(1, u32::MAX, 0, 1)];
+    let far =
+        [run(1, 1, 0, 1), run(1, 0, 1, 1), run(1, 0, 0, 2), run(1, 0, u32::MAX, u32::MAX), run(1, u32::MAX, 0, 1)];
     for base_run in far {
         let desk = Desk::new();
         let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);

@@ -13,7 +13,7 @@ use remote_suite::{Place, Plant};
 use sshd::{ALLOWED, Account, Sshd, is_root};
 use varu::remote::options::Options;
 use varu::remote::sftp::SftpRemote;
-use varu::remote::{Folder, Remote};
+use varu::remote::Folder;
 
 const SERVER: &str = "/usr/lib/openssh/sftp-server";
 
