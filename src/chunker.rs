@@ -73,6 +73,26 @@ impl Chunker {
         let (gear, gear_shifted) = (&self.gear, &self.gear_shifted);
         cut_gear(data, min, average, max, short, long, short_shifted, long_shifted, gear, gear_shifted).1
     }
+
+    /// Whether `data` is cut behind `length` bytes, where another stream that starts with the same `length` bytes and goes on
+    /// was cut there. That is not certain: the byte behind a chunk has a part in where it is cut.
+    pub fn cuts_again(&self, data: &[u8], length: usize) -> bool {
+        let ChunkSizes { min, average, max } = self.sizes;
+        let end = data.len().min(max as usize);
+        if length >= end {
+            return length == end;
+        }
+        // Bytes are tested in pairs, so the last one of an odd number isn't.
+        if length < min as usize || length / 2 >= end / 2 {
+            return false;
+        }
+        // An older byte has left the hash.
+        let from = length.saturating_sub(u64::BITS as usize).max(min as usize);
+        let hash =
+            data[from..=length].iter().fold(0u64, |hash, &byte| (hash << 1).wrapping_add(self.gear[byte as usize]));
+        let mask = if length < average as usize { self.masks[0] } else { self.masks[1] };
+        hash & mask == 0
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +134,33 @@ pub(crate) mod tests {
         assert!(whole.iter().all(|cut| (4096..=65_536).contains(cut)));
         let average = data.len() / cuts.len();
         assert!((12_000..24_000).contains(&average), "{average}");
+    }
+
+    #[test]
+    fn a_cut_stands_or_falls_with_the_byte_behind_it() {
+        let sizes = ChunkSizes { min: 64, average: 256, max: 1024 };
+        let chunker = Chunker::new(sizes, &table(1));
+        let data = noise(300_000, 1);
+        let mut fallen = 0;
+        let mut from = 0;
+        for length in cuts(&chunker, &data) {
+            let chunk = &data[from..data.len().min(from + length + 2000)];
+            from += length;
+            if from == data.len() {
+                break;
+            }
+            for byte in 0..=255 {
+                let mut other = chunk.to_vec();
+                other[length] = byte;
+                let cut = chunker.cut(&other[..other.len().min(chunker.max())]);
+                assert_eq!(chunker.cuts_again(&other, length), cut == length);
+                fallen += u32::from(cut != length);
+            }
+            for end in length..chunk.len().min(length + 5) {
+                assert_eq!(chunker.cuts_again(&chunk[..end], length), chunker.cut(&chunk[..end.min(1024)]) == length);
+            }
+        }
+        assert!(fallen > 10_000);
     }
 
     #[test]

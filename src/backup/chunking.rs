@@ -168,8 +168,9 @@ impl<'a> Chunking<'a> {
         if let Some(predicted) = parent.peek()? {
             let length = predicted.length as usize;
             // The end of the parent's stream cut its last chunk: it stands for one of ours only where ours ends there, too.
-            let whole = !predicted.last || (window.end && data.len() == length);
-            if whole && data.len() >= length && self.repository.keys().chunk_ids.id(&data[..length]) == predicted.id {
+            let ends = window.end && data.len() == length;
+            let cut = if predicted.last { ends } else { self.chunker.cuts_again(data, length) };
+            if cut && self.repository.keys().chunk_ids.id(&data[..length]) == predicted.id {
                 parent.step();
                 self.matched(&predicted, window.from, parent, place)?;
                 return Ok(length);

@@ -20,6 +20,12 @@ pub const MAX_SEGMENTS: usize = 65_536;
 pub const MAX_SEGMENT_CHUNKS: usize = 65_536;
 /// Most plain bytes of a segment.
 pub const MAX_SEGMENT_BYTES: u64 = 4 << 20;
+/// Most bytes of a sealed segment.
+pub const MAX_SEALED_BYTES: u64 = 5 << 20;
+/// Most plain bytes that a segment is based on.
+pub const MAX_BASE_BYTES: u64 = 16 << 20;
+/// Most base runs of a segment.
+pub const MAX_BASE_RUNS: usize = 65_536;
 /// Most bytes of a chunk.
 pub const MAX_CHUNK: u32 = 1 << 20;
 /// Most bases on a path under a segment.

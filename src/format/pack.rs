@@ -1,8 +1,8 @@
 //! Packs: header, directory, trailer, recipe copy. See `docs/format.md`, "Pack".
 
 use crate::format::layout::{
-    MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS, MAX_SEGMENTS, MAX_WRAPPED_KEY,
-    is_set_name,
+    MAX_BASE_RUNS, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS,
+    MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
 };
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId, SnapshotId};
@@ -272,7 +272,8 @@ impl Directory {
 fn read_segment(reader: &mut Reader<'_>, first_chunk: u32, base_packs: usize) -> Result<SegmentEntry> {
     let sealed = reader.varint_u32("a segment's length")?;
     let chunks = reader.varint_u32("a segment's chunks")?;
-    if u64::from(sealed) <= TAG_LEN || !(1..=MAX_SEGMENT_CHUNKS as u32).contains(&chunks) {
+    let sealed_fits = (TAG_LEN + 1..=MAX_SEALED_BYTES).contains(&u64::from(sealed));
+    if !sealed_fits || !(1..=MAX_SEGMENT_CHUNKS as u32).contains(&chunks) {
         return Err(FormatError::Invalid("a segment has a length that can't be"));
     }
     if first_chunk.checked_add(chunks).is_none() {
@@ -290,6 +291,9 @@ fn read_segment(reader: &mut Reader<'_>, first_chunk: u32, base_packs: usize) ->
             false => Err(FormatError::Invalid("a base run names a pack or a count that can't be")),
         }
     })?;
+    if bases.len() > MAX_BASE_RUNS {
+        return Err(FormatError::Invalid("a segment has too many base runs"));
+    }
     let depth = if bases.is_empty() { 0 } else { reader.varint_u32("a segment's depth")? };
     if !bases.is_empty() && !(1..=MAX_DEPTH).contains(&depth) {
         return Err(FormatError::Invalid("a segment has a depth that can't be"));

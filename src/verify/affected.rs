@@ -1,11 +1,13 @@
 //! What damage means: which streams of which snapshots can't be restored.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::structure::Recipes;
 use super::{Bad, VerifyReport};
 use crate::error::Result;
 use crate::format::layout::pack_name;
+use crate::format::pack::Directory;
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::PackId;
 use crate::repository::{self, Repository};
@@ -64,28 +66,37 @@ impl Search<'_> {
         if let Some(&known) = self.known.get(&(pack, segment)) {
             return Ok(known);
         }
-        // Guards against a ring, which a reader refuses anyway.
-        self.known.insert((pack, segment), false);
         let mut is_bad = self.bad == Bad::Pack(pack) || self.bad == Bad::Segment(pack, segment);
         if !is_bad {
+            let depth = self.depth(pack, segment)?;
             for (base, segment) in self.bases(pack, segment)? {
-                is_bad |= self.segment(base, segment)?;
+                // A reader refuses what doesn't stand higher than its bases; so this goes no deeper than it may.
+                is_bad |= self.depth(base, segment)? >= depth || self.segment(base, segment)?;
             }
         }
         self.known.insert((pack, segment), is_bad);
         Ok(is_bad)
     }
 
+    fn depth(&self, pack: PackId, segment: u32) -> Result<u32> {
+        let directory = self.directory(pack)?;
+        Ok(directory.and_then(|directory| Some(directory.segments.get(segment as usize)?.depth)).unwrap_or(0))
+    }
+
     fn bases(&self, pack: PackId, segment: u32) -> Result<Vec<(PackId, u32)>> {
-        let failed = repository::Error::from;
-        let index = self.repository.index();
-        let Some(row) = index.pack(&pack).map_err(failed)? else { return Ok(Vec::new()) };
-        let Some(directory) = index.directory(row.number).map_err(failed)? else { return Ok(Vec::new()) };
+        let Some(directory) = self.directory(pack)? else { return Ok(Vec::new()) };
         let Some(entry) = directory.segments.get(segment as usize) else { return Ok(Vec::new()) };
         let pack_of = |number: u32| match number {
             0 => pack,
             other => directory.base_packs[other as usize - 1],
         };
         Ok(entry.bases.iter().map(|run| (pack_of(run.pack), run.segment)).collect())
+    }
+
+    fn directory(&self, pack: PackId) -> Result<Option<Arc<Directory>>> {
+        let failed = repository::Error::from;
+        let index = self.repository.index();
+        let Some(row) = index.pack(&pack).map_err(failed)? else { return Ok(None) };
+        Ok(index.directory(row.number).map_err(failed)?)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use varu::backup::{BackupOptions, BackupReport, backup};
+use varu::chunker::ChunkSizes;
 use varu::crypto::{DataKeySecret, IdentityFile, random_bytes};
 use varu::entry::{Entry, Kind, StreamName};
 use varu::error::Error;
@@ -139,12 +140,17 @@ pub struct Owner {
 impl Owner {
     /// Makes a repository on `remote`.
     pub fn create(remote: &dyn Remote) -> Self {
+        Self::create_with(remote, ChunkSizes::default())
+    }
+
+    /// Makes a repository on `remote` whose chunks have these sizes.
+    pub fn create_with(remote: &dyn Remote, chunking: ChunkSizes) -> Self {
         let mut identity = IdentityFile::generate();
         let data = DataKeySecret::generate();
         let file = WriterKeyFile {
             secret: random_bytes(),
             data_key: data.public().to_string(),
-            chunking: Default::default(),
+            chunking,
             follows: None,
             recipients: identity.recipients().iter().map(ToString::to_string).collect(),
         };
@@ -210,4 +216,27 @@ pub fn table(rows: u32, salt: impl Fn(u32) -> u32) -> Vec<u8> {
         text.extend_from_slice(format!("({row},'customer {mix}',{},'street {}'),\n", mix % 9973, mix % 77).as_bytes());
     }
     text
+}
+
+/// Made-up numbers, the same for the same seed (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// A number below `end`; 0 where `end` is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// Whether the long versions of tests were asked for.
+pub fn long() -> bool {
+    std::env::var_os("VARU_TEST_LONG").is_some()
 }

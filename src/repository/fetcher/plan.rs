@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Key, Piece};
-use crate::format::layout::{MAX_DEPTH, pack_name};
+use crate::format::layout::{MAX_BASE_BYTES, pack_name};
 use crate::format::pack::Directory;
-use crate::id::GenerationId;
 use crate::repository::{Error, Repository, Result};
 
 /// One segment to decode.
@@ -53,44 +52,25 @@ impl Plan {
         if let Some(&step) = self.by_key.get(&key) {
             return Ok(step);
         }
-        // The path down to a segment whose bases are all visited. It can't be longer than the depth allows.
-        let mut path = vec![(key, 0)];
-        while let Some((key, next)) = path.pop() {
-            let parts = Parts::new(repository, key)?;
-            let deeper = match parts.as_ref().map(|parts| parts.base_keys(repository)) {
-                Some(Ok(bases)) if path.len() <= MAX_DEPTH as usize => bases.get(next).copied(),
-                _ => None,
-            };
-            match deeper {
-                Some(base) => {
-                    path.push((key, next + 1));
-                    if !self.by_key.contains_key(&base) {
-                        path.push((base, 0));
-                    }
-                }
-                None => self.enter(repository, key, parts.as_ref(), path.len())?,
+        // The path down to a segment whose bases all have steps. Each stands on ones of smaller depth, or is refused: so the
+        // path ends, and never meets itself.
+        let mut path = vec![Visit::new(repository, key)?];
+        while let Some(last) = path.last_mut() {
+            match last.open.next() {
+                Some(base) if self.by_key.contains_key(&base) => {}
+                Some(base) => path.push(Visit::new(repository, base)?),
+                None => path.pop().into_iter().for_each(|visit| self.enter(visit)),
             }
         }
         Ok(self.by_key[&key])
     }
 
-    fn enter(&mut self, repository: &Repository, key: Key, parts: Option<&Parts>, depth: usize) -> Result<()> {
-        let checked = match parts {
-            None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
-            Some(_) if depth > MAX_DEPTH as usize => Err(format!("a segment stands on more than {MAX_DEPTH} bases")),
-            Some(parts) => parts.check(repository)?,
-        };
-        let plain = parts.map_or(0, |parts| parts.plain());
-        if checked.is_ok()
-            && let Some(Ok(bases)) = parts.map(|parts| parts.base_keys(repository))
-        {
-            for base in bases {
-                self.steps[self.by_key[&base]].uses += 1;
-            }
+    fn enter(&mut self, Visit { key, plain, checked, .. }: Visit) {
+        for base in checked.iter().flatten() {
+            self.steps[self.by_key[base]].uses += 1;
         }
         self.by_key.insert(key, self.steps.len());
         self.steps.push(Step { key, uses: 0, plain, refused: checked.err() });
-        Ok(())
     }
 
     /// What a segment was compressed against, in order.
@@ -107,6 +87,29 @@ impl Plan {
                 Ok(Base { pack, segment, range })
             })
             .collect()
+    }
+}
+
+/// A segment whose bases get their steps.
+struct Visit {
+    key: Key,
+    plain: usize,
+    /// The segments that its base runs name, one a run, or why it must not be decoded.
+    checked: std::result::Result<Vec<Key>, String>,
+    /// Those that are still to be visited.
+    open: std::vec::IntoIter<Key>,
+}
+
+impl Visit {
+    fn new(repository: &Repository, key: Key) -> Result<Self> {
+        let parts = Parts::new(repository, key)?;
+        let checked = match &parts {
+            None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
+            Some(parts) => parts.check(repository)?,
+        };
+        let mut open = checked.clone().unwrap_or_default();
+        open.dedup();
+        Ok(Self { key, plain: parts.map_or(0, |parts| parts.plain()), checked, open: open.into_iter() })
     }
 }
 
@@ -152,36 +155,37 @@ impl Parts {
             .collect()
     }
 
-    /// Whether the rules of `docs/format.md`, "Segments", hold: depth, generations, runs inside their packs.
-    fn check(&self, repository: &Repository) -> Result<std::result::Result<(), String>> {
+    /// Whether the rules of `docs/format.md`, "Segments", hold: depth, generations, runs inside their packs, and not too many
+    /// bytes. Returns the segments that the base runs name.
+    fn check(&self, repository: &Repository) -> Result<std::result::Result<Vec<Key>, String>> {
         let entry = &self.directory.segments[self.key.1 as usize];
         let keys = match self.base_keys(repository) {
             Ok(keys) => keys,
             Err(why) => return Ok(Err(why)),
         };
-        let mut deepest = None;
-        for (key, run) in keys.into_iter().zip(&entry.bases) {
-            let Some(base) = Parts::new(repository, key)? else {
+        let (mut deepest, mut bytes) = (None, 0);
+        for (key, run) in keys.iter().zip(&entry.bases) {
+            let Some(base) = Parts::new(repository, *key)? else {
                 return Ok(Err("a base run names a segment that its pack lacks".to_owned()));
             };
-            if base.directory.run_range(run.segment, run.first, run.count).is_none() {
+            let Some(range) = base.directory.run_range(run.segment, run.first, run.count) else {
                 return Ok(Err("a base run names chunks that its pack lacks".to_owned()));
+            };
+            bytes += base.directory.lengths[range].iter().map(|&length| u64::from(length)).sum::<u64>();
+            if bytes > MAX_BASE_BYTES {
+                return Ok(Err(format!("a segment is based on more than {MAX_BASE_BYTES} bytes")));
             }
             let depth = base.directory.segments[run.segment as usize].depth;
-            if depth > 0 && !same_generation(&base.directory.generation, &self.directory.generation) {
+            if depth > 0 && base.directory.generation != self.directory.generation {
                 return Ok(Err("a segment is based on a based segment of another generation".to_owned()));
             }
             deepest = deepest.max(Some(depth));
         }
         let expected = deepest.map_or(0, |deepest| deepest + 1);
         Ok(if entry.depth == expected {
-            Ok(())
+            Ok(keys)
         } else {
             Err(format!("a segment claims depth {} and stands at depth {expected}", entry.depth))
         })
     }
-}
-
-fn same_generation(a: &GenerationId, b: &GenerationId) -> bool {
-    a == b
 }
