@@ -728,7 +728,7 @@ fn a_recipient_is_added_without_touching_a_pack() {
     let touched = recorder.take();
     assert!(touched.iter().all(|call| call.folder.is_none_or(|folder| folder == Folder::Keys)), "{touched:?}");
     assert_eq!(touched.iter().filter(|call| call.verb == Verb::Finish).count(), 2);
-    for identity in [&vault.owner.identity, &second.to_text().to_string()] {
+    for identity in [&vault.owner.identity, &second.to_text()] {
         let owner = Owner { identity: identity.clone(), writer_key: String::new() };
         let reader = synced(owner.reader(vault.remote.clone(), &vault.empty_state()).unwrap());
         assert_restores(&reader, &report.snapshot, &day(0));
