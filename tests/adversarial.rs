@@ -30,7 +30,7 @@ use varu::verify::{Level, VerifyOptions, VerifyReport, verify};
 /// How long anything may take before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes that this process may ever hold, bombs and all tests at once included.
-const MEMORY: u64 = 700 << 20;
+const MEMORY: u64 = 256 << 20;
 
 const GENERATION: GenerationId = GenerationId::from_bytes([7; 16]);
 
