@@ -17,7 +17,7 @@ fn the_words_of_the_command_line() {
         .env("VARU_REPO", "")
         .env("VARU_WRITER_KEY", "")
         .env("VARU_IDENTITY", "")
-        .env("VARU_STATE", "")
+        .env("VARU_STATE", "/tmp")
         .case("tests/cmd/*.md")
         .case("docs/json.md");
 }

@@ -229,7 +229,7 @@ fn harms(name: &ObjectName, bytes: &[u8], random: &mut Random, all: bool) -> Vec
         (Harm::Lengthen, true),
     ];
     let mut places = if all { clear_bytes(name, bytes) } else { Vec::new() };
-    places.extend((0..if all { 200 } else { 5 }).map(|_| random.index(bytes.len())));
+    places.extend((0..if all { 200 } else { 5 }).map(|_| random.below(bytes.len())));
     // Each flip is verified; restoring on two machines takes longer, so by default each 10th is restored.
     let every = if long() { 1 } else { 10 };
     let flips = places.into_iter().enumerate();
@@ -240,7 +240,7 @@ fn harms(name: &ObjectName, bytes: &[u8], random: &mut Random, all: bool) -> Vec
 #[test]
 fn whatever_is_damaged_is_found_and_no_wrong_byte_comes_back() {
     let case = Case::new();
-    let mut random = Random::new(1);
+    let mut random = Random(1);
     for folder in [Folder::Keys, Folder::Packs, Folder::Snapshots] {
         let objects = case.objects(folder);
         assert!(objects.len() >= 2, "{folder:?}");

@@ -60,7 +60,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("tokio", &[Home::Module("remote::sftp")]),
     ("rusqlite", &[Home::Module("index")]),
     ("rayon", &[Home::Floor(5)]),
-    ("tempfile", &[Home::Floor(5), Home::Module("cli")]),
+    ("tempfile", &[Home::Module("repository::fetcher"), Home::Floor(5), Home::Module("cli")]),
     ("clap", &[Home::Module("cli")]),
     ("clap_complete", &[Home::Module("cli")]),
     ("clap_mangen", &[Home::Module("cli")]),

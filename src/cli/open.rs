@@ -91,6 +91,14 @@ impl Context {
             *changes = repository.sync()?;
             changes.refused.iter().for_each(|refused| progress.warn(refused));
         }
+        if let Some((oldest, _)) = opened.repositories.last()
+            && let Some(before) = oldest.keys().file().follows
+        {
+            progress.note(&format!(
+                "what was stored before the rotation, as repository {before}, is not looked at: its writer key isn't among \
+                 the keys here; --identity opens it"
+            ));
+        }
         Ok(opened)
     }
 

@@ -186,10 +186,16 @@ impl Args {
         for found in options.all_found(&opened)? {
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
-            let report = options.restore(&found, folder.as_deref(), context, &watch)?;
+            let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
             report.damaged.iter().for_each(|damage| watch.warn(damage));
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, folder));
+        }
+        if done.is_empty() {
+            return Err(Failure::usage(format!(
+                "nothing matches --only {}; `varu ls` shows what there is",
+                options.only.join(" --only ")
+            )));
         }
         let warnings = watch.end(&[]);
         let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
@@ -250,14 +256,21 @@ impl Options {
         }
     }
 
+    /// Restores a snapshot. None where nothing in it is meant.
     fn restore(
         &self,
         found: &Found,
         folder: Option<&Path>,
         context: &Context,
         watch: &Watch,
-    ) -> Result<RestoreReport, Failure> {
+    ) -> Result<Option<RestoreReport>, Failure> {
         let selection = Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+        if !self.only.is_empty() {
+            let recipe = found.repository.recipe(&found.snapshot.id)?;
+            if !recipe.streams.iter().any(|stream| selection.takes(&stream.entry)) {
+                return Ok(None);
+            }
+        }
         let mut target: Box<dyn Target> = match folder {
             Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
             None => {
@@ -277,16 +290,7 @@ impl Options {
             watch,
             &context.interrupt,
         )?;
-        let touched = report.streams + report.kept + (report.damaged.len() + report.warnings.len()) as u64;
-        match touched == 0 && !self.only.is_empty() {
-            true => Err(Failure::usage(format!(
-                "nothing in snapshot {} matches --only {}; varu ls {} shows what there is",
-                short(&found.snapshot.id),
-                self.only.join(" --only "),
-                short(&found.snapshot.id)
-            ))),
-            false => Ok(report),
-        }
+        Ok(Some(report))
     }
 
     fn extract_options(&self) -> ExtractOptions {

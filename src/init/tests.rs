@@ -58,7 +58,7 @@ fn a_writer_key_of_another_repository_is_refused() {
         data_key: DataKeySecret::generate().public().to_string(),
         chunking: ChunkSizes::default(),
         follows: None,
-        recipients: Vec::new(),
+        recipients: vec![IdentityFile::generate().recipients()[0].to_string()],
     };
     let path = folder.path().join("other");
     crate::repository::write_secret(&path, &other.to_text()).unwrap();

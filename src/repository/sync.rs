@@ -182,9 +182,9 @@ impl Repository {
         Ok(highest.min(1 << 62))
     }
 
-    /// Refuses to write after another machine's snapshot, unless that was adopted.
+    /// Refuses to write after another machine's snapshot, unless that was adopted, and beside another repository's.
     pub fn check_instance(&self) -> Result<()> {
-        let Some(newest) = self.newest()? else { return Ok(()) };
+        let Some(newest) = self.newest()? else { return self.check_strangers() };
         let adopted = self.index().fact(ADOPTED)?;
         if newest.about.instance == instance() || adopted.as_deref() == Some(newest.id.as_bytes()) {
             return Ok(());
@@ -197,6 +197,26 @@ impl Repository {
             newest.header.sequence,
             newest.header.stored_time
         )))
+    }
+
+    /// Where there is no snapshot of this repository, there may be none of another but those that it follows.
+    fn check_strangers(&self) -> Result<()> {
+        if self.keys.file().follows.is_some() {
+            return Ok(());
+        }
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        let headers = listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some());
+        let mut strangers = headers.filter_map(|object| self.peek_snapshot(&object.name).ok());
+        match strangers.find(|header| header.repository != *self.id()) {
+            None => Ok(()),
+            Some(header) => Err(Error::Refused(format!(
+                "{} holds snapshots of the repository {}, and none of {}, which this writer key writes. Check the URL and the \
+                 writer key; if both are right, the host has put another repository in its place",
+                self.remote.place(),
+                header.repository,
+                self.id()
+            ))),
+        }
     }
 
     /// Accepts the newest snapshot as what this machine goes on from. None where there is no snapshot.

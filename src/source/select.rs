@@ -26,6 +26,7 @@ impl Selection {
             Error::Failed(format!("the pattern {pattern:?} can't be read: {error}"))
         };
         let mut builder = GitignoreBuilder::new("/");
+        builder.allow_unclosed_class(false);
         for pattern in patterns {
             builder.add_line(None, pattern).map_err(|error| failed(pattern, error))?;
         }

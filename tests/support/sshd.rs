@@ -121,6 +121,16 @@ impl Sshd {
         place(&whoami(), self.port, path)
     }
 
+    /// The same, through a proxy's port.
+    pub fn place_through(&self, port: u16, path: impl AsRef<Path>) -> SftpPlace {
+        place(&whoami(), port, path)
+    }
+
+    /// How many processes serve sessions.
+    pub fn sessions(&self) -> usize {
+        children(self.listener.lock().unwrap().id()).len()
+    }
+
     /// Ends every session, as a crash of the server's processes would. The server still listens.
     pub fn kill_sessions(&self) {
         let listener = self.listener.lock().unwrap().id();
@@ -157,7 +167,8 @@ impl Sshd {
     fn know_host(&self) {
         let key = fs::read_to_string(self.base.path().join("host_key.pub")).unwrap();
         let key: Vec<&str> = key.split_whitespace().take(2).collect();
-        let line = format!("[127.0.0.1]:{} {}\n", self.port, key.join(" "));
+        // On any port, so that a proxy before it is known, too.
+        let line = format!("[127.0.0.1]:* {}\n", key.join(" "));
         fs::write(self.known_hosts(), line).unwrap();
     }
 }

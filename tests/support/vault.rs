@@ -16,36 +16,6 @@ use varu::verify::{Level, VerifyOptions, VerifyReport, verify};
 
 use super::{MONDAY, Owner, Streams, TestClock, bring_back};
 
-/// Whether the long tests run in full.
-pub fn long() -> bool {
-    std::env::var_os("VARU_TEST_LONG").is_some()
-}
-
-/// Numbers without a pattern, the same for the same seed (xorshift64*).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end.max(1)
-    }
-
-    pub fn index(&mut self, length: usize) -> usize {
-        self.below(length as u64) as usize
-    }
-}
-
 /// A repository in memory, with all its secrets and the state folder of its writer.
 pub struct Vault {
     pub memory: MemoryRemote,

@@ -3,7 +3,8 @@
 //! A writer opens no stored chunk, so what it compresses against must be at hand. Chunks lie raw in blocks of the data file;
 //! a table in recipe order says where. A chunk is hashed before it is used, so nothing is flushed: what a power cut tears
 //! is a miss, and the backup is only larger. Blocks of the committed snapshot are not written again before the next table
-//! has taken its place.
+//! has taken its place. Then all that the new table doesn't name is overwritten with zeros: who takes the machine over gets
+//! the newest snapshot here, and nothing older.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -39,6 +40,8 @@ pub(in crate::backup) struct BaseCache {
     /// Entries of the new table.
     count: u64,
     used: Blocks,
+    /// A chunk with the zeros behind it.
+    padded: Vec<u8>,
     /// Whether a chunk found no room.
     pub full: bool,
 }
@@ -70,7 +73,7 @@ impl BaseCache {
         let file = options.truncate(true).open(table.with_extension("new"))?;
         let mut new = BufWriter::with_capacity(1 << 16, file);
         new.write_all(&[0; HEADER])?;
-        Ok(Self { table, data, old, new, count: 0, used, full: false })
+        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false })
     }
 
     /// Reads the chunk that stands at `ordinal` in the recipe before, behind what `out` holds. False where it isn't there.
@@ -124,7 +127,10 @@ impl BaseCache {
         if slot == NONE {
             self.full = true;
         } else {
-            self.data.write_all_at(chunk, u64::from(slot.block) * BLOCK)?;
+            self.padded.clear();
+            self.padded.extend_from_slice(chunk);
+            self.padded.resize(chunk.len().next_multiple_of(BLOCK as usize), 0);
+            self.data.write_all_at(&self.padded, u64::from(slot.block) * BLOCK)?;
         }
         self.put(slot)
     }
@@ -153,8 +159,23 @@ impl BaseCache {
         let file = self.new.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         file.set_len(HEADER as u64 + self.count * ENTRY as u64)?;
         file.write_all_at(&header(snapshot, self.count), 0)?;
-        std::fs::rename(self.table.with_extension("new"), &self.table)
+        std::fs::rename(self.table.with_extension("new"), &self.table)?;
+        let Some(table) = OldTable::open(&self.table, snapshot) else { return Ok(()) };
+        wipe(&self.data, table, self.used.limit)
     }
+}
+
+/// Overwrites all blocks that the table doesn't name.
+fn wipe(data: &File, mut table: OldTable, limit: u64) -> std::io::Result<()> {
+    let mut named = Blocks { bits: Vec::new(), limit, next: 0 };
+    for entry in 0..table.count {
+        named.take(table.slot(entry));
+    }
+    let end = data.metadata()?.len().div_ceil(BLOCK);
+    let last = (0..end).rev().find(|&block| named.is_used(block)).map_or(0, |block| block + 1);
+    data.set_len(last * BLOCK)?;
+    let zeros = [0; BLOCK as usize];
+    (0..last).filter(|&block| !named.is_used(block)).try_for_each(|block| data.write_all_at(&zeros, block * BLOCK))
 }
 
 fn header(snapshot: &SnapshotId, count: u64) -> [u8; HEADER] {
@@ -329,16 +350,31 @@ mod tests {
     }
 
     #[test]
+    fn what_the_newest_snapshot_lacks_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = None;
+        for (day, lengths) in [(1, [9000, 5000, 20]), (2, [20, 4097, 9000]), (3, [1, 1, 1])] {
+            let mut cache = BaseCache::open(folder.path(), "x", before.as_ref(), 1 << 20).unwrap();
+            lengths.into_iter().for_each(|length| cache.add(&chunk(day, length)).unwrap());
+            cache.commit(&id(day)).unwrap();
+            before = Some(id(day));
+            let data = std::fs::read(folder.path().join("base-x.chunks")).unwrap();
+            assert!(data.iter().all(|&byte| byte == 0 || byte == day), "day {day}");
+            assert_eq!(data.iter().filter(|&&byte| byte == day).count(), lengths.iter().sum::<usize>());
+        }
+    }
+
+    #[test]
     fn a_stream_that_failed_leaves_the_table() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cache = BaseCache::open(folder.path(), "x", None, 1 << 20).unwrap();
+        let mut cache = BaseCache::open(folder.path(), "x", None, 64 << 20).unwrap();
         cache.add(&chunk(1, 100)).unwrap();
         let position = cache.position();
         (0..5000).for_each(|_| cache.add(&chunk(2, 100)).unwrap());
         cache.forget_from(position).unwrap();
         cache.add(&chunk(3, 100)).unwrap();
         cache.commit(&id(1)).unwrap();
-        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 1 << 20).unwrap();
+        let mut next = BaseCache::open(folder.path(), "x", Some(&id(1)), 64 << 20).unwrap();
         assert_eq!(read(&mut next, 1, 100), Some(chunk(3, 100)));
         assert_eq!(read(&mut next, 2, 100), None);
     }

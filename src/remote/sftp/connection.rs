@@ -17,7 +17,7 @@ use super::files::OpenFiles;
 use super::guard::Guard;
 use super::line::{Fault, Line, Outbox, Watched};
 use super::ssh::Launch;
-use crate::remote::ErrorKind;
+use crate::remote::{ErrorKind, lock};
 
 /// Answers are read into buffers of this kind.
 pub(super) type Buffer = Vec<u8>;
@@ -66,6 +66,7 @@ impl Connection {
             shared: SharedData::clone(&requests),
             stall: launch.stall_timeout,
             greeting_limit: launch.greeting_limit(),
+            words: Arc::default(),
         };
         tokio::spawn(session.run(child, stdin, stdout, stderr, greeting));
         let Ok(extensions) = greeted.await else { return Err(line.ended().await) };
@@ -136,6 +137,8 @@ struct Session {
     shared: Shared,
     stall: Duration,
     greeting_limit: Duration,
+    /// The last words of the program.
+    words: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Session {
@@ -147,7 +150,7 @@ impl Session {
         stderr: ChildStderr,
         greeting: oneshot::Sender<Extensions>,
     ) {
-        let words = tokio::spawn(listen(stderr));
+        let listening = tokio::spawn(listen(stderr, Arc::clone(&self.words)));
         let end = tokio::select! {
             end = self.receive(stdout, greeting) => end,
             end = self.send(stdin) => end,
@@ -166,8 +169,9 @@ impl Session {
             }
         };
         // A grandchild may hold the other end for longer.
-        let words = timeout(EXIT / 4, words).await.ok().and_then(Result::ok).unwrap_or_default();
-        self.line.die(Death::explain(&end, &one_line(&words), status));
+        let _ = timeout(EXIT / 4, listening).await;
+        let words = one_line(&lock(&self.words));
+        self.line.die(Death::explain(&end, &words, status));
     }
 
     /// Reads answers until the connection ends.
@@ -180,6 +184,8 @@ impl Session {
             Ok(Err(error)) => return end_of(error),
             Err(_) => return End::Silent(self.greeting_limit),
         };
+        // What was said until now is no reason for what happens later: a banner, a warning.
+        lock(&self.words).clear();
         if greeting.send(extensions).is_err() {
             return End::Unneeded;
         }
@@ -218,15 +224,14 @@ fn end_of(error: lowlevel::Error) -> End {
     }
 }
 
-/// The last words of a program.
-async fn listen(mut stderr: ChildStderr) -> Vec<u8> {
+/// Keeps the last words of a program.
+async fn listen(mut stderr: ChildStderr, words: Arc<Mutex<Vec<u8>>>) {
     const KEPT: usize = 8 << 10;
-    let mut words = Vec::new();
     let mut piece = [0; 1024];
     while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+        let mut words = lock(&words);
         words.extend_from_slice(&piece[..length]);
         let excess = words.len().saturating_sub(KEPT);
         words.drain(..excess);
     }
-    words
 }

@@ -100,7 +100,7 @@ pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Resul
     command.args(first);
     for option in [
         "BatchMode=yes",
-        "LogLevel=ERROR",
+        "LogLevel=INFO",
         "ControlMaster=no",
         "ControlPath=none",
         "ClearAllForwardings=yes",
