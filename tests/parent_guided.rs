@@ -9,7 +9,6 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::vault::*;
 use support::*;
 use varu::backup::{BackupOptions, Wanted};
 use varu::chunker::{ChunkSizes, Chunker};
@@ -47,7 +46,7 @@ fn stored(repository: &Repository, snapshot: &SnapshotId) -> Vec<(String, Vec<u3
 }
 
 fn content(random: &mut Random, length: usize) -> Vec<u8> {
-    match random.index(4) {
+    match random.below(4) {
         0 => noise(length, random.next()),
         1 => vec![random.next() as u8; length],
         2 => noise(97, random.next()).into_iter().cycle().take(length).collect(),
@@ -62,20 +61,20 @@ fn content(random: &mut Random, length: usize) -> Vec<u8> {
 
 /// A place in `data`: anywhere, or next to one of its cuts, where the ways to be wrong are.
 fn place(random: &mut Random, chunker: &Chunker, data: &[u8]) -> usize {
-    if random.index(2) == 0 {
-        return random.index(data.len() + 1);
+    if random.below(2) == 0 {
+        return random.below(data.len() + 1);
     }
     let cuts = plain(chunker, data);
-    let number = random.index(cuts.len() + 1);
+    let number = random.below(cuts.len() + 1);
     let at = cuts[..number].iter().sum::<u32>() as usize;
-    (at + random.index(5)).saturating_sub(2).min(data.len())
+    (at + random.below(5)).saturating_sub(2).min(data.len())
 }
 
 fn edit(random: &mut Random, chunker: &Chunker, data: &mut Vec<u8>, size: usize) {
     let at = place(random, chunker, data);
-    let length = [1, 1, 2, 40, size / 20, size / 4][random.index(6)];
-    let end = (at + random.index(length) + 1).min(data.len());
-    match random.index(10) {
+    let length = [1, 1, 2, 40, size / 20, size / 4][random.below(6)];
+    let end = (at + random.below(length) + 1).min(data.len());
+    match random.below(10) {
         0 | 1 if at < data.len() => data[at] = random.next() as u8,
         2 => data[at..end].iter_mut().for_each(|byte| *byte ^= 1),
         3 => drop(data.splice(at..at, content(random, length))),
@@ -99,16 +98,16 @@ fn compare(sizes: ChunkSizes, streams: usize, size: usize, days: usize, seed: u6
     let writer = owner.writer(remote.clone(), state.path());
     let chunker = writer.keys().chunker();
     let clock = TestClock::at(MONDAY);
-    let mut random = Random::new(seed);
+    let mut random = Random(seed);
     let mut edits = 0;
     let mut now = Streams::new();
     for number in 0..streams {
-        let length = random.index(size);
+        let length = random.below(size);
         now.insert(format!("stream {number}"), content(&mut random, length));
     }
     let mut last = None;
     for day in 0..days {
-        let wanted = match random.index(12) {
+        let wanted = match random.below(12) {
             0 => Wanted::Full,
             1 => Wanted::Rebase,
             _ => Wanted::Due,
@@ -120,7 +119,7 @@ fn compare(sizes: ChunkSizes, streams: usize, size: usize, days: usize, seed: u6
         }
         last = Some((report.snapshot, now.clone()));
         for data in now.values_mut() {
-            for _ in 0..random.index(4) {
+            for _ in 0..random.below(4) {
                 edit(&mut random, &chunker, data, size);
                 edits += 1;
             }

@@ -217,3 +217,26 @@ pub fn table(rows: u32, salt: impl Fn(u32) -> u32) -> Vec<u8> {
     }
     text
 }
+
+/// Made-up numbers, the same for the same seed (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// A number below `end`; 0 where `end` is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+}
+
+/// Whether the long versions of tests were asked for.
+pub fn long() -> bool {
+    std::env::var_os("VARU_TEST_LONG").is_some()
+}
