@@ -8,9 +8,9 @@ use super::{Bad, VerifyReport};
 use crate::error::Result;
 use crate::format::layout::{MAX_KEY_OBJECT, key_name, pack_name, parse_key_name};
 use crate::format::pack::DirectoryCheck;
-use crate::format::recipe::Recipe;
+use crate::format::recipe::{PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
-use crate::index::SnapshotRow;
+use crate::index::{Index, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{ErrorKind, Folder};
 use crate::repository::{self, Repository};
@@ -60,6 +60,7 @@ pub(super) fn snapshots(
         match one_snapshot(repository, &row, sizes, &lost) {
             Ok((recipe, missing)) => {
                 bad.extend(missing);
+                streams(repository, &row, &recipe, report)?;
                 recipes.push((row, recipe));
             }
             Err(repository::Error::Damaged(why)) => {
@@ -100,6 +101,40 @@ fn one_snapshot(
         check_pack_list(repository, row, &recipe)?;
     }
     Ok((recipe, missing))
+}
+
+/// Checks that the runs of each stream lie inside their packs and have its size, as far as the directories are known.
+fn streams(repository: &Repository, row: &SnapshotRow, recipe: &Recipe, report: &mut VerifyReport) -> Result<()> {
+    let index = repository.index();
+    let number = |pack: &PackRef| Ok(index.pack(&pack.id)?.map(|row| row.number));
+    let numbers = recipe.packs.iter().map(number).collect::<repository::Result<Vec<_>>>()?;
+    for stream in &recipe.streams {
+        let why = match plain_size(&index, &numbers, stream)? {
+            Some(size) if size != stream.entry.size => {
+                format!("{} has {size} bytes and should have {}", stream.entry.name, stream.entry.size)
+            }
+            Some(_) => continue,
+            None => format!("{} names chunks that its pack lacks", stream.entry.name),
+        };
+        report.damaged(Repository::object_name(row), why);
+        if let Some(damage) = report.damage.last_mut() {
+            damage.affects.insert(row.id, vec![stream.entry.name.to_string()]);
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of a stream's chunks; its own size where a directory isn't known. None where a run lies outside of its pack.
+fn plain_size(index: &Index, numbers: &[Option<u32>], stream: &Stream) -> repository::Result<Option<u64>> {
+    let mut size = 0;
+    for run in &stream.runs {
+        let Some(&number) = numbers.get(run.pack as usize) else { return Ok(None) };
+        let directory = number.map(|number| index.directory(number)).transpose()?.flatten();
+        let Some(directory) = directory else { return Ok(Some(stream.entry.size)) };
+        let Some(range) = directory.run_range(run.segment, run.first, run.count) else { return Ok(None) };
+        size += directory.lengths[range].iter().map(|&length| u64::from(length)).sum::<u64>();
+    }
+    Ok(Some(size))
 }
 
 /// The list of packs in a header is complete, bases included: it is computed again and compared.
