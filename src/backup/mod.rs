@@ -163,6 +163,9 @@ fn run(
     let finished = source.finish()?;
     warnings.extend(source.warnings());
     let stored = chunking.finish()?;
+    if interrupt.is_set() {
+        return Err(repository::Error::Interrupted.into());
+    }
     let run = Run { repository, options, start: &start, generation, streams, warnings, data_time: finished.data_time };
     run.commit(stored, clock.now())
 }
