@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use remote_suite::{Place, Plant};
 use sshd::{ALLOWED, Account, Sshd, is_root};
+use varu::remote::Folder;
 use varu::remote::options::Options;
 use varu::remote::sftp::SftpRemote;
-use varu::remote::{Folder, Remote};
 
 const SERVER: &str = "/usr/lib/openssh/sftp-server";
 

@@ -520,6 +520,44 @@ fn connections_grow_with_the_distance_and_end_with_the_remote() {
     }
 }
 
+#[test]
+fn an_upload_that_is_dropped_with_writes_under_way_leaves_its_connection_whole() {
+    let base = tempfile::tempdir().unwrap();
+    let options = Options { connections: 1, ..Options::default() };
+    let remote = SftpRemote::over(vec![SERVER.into()], base.path().to_str().unwrap(), &options).unwrap();
+    remote.create_folders().unwrap();
+    for _ in 0..10 {
+        let mut upload = remote.begin().unwrap();
+        upload.append(&content(3_000_000)).unwrap();
+        drop(upload);
+        store(&remote, &pack("p"), &content(600_000)).unwrap();
+        assert!(remote.get(&pack("p"), u64::MAX).unwrap() == content(600_000));
+    }
+    assert!(remote.list(Folder::Pending).unwrap().0.is_empty());
+}
+
+#[test]
+fn threads_that_wait_for_one_failing_connection_all_hear_why() {
+    let base = tempfile::tempdir().unwrap();
+    let server = Sshd::start();
+    let remote = SftpRemote::create(&server.place(base.path().join("vault")), &server.options()).unwrap();
+    server.kill_sessions();
+    server.stop_listening();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                // The first answer may be that of the connection that was killed.
+                let _ = remote.stat(&pack("p"));
+                let error = remote.stat(&pack("p")).unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Unreachable);
+                assert!(error.to_string().contains("Connection refused"), "{error}");
+            });
+        }
+    });
+    server.listen_again();
+    assert_eq!(remote.stat(&pack("p")).unwrap(), None);
+}
+
 // Full disks.
 
 /// A small file system in memory. It is taken away when it is dropped. Root only.
@@ -565,4 +603,17 @@ fn a_full_disk_and_one_that_can_only_be_read_are_said_as_such() {
     let read_only = remote.begin().err().unwrap();
     assert_eq!(read_only.kind, ErrorKind::ReadOnly, "{read_only}");
     assert_eq!(remote.delete(&pack("second")).unwrap_err().kind, ErrorKind::ReadOnly);
+}
+
+#[test]
+fn a_write_that_fails_though_there_is_room_is_taken_for_a_quota() {
+    let base = tempfile::tempdir().unwrap();
+    // A limit for the size of files: the server says of it what it says of a quota.
+    let limited = format!("trap '' XFSZ; ulimit -f 1000; exec {SERVER}");
+    let remote = over(&["sh", "-c", &limited], base.path()).unwrap();
+    remote.create_folders().unwrap();
+    let error = store(&remote, &pack("p"), &content(4_000_000)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace, "{error}");
+    assert!(error.to_string().contains("quota") && error.hint.is_some(), "{error}");
+    store(&remote, &pack("p"), &content(100_000)).unwrap();
 }
