@@ -19,6 +19,8 @@ use crate::remote::lock;
 
 /// How long no further connection is tried after one was refused while others live.
 const BARRED: Duration = Duration::from_secs(60);
+/// How many are opened at once. A far host takes a second or more to log in to, and sshd refuses some where many try.
+const OPENING: usize = 3;
 
 pub(super) struct Pool {
     launch: Launch,
@@ -32,6 +34,9 @@ struct State {
     open: Vec<Arc<Connection>>,
     opening: usize,
     barred: Option<Instant>,
+    /// How often a first connection was tried, and what the last failure of one was.
+    tries: u64,
+    failed: Option<(u64, Arc<Death>)>,
 }
 
 impl State {
@@ -45,7 +50,7 @@ impl State {
     fn may_grow(&self, most: usize) -> bool {
         let round_trip = self.open.iter().map(|connection| connection.round_trip).min().unwrap_or_default();
         let barred = self.barred.is_some_and(|since| since.elapsed() < BARRED);
-        self.opening == 0 && !barred && self.open.len() < wanted(round_trip, most)
+        self.opening < OPENING && !barred && self.open.len() + self.opening < wanted(round_trip, most)
     }
 }
 
@@ -127,25 +132,35 @@ impl Pool {
         }
     }
 
-    /// The state, with at least one connection that lives.
+    /// The state, with at least one connection that lives. Who waits while another thread tries to connect shares its
+    /// failure.
     fn first(&self, runtime: &Handle) -> Result<MutexGuard<'_, State>, Arc<Death>> {
         let mut state = lock(&self.state);
-        loop {
-            if !state.living().is_empty() {
-                return Ok(state);
-            }
+        while state.living().is_empty() {
             if state.opening > 0 {
+                let watched = state.tries;
                 state = self.wait(state);
-                continue;
+                match &state.failed {
+                    Some((failed, death)) if *failed == watched && state.opening == 0 => return Err(Arc::clone(death)),
+                    _ => continue,
+                }
             }
             state.opening += 1;
+            state.tries += 1;
             drop(state);
             let opened = runtime.block_on(connect(&self.launch));
             state = lock(&self.state);
             state.opening -= 1;
             self.changed.notify_all();
-            state.open.push(Arc::new(opened?));
+            match opened {
+                Ok(connection) => state.open.push(Arc::new(connection)),
+                Err(death) => {
+                    state.failed = Some((state.tries, Arc::clone(&death)));
+                    return Err(death);
+                }
+            }
         }
+        Ok(state)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
