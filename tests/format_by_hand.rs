@@ -234,8 +234,8 @@ fn cut(keys: &Keys, x: &[u8]) -> usize {
     }
     let b = (average as f64).log2().round() as usize;
     let mut h: u64 = 0;
-    for i in smallest..n - n % 2 {
-        h = (h << 1).wrapping_add(keys.gear[usize::from(x[i])]);
+    for (i, &byte) in x.iter().enumerate().take(n - n % 2).skip(smallest) {
+        h = (h << 1).wrapping_add(keys.gear[usize::from(byte)]);
         if h & mask(if i < average { b + 1 } else { b - 1 }) == 0 {
             return i;
         }
