@@ -68,7 +68,8 @@ for file in "$@"; do
     for tool in "${present[@]}"; do timed "$tool" "day $days" backup "$tool" "$days"; done
     patched=$(zstd -3 --long=30 -q -c ${before:+"--patch-from=$before"} "$file" | wc -c)
     awk -v d="day $days" -v b="$patched" 'BEGIN {printf "%-11s %-8s %33.3f MB\n", "patch-from", d, b / 1e6}'
-    before=$file
+    before=$folder/before.sql
+    cp "$file" "$before"
 done
 for tool in "${present[@]}"; do
     timed "$tool" restore restore "$tool"

@@ -1,9 +1,12 @@
 //! Golden vectors: derivations, sealed bytes and key files that must never change, made by `tests/vectors/generate.py`
 //! without any of varu's code.
 
+mod support;
+
 use std::collections::BTreeMap;
 
-use varu::chunker::ChunkSizes;
+use support::Random;
+use varu::chunker::{ChunkSizes, Chunker};
 use varu::crypto::{DataKeyPublic, DataKeySecret, MetadataKey, Purpose, Salt, WriterSecret};
 use varu::format::writer_key::WriterKeyFile;
 use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
@@ -110,4 +113,40 @@ fn a_writer_key_file_has_the_same_text_and_fingerprint() {
     assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id"));
     let data_key: DataKeyPublic = key.data_key.parse().unwrap();
     assert_eq!(data_key.to_string(), vectors.text("data key public"));
+}
+
+/// What `tests/vectors/cuts.py` calls `content`.
+fn content() -> Vec<u8> {
+    let mut words = Random(2);
+    let mut data: Vec<u8> = (0..50_000).flat_map(|_| words.next().to_le_bytes()).collect();
+    data.resize(data.len() + 150_001, 0);
+    for n in 0..10_000 {
+        data.extend_from_slice(format!("({n},'Tamm {}','Pikk {}'),\n", words.next() % 9973, n % 90).as_bytes());
+    }
+    data
+}
+
+#[test]
+fn streams_are_cut_at_the_same_places() {
+    let mut words = Random(1);
+    let table: Vec<u8> = (0..256).flat_map(|_| words.next().to_le_bytes()).collect();
+    let data = content();
+    let text = std::fs::read_to_string("tests/vectors/cuts.txt").unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        let (sizes, lengths) = line.split_once(": ").unwrap();
+        let numbers = |text: &str| -> Vec<usize> { text.split(' ').map(|word| word.parse().unwrap()).collect() };
+        let (sizes, lengths) = (numbers(sizes), numbers(lengths));
+        let sizes = ChunkSizes { min: sizes[0] as u32, average: sizes[1] as u32, max: sizes[2] as u32 };
+        assert!(sizes.is_valid());
+        let chunker = Chunker::new(sizes, table.as_slice().try_into().unwrap());
+        let mut rest = data.as_slice();
+        let mut cuts = Vec::new();
+        while !rest.is_empty() {
+            cuts.push(chunker.cut(&rest[..rest.len().min(chunker.max())]));
+            rest = &rest[cuts[cuts.len() - 1]..];
+        }
+        assert_eq!(cuts, lengths, "{sizes:?}");
+    }
 }

@@ -237,14 +237,16 @@ impl Directory {
         let base_packs =
             reader.list(PackId::LEN, "the base packs", |reader| reader.array("a base pack").map(PackId::from_bytes))?;
         let mut chunks = 0;
+        let mut count = 0;
         let segments = reader.list(3, "the segments", |reader| {
+            count += 1;
+            if count > MAX_SEGMENTS {
+                return Err(FormatError::Invalid("a pack has too many segments"));
+            }
             let segment = read_segment(reader, chunks, base_packs.len())?;
             chunks += segment.chunks;
             Ok(segment)
         })?;
-        if segments.len() > MAX_SEGMENTS {
-            return Err(FormatError::Invalid("a pack has too many segments"));
-        }
         let (ids, lengths) = read_chunks(&mut reader, chunks as usize)?;
         reader.end()?;
         let directory = Self { set, generation, base_packs, segments, ids, lengths };
@@ -262,6 +264,10 @@ impl Directory {
                 // A base stands before what is based on it, so no cycle can stand inside a pack.
                 if run.pack == 0 && !(run.segment < number && inside()) {
                     return Err(FormatError::Invalid("a base run lies outside of its pack"));
+                }
+                let above = |base: u32| self.segments[number as usize].depth > self.segments[base as usize].depth;
+                if run.pack == 0 && !above(run.segment) {
+                    return Err(FormatError::Invalid("a segment isn't deeper than its base"));
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! What it may use is what an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename, read,
 //! stat, list, free space. Deleting is the one thing that only an ordinary account can.
 //!
-//! [`local`] and [`memory`] are remotes. [`retry`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
+//! A [`place`] says where one is, and [`options::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes. [`retry`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
 //! each adds one concern and passes the rest on, so they stack in any order. The usual one is retry over limit over the
 //! remote: what is sent again then counts against the limit.
 

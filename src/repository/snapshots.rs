@@ -31,6 +31,15 @@ impl Repository {
         let salt = Salt::random();
         let header = SnapshotHeader { salt: *salt.as_bytes(), ..header };
         let clear = header.encode();
+        // What can't be read again must not be written: too many tags, or one that is too long.
+        if !SnapshotHeader::split(&clear).is_ok_and(|(read, ..)| read == header) {
+            let tags = header.tags.len();
+            return Err(Error::Usage(format!(
+                "the snapshot can't be stored: the name {:?} of its set can't be, or it has too many or too long tags \
+                 ({tags}; at most 255 of 255 bytes each)",
+                header.set
+            )));
+        }
         let plain = body.encode();
         let mut frame = Vec::new();
         Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;

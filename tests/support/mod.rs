@@ -121,6 +121,11 @@ impl TestClock {
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_nanos() as i64, Ordering::SeqCst);
     }
+
+    /// Forward or back.
+    pub fn advance_hours(&self, hours: i64) {
+        self.0.fetch_add(hours * 3_600_000_000_000, Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {

@@ -143,7 +143,7 @@ impl Sshd {
         signal("-KILL", &doomed);
     }
 
-    /// Stops listening. Sessions go on.
+    /// Stops listening. Sessions go on, and can't be ended from here any more: [`Sshd::kill_sessions`] comes first.
     pub fn stop_listening(&self) {
         let mut listener = self.listener.lock().unwrap();
         let _ = listener.kill();

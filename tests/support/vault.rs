@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
+use varu::chunker::ChunkSizes;
 use varu::error::Error;
 use varu::id::SnapshotId;
 use varu::index::SnapshotRow;
@@ -27,9 +28,14 @@ pub struct Vault {
 
 impl Vault {
     pub fn new() -> Self {
+        Self::with_chunks(ChunkSizes::default())
+    }
+
+    /// One whose chunks have these sizes.
+    pub fn with_chunks(sizes: ChunkSizes) -> Self {
         let memory = MemoryRemote::new();
         let remote: Arc<dyn Remote> = Arc::new(memory.clone());
-        let owner = Owner::create(&*remote);
+        let owner = Owner::create_with(&*remote, sizes);
         Self { memory, remote, owner, state: state(), states: Mutex::default() }
     }
 

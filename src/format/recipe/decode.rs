@@ -1,6 +1,6 @@
 //! Bytes to recipes.
 
-use super::{MAX_RUNS, PackRef, Recipe, Run, Stream, entry, push_run};
+use super::{MAX_NAMES, MAX_RUNS, PackRef, Recipe, Run, Stream, entry, push_run};
 use crate::format::pack::DirectoryCheck;
 use crate::format::wire::{FormatError, Reader, unzigzag};
 use crate::id::PackId;
@@ -31,7 +31,9 @@ fn decode(bytes: &[u8], parent: Option<&Recipe>) -> Result<Recipe> {
         last_name: Vec::new(),
         last_run: None,
         expected: 0,
+        copied: vec![false; parent.map_or(0, |parent| parent.streams.len())],
         runs: 0,
+        names: 0,
     };
     while !reader.0.is_empty() {
         items.item(&mut reader)?;
@@ -45,8 +47,12 @@ struct Items<'a> {
     last_name: Vec<u8>,
     last_run: Option<Run>,
     expected: usize,
+    /// Which streams of the parent were copied.
+    copied: Vec<bool>,
     /// Runs and streams so far.
     runs: usize,
+    /// Bytes of names so far.
+    names: usize,
 }
 
 impl Items<'_> {
@@ -77,7 +83,13 @@ impl Items<'_> {
         let end = first.checked_add(count).filter(|_| count > 0);
         let streams = self.parent.zip(end).and_then(|(parent, end)| parent.streams.get(first..end));
         let streams = streams.ok_or(FormatError::Invalid("an item copies streams that the parent lacks"))?;
+        // So an edit can't make more of the parent than it is.
+        if self.copied[first..first + count].contains(&true) {
+            return Err(FormatError::Invalid("an item copies a stream of the parent again"));
+        }
+        self.copied[first..first + count].fill(true);
         self.grow(streams.iter().map(|stream| stream.runs.len() + 1).sum())?;
+        self.name(streams.iter().map(|stream| stream.entry.name.as_bytes().len()).sum())?;
         self.recipe.streams.extend_from_slice(streams);
         self.expected = first + count;
         Ok(())
@@ -91,9 +103,18 @@ impl Items<'_> {
         }
     }
 
+    fn name(&mut self, bytes: usize) -> Result<()> {
+        self.names = self.names.saturating_add(bytes);
+        match self.names <= MAX_NAMES {
+            true => Ok(()),
+            false => Err(FormatError::Invalid("a recipe has too many long names")),
+        }
+    }
+
     fn stream(&mut self, reader: &mut Reader<'_>, parent: Option<&[Run]>) -> Result<()> {
         let (entry, hash) = entry::read(reader, &mut self.last_name)?;
         self.grow(1)?;
+        self.name(entry.name.as_bytes().len())?;
         let mut runs = Vec::new();
         if entry.kind.has_content() {
             let mut cursor = parent.map(Cursor::new);

@@ -17,6 +17,9 @@ use crate::id::{PackId, StreamHash};
 /// Most runs that a recipe may have, and most streams.
 pub const MAX_RUNS: usize = 1 << 24;
 
+/// Most bytes of all names in a recipe: a few bytes tell a long name that is like the one before.
+pub const MAX_NAMES: usize = 1 << 30;
+
 /// A pack that a recipe names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackRef {

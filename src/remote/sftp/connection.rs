@@ -16,6 +16,7 @@ use super::failure::{Death, End, one_line};
 use super::files::OpenFiles;
 use super::guard::Guard;
 use super::line::{Fault, Line, Outbox, Watched};
+use super::requests::found;
 use super::ssh::Launch;
 use crate::remote::{ErrorKind, lock};
 
@@ -40,12 +41,20 @@ pub(super) struct Connection {
     pub read_size: u32,
     /// The most bytes that one request writes.
     pub write_size: usize,
-    /// The shortest time that an answer took.
+    /// How long an answer took.
     pub round_trip: Duration,
     /// Files that are kept open for reading.
     pub files: OpenFiles,
     /// Uploads that go over it.
     pub uploads: AtomicUsize,
+}
+
+/// A server's limit for one request, in bytes, where it makes sense.
+fn bounded(limit: u64) -> u64 {
+    match limit {
+        0 => SURE_REQUEST,
+        limit => limit.clamp(1 << 10, LONGEST_REQUEST),
+    }
 }
 
 impl Connection {
@@ -76,7 +85,7 @@ impl Connection {
             extensions,
             read_size: SURE_REQUEST as u32,
             write_size: SURE_REQUEST as usize,
-            round_trip: Duration::MAX,
+            round_trip: Duration::ZERO,
             files: OpenFiles::default(),
             uploads: AtomicUsize::new(0),
         };
@@ -89,24 +98,24 @@ impl Connection {
 
     /// Asks for the server's limits, and learns how long an answer takes.
     async fn measure(&mut self) -> Result<(), Fault> {
-        if self.extensions.contains(Extensions::LIMITS) {
-            let asked = Instant::now();
-            let limits = self.limits()?.get().await?;
-            self.round_trip = asked.elapsed();
-            let bounded = |limit: u64| match limit {
-                0 => SURE_REQUEST,
-                limit => limit.clamp(1 << 10, LONGEST_REQUEST),
-            };
-            self.read_size = bounded(limits.read_len) as u32;
-            self.write_size = bounded(limits.write_len) as usize;
-        }
         let asked = Instant::now();
-        match self.lstat(".")?.get().await {
-            Ok(_) | Err(Fault::Status(..)) => {}
-            Err(fault) => return Err(fault),
+        if !self.extensions.contains(Extensions::LIMITS) {
+            found(self.lstat(".")?).await?;
+            self.round_trip = asked.elapsed();
+            return Ok(());
         }
-        self.round_trip = self.round_trip.min(asked.elapsed());
-        Ok(())
+        let limits = self.limits()?.get().await;
+        self.round_trip = asked.elapsed();
+        match limits {
+            Ok(limits) => {
+                self.read_size = bounded(limits.read_len) as u32;
+                self.write_size = bounded(limits.write_len) as usize;
+                Ok(())
+            }
+            // Offered, but not to this account.
+            Err(Fault::Status(..)) => Ok(()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// How busy it is: an upload counts more than anything else.

@@ -19,6 +19,8 @@ use crate::remote::lock;
 
 /// How long no further connection is tried after one was refused while others live.
 const BARRED: Duration = Duration::from_secs(60);
+/// How many are opened at once. A far host takes a second or more to log in to, and sshd refuses some where many try.
+const OPENING: usize = 4;
 
 pub(super) struct Pool {
     launch: Launch,
@@ -32,20 +34,22 @@ struct State {
     open: Vec<Arc<Connection>>,
     opening: usize,
     barred: Option<Instant>,
+    /// How often a first connection was tried, and what the last failure of one was.
+    tries: u64,
+    failed: Option<(u64, Arc<Death>)>,
 }
 
 impl State {
-    /// The connections that live, the least busy first.
-    fn living(&mut self) -> &[Arc<Connection>] {
+    /// Forgets the connections that died, and sorts the others, the least busy first.
+    fn tidy(&mut self) {
         self.open.retain(|connection| connection.is_alive());
-        self.open.sort_by_key(|connection| connection.load());
-        &self.open
+        self.open.sort_by_cached_key(|connection| connection.load());
     }
 
     fn may_grow(&self, most: usize) -> bool {
         let round_trip = self.open.iter().map(|connection| connection.round_trip).min().unwrap_or_default();
         let barred = self.barred.is_some_and(|since| since.elapsed() < BARRED);
-        self.opening == 0 && !barred && self.open.len() < wanted(round_trip, most)
+        self.opening < OPENING && !barred && self.open.len() + self.opening < wanted(round_trip, most)
     }
 }
 
@@ -54,7 +58,7 @@ impl State {
 /// One moves about 2 MiB in a round trip, so the number grows with it; a second one is worth having even to a near host,
 /// for one can flush while the other writes.
 pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
-    let steps = usize::try_from(round_trip.as_millis() / 10).unwrap_or(usize::MAX);
+    let steps = usize::try_from(round_trip.as_millis() / 5).unwrap_or(usize::MAX);
     most.min(steps.saturating_add(2))
 }
 
@@ -89,8 +93,7 @@ impl Pool {
 
     /// The least busy connection.
     pub(super) fn one(self: &Arc<Self>, runtime: &Handle) -> Result<Arc<Connection>, Arc<Death>> {
-        let mut state = self.first(runtime)?;
-        let best = Arc::clone(&state.living()[0]);
+        let (mut state, best) = self.first(runtime)?;
         if best.load() > 0 && state.may_grow(self.most) {
             self.grow(runtime, &mut state);
         }
@@ -103,8 +106,8 @@ impl Pool {
         count: usize,
         runtime: &Handle,
     ) -> Result<Vec<Arc<Connection>>, Arc<Death>> {
-        let mut state = self.first(runtime)?;
-        let best: Vec<_> = state.living().iter().take(count).cloned().collect();
+        let (mut state, _) = self.first(runtime)?;
+        let best: Vec<_> = state.open.iter().take(count).cloned().collect();
         if best.len() < count && state.may_grow(self.most) {
             self.grow(runtime, &mut state);
         }
@@ -114,8 +117,7 @@ impl Pool {
     /// A connection for an upload, without another upload on it while more connections may be made.
     pub(super) fn seat(self: &Arc<Self>, runtime: &Handle) -> Result<Seat, Arc<Death>> {
         loop {
-            let mut state = self.first(runtime)?;
-            let best = Arc::clone(&state.living()[0]);
+            let (mut state, best) = self.first(runtime)?;
             let free = best.uploads.load(Ordering::Relaxed) == 0;
             if !free && state.may_grow(self.most) {
                 self.grow(runtime, &mut state);
@@ -127,24 +129,37 @@ impl Pool {
         }
     }
 
-    /// The state, with at least one connection that lives.
-    fn first(&self, runtime: &Handle) -> Result<MutexGuard<'_, State>, Arc<Death>> {
+    /// The state, tidy, and the least busy connection. Makes one where there is none; who waits while another thread tries
+    /// shares its failure.
+    fn first(&self, runtime: &Handle) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Arc<Death>> {
         let mut state = lock(&self.state);
         loop {
-            if !state.living().is_empty() {
-                return Ok(state);
+            state.tidy();
+            if let Some(best) = state.open.first().cloned() {
+                return Ok((state, best));
             }
             if state.opening > 0 {
+                let watched = state.tries;
                 state = self.wait(state);
-                continue;
+                match &state.failed {
+                    Some((failed, death)) if *failed == watched && state.opening == 0 => return Err(Arc::clone(death)),
+                    _ => continue,
+                }
             }
             state.opening += 1;
+            state.tries += 1;
             drop(state);
             let opened = runtime.block_on(connect(&self.launch));
             state = lock(&self.state);
             state.opening -= 1;
             self.changed.notify_all();
-            state.open.push(Arc::new(opened?));
+            match opened {
+                Ok(connection) => state.open.push(Arc::new(connection)),
+                Err(death) => {
+                    state.failed = Some((state.tries, Arc::clone(&death)));
+                    return Err(death);
+                }
+            }
         }
     }
 
@@ -169,7 +184,9 @@ impl Pool {
 
     /// Every connection that lives.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
-        lock(&self.state).living().to_vec()
+        let mut state = lock(&self.state);
+        state.tidy();
+        state.open.clone()
     }
 }
 
@@ -201,7 +218,7 @@ mod tests {
     #[test]
     fn a_far_host_is_worth_more_connections() {
         let wanted = |millis, most| wanted(Duration::from_millis(millis), most);
-        assert_eq!([wanted(0, 8), wanted(20, 8), wanted(100, 8), wanted(100, 3), wanted(0, 1)], [2, 4, 8, 3, 1]);
+        assert_eq!([wanted(0, 8), wanted(20, 8), wanted(100, 8), wanted(100, 3), wanted(0, 1)], [2, 6, 8, 3, 1]);
         assert_eq!(super::wanted(Duration::MAX, 64), 64);
     }
 }

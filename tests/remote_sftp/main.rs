@@ -1,21 +1,64 @@
 //! The SFTP remote: the suite for all remotes, over the server on a pipe and over a real sshd, and what only it has.
 
+mod accounts;
+mod connections;
+mod disks;
+mod places;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../remote_suite/mod.rs"]
 mod remote_suite;
-#[path = "support/sshd.rs"]
+#[path = "../support/sshd.rs"]
 mod sshd;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use remote_suite::{Place, Plant};
 use sshd::{ALLOWED, Account, Sshd, is_root};
-use varu::remote::Folder;
+use varu::progress::Interrupt;
 use varu::remote::options::Options;
+use varu::remote::retry::{Patience, Retry};
 use varu::remote::sftp::SftpRemote;
+use varu::remote::wait::RealTime;
+use varu::remote::{Folder, ObjectName, Remote, Result};
 
 const SERVER: &str = "/usr/lib/openssh/sftp-server";
+
+fn pack(text: &str) -> ObjectName {
+    ObjectName::new(Folder::Packs, text).unwrap()
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+}
+
+fn store(remote: &dyn Remote, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+    let mut upload = remote.begin()?;
+    for piece in bytes.chunks(100_000) {
+        upload.append(piece)?;
+    }
+    upload.finish(name)
+}
+
+fn over(program: &[&str], path: &Path) -> Result<SftpRemote> {
+    SftpRemote::over(program.iter().map(Into::into).collect(), path.to_str().unwrap(), &Options::default())
+}
+
+/// Tries again soon, for as long as a slow machine needs.
+fn retry(remote: impl Remote + 'static, notes: &Arc<Mutex<Vec<String>>>) -> Retry {
+    let patience = Patience {
+        total: Duration::from_secs(120),
+        first: Duration::from_millis(50),
+        longest: Duration::from_secs(1),
+        keep: 64 << 20,
+    };
+    let notes = Arc::clone(notes);
+    let note = move |note: &str| notes.lock().unwrap().push(note.to_owned());
+    Retry::new(Arc::new(remote), patience, Arc::new(RealTime::default()), Interrupt::default(), note)
+}
 
 fn plant_in(base: &Path) -> Box<Plant> {
     let base = base.to_owned();
@@ -32,8 +75,7 @@ fn keeping<T: 'static>(kept: T, plant: Box<Plant>) -> Box<Plant> {
 
 fn pipe() -> Place {
     let base = tempfile::tempdir().unwrap();
-    let program = vec![OsString::from(SERVER)];
-    let remote = SftpRemote::over(program, base.path().to_str().unwrap(), &Options::default()).unwrap();
+    let remote = over(&[SERVER], base.path()).unwrap();
     let plant = plant_in(base.path());
     Place { remote: Arc::new(remote), plant: keeping(base, plant), tidy: true }
 }
@@ -43,8 +85,7 @@ fn append_only_pipe() -> Place {
     for folder in Folder::ALL {
         fs::create_dir(base.path().join(folder.name())).unwrap();
     }
-    let program = [SERVER, "-u", "0222", "-p", ALLOWED].map(OsString::from).to_vec();
-    let remote = SftpRemote::over(program, base.path().to_str().unwrap(), &Options::default()).unwrap();
+    let remote = over(&[SERVER, "-u", "0222", "-p", ALLOWED], base.path()).unwrap();
     let plant = plant_in(base.path());
     Place { remote: Arc::new(remote), plant: keeping(base, plant), tidy: false }
 }
