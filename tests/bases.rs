@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::dumps::{Form, Table, dump, patch};
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, BackupReport, Wanted};
+use varu::backup::{BackupOptions, BackupReport};
 use varu::format::layout::pack_name;
 use varu::format::recipe::Recipe;
 use varu::id::PackId;
@@ -56,14 +56,6 @@ impl Days {
     fn next(&self, streams: &Streams) -> (BackupReport, u64) {
         let before = size(&self.vault.memory);
         let report = back_up_with(&self.writer, streams, &self.options, &self.clock).unwrap();
-        self.clock.advance(DAY);
-        (report, size(&self.vault.memory) - before)
-    }
-
-    fn wanted(&self, wanted: Wanted, streams: &Streams) -> (BackupReport, u64) {
-        let before = size(&self.vault.memory);
-        let options = BackupOptions { wanted, ..self.options.clone() };
-        let report = back_up_with(&self.writer, streams, &options, &self.clock).unwrap();
         self.clock.advance(DAY);
         (report, size(&self.vault.memory) - before)
     }
