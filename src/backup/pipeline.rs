@@ -224,7 +224,15 @@ impl Pipeline {
         let (open, finisher) = self.end_packer()?;
         while self.placed().is_some() {}
         finisher.end()?;
-        Ok(Stored { placed: self.settled, open, known: None, cache: None, new: 0 })
+        Ok(Stored { placed: std::mem::take(&mut self.settled), open, known: None, cache: None, new: 0 })
+    }
+}
+
+impl Drop for Pipeline {
+    /// A run that failed ends its threads before it lets the next one in.
+    fn drop(&mut self) {
+        // The run's own error says more than what its threads say.
+        let _ = self.end_packer();
     }
 }
 
