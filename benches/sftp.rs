@@ -36,7 +36,10 @@ fn main() {
     (0..PACKS).for_each(|_| out.write_all(&pack).unwrap());
     drop(out);
     println!("1 GiB in {PACKS} packs, {AT_ONCE} at once, ranges of {} MiB; MB/s", RANGE >> 20);
-    println!("{:>6}  {:>10}  {:>7}  {:>7}  {:>6}  {:>11}", "ms", "", "sftp -f", "varu", "times", "connections");
+    println!(
+        "{:>6}  {:>10}  {:>7}  {:>7}  {:>6}  {:>11}  {:>5}",
+        "ms", "", "sftp -f", "varu", "times", "connections", "CPU s"
+    );
     for millis in round_trips {
         let server = Sshd::start();
         let proxy = (millis > 0).then(|| Proxy::start(server.port(), Duration::from_millis(millis)));
@@ -45,7 +48,7 @@ fn main() {
         fs::create_dir(&folder).unwrap();
         let place = server.place_through(port, folder.join("vault"));
         let remote_file = folder.join("file");
-        let batch = |line: String| timed(|| sftp(&server, &place, &line));
+        let batch = |line: String| timed(|| sftp(&server, &place, &line)).0;
         let theirs = batch(format!("put -f {} {}", file.display(), remote_file.display()));
         let remote = SftpRemote::create(&place, &server.options()).unwrap();
         let ours = timed(|| upload(&remote, &pack));
@@ -62,17 +65,25 @@ fn main() {
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
 }
 
-fn report(millis: u64, what: &str, theirs: Duration, ours: Duration, remote: &SftpRemote) {
+fn report(millis: u64, what: &str, theirs: Duration, ours: (Duration, f64), remote: &SftpRemote) {
     let rate = |time: Duration| (PACK * PACKS) as f64 / 1e6 / time.as_secs_f64();
-    let times = rate(ours) / rate(theirs);
-    let count = remote.connections();
-    println!("{millis:>6}  {what:>10}  {:>7.1}  {:>7.1}  {times:>6.2}  {count:>11}", rate(theirs), rate(ours));
+    let times = rate(ours.0) / rate(theirs);
+    let (theirs, rate_of_ours, count) = (rate(theirs), rate(ours.0), remote.connections());
+    println!("{millis:>6}  {what:>10}  {theirs:>7.1}  {rate_of_ours:>7.1}  {times:>6.2}  {count:>11}  {:>5.2}", ours.1);
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
+/// How long work takes, and how many seconds of CPU this process alone: near, without those of the proxy.
+fn timed(work: impl FnOnce()) -> (Duration, f64) {
+    let (start, used) = (Instant::now(), cpu());
     work();
-    start.elapsed()
+    (start.elapsed(), cpu() - used)
+}
+
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // User and system time, in hundredths.
+    [11, 12].map(|field: usize| fields[field].parse::<f64>().unwrap() / 100.0).iter().sum()
 }
 
 /// Bytes that nothing can compress.

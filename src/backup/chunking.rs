@@ -101,8 +101,9 @@ impl<'a> Chunking<'a> {
     /// Tells the cache of the new recipe's next chunks. A cache that can't be written is given up.
     fn cached(&mut self, tell: impl FnOnce(&mut BaseCache) -> std::io::Result<()>) {
         if let Some(Err(error)) = self.bases.cache().map(tell) {
-            self.progress.warn(&format!("the base cache can't be written, so the next backup is larger: {error}"));
-            self.bases.give_up_cache();
+            let why = format!("the base cache can't be written, so the next backup is larger: {error}");
+            self.progress.warn(&why);
+            self.bases.give_up_cache(why);
         }
     }
 
@@ -120,6 +121,11 @@ impl<'a> Chunking<'a> {
 
     fn read_stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
         let small = parent.is_none_or(|(_, parent)| parent.entry.size < SEGMENT as u64);
+        // A large stream shares no segment: what its neighbours stand on would have to be decoded with it.
+        if !small {
+            self.flush()?;
+        }
+        self.bases.stream_begins(self.repository, self.start, parent)?;
         let mut parent = Parent::new(self.repository, self.start, parent);
         let mut hasher = self.repository.keys().stream_hashes.hasher();
         let mut place = Place { small, runs: Vec::new(), size: 0 };
@@ -138,6 +144,9 @@ impl<'a> Chunking<'a> {
         }
         let end = parent.count();
         self.bases.gap_ends(self.repository, &mut parent, Some(end), &mut self.segment)?;
+        if place.size >= SEGMENT as u64 {
+            self.flush()?;
+        }
         let entry = source.end()?;
         let hash = Some(StreamHash::from_bytes(hasher.finish()));
         Ok(Stream { entry: Entry { size: place.size, ..entry }, hash, runs: place.runs })
@@ -263,7 +272,7 @@ impl<'a> Chunking<'a> {
         let (segment, first) = (self.pipeline.ordinal(), self.segment.ids.len() as u32);
         self.segment.push(*id, &self.buffer[from..from + length]);
         self.segment.small |= place.small;
-        self.bases.new_chunk(parent, length as u64);
+        self.bases.new_chunk(parent, length as u64, &mut self.segment);
         self.pending.insert(*id, (segment, first));
         self.new += length as u64;
         self.progress.add(Counter::BytesNew, length as u64);
@@ -272,7 +281,11 @@ impl<'a> Chunking<'a> {
         Ok(())
     }
 
+    /// Sends the segment on its way, where anything is in it.
     fn flush(&mut self) -> Result<()> {
+        if self.segment.ids.is_empty() {
+            return Ok(());
+        }
         let next = self.pipeline.buffers();
         let mut full = std::mem::replace(&mut self.segment, next);
         self.bases.improve(self.repository, self.start, &mut full)?;
@@ -303,10 +316,9 @@ impl<'a> Chunking<'a> {
 
     /// Sends the last segment on its way and waits until all but the last pack are in place.
     pub fn finish(mut self) -> Result<Stored> {
-        if !self.segment.ids.is_empty() {
-            self.flush()?;
-        }
+        self.flush()?;
         let stored = self.pipeline.finish()?;
-        Ok(Stored { known: Some(self.known), cache: self.bases.into_cache(), new: self.new, ..stored })
+        let (cache, warnings) = self.bases.finish();
+        Ok(Stored { known: Some(self.known), cache, new: self.new, warnings, ..stored })
     }
 }

@@ -43,7 +43,8 @@ impl Run<'_> {
     pub fn commit(mut self, stored: Stored, now: Timestamp) -> Result<BackupReport> {
         let streams = std::mem::take(&mut self.streams);
         let count = streams.len() as u64;
-        let Stored { mut placed, open, known, cache, new } = stored;
+        let Stored { mut placed, open, known, cache, new, warnings } = stored;
+        self.warnings.extend(warnings);
         let sequence = self.repository.highest_sequence()? + 1;
         let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
         if let Some((pack, first)) = open {

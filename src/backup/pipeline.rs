@@ -40,6 +40,8 @@ pub(super) struct Segment {
     pub depth: u32,
     /// Whether it holds chunks of a small stream.
     pub small: bool,
+    /// Whether it holds chunks that are to be stored plain.
+    pub rests: bool,
     /// Whether some of its bases are where they were guessed to be.
     pub guessed: bool,
 }
@@ -72,7 +74,7 @@ impl Segment {
         self.ids.clear();
         self.lengths.clear();
         self.drop_bases();
-        (self.small, self.guessed) = (false, false);
+        (self.small, self.rests, self.guessed) = (false, false, false);
         self
     }
 }
@@ -110,6 +112,8 @@ pub(super) struct Stored {
     pub cache: Option<BaseCache>,
     /// Bytes of new chunks.
     pub new: u64,
+    /// What went wrong without ending the run.
+    pub warnings: Vec<String>,
 }
 
 type Waiting = Receiver<repository::Result<Compressed>>;
@@ -224,7 +228,8 @@ impl Pipeline {
         let (open, finisher) = self.end_packer()?;
         while self.placed().is_some() {}
         finisher.end()?;
-        Ok(Stored { placed: std::mem::take(&mut self.settled), open, known: None, cache: None, new: 0 })
+        let placed = std::mem::take(&mut self.settled);
+        Ok(Stored { placed, open, known: None, cache: None, new: 0, warnings: Vec::new() })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::repository::{self, Repository};
 use crate::time::Clock;
 
 /// A restore should decode at most so many times what it writes.
-const MOST_DECODED: u64 = 6;
+pub(super) const MOST_DECODED: u64 = 6;
 /// The share of a pack's plain bytes that the newest snapshot must need for the pack to be kept, in percent.
 const KEEP_PERCENT: u64 = 75;
 

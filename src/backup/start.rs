@@ -101,6 +101,17 @@ impl Start {
         self.before.as_ref().is_some_and(|before| before.header.packs.binary_search(pack).is_ok())
     }
 
+    /// Plain bytes that a restore of that stream of the snapshot before decodes.
+    pub fn decoded(&self, repository: &Repository, stream: &Stream) -> Result<u64> {
+        let alone = Recipe { packs: self.recipe.packs.clone(), streams: vec![stream.clone()] };
+        Ok(repository.needed_packs(&alone)?.decoded)
+    }
+
+    /// Bytes of chunks that were new in the snapshot before, and a little more: as many may be new now.
+    pub fn new_before(&self) -> u64 {
+        self.before.as_ref().map_or(0, |before| before.about.totals.new + before.about.totals.new / 4)
+    }
+
     /// The number of a stream's first chunk among all of the recipe before.
     pub fn first_ordinal(&self, stream: usize) -> u64 {
         self.ordinals.get(stream).copied().unwrap_or(0)

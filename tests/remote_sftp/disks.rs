@@ -12,9 +12,11 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
         let disk = Self(tempfile::tempdir().unwrap());
-        let mounted = is_root() && disk.run(&["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]);
-        mounted.then_some(disk)
+        disk.run(&["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs"]).then_some(disk)
     }
 
     fn run(&self, command: &[&str]) -> bool {

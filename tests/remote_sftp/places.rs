@@ -51,12 +51,13 @@ fn a_key_that_the_host_does_not_take_is_refused() {
 fn a_host_that_is_not_known_is_refused_with_the_command_that_accepts_it() {
     let server = Sshd::shared();
     let base = tempfile::tempdir().unwrap();
-    let options = Options { known_hosts: Some(base.path().join("known hosts")), ..server.options() };
+    let known = base.path().join("a folder/known hosts");
+    let options = Options { known_hosts: Some(known.clone()), ..server.options() };
     let place = server.place(base.path());
     let error = refusal(&place, &options);
     assert_eq!(error.kind, ErrorKind::Refused, "{error}");
     assert!(error.reason.contains(&server.fingerprint()), "{error}");
-    assert!(!base.path().join("known hosts").exists(), "nothing is trusted by asking");
+    assert!(!known.exists(), "nothing is trusted by asking");
     let hint = error.hint.unwrap();
     let command = hint.split("To accept it: ").nth(1).unwrap();
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
@@ -93,6 +94,13 @@ fn a_host_is_trusted_by_its_fingerprint_alone() {
     let (key, entered) = trust_host_key(&place, &options, &server.fingerprint()).unwrap();
     assert_eq!((key.fingerprint, &entered), (server.fingerprint(), &file));
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", key.line));
+    SftpRemote::open(&place, &options).unwrap();
+
+    // Without a file that is named, ssh's configuration says which.
+    let configured = base.path().join("configured");
+    fs::write(base.path().join("config"), format!("Host *\n  UserKnownHostsFile {}\n", configured.display())).unwrap();
+    let options = Options { known_hosts: None, ssh_config: Some(base.path().join("config")), ..options };
+    assert_eq!(trust_host_key(&place, &options, &server.fingerprint()).unwrap().1, configured);
     SftpRemote::open(&place, &options).unwrap();
 }
 

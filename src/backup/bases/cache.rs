@@ -44,6 +44,8 @@ pub(in crate::backup) struct BaseCache {
     padded: Vec<u8>,
     /// Whether a chunk found no room.
     pub full: bool,
+    /// Whether a chunk was found damaged.
+    distrusted: bool,
 }
 
 struct OldTable {
@@ -73,7 +75,7 @@ impl BaseCache {
         let file = options.truncate(true).open(table.with_extension("new"))?;
         let mut new = BufWriter::with_capacity(1 << 16, file);
         new.write_all(&[0; HEADER])?;
-        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false })
+        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false, distrusted: false })
     }
 
     /// Reads the chunk that stands at `ordinal` in the recipe before, behind what `out` holds. False where it isn't there.
@@ -87,6 +89,7 @@ impl BaseCache {
         let read = self.data.read_exact_at(&mut out[start..], u64::from(slot.block) * BLOCK);
         if read.is_err() {
             out.truncate(start);
+            self.distrust();
         }
         read.is_ok()
     }
@@ -107,9 +110,14 @@ impl BaseCache {
         length > 0 && length <= crate::format::layout::MAX_CHUNK && self.read(ordinal, length, out)
     }
 
-    /// Whether it holds the chunk that stands at `ordinal` in the recipe before.
+    /// A chunk was damaged: from now on all that passes by is written anew.
+    pub fn distrust(&mut self) {
+        self.distrusted = true;
+    }
+
+    /// Whether it holds the chunk that stands at `ordinal` in the recipe before, as far as can be told.
     pub fn has(&mut self, ordinal: u64) -> bool {
-        self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
+        !self.distrusted && self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
     }
 
     /// The next chunks of the new recipe are those that stand at `ordinals` in the recipe before.

@@ -12,15 +12,16 @@ use std::ops::Range;
 
 pub(super) use cache::BaseCache;
 
-use super::BackupOptions;
 use similar::Similar;
 
 use super::parent::{Parent, Predicted};
 use super::pipeline::Segment;
 use super::start::Start;
+use super::{BackupOptions, rebase};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_DEPTH;
 use crate::format::pack::BaseRun;
+use crate::format::recipe::Stream;
 use crate::id::GenerationId;
 use crate::progress::Progress;
 use crate::repository::{self, Repository};
@@ -62,6 +63,14 @@ pub(super) struct Bases {
     similar: Option<Similar>,
     /// New bytes for which position found no base.
     lacking: u64,
+    /// Whether the stream's new chunks are stored plain.
+    rests: bool,
+    /// Whether what stands on a stream of the parent is stored plain, by the stream's number: the last one asked for.
+    last_asked: Option<(usize, bool)>,
+    /// Whether the cache lacked a chunk that it should have had.
+    missed: bool,
+    /// What went wrong with the cache, without ending the run.
+    warnings: Vec<String>,
 }
 
 impl Bases {
@@ -71,22 +80,58 @@ impl Bases {
     }
 
     /// Goes on without a cache.
-    pub fn give_up_cache(&mut self) {
+    pub fn give_up_cache(&mut self, why: String) {
         (self.cache, self.based) = (None, false);
+        self.warnings.push(why);
     }
 
-    /// The cache, to be committed.
-    pub fn into_cache(self) -> Option<BaseCache> {
-        self.cache
+    /// The cache, to be committed, and what went wrong with it.
+    pub fn finish(mut self) -> (Option<BaseCache>, Vec<String>) {
+        // A cache without room says so itself.
+        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full) {
+            self.warnings.push(
+                "the base cache lacks chunks of the newest snapshot, or they are damaged, so this backup is larger; the next \
+                 one has them again"
+                    .to_owned(),
+            );
+        }
+        (self.cache, self.warnings)
+    }
+
+    /// A stream begins. Where a restore of it would come to decode too much, its new chunks are stored plain.
+    pub fn stream_begins(
+        &mut self,
+        repository: &Repository,
+        start: &Start,
+        parent: Option<(usize, &Stream)>,
+    ) -> Result<()> {
+        self.rests = match parent {
+            Some(parent) if self.based => self.is_tired(repository, start, parent)?,
+            _ => false,
+        };
+        Ok(())
+    }
+
+    /// Whether a stream that stands on this one, and changes as much as all changed the last time, decodes too much.
+    fn is_tired(&mut self, repository: &Repository, start: &Start, (number, stream): (usize, &Stream)) -> Result<bool> {
+        if let Some((_, tired)) = self.last_asked.filter(|(asked, _)| *asked == number) {
+            return Ok(tired);
+        }
+        let size = stream.entry.size;
+        let most = (rebase::MOST_DECODED * size).max(MOST_FOR_SMALL);
+        let tired = size > MOST_FOR_SMALL / rebase::MOST_DECODED
+            && start.decoded(repository, stream)? + start.new_before().min(size) > most;
+        self.last_asked = Some((number, tired));
+        Ok(tired)
     }
 
     /// A new chunk goes into the segment.
-    pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64) {
-        if !self.based {
-            return;
+    pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut Segment) {
+        segment.rests |= self.rests;
+        if self.based && !self.rests {
+            let gap = self.gap.get_or_insert(Gap { from: parent.position(), before: 0, bytes: 0 });
+            gap.bytes += length;
         }
-        let gap = self.gap.get_or_insert(Gap { from: parent.position(), before: 0, bytes: 0 });
-        gap.bytes += length;
     }
 
     /// The stream goes on with the parent's chunk `at`, or ends where the parent ends; None where it goes on elsewhere.
@@ -147,7 +192,11 @@ impl Bases {
     /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
     pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut Segment) -> Result<()> {
         let lacks = segment.prefix.len() < segment.plain.len() / 4;
-        if !self.based || !(lacks || segment.guessed) || !self.is_worth_reading(segment.plain.len() as u64) {
+        if !self.based
+            || segment.rests
+            || !(lacks || segment.guessed)
+            || !self.is_worth_reading(segment.plain.len() as u64)
+        {
             return Ok(());
         }
         let hits = self.look_alikes(start, segment);
@@ -155,8 +204,11 @@ impl Bases {
         if hits.len() * 4 < segment.ids.len() {
             return Ok(());
         }
-        segment.drop_bases();
         let Some(stream) = start.stream_of(u64::from(hits[0])) else { return Ok(()) };
+        if self.is_tired(repository, start, stream)? {
+            return Ok(());
+        }
+        segment.drop_bases();
         let mut parent = Parent::new(repository, start, Some(stream));
         let mut next = 0;
         for hit in hits {
@@ -223,10 +275,13 @@ impl Bases {
         let Some(cache) = &mut self.cache else { return Ok(()) };
         let start = segment.prefix.len();
         if !cache.read(chunk.ordinal, chunk.length, &mut segment.prefix) {
+            self.missed = true;
             return Ok(());
         }
         if repository.keys().chunk_ids.id(&segment.prefix[start..]) != chunk.id {
             segment.prefix.truncate(start);
+            cache.distrust();
+            self.missed = true;
             return Ok(());
         }
         segment.depth = segment.depth.max(depth);
@@ -261,21 +316,40 @@ pub(super) fn open_cache(
     generation: GenerationId,
     progress: &dyn Progress,
 ) -> Bases {
-    let based = start.before.is_some() && !start.rebase;
+    let mut bases = Bases {
+        generation,
+        cache: None,
+        based: false,
+        gap: None,
+        similar: None,
+        lacking: 0,
+        rests: false,
+        last_asked: None,
+        missed: false,
+        warnings: Vec::new(),
+    };
     if options.base_cache_max == 0 {
-        return Bases { generation, cache: None, based: false, gap: None, similar: None, lacking: 0 };
+        return bases;
     }
     let before = start.before.as_ref().map(|before| &before.id);
-    let cache = BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max);
-    if let Err(error) = &cache {
-        progress.warn(&format!("the base cache can't be used, so the backup is larger: {error}"));
+    match BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max) {
+        Ok(cache) => {
+            bases.cache = Some(cache);
+            bases.based = start.before.is_some() && !start.rebase;
+        }
+        Err(error) => {
+            let why = format!("the base cache can't be used, so the backup is larger: {error}");
+            progress.warn(&why);
+            bases.warnings.push(why);
+        }
     }
-    Bases { generation, cache: cache.ok(), based, gap: None, similar: None, lacking: 0 }
+    bases
 }
 
 /// Takes the bases off a segment that holds chunks of small streams, where too much would have to be decoded for it.
 pub(super) fn bound_small(repository: &Repository, segment: &mut Segment) -> Result<()> {
-    if !segment.bases.is_empty() && segment.small && decode_cost(repository, segment)? > MOST_FOR_SMALL {
+    let own = segment.plain.len() as u64;
+    if !segment.bases.is_empty() && segment.small && own + decode_cost(repository, segment)? > MOST_FOR_SMALL {
         segment.drop_bases();
     }
     Ok(())

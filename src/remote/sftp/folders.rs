@@ -81,9 +81,10 @@ impl Inner {
         let path = self.path(folder.name());
         let fail = |fault| self.error(ACTION, folder.name(), fault);
         self.wait(async {
-            let look = async { found(connection.lstat(&path)?).await };
+            let (look, open) = (connection.lstat(&path), connection.open_file(&path));
+            let look = async { found(look?).await };
             let flush = async {
-                let file = connection.opened(connection.open_file(&path)?).await?;
+                let file = connection.opened(open?).await?;
                 connection.fsync(&file)?.get().await
             };
             match look.await.map_err(fail)? {

@@ -70,10 +70,13 @@ pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &De
     let file = file_of_known_hosts(place, options).await;
     let HostKey { fingerprint, line } = key;
     let death = Death::new(ErrorKind::Refused, format!("the host's key isn't known here; it shows {fingerprint}"));
+    let word = |path: &Path| shell_word(&path.to_string_lossy());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let make = folder.map(|folder| format!("mkdir -p -m 700 {} && ", word(folder))).unwrap_or_default();
     let death = death.hint(format!(
         "compare that with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console. To accept it: \
-         echo '{line}' >> {}",
-        shell_word(&file.to_string_lossy())
+         {make}echo '{line}' >> {}",
+        word(&file)
     ));
     Death { unknown_host: true, ..death }
 }

@@ -4,9 +4,9 @@
 //! host keys work as people know them, and nothing of SSH is implemented here. Outside this module nothing is asynchronous:
 //! each call blocks its thread until its answers are there.
 //!
-//! [`pool`] keeps the connections, [`connection`] is one of them: [`guard`] looks at what the server sends before the SFTP
-//! client does, [`line`] says whether it lives, [`failure`] why it ended. [`requests`] are the requests that are used;
-//! [`upload`], [`read`] and [`folders`] make the remote's calls of them.
+//! `pool` keeps the connections, `connection` is one of them: `guard` looks at what the server sends before the SFTP client
+//! does, `line` says whether it lives, `failure` why it ended. `requests` are the requests that are used; `upload`, `read`
+//! and `folders` make the remote's calls of them.
 //!
 //! All but [`Remote::delete`], [`Remote::create_folders`] and the tidying of broken uploads works on an account that can
 //! only create, write, flush, rename without replacing, read, look, list and ask for room.

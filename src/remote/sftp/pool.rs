@@ -20,7 +20,7 @@ use crate::remote::lock;
 /// How long no further connection is tried after one was refused while others live.
 const BARRED: Duration = Duration::from_secs(60);
 /// How many are opened at once. A far host takes a second or more to log in to, and sshd refuses some where many try.
-const OPENING: usize = 3;
+const OPENING: usize = 4;
 
 pub(super) struct Pool {
     launch: Launch,
@@ -40,11 +40,10 @@ struct State {
 }
 
 impl State {
-    /// The connections that live, the least busy first.
-    fn living(&mut self) -> &[Arc<Connection>] {
+    /// Forgets the connections that died, and sorts the others, the least busy first.
+    fn tidy(&mut self) {
         self.open.retain(|connection| connection.is_alive());
-        self.open.sort_by_key(|connection| connection.load());
-        &self.open
+        self.open.sort_by_cached_key(|connection| connection.load());
     }
 
     fn may_grow(&self, most: usize) -> bool {
@@ -59,7 +58,7 @@ impl State {
 /// One moves about 2 MiB in a round trip, so the number grows with it; a second one is worth having even to a near host,
 /// for one can flush while the other writes.
 pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
-    let steps = usize::try_from(round_trip.as_millis() / 10).unwrap_or(usize::MAX);
+    let steps = usize::try_from(round_trip.as_millis() / 5).unwrap_or(usize::MAX);
     most.min(steps.saturating_add(2))
 }
 
@@ -94,8 +93,7 @@ impl Pool {
 
     /// The least busy connection.
     pub(super) fn one(self: &Arc<Self>, runtime: &Handle) -> Result<Arc<Connection>, Arc<Death>> {
-        let mut state = self.first(runtime)?;
-        let best = Arc::clone(&state.living()[0]);
+        let (mut state, best) = self.first(runtime)?;
         if best.load() > 0 && state.may_grow(self.most) {
             self.grow(runtime, &mut state);
         }
@@ -108,8 +106,8 @@ impl Pool {
         count: usize,
         runtime: &Handle,
     ) -> Result<Vec<Arc<Connection>>, Arc<Death>> {
-        let mut state = self.first(runtime)?;
-        let best: Vec<_> = state.living().iter().take(count).cloned().collect();
+        let (mut state, _) = self.first(runtime)?;
+        let best: Vec<_> = state.open.iter().take(count).cloned().collect();
         if best.len() < count && state.may_grow(self.most) {
             self.grow(runtime, &mut state);
         }
@@ -119,8 +117,7 @@ impl Pool {
     /// A connection for an upload, without another upload on it while more connections may be made.
     pub(super) fn seat(self: &Arc<Self>, runtime: &Handle) -> Result<Seat, Arc<Death>> {
         loop {
-            let mut state = self.first(runtime)?;
-            let best = Arc::clone(&state.living()[0]);
+            let (mut state, best) = self.first(runtime)?;
             let free = best.uploads.load(Ordering::Relaxed) == 0;
             if !free && state.may_grow(self.most) {
                 self.grow(runtime, &mut state);
@@ -132,11 +129,15 @@ impl Pool {
         }
     }
 
-    /// The state, with at least one connection that lives. Who waits while another thread tries to connect shares its
-    /// failure.
-    fn first(&self, runtime: &Handle) -> Result<MutexGuard<'_, State>, Arc<Death>> {
+    /// The state, tidy, and the least busy connection. Makes one where there is none; who waits while another thread tries
+    /// shares its failure.
+    fn first(&self, runtime: &Handle) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Arc<Death>> {
         let mut state = lock(&self.state);
-        while state.living().is_empty() {
+        loop {
+            state.tidy();
+            if let Some(best) = state.open.first().cloned() {
+                return Ok((state, best));
+            }
             if state.opening > 0 {
                 let watched = state.tries;
                 state = self.wait(state);
@@ -160,7 +161,6 @@ impl Pool {
                 }
             }
         }
-        Ok(state)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -184,7 +184,9 @@ impl Pool {
 
     /// Every connection that lives.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
-        lock(&self.state).living().to_vec()
+        let mut state = lock(&self.state);
+        state.tidy();
+        state.open.clone()
     }
 }
 
@@ -216,7 +218,7 @@ mod tests {
     #[test]
     fn a_far_host_is_worth_more_connections() {
         let wanted = |millis, most| wanted(Duration::from_millis(millis), most);
-        assert_eq!([wanted(0, 8), wanted(20, 8), wanted(100, 8), wanted(100, 3), wanted(0, 1)], [2, 4, 8, 3, 1]);
+        assert_eq!([wanted(0, 8), wanted(20, 8), wanted(100, 8), wanted(100, 3), wanted(0, 1)], [2, 6, 8, 3, 1]);
         assert_eq!(super::wanted(Duration::MAX, 64), 64);
     }
 }
