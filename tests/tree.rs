@@ -87,7 +87,7 @@ fn change(tree: &Path, day: u8) {
     fs::create_dir(made.join("folders/empty")).unwrap();
     fs::rename(made.join("folders/emptied"), made.join(format!("folders/of day {day}"))).unwrap();
     fs::remove_file(made.join("hard 2")).unwrap();
-    fs::hard_link(made.join(if day % 2 == 0 { "hard 1" } else { "plain" }), made.join("hard 2")).unwrap();
+    fs::hard_link(made.join(if day.is_multiple_of(2) { "hard 1" } else { "plain" }), made.join("hard 2")).unwrap();
 }
 
 /// A snapshot, and how the tree was when it was made.
