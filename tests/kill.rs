@@ -39,14 +39,18 @@ fn random() -> Random {
     Random(seed)
 }
 
-/// Lets a command run for a random part of `usual`, or a little longer, and kills it. Whether it was still running.
-fn kill_within(command: &mut Command, usual: Duration, random: &mut Random) -> bool {
+/// Lets a command run for a random part of `usual`, or a little longer, and kills it. Whether it was still running; where it
+/// wasn't, `usual` becomes shorter.
+fn kill_within(command: &mut Command, usual: &mut Duration, random: &mut Random) -> bool {
     let wait = usual.mul_f64(random.below(1100) as f64 / 1000.0);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(wait);
     let running = child.try_wait().unwrap().is_none();
     child.kill().unwrap();
     child.wait().unwrap();
+    if !running {
+        *usual = wait.min(*usual);
+    }
     running
 }
 
@@ -109,7 +113,7 @@ fn a_backup_that_is_killed_at_any_time_costs_nothing_that_was_committed() {
     let whole = fork(&machine, folder.path().join("whole"));
     let begun = Instant::now();
     back_up(&whole, &paths[2]);
-    let usual = begun.elapsed();
+    let mut usual = begun.elapsed();
     let all = added(&whole, &before);
     println!("{} bytes, stored in {all}, took {usual:?}", days[2].len());
 
@@ -119,7 +123,7 @@ fn a_backup_that_is_killed_at_any_time_costs_nothing_that_was_committed() {
         let fork = fork(&machine, folder.path().join("fork"));
         // Now and then several in a row.
         for _ in 0..=random.below(2) {
-            killed += u32::from(kill_within(&mut backup_of(&fork, &paths[2]), usual, &mut random));
+            killed += u32::from(kill_within(&mut backup_of(&fork, &paths[2]), &mut usual, &mut random));
         }
         let left = fork.packs();
         let sent = added(&fork, &before);
@@ -184,13 +188,13 @@ fn a_restore_that_is_killed_is_completed_by_the_next() {
     let words = ["--json", "-q", "restore", "files", "--overwrite", "changed", "--to", out.to_str().unwrap()];
     let begun = Instant::now();
     machine.run(&words).ends(0);
-    let usual = begun.elapsed();
+    let mut usual = begun.elapsed();
     let restored = out.join(tree.strip_prefix("/").unwrap());
     let (mut killed, mut kept) = (0, 0);
     let kills = if long() { 20 } else { 4 };
     while killed < kills {
         fs::remove_dir_all(&out).unwrap();
-        if !kill_within(&mut machine.varu(&words), usual, &mut random) {
+        if !kill_within(&mut machine.varu(&words), &mut usual, &mut random) {
             fs::create_dir_all(&out).unwrap();
             continue;
         }
