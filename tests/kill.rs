@@ -137,9 +137,9 @@ fn a_backup_that_is_killed_at_any_time_costs_nothing_that_was_committed() {
         assert!(left.keys().all(|name| after.contains_key(name)), "a pack has gone");
         // What was sent isn't sent again: both runs together send what one does that nobody kills, but for the directories of
         // more packs, and for a chunk or two at the ends of the killed run's packs.
-        let again = added(&fork, &left.into_keys().collect());
+        let again = added(&fork, &left.keys().cloned().collect());
+        println!("{} packs of {sent} bytes were left, then {again} sent", left.len() - before.len());
         assert!(sent + again < all + all / 100, "{sent} bytes, then {again}, and {all} without a kill");
-        assert!(sent == 0 || again < all, "{again}");
         shared += u32::from(sent > 0 && !was_committed);
         assert_restores(&fork, &id(&next), &days[2]);
         fork.run(&["-q", "verify"]).ends(0);
