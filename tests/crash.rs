@@ -103,7 +103,9 @@ impl Forked<'_> {
         let writer = self.before.owner.writer(recorder.clone(), state);
         let clock = &self.before.clock;
         let healed = back_up(&writer, &self.before.next, clock).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(healed.warnings, Vec::<String>::new(), "{what}");
+        // A commit whose answer was lost left the base cache behind.
+        let excused = |warning: &String| warning.starts_with("the base cache lacks chunks");
+        assert!(healed.warnings.iter().all(excused), "{what}: {:?}", healed.warnings);
         self.check(|after| after == 1 || after == 2, what);
         recorder.bytes(Verb::Append)
     }

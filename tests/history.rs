@@ -118,6 +118,8 @@ struct World {
     /// A copy of the state folder, from some time before.
     saved: Option<tempfile::TempDir>,
     renamed: u32,
+    /// Whether a set's base cache is as the last backup left it.
+    cached: [bool; 2],
 }
 
 impl World {
@@ -126,7 +128,15 @@ impl World {
         let vault = Vault::with_chunks(ChunkSizes { min: 64, average: 512, max: 4096 });
         let start = || Streams::from([("customers".to_owned(), table(700, |_| 0)), ("log".to_owned(), noise(5000, 1))]);
         let now = [start(), start()];
-        Self { vault, clock: TestClock::at(MONDAY), now, committed: Vec::new(), saved: None, renamed: 0 }
+        Self {
+            vault,
+            clock: TestClock::at(MONDAY),
+            now,
+            committed: Vec::new(),
+            saved: None,
+            renamed: 0,
+            cached: [true; 2],
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -140,7 +150,10 @@ impl World {
                 let changes = self.vault.writer().rebuild(false).unwrap();
                 assert_eq!((changes.hidden, changes.refused), (None, Vec::new()));
             }
-            Step::LoseState => empty_folder(self.vault.state.path()),
+            Step::LoseState => {
+                empty_folder(self.vault.state.path());
+                self.cached = [false; 2];
+            }
             Step::SaveState => {
                 let saved = state();
                 copy_state(self.vault.state.path(), saved.path());
@@ -150,9 +163,13 @@ impl World {
                 if let Some(saved) = &self.saved {
                     empty_folder(self.vault.state.path());
                     copy_state(saved.path(), self.vault.state.path());
+                    self.cached = [false; 2];
                 }
             }
-            Step::LoseBaseCache => self.lose_base_cache(),
+            Step::LoseBaseCache => {
+                self.lose_base_cache();
+                self.cached = [false; 2];
+            }
             Step::Clock { hours } => self.clock.advance_hours(*hours),
         }
     }
@@ -216,7 +233,10 @@ impl World {
         let base_cache_max = if cache { 1 << 30 } else { 0 };
         let options = BackupOptions { wanted, isolate_chains, base_cache_max, ..self.options(set) };
         let report = back_up_with(&self.vault.writer(), &self.now[set], &options, &self.clock).unwrap();
-        assert_eq!(report.warnings, Vec::<String>::new());
+        // Where the base cache is as the last backup left it, it has all chunks of the newest snapshot.
+        let excused = |warning: &String| !self.cached[set] && warning.starts_with("the base cache lacks chunks");
+        assert!(report.warnings.iter().all(excused), "{:?}", report.warnings);
+        self.cached[set] = cache;
         let header = &report.snapshot.header;
         assert_eq!(header.sequence, self.committed.len() as u64 + 1);
         assert_eq!(header.previous, self.committed.last().map(|(row, _)| row.id));
