@@ -22,7 +22,7 @@ pub struct RestoreReport {
     pub streams: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// Streams that were there already and were kept.
+    /// Streams that were there already and were kept, or whose name has no component left. Nothing of them was fetched.
     pub kept: u64,
     /// Streams that could not be restored because what was stored is damaged, each a sentence. Nothing of them was written.
     pub damaged: Vec<String>,

@@ -360,14 +360,18 @@ fn a_tower_of_more_than_64_bases() {
     desk.judge_last(&tower(&desk, 65, |number| number), chunk, "a segment has a depth that can't be");
     for claim in [|number: u32| number.min(64), |number: u32| number % 64 + 1, |_| 1] {
         let desk = Desk::new();
-        desk.judge_last(&tower(&desk, 70, claim), chunk, "claims depth");
+        desk.judge_last(&tower(&desk, 70, claim), chunk, "a segment isn't deeper than its base");
     }
 }
 
 #[test]
 fn a_tower_of_thousands_overflows_no_stack() {
     let desk = Desk::new();
-    desk.judge_last(&tower(&desk, 4000, |_| 1), b"the same row in every segment", "claims depth");
+    desk.judge_last(
+        &tower(&desk, 4000, |_| 1),
+        b"the same row in every segment",
+        "a segment isn't deeper than its base",
+    );
 }
 
 #[test]

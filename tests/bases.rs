@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::dumps::{Form, Table, dump, patch};
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, BackupReport, Wanted};
+use varu::backup::{BackupOptions, BackupReport};
 use varu::format::layout::pack_name;
 use varu::format::recipe::Recipe;
 use varu::id::PackId;
@@ -56,14 +56,6 @@ impl Days {
     fn next(&self, streams: &Streams) -> (BackupReport, u64) {
         let before = size(&self.vault.memory);
         let report = back_up_with(&self.writer, streams, &self.options, &self.clock).unwrap();
-        self.clock.advance(DAY);
-        (report, size(&self.vault.memory) - before)
-    }
-
-    fn wanted(&self, wanted: Wanted, streams: &Streams) -> (BackupReport, u64) {
-        let before = size(&self.vault.memory);
-        let options = BackupOptions { wanted, ..self.options.clone() };
-        let report = back_up_with(&self.writer, streams, &options, &self.clock).unwrap();
         self.clock.advance(DAY);
         (report, size(&self.vault.memory) - before)
     }
@@ -205,7 +197,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
 /// Noise of which a few pages are others each day.
 fn pages(day: u64) -> Vec<u8> {
     let page = |number: u64| {
-        let version = (0..=day).rev().find(|day| (number * 13 + day * 29) % 200 == 0).unwrap_or(0);
+        let version = (0..=day).rev().find(|day| (number * 13 + day * 29).is_multiple_of(200)).unwrap_or(0);
         noise(4096, number << 16 | version)
     };
     (0..1000).flat_map(page).collect()
@@ -382,7 +374,7 @@ fn most_decoded(size: u64) -> u64 {
 #[test]
 fn one_table_decodes_at_most_six_times_its_size() {
     let days = Days::new();
-    let mut tables = vec![Table::new("quiet", 20_000), Table::new("busy", 20_000), Table::new("hot", 90_000)];
+    let mut tables = [Table::new("quiet", 20_000), Table::new("busy", 20_000), Table::new("hot", 90_000)];
     let mut random = Random(5);
     let (mut largest, last) = (0, if long() { 28 } else { 14 });
     for day in 0..last {

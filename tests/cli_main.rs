@@ -493,7 +493,7 @@ fn a_hidden_newest_snapshot_is_noticed_until_it_is_accepted() {
     machine.run(&["index", "rebuild", "--accept-loss"]).ends(0);
     assert_eq!(machine.run(&["restore", "db", "--stdout"]).ends(0).out, b"one");
     // What comes back now is an old snapshot that somebody put there.
-    machine.feed(&["backup", "--stdin", "db"], b"three").ends(0);
+    machine.feed(&["backup", "--stdin", "db"], b"three").ends(3).says("base cache");
     fs::rename(&away, &object).unwrap();
     machine.run(&["list"]).ends(3).says("somebody put an old snapshot back");
     assert_eq!(machine.run(&["restore", "db", "--stdout"]).ends(3).out, b"three");

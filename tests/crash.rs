@@ -103,7 +103,9 @@ impl Forked<'_> {
         let writer = self.before.owner.writer(recorder.clone(), state);
         let clock = &self.before.clock;
         let healed = back_up(&writer, &self.before.next, clock).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(healed.warnings, Vec::<String>::new(), "{what}");
+        // A fresh state has no base cache, and says so.
+        let others: Vec<_> = healed.warnings.iter().filter(|warning| !warning.contains("base cache")).collect();
+        assert!(others.is_empty(), "{what}: {others:?}");
         self.check(|after| after == 1 || after == 2, what);
         recorder.bytes(Verb::Append)
     }

@@ -222,6 +222,36 @@ fn nothing_is_overwritten_unless_it_was_chosen() {
 }
 
 #[test]
+fn whether_an_entry_is_wanted_is_told_by_looking_alone() {
+    let (_guard, top) = scratch();
+    fs::write(top.join("same"), "same").unwrap();
+    set_mtime(&top.join("same"), MTIME.seconds, MTIME.nanoseconds);
+    fs::write(top.join("changed"), "old").unwrap();
+    std::os::unix::fs::symlink("/", top.join("link")).unwrap();
+    let entries =
+        [file("same", "same"), file("changed", "new"), file("missing/f", "x"), entry("folder", Kind::Directory)];
+    let wanted = |overwrite| {
+        let mut extractor = Extractor::create(&top, overwriting(overwrite)).unwrap();
+        assert!(matches!(extractor.wants(&file("link/f", "x")), Err(Error::InTheWay { .. })));
+        let wanted = entries.each_ref().map(|entry| match extractor.wants(entry) {
+            Ok(wanted) => wanted.to_string(),
+            Err(Error::Exists { .. }) => "exists".to_owned(),
+            Err(error) => panic!("{error}"),
+        });
+        assert_eq!(extractor.finish(), Vec::<String>::new());
+        wanted.join(" ")
+    };
+    assert_eq!(wanted(Overwrite::Refuse), "exists exists true true");
+    assert_eq!(wanted(Overwrite::Never), "false false true true");
+    assert_eq!(wanted(Overwrite::Changed), "false true true true");
+    assert_eq!(wanted(Overwrite::Always), "true true true true");
+    assert_eq!(names_in(&top), ["changed", "link", "same"]);
+    let stripping = ExtractOptions { strip_components: 1, ..ExtractOptions::default() };
+    let mut extractor = Extractor::create(&top, stripping).unwrap();
+    assert!(!extractor.wants(&file("new", "x")).unwrap(), "its name has nothing left");
+}
+
+#[test]
 fn what_comes_to_be_there_while_a_file_is_written_is_not_overwritten() {
     let (_guard, top) = scratch();
     let mut extractor = into(&top);

@@ -228,7 +228,16 @@ impl Pipeline {
         let (open, finisher) = self.end_packer()?;
         while self.placed().is_some() {}
         finisher.end()?;
-        Ok(Stored { placed: self.settled, open, known: None, cache: None, new: 0, warnings: Vec::new() })
+        let placed = std::mem::take(&mut self.settled);
+        Ok(Stored { placed, open, known: None, cache: None, new: 0, warnings: Vec::new() })
+    }
+}
+
+impl Drop for Pipeline {
+    /// A run that failed ends its threads before it lets the next one in.
+    fn drop(&mut self) {
+        // The run's own error says more than what its threads say.
+        let _ = self.end_packer();
     }
 }
 

@@ -184,7 +184,7 @@ impl ClosedPack {
 /// Finishes packs on a thread of its own, so that the next one fills while one is flushed.
 pub struct Finisher {
     queue: Option<std::sync::mpsc::SyncSender<ClosedPack>>,
-    thread: std::thread::JoinHandle<Result<()>>,
+    thread: Option<std::thread::JoinHandle<Result<()>>>,
 }
 
 impl Finisher {
@@ -195,7 +195,7 @@ impl Finisher {
     pub fn start(repository: Arc<Repository>) -> Self {
         let (queue, closed) = std::sync::mpsc::sync_channel::<ClosedPack>(Self::WAITING);
         let thread = std::thread::spawn(move || closed.into_iter().try_for_each(|pack| pack.finish(&repository)));
-        Self { queue: Some(queue), thread }
+        Self { queue: Some(queue), thread: Some(thread) }
     }
 
     /// Hands a pack over. False where an earlier one failed: [`end`](Self::end) says how.
@@ -205,9 +205,19 @@ impl Finisher {
 
     /// Waits until all packs are in place.
     pub fn end(mut self) -> Result<()> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<()> {
         self.queue = None;
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::Failed("the thread that finishes packs ended early".to_owned())))
+        let joined = self.thread.take().map_or(Ok(Ok(())), std::thread::JoinHandle::join);
+        joined.unwrap_or_else(|_| Err(Error::Failed("the thread that finishes packs ended early".to_owned())))
+    }
+}
+
+impl Drop for Finisher {
+    fn drop(&mut self) {
+        // Where nobody asks with `end`, the run has failed already.
+        let _ = self.join();
     }
 }

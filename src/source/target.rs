@@ -37,9 +37,9 @@ fn judged(name: &StreamName, error: extract::Error) -> Error {
 }
 
 impl Target for FolderTarget {
-    fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
-        // What is there may change until the entry's turn comes; its writer looks then.
-        Ok(true)
+    fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
+        // What is there may change until the entry's turn comes; its writer looks again then.
+        self.extractor()?.wants(entry).map_err(|error| judged(&entry.name, error))
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<(), Error> {

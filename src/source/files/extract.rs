@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat
 use rustix::io::Errno;
 
 use self::attributes::{Attributes, Handle};
-use self::folders::{Folders, Missing};
+use self::folders::{Folders, Missing, Trouble};
 use self::report::{Problem, Report};
 use self::temporary::Temporary;
 pub use self::writer::FileWriter;
@@ -216,6 +216,25 @@ impl Extractor {
         temporary.commit(&spot.part, &spot.path)
     }
 
+    /// Whether an entry is to be written, as far as what is there now decides it. Only looks: nothing is made or changed. One
+    /// without content is always wanted, because it costs nothing to look again when its turn comes.
+    ///
+    /// # Errors
+    /// As [`Extractor::begin`] would give for what is there.
+    pub fn wants(&mut self, entry: &Entry) -> Result<bool> {
+        if !entry.kind.has_content() {
+            return Ok(true);
+        }
+        let Some(path) = self.stripped(&entry.name) else { return Ok(false) };
+        let path = path.to_vec();
+        let (parent, part) = split(&path);
+        match self.folders.open(parent, Missing::Fails) {
+            Ok(folder) => self.may_write(&Spot { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
+            Err(trouble) if trouble.error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(trouble) => Err(self.in_trouble(&path, trouble)),
+        }
+    }
+
     /// Begins an entry that has content. Several may be under way.
     pub fn begin(&mut self, entry: &Entry) -> Result<Begin> {
         let Some(path) = self.stripped(&entry.name) else { return Ok(Begin::Skip) };
@@ -271,13 +290,16 @@ impl Extractor {
     }
 
     fn open_folder(&mut self, path: &[u8], missing: Missing) -> Result<Arc<OwnedFd>> {
-        self.folders.open(path, missing).map_err(|trouble| {
-            let at = &path[..trouble.at];
-            match trouble.found {
-                Some(found) => self.shared.in_the_way(at, found),
-                None => self.shared.failed("opening the folder", at, trouble.error),
-            }
-        })
+        self.folders.open(path, missing).map_err(|trouble| self.in_trouble(path, trouble))
+    }
+
+    /// The error where a folder on the way to `path` could not be opened.
+    fn in_trouble(&self, path: &[u8], trouble: Trouble) -> Error {
+        let at = &path[..trouble.at];
+        match trouble.found {
+            Some(found) => self.shared.in_the_way(at, found),
+            None => self.shared.failed("opening the folder", at, trouble.error),
+        }
     }
 
     fn place_folder(&mut self, path: &[u8], metadata: Metadata) -> Result<()> {
