@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commit::DECODED;
 use super::{BackupOptions, Wanted};
 use crate::error::Result;
 use crate::format::recipe::Recipe;
@@ -26,9 +25,7 @@ pub(super) fn is_due(
     if options.wanted == Wanted::Rebase || options.isolate_chains {
         return true;
     }
-    let fact = before.about.facts.iter().find(|(key, _)| key == DECODED);
-    let decoded: u64 = fact.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
-    if decoded > MOST_DECODED * before.about.totals.read {
+    if before.about.decoded().unwrap_or(0) > MOST_DECODED * before.about.totals.read {
         return true;
     }
     let begun = repository.index().snapshots().ok().and_then(|rows| {

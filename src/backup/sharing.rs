@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::start::Start;
 use crate::error::Result;
+use crate::format::layout::MAX_DEPTH;
 use crate::format::recipe::Run;
 use crate::index::Index;
 use crate::repository::{self, Repository};
@@ -17,10 +18,8 @@ pub(super) struct Sharing(HashMap<(u32, u32), bool>);
 impl Sharing {
     /// Whether a chunk that lies there may be taken.
     pub fn may(&mut self, repository: &Repository, start: &Start, run: &Run) -> Result<bool> {
-        if !start.shared.contains(&run.pack) || !start.accepts(repository, run)? {
-            return Ok(false);
-        }
-        Ok(true)
+        let accepted = start.shared.contains(&run.pack) && start.accepts(repository, run)?;
+        Ok(accepted && self.stands(&repository.index(), start, (run.pack, run.segment), MAX_DEPTH + 1)?)
     }
 
     /// Whether a segment of less than that depth can be decoded. Bases have a smaller depth, so this comes to an end.

@@ -1,5 +1,6 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
+mod costs;
 mod damaged;
 mod directory;
 mod fetcher;
@@ -12,6 +13,7 @@ mod recipes;
 mod snapshots;
 mod sync;
 
+pub use costs::Cost;
 pub use directory::PackParts;
 pub use fetcher::{Fetched, Fetcher, Piece};
 pub use instance::instance;

@@ -89,8 +89,8 @@ impl Bases {
 
     /// The cache, to be committed, and what went wrong with it.
     pub fn finish(mut self) -> (Option<BaseCache>, Vec<String>) {
-        // A cache without room says so itself.
-        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full) {
+        // A cache without room says so itself, when that begins.
+        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full && !cache.lacked) {
             self.warnings.push(
                 "the base cache lacks chunks of the newest snapshot, or they are damaged, so this backup is larger; the next \
                  one has them again"
