@@ -79,6 +79,7 @@ impl Listing {
             ("SIZE", Side::Right),
             ("NEW", Side::Right),
             ("STORED", Side::Right),
+            ("DEPTH", Side::Right),
             ("NOTES", Side::Left),
         ]);
         // A chain is a full and the incrementals under it, so the sets stand one after the other.
@@ -127,7 +128,7 @@ fn unrestorable(rows: &[SnapshotRow], gone: &[SnapshotId]) -> BTreeMap<SnapshotI
     broken
 }
 
-fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 8] {
+fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 9] {
     let (header, totals) = (&row.header, &row.about.totals);
     let suspect = header.suspect.then(|| "suspect".to_owned());
     let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
@@ -141,6 +142,7 @@ fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String;
         size(totals.read),
         size(totals.new),
         size(totals.stored),
+        row.about.depth().map(|depth| depth.to_string()).unwrap_or_default(),
         notes.join(", "),
     ]
 }
@@ -180,6 +182,8 @@ pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_
         "read": totals.read,
         "new": totals.new,
         "stored": totals.stored,
+        "depth": row.about.depth(),
+        "decoded": row.about.decoded(),
         "warnings": row.about.warnings,
     })
 }

@@ -1,6 +1,8 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
 mod copies;
+mod costs;
+mod damaged;
 mod directory;
 mod fetcher;
 mod instance;
@@ -12,6 +14,7 @@ mod recipes;
 mod snapshots;
 mod sync;
 
+pub use costs::Cost;
 pub use directory::PackParts;
 pub use fetcher::{Fetched, Fetcher, Piece};
 pub use instance::instance;
