@@ -14,6 +14,7 @@ use varu::init::init;
 use varu::keyring::has_repository;
 use varu::remote::Remote;
 use varu::repository::Repository;
+use varu::retention::TagRule;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
 use varu::source::files::{FilesOptions, FilesSource};
@@ -25,7 +26,7 @@ use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
-use crate::config::{Command, Files, Set, Source};
+use crate::config::{Command, Config, Files, Set, Source};
 use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
@@ -292,6 +293,8 @@ impl Options {
         let config = &context.config;
         BackupOptions {
             wanted: match self.kind {
+                // What stays longer than the chains around it needs bases of its own, or theirs would stay, too.
+                Kind::Due | Kind::Full if self.is_kept_longer(config) => Wanted::Rebase,
                 Kind::Due => Wanted::Due,
                 Kind::Full => Wanted::Full,
                 Kind::Incremental => Wanted::Incremental,
@@ -309,6 +312,13 @@ impl Options {
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
         }
+    }
+
+    /// Whether a tag's rule keeps the snapshot longer than its set's rule does.
+    fn is_kept_longer(&self, config: &Config) -> bool {
+        let rules = config.rules(&self.set);
+        let longer = |rule: &TagRule| matches!(rule, TagRule::For(length) if *length > rules.keep);
+        self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
     }
 
     /// The data's source.

@@ -57,7 +57,8 @@ impl Listing {
         let (mut rows, mut hidden, mut broken) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (repository, Changes { hidden: missing, gone, .. }) in opened.repositories.iter().rev() {
             let known = repository.index().snapshots().map_err(repository::Error::from)?;
-            broken.extend(unrestorable(&known, gone));
+            let stand_ins = repository.index().stand_ins().map_err(repository::Error::from)?;
+            broken.extend(unrestorable(&known, gone, stand_ins));
             rows.extend(known.into_iter().map(|row| (*repository.id(), row)));
             hidden.extend(missing.clone());
         }
@@ -113,10 +114,14 @@ impl Listing {
     }
 }
 
-/// Snapshots that the remote no longer has, and those that stand on one.
-fn unrestorable(rows: &[SnapshotRow], gone: &[SnapshotId]) -> BTreeMap<SnapshotId, &'static str> {
+/// Snapshots that the remote no longer has, and those that stand on one, but where a copy of its recipe stands in.
+fn unrestorable(
+    rows: &[SnapshotRow],
+    gone: &[SnapshotId],
+    stand_ins: Vec<SnapshotId>,
+) -> BTreeMap<SnapshotId, &'static str> {
     let mut broken: BTreeMap<SnapshotId, &'static str> = gone.iter().map(|id| (*id, "MISSING")).collect();
-    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).collect();
+    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).chain(stand_ins).collect();
     // By sequence: a parent comes before what stands on it.
     for row in rows {
         if let Some(parent) = row.header.parent

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
-use varu::retention::TagRule;
+use varu::retention::{Rules, TagRule};
 use varu::time::parse_duration;
 
 use document::Findings;
@@ -195,6 +195,19 @@ impl Repository {
             connections: section.take("connections", |value| values::number(value, 1, 64)).unwrap_or(8),
             isolate_chains: section.take("isolate_chains", values::boolean).unwrap_or_default(),
             base_cache_max: section.take("base_cache_max", values::size),
+        }
+    }
+}
+
+impl Config {
+    /// The rules for how long the snapshots of a set stay: its own, else those of `[retention]`.
+    pub fn rules(&self, set: &str) -> Rules {
+        let set = self.sets.get(set);
+        let common = &self.retention;
+        Rules {
+            keep: set.and_then(|set| set.keep).unwrap_or(common.keep),
+            keep_chains: set.and_then(|set| set.keep_chains).or(common.keep_chains).unwrap_or(1),
+            tags: common.tags.clone(),
         }
     }
 }
