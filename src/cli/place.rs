@@ -5,6 +5,7 @@ use std::sync::Arc;
 use varu::id::RepositoryId;
 use varu::keyring::Keyring;
 use varu::progress::Progress;
+use varu::remote::limit::{Limited, Rates};
 use varu::remote::options::{Options, create, open};
 use varu::remote::place::Place;
 use varu::remote::retry::{Patience, Retry};
@@ -35,8 +36,18 @@ impl Context {
         parse(self.repository()?)
     }
 
-    fn remote_options(&self) -> Options {
-        Options { connections: self.config.repository.connections as usize, ..Options::default() }
+    /// How the repository's host is reached.
+    pub fn remote_options(&self) -> Options {
+        let (configured, usual) = (&self.config.repository, Options::default());
+        Options {
+            connections: configured.connections as usize,
+            ssh_key: configured.ssh_key.clone(),
+            jump_host: configured.jump_host.clone(),
+            connect_timeout: configured.connect_timeout.unwrap_or(usual.connect_timeout),
+            stall_timeout: configured.stall_timeout.unwrap_or(usual.stall_timeout),
+            known_hosts: configured.known_hosts.clone(),
+            ssh_config: configured.ssh_config.clone(),
+        }
     }
 
     /// Opens the repository's remote. What fails later for a while is tried again, and `watch` says so.
@@ -66,14 +77,22 @@ impl Context {
     }
 
     /// The network may come back; a local folder answers, or it doesn't.
+    ///
+    /// What is sent again counts against the limit, so the limit is the inner one.
     fn patient(&self, place: &Place, remote: Arc<dyn Remote>, watch: &Arc<Watch>) -> Arc<dyn Remote> {
+        let wait = Arc::new(RealTime::default());
+        let remote = match self.rates == Rates::default() {
+            true => remote,
+            false => Arc::new(Limited::new(remote, self.rates, wait.clone())),
+        };
         match place {
             Place::Local(_) => remote,
             Place::Sftp(_) => {
                 let watch = watch.clone();
-                let wait = Arc::new(RealTime::default());
                 let note = move |message: &str| watch.note(message);
-                Arc::new(Retry::new(remote, Patience::default(), wait, self.interrupt.clone(), note))
+                let usual = Patience::default();
+                let total = self.config.repository.retry_for.unwrap_or(usual.total);
+                Arc::new(Retry::new(remote, Patience { total, ..usual }, wait, self.interrupt.clone(), note))
             }
         }
     }

@@ -102,8 +102,11 @@ pub enum ErrorKind {
     NotFound,
     /// It is there already.
     Exists,
-    /// The remote refuses it: permissions, an append-only account, a changed host key.
+    /// The remote refuses it: permissions, an append-only account.
     Refused,
+    /// The host lets nobody in, or isn't the one that it should be: its key, or ours, isn't accepted. Trying again doesn't
+    /// help.
+    NoEntry,
     /// No room: ENOSPC, EDQUOT.
     NoSpace,
     /// The place can only be read.
