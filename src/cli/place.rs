@@ -1,6 +1,7 @@
 //! Where the repository is, and the way to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use varu::id::RepositoryId;
 use varu::keyring::Keyring;
@@ -8,7 +9,7 @@ use varu::progress::Progress;
 use varu::remote::limit::{Limited, Rates};
 use varu::remote::options::{Options, create, open};
 use varu::remote::place::Place;
-use varu::remote::retry::{Patience, Retry};
+use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::wait::RealTime;
 use varu::remote::{self, Remote};
 
@@ -52,9 +53,9 @@ impl Context {
 
     /// Opens the repository's remote. What fails later for a while is tried again, and `watch` says so.
     pub fn open_remote(&self, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
-        let place = self.place()?;
-        let remote = open(&place, &self.remote_options()).map_err(absent)?;
-        Ok(self.patient(&place, remote, watch))
+        let (place, options) = (self.place()?, self.remote_options());
+        let opened = self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options));
+        Ok(self.patient(&place, opened.map_err(absent)?, watch))
     }
 
     /// Opens the repository's remote, and makes it where it is missing. Refused where a repository was there before, unless
@@ -66,7 +67,7 @@ impl Context {
         watch: &Arc<Watch>,
     ) -> Result<Arc<dyn Remote>, Failure> {
         let (place, options) = (self.place()?, self.remote_options());
-        match open(&place, &options) {
+        match self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options)) {
             Ok(there) => keyring.refuse_lost_on(&*there, forget)?,
             Err(error) if error.kind == remote::ErrorKind::NotFound => {
                 keyring.refuse_lost(&place.to_string(), forget)?
@@ -80,23 +81,31 @@ impl Context {
     ///
     /// What is sent again counts against the limit, so the limit is the inner one.
     fn patient(&self, place: &Place, remote: Arc<dyn Remote>, watch: &Arc<Watch>) -> Arc<dyn Remote> {
-        let wait = Arc::new(RealTime::default());
         let remote = match self.rates == Rates::default() {
             true => remote,
-            false => Arc::new(Limited::new(remote, self.rates, wait.clone())),
+            false => Arc::new(Limited::new(remote, self.rates, Arc::new(RealTime::default()))),
         };
         match place {
             Place::Local(_) => remote,
-            Place::Sftp(_) => {
-                let watch = watch.clone();
-                let note = move |message: &str| watch.note(message);
-                let usual = Patience::default();
-                let total = self.config.repository.retry_for.unwrap_or(usual.total);
-                Arc::new(Retry::new(remote, Patience { total, ..usual }, wait, self.interrupt.clone(), note))
-            }
+            Place::Sftp(_) => Arc::new(Retry::new(remote, self.tries(place, Duration::MAX, watch))),
         }
     }
+
+    /// How what fails on the way to `place` is tried again, for `most` at most.
+    fn tries(&self, place: &Place, most: Duration, watch: &Arc<Watch>) -> Tries {
+        let usual = Patience::default();
+        let total = match place {
+            Place::Local(_) => Duration::ZERO,
+            Place::Sftp(_) => self.config.repository.retry_for.unwrap_or(usual.total).min(most),
+        };
+        let watch = watch.clone();
+        let note = move |message: &str| watch.note(message);
+        Tries::new(Patience { total, ..usual }, Arc::new(RealTime::default()), self.interrupt.clone(), note)
+    }
 }
+
+/// How long the first connection is tried: who has mistaken the host's name shouldn't wait long for the error.
+const LOGGING_IN: Duration = Duration::from_secs(60);
 
 /// A folder that isn't there may be a disk that isn't mounted.
 fn absent(error: remote::Error) -> Failure {
