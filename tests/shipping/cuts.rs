@@ -89,10 +89,14 @@ fn fail_at(faults: impl Iterator<Item = (f64, Fault)>, noise: usize, more: &str)
     for (share, fault) in faults {
         let at = proxy.passed() + (usual as f64 * share) as u64;
         proxy.fault_at(at, fault);
-        let ended = voyage.day(|child| child.wait_with_output().unwrap().into());
+        let ended = voyage.day(|child| {
+            let ended = child.wait_with_output().unwrap().into();
+            proxy.fault_at(u64::MAX, fault);
+            proxy.up();
+            ended
+        });
         assert!(matches!(ended.status, 0 | 6), "{fault:?} at {share}: {}: {}", ended.status, ended.err);
         ends[usize::from(ended.status == 6)] += 1;
-        proxy.fault_at(u64::MAX, fault);
     }
     voyage.ends();
     ends
@@ -102,7 +106,8 @@ fn fail_at(faults: impl Iterator<Item = (f64, Fault)>, noise: usize, more: &str)
 fn a_connection_that_is_cut_or_stalls_at_any_byte_is_got_over() {
     let steps: u32 = if long() { 100 } else { 8 };
     let share = |step: u32| f64::from(step) / f64::from(steps);
-    let faults = (0..steps).map(|step| (share(step), if step % 4 == 3 { Fault::Stall } else { Fault::Cut }));
+    let kinds = [Fault::Cut, Fault::Stall, Fault::Cut, Fault::Pause];
+    let faults = (0..steps).map(|step| (share(step), kinds[step as usize % 4]));
     let [done, away] = fail_at(faults, 20_000, IMPATIENT);
     assert_eq!(away, 0, "what is cut once is tried again: {done} were done");
 }
@@ -111,10 +116,11 @@ fn a_connection_that_is_cut_or_stalls_at_any_byte_is_got_over() {
 fn a_host_that_stays_away_ends_with_6_and_the_next_run_finishes() {
     let mut random = random();
     let times = if long() { 500 } else { 6 };
-    let shares: Vec<(f64, Fault)> = (0..times).map(|_| (random.below(1000) as f64 / 1000.0, Fault::Cut)).collect();
-    // The pause before the first new try is longer than what is left then: each cut is the end.
-    let [done, away] = fail_at(shares.into_iter(), 3_000_000, "connect_timeout = '20 s'\nretry_for = '10 ms'\n");
-    println!("{done} went on, {away} ended with 6");
+    let faults: Vec<(f64, Fault)> = (0..times).map(|_| (random.below(1000) as f64 / 1000.0, Fault::Down)).collect();
+    let more = IMPATIENT.replace("retry_for = '60 s'", "retry_for = '1 s'");
+    let [done, away] = fail_at(faults.into_iter(), 3_000_000, &more);
+    println!("{away} of {times} runs ended with 6, {done} were done before the host went");
+    assert!(away > 0, "the bytes are not random");
 }
 
 /// Kills the child after a part of `usual`, unless it has ended.

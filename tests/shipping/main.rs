@@ -9,6 +9,7 @@ mod sshd;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
 mod cuts;
 mod disks;
 mod limits;

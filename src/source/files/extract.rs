@@ -371,14 +371,18 @@ impl Extractor {
     fn place_folder(&mut self, path: &[u8], metadata: Metadata) -> Result<()> {
         let spot = self.spot(path)?;
         let keeps = matches!(self.shared.options.overwrite, Overwrite::Refuse | Overwrite::Never);
+        self.note_made(&spot)?;
         match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
             Ok(()) => self.made.push((spot.path, metadata)),
             Err(Errno::EXIST) => {
                 let there = spot.look().map_err(|error| self.shared.failed("looking at", path, error))?;
-                let ours = self.resume.as_ref().is_some_and(|resume| resume.is_resumed() && !resume.was_before(path));
+                let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(path));
                 match there.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
                     Some(FileType::Directory) if !keeps || ours => self.made.push((spot.path, metadata)),
-                    Some(FileType::Directory) => self.keep_folder(path)?,
+                    Some(FileType::Directory) if self.shared.options.overwrite == Overwrite::Refuse => {
+                        self.shared.report(Problem::KeptFolder, path, None);
+                    }
+                    Some(FileType::Directory) => {}
                     found => return Err(self.shared.in_the_way(path, found.unwrap_or(FileType::Unknown))),
                 }
             }
@@ -387,15 +391,14 @@ impl Extractor {
         Ok(())
     }
 
-    /// A folder that was there keeps its metadata.
-    fn keep_folder(&mut self, path: &[u8]) -> Result<()> {
-        if self.shared.options.overwrite == Overwrite::Refuse {
-            self.shared.report(Problem::KeptFolder, path, None);
-        }
-        let noted =
-            self.resume.as_mut().filter(|resume| !resume.was_before(path)).map(|resume| resume.note_before(path));
-        noted.transpose().map_err(|error| self.shared.failed("beginning in the folder", path, error))?;
-        Ok(())
+    /// Notes that a folder will be made, so that a run that goes on knows it for its own.
+    fn note_made(&mut self, spot: &Spot) -> Result<()> {
+        let Some(resume) = &mut self.resume else { return Ok(()) };
+        let noted = match spot.look() {
+            Ok(None) if !resume.has_made(&spot.path) => resume.note_made(&spot.path),
+            looked => looked.map(drop),
+        };
+        noted.map_err(|error| self.shared.failed("making the folder", &spot.path, error))
     }
 
     /// Whether an entry goes to `spot`, as far as what is there decides it. `file` is the entry if it has content.

@@ -2,8 +2,8 @@
 //!
 //! While a restore works, its mark lies in the folder: `.varu-LABEL.restore`. It is taken away when the last entry is written,
 //! so a mark that is there at the beginning says that an earlier run didn't get so far. What that one left under temporary
-//! names (`.varu-LABEL-….part`) is taken away, folder by folder, before the next thing is written there; folders get their
-//! metadata, unless the mark says that they were there before the first run. Which files are whole is for the caller to say,
+//! names (`.varu-LABEL-….part`) is taken away, folder by folder, before the next thing is written there; the folders that it
+//! made, which the mark names, get their metadata as if they were made now. Which files are whole is for the caller to say,
 //! who knows what their bytes should be.
 //!
 //! The mark is locked, so two restores with one label can't work in one folder at a time.
@@ -23,8 +23,8 @@ pub(super) struct Resume {
     mark: Option<File>,
     /// Whether an earlier run left it.
     resumed: bool,
-    /// Folders that were there before the first run.
-    before: HashSet<Vec<u8>>,
+    /// Folders that earlier runs made.
+    made: HashSet<Vec<u8>>,
     /// Folders in which nothing of the earlier run is left.
     swept: HashSet<Vec<u8>>,
 }
@@ -35,7 +35,7 @@ impl Resume {
     /// Looks for a mark in the folder `top`. `label` must be a plain name.
     pub(super) fn look(top: &OwnedFd, label: &str) -> io::Result<Self> {
         let label = label.to_owned();
-        let mut resume = Self { label, mark: None, resumed: false, before: HashSet::new(), swept: HashSet::new() };
+        let mut resume = Self { label, mark: None, resumed: false, made: HashSet::new(), swept: HashSet::new() };
         match openat(top, resume.name(), FLAGS, Mode::empty()) {
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -45,7 +45,7 @@ impl Resume {
                 let mut text = Vec::new();
                 resume.mark.as_mut().map(|mark| mark.read_to_end(&mut text)).transpose()?;
                 let whole = text.iter().rposition(|&byte| byte == 0).unwrap_or(0);
-                resume.before = text[..whole].split(|&byte| byte == 0).map(<[u8]>::to_vec).collect();
+                resume.made = text[..whole].split(|&byte| byte == 0).map(<[u8]>::to_vec).collect();
             }
         }
         Ok(resume)
@@ -61,9 +61,9 @@ impl Resume {
         self.resumed
     }
 
-    /// Whether the folder was there before the first run.
-    pub(super) fn was_before(&self, path: &[u8]) -> bool {
-        self.before.contains(path)
+    /// Whether an earlier run made the folder.
+    pub(super) fn has_made(&self, path: &[u8]) -> bool {
+        self.made.contains(path)
     }
 
     /// To be called before something is written into `folder`, whose path is `path`.
@@ -78,8 +78,8 @@ impl Resume {
         Ok(())
     }
 
-    /// The folder was there, and keeps its metadata also when the restore is cut and goes on.
-    pub(super) fn note_before(&mut self, path: &[u8]) -> io::Result<()> {
+    /// To be called before a folder is made that isn't there.
+    pub(super) fn note_made(&mut self, path: &[u8]) -> io::Result<()> {
         let Some(mark) = &mut self.mark else { return Ok(()) };
         mark.seek(SeekFrom::End(0))?;
         mark.write_all(&[path, &[0]].concat())
@@ -143,22 +143,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_says_that_a_run_was_cut_and_what_was_there_before() {
+    fn a_mark_says_that_a_run_was_cut_and_what_it_made() {
         let base = tempfile::tempdir().unwrap();
         let top: OwnedFd = File::open(base.path()).unwrap().into();
         let mut first = Resume::look(&top, "etc").unwrap();
         assert!(!first.is_resumed());
         first.enter(&top, b"", &top).unwrap();
-        first.note_before(b"a/b").unwrap();
-        first.note_before(b"\xff\n").unwrap();
+        first.note_made(b"a/b").unwrap();
+        first.note_made(b"\xff\n").unwrap();
         assert!(Resume::look(&top, "etc").err().unwrap().to_string().contains("another restore"));
         drop(first);
         for part in [".varu-etc-1f.part", ".varu-etc-x-1f.part", ".varu-etc-.part", "etc"] {
             std::fs::write(base.path().join(part), "").unwrap();
         }
         let mut second = Resume::look(&top, "etc").unwrap();
-        assert!(second.is_resumed() && second.was_before(b"a/b") && second.was_before(b"\xff\n"));
-        assert!(!second.was_before(b"a") && !second.was_before(b""));
+        assert!(second.is_resumed() && second.has_made(b"a/b") && second.has_made(b"\xff\n"));
+        assert!(!second.has_made(b"a") && !second.has_made(b""));
         second.enter(&top, b"", &top).unwrap();
         second.end(&top);
         let mut names: Vec<_> =
