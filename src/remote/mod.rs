@@ -122,7 +122,7 @@ pub enum ErrorKind {
 }
 
 /// A failed call: what was tried, on what, why it failed and, where there is something, what to do next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{action} {object} failed: {reason}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
 pub struct Error {
     /// What it was about.
