@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::bases::{BaseCache, Bases, bound_small};
 use super::parent::{Parent, Predicted};
 use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
+use super::sharing::Sharing;
 use super::start::Start;
 use crate::chunker::Chunker;
 use crate::entry::Entry;
@@ -30,6 +31,7 @@ pub(super) struct Chunking<'a> {
     start: &'a Start,
     chunker: Chunker,
     known: Known,
+    sharing: Sharing,
     pipeline: Pipeline,
     bases: Bases,
     /// Where in the stream the segment's first chunk stands, in bytes.
@@ -74,6 +76,7 @@ impl<'a> Chunking<'a> {
             repository,
             start,
             known: Known::open(&repository.index()).map_err(repository::Error::from)?,
+            sharing: Sharing::default(),
             buffer: vec![0; READ + chunker.max()],
             chunker,
             pipeline,
@@ -238,19 +241,20 @@ impl<'a> Chunking<'a> {
     }
 
     /// Where a chunk lies that isn't in the parent's stream near by.
-    fn find(&self, id: &ChunkId) -> Result<Option<Run>> {
+    fn find(&mut self, id: &ChunkId) -> Result<Option<Run>> {
         if let Some(&(segment, first)) = self.pending.get(id) {
             return Ok(Some(Run { pack: NEW, segment, first, count: 1 }));
         }
         let Some(Found { pack, segment, chunk }) = self.known.find(id) else { return Ok(None) };
-        if !self.start.shared.contains(&pack) && !self.pipeline.is_own(pack) {
+        let run = Run { pack, segment, first: chunk, count: 1 };
+        if !self.pipeline.is_own(pack) && !self.sharing.may(self.repository, self.start, &run)? {
             return Ok(None);
         }
         let directory = self.repository.index().directory(pack).map_err(repository::Error::from)?;
         let really = directory.is_some_and(|directory| {
             directory.run_range(segment, chunk, 1).is_some_and(|range| directory.ids[range.start] == *id)
         });
-        Ok(really.then_some(Run { pack, segment, first: chunk, count: 1 }))
+        Ok(really.then_some(run))
     }
 
     /// Puts a new chunk into the segment that is being filled.

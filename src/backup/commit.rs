@@ -11,18 +11,15 @@ use crate::crypto::random_bytes;
 use crate::error::{Error, Result};
 use crate::format::pack::RecipeCopy;
 use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
-use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{DECODED, DEPTH, Parent, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{self, Repository, instance};
+use crate::repository::{self, Needs, Repository, instance};
 use crate::time::Timestamp;
 
 /// Most warnings that a snapshot keeps.
 const WARNINGS_KEPT: usize = 100;
-
-/// The fact that says how many plain bytes a restore of the snapshot decodes.
-pub(super) const DECODED: &str = "decoded_bytes";
 
 /// Stands for the last pack in a recipe's table before it has a name.
 const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
@@ -68,7 +65,7 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
-        let body = self.body(&recipe, totals, needed.decoded);
+        let body = self.body(&recipe, totals, &needed);
         let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, now)?, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
@@ -139,7 +136,7 @@ impl Run<'_> {
         })
     }
 
-    fn body(&self, recipe: &Recipe, totals: Totals, decoded: u64) -> SnapshotBody {
+    fn body(&self, recipe: &Recipe, totals: Totals, needed: &Needs) -> SnapshotBody {
         let short = |warning: &String| warning.chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
@@ -147,7 +144,7 @@ impl Run<'_> {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
             environment: self.options.environment.clone(),
             generation: self.generation,
-            facts: vec![(DECODED.to_owned(), decoded.to_string())],
+            facts: [(DECODED, needed.decoded), (DEPTH, needed.depth.into())].map(fact).into(),
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,
@@ -157,9 +154,9 @@ impl Run<'_> {
 
     /// The snapshot stands; a lost cache only makes the next one larger.
     fn commit_cache(&mut self, cache: BaseCache, id: &SnapshotId) {
-        if cache.full {
+        if cache.full && !cache.lacked {
             self.warnings.push(
-                "the base cache has no room for all of the set, so the next backup is larger; raise base_cache_max"
+                "the base cache has no room for all of the set, so backups are larger from now on; raise base_cache_max"
                     .to_owned(),
             );
         }
@@ -278,6 +275,10 @@ impl<'a> Table<'a> {
 
 fn lost() -> Error {
     Error::Failed("the index lost a pack".to_owned())
+}
+
+fn fact((key, value): (&str, u64)) -> (String, String) {
+    (key.to_owned(), value.to_string())
 }
 
 /// This machine's name.

@@ -9,6 +9,7 @@ mod parent;
 mod pipeline;
 mod rebase;
 mod room;
+mod sharing;
 mod start;
 
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct BackupOptions {
     pub full_every: u32,
     /// Days of the calendar after which a full stores everything plain again.
     pub rebase_every: u32,
+    /// Most bytes that a full which is no re-base stores again, so that badly used packs can go: a share of the set, in percent.
+    pub repack_budget: u32,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
     /// Whose calendar that is.
@@ -84,6 +87,7 @@ impl BackupOptions {
             tags: Vec::new(),
             full_every: 7,
             rebase_every: 28,
+            repack_budget: 10,
             base_cache_max: 8 << 30,
             zone: Zone::Local,
             isolate_chains: false,

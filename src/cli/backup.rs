@@ -14,6 +14,7 @@ use varu::init::init;
 use varu::keyring::has_repository;
 use varu::remote::Remote;
 use varu::repository::Repository;
+use varu::retention::TagRule;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
 use varu::source::files::{FilesOptions, FilesSource, check_exclude};
@@ -25,7 +26,7 @@ use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
-use crate::config::{Command, Files, Source};
+use crate::config::{Command, Config, Files, Set, Source};
 use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
@@ -94,10 +95,8 @@ pub struct Options {
     pub what: What,
     /// The kind of snapshot.
     pub kind: Kind,
-    /// A full is due so many calendar days in `zone` after the last.
-    pub full_every: u32,
-    /// The set's time zone.
-    pub zone: Zone,
+    /// When all of it is stored again.
+    pub rhythm: Rhythm,
     /// Tags, each once.
     pub tags: Vec<String>,
     /// Whether what is missing is made.
@@ -106,6 +105,42 @@ pub struct Options {
     pub ignore_space: bool,
     /// How long another run is waited for.
     pub wait: Duration,
+}
+
+/// When a set is stored again, and how much of it. Days are those of the calendar in `zone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// A full is due so many days after the last.
+    pub full_every: u32,
+    /// A re-base is due so many days after the last.
+    pub rebase_every: u32,
+    /// How much of the set a full that is no re-base may store again, in percent.
+    pub repack_budget: u32,
+    /// The set's time zone.
+    pub zone: Zone,
+}
+
+impl Rhythm {
+    /// That of a set which the configuration doesn't have.
+    fn unconfigured(context: &Context) -> Self {
+        let rebase_every = whole_days(context.config.retention.keep);
+        Self { full_every: FULL_EVERY, rebase_every, repack_budget: REPACK_BUDGET, zone: context.zone }
+    }
+
+    /// That of a set of the configuration.
+    fn of(set: &Set, context: &Context) -> Self {
+        let keep = set.keep.unwrap_or(context.config.retention.keep);
+        Self {
+            full_every: set.full_every,
+            rebase_every: set.rebase_every.unwrap_or(whole_days(keep)),
+            repack_budget: set.repack_budget.into(),
+            zone: set.schedule.zone,
+        }
+    }
+}
+
+fn whole_days(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs() / (24 * 3600)).unwrap_or(u32::MAX).max(1)
 }
 
 /// The data of a backup.
@@ -134,19 +169,23 @@ pub enum Kind {
 
 /// Days between fulls of a set that the configuration doesn't have.
 const FULL_EVERY: u32 = 7;
+/// Most bytes of the base cache of a set, where the configuration says nothing.
+const BASE_CACHE_MAX: u64 = 8 << 30;
+/// How much of such a set a full may store again, in percent.
+const REPACK_BUDGET: u32 = 10;
 
 impl Args {
     /// What these arguments mean.
     fn options(self, context: &Context) -> Result<Options, Failure> {
-        let (set, what, full_every, zone) = match (&self.stdin, self.words.as_slice()) {
+        let (set, what, rhythm) = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
                 let (set, stream) = self.stdin_names(name)?;
-                (set, What::Stdin(stream), FULL_EVERY, context.zone)
+                (set, What::Stdin(stream), Rhythm::unconfigured(context))
             }
             (None, [word]) if !self.init && !is_path(word) => self.configured(word, context)?,
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                (set, What::Files(self.files(words)?), FULL_EVERY, context.zone)
+                (set, What::Files(self.files(words)?), Rhythm::unconfigured(context))
             }
         };
         let mut tags = self.tags;
@@ -158,21 +197,12 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        Ok(Options {
-            set,
-            what,
-            kind,
-            full_every,
-            zone,
-            tags,
-            init: self.init,
-            ignore_space: self.ignore_space,
-            wait: self.wait,
-        })
+        let (init, ignore_space) = (self.init, self.ignore_space);
+        Ok(Options { set, what, kind, rhythm, tags, init, ignore_space, wait: self.wait })
     }
 
     /// A set of the configuration.
-    fn configured(&self, word: &OsString, context: &Context) -> Result<(String, What, u32, Zone), Failure> {
+    fn configured(&self, word: &OsString, context: &Context) -> Result<(String, What, Rhythm), Failure> {
         let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
         if let Some(set) = &self.set {
             return Err(Failure::usage(format!(
@@ -190,7 +220,7 @@ impl Args {
             Source::Command(command) => What::Command(command.clone()),
             other => return Err(Failure::usage(format!("the source {} can't be backed up", other.kind().name()))),
         };
-        Ok((name.to_owned(), what, set.full_every, set.schedule.zone))
+        Ok((name.to_owned(), what, Rhythm::of(set, context)))
     }
 
     /// The paths of the command line, absolute.
@@ -271,14 +301,19 @@ impl Options {
         let config = &context.config;
         BackupOptions {
             wanted: match self.kind {
+                // What stays longer than the chains around it needs bases of its own, or theirs would stay, too.
+                Kind::Due | Kind::Full if self.is_kept_longer(config) => Wanted::Rebase,
                 Kind::Due => Wanted::Due,
                 Kind::Full => Wanted::Full,
                 Kind::Incremental => Wanted::Incremental,
                 Kind::Rebase => Wanted::Rebase,
             },
             tags: self.tags.clone(),
-            full_every: self.full_every,
-            zone: self.zone,
+            full_every: self.rhythm.full_every,
+            rebase_every: self.rhythm.rebase_every,
+            repack_budget: self.rhythm.repack_budget,
+            base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
+            zone: self.rhythm.zone,
             isolate_chains: config.repository.isolate_chains,
             ignore_space: self.ignore_space,
             wait: self.wait,
@@ -286,6 +321,13 @@ impl Options {
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
         }
+    }
+
+    /// Whether a tag's rule keeps the snapshot longer than its set's rule does.
+    fn is_kept_longer(&self, config: &Config) -> bool {
+        let rules = config.rules(&self.set);
+        let longer = |rule: &TagRule| matches!(rule, TagRule::For(length) if *length > rules.keep);
+        self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
     }
 
     /// The data's source.
@@ -391,7 +433,7 @@ mod tests {
     const CONFIG: &str = "
         [sets.etc]\nsource = 'files'\npaths = ['/etc']\nexclude = ['*.tmp']\nfull_every = '14 days'
         schedule = { timezone = 'Europe/Tallinn' }
-        [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']
+        [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']\nkeep = '3 weeks'\nrepack_budget = '0 %'
         [sets.agama]\nsource = 'mysql'\ndatabases = 'all'";
 
     #[derive(Parser)]
@@ -418,7 +460,13 @@ mod tests {
     #[test]
     fn a_word_without_a_slash_is_a_set() {
         let etc = options(&["etc"]).unwrap();
-        assert_eq!((etc.set.as_str(), etc.full_every, etc.zone), ("etc", 14, "Europe/Tallinn".parse().unwrap()));
+        assert_eq!(
+            (etc.set.as_str(), etc.rhythm.full_every, etc.rhythm.zone),
+            ("etc", 14, "Europe/Tallinn".parse().unwrap())
+        );
+        assert_eq!((etc.rhythm.rebase_every, etc.rhythm.repack_budget), (28, 10));
+        let ldap = options(&["ldap"]).unwrap().rhythm;
+        assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
         assert!(matches!(options(&["ldap"]).unwrap().what, What::Command(_)));
         assert!(options(&["agama"]).unwrap_err().contains("its source is mysql"));
@@ -431,7 +479,7 @@ mod tests {
     #[test]
     fn a_word_with_a_slash_is_a_path_and_with_init_every_word_is() {
         let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
-        assert_eq!((files.set.as_str(), files.full_every), ("files", 7));
+        assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
         assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
         assert!(matches!(&files.what, What::Files(files) if files.one_file_system && files.exclude == ["*.o"]));
         let init = options(&["etc", "--init", "--set", "x"]).unwrap();

@@ -15,6 +15,7 @@ mod ls;
 mod man;
 mod open;
 mod place;
+mod prune;
 mod restore;
 mod verify;
 mod watch;
@@ -65,6 +66,8 @@ enum Command {
     Restore(restore::Args),
     Diff(diff::Args),
     Verify(verify::Args),
+    Prune(prune::Args),
+    Undelete(prune::Undelete),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -142,6 +145,8 @@ impl Command {
             Command::Restore(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Verify(args) => args.run(context),
+            Command::Prune(args) => args.run(context),
+            Command::Undelete(args) => args.run(context),
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),

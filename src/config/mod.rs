@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use varu::retention::{Rules, TagRule};
 use varu::time::parse_duration;
 
 use document::Findings;
@@ -92,15 +93,6 @@ pub struct Retention {
     pub grace: Duration,
     /// Rules for tags.
     pub tags: BTreeMap<String, TagRule>,
-}
-
-/// What a tag does for its snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagRule {
-    /// The newest so many stay.
-    Newest(u32),
-    /// Each stays so long.
-    For(Duration),
 }
 
 /// What kind of machine this is.
@@ -235,6 +227,19 @@ impl Repository {
     }
 }
 
+impl Config {
+    /// The rules for how long the snapshots of a set stay: its own, else those of `[retention]`.
+    pub fn rules(&self, set: &str) -> Rules {
+        let set = self.sets.get(set);
+        let common = &self.retention;
+        Rules {
+            keep: set.and_then(|set| set.keep).unwrap_or(common.keep),
+            keep_chains: set.and_then(|set| set.keep_chains).or(common.keep_chains).unwrap_or(1),
+            tags: common.tags.clone(),
+        }
+    }
+}
+
 impl Retention {
     fn read(section: &Section) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -242,33 +247,31 @@ impl Retention {
             keep: section.take("keep", values::duration).unwrap_or(28 * DAY),
             keep_chains: section.take("keep_chains", values::count),
             grace: section.take("grace", values::duration).unwrap_or(DAY),
-            tags: section.take("tags", TagRule::read_all).unwrap_or_default(),
+            tags: section.take("tags", tag_rules).unwrap_or_default(),
         }
     }
 }
 
-impl TagRule {
-    fn read_all(value: &DeValue) -> Read<BTreeMap<String, Self>> {
-        let Some(table) = value.as_table() else { return values::expected("a table of tags", value) };
-        let rules = table.iter().map(|(tag, rule)| {
-            let name: &str = tag.get_ref();
-            let wrong = |message: String| format!("{}: {message}", varu::entry::Escaped(name.as_bytes()));
-            Ok((name.to_owned(), Self::read(rule.get_ref()).map_err(wrong)?))
-        });
-        rules.collect()
-    }
+fn tag_rules(value: &DeValue) -> Read<BTreeMap<String, TagRule>> {
+    let Some(table) = value.as_table() else { return values::expected("a table of tags", value) };
+    let rules = table.iter().map(|(tag, rule)| {
+        let name: &str = tag.get_ref();
+        let wrong = |message: String| format!("{}: {message}", varu::entry::Escaped(name.as_bytes()));
+        Ok((name.to_owned(), tag_rule(rule.get_ref()).map_err(wrong)?))
+    });
+    rules.collect()
+}
 
-    fn read(value: &DeValue) -> Read<Self> {
-        match value.as_str() {
-            None => values::count(value)
-                .map(Self::Newest)
-                .map_err(|_| "a number of snapshots, or a duration as \"1 year\", is expected".to_owned()),
-            Some(text) => match parse_duration(text) {
-                Ok(Duration::ZERO) => Err("a duration above zero is expected".to_owned()),
-                Ok(duration) => Ok(Self::For(duration)),
-                Err(error) => Err(error.to_string()),
-            },
-        }
+fn tag_rule(value: &DeValue) -> Read<TagRule> {
+    match value.as_str() {
+        None => values::count(value)
+            .map(TagRule::Newest)
+            .map_err(|_| "a number of snapshots, or a duration as \"1 year\", is expected".to_owned()),
+        Some(text) => match parse_duration(text) {
+            Ok(Duration::ZERO) => Err("a duration above zero is expected".to_owned()),
+            Ok(duration) => Ok(TagRule::For(duration)),
+            Err(error) => Err(error.to_string()),
+        },
     }
 }
 

@@ -1,5 +1,8 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
+mod copies;
+mod costs;
+mod damaged;
 mod directory;
 mod fetcher;
 mod instance;
@@ -7,17 +10,20 @@ mod keyfiles;
 mod keys;
 mod listing;
 mod lock;
+mod marks;
 mod packer;
 mod recipes;
 mod snapshots;
 mod sync;
 
+pub use costs::Cost;
 pub use directory::PackParts;
 pub use fetcher::{Fetched, Fetcher, Piece};
 pub use instance::instance;
 pub use keyfiles::{read_secret, replace_secret, write_secret};
 pub use keys::{Keys, add_recipients, create, unlock};
 pub use lock::Lock;
+pub use marks::Marked;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
 pub use recipes::{Chosen, Needs};
 pub use snapshots::NewSnapshot;

@@ -28,6 +28,8 @@ pub struct Needs {
     pub packs: Vec<PackId>,
     /// Plain bytes of all segments that are decoded.
     pub decoded: u64,
+    /// The depth of the deepest segment.
+    pub depth: u32,
 }
 
 impl Repository {
@@ -35,13 +37,13 @@ impl Repository {
     pub fn recipe(&self, id: &SnapshotId) -> Result<Recipe> {
         let index = self.index();
         let mut path = Vec::new();
+        let mut recipe: Option<Recipe> = None;
         let mut next = Some(*id);
         while let Some(id) = next {
-            let row = index.snapshot(&id)?.ok_or_else(|| {
-                Error::Damaged(format!(
-                    "the snapshot {id}, which a later one of its chain needs, isn't in the repository"
-                ))
-            })?;
+            let Some(row) = index.snapshot(&id)? else {
+                recipe = Some(stand_in(&index, &id)?);
+                break;
+            };
             path.push(id);
             if path.len() > MAX_CHAIN as usize {
                 return Err(broken(
@@ -51,7 +53,6 @@ impl Repository {
             }
             next = row.header.parent.map(|parent| parent.id);
         }
-        let mut recipe: Option<Recipe> = None;
         for id in path.iter().rev() {
             let bytes =
                 index.recipe(id)?.ok_or_else(|| broken(format!("snapshot {id}"), "the index lacks its recipe"))?;
@@ -142,6 +143,17 @@ impl Repository {
     }
 }
 
+/// The recipe of a snapshot that isn't there any more.
+fn stand_in(index: &Index, id: &SnapshotId) -> Result<Recipe> {
+    let bytes = index.stand_in(id)?.ok_or_else(|| {
+        Error::Damaged(format!(
+            "the snapshot {id}, which a later one of its chain needs, isn't in the repository; `varu index rebuild` looks \
+             for a copy of its recipe in the packs"
+        ))
+    })?;
+    decode_full(&bytes).map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))
+}
+
 fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {
     match check {
         Some(check) if *check != row.check => {
@@ -178,13 +190,14 @@ impl Needed<'_> {
     }
 
     fn finish(mut self) -> Result<Needs> {
-        let mut decoded = 0;
+        let (mut decoded, mut depth) = (0, 0);
         while let Some((number, segment)) = self.open.pop() {
             let directory = self.index.directory(number)?;
             let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
             let directory = directory.ok_or_else(lacks)?;
             let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
             decoded += directory.plain_length(segment).unwrap_or(0);
+            depth = depth.max(entry.depth);
             for run in &entry.bases {
                 match run.pack {
                     0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
@@ -197,7 +210,7 @@ impl Needed<'_> {
         let mut ids: Vec<PackId> =
             self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
         ids.sort_unstable();
-        Ok(Needs { packs: ids, decoded })
+        Ok(Needs { packs: ids, decoded, depth })
     }
 }
 

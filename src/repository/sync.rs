@@ -28,6 +28,9 @@ pub struct Changes {
     pub refused: Vec<String>,
     /// The first of these that a later version of the format wrote: who writes must know that version.
     pub later: Option<String>,
+    /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
+    /// recipe takes its place. Only a rebuild looks for them.
+    pub lost: Vec<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
 }
@@ -258,6 +261,7 @@ impl Repository {
             changes.hidden = Some(hidden(self, None, sequence, &id));
         }
         self.enter_all_packs(&mut changes)?;
+        changes.lost = self.replace_lost_parents()?;
         Ok(changes)
     }
 

@@ -44,6 +44,8 @@ pub(in crate::backup) struct BaseCache {
     padded: Vec<u8>,
     /// Whether a chunk found no room.
     pub full: bool,
+    /// Whether a chunk of the snapshot before had found none.
+    pub lacked: bool,
     /// Whether a chunk was found damaged.
     distrusted: bool,
 }
@@ -65,9 +67,12 @@ impl BaseCache {
         let data = options.open(folder.join(format!("base-{set}.chunks")))?;
         let mut old = before.and_then(|before| OldTable::open(&table, before));
         let mut used = Blocks::new(limit / BLOCK);
+        let mut lacked = false;
         if let Some(old) = &mut old {
             for entry in 0..old.count {
-                used.take(old.slot(entry));
+                let slot = old.slot(entry);
+                lacked |= slot == NONE;
+                used.take(slot);
             }
         } else {
             data.set_len(0)?;
@@ -75,7 +80,7 @@ impl BaseCache {
         let file = options.truncate(true).open(table.with_extension("new"))?;
         let mut new = BufWriter::with_capacity(1 << 16, file);
         new.write_all(&[0; HEADER])?;
-        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false, distrusted: false })
+        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false, lacked, distrusted: false })
     }
 
     /// Reads the chunk that stands at `ordinal` in the recipe before, behind what `out` holds. False where it isn't there.

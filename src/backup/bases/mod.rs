@@ -58,6 +58,8 @@ pub(super) struct Bases {
     cache: Option<BaseCache>,
     /// Whether segments are compressed against anything: not at a re-base.
     based: bool,
+    /// The numbers of packs that nothing is to stand on.
+    worn: HashSet<u32>,
     gap: Option<Gap>,
     /// Made when it is first needed.
     similar: Option<Similar>,
@@ -87,8 +89,8 @@ impl Bases {
 
     /// The cache, to be committed, and what went wrong with it.
     pub fn finish(mut self) -> (Option<BaseCache>, Vec<String>) {
-        // A cache without room says so itself.
-        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full) {
+        // A cache without room says so itself, when that begins.
+        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full && !cache.lacked) {
             self.warnings.push(
                 "the base cache lacks chunks of the newest snapshot, or they are damaged, so this backup is larger; the next \
                  one has them again"
@@ -302,7 +304,8 @@ impl Bases {
         let directory = repository.index().directory(chunk.run.pack).map_err(repository::Error::from)?;
         Ok(directory.and_then(|directory| {
             let depth = directory.segments.get(chunk.run.segment as usize)?.depth;
-            let fits = depth < MAX_DEPTH && (depth == 0 || directory.generation == self.generation);
+            let stays = !self.worn.contains(&chunk.run.pack);
+            let fits = stays && depth < MAX_DEPTH && (depth == 0 || directory.generation == self.generation);
             fits.then_some(depth + 1)
         }))
     }
@@ -320,6 +323,7 @@ pub(super) fn open_cache(
         generation,
         cache: None,
         based: false,
+        worn: start.worn.clone(),
         gap: None,
         similar: None,
         lacking: 0,
