@@ -21,6 +21,9 @@ pub enum Error {
     /// What was stored is gone or changed.
     #[error("{0}")]
     Damaged(String),
+    /// The remote hasn't got the room that is needed.
+    #[error("{0}")]
+    NoRoom(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -57,6 +60,7 @@ impl Error {
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
             Error::Damaged(_) => Class::Damaged,
+            Error::NoRoom(_) => Class::NoRoom,
         }
     }
 }
@@ -64,7 +68,7 @@ impl Error {
 fn repository_class(error: &repository::Error) -> Class {
     match error {
         repository::Error::Remote(error) => match error.kind {
-            ErrorKind::Unreachable => Class::Unreachable,
+            ErrorKind::Unreachable | ErrorKind::NoEntry => Class::Unreachable,
             ErrorKind::NoSpace | ErrorKind::ReadOnly => Class::NoRoom,
             ErrorKind::Invalid => Class::Usage,
             ErrorKind::Refused => Class::Refused,

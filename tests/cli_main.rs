@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -278,6 +278,27 @@ fn a_tree_comes_back_and_nothing_is_overwritten_silently() {
 }
 
 #[test]
+fn a_hard_link_comes_back_though_its_first_name_is_not_chosen() {
+    let machine = Machine::new();
+    machine.write("tree/first", b"the content");
+    for link in ["tree/second", "tree/third"] {
+        fs::hard_link(machine.at("tree/first"), machine.at(link)).unwrap();
+        give(&machine.at(link));
+    }
+    machine.run(&["backup", "--init", "tree"]).ends(0);
+    let depth = (machine.at("tree").to_str().unwrap().matches('/').count() - 1).to_string();
+    let words =
+        ["restore", "files", "--to", "new", "--strip-components", &depth, "--only", "second", "--only", "third"];
+    machine.run(&words).ends(0);
+    let inode = |name: &str| fs::metadata(machine.at("new/tree").join(name)).unwrap().ino();
+    assert_eq!(fs::read(machine.at("new/tree/second")).unwrap(), b"the content");
+    assert_eq!(inode("second"), inode("third"), "they are one file, as they were");
+    assert!(!machine.at("new/tree/first").exists());
+    let alone = machine.run(&["restore", "files", "--stdout", "--only", "third"]).ends(0);
+    assert_eq!(alone.out, b"the content");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_a_warning_that_comes_last() {
     let machine = Machine::new();
     machine.write("tree/open", b"a");
@@ -350,7 +371,7 @@ fn a_key_of_another_repository_is_refused() {
     let (writer, identity) = (copy(".writer.key"), copy(".identity.txt"));
     machine.feed(&["backup", "--stdin", "db", "--writer-key", &writer], b"x").ends(5).says("belongs to the repository");
     machine.run(&["list", "--writer-key", &writer]).ends(5).says(&other.id());
-    machine.run(&["list", "--identity", &identity]).ends(7).says("another repository's identity");
+    machine.run(&["list", "--identity", &identity]).ends(5).says("doesn't open: check the URL and the identity");
     machine.run(&["init"]).ends(5).says("holds a repository already");
 }
 

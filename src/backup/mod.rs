@@ -8,6 +8,7 @@ mod commit;
 mod parent;
 mod pipeline;
 mod rebase;
+mod room;
 mod sharing;
 mod start;
 
@@ -67,6 +68,8 @@ pub struct BackupOptions {
     pub isolate_chains: bool,
     /// zstd's level.
     pub level: i32,
+    /// Whether it is begun even where the remote seems to have too little room.
+    pub ignore_space: bool,
     /// How long to wait for another run on the same repository.
     pub wait: Duration,
     /// The environment's name, empty for none.
@@ -89,6 +92,7 @@ impl BackupOptions {
             zone: Zone::Local,
             isolate_chains: false,
             level: 3,
+            ignore_space: false,
             wait: Duration::from_secs(6 * 3600),
             environment: String::new(),
             configuration: Vec::new(),
@@ -158,6 +162,7 @@ fn run(
     interrupt: &Interrupt,
 ) -> Result<BackupReport> {
     let start = Start::look(repository, options, clock, progress)?;
+    room::check(repository, options, &start, source)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
     let cache = bases::open_cache(repository, &start, options, generation, progress);
     let pipeline = pipeline::Pipeline::start(repository.clone(), &options.set, generation, options.level, clock.now())?;

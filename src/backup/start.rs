@@ -53,6 +53,9 @@ impl Start {
     ) -> Result<Self> {
         let changes = repository.sync()?;
         changes.refused.iter().for_each(|refused| progress.warn(refused));
+        if let Some(later) = changes.later {
+            return Err(Error::Usage(format!("{later}; nothing is written beside it: update varu on this machine")));
+        }
         if let Some(hidden) = changes.hidden {
             return Err(Error::Damaged(hidden));
         }

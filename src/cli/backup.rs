@@ -1,7 +1,7 @@
 //! `varu backup`.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
-use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::files::{FilesOptions, FilesSource, check_exclude};
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
@@ -77,6 +77,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "stdin")]
     one_file_system: bool,
 
+    /// Begin even where the repository's disk seems to have too little room.
+    #[arg(long)]
+    ignore_space: bool,
+
     /// How long to wait for another run on the same repository.
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = parse_duration)]
     wait: Duration,
@@ -97,6 +101,8 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Whether what is missing is made.
     pub init: bool,
+    /// Whether room isn't asked for.
+    pub ignore_space: bool,
     /// How long another run is waited for.
     pub wait: Duration,
 }
@@ -191,7 +197,8 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        Ok(Options { set, what, kind, rhythm, tags, init: self.init, wait: self.wait })
+        let (init, ignore_space) = (self.init, self.ignore_space);
+        Ok(Options { set, what, kind, rhythm, tags, init, ignore_space, wait: self.wait })
     }
 
     /// A set of the configuration.
@@ -224,6 +231,7 @@ impl Args {
                 "{word} has no slash, so it is a SET, which doesn't go with other words: write ./{word} for a PATH"
             )));
         }
+        check_exclude(&self.exclude).map_err(|error| Failure::usage(error.to_string()))?;
         let paths: Result<Vec<PathBuf>, Failure> = words
             .iter()
             .map(|word| {
@@ -307,6 +315,7 @@ impl Options {
             base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
             zone: self.rhythm.zone,
             isolate_chains: config.repository.isolate_chains,
+            ignore_space: self.ignore_space,
             wait: self.wait,
             environment: config.environment.name.clone().unwrap_or_default(),
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
@@ -328,8 +337,10 @@ impl Options {
                 let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
                     Failure::new(ExitStatus::Failed, format!("standard input can't be read: {error}"))
                 })?;
-                let input = UntilInterrupted::new(File::from(input), context.interrupt.clone());
-                Box::new(StdinSource::new(name.clone(), input, &SystemClock))
+                let input = File::from(input);
+                let expected = input.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+                let input = UntilInterrupted::new(input, context.interrupt.clone());
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(expected))
             }
             What::Command(command) => {
                 let argv = command.command.words.iter().map(OsString::from).collect();

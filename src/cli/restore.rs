@@ -11,7 +11,7 @@ use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Chosen;
-use varu::restore::{RestoreReport, restore};
+use varu::restore::{RestoreReport, chosen_streams, restore};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions};
 use varu::source::select::Selection;
@@ -272,7 +272,7 @@ impl Options {
             }
         }
         let mut target: Box<dyn Target> = match folder {
-            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
+            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options(found))?),
             None => {
                 only_one(found, &selection)?;
                 // Not through the standard library's buffer, which looks for the ends of lines.
@@ -293,8 +293,9 @@ impl Options {
         Ok(Some(report))
     }
 
-    fn extract_options(&self) -> ExtractOptions {
+    fn extract_options(&self, found: &Found) -> ExtractOptions {
         ExtractOptions {
+            label: Some(found.snapshot.header.set.clone()),
             overwrite: match self.overwrite {
                 Overwrite::Never => extract::Overwrite::Refuse,
                 Overwrite::Changed => extract::Overwrite::Changed,
@@ -349,11 +350,10 @@ impl Options {
 /// Refuses where not one stream alone would go to standard output.
 fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
     let recipe = found.repository.recipe(&found.snapshot.id)?;
-    let entries = recipe.streams.iter().map(|stream| &stream.entry);
-    let names: Vec<String> = entries
-        .filter(|entry| entry.kind.has_content() && selection.takes(entry))
-        .map(|entry| entry.name.to_string())
-        .collect();
+    let streams = chosen_streams(recipe.streams, &|entry| selection.takes(entry));
+    let entries = streams.iter().map(|stream| &stream.entry);
+    let names: Vec<String> =
+        entries.filter(|entry| entry.kind.has_content()).map(|entry| entry.name.to_string()).collect();
     match names.as_slice() {
         [_] => Ok(()),
         [] => Err(Failure::usage("no stream matches, and --stdout needs one; varu ls shows what there is")),

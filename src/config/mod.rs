@@ -9,6 +9,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub use keys::nearest;
 pub use set::Set;
 pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::check_set_name;
+pub use values::{check_set_name, parse_rate};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";
@@ -57,6 +58,24 @@ pub struct Repository {
     pub identity: Option<PathBuf>,
     /// The most connections to the remote at one time.
     pub connections: u32,
+    /// The only key to log in with.
+    pub ssh_key: Option<PathBuf>,
+    /// The hosts to go through, as `ssh -J` takes them.
+    pub jump_host: Option<String>,
+    /// The only file in which the host's key is looked up.
+    pub known_hosts: Option<PathBuf>,
+    /// ssh's configuration file, in place of the account's and the system's.
+    pub ssh_config: Option<PathBuf>,
+    /// How long reaching the host may take.
+    pub connect_timeout: Option<Duration>,
+    /// How long no byte may move while an answer is awaited.
+    pub stall_timeout: Option<Duration>,
+    /// How long a remote that is away is tried again.
+    pub retry_for: Option<Duration>,
+    /// The most bytes a second to the remote.
+    pub limit_upload: Option<NonZeroU64>,
+    /// The most bytes a second from the remote.
+    pub limit_download: Option<NonZeroU64>,
     /// Whether every full stands alone.
     pub isolate_chains: bool,
     /// The most bytes of the base cache; None is as many as a set has.
@@ -193,6 +212,15 @@ impl Repository {
             writer_key: section.take("writer_key", values::path),
             identity: section.take("identity", values::path),
             connections: section.take("connections", |value| values::number(value, 1, 64)).unwrap_or(8),
+            ssh_key: section.take("ssh_key", values::path),
+            jump_host: section.take("jump_host", values::text),
+            known_hosts: section.take("known_hosts", values::path),
+            ssh_config: section.take("ssh_config", values::path),
+            connect_timeout: section.take("connect_timeout", values::duration),
+            stall_timeout: section.take("stall_timeout", values::duration),
+            retry_for: section.take("retry_for", values::duration),
+            limit_upload: section.take("limit_upload", values::rate),
+            limit_download: section.take("limit_download", values::rate),
             isolate_chains: section.take("isolate_chains", values::boolean).unwrap_or_default(),
             base_cache_max: section.take("base_cache_max", values::size),
         }

@@ -8,6 +8,7 @@ mod fetcher;
 mod instance;
 mod keyfiles;
 mod keys;
+mod listing;
 mod lock;
 mod marks;
 mod packer;
@@ -32,6 +33,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::listing::listed;
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
 use crate::id::{PackId, RepositoryId};
@@ -148,7 +150,7 @@ impl Repository {
 
     /// All packs that lie on the remote, with their sizes in bytes.
     pub fn pack_sizes(&self) -> Result<HashMap<PackId, u64>> {
-        let (listed, _) = self.remote.list(Folder::Packs)?;
-        Ok(listed.iter().filter_map(|object| Some((parse_pack_name(&object.name)?, object.size))).collect())
+        let packs = listed(&*self.remote, Folder::Packs, parse_pack_name)?;
+        Ok(packs.into_iter().map(|(object, id)| (id, object.size)).collect())
     }
 }

@@ -63,6 +63,12 @@ pub trait Source {
 
     /// Warnings since the last call, each a whole sentence that names what it is about.
     fn warnings(&mut self) -> Vec<String>;
+
+    /// How many bytes it will give, about, where that can be told before the first is read. To be asked before
+    /// [`next`](Source::next); it may take as long as looking at every file does.
+    fn expected(&mut self) -> Option<u64> {
+        None
+    }
 }
 
 /// Takes streams back, one after the other: the mirror image of [`Source`].
@@ -76,6 +82,12 @@ pub trait Target {
     /// Whether the entry is to be written; false where what is there is kept. Asked for all entries before the first is
     /// begun.
     fn wants(&mut self, entry: &Entry) -> Result<bool, Error>;
+
+    /// What is there under the entry's name, where an earlier restore that didn't reach its end may have written it. The caller
+    /// checks its bytes; where they are right the entry needn't be written. Asked before [`wants`](Target::wants).
+    fn written_before(&mut self, _entry: &Entry) -> Result<Option<Box<dyn io::Read>>, Error> {
+        Ok(None)
+    }
 
     /// An entry begins. One without content is complete with this.
     fn begin(&mut self, entry: &Entry) -> Result<(), Error>;
