@@ -12,6 +12,7 @@ use support::dumps::{Form, Table, dump, patch};
 use support::vault::*;
 use support::*;
 use varu::backup::{BackupOptions, BackupReport};
+use varu::entry::StreamName;
 use varu::format::layout::pack_name;
 use varu::format::recipe::Recipe;
 use varu::id::PackId;
@@ -285,6 +286,58 @@ fn a_base_cache_that_is_lost_stale_or_damaged_costs_bytes_and_says_so_once() {
     for harmed in [lost, stale, table, short, zeros, half, bits] {
         assert!(harmed > 4 * whole, "{harmed} bytes, and {whole} with the cache");
     }
+}
+
+/// What the second day adds, and how many warnings there are about it, where `previous` says which bytes a file has that should
+/// hold the first day's (None: there is no such file), and `cache` whether the base cache is there.
+fn with_previous(previous: Option<&dyn Fn(Vec<u8>) -> Vec<u8>>, cache: bool) -> (u64, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.sql");
+    let mut days = Days::with(BackupOptions { base_cache_max: if cache { 1 << 30 } else { 0 }, ..options() });
+    days.next(&one(&shop_on(0)));
+    if let Some(previous) = previous {
+        std::fs::write(&path, previous(shop_on(0))).unwrap();
+    }
+    days.options.previous = [(StreamName::new("shop.sql").unwrap(), path)].into();
+    let (report, added) = days.next(&one(&shop_on(1)));
+    days.restores(&report.snapshot, &one(&shop_on(1)));
+    (added, warnings_about_the_cache(&report).len())
+}
+
+#[test]
+fn bases_come_from_the_previous_file_and_then_from_the_cache() {
+    let whole = |bytes: Vec<u8>| bytes;
+    let stale = |_: Vec<u8>| noise(5_000_000, 1);
+    let half = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(b'x');
+        bytes
+    };
+    let short = |mut bytes: Vec<u8>| {
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    };
+    let (best, warnings) = with_previous(Some(&whole), true);
+    assert_eq!(warnings, 0);
+    let about_best = |(added, warnings): (u64, usize)| {
+        assert!(added.abs_diff(best) < best / 4, "{added} bytes, and {best} at best");
+        assert_eq!(warnings, 0);
+    };
+    about_best(with_previous(Some(&whole), false));
+    // Whatever the file is, the cache has it.
+    [None, Some(&stale as &dyn Fn(Vec<u8>) -> Vec<u8>), Some(&half), Some(&short)]
+        .into_iter()
+        .for_each(|previous| about_best(with_previous(previous, true)));
+    let (none, warnings) = with_previous(None, false);
+    assert_eq!(warnings, 1);
+    for part in [&half as &dyn Fn(Vec<u8>) -> Vec<u8>, &short] {
+        let (added, warnings) = with_previous(Some(part), false);
+        assert!(2 * best < added && added < none - none / 4, "{best} < {added} < {none}");
+        assert_eq!(warnings, 1);
+    }
+    let (added, warnings) = with_previous(Some(&stale), false);
+    assert!(added > none - none / 10, "{added} bytes, and {none} without any base");
+    assert_eq!(warnings, 1);
 }
 
 #[test]

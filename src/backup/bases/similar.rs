@@ -60,8 +60,7 @@ impl Similar {
         let mut chunks = Vec::new();
         let (mut chunk, mut read) = (Vec::new(), 0);
         for ordinal in 0..cache.count_before().min(u64::from(u32::MAX)) {
-            chunk.clear();
-            if read > most || !cache.read_any(ordinal, &mut chunk) {
+            if read > most || !cache.read(ordinal, &mut chunk) {
                 continue;
             }
             read += chunk.len() as u64;
