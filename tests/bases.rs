@@ -6,9 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use support::dumps::{Form, Table, dump, patch};
+use support::days::*;
+use support::dumps::{Form, Table, dump};
 use support::vault::*;
 use support::*;
 use varu::backup::{BackupOptions, BackupReport};
@@ -18,78 +18,7 @@ use varu::format::recipe::Recipe;
 use varu::id::PackId;
 use varu::index::SnapshotRow;
 use varu::remote::Folder;
-use varu::remote::memory::MemoryRemote;
 use varu::repository::Repository;
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// What a snapshot may cost beside its new bytes: keys, headers, recipe.
-const SNAPSHOT: u64 = 4096;
-/// What a new chunk may cost beside its bytes: its id and its length.
-const CHUNK: u64 = 24;
-
-/// All bytes of a repository.
-fn size(memory: &MemoryRemote) -> u64 {
-    let of = |folder| memory.content(folder).iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-    of(Folder::Packs) + of(Folder::Snapshots)
-}
-
-/// A repository that takes one stream a day.
-struct Days {
-    vault: Vault,
-    writer: Arc<Repository>,
-    clock: TestClock,
-    options: BackupOptions,
-}
-
-impl Days {
-    fn new() -> Self {
-        Self::with(options())
-    }
-
-    fn with(options: BackupOptions) -> Self {
-        let vault = Vault::new();
-        let writer = vault.writer();
-        Self { vault, writer, clock: TestClock::at(MONDAY), options }
-    }
-
-    /// Backs up streams. Returns the report and the bytes that the repository grew by.
-    fn next(&self, streams: &Streams) -> (BackupReport, u64) {
-        let before = size(&self.vault.memory);
-        let report = back_up_with(&self.writer, streams, &self.options, &self.clock).unwrap();
-        self.clock.advance(DAY);
-        (report, size(&self.vault.memory) - before)
-    }
-
-    fn restores(&self, snapshot: &SnapshotRow, streams: &Streams) {
-        let reader = self.vault.fresh_reader();
-        reader.sync().unwrap();
-        assert_restores(&reader, snapshot, streams);
-    }
-}
-
-fn one(bytes: &[u8]) -> Streams {
-    Streams::from([("shop.sql".to_owned(), bytes.to_vec())])
-}
-
-/// Backs up two dumps. Fails where the second adds more than `percent` of what `patch-from` makes of it.
-fn pays(what: &str, before: &[u8], now: &[u8], percent: u64) {
-    let days = Days::new();
-    let (_, full) = days.next(&one(before));
-    let (report, added) = days.next(&one(now));
-    let limit = patch(before, now);
-    let metadata = SNAPSHOT + CHUNK * report.totals().new / 16_384;
-    println!(
-        "{what:>30}: dump {:>9}, full {full:>8}, added {added:>7}, patch-from {limit:>7}, for metadata {metadata:>6}",
-        now.len()
-    );
-    days.restores(&report.snapshot, &one(now));
-    assert!(added <= limit * percent / 100 + metadata, "{what}: {added} bytes, patch-from {limit}");
-}
-
-fn shop() -> Vec<Table> {
-    vec![Table::new("customer", 12_000), Table::new("product", 4_000), Table::new("orders", 30_000)]
-}
 
 #[test]
 fn what_changes_in_place_costs_little_more_than_a_delta() {
@@ -116,17 +45,6 @@ fn what_changes_in_place_costs_little_more_than_a_delta() {
     all.iter_mut().for_each(|table| table.delete(table.rows.len() / 200, &mut random));
     all[2].grow(600);
     pays("all of it", &before, &dump(&all, Form::Extended), 105);
-}
-
-#[test]
-fn a_table_that_moved_costs_what_changed_in_it() {
-    let mut tables = shop();
-    let before = dump(&tables, Form::Extended);
-    tables.rotate_left(1);
-    pays("a moved table", &before, &dump(&tables, Form::Extended), 105);
-    let mut random = Random(2);
-    tables.iter_mut().for_each(|table| table.change(table.rows.len() / 100, &mut random));
-    pays("a moved and changed table", &before, &dump(&tables, Form::Extended), 105);
 }
 
 /// Backs up the same days with and without bases. Returns what each added after the first day.
