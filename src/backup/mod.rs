@@ -12,11 +12,13 @@ mod room;
 mod sharing;
 mod start;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::random_bytes;
-use crate::entry::unchanged;
+use crate::entry::{StreamName, unchanged};
 use crate::error::{Error, Result};
 use crate::format::recipe::Stream;
 use crate::format::snapshot::Totals;
@@ -29,6 +31,7 @@ use crate::time::{Clock, Zone};
 
 use chunking::Chunking;
 use commit::Run;
+use pipeline::Pipeline;
 use start::Start;
 
 /// Which kind of snapshot is wanted.
@@ -60,6 +63,9 @@ pub struct BackupOptions {
     pub rebase_every: u32,
     /// Most bytes that a full which is no re-base stores again, so that badly used packs can go: a share of the set, in percent.
     pub repack_budget: u32,
+    /// Files that still hold what streams of the snapshot before held. Their chunks are hashed before they are used, so a file
+    /// that changed since only makes the backup larger, and only where the base cache lacks them, too.
+    pub previous: HashMap<StreamName, PathBuf>,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
     /// Whose calendar that is.
@@ -88,6 +94,7 @@ impl BackupOptions {
             full_every: 7,
             rebase_every: 28,
             repack_budget: 10,
+            previous: HashMap::new(),
             base_cache_max: 8 << 30,
             zone: Zone::Local,
             isolate_chains: false,
@@ -164,9 +171,10 @@ fn run(
     let start = Start::look(repository, options, clock, progress)?;
     room::check(repository, options, &start, source)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
-    let cache = bases::open_cache(repository, &start, options, generation, progress);
-    let pipeline = pipeline::Pipeline::start(repository.clone(), &options.set, generation, options.level, clock.now())?;
-    let mut chunking = Chunking::new(repository, &start, pipeline, cache, progress, interrupt)?;
+    let bases = bases::open(repository, &start, options, generation, progress);
+    let (set, slots) = (&options.set, bases.slots());
+    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, slots, clock.now())?;
+    let mut chunking = Chunking::new(repository, &start, pipeline, bases, progress, interrupt)?;
     progress.phase("backing up", None, None);
     let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
     let finished = source.finish()?;

@@ -1,6 +1,7 @@
 //! What the integration tests share: sources and targets in memory, a repository on any remote, a clock that tests set.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod days;
 pub mod dumps;
 pub mod vault;
 
