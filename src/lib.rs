@@ -25,7 +25,7 @@
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff) |
+//! | 5 operations | [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`host`] |
 //! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod id;
@@ -52,3 +52,4 @@ pub mod backup;
 pub mod restore;
 pub mod verify;
 pub mod diff;
+pub mod host;

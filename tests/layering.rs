@@ -53,7 +53,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("getrandom", &[Home::Module("crypto")]),
     ("walkdir", &[Home::Module("source")]),
     ("ignore", &[Home::Module("source")]),
-    ("rustix", &[Home::Module("source"), Home::Module("remote::local")]),
+    ("rustix", &[Home::Module("source"), Home::Module("remote::local"), Home::Module("host")]),
     ("nix", &[Home::Module("source")]),
     ("bytes", &[Home::Module("remote::sftp")]),
     ("openssh_sftp_client_lowlevel", &[Home::Module("remote::sftp")]),
