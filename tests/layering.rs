@@ -54,7 +54,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("walkdir", &[Home::Module("source")]),
     ("ignore", &[Home::Module("source")]),
     ("rustix", &[Home::Module("source"), Home::Module("remote::local"), Home::Module("host")]),
-    ("nix", &[Home::Module("source")]),
+    ("nix", &[Home::Module("source"), Home::Module("host")]),
     ("bytes", &[Home::Module("remote::sftp")]),
     ("openssh_sftp_client_lowlevel", &[Home::Module("remote::sftp")]),
     ("tokio", &[Home::Module("remote::sftp")]),

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::Duration;
 
-use super::area::{Area, Copy, Found, Inode, Spot, What};
+use super::area::{Area, Copy, Found, Spot, What};
 use super::ledger::{BATCH, Entry, Ledger};
 use super::object::{Form, form, name_of, snapshot_header};
 use super::seen::Seen;
@@ -116,7 +116,7 @@ pub(super) fn make_state(folder: &std::path::Path) -> Result<()> {
 }
 
 /// Accepts one account's objects. Its lock is held.
-fn accept_account(
+pub(super) fn accept_account(
     places: &Places,
     account: &str,
     now: Timestamp,
@@ -323,7 +323,7 @@ impl<'a> Acceptance<'a> {
         match displaced {
             // What was accepted before under this name and differs, or what the copy was made of.
             Some(Found { what: What::Ours(_), name, .. }) => self.doomed.push(name),
-            Some(Found { what: What::Theirs(inode), name, .. }) if same(source, &inode) => self.doomed.push(name),
+            Some(Found { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
             Some(other) => self.strays.push(other),
             None => {}
         }
@@ -369,7 +369,7 @@ impl<'a> Acceptance<'a> {
     fn remove(&mut self, found: &Found) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         match taken {
-            Some(taken) if same_file(found, &taken) => self.discard(&taken.name),
+            Some(taken) if taken.what.is(&found.what) => self.discard(&taken.name),
             Some(other) => {
                 self.strays.push(other);
                 Ok(())
@@ -443,7 +443,7 @@ impl<'a> Acceptance<'a> {
     fn sweep(&mut self, found: &Found) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         let Some(taken) = taken else { return Ok(()) };
-        if same_file(found, &taken) {
+        if taken.what.is(&found.what) {
             match self.examine(&taken, None)? {
                 Examined::Junk(_) => {
                     self.report.swept += 1;
@@ -512,15 +512,4 @@ fn object_name(found: &Found) -> Option<ObjectName> {
         || parse_key_name(&name).is_some()
         || name == info_name();
     fits.then_some(name)
-}
-
-fn same(found: &Found, inode: &Inode) -> bool {
-    matches!(found.what, What::Ours(known) | What::Theirs(known) if known.is(inode))
-}
-
-fn same_file(found: &Found, other: &Found) -> bool {
-    match other.what {
-        What::Ours(inode) | What::Theirs(inode) => same(found, &inode),
-        What::Strange(_) => matches!(found.what, What::Strange(_)),
-    }
 }

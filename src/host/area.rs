@@ -278,10 +278,15 @@ impl<'a> Area<'a> {
         Err(io::Error::other("its name comes and goes"))
     }
 
-    /// Takes a file out of its folder to the copies, where the account doesn't reach it. None where it is gone.
+    /// Takes a file out of its folder to the copies, where the account doesn't reach it. None where it is gone, or something
+    /// else has its name: that may be what was accepted meanwhile. What comes back may still be another file of the account's
+    /// that took the name at the last moment.
     pub(super) fn take(&self, found: &Found) -> io::Result<Option<Found>> {
         if found.spot == Spot::Staging {
             return Ok(Some(found.clone()));
+        }
+        if self.look(found.spot, &found.name)?.is_none_or(|what| !what.is(&found.what)) {
+            return Ok(None);
         }
         self.steps.before("taking a file away")?;
         let name = self.draw();
@@ -340,8 +345,19 @@ impl<'a> Area<'a> {
 
 impl Inode {
     /// Whether it is the same inode, changed or not.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    fn is(&self, other: &Self) -> bool {
         (self.device, self.number) == (other.device, other.number)
+    }
+}
+
+impl What {
+    /// Whether it is the same file, changed or not.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ours(one) | Self::Theirs(one), Self::Ours(other) | Self::Theirs(other)) => one.is(other),
+            (Self::Strange(one), Self::Strange(other)) => one == other,
+            _ => false,
+        }
     }
 }
 

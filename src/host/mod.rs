@@ -7,7 +7,7 @@
 //!  STATE/ACCOUNT/           root's alone: the ledger, what was seen when, the lock
 //! ```
 //!
-//! `prepare` makes all that, and the account. [`accept`](accept::accept) gives each whole object to root
+//! [`prepare`](prepare::prepare) makes all that, and the account. [`accept`](accept::accept) gives each whole object to root
 //! and enters it in the [ledger](ledger::Ledger). What an account can write is hostile input: no symbolic link is followed,
 //! nothing but plain files is opened, and names are shown escaped.
 
@@ -15,7 +15,9 @@ pub mod accept;
 mod area;
 pub mod ledger;
 mod object;
+pub mod prepare;
 mod seen;
+pub mod sshd;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -88,7 +90,10 @@ fn failed(tried: &'static str, path: &Path, source: std::io::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod name_tests {
     use super::*;
 
     #[test]
