@@ -25,7 +25,7 @@
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`host`] |
+//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`host`] |
 //! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod id;
@@ -46,6 +46,7 @@ pub mod index;
 pub mod repository;
 
 pub mod error;
+pub mod retention;
 pub mod keyring;
 pub mod init;
 pub mod backup;

@@ -302,3 +302,65 @@ fn a_lost_pack_costs_only_the_streams_that_stand_on_it() {
     assert_eq!(restored.damaged, named);
     assert_eq!(report.snapshots.iter().filter(|row| report.is_whole(&row.id)).count(), 1);
 }
+
+/// Loses a snapshot's object.
+fn lose(vault: &Vault, row: &SnapshotRow) {
+    assert!(vault.memory.lose(&Repository::object_name(row)));
+}
+
+#[test]
+fn a_lost_parent_is_replaced_by_the_copy_of_its_recipe() {
+    // Packs are looked through in the order of their random names: more than one repository, so that both orders come.
+    for _ in 0..4 {
+        let vault = Vault::new();
+        let clock = TestClock::at(MONDAY);
+        let backup = |writer: &Arc<Repository>, number| {
+            clock.advance_hours(24);
+            back_up(writer, &day("set", number), &clock).unwrap().snapshot
+        };
+        let first = backup(&vault.writer(), 1);
+        // Its pack stays behind, with the copy of a recipe that has the sequence of the next one.
+        lose(&vault, &backup(&vault.writer(), 9));
+        assert_eq!(vault.writer().rebuild(true).unwrap().lost, Vec::<String>::new());
+        let [second, third, fourth] = [2, 3, 4].map(|number| backup(&vault.writer(), number));
+        lose(&vault, &second);
+
+        let reader = vault.fresh_reader();
+        reader.sync().unwrap();
+        let error = bring_back(&reader, &third).unwrap_err().to_string();
+        assert!(error.contains(&second.id.to_string()) && error.contains("varu index rebuild"), "{error}");
+        let lost = reader.rebuild(false).unwrap().lost;
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].contains(&second.id.to_string()) && lost[0].contains("takes its place"), "{lost:?}");
+        for (row, number) in [(&first, 1), (&third, 3), (&fourth, 4)] {
+            assert_restores(&reader, row, &day("set", number));
+        }
+        assert_eq!(reader.index().snapshots().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn a_lost_parent_whose_copy_is_lost_too_is_named() {
+    let vault = Vault::new();
+    let clock = TestClock::at(MONDAY);
+    let backup = |number| {
+        clock.advance_hours(24);
+        back_up(&vault.writer(), &day("set", number), &clock).unwrap().snapshot
+    };
+    let [_, second, third] = [1, 2, 3].map(backup);
+    lose(&vault, &second);
+    for (name, bytes) in vault.memory.content(Folder::Packs) {
+        let id: PackId = name.strip_suffix(".pack").unwrap().parse().unwrap();
+        // The copy lies before the directory; one byte of it is enough.
+        let number = |end: usize| u32::from_le_bytes(bytes[bytes.len() - end..][..4].try_into().unwrap()) as usize;
+        let (copy, directory) = (number(24), number(20));
+        assert!(vault.memory.change(&pack_name(&id), |bytes| {
+            let at = bytes.len() - TRAILER_LEN - directory - copy / 2;
+            bytes[at] ^= 1;
+        }));
+    }
+    let reader = vault.fresh_reader();
+    let lost = reader.rebuild(false).unwrap().lost;
+    assert!(lost.len() == 1 && lost[0].contains("no pack has a copy"), "{lost:?}");
+    assert!(bring_back(&reader, &third).is_err());
+}

@@ -64,7 +64,7 @@ fn rebuild(
     for repository in repositories {
         let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
         let changes = repository.rebuild(accept_loss)?;
-        changes.refused.iter().for_each(|refused| watch.warn(refused));
+        changes.refused.iter().chain(&changes.lost).for_each(|found| watch.warn(found));
         if let Some(missing) = changes.hidden {
             watch.warn(&missing);
             hidden.push(missing);

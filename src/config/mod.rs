@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use varu::retention::TagRule;
 use varu::time::parse_duration;
 
 use document::Findings;
@@ -73,15 +74,6 @@ pub struct Retention {
     pub grace: Duration,
     /// Rules for tags.
     pub tags: BTreeMap<String, TagRule>,
-}
-
-/// What a tag does for its snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagRule {
-    /// The newest so many stay.
-    Newest(u32),
-    /// Each stays so long.
-    For(Duration),
 }
 
 /// What kind of machine this is.
@@ -214,33 +206,31 @@ impl Retention {
             keep: section.take("keep", values::duration).unwrap_or(28 * DAY),
             keep_chains: section.take("keep_chains", values::count),
             grace: section.take("grace", values::duration).unwrap_or(DAY),
-            tags: section.take("tags", TagRule::read_all).unwrap_or_default(),
+            tags: section.take("tags", tag_rules).unwrap_or_default(),
         }
     }
 }
 
-impl TagRule {
-    fn read_all(value: &DeValue) -> Read<BTreeMap<String, Self>> {
-        let Some(table) = value.as_table() else { return values::expected("a table of tags", value) };
-        let rules = table.iter().map(|(tag, rule)| {
-            let name: &str = tag.get_ref();
-            let wrong = |message: String| format!("{}: {message}", varu::entry::Escaped(name.as_bytes()));
-            Ok((name.to_owned(), Self::read(rule.get_ref()).map_err(wrong)?))
-        });
-        rules.collect()
-    }
+fn tag_rules(value: &DeValue) -> Read<BTreeMap<String, TagRule>> {
+    let Some(table) = value.as_table() else { return values::expected("a table of tags", value) };
+    let rules = table.iter().map(|(tag, rule)| {
+        let name: &str = tag.get_ref();
+        let wrong = |message: String| format!("{}: {message}", varu::entry::Escaped(name.as_bytes()));
+        Ok((name.to_owned(), tag_rule(rule.get_ref()).map_err(wrong)?))
+    });
+    rules.collect()
+}
 
-    fn read(value: &DeValue) -> Read<Self> {
-        match value.as_str() {
-            None => values::count(value)
-                .map(Self::Newest)
-                .map_err(|_| "a number of snapshots, or a duration as \"1 year\", is expected".to_owned()),
-            Some(text) => match parse_duration(text) {
-                Ok(Duration::ZERO) => Err("a duration above zero is expected".to_owned()),
-                Ok(duration) => Ok(Self::For(duration)),
-                Err(error) => Err(error.to_string()),
-            },
-        }
+fn tag_rule(value: &DeValue) -> Read<TagRule> {
+    match value.as_str() {
+        None => values::count(value)
+            .map(TagRule::Newest)
+            .map_err(|_| "a number of snapshots, or a duration as \"1 year\", is expected".to_owned()),
+        Some(text) => match parse_duration(text) {
+            Ok(Duration::ZERO) => Err("a duration above zero is expected".to_owned()),
+            Ok(duration) => Ok(TagRule::For(duration)),
+            Err(error) => Err(error.to_string()),
+        },
     }
 }
 

@@ -265,6 +265,10 @@ impl Directory {
                 if run.pack == 0 && !(run.segment < number && inside()) {
                     return Err(FormatError::Invalid("a base run lies outside of its pack"));
                 }
+                let above = |base: u32| self.segments[number as usize].depth > self.segments[base as usize].depth;
+                if run.pack == 0 && !above(run.segment) {
+                    return Err(FormatError::Invalid("a segment isn't deeper than its base"));
+                }
             }
         }
         Ok(())

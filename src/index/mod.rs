@@ -194,7 +194,7 @@ impl Index {
         self.directories.borrow_mut().clear();
         self.write(|database| {
             let tables =
-                "DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";
+                "DELETE FROM stand_in; DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";
             database.execute_batch(tables)
         })
     }

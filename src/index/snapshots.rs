@@ -77,6 +77,27 @@ impl Index {
             database.query_row(select, [id.as_bytes()], |row| row.get(0)).optional()
         })
     }
+
+    /// Keeps the whole recipe of a snapshot that is lost.
+    pub fn set_stand_in(&mut self, id: &SnapshotId, recipe: &[u8]) -> Result<()> {
+        let row = params![id.as_bytes(), recipe];
+        self.write(|database| database.execute("INSERT OR REPLACE INTO stand_in VALUES (?1, ?2)", row))?;
+        Ok(())
+    }
+
+    /// Takes back what [`Index::set_stand_in`] did.
+    pub fn forget_stand_in(&mut self, id: &SnapshotId) -> Result<()> {
+        self.write(|database| database.execute("DELETE FROM stand_in WHERE snapshot = ?1", [id.as_bytes()]))?;
+        Ok(())
+    }
+
+    /// The whole recipe of a snapshot that is lost, where a copy was found.
+    pub fn stand_in(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
+        self.read(|database| {
+            let select = "SELECT bytes FROM stand_in WHERE snapshot = ?1";
+            database.query_row(select, [id.as_bytes()], |row| row.get(0)).optional()
+        })
+    }
 }
 
 type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>);

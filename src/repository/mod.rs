@@ -1,5 +1,6 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
+mod copies;
 mod directory;
 mod fetcher;
 mod instance;

@@ -35,13 +35,13 @@ impl Repository {
     pub fn recipe(&self, id: &SnapshotId) -> Result<Recipe> {
         let index = self.index();
         let mut path = Vec::new();
+        let mut recipe: Option<Recipe> = None;
         let mut next = Some(*id);
         while let Some(id) = next {
-            let row = index.snapshot(&id)?.ok_or_else(|| {
-                Error::Damaged(format!(
-                    "the snapshot {id}, which a later one of its chain needs, isn't in the repository"
-                ))
-            })?;
+            let Some(row) = index.snapshot(&id)? else {
+                recipe = Some(stand_in(&index, &id)?);
+                break;
+            };
             path.push(id);
             if path.len() > MAX_CHAIN as usize {
                 return Err(broken(
@@ -51,7 +51,6 @@ impl Repository {
             }
             next = row.header.parent.map(|parent| parent.id);
         }
-        let mut recipe: Option<Recipe> = None;
         for id in path.iter().rev() {
             let bytes =
                 index.recipe(id)?.ok_or_else(|| broken(format!("snapshot {id}"), "the index lacks its recipe"))?;
@@ -140,6 +139,17 @@ impl Repository {
         };
         found.cloned().ok_or_else(|| Error::Usage(not_found(set, chosen, of_set().count())))
     }
+}
+
+/// The recipe of a snapshot that isn't there any more.
+fn stand_in(index: &Index, id: &SnapshotId) -> Result<Recipe> {
+    let bytes = index.stand_in(id)?.ok_or_else(|| {
+        Error::Damaged(format!(
+            "the snapshot {id}, which a later one of its chain needs, isn't in the repository; `varu index rebuild` looks \
+             for a copy of its recipe in the packs"
+        ))
+    })?;
+    decode_full(&bytes).map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))
 }
 
 fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {

@@ -25,6 +25,9 @@ pub struct Changes {
     pub hidden: Option<String>,
     /// Objects in `snapshots/` that aren't what they claim, each a sentence that names it. They are not used.
     pub refused: Vec<String>,
+    /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
+    /// recipe takes its place. Only a rebuild looks for them.
+    pub lost: Vec<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
 }
@@ -256,6 +259,7 @@ impl Repository {
             changes.hidden = Some(hidden(self, None, sequence, &id));
         }
         self.enter_all_packs(&mut changes)?;
+        changes.lost = self.replace_lost_parents()?;
         Ok(changes)
     }
 

@@ -28,6 +28,12 @@ CREATE TABLE recipe (
     bytes    BLOB NOT NULL                  -- whole for a full, an edit for an incremental
 ) STRICT;
 
+-- The whole recipe of a snapshot that is lost, from the copy in a pack. Later ones of its chain stand on it.
+CREATE TABLE stand_in (
+    snapshot BLOB PRIMARY KEY,
+    bytes    BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE pack (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
     id              BLOB NOT NULL UNIQUE,

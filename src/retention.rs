@@ -1,0 +1,399 @@
+//! Which snapshots stay and which go: a pure function over dates.
+//!
+//! Chains go whole. A chain goes when its newest snapshot is older than the rule says and a newer good chain exists. The
+//! newest chain and the newest good chain of a set never go. Rules for tags, and for a number of chains, only lengthen.
+//!
+//! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::id::{ChainId, SnapshotId};
+use crate::time::Timestamp;
+
+/// A gap between two snapshots is long where it is more than this and more than `keep`.
+pub const LONG_GAP: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// After a long gap nothing goes for so long: the clock may be wrong, or the machine was off, and nobody has looked at what
+/// it makes now.
+pub const AFTER_GAP: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a tag does for the snapshots that have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagRule {
+    /// The newest so many of a set stay.
+    Newest(u32),
+    /// Each stays so long.
+    For(Duration),
+}
+
+/// How long the snapshots of a set stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The age of a chain's newest snapshot after which the chain goes.
+    pub keep: Duration,
+    /// How many of the newest good chains stay, however old they are.
+    pub keep_chains: u32,
+    /// Rules for tags.
+    pub tags: BTreeMap<String, TagRule>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(28 * 24 * 3600), keep_chains: 1, tags: BTreeMap::new() }
+    }
+}
+
+/// A snapshot as the rules see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its set.
+    pub set: String,
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its number in the repository.
+    pub sequence: u64,
+    /// What its age is counted from.
+    pub time: Timestamp,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Whether it is whole and not suspect, and all of its chain before it is there.
+    pub good: bool,
+}
+
+/// Why a snapshot stays.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its chain's newest snapshot is younger than the rule says, until then.
+    Young {
+        /// When that ends.
+        until: Timestamp,
+    },
+    /// Its chain is the newest of the set, or the newest good one.
+    Newest,
+    /// Its chain is among the newest good chains that `keep_chains` asks for.
+    Counted,
+    /// A snapshot of its chain has a tag with a rule.
+    Tagged {
+        /// The tag.
+        tag: String,
+        /// The snapshot that has it.
+        snapshot: SnapshotId,
+        /// When the rule ends; None where it is a number.
+        until: Option<Timestamp>,
+    },
+    /// The last snapshots came after a long gap, and nothing goes until then.
+    Gap {
+        /// When that ends.
+        until: Timestamp,
+    },
+}
+
+/// What becomes of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The chain.
+    pub chain: ChainId,
+    /// Its set.
+    pub set: String,
+    /// Its snapshots, by sequence.
+    pub snapshots: Vec<SnapshotId>,
+    /// Why it stays; empty where it goes.
+    pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    /// Whether the chain goes.
+    pub fn goes(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// The earliest moment at which the chain may go, if no rule changes: the latest end of its reasons; None where one has
+    /// no end of its own.
+    pub fn until(&self) -> Option<Timestamp> {
+        let ends = self.reasons.iter().map(|reason| match reason {
+            Reason::Young { until } | Reason::Gap { until } => Some(*until),
+            Reason::Tagged { until, .. } => *until,
+            Reason::Newest | Reason::Counted => None,
+        });
+        ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+}
+
+/// Judges all chains. The verdicts come by set, and in it by age, the oldest first.
+///
+/// Ages are counted at `now`, or at the newest snapshot's time where that is earlier: a clock that runs ahead of the last
+/// backup makes nothing old.
+pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, now: Timestamp) -> Vec<Verdict> {
+    let mut sets: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
+    for snapshot in snapshots {
+        sets.entry(&snapshot.set).or_default().push(snapshot);
+    }
+    let mut verdicts = Vec::new();
+    for (set, mut of_set) in sets {
+        of_set.sort_by_key(|snapshot| (snapshot.sequence, snapshot.id));
+        let rules = rules(set);
+        verdicts.extend(Set { rules: &rules, now: reference(&of_set, now), clock: now, snapshots: of_set }.judge());
+    }
+    verdicts
+}
+
+fn reference(snapshots: &[&Snapshot], now: Timestamp) -> Timestamp {
+    let newest = snapshots.iter().map(|snapshot| snapshot.time).max();
+    newest.map_or(now, |newest| newest.min(now))
+}
+
+/// One set's snapshots, by sequence.
+struct Set<'a> {
+    rules: &'a Rules,
+    /// What ages are counted at.
+    now: Timestamp,
+    /// What the clock says.
+    clock: Timestamp,
+    snapshots: Vec<&'a Snapshot>,
+}
+
+impl Set<'_> {
+    fn judge(&self) -> Vec<Verdict> {
+        let chains = self.chains();
+        let counted = self.newest_good(&chains, self.rules.keep_chains.max(1) as usize);
+        let best = counted.first().copied();
+        let newest = chains.last().map(|(chain, _)| *chain);
+        let gap = self.gap();
+        let tagged = self.tagged();
+        let verdicts = chains.iter().map(|(chain, members)| {
+            let mut reasons = Vec::new();
+            let until = members.iter().map(|member| member.time).max().unwrap_or(self.now).after(self.rules.keep);
+            if until > self.now {
+                reasons.push(Reason::Young { until });
+            }
+            if best == Some(*chain) || newest == Some(*chain) {
+                reasons.push(Reason::Newest);
+            } else if counted.contains(chain) {
+                reasons.push(Reason::Counted);
+            }
+            reasons.extend(members.iter().flat_map(|member| tagged.get(&member.id).cloned().unwrap_or_default()));
+            reasons.extend(gap.map(|until| Reason::Gap { until }));
+            let snapshots = members.iter().map(|member| member.id).collect();
+            Verdict { chain: *chain, set: members[0].set.clone(), snapshots, reasons }
+        });
+        verdicts.collect()
+    }
+
+    /// The chains in the order of their first snapshots, each with its own, at least one.
+    fn chains(&self) -> Vec<(ChainId, Vec<&Snapshot>)> {
+        let mut chains: Vec<(ChainId, Vec<&Snapshot>)> = Vec::new();
+        let mut places: BTreeMap<ChainId, usize> = BTreeMap::new();
+        for &snapshot in &self.snapshots {
+            let place = *places.entry(snapshot.chain).or_insert(chains.len());
+            match chains.get_mut(place) {
+                Some((_, members)) => members.push(snapshot),
+                None => chains.push((snapshot.chain, vec![snapshot])),
+            }
+        }
+        chains
+    }
+
+    /// The newest good chains, at most `count`, the newest first.
+    fn newest_good(&self, chains: &[(ChainId, Vec<&Snapshot>)], count: usize) -> Vec<ChainId> {
+        let good = chains.iter().rev().filter(|(_, members)| members.iter().any(|member| member.good));
+        good.take(count).map(|(chain, _)| *chain).collect()
+    }
+
+    /// When the peace after a gap between the last snapshots ends, if there is one.
+    fn gap(&self) -> Option<Timestamp> {
+        let recent = |snapshot: &&&Snapshot| snapshot.time.after(AFTER_GAP) > self.clock;
+        let times: BTreeSet<Timestamp> = self.snapshots.iter().map(|snapshot| snapshot.time).collect();
+        let first = self.snapshots.iter().filter(recent).map(|snapshot| snapshot.time).min()?;
+        let before = times.range(..first).next_back()?;
+        (first.since(*before) > self.rules.keep.max(LONG_GAP)).then(|| first.after(AFTER_GAP))
+    }
+
+    /// The reasons that tags give, by the snapshots that have them.
+    fn tagged(&self) -> BTreeMap<SnapshotId, Vec<Reason>> {
+        let mut reasons: BTreeMap<SnapshotId, Vec<Reason>> = BTreeMap::new();
+        for (tag, rule) in &self.rules.tags {
+            let having = self.snapshots.iter().rev().filter(|snapshot| snapshot.tags.contains(tag));
+            let pinned: Vec<(SnapshotId, Option<Timestamp>)> = match rule {
+                TagRule::Newest(count) => having.take(*count as usize).map(|snapshot| (snapshot.id, None)).collect(),
+                TagRule::For(length) => having
+                    .map(|snapshot| (snapshot.id, Some(snapshot.time.after(*length))))
+                    .filter(|(_, until)| until.is_some_and(|until| until > self.now))
+                    .collect(),
+            };
+            for (snapshot, until) in pinned {
+                reasons.entry(snapshot).or_default().push(Reason::Tagged { tag: tag.clone(), snapshot, until });
+            }
+        }
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn on(day: i64) -> Timestamp {
+        Timestamp::from_seconds(day * 86_400)
+    }
+
+    fn snapshot(number: u64, chain: u8, day: i64, tags: &[&str], good: bool) -> Snapshot {
+        let mut id = [0; SnapshotId::LEN];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Snapshot {
+            id: SnapshotId::from_bytes(id),
+            set: "agama".to_owned(),
+            chain: ChainId::from_bytes([chain; 16]),
+            sequence: number,
+            time: on(day),
+            tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+            good,
+        }
+    }
+
+    /// A snapshot a day, a full each seventh.
+    fn weeks(days: std::ops::Range<i64>) -> Vec<Snapshot> {
+        days.map(|day| snapshot(day as u64, (day / 7) as u8, day, &[], true)).collect()
+    }
+
+    fn rules(keep: Duration, tags: &[(&str, TagRule)]) -> Rules {
+        let tags = tags.iter().map(|(tag, rule)| ((*tag).to_owned(), *rule)).collect();
+        Rules { keep, tags, ..Rules::default() }
+    }
+
+    /// The numbers of the chains that stay.
+    fn kept(snapshots: &[Snapshot], rules: &Rules, now: i64) -> Vec<u8> {
+        let verdicts = judge(snapshots, |_| rules.clone(), on(now));
+        verdicts.iter().filter(|verdict| !verdict.goes()).map(|verdict| verdict.chain.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn four_weeks_of_weekly_chains() {
+        let rules = rules(28 * DAY, &[]);
+        // The chain of days 0 to 6 goes when day 6 is 28 days old.
+        assert_eq!(kept(&weeks(0..34), &rules, 33), [0, 1, 2, 3, 4]);
+        assert_eq!(kept(&weeks(0..35), &rules, 34), [1, 2, 3, 4]);
+        assert_eq!(kept(&weeks(0..41), &rules, 40), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_week_and_the_last_two_before_a_deployment() {
+        let mut snapshots = weeks(0..60);
+        for day in [3, 20, 31] {
+            snapshots[day].tags.push("pre-deploy".to_owned());
+        }
+        let rules = rules(7 * DAY, &[("pre-deploy", TagRule::Newest(2))]);
+        assert_eq!(kept(&snapshots, &rules, 59), [2, 4, 7, 8]);
+        let verdicts = judge(&snapshots, |_| rules.clone(), on(59));
+        let tagged = &verdicts.iter().find(|verdict| verdict.chain.as_bytes()[0] == 2).unwrap().reasons;
+        let reason = Reason::Tagged { tag: "pre-deploy".to_owned(), snapshot: snapshots[20].id, until: None };
+        assert_eq!(*tagged, [reason]);
+    }
+
+    #[test]
+    fn one_day_in_development() {
+        let snapshots: Vec<Snapshot> = (0..10).map(|day| snapshot(day as u64, day as u8, day, &[], true)).collect();
+        assert_eq!(kept(&snapshots, &rules(DAY, &[]), 9), [9]);
+    }
+
+    #[test]
+    fn a_tag_for_a_year() {
+        let mut snapshots = weeks(0..100);
+        snapshots[8].tags.push("monthly".to_owned());
+        let rules = rules(28 * DAY, &[("monthly", TagRule::For(91 * DAY))]);
+        assert!(kept(&snapshots, &rules, 98).contains(&1));
+        assert!(!kept(&snapshots, &rules, 99).contains(&1));
+    }
+
+    #[test]
+    fn what_is_suspect_pushes_nothing_out() {
+        let mut snapshots = weeks(0..70);
+        snapshots[14..].iter_mut().for_each(|snapshot| snapshot.good = false);
+        let kept = kept(&snapshots, &rules(7 * DAY, &[]), 69);
+        assert_eq!(kept, [1, 9]);
+    }
+
+    #[test]
+    fn a_number_of_chains() {
+        let rules = Rules { keep_chains: 4, ..rules(DAY, &[]) };
+        assert_eq!(kept(&weeks(0..70), &rules, 69), [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_makes_nothing_old() {
+        let rules = rules(28 * DAY, &[]);
+        assert_eq!(kept(&weeks(0..28), &rules, 400), [0, 1, 2, 3]);
+        // Nor does it while backups are made with it, for a week.
+        let mut snapshots = weeks(0..28);
+        snapshots.extend((0..9).map(|day| snapshot(100 + day as u64, 50, 400 + day, &[], true)));
+        assert_eq!(kept(&snapshots[..30], &rules, 402), [0, 1, 2, 3, 50]);
+        assert_eq!(kept(&snapshots, &rules, 406), [0, 1, 2, 3, 50]);
+        assert_eq!(kept(&snapshots, &rules, 408), [50]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_makes_nothing_old() {
+        assert_eq!(kept(&weeks(0..28), &rules(28 * DAY, &[]), -100), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn rare_snapshots_go_too() {
+        let snapshots: Vec<Snapshot> =
+            (0..12).map(|month| snapshot(month, month as u8, month as i64 * 30, &[], true)).collect();
+        assert_eq!(kept(&snapshots, &rules(28 * DAY, &[]), 332), (0..12).collect::<Vec<u8>>());
+        assert_eq!(kept(&snapshots, &rules(28 * DAY, &[]), 338), [11]);
+    }
+
+    prop_compose! {
+        fn histories()(steps in prop::collection::vec((0_i64..9, 0_u8..8, any::<bool>(), 0_u8..12), 1..80)) -> Vec<Snapshot> {
+            let (mut day, mut chain) = (0, 0);
+            steps.into_iter().enumerate().map(|(number, (pause, fresh, good, tag))| {
+                day += pause;
+                chain += u8::from(fresh == 0);
+                let tags: &[&str] = match tag { 0 => &["pre-deploy"], 1 => &["monthly"], _ => &[] };
+                snapshot(number as u64 + 1, chain, day, tags, good || fresh > 3)
+            }).collect()
+        }
+    }
+
+    proptest! {
+        /// What the rules promise, said again in other words.
+        #[test]
+        fn all_that_is_promised_stays(snapshots in histories(), later in 0_i64..60, keep in 1_u32..40, chains in 1_u32..4) {
+            let tags = &[("pre-deploy", TagRule::Newest(2)), ("monthly", TagRule::For(60 * DAY))];
+            let rules = Rules { keep_chains: chains, ..rules(keep * DAY, tags) };
+            let newest = snapshots.last().unwrap();
+            let now = newest.time.after(later as u32 * DAY);
+            let verdicts = judge(&snapshots, |_| rules.clone(), now);
+            let stays = |snapshot: &Snapshot| !verdicts.iter().any(|v| v.goes() && v.snapshots.contains(&snapshot.id));
+
+            prop_assert_eq!(verdicts.iter().map(|verdict| verdict.snapshots.len()).sum::<usize>(), snapshots.len());
+            prop_assert!(stays(newest));
+            prop_assert!(snapshots.iter().rfind(|snapshot| snapshot.good).is_none_or(&stays));
+            for snapshot in &snapshots {
+                let young = snapshot.time.after(rules.keep) > newest.time;
+                prop_assert!(!young || stays(snapshot), "a young one went");
+                let monthly = snapshot.tags.contains(&"monthly".to_owned());
+                prop_assert!(!monthly || snapshot.time.after(60 * DAY) <= newest.time || stays(snapshot));
+            }
+            let deploys = snapshots.iter().rev().filter(|snapshot| snapshot.tags.contains(&"pre-deploy".to_owned()));
+            prop_assert!(deploys.take(2).all(&stays));
+            // What goes is old, has a newer good chain, and no gap before the last days.
+            for verdict in verdicts.iter().filter(|verdict| verdict.goes()) {
+                let members = || snapshots.iter().filter(|snapshot| snapshot.chain == verdict.chain);
+                prop_assert!(members().all(|member| member.time.after(rules.keep) <= newest.time));
+                let last = members().map(|member| member.sequence).max().unwrap();
+                prop_assert!(snapshots.iter().any(|other| other.good && other.sequence > last));
+            }
+            // Time alone never brings back what went.
+            let gone = |at| judge(&snapshots, |_| rules.clone(), at).iter().filter(|v| v.goes()).count();
+            prop_assert!(gone(now.after(30 * DAY)) >= gone(now));
+        }
+    }
+}
