@@ -13,13 +13,14 @@ use std::io;
 use std::time::Duration;
 
 use super::area::{Area, Copy, Found, Spot, What};
+use super::check::{self, Damage};
 use super::ledger::{BATCH, Entry, Ledger};
-use super::object::{Form, form, name_of, snapshot_header};
+use super::object::{Form, form, name_of};
 use super::seen::Seen;
 use super::steps::{Steps, UntilInterrupted};
 use super::{Places, failed};
 use crate::error::{Error, Result};
-use crate::format::layout::{info_name, pack_name, parse_key_name, parse_pack_name, parse_snapshot_name};
+use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::Lock;
@@ -41,15 +42,6 @@ pub struct AcceptOptions {
     pub accounts: Vec<String>,
     /// How long another run on the same account is waited for.
     pub wait: Duration,
-}
-
-/// An object that isn't as the ledger or a snapshot says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The object.
-    pub object: ObjectName,
-    /// What is wrong with it.
-    pub reason: String,
 }
 
 /// What was done for an account.
@@ -86,12 +78,8 @@ pub fn accept(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<AcceptReport>> {
-    let accounts = match options.accounts.is_empty() {
-        true => options.places.accounts()?,
-        false => options.accounts.clone(),
-    };
     let mut reports = Vec::new();
-    for account in accounts {
+    for account in options.places.chosen(&options.accounts)? {
         if interrupt.is_set() {
             return Err(crate::repository::Error::Interrupted.into());
         }
@@ -258,6 +246,8 @@ impl<'a> Acceptance<'a> {
                     self.report.damage.push(Damage { object: name.clone(), reason });
                     self.present.insert(name.clone());
                 }
+                // `host prune` was cut while it deleted it.
+                None if self.ledger.gone().contains(name) => {}
                 None => self.enter_ours(&found, name.clone())?,
             },
             (What::Ours(_), None) => self.warn_of(&found, "not an object, and root's"),
@@ -482,23 +472,8 @@ impl<'a> Acceptance<'a> {
     fn check_needs(&mut self) -> Result<()> {
         let mut snapshots: Vec<_> = self.present.iter().filter(|name| name.folder() == Folder::Snapshots).collect();
         snapshots.sort();
-        for name in snapshots {
-            let fail = |error| self.fail("reading", name, error);
-            let (spot, bytes) = (Spot::In(Folder::Snapshots), name.name().as_bytes());
-            let Some(what) = self.area.look(spot, bytes).map_err(fail)? else { continue };
-            let found = Found { spot, name: bytes.to_vec(), what };
-            let Some(file) = self.area.read(&found).map_err(fail)? else { continue };
-            let Some((header, _)) = snapshot_header(&file).map_err(fail)? else { continue };
-            let mut missing = header.packs.iter().map(pack_name).filter(|pack| !self.present.contains(pack));
-            if let Some(first) = missing.next() {
-                let more = match missing.count() {
-                    0 => String::new(),
-                    count => format!(" and {count} more"),
-                };
-                let reason = format!("it needs {first}{more}, which the host doesn't have");
-                self.report.damage.push(Damage { object: name.clone(), reason });
-            }
-        }
+        let lacking = check::lacking(&self.area, snapshots.into_iter(), &|name| self.present.contains(name))?;
+        self.report.damage.extend(lacking);
         Ok(())
     }
 }

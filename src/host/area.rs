@@ -324,6 +324,19 @@ impl<'a> Area<'a> {
         }
     }
 
+    /// Deletes an object of root's. False where there is none.
+    pub(super) fn delete(&self, name: &ObjectName) -> io::Result<bool> {
+        let spot = Spot::In(name.folder());
+        if !matches!(self.look(spot, name.name().as_bytes())?, Some(What::Ours(_))) {
+            return Ok(false);
+        }
+        self.steps.before("deleting an object")?;
+        match rustix::fs::unlinkat(self.handle(spot), name.name(), AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(false),
+            deleted => Ok(deleted.map(|()| true)?),
+        }
+    }
+
     /// Makes the names in a folder outlive a power cut.
     pub(super) fn flush(&self, spot: Spot) -> io::Result<()> {
         self.steps.before("flushing a folder")?;

@@ -3,7 +3,7 @@
 //! A text file that only grows. Each line carries a check over itself and all lines before it, so a line that was changed or
 //! taken away is noticed, and what a power cut left of the last lines is told from damage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -44,6 +44,7 @@ pub struct Ledger {
     path: PathBuf,
     file: File,
     entries: BTreeMap<ObjectName, Entry>,
+    gone: BTreeSet<ObjectName>,
     check: [u8; CHECK],
 }
 
@@ -66,19 +67,10 @@ impl Ledger {
         let path = folder.join("ledger");
         let fail = |error: io::Error| failed("reading the ledger", &path, error);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
-        let length = file.metadata().map_err(fail)?.len();
-        let mut read = Reading { entries: BTreeMap::new(), check: [0; CHECK], good: 0, lines: 0 };
-        read.all(&mut BufReader::new(&file)).map_err(fail)?;
+        let read = Reading::of(&file, &path)?;
         let mut note = None;
-        if read.good < length {
-            let (line, rest) = (read.lines + 1, length - read.good);
-            if rest > MOST_TORN {
-                return Err(Error::Damaged(format!(
-                    "the ledger {} is damaged at line {line}; look at it, compare with a copy, and if there is none move it \
-                     away: `varu host accept` enters every object again, with today as arrival",
-                    path.display()
-                )));
-            }
+        if read.torn > 0 {
+            let rest = read.torn;
             note = Some(format!(
                 "the last {rest} bytes of the ledger {} were not written whole and are dropped; what they listed is entered \
                  again",
@@ -87,7 +79,20 @@ impl Ledger {
             file.set_len(read.good).and_then(|()| file.sync_all()).map_err(fail)?;
             file.seek(io::SeekFrom::End(0)).map_err(fail)?;
         }
-        Ok(Opened { ledger: Self { path: path.clone(), file, entries: read.entries, check: read.check }, note })
+        let Reading { entries, gone, check, .. } = read;
+        Ok(Opened { ledger: Self { path: path.clone(), file, entries, gone, check }, note })
+    }
+
+    /// Reads the ledger in `folder` as it is now, whoever writes it meanwhile. It is changed by [`Ledger::open`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::open`], and where there is none.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("ledger");
+        let file = File::open(&path).map_err(|error| failed("reading the ledger", &path, error))?;
+        let Reading { entries, gone, check, .. } = Reading::of(&file, &path)?;
+        Ok(Self { path, file, entries, gone, check })
     }
 
     /// What is in it, by name.
@@ -98,6 +103,11 @@ impl Ledger {
     /// The entry of an object that lies on the host.
     pub fn get(&self, name: &ObjectName) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// What was let go. Of the last run's it may still lie there.
+    pub fn gone(&self) -> &BTreeSet<ObjectName> {
+        &self.gone
     }
 
     /// Enters objects that lie on the host, flushed. On return the entries outlive a power cut.
@@ -112,7 +122,24 @@ impl Ledger {
                 format!("+ {time} {} {hash} {name}", entry.size)
             });
             self.append(lines.collect(), steps)?;
+            self.gone.retain(|name| !batch.iter().any(|(entered, _)| entered == name));
             self.entries.extend(batch.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Lets objects go, flushed. They are deleted after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::enter`].
+    pub(super) fn let_go(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+        for batch in names.chunks(BATCH) {
+            self.append(batch.iter().map(|name| format!("- {} {name}", now.compact())).collect(), steps)?;
+            for name in batch {
+                self.entries.remove(name);
+                self.gone.insert(name.clone());
+            }
         }
         Ok(())
     }
@@ -141,13 +168,34 @@ impl Ledger {
 /// A ledger that is being read.
 struct Reading {
     entries: BTreeMap<ObjectName, Entry>,
+    gone: BTreeSet<ObjectName>,
     check: [u8; CHECK],
     /// Bytes of whole lines so far.
     good: u64,
     lines: u64,
+    /// Bytes behind them.
+    torn: u64,
 }
 
 impl Reading {
+    fn of(file: &File, path: &Path) -> Result<Self> {
+        let fail = |error: io::Error| failed("reading the ledger", path, error);
+        let (entries, gone, check) = (BTreeMap::new(), BTreeSet::new(), [0; CHECK]);
+        let mut read = Self { entries, gone, check, good: 0, lines: 0, torn: 0 };
+        let length = file.metadata().map_err(fail)?.len();
+        read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
+        read.torn = length - read.good;
+        match read.torn > MOST_TORN {
+            false => Ok(read),
+            true => Err(Error::Damaged(format!(
+                "the ledger {} is damaged at line {}; look at it, compare with a copy, and if there is none move it away: \
+                 `varu host accept` enters every object again, with today as arrival",
+                path.display(),
+                read.lines + 1
+            ))),
+        }
+    }
+
     /// Reads lines up to the end or to the first that is wrong.
     fn all(&mut self, file: &mut impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
@@ -179,6 +227,14 @@ impl Reading {
     }
 
     fn entry(&mut self, words: &str) -> Option<()> {
+        if let Some(gone) = words.strip_prefix("- ") {
+            let (time, name) = gone.split_once(' ')?;
+            Timestamp::from_compact(time)?;
+            let name = parse_name(name)?;
+            self.entries.remove(&name);
+            self.gone.insert(name);
+            return Some(());
+        }
         let mut words = words.split(' ');
         let ("+", time, size, hash, name, None) =
             (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?, words.next())
@@ -187,7 +243,9 @@ impl Reading {
         };
         let mut entry = Entry { hash: [0; 32], size: size.parse().ok()?, arrival: Timestamp::from_compact(time)? };
         decode_hex(hash, &mut entry.hash).then_some(())?;
-        self.entries.insert(parse_name(name)?, entry);
+        let name = parse_name(name)?;
+        self.gone.remove(&name);
+        self.entries.insert(name, entry);
         Some(())
     }
 }
@@ -269,6 +327,21 @@ mod tests {
             let error = Ledger::open(folder.path()).unwrap_err();
             assert!(matches!(error, Error::Damaged(_)) && error.to_string().contains("line"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_was_let_go_is_gone_until_it_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        enter(&mut ledger, 0..3);
+        let names = [entry(0).0, entry(2).0];
+        ledger.let_go(&names, Timestamp::from_seconds(1), &UntilInterrupted(&Interrupt::default())).unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        assert_eq!(ledger.entries().keys().collect::<Vec<_>>(), [&entry(1).0]);
+        assert_eq!(ledger.gone().iter().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+        enter(&mut ledger, 2..3);
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        assert!(ledger.get(&names[1]).is_some() && ledger.gone().len() == 1);
     }
 
     #[test]

@@ -13,17 +13,25 @@
 
 pub mod accept;
 mod area;
+mod check;
+pub mod holds;
 pub mod ledger;
 mod object;
+pub mod policy;
 pub mod prepare;
+pub mod prune;
 mod seen;
 pub mod sshd;
+pub mod status;
 mod steps;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::repository;
+
+pub use check::Damage;
 
 /// Where the host keeps things.
 #[derive(Debug, Clone)]
@@ -43,6 +51,11 @@ impl Places {
     /// The folder of an account's ledger.
     pub fn ledger(&self, account: &str) -> PathBuf {
         self.state.join(account)
+    }
+
+    /// The accounts that were named, or all that have a repository.
+    fn chosen(&self, named: &[String]) -> Result<Vec<String>> {
+        if named.is_empty() { self.accounts() } else { Ok(named.to_vec()) }
     }
 
     /// The accounts that have a repository, by name.
