@@ -94,7 +94,8 @@ pub fn size(value: &DeValue) -> Read<u64> {
     parse_size(text).ok_or_else(|| format!("{WHAT} is expected, found {text:?}"))
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// Reads bytes with a unit: `512 MiB`, `1 GB`.
+pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit: u64 = match unit.trim_start() {
