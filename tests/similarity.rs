@@ -68,10 +68,9 @@ fn streams_that_changed_names_with_each_other_stand_on_what_they_were() {
 #[test]
 fn rows_in_another_form_stand_on_what_they_were() {
     let shop = shop();
-    for (what, forms) in [
-        ("extended to single", [Form::Extended, Form::Single]),
-        ("single to extended", [Form::Single, Form::Extended]),
-    ] {
+    for (what, forms) in
+        [("extended to single", [Form::Extended, Form::Single]), ("single to extended", [Form::Single, Form::Extended])]
+    {
         let (before, now) = (dump(&shop, forms[0]), dump(&changed(&shop), forms[1]));
         let alone = size_alone(&now);
         let (added, limit) = costs(what, [&one(&before), &one(&now)], (&before, &now));

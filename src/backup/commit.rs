@@ -121,6 +121,7 @@ impl Run<'_> {
         tags.dedup();
         let parent = self.start.parent.as_ref();
         Ok(SnapshotHeader {
+            body: 0,
             repository: *self.repository.id(),
             salt: [0; 32],
             chain: parent.map_or_else(|| ChainId::from_bytes(*random_bytes()), |parent| parent.header.chain),

@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod diff;
 mod exit;
+mod host;
 mod index;
 mod init;
 mod key;
@@ -71,6 +72,7 @@ enum Command {
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
+    Host(host::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -150,6 +152,7 @@ impl Command {
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),
+            Command::Host(args) => args.run(context),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -1,6 +1,7 @@
 //! The configuration file, `/etc/varu/varu.toml`: read and checked whole, every error at once.
 
 mod document;
+mod host;
 mod keys;
 mod set;
 mod source;
@@ -20,12 +21,13 @@ use varu::time::parse_duration;
 use document::Findings;
 pub use document::Problem;
 use document::Section;
+pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
 pub use set::Set;
 pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::{check_set_name, parse_rate};
+pub use values::{check_set_name, parse_rate, parse_size};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";
