@@ -53,6 +53,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("getrandom", &[Home::Module("crypto")]),
     ("walkdir", &[Home::Module("source")]),
     ("ignore", &[Home::Module("source")]),
+    ("memchr", &[Home::Module("source")]),
     ("rustix", &[Home::Module("source"), Home::Module("remote::local")]),
     ("nix", &[Home::Module("source")]),
     ("bytes", &[Home::Module("remote::sftp")]),

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod files;
+pub mod mysql;
 pub mod select;
 pub mod stdin;
 pub mod target;
