@@ -110,7 +110,7 @@ fn split(dump: &[u8], piece: usize, buffer: usize) -> Split {
         rest = &rest[length..];
         Ok(length)
     };
-    let mut splitter = Splitter::new(input, "");
+    let mut splitter = Splitter::new(input, "shop");
     let mut streams: Vec<(String, Vec<u8>)> = Vec::new();
     let mut bytes = vec![0; buffer];
     while let Some(name) = splitter.next().unwrap() {
@@ -192,7 +192,7 @@ fn a_line_of_any_length_needs_little_memory() {
         rest.drain(..length);
         Ok(length)
     };
-    let mut splitter = Splitter::new(input, "");
+    let mut splitter = Splitter::new(input, "shop");
     let mut most = 0;
     let mut buffer = vec![0; 1 << 20];
     while splitter.next().unwrap().is_some() {
