@@ -110,7 +110,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     /// Reads the current stream. 0 is its end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.given == self.decided {
-            if self.next.is_some() || (self.end && self.looked == self.window.len()) {
+            if self.next.is_some() || (self.end && self.decided == self.window.len()) {
                 self.note_rows();
                 return Ok(0);
             }
