@@ -29,7 +29,7 @@ pub(super) enum Seen {
     Comment,
     /// A statement begins here.
     Begin,
-    /// A statement ended just before.
+    /// A statement, or a comment in `/* */`, ended just before.
     End,
 }
 
@@ -146,7 +146,11 @@ impl Lexer {
                 State::BlockComment(between) => match find_comment_end(rest) {
                     Some(length) => {
                         *at += length;
-                        self.state = if between { State::Between } else { State::Statement };
+                        if between {
+                            self.state = State::Between;
+                            return Seen::End;
+                        }
+                        self.state = State::Statement;
                     }
                     // A star at the end may be the first half.
                     None if end => *at = bytes.len(),
