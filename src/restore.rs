@@ -1,5 +1,7 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+pub mod service;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -54,7 +56,7 @@ pub fn restore(
     let failed = repository::Error::from;
     let operation =
         repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
-    let result = run(repository, snapshot, chosen, target, progress, interrupt);
+    let result = fetch(repository, snapshot, chosen, target, progress, interrupt);
     let (outcome, message) = match &result {
         Ok(report) => match report.damaged.first().or(report.warnings.first()) {
             None => (Outcome::Done, None),
@@ -69,7 +71,8 @@ pub fn restore(
     Ok(report)
 }
 
-fn run(
+/// As [`restore`], without a record.
+fn fetch(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
     chosen: &dyn Fn(&Entry) -> bool,
@@ -271,7 +274,11 @@ fn skipped(name: &StreamName, reason: &str) -> String {
 }
 
 fn restore_error(error: source::Error) -> Error {
-    Error::Failed(format!("the restore ended: {error}"))
+    match error {
+        source::Error::Refused(why) => Error::Refused(why),
+        source::Error::Config(why) => Error::Usage(why),
+        error => Error::Failed(format!("the restore ended: {error}")),
+    }
 }
 
 /// Whether the bytes are those that were backed up.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bases::BaseCache;
 use super::pipeline::{NEW, Placed, Stored};
+use super::shrink::shrunk;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
@@ -16,6 +17,7 @@ use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
 use crate::repository::{self, Repository, instance};
+use crate::source::Finished;
 use crate::time::Timestamp;
 
 /// Most warnings that a snapshot keeps.
@@ -35,7 +37,7 @@ pub(super) struct Run<'a> {
     pub generation: GenerationId,
     pub streams: Vec<Stream>,
     pub warnings: Vec<String>,
-    pub data_time: Timestamp,
+    pub finished: Finished,
 }
 
 impl Run<'_> {
@@ -68,8 +70,10 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
+        let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
+        self.warnings.extend(suspect.clone());
         let body = self.body(&recipe, totals, needed.decoded);
-        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, now)?, body)?;
+        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, suspect.is_some(), now)?, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
@@ -118,7 +122,7 @@ impl Run<'_> {
         }
     }
 
-    fn header(&self, packs: Vec<PackId>, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
+    fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {
         let mut tags = self.options.tags.clone();
         tags.sort();
         tags.dedup();
@@ -130,8 +134,8 @@ impl Run<'_> {
             parent: parent.map(|parent| Parent { id: parent.id, sequence: parent.header.sequence }),
             previous: self.repository.newest()?.map(|newest| newest.id),
             sequence,
-            suspect: false,
-            data_time: self.data_time,
+            suspect,
+            data_time: self.finished.data_time,
             stored_time: now,
             set: self.options.set.clone(),
             tags,
@@ -140,6 +144,9 @@ impl Run<'_> {
     }
 
     fn body(&self, recipe: &Recipe, totals: Totals, decoded: u64) -> SnapshotBody {
+        let mut facts = self.finished.facts.clone();
+        facts.push((DECODED.to_owned(), decoded.to_string()));
+        facts.sort();
         let short = |warning: &String| warning.chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
@@ -147,7 +154,7 @@ impl Run<'_> {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
             environment: self.options.environment.clone(),
             generation: self.generation,
-            facts: vec![(DECODED.to_owned(), decoded.to_string())],
+            facts,
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,

@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use clap::ArgGroup;
 use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
 use varu::entry::StreamName;
+use varu::error::Error;
 use varu::init::init;
 use varu::keyring::has_repository;
+use varu::progress::Progress;
 use varu::remote::Remote;
 use varu::repository::Repository;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::deferred::Deferred;
 use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::mysql::{MysqlOptions, MysqlSource};
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
@@ -25,7 +29,7 @@ use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
-use crate::config::{Command, Files, Source};
+use crate::config::{Command, Files, Set, Source};
 use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
@@ -90,6 +94,8 @@ pub struct Options {
     pub what: What,
     /// The kind of snapshot.
     pub kind: Kind,
+    /// A snapshot that shrank by more than so many percent is suspect.
+    pub max_shrink: Option<u8>,
     /// A full is due so many calendar days in `zone` after the last.
     pub full_every: u32,
     /// The set's time zone.
@@ -109,6 +115,8 @@ pub enum What {
     Files(Files),
     /// A program's output.
     Command(Command),
+    /// Databases of a server.
+    Mysql(MysqlOptions),
     /// Standard input, as a stream of this name.
     Stdin(StreamName),
 }
@@ -132,15 +140,28 @@ const FULL_EVERY: u32 = 7;
 impl Args {
     /// What these arguments mean.
     fn options(self, context: &Context) -> Result<Options, Failure> {
-        let (set, what, full_every, zone) = match (&self.stdin, self.words.as_slice()) {
+        let unconfigured = |set, what| {
+            let (full_every, zone) = (FULL_EVERY, context.zone);
+            let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
+            Options { set, what, kind, max_shrink: None, full_every, zone, tags, init: self.init, wait }
+        };
+        let options = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
                 let (set, stream) = self.stdin_names(name)?;
-                (set, What::Stdin(stream), FULL_EVERY, context.zone)
+                unconfigured(set, What::Stdin(stream))
             }
-            (None, [word]) if !self.init && !is_path(word) => self.configured(word, context)?,
+            (None, [word]) if !self.init && !is_path(word) => {
+                let (name, set, what) = self.configured(word, context)?;
+                Options {
+                    max_shrink: Some(set.max_shrink),
+                    full_every: set.full_every,
+                    zone: set.schedule.zone,
+                    ..unconfigured(name, what)
+                }
+            }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                (set, What::Files(self.files(words)?), FULL_EVERY, context.zone)
+                unconfigured(set, What::Files(self.files(words)?))
             }
         };
         let mut tags = self.tags;
@@ -152,11 +173,11 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        Ok(Options { set, what, kind, full_every, zone, tags, init: self.init, wait: self.wait })
+        Ok(Options { kind, tags, ..options })
     }
 
     /// A set of the configuration.
-    fn configured(&self, word: &OsString, context: &Context) -> Result<(String, What, u32, Zone), Failure> {
+    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set, What), Failure> {
         let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
         if let Some(set) = &self.set {
             return Err(Failure::usage(format!(
@@ -172,9 +193,10 @@ impl Args {
         let what = match &set.source {
             Source::Files(files) => What::Files(files.clone()),
             Source::Command(command) => What::Command(command.clone()),
+            Source::Mysql(mysql) => What::Mysql(mysql.options()),
             other => return Err(Failure::usage(format!("the source {} can't be backed up", other.kind().name()))),
         };
-        Ok((name.to_owned(), what, set.full_every, set.schedule.zone))
+        Ok((name.to_owned(), set, what))
     }
 
     /// The paths of the command line, absolute.
@@ -220,12 +242,8 @@ impl Args {
             false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
-        let mut source = options.source(context, &watch)?;
         let started = Instant::now();
-        let report =
-            backup(&repository, &mut *source, &options.library(context), &SystemClock, &*watch, &context.interrupt)?;
-        // A program whose output is complete may still run; it ends here.
-        drop(source);
+        let report = options.back_up(&repository, context, &watch)?;
         let warnings = watch.end(&report.warnings);
         let summary =
             Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
@@ -249,6 +267,26 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
 }
 
 impl Options {
+    /// Backs up; once again where the data changed while it was read.
+    fn back_up(
+        &self,
+        repository: &Arc<Repository>,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<BackupReport, Failure> {
+        let once = || {
+            let mut source = Deferred::new(|| self.source(context, watch));
+            backup(repository, &mut source, &self.library(context), &SystemClock, &**watch, &context.interrupt)
+        };
+        match once() {
+            Err(Error::Source(source::Error::Changed(why))) => {
+                watch.note(&format!("{why}; it is tried once more"));
+                Ok(once()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
     /// What the library is to do.
     fn library(&self, context: &Context) -> BackupOptions {
         let config = &context.config;
@@ -261,6 +299,7 @@ impl Options {
             },
             tags: self.tags.clone(),
             full_every: self.full_every,
+            max_shrink: self.max_shrink,
             zone: self.zone,
             isolate_chains: config.repository.isolate_chains,
             wait: self.wait,
@@ -271,24 +310,27 @@ impl Options {
     }
 
     /// The data's source.
-    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, Failure> {
+    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
         Ok(match &self.what {
             What::Stdin(name) => {
-                let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-                    Failure::new(ExitStatus::Failed, format!("standard input can't be read: {error}"))
-                })?;
+                let input = std::io::stdin().as_fd().try_clone_to_owned();
+                let input = input.map_err(|error| source::Error::failed("reading standard input", &error))?;
                 let input = UntilInterrupted::new(File::from(input), context.interrupt.clone());
                 Box::new(StdinSource::new(name.clone(), input, &SystemClock))
             }
             What::Command(command) => {
                 let argv = command.command.words.iter().map(OsString::from).collect();
-                let name = StreamName::new(self.set.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
+                let name = StreamName::new(self.set.as_bytes());
+                let name = name.map_err(|error| source::Error::Config(error.to_string()))?;
                 let options = CommandOptions {
                     completion: command.completion.clone(),
                     min_size: command.min_size,
                     ..CommandOptions::new(name, argv)
                 };
                 Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
+            }
+            What::Mysql(options) => {
+                Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
             }
             What::Files(files) => {
                 let options = FilesOptions {

@@ -9,6 +9,7 @@ mod diff;
 mod exit;
 mod index;
 mod init;
+mod into;
 mod key;
 mod list;
 mod ls;

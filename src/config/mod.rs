@@ -2,6 +2,7 @@
 
 mod document;
 mod keys;
+mod mysql;
 mod set;
 mod source;
 mod values;

@@ -129,10 +129,10 @@ impl Set {
     /// Says why this version can't back the set up.
     pub fn check_supported(&self) -> Result<(), String> {
         match &self.source {
-            Source::Files(_) | Source::Command(_) => {}
+            Source::Files(_) | Source::Command(_) | Source::Mysql(_) => {}
             other => {
                 return Err(format!(
-                    "its source is {}, which this version doesn't have; it has files and command",
+                    "its source is {}, which this version doesn't have; it has files, command and mysql",
                     other.kind().name()
                 ));
             }

@@ -66,7 +66,7 @@ impl Source for MemorySource {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        Ok(Finished { data_time: Timestamp::from_seconds(1_790_000_000) })
+        Ok(Finished { data_time: Timestamp::from_seconds(1_790_000_000), facts: Vec::new() })
     }
 
     fn warnings(&mut self) -> Vec<String> {
