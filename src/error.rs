@@ -55,6 +55,7 @@ impl Error {
             Error::Repository(error) => repository_class(error),
             Error::Source(source::Error::Config(_)) => Class::Usage,
             Error::Source(source::Error::Refused(_)) => Class::Refused,
+            Error::Source(source::Error::NoRoom(_)) => Class::NoRoom,
             Error::Source(_) | Error::Failed(_) => Class::Failed,
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,

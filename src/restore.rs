@@ -96,7 +96,7 @@ fn fetch(
     let fetcher = Fetcher::start(repository, streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
     let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
     streams.iter().try_for_each(|stream| writing.stream(stream))?;
-    report.warnings.extend(target.finish()?);
+    report.warnings.extend(target.finish().map_err(restore_error)?);
     Ok(report)
 }
 

@@ -18,15 +18,19 @@ use varu::remote::Remote;
 use varu::repository::Repository;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::copy::{self, CopySource};
 use varu::source::deferred::Deferred;
 use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::mysql::external::ExternalDumps;
 use varu::source::mysql::{MysqlOptions, MysqlSource};
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
 
 use super::context::Context;
+use super::dump;
 use super::exit::{ExitStatus, Failure};
+use super::hooks::round_backup;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
 use crate::config::{Command, Files, Set, Source};
@@ -243,7 +247,10 @@ impl Args {
         };
         let repository = context.open_to_write(&remote)?;
         let started = Instant::now();
-        let report = options.back_up(&repository, context, &watch)?;
+        let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        let back_up = || options.back_up(&repository, context, &watch);
+        let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
             Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
@@ -309,6 +316,43 @@ impl Options {
         }
     }
 
+    /// The source that reads the set's local copy, or what another job left in its place.
+    fn from_copy(
+        &self,
+        set: &Set,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<Box<dyn source::Source>, source::Error> {
+        let Some(options) = dump::copies(set) else {
+            return Err(source::Error::Config(format!("the set {} has no local_copy", self.set)));
+        };
+        if !set.dumped_by_another {
+            let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
+            return Ok(Box::new(CopySource::open(&copy)?));
+        }
+        let dumps = ExternalDumps::open(&options.folder)?;
+        let (time, schedule) = (dumps.data_time(), &set.schedule);
+        if let Some(expression) = &schedule.dump
+            && dump::is_due(expression, schedule.zone, time)?
+        {
+            return Err(source::Error::Failed(format!(
+                "the dump in {} is from {time}, and one has been due since ({expression}): does the job that makes it run?",
+                options.folder.display()
+            )));
+        }
+        Ok(Box::new(dumps))
+    }
+
+    /// Once a backup stands, older copies aren't its base any more.
+    fn forget_copies(&self, context: &Context, watch: &Watch) {
+        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
+        if let Some(options) = set.and_then(dump::copies)
+            && let Err(error) = copy::forget_old(&options)
+        {
+            watch.warn(&error.to_string());
+        }
+    }
+
     /// The data's source.
     fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
         Ok(match &self.what {
@@ -329,9 +373,10 @@ impl Options {
                 };
                 Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
             }
-            What::Mysql(options) => {
-                Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
-            }
+            What::Mysql(options) => match context.config.sets.get(&self.set) {
+                Some(set) if set.local_copy.is_some() => return self.from_copy(set, context, watch),
+                _ => Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?),
+            },
             What::Files(files) => {
                 let options = FilesOptions {
                     paths: files.paths.clone(),
@@ -414,7 +459,7 @@ mod tests {
         [sets.etc]\nsource = 'files'\npaths = ['/etc']\nexclude = ['*.tmp']\nfull_every = '14 days'
         schedule = { timezone = 'Europe/Tallinn' }
         [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']
-        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'";
+        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'\n[sets.flux]\nsource = 'influxdb'\ndatabase = 'x'";
 
     #[derive(Parser)]
     struct Line {
@@ -443,7 +488,7 @@ mod tests {
         assert_eq!((etc.set.as_str(), etc.full_every, etc.zone), ("etc", 14, "Europe/Tallinn".parse().unwrap()));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
         assert!(matches!(options(&["ldap"]).unwrap().what, What::Command(_)));
-        assert!(options(&["agama"]).unwrap_err().contains("its source is mysql"));
+        assert!(options(&["flux"]).unwrap_err().contains("its source is influxdb"));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));

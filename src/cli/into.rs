@@ -18,6 +18,7 @@ use varu::time::{Clock, SystemClock, format_duration};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::hooks::round_restore;
 use super::open::Found;
 use super::restore::{Options, What, Which};
 use super::watch::Watch;
@@ -189,16 +190,12 @@ impl IntoArgs {
                 false
             }
         };
-        let report = restore_into(
-            repository,
-            snapshot,
-            service,
-            &guard,
-            &mut confirm,
-            &SystemClock,
-            &**watch,
-            &context.interrupt,
-        )?;
+        let clock = &SystemClock;
+        let restore = || {
+            let interrupt = &context.interrupt;
+            Ok(restore_into(repository, snapshot, service, &guard, &mut confirm, clock, &**watch, interrupt)?)
+        };
+        let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
         report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))
     }
 

@@ -6,7 +6,9 @@ mod completions;
 mod config;
 mod context;
 mod diff;
+mod dump;
 mod exit;
+mod hooks;
 mod index;
 mod init;
 mod into;
@@ -17,6 +19,7 @@ mod man;
 mod open;
 mod place;
 mod restore;
+mod schedule;
 mod verify;
 mod watch;
 mod words;
@@ -60,6 +63,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Dump(dump::Args),
     Backup(backup::Args),
     List(list::Args),
     Ls(ls::Args),
@@ -69,6 +73,7 @@ enum Command {
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
+    Schedule(schedule::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -137,6 +142,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self {
             Command::Init(args) => args.run(context),
+            Command::Dump(args) => args.run(context),
             Command::Backup(args) => args.run(context),
             Command::List(args) => args.run(context),
             Command::Ls(args) => args.run(context),
@@ -146,6 +152,7 @@ impl Command {
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),
+            Command::Schedule(args) => args.run(context),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -21,7 +21,7 @@ pub use document::Problem;
 use document::Section;
 use keys::Part;
 pub use keys::nearest;
-pub use set::Set;
+pub use set::{Hook, Schedule, Set};
 pub use source::{Command, Files, Source};
 use values::Read;
 pub use values::check_set_name;

@@ -1,6 +1,7 @@
 //! Sources: the code that turns a set into streams. Targets: the way back.
 
 pub mod command;
+pub mod copy;
 pub mod deferred;
 pub mod files;
 pub mod mysql;
@@ -37,6 +38,9 @@ pub enum Error {
     /// A guard says no.
     #[error("{0}")]
     Refused(String),
+    /// There is no room on a local disk, or it can only be read.
+    #[error("{0}")]
+    NoRoom(String),
 }
 
 impl Error {

@@ -107,7 +107,7 @@ fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
 }
 
 /// Warns of tables that a dump doesn't see as of one moment.
-fn inconsistent(tables: &[Table]) -> Vec<String> {
+pub(super) fn inconsistent(tables: &[Table]) -> Vec<String> {
     let loose = |table: &&Table| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
     let names: Vec<String> = tables
         .iter()

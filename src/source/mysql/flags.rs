@@ -27,6 +27,8 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
     // What an option file may have changed is said again.
     let mut words: Vec<String> = [
         "--opt",
+        // A table whose column takes its default from a sequence can't be loaded under a lock of its own (error 1100).
+        "--skip-add-locks",
         "--comments",
         "--single-transaction",
         "--order-by-primary",

@@ -4,7 +4,9 @@
 //! dump ends with its completion line, the account may see all that there is ([`grants`]), and nothing was put in another's
 //! place meanwhile ([`fingerprint`]).
 
+pub mod checkup;
 mod dump;
+pub mod external;
 pub mod fingerprint;
 mod flags;
 pub mod grants;
@@ -162,6 +164,8 @@ impl Gate {
 /// The error of the source itself, where the splitter hands it on.
 fn own(error: io::Error) -> Error {
     match error.downcast::<Error>() {
+        // The server's own word for a table that is another one now.
+        Ok(Error::Failed(why)) if why.contains("Error 1412") => Error::Changed(why),
         Ok(error) => error,
         Err(error) => Error::failed("reading the dump", &error),
     }

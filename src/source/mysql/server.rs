@@ -284,19 +284,24 @@ fn rows(answer: &[u8]) -> Vec<Vec<String>> {
 /// What a client said, without what may come from a row: of errors about values only the number stays.
 fn redacted(said: &str) -> String {
     /// Errors that name objects and accounts, and nothing else.
-    const NAMES: [&str; 22] = [
+    const NAMES: [&str; 24] = [
         "1044", "1045", "1046", "1049", "1050", "1051", "1071", "1118", "1130", "1142", "1146", "1227", "1231", "1269",
-        "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
+        "1100", "1213", "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
     ];
-    let line = |line: &str| match line.find("ERROR ") {
-        Some(at) if !NAMES.contains(&line[at + 6..].split(' ').next().unwrap_or_default()) => {
-            let mut parts = line.split('\'');
-            let first = parts.next().unwrap_or_default().to_owned();
-            if parts.next().is_some() { format!("{first}…") } else { first }
+    // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
+    let line = |line: &str| {
+        let error = &line[line.find("ERROR ")?..];
+        let number = error[6..].split(' ').next().unwrap_or_default();
+        if NAMES.contains(&number) {
+            return Some(Escaped(error.as_bytes()).to_string());
         }
-        _ => Escaped(line.as_bytes()).to_string(),
+        let (before, rest) = error.split_once('\'').unwrap_or((error, ""));
+        Some(if rest.is_empty() { before.to_owned() } else { format!("{before}…") })
     };
-    said.lines().map(str::trim).filter(|text| !text.is_empty() && !text.chars().all(|c| c == '-')).map(line).collect::<Vec<_>>().join("; ")
+    match said.contains("ERROR ") {
+        true => said.lines().filter_map(line).collect::<Vec<_>>().join("; "),
+        false => Escaped(said.trim().as_bytes()).to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -313,6 +318,8 @@ mod tests {
     fn no_value_of_a_row_is_shown() {
         let said = "ERROR 1062 (23000) at line 5: Duplicate entry 'secret' for key 'PRIMARY'";
         assert_eq!(redacted(said), "ERROR 1062 (23000) at line 5: Duplicate entry …");
+        let said = "INSERT INTO t VALUES\n(1,'secret')\nERROR 1100 (HY000) at line 3: Table 'x' was not locked";
+        assert_eq!(redacted(said), "ERROR 1100 (HY000) at line 3: Table 'x' was not locked");
         let said = "\n    ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist";
         assert_eq!(redacted(said), "ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist");
     }

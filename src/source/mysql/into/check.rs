@@ -232,17 +232,15 @@ impl MysqlTarget {
 
     /// Each table has as many rows as the dump has.
     pub(super) fn count_rows(&self) -> Result<(), Error> {
+        let versioned = self.server.ask(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'SYSTEM VERSIONED'",
+        )?;
         let mut tables = Vec::new();
         let mut question = String::new();
         for ((database, table), rows) in &self.rows {
             let Some(place) = self.place(database) else { continue };
-            let versioned = self.server.value(&format!(
-                "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND TABLE_TYPE = \
-                 'SYSTEM VERSIONED'",
-                literal(&place.loading),
-                literal(table)
-            ))?;
-            let history = if versioned == "0" { "" } else { " FOR SYSTEM_TIME ALL" };
+            let is_versioned = versioned.iter().any(|row| *row == [place.loading.as_str(), table.as_str()]);
+            let history = if is_versioned { " FOR SYSTEM_TIME ALL" } else { "" };
             question += &format!("SELECT COUNT(*) FROM {}.{}{history};\n", quoted(&place.loading), quoted(table));
             tables.push((database, table, rows));
         }

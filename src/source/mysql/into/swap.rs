@@ -81,7 +81,8 @@ impl MysqlTarget {
         let (to, before) = (quoted(&place.to), place.before(&self.options.stamp));
         let old = self.tables(place, &place.to)?;
         let new = self.tables(place, &place.loading)?;
-        let mut statements = "SET foreign_key_checks=0;\n".to_owned();
+        // Who holds a table for long is not waited for: nothing has changed until then.
+        let mut statements = "SET foreign_key_checks=0, lock_wait_timeout=120;\n".to_owned();
         statements += &self.definitions.create(&place.from, &before);
         // A table with triggers can't go to another database; their definitions were kept.
         for (table, trigger) in self.triggers(&place.to)? {
