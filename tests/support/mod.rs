@@ -42,7 +42,12 @@ pub struct MemorySource {
 impl MemorySource {
     pub fn new(streams: &Streams) -> Self {
         let streams: Vec<_> = streams.clone().into_iter().collect();
-        Self { streams: streams.into_iter(), current: None, most: usize::MAX, data_time: Timestamp::from_seconds(MONDAY) }
+        Self {
+            streams: streams.into_iter(),
+            current: None,
+            most: usize::MAX,
+            data_time: Timestamp::from_seconds(MONDAY),
+        }
     }
 }
 
@@ -69,7 +74,7 @@ impl Source for MemorySource {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        Ok(Finished { data_time: self.data_time })
+        Ok(Finished { data_time: self.data_time, facts: Vec::new() })
     }
 
     fn warnings(&mut self) -> Vec<String> {
