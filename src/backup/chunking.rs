@@ -7,6 +7,7 @@ use super::parent::{Parent, Predicted};
 use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
 use super::sharing::Sharing;
 use super::start::Start;
+use super::teach::already_packed;
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::Result;
@@ -41,6 +42,7 @@ pub(super) struct Chunking<'a> {
     segment: Segment,
     buffer: Vec<u8>,
     new: u64,
+    packed: Option<&'static str>,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
 }
@@ -85,9 +87,15 @@ impl<'a> Chunking<'a> {
             pending: HashMap::new(),
             segment: Segment::default(),
             new: 0,
+            packed: None,
             progress,
             interrupt,
         })
+    }
+
+    /// What the stream that was read last is, where that can't be made smaller.
+    pub fn take_packed(&mut self) -> Option<&'static str> {
+        self.packed.take()
     }
 
     /// Whether an unchanged stream may be taken over without being read.
@@ -143,8 +151,12 @@ impl<'a> Chunking<'a> {
         let mut place = Place { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
         self.span = None;
+        self.packed = None;
         loop {
             self.fill(source, &mut window, &mut hasher)?;
+            if place.size == 0 {
+                self.packed = already_packed(&self.buffer[window.from..window.to]);
+            }
             if window.from == window.to {
                 break;
             }

@@ -3,6 +3,7 @@
 mod document;
 mod host;
 mod keys;
+mod mysql;
 mod set;
 mod source;
 mod values;
@@ -24,7 +25,7 @@ use document::Section;
 pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
-pub use set::Set;
+pub use set::{Hook, Schedule, Set};
 pub use source::{Command, Files, Source};
 use values::Read;
 pub use values::{check_set_name, parse_rate, parse_size};
