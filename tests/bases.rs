@@ -36,7 +36,8 @@ fn what_changes_in_place_costs_little_more_than_a_delta() {
     pays("deleted rows", &before, &dump(&deleted, Form::Extended), 105);
     let mut grown = tables.clone();
     grown[1].grow(3000);
-    pays("a grown table", &before, &dump(&grown, Form::Extended), 105);
+    // Rows that are new have no base that makes them a fifth smaller: they are stored plain, in one segment.
+    pays("a grown table", &before, &dump(&grown, Form::Extended), 115);
     let mut few = tables.clone();
     few.iter_mut().for_each(|table| table.change(3, &mut random));
     pays("a few rows", &before, &dump(&few, Form::Extended), 105);
@@ -306,7 +307,9 @@ fn a_full_restores_from_the_packs_that_it_lists_alone() {
     let days = Days::new();
     let reports: Vec<_> = (0..9).map(|day| days.next(&one(&shop_on(day))).0.snapshot).collect();
     let full = &reports[7];
-    assert!(full.header.parent.is_none() && full.about.generation == reports[0].about.generation, "a light full");
+    let decoded: Vec<_> =
+        reports.iter().map(|row| (row.header.kind(), row.about.decoded(), row.about.totals.read)).collect();
+    assert!(full.header.parent.is_none() && full.about.generation == reports[0].about.generation, "{decoded:?}");
     assert!(packs(full).len() >= 7, "it stands on the packs of the chain before");
     let copy = days.vault.memory.fork();
     for (name, _) in copy.content(Folder::Packs) {

@@ -148,6 +148,8 @@ impl Bases {
         start: &Start,
         parent: Option<(usize, &Stream)>,
     ) -> Result<()> {
+        // The stream before may have ended early.
+        self.gap = None;
         self.rests = match parent {
             Some(parent) if self.based => self.is_tired(repository, start, parent)?,
             _ => false,
@@ -185,7 +187,7 @@ impl Bases {
         at: Option<u64>,
         segment: &mut Segment,
     ) -> Result<()> {
-        let Some(gap) = self.gap.take() else { return Ok(()) };
+        let Some(gap) = self.gap.take().filter(|gap| gap.bytes > 0) else { return Ok(()) };
         let Some(to) = at else { return self.guess(repository, parent, gap, segment).map(drop) };
         let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
         let most = 4 * gap.bytes + SPARE;
