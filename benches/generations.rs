@@ -1,4 +1,4 @@
-//! A year of daily backups for generations of several lengths: `cargo bench --bench generations -- [CHUNKS] [DAYS]`
+//! A year of daily backups for generations of several lengths: `cargo bench --bench generations -- [CHUNKS] [DAYS] [PLACES]`
 //!
 //! A table of about CHUNKS (2000) chunks, of which 16 % are others each day, goes through the real writer into a repository in
 //! memory, with a full each week and chains that are kept four weeks. For each length of a generation: what a day adds, what
@@ -25,11 +25,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 const CHUNK: usize = 16 << 10;
 /// Bytes of a row, nearly.
 const ROW: usize = 120;
-/// Places at which a day changes rows, for each 1000 chunks: 16 % of the chunks are hit.
-const PLACES: usize = 165;
+/// Places at which a day changes rows, for each 1000 chunks, unless PLACES says otherwise: 16 % of the bytes are in chunks
+/// that change.
+const PLACES: usize = 90;
 /// Rows that change at one place, and the rows among which they lie.
-const CHANGED: usize = 14;
-const NEAR: usize = 90;
+const CHANGED: usize = 22;
+const NEAR: usize = 45;
 /// What DESIGN's table says of the plain set, in MB.
 const PLAIN: f64 = 185.0;
 
@@ -41,8 +42,8 @@ impl Rows {
         Self(vec![0; chunks * CHUNK / ROW])
     }
 
-    fn change(&mut self, chunks: usize, random: &mut Random) {
-        for _ in 0..chunks * PLACES / 1000 {
+    fn change(&mut self, places: usize, random: &mut Random) {
+        for _ in 0..places {
             let place = random.below(self.0.len() - NEAR);
             for _ in 0..CHANGED {
                 self.0[place + random.below(NEAR)] += 1;
@@ -194,13 +195,14 @@ fn prune(vault: &Vault, clock: &TestClock) {
 fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let (chunks, days) = (numbers.first().copied().unwrap_or(2000), numbers.get(1).copied().unwrap_or(364));
-    let policies = [(7, 10), (14, 10), (28, 10), (28, 0), (35, 10), (56, 10), (56, 0)];
+    let places = numbers.get(2).copied().unwrap_or(PLACES);
+    let policies = [(7, 10), (14, 10), (28, 10), (28, 0), (35, 10), (56, 10)];
     let mut years: Vec<Year> = policies.map(|(every, budget)| Year::new(every, budget)).into();
     let mut rows = Rows::new(chunks);
     let mut random = Random(1);
     for day in 0..days {
         let dump = rows.write();
-        rows.change(chunks, &mut random);
+        rows.change(chunks * places / 1000, &mut random);
         years.iter_mut().for_each(|year| year.back_up(day, &dump));
     }
     let first = &years[0];

@@ -36,7 +36,8 @@ fn what_changes_in_place_costs_little_more_than_a_delta() {
     pays("deleted rows", &before, &dump(&deleted, Form::Extended), 105);
     let mut grown = tables.clone();
     grown[1].grow(3000);
-    pays("a grown table", &before, &dump(&grown, Form::Extended), 105);
+    // Rows that are new have no base that makes them a fifth smaller: they are stored plain, in one segment.
+    pays("a grown table", &before, &dump(&grown, Form::Extended), 115);
     let mut few = tables.clone();
     few.iter_mut().for_each(|table| table.change(3, &mut random));
     pays("a few rows", &before, &dump(&few, Form::Extended), 105);
@@ -304,7 +305,13 @@ fn isolated_chains_share_nothing() {
 #[test]
 fn a_full_restores_from_the_packs_that_it_lists_alone() {
     let days = Days::new();
-    let reports: Vec<_> = (0..9).map(|day| days.next(&one(&shop_on(day))).0.snapshot).collect();
+    // So little changes that no re-base comes early.
+    let dump_on = |day: u64| {
+        let mut tables = shop();
+        (1..=day).for_each(|day| tables.iter_mut().for_each(|table| table.change(10, &mut Random(day))));
+        dump(&tables, Form::Extended)
+    };
+    let reports: Vec<_> = (0..9).map(|day| days.next(&one(&dump_on(day))).0.snapshot).collect();
     let full = &reports[7];
     assert!(full.header.parent.is_none() && full.about.generation == reports[0].about.generation, "a light full");
     assert!(packs(full).len() >= 7, "it stands on the packs of the chain before");
@@ -319,7 +326,7 @@ fn a_full_restores_from_the_packs_that_it_lists_alone() {
     }
     let reader = days.vault.owner.reader(Arc::new(copy), &days.vault.empty_state()).unwrap();
     reader.sync().unwrap();
-    assert_restores(&reader, full, &one(&shop_on(7)));
+    assert_restores(&reader, full, &one(&dump_on(7)));
 }
 
 /// Plain bytes that a restore of a stream alone decodes, beside its size, for those streams whose number is chosen.

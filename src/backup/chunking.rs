@@ -105,6 +105,8 @@ impl<'a> Chunking<'a> {
 
     /// A stream of the snapshot before is taken over whole.
     pub fn keep(&mut self, stream: usize) {
+        let entry = &self.start.recipe.streams[stream].entry;
+        self.bases.clones().into_iter().for_each(|clones| clones.keep(entry));
         let ordinals = self.start.chunk_ordinals(stream);
         self.cached(|cache| cache.keep(ordinals));
     }
@@ -119,13 +121,20 @@ impl<'a> Chunking<'a> {
     }
 
     /// Reads the source's current stream to its end.
-    pub fn stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
+    pub fn stream(
+        &mut self,
+        source: &mut dyn Source,
+        entry: &Entry,
+        parent: Option<(usize, &Stream)>,
+    ) -> Result<Stream> {
         let position = self.bases.cache().map(|cache| cache.position());
+        self.bases.file_begins(source, entry);
         let result = self.read_stream(source, parent);
         if result.is_err()
             && let Some(position) = position
         {
             self.cached(|cache| cache.forget_from(position));
+            self.bases.clones().into_iter().for_each(|clones| clones.forget(entry));
         }
         result
     }
@@ -238,7 +247,8 @@ impl<'a> Chunking<'a> {
         }
         push_run(&mut place.runs, predicted.run);
         let ordinal = predicted.ordinal;
-        if self.bases.cache().is_some_and(|cache| cache.has(ordinal)) {
+        let cloned = self.bases.is_cloned();
+        if !cloned && self.bases.cache().is_some_and(|cache| cache.has(ordinal)) {
             self.cached(|cache| cache.keep(ordinal..ordinal + 1));
         } else {
             self.cache_chunk(from..from + length);
@@ -247,6 +257,10 @@ impl<'a> Chunking<'a> {
     }
 
     fn cache_chunk(&mut self, chunk: std::ops::Range<usize>) {
+        if self.bases.is_cloned() {
+            self.cached(BaseCache::pass);
+            return;
+        }
         let buffer = std::mem::take(&mut self.buffer);
         self.cached(|cache| cache.add(&buffer[chunk]));
         self.buffer = buffer;
@@ -300,9 +314,10 @@ impl<'a> Chunking<'a> {
     /// The segment's last chunk gets a place in the cache; it is written when the segment is compressed.
     fn place_in_cache(&mut self, length: usize) {
         let mut slot = Slot::NONE;
-        self.cached(|cache| {
-            slot = cache.place(length as u32)?;
-            Ok(())
+        let cloned = self.bases.is_cloned();
+        self.cached(|cache| match cloned {
+            true => cache.pass(),
+            false => cache.place(length as u32).map(|placed| slot = placed),
         });
         self.segment.slots.push(slot);
     }
@@ -344,7 +359,7 @@ impl<'a> Chunking<'a> {
     pub fn finish(mut self) -> Result<Stored> {
         self.flush()?;
         let stored = self.pipeline.finish()?;
-        let (cache, warnings) = self.bases.finish();
-        Ok(Stored { known: Some(self.known), cache, new: self.new, warnings, ..stored })
+        let (cache, clones, warnings) = self.bases.finish();
+        Ok(Stored { known: Some(self.known), cache, clones, new: self.new, warnings, ..stored })
     }
 }

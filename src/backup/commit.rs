@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bases::BaseCache;
+use super::bases::{BaseCache, Clones};
 use super::pipeline::{NEW, Placed, Stored};
 use super::shrink::shrunk;
 use super::start::Start;
@@ -42,7 +42,7 @@ impl Run<'_> {
     pub fn commit(mut self, stored: Stored, now: Timestamp) -> Result<BackupReport> {
         let streams = std::mem::take(&mut self.streams);
         let count = streams.len() as u64;
-        let Stored { mut placed, open, known, cache, new, warnings } = stored;
+        let Stored { mut placed, open, known, cache, clones, new, warnings } = stored;
         self.warnings.extend(warnings);
         let sequence = self.repository.highest_sequence()? + 1;
         let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
@@ -80,6 +80,9 @@ impl Run<'_> {
         }
         if let Some(cache) = cache {
             self.commit_cache(cache, &snapshot.row.id);
+        }
+        if let Some(Err(error)) = clones.map(Clones::commit) {
+            self.warnings.push(format!("copies of files could not be kept, so the next backup is larger: {error}"));
         }
         Ok(BackupReport {
             snapshot: snapshot.row,

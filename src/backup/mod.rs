@@ -241,7 +241,7 @@ fn read_streams(
                 chunking.keep(number);
                 Ok(start.kept_stream(entry, parent))
             }
-            _ if entry.kind.has_content() => chunking.stream(source, parent),
+            _ if entry.kind.has_content() => chunking.stream(source, &entry, parent),
             _ => Ok(Stream { entry, hash: None, runs: Vec::new() }),
         };
         match stream {

@@ -30,8 +30,8 @@ pub(super) struct Predicted {
 /// A cursor through the chunks of a parent's stream.
 pub(super) struct Parent<'a> {
     repository: &'a Repository,
-    /// The stream's number in the recipe before.
-    stream: Option<usize>,
+    /// The stream, with its number in the recipe before.
+    stream: Option<(usize, &'a Stream)>,
     runs: Vec<Run>,
     /// The number of the first chunk of each run, and the number of all.
     starts: Vec<u64>,
@@ -48,7 +48,7 @@ pub(super) struct Parent<'a> {
 
 impl<'a> Parent<'a> {
     /// A cursor before the first chunk of `stream`, by its number in the recipe before. Without a stream it predicts nothing.
-    pub fn new(repository: &'a Repository, start: &Start, stream: Option<(usize, &Stream)>) -> Self {
+    pub fn new(repository: &'a Repository, start: &Start, stream: Option<(usize, &'a Stream)>) -> Self {
         let runs = stream.map(|(_, stream)| start.runs_by_index(stream)).unwrap_or_default();
         let mut starts = Vec::with_capacity(runs.len() + 1);
         let mut count = 0;
@@ -60,12 +60,12 @@ impl<'a> Parent<'a> {
         let mut by_location: Vec<u32> = (0..runs.len() as u32).collect();
         by_location.sort_unstable_by_key(|&number| location(&runs[number as usize]));
         let ordinal = stream.map_or(0, |(number, _)| start.first_ordinal(number));
-        let (stream, offsets) = (stream.map(|(number, _)| number), OnceCell::new());
+        let offsets = OnceCell::new();
         Self { repository, stream, runs, starts, by_location, offsets, ordinal, next: 0, ahead: VecDeque::new() }
     }
 
-    /// The stream's number in the recipe before.
-    pub fn stream(&self) -> Option<usize> {
+    /// The stream, with its number in the recipe before.
+    pub fn stream(&self) -> Option<(usize, &'a Stream)> {
         self.stream
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::bases::{Base, BaseCache, Slot, Slots};
+use super::bases::{Base, BaseCache, Clones, Slot, Slots};
 use crate::error::{Error, Result};
 use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
@@ -127,6 +127,8 @@ pub(super) struct Stored {
     pub known: Option<Known>,
     /// The base cache, to be committed after the snapshot.
     pub cache: Option<BaseCache>,
+    /// The copies of large files, to be committed after the snapshot.
+    pub clones: Option<Clones>,
     /// Bytes of new chunks.
     pub new: u64,
     /// What went wrong without ending the run.
@@ -247,7 +249,7 @@ impl Pipeline {
         while self.placed().is_some() {}
         finisher.end()?;
         let placed = std::mem::take(&mut self.settled);
-        Ok(Stored { placed, open, known: None, cache: None, new: 0, warnings: Vec::new() })
+        Ok(Stored { placed, open, known: None, cache: None, clones: None, new: 0, warnings: Vec::new() })
     }
 }
 

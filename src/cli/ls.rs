@@ -26,9 +26,6 @@ pub struct Args {
     path: Option<OsString>,
 
     /// Show modes, owners, sizes, costs and times.
-    ///
-    /// What a stream costs: bytes that were new in the snapshot, what those take in its packs, and how many deltas lie under
-    /// it.
     #[arg(short)]
     long: bool,
 

@@ -78,6 +78,12 @@ pub trait Source {
     /// After the last entry: whether everything was complete.
     fn finish(&mut self) -> Result<Finished, Error>;
 
+    /// Makes the empty file `copy` a copy of the current entry's file that shares its blocks. False where there is no such file,
+    /// or the file system can't. To be asked before the first [`read`](Source::read).
+    fn share_blocks(&mut self, _copy: &std::fs::File) -> bool {
+        false
+    }
+
     /// Warnings since the last call, each a whole sentence that names what it is about.
     fn warnings(&mut self) -> Vec<String>;
 

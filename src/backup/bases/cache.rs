@@ -37,9 +37,12 @@ impl Slot {
     /// Of a chunk that isn't in the cache.
     pub const NONE: Self = Self { block: 0, length: 0 };
 
+    /// Of a chunk that a copy of its file has.
+    const ELSEWHERE: Self = Self { block: u32::MAX, length: 0 };
+
     /// Whether the chunk isn't in the cache.
     pub fn is_none(&self) -> bool {
-        *self == NONE
+        self.length == 0
     }
 
     fn at(self) -> u64 {
@@ -191,7 +194,8 @@ impl BaseCache {
 
     /// Whether it holds the chunk that stands at `ordinal` in the recipe before, as far as can be told.
     pub fn has(&mut self, ordinal: u64) -> bool {
-        !self.slots.distrusted.load(Ordering::Relaxed) && self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
+        !self.slots.distrusted.load(Ordering::Relaxed)
+            && self.old.as_mut().is_some_and(|old| !old.slot(ordinal).is_none())
     }
 
     /// The next chunks of the new recipe are those that stand at `ordinals` in the recipe before.
@@ -209,6 +213,11 @@ impl BaseCache {
         let slot = self.place(length)?;
         self.slots.write(chunk, &[length], &[slot], &mut self.padded);
         Ok(())
+    }
+
+    /// A copy of its file has the next chunk of the new recipe.
+    pub fn pass(&mut self) -> std::io::Result<()> {
+        self.put(Slot::ELSEWHERE)
     }
 
     /// The next chunk of the new recipe has so many bytes. Returns where they are to be written, if there is room.

@@ -5,6 +5,7 @@
 //! look alike are a better one; they are also what a stream without a parent is compressed against.
 
 mod cache;
+mod clones;
 mod probe;
 mod reader;
 mod similar;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) use cache::{BaseCache, Slot, Slots};
+pub(super) use clones::Clones;
 pub(super) use reader::Base;
 
 use reader::BaseReader;
@@ -24,6 +26,7 @@ use super::parent::{Parent, Predicted};
 use super::pipeline::Segment;
 use super::start::Start;
 use super::{BackupOptions, rebase};
+use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_DEPTH;
 use crate::format::pack::BaseRun;
@@ -31,6 +34,7 @@ use crate::format::recipe::{Run, Stream};
 use crate::id::GenerationId;
 use crate::progress::Progress;
 use crate::repository::{self, Repository};
+use crate::source::Source;
 
 /// Base bytes that a gap may have beyond four times its new bytes: context for a few rows.
 const SPARE: u64 = 128 << 10;
@@ -63,6 +67,9 @@ pub(super) struct Bases {
     /// The generation that new segments belong to.
     generation: GenerationId,
     cache: Option<BaseCache>,
+    clones: Option<Clones>,
+    /// Whether the stream's file has a copy, so that its chunks need no place in the cache.
+    cloned: bool,
     reader: BaseReader,
     /// Whether files were named that should hold streams of the snapshot before.
     has_previous: bool,
@@ -91,7 +98,8 @@ impl Bases {
 
     /// Goes on without a cache.
     pub fn give_up_cache(&mut self, why: String) {
-        (self.cache, self.based) = (None, self.based && self.reader.has_files());
+        (self.cache, self.clones) = (None, None);
+        self.based &= self.has_previous;
         self.warnings.push(why);
     }
 
@@ -100,8 +108,23 @@ impl Bases {
         self.cache.as_ref().map(|cache| cache.slots().clone())
     }
 
-    /// The cache, to be committed, and what went wrong with it.
-    pub fn finish(mut self) -> (Option<BaseCache>, Vec<String>) {
+    /// The stream of `entry` is to be read: its file gets a copy, where the file system can make one.
+    pub fn file_begins(&mut self, source: &mut dyn Source, entry: &Entry) {
+        self.cloned = self.clones.as_mut().is_some_and(|clones| clones.make(source, entry));
+    }
+
+    /// Whether the stream's chunks need no place in the cache.
+    pub fn is_cloned(&self) -> bool {
+        self.cloned
+    }
+
+    /// The copies of files.
+    pub fn clones(&mut self) -> Option<&mut Clones> {
+        self.clones.as_mut()
+    }
+
+    /// The cache and the copies, to be committed, and what went wrong with the cache.
+    pub fn finish(mut self) -> (Option<BaseCache>, Option<Clones>, Vec<String>) {
         if let Some(Some(error)) = self.cache.as_ref().map(|cache| cache.slots().failed()) {
             let why = format!("the base cache can't be written, so the next backup is larger: {error}");
             self.give_up_cache(why);
@@ -115,7 +138,7 @@ impl Bases {
                  them again"
             ));
         }
-        (self.cache, self.warnings)
+        (self.cache, self.clones, self.warnings)
     }
 
     /// A stream begins. Where a restore of it would come to decode too much, its new chunks are stored plain.
@@ -125,6 +148,8 @@ impl Bases {
         start: &Start,
         parent: Option<(usize, &Stream)>,
     ) -> Result<()> {
+        // The stream before may have ended early.
+        self.gap = None;
         self.rests = match parent {
             Some(parent) if self.based => self.is_tired(repository, start, parent)?,
             _ => false,
@@ -162,7 +187,7 @@ impl Bases {
         at: Option<u64>,
         segment: &mut Segment,
     ) -> Result<()> {
-        let Some(gap) = self.gap.take() else { return Ok(()) };
+        let Some(gap) = self.gap.take().filter(|gap| gap.bytes > 0) else { return Ok(()) };
         let Some(to) = at else { return self.guess(repository, parent, gap, segment).map(drop) };
         let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
         let most = 4 * gap.bytes + SPARE;
@@ -308,15 +333,16 @@ impl Bases {
     ) -> Result<()> {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
         let slot = self.cache.as_mut().map_or(Slot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
-        let stream = parent.stream().filter(|stream| self.reader.has_file(*stream));
-        if stream.is_none() && slot.is_none() {
+        let clones = self.clones.as_ref();
+        let has_file = parent.stream().is_some_and(|(number, stream)| self.reader.has_file(number, stream, clones));
+        if !has_file && slot.is_none() {
             self.reader.miss();
             return Ok(());
         }
-        let place = stream.map(|stream| (stream, parent.offset(chunk.number)));
+        let offset = has_file.then(|| parent.offset(chunk.number));
         let Run { pack, segment: of, first, .. } = chunk.run;
         let run = BaseRun { pack: 0, segment: of, first, count: 1 };
-        let base = Base { id: chunk.id, length: chunk.length, pack, run, depth, place, slot };
+        let base = Base { id: chunk.id, length: chunk.length, pack, run, depth, offset, slot };
         if self.reader.read(repository, &base, &mut segment.prefix) {
             segment.add_base(&base);
         }
@@ -355,12 +381,14 @@ pub(super) fn open(
             None
         }
     };
-    let reader = BaseReader::new(start, &options.previous, cache.as_ref().map(|cache| cache.slots().clone()));
+    let reader = BaseReader::new(options.previous.clone(), cache.as_ref().map(|cache| cache.slots().clone()));
     Bases {
         generation,
-        based: start.before.is_some() && !start.rebase && (cache.is_some() || reader.has_files()),
+        based: start.before.is_some() && !start.rebase && (cache.is_some() || !options.previous.is_empty()),
         reader,
         has_previous: !options.previous.is_empty(),
+        clones: cache.is_some().then(|| Clones::open(repository.folder(), &options.set)),
+        cloned: false,
         cache,
         worn: start.worn.clone(),
         gap: None,

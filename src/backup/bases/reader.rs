@@ -1,5 +1,5 @@
 //! The bytes of bases, from where they can be had: the files that streams of the snapshot before were read from, as long as
-//! they are kept, then the base cache. Whatever gives them, each chunk is hashed before it is used.
+//! they are kept, then copies of such files that share their blocks, then the base cache. Whatever gives them, each chunk is hashed before it is used.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache::{Slot, Slots};
-use crate::backup::start::Start;
+use super::clones::Clones;
 use crate::entry::StreamName;
 use crate::format::pack::BaseRun;
+use crate::format::recipe::Stream;
 use crate::id::ChunkId;
 use crate::repository::Repository;
 
@@ -24,42 +25,35 @@ pub(in crate::backup) struct Base {
     pub run: BaseRun,
     /// The depth of a segment that stands on it.
     pub depth: u32,
-    /// The stream that has it, by its number in the recipe before, and how many bytes of the stream come before it.
-    pub place: Option<(usize, u64)>,
+    /// How many bytes of its stream come before it, where a file of that stream is there.
+    pub offset: Option<u64>,
     /// Where the cache has it.
     pub slot: Slot,
 }
 
 /// Reads bases.
 pub(in crate::backup) struct BaseReader {
-    /// Files by the stream's number.
-    files: HashMap<usize, File>,
+    previous: HashMap<StreamName, PathBuf>,
+    /// The stream that was asked for last, by its number, and its files in the order in which they are tried.
+    current: Option<(usize, Vec<File>)>,
     slots: Option<Arc<Slots>>,
     missed: bool,
 }
 
 impl BaseReader {
-    pub fn new(start: &Start, previous: &HashMap<StreamName, PathBuf>, slots: Option<Arc<Slots>>) -> Self {
-        let (mut files, mut missed) = (HashMap::new(), false);
-        for (name, path) in previous {
-            let Some((number, _)) = start.parent_stream(name) else { continue };
-            // A file that is gone is no loss where the cache has its chunks.
-            match File::open(path) {
-                Ok(file) => drop(files.insert(number, file)),
-                Err(_) => missed |= slots.is_none(),
-            }
+    pub fn new(previous: HashMap<StreamName, PathBuf>, slots: Option<Arc<Slots>>) -> Self {
+        Self { previous, current: None, slots, missed: false }
+    }
+
+    /// Whether a file of that stream is there: the previous one or its copy in the state folder.
+    pub fn has_file(&mut self, number: usize, stream: &Stream, clones: Option<&Clones>) -> bool {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != number) {
+            let previous = self.previous.get(&stream.entry.name).cloned();
+            let clone = clones.and_then(|clones| clones.path(&stream.entry));
+            let files = previous.into_iter().chain(clone).filter_map(|path| File::open(path).ok());
+            self.current = Some((number, files.collect()));
         }
-        Self { files, slots, missed }
-    }
-
-    /// Whether a file of that stream is there.
-    pub fn has_file(&self, stream: usize) -> bool {
-        self.files.contains_key(&stream)
-    }
-
-    /// Whether any file is there.
-    pub fn has_files(&self) -> bool {
-        !self.files.is_empty()
+        self.current.as_ref().is_some_and(|(_, files)| !files.is_empty())
     }
 
     /// Whether a chunk that should be there couldn't be had.
@@ -77,12 +71,12 @@ impl BaseReader {
         let start = out.len();
         out.resize(start + base.length as usize, 0);
         let is_it = |bytes: &[u8]| repository.keys().chunk_ids.id(bytes) == base.id;
-        let file = base.place.and_then(|(stream, at)| Some((self.files.get(&stream)?, at)));
-        if let Some((file, at)) = file
-            && file.read_exact_at(&mut out[start..], at).is_ok()
-            && is_it(&out[start..])
-        {
-            return true;
+        if let (Some(at), Some((_, files))) = (base.offset, &self.current) {
+            for file in files {
+                if file.read_exact_at(&mut out[start..], at).is_ok() && is_it(&out[start..]) {
+                    return true;
+                }
+            }
         }
         if let Some(slots) = self.slots.as_ref().filter(|_| !base.slot.is_none()) {
             if slots.read(base.slot, &mut out[start..]).is_ok() && is_it(&out[start..]) {

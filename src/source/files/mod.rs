@@ -226,6 +226,16 @@ impl Source for FilesSource {
         Ok(entry)
     }
 
+    fn share_blocks(&mut self, copy: &std::fs::File) -> bool {
+        let is_file = |current: &Current| current.entry.kind == Kind::File && current.reader.is_none();
+        // Where it can't be opened, reading it says why.
+        if !self.current.as_ref().is_some_and(is_file) || self.open().is_err() {
+            return false;
+        }
+        let reader = self.current.as_ref().and_then(|current| current.reader.as_ref());
+        reader.is_some_and(|reader| reader.share_blocks(copy))
+    }
+
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.done {
             true => Ok(Finished { data_time: self.started, facts: Vec::new() }),

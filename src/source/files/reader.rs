@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
 use super::holes;
@@ -54,6 +54,11 @@ impl Reader {
     /// How many bytes were read.
     pub(super) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Makes `copy` share the file's blocks, where the file system can.
+    pub(super) fn share_blocks(&self, copy: &File) -> bool {
+        ioctl_ficlone(copy, &self.file).is_ok()
     }
 
     /// Fills `buffer`, less only at the end. 0 is the end.
