@@ -93,7 +93,7 @@ fn a_full_disk_costs_no_snapshot_and_with_room_it_goes_on() {
         back_up(&ship.machine, &ship.at("data"), more)
     };
     let mut committed = vec![(id(&store(0, &[]).ends(0)), 0)];
-    for round in 1..=if long() { 10 } else { 4 } {
+    for round in 1..=if long() { 10 } else { 2 } {
         // Less than what a backup asks for.
         hold.fill_up_to(20 * MIB);
         let before = names(&hold.repository);
