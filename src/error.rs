@@ -56,6 +56,9 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Repository(error) => repository_class(error),
+            Error::Source(source::Error::Config(_)) => Class::Usage,
+            Error::Source(source::Error::Refused(_)) => Class::Refused,
+            Error::Source(source::Error::NoRoom(_)) => Class::NoRoom,
             Error::Source(_) | Error::Failed(_) => Class::Failed,
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,

@@ -25,7 +25,7 @@
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune) |
+//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`] |
 //! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod id;
@@ -54,3 +54,4 @@ pub mod restore;
 pub mod verify;
 pub mod diff;
 pub mod prune;
+pub mod host;

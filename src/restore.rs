@@ -1,5 +1,7 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+pub mod service;
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -56,7 +58,7 @@ pub fn restore(
     let failed = repository::Error::from;
     let operation =
         repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
-    let result = run(repository, snapshot, chosen, target, progress, interrupt);
+    let result = fetch(repository, snapshot, chosen, target, progress, interrupt);
     let (outcome, message) = match &result {
         Ok(report) => match report.damaged.first().or(report.warnings.first()) {
             None => (Outcome::Done, None),
@@ -71,7 +73,8 @@ pub fn restore(
     Ok(report)
 }
 
-fn run(
+/// As [`restore`], without a record.
+fn fetch(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
     chosen: &dyn Fn(&Entry) -> bool,
@@ -96,7 +99,7 @@ fn run(
     let fetcher = Fetcher::start(repository, streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
     let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
     streams.iter().try_for_each(|stream| writing.stream(stream))?;
-    report.warnings.extend(target.finish()?);
+    report.warnings.extend(target.finish().map_err(restore_error)?);
     Ok(report)
 }
 
@@ -335,7 +338,11 @@ fn skipped(name: &StreamName, reason: &str) -> String {
 }
 
 fn restore_error(error: source::Error) -> Error {
-    Error::Failed(format!("the restore ended: {error}"))
+    match error {
+        source::Error::Refused(why) => Error::Refused(why),
+        source::Error::Config(why) => Error::Usage(why),
+        error => Error::Failed(format!("the restore ended: {error}")),
+    }
 }
 
 /// Whether the bytes are those that were backed up.

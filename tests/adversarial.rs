@@ -158,6 +158,7 @@ impl Desk {
         listed.sort();
         listed.dedup();
         let header = SnapshotHeader {
+            body: 0,
             repository: *self.writer.id(),
             salt: [0; 32],
             chain: ChainId::from_bytes(*random_bytes()),

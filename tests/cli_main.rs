@@ -220,6 +220,18 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
         (&"changed".into(), &tuesday.len().into())
     );
     assert!(diff["differences"][0]["new_bytes"].as_u64() < Some(tuesday.len() as u64));
+    let stored = &diff["differences"][0]["stored"];
+    assert!(stored.as_u64() > Some(0) && stored.as_u64() < second["stored"].as_u64(), "{diff}");
+    // What each day's stream cost.
+    let cost = |id: &str| machine.run(&["ls", "-l", id, "--json"]).ends(0).json()["streams"][0].clone();
+    let (full, delta) = (cost(one), cost(other));
+    assert_eq!((&full["new"], &full["depth"]), (&monday.len().into(), &0.into()));
+    assert_eq!((&delta["new"], &delta["stored"], &delta["depth"]), (&second["new"], stored, &1.into()));
+    machine.run(&["ls", "-l", one]).ends(0).says("DEPTH").says(&monday.len().to_string());
+    let depths: Vec<_> = list["snapshots"].as_array().unwrap().iter().map(|row| row["depth"].as_u64()).collect();
+    assert_eq!(depths, [Some(0), Some(1)]);
+    assert!(list["snapshots"][1]["decoded"].as_u64() > Some(tuesday.len() as u64));
+    machine.run(&["diff", one, "latest"]).ends(0).says(" stored at depth 1");
 
     for (words, day) in [(&["--snapshot", &one[..8]][..], &monday), (&[][..], &tuesday)] {
         let restored = machine.run(&[&["restore", "agama.sql", "--stdout"], words].concat()).ends(0);

@@ -379,6 +379,7 @@ fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
     let h = fields.u32() as usize;
     let (header, sealed) = object.split_at(h);
     let mut fields = Fields(&header[12..]);
+    assert_eq!(fields.u64() as usize, sealed.len());
     assert_eq!(fields.array(), keys.repository);
     let salt: [u8; 32] = fields.array();
     let kind = fields.u8();

@@ -188,6 +188,7 @@ fn directory(segments: u32) -> Directory {
 
 fn header(tags: usize) -> SnapshotHeader {
     SnapshotHeader {
+        body: 15,
         repository: RepositoryId::from_bytes([1; 16]),
         salt: [2; 32],
         chain: ChainId::from_bytes([3; 16]),

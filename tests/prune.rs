@@ -89,18 +89,18 @@ fn a_chain_is_marked_then_deleted_with_its_packs() {
     let memory = &weeks.vault.memory;
     let before = memory.content(Folder::Packs).len();
 
-    let dry = run(&weeks.vault.writer(), &rules(7), true, &weeks.clock).unwrap();
+    let dry = run(&weeks.vault.writer(), &rules(8), true, &weeks.clock).unwrap();
     assert_eq!(dry.chains.iter().filter(|chain| chain.verdict.goes()).count(), 1);
     assert!(dry.bytes_marked > 0 && dry.marked.is_empty() && memory.content(Folder::Marks).is_empty());
 
-    let first = weeks.prune(7);
+    let first = weeks.prune(8);
     assert_eq!((first.marked.len(), first.deleted.len()), (7, 0));
     assert_eq!(memory.content(Folder::Marks).len(), 7);
-    assert_eq!(weeks.prune(7).marked.len(), 0, "a mark is set once");
+    assert_eq!(weeks.prune(8).marked.len(), 0, "a mark is set once");
     assert_eq!(there(memory).len(), 21);
 
     weeks.clock.advance(DAY);
-    let second = weeks.prune(7);
+    let second = weeks.prune(8);
     assert_eq!(second.deleted.iter().collect::<BTreeSet<_>>(), first.marked.iter().collect());
     // The newest of the chain went first.
     assert_eq!(second.deleted[0], weeks.rows[6].0.id);
@@ -114,7 +114,7 @@ fn a_chain_is_marked_then_deleted_with_its_packs() {
 #[test]
 fn what_a_rule_keeps_again_loses_its_mark() {
     let weeks = Weeks::new(21);
-    let marked = weeks.prune(7).marked;
+    let marked = weeks.prune(8).marked;
     let writer = weeks.vault.writer();
     assert!(writer.unmark(&marked[0]).unwrap() && !writer.unmark(&marked[0]).unwrap());
     assert_eq!(weeks.vault.memory.content(Folder::Marks).len(), 6);
@@ -147,7 +147,7 @@ fn packs_of_no_snapshot_wait_for_two_weeks() {
 fn an_account_that_cannot_delete_is_told_who_prunes() {
     let weeks = Weeks::new(21);
     weeks.vault.memory.set_append_only(true);
-    let report = weeks.prune(7);
+    let report = weeks.prune(8);
     assert!(report.append_only && report.marked.is_empty());
     assert_eq!(report.chains.iter().filter(|chain| chain.verdict.goes()).count(), 1);
     assert!(weeks.vault.memory.content(Folder::Marks).is_empty());
@@ -156,10 +156,10 @@ fn an_account_that_cannot_delete_is_told_who_prunes() {
 #[test]
 fn nothing_goes_while_a_snapshot_is_hidden() {
     let weeks = Weeks::new(21);
-    weeks.prune(7);
+    weeks.prune(8);
     weeks.clock.advance(DAY);
     assert!(weeks.vault.memory.lose(&Repository::object_name(&weeks.rows[20].0)));
-    let error = run(&weeks.vault.writer(), &rules(7), false, &weeks.clock).unwrap_err();
+    let error = run(&weeks.vault.writer(), &rules(8), false, &weeks.clock).unwrap_err();
     assert_eq!(error.class(), Class::Damaged);
     assert_eq!(there(&weeks.vault.memory).len(), 20);
 }
@@ -167,7 +167,7 @@ fn nothing_goes_while_a_snapshot_is_hidden() {
 #[test]
 fn marks_that_were_tampered_with_say_nothing() {
     let weeks = Weeks::new(21);
-    weeks.prune(7);
+    weeks.prune(8);
     let memory = &weeks.vault.memory;
     let marks = memory.content(Folder::Marks);
     for (name, bytes) in &marks {
@@ -178,7 +178,7 @@ fn marks_that_were_tampered_with_say_nothing() {
         memory.put(Folder::Marks, other, bytes.clone());
     }
     weeks.clock.advance(2 * DAY);
-    let report = weeks.prune(7);
+    let report = weeks.prune(8);
     assert_eq!((report.deleted.len(), report.marked.len()), (0, 7));
     assert!(report.warnings[0].contains("14 marks can't be read"), "{:?}", report.warnings);
     weeks.all_restores();
@@ -200,13 +200,13 @@ fn a_snapshot_whose_packs_are_gone_pushes_nothing_out() {
 #[test]
 fn a_prune_that_dies_anywhere_loses_nothing_and_ends_the_next_time() {
     let weeks = Weeks::new(21);
-    weeks.prune(7);
+    weeks.prune(8);
     weeks.clock.advance(2 * DAY);
     let operations = {
         let faulty = Arc::new(Faulty::new(Arc::new(weeks.vault.memory.fork())));
         let state = state();
         copy_state(weeks.vault.state.path(), state.path());
-        run(&weeks.vault.owner.writer(faulty.clone(), state.path()), &rules(7), false, &weeks.clock).unwrap();
+        run(&weeks.vault.owner.writer(faulty.clone(), state.path()), &rules(8), false, &weeks.clock).unwrap();
         faulty.operations()
     };
     let stays = |memory: &MemoryRemote, what: &str| {
@@ -227,13 +227,13 @@ fn a_prune_that_dies_anywhere_loses_nothing_and_ends_the_next_time() {
             let state = state();
             copy_state(weeks.vault.state.path(), state.path());
             let dying: Arc<dyn Remote> = faulty;
-            let died = run(&weeks.vault.owner.writer(dying, state.path()), &rules(7), false, &weeks.clock);
+            let died = run(&weeks.vault.owner.writer(dying, state.path()), &rules(8), false, &weeks.clock);
             assert!(died.is_err() || n == operations, "{what}");
             if n % 4 == 0 {
                 stays(&memory, &what);
             }
             let next: Arc<dyn Remote> = Arc::new(memory.clone());
-            run(&weeks.vault.owner.writer(next, state.path()), &rules(7), false, &weeks.clock)
+            run(&weeks.vault.owner.writer(next, state.path()), &rules(8), false, &weeks.clock)
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(there(&memory).len(), 14, "{what}");
             let needed: BTreeSet<String> = weeks.rows[7..]

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::bases::{BaseCache, Bases, bound_small};
+use super::bases::{BaseCache, Bases, Slot, bound_small};
 use super::parent::{Parent, Predicted};
 use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
 use super::sharing::Sharing;
 use super::start::Start;
+use super::teach::already_packed;
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::format::recipe::{Run, Stream, push_run};
-use crate::id::{ChunkId, StreamHash};
+use crate::id::{ChunkId, Hasher, StreamHash};
 use crate::index::{Found, Known};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
@@ -41,6 +42,7 @@ pub(super) struct Chunking<'a> {
     segment: Segment,
     buffer: Vec<u8>,
     new: u64,
+    packed: Option<&'static str>,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
 }
@@ -85,9 +87,15 @@ impl<'a> Chunking<'a> {
             pending: HashMap::new(),
             segment: Segment::default(),
             new: 0,
+            packed: None,
             progress,
             interrupt,
         })
+    }
+
+    /// What the stream that was read last is, where that can't be made smaller.
+    pub fn take_packed(&mut self) -> Option<&'static str> {
+        self.packed.take()
     }
 
     /// Whether an unchanged stream may be taken over without being read.
@@ -134,13 +142,16 @@ impl<'a> Chunking<'a> {
         let mut place = Place { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
         self.span = None;
+        self.packed = None;
         loop {
-            self.fill(source, &mut window)?;
+            self.fill(source, &mut window, &mut hasher)?;
+            if place.size == 0 {
+                self.packed = already_packed(&self.buffer[window.from..window.to]);
+            }
             if window.from == window.to {
                 break;
             }
             let length = self.chunk(&window, &mut parent, &mut place)?;
-            hasher.update(&self.buffer[window.from..window.from + length]);
             window.from += length;
             place.size += length as u64;
             self.progress.add(Counter::Bytes, length as u64);
@@ -156,7 +167,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Reads on until a whole chunk is in the window, or the stream ends.
-    fn fill(&mut self, source: &mut dyn Source, window: &mut Window) -> Result<()> {
+    fn fill(&mut self, source: &mut dyn Source, window: &mut Window, hasher: &mut Hasher) -> Result<()> {
         if window.to - window.from >= self.chunker.max() || window.end {
             return Ok(());
         }
@@ -168,6 +179,7 @@ impl<'a> Chunking<'a> {
             }
             let read = source.read(&mut self.buffer[window.to..])?;
             self.progress.add(Counter::BytesRead, read as u64);
+            hasher.update(&self.buffer[window.to..window.to + read]);
             window.to += read;
             window.end = read == 0;
         }
@@ -281,8 +293,18 @@ impl<'a> Chunking<'a> {
         self.new += length as u64;
         self.progress.add(Counter::BytesNew, length as u64);
         push_run(&mut place.runs, Run { pack: NEW, segment, first, count: 1 });
-        self.cache_chunk(from..from + length);
+        self.place_in_cache(length);
         Ok(())
+    }
+
+    /// The segment's last chunk gets a place in the cache; it is written when the segment is compressed.
+    fn place_in_cache(&mut self, length: usize) {
+        let mut slot = Slot::NONE;
+        self.cached(|cache| {
+            slot = cache.place(length as u32)?;
+            Ok(())
+        });
+        self.segment.slots.push(slot);
     }
 
     /// Sends the segment on its way, where anything is in it.

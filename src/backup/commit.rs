@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bases::BaseCache;
 use super::pipeline::{NEW, Placed, Stored};
+use super::shrink::shrunk;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
@@ -16,6 +17,7 @@ use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
 use crate::repository::{self, Needs, Repository, instance};
+use crate::source::Finished;
 use crate::time::Timestamp;
 
 /// Most warnings that a snapshot keeps.
@@ -32,7 +34,7 @@ pub(super) struct Run<'a> {
     pub generation: GenerationId,
     pub streams: Vec<Stream>,
     pub warnings: Vec<String>,
-    pub data_time: Timestamp,
+    pub finished: Finished,
 }
 
 impl Run<'_> {
@@ -65,8 +67,11 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
+        let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
+        self.warnings.extend(suspect.clone());
         let body = self.body(&recipe, totals, &needed);
-        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, now)?, body)?;
+        let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
+        let snapshot = self.repository.seal_snapshot(header, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
@@ -115,20 +120,21 @@ impl Run<'_> {
         }
     }
 
-    fn header(&self, packs: Vec<PackId>, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
+    fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {
         let mut tags = self.options.tags.clone();
         tags.sort();
         tags.dedup();
         let parent = self.start.parent.as_ref();
         Ok(SnapshotHeader {
+            body: 0,
             repository: *self.repository.id(),
             salt: [0; 32],
             chain: parent.map_or_else(|| ChainId::from_bytes(*random_bytes()), |parent| parent.header.chain),
             parent: parent.map(|parent| Parent { id: parent.id, sequence: parent.header.sequence }),
             previous: self.repository.newest()?.map(|newest| newest.id),
             sequence,
-            suspect: false,
-            data_time: self.data_time,
+            suspect,
+            data_time: self.finished.data_time,
             stored_time: now,
             set: self.options.set.clone(),
             tags,
@@ -137,6 +143,10 @@ impl Run<'_> {
     }
 
     fn body(&self, recipe: &Recipe, totals: Totals, needed: &Needs) -> SnapshotBody {
+        let mut facts = self.finished.facts.clone();
+        facts.push((DECODED.to_owned(), needed.decoded.to_string()));
+        facts.push((DEPTH.to_owned(), needed.depth.to_string()));
+        facts.sort();
         let short = |warning: &String| warning.chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
@@ -144,7 +154,7 @@ impl Run<'_> {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
             environment: self.options.environment.clone(),
             generation: self.generation,
-            facts: [(DECODED, needed.decoded), (DEPTH, needed.depth.into())].map(fact).into(),
+            facts,
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,
@@ -275,10 +285,6 @@ impl<'a> Table<'a> {
 
 fn lost() -> Error {
     Error::Failed("the index lost a pack".to_owned())
-}
-
-fn fact((key, value): (&str, u64)) -> (String, String) {
-    (key.to_owned(), value.to_string())
 }
 
 /// This machine's name.

@@ -10,20 +10,28 @@ use std::time::{Duration, Instant};
 use clap::ArgGroup;
 use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
 use varu::entry::StreamName;
+use varu::error::Error;
 use varu::init::init;
 use varu::keyring::has_repository;
+use varu::progress::Progress;
 use varu::remote::Remote;
 use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::copy::{self, CopySource};
+use varu::source::deferred::Deferred;
 use varu::source::files::{FilesOptions, FilesSource, check_exclude};
+use varu::source::mysql::external::ExternalDumps;
+use varu::source::mysql::{MysqlOptions, MysqlSource};
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
 
 use super::context::Context;
+use super::dump;
 use super::exit::{ExitStatus, Failure};
+use super::hooks::round_backup;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
 use crate::config::{Command, Config, Files, Set, Source};
@@ -97,6 +105,8 @@ pub struct Options {
     pub kind: Kind,
     /// When all of it is stored again.
     pub rhythm: Rhythm,
+    /// A snapshot that shrank by more than so many percent is suspect.
+    pub max_shrink: Option<u8>,
     /// Tags, each once.
     pub tags: Vec<String>,
     /// Whether what is missing is made.
@@ -150,6 +160,8 @@ pub enum What {
     Files(Files),
     /// A program's output.
     Command(Command),
+    /// Databases of a server.
+    Mysql(MysqlOptions),
     /// Standard input, as a stream of this name.
     Stdin(StreamName),
 }
@@ -177,15 +189,24 @@ const REPACK_BUDGET: u32 = 10;
 impl Args {
     /// What these arguments mean.
     fn options(self, context: &Context) -> Result<Options, Failure> {
-        let (set, what, rhythm) = match (&self.stdin, self.words.as_slice()) {
+        let unconfigured = |set, what| {
+            let (rhythm, init, ignore_space) = (Rhythm::unconfigured(context), self.init, self.ignore_space);
+            let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
+            Options { set, what, kind, max_shrink: None, rhythm, tags, init, ignore_space, wait }
+        };
+        let options = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
                 let (set, stream) = self.stdin_names(name)?;
-                (set, What::Stdin(stream), Rhythm::unconfigured(context))
+                unconfigured(set, What::Stdin(stream))
             }
-            (None, [word]) if !self.init && !is_path(word) => self.configured(word, context)?,
+            (None, [word]) if !self.init && !is_path(word) => {
+                let (name, set, what) = self.configured(word, context)?;
+                let (max_shrink, rhythm) = (Some(set.max_shrink), Rhythm::of(set, context));
+                Options { max_shrink, rhythm, ..unconfigured(name, what) }
+            }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                (set, What::Files(self.files(words)?), Rhythm::unconfigured(context))
+                unconfigured(set, What::Files(self.files(words)?))
             }
         };
         let mut tags = self.tags;
@@ -197,12 +218,11 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        let (init, ignore_space) = (self.init, self.ignore_space);
-        Ok(Options { set, what, kind, rhythm, tags, init, ignore_space, wait: self.wait })
+        Ok(Options { kind, tags, ..options })
     }
 
     /// A set of the configuration.
-    fn configured(&self, word: &OsString, context: &Context) -> Result<(String, What, Rhythm), Failure> {
+    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set, What), Failure> {
         let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
         if let Some(set) = &self.set {
             return Err(Failure::usage(format!(
@@ -218,9 +238,10 @@ impl Args {
         let what = match &set.source {
             Source::Files(files) => What::Files(files.clone()),
             Source::Command(command) => What::Command(command.clone()),
+            Source::Mysql(mysql) => What::Mysql(mysql.options()),
             other => return Err(Failure::usage(format!("the source {} can't be backed up", other.kind().name()))),
         };
-        Ok((name.to_owned(), what, Rhythm::of(set, context)))
+        Ok((name.to_owned(), set, what))
     }
 
     /// The paths of the command line, absolute.
@@ -267,12 +288,11 @@ impl Args {
             false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
-        let mut source = options.source(context, &watch)?;
         let started = Instant::now();
-        let report =
-            backup(&repository, &mut *source, &options.library(context), &SystemClock, &*watch, &context.interrupt)?;
-        // A program whose output is complete may still run; it ends here.
-        drop(source);
+        let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        let back_up = || options.back_up(&repository, context, &watch);
+        let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
             Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
@@ -296,6 +316,26 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
 }
 
 impl Options {
+    /// Backs up; once again where the data changed while it was read.
+    fn back_up(
+        &self,
+        repository: &Arc<Repository>,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<BackupReport, Failure> {
+        let once = || {
+            let mut source = Deferred::new(|| self.source(context, watch));
+            backup(repository, &mut source, &self.library(context), &SystemClock, &**watch, &context.interrupt)
+        };
+        match once() {
+            Err(Error::Source(source::Error::Changed(why))) => {
+                watch.note(&format!("{why}; it is tried once more"));
+                Ok(once()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
     /// What the library is to do.
     fn library(&self, context: &Context) -> BackupOptions {
         let config = &context.config;
@@ -314,6 +354,7 @@ impl Options {
             repack_budget: self.rhythm.repack_budget,
             base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
             zone: self.rhythm.zone,
+            max_shrink: self.max_shrink,
             isolate_chains: config.repository.isolate_chains,
             ignore_space: self.ignore_space,
             wait: self.wait,
@@ -330,21 +371,57 @@ impl Options {
         self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
     }
 
+    /// The source that reads the set's local copy, or what another job left in its place.
+    fn from_copy(
+        &self,
+        set: &Set,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<Box<dyn source::Source>, source::Error> {
+        let Some(options) = dump::copies(set) else {
+            return Err(source::Error::Config(format!("the set {} has no local_copy", self.set)));
+        };
+        if !set.dumped_by_another {
+            let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
+            return Ok(Box::new(CopySource::open(&copy)?));
+        }
+        let dumps = ExternalDumps::open(&options.folder)?;
+        let (time, schedule) = (dumps.data_time(), &set.schedule);
+        if let Some(expression) = &schedule.dump
+            && dump::is_due(expression, schedule.zone, time)?
+        {
+            return Err(source::Error::Failed(format!(
+                "the dump in {} is from {time}, and one has been due since ({expression}): does the job that makes it run?",
+                options.folder.display()
+            )));
+        }
+        Ok(Box::new(dumps))
+    }
+
+    /// Once a backup stands, older copies aren't its base any more.
+    fn forget_copies(&self, context: &Context, watch: &Watch) {
+        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
+        if let Some(options) = set.and_then(dump::copies)
+            && let Err(error) = copy::forget_old(&options)
+        {
+            watch.warn(&error.to_string());
+        }
+    }
+
     /// The data's source.
-    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, Failure> {
+    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
         Ok(match &self.what {
             What::Stdin(name) => {
-                let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-                    Failure::new(ExitStatus::Failed, format!("standard input can't be read: {error}"))
-                })?;
-                let input = File::from(input);
+                let input = std::io::stdin().as_fd().try_clone_to_owned();
+                let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
                 let expected = input.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
                 let input = UntilInterrupted::new(input, context.interrupt.clone());
                 Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(expected))
             }
             What::Command(command) => {
                 let argv = command.command.words.iter().map(OsString::from).collect();
-                let name = StreamName::new(self.set.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
+                let name = StreamName::new(self.set.as_bytes());
+                let name = name.map_err(|error| source::Error::Config(error.to_string()))?;
                 let options = CommandOptions {
                     completion: command.completion.clone(),
                     min_size: command.min_size,
@@ -352,6 +429,10 @@ impl Options {
                 };
                 Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
             }
+            What::Mysql(options) => match context.config.sets.get(&self.set) {
+                Some(set) if set.local_copy.is_some() => return self.from_copy(set, context, watch),
+                _ => Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?),
+            },
             What::Files(files) => {
                 let options = FilesOptions {
                     paths: files.paths.clone(),
@@ -434,7 +515,7 @@ mod tests {
         [sets.etc]\nsource = 'files'\npaths = ['/etc']\nexclude = ['*.tmp']\nfull_every = '14 days'
         schedule = { timezone = 'Europe/Tallinn' }
         [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']\nkeep = '3 weeks'\nrepack_budget = '0 %'
-        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'";
+        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'\n[sets.flux]\nsource = 'influxdb'\ndatabase = 'x'";
 
     #[derive(Parser)]
     struct Line {
@@ -469,7 +550,7 @@ mod tests {
         assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
         assert!(matches!(options(&["ldap"]).unwrap().what, What::Command(_)));
-        assert!(options(&["agama"]).unwrap_err().contains("its source is mysql"));
+        assert!(options(&["flux"]).unwrap_err().contains("its source is influxdb"));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));

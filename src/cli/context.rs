@@ -361,11 +361,11 @@ pub mod tests {
 
     #[test]
     fn an_unknown_set_is_told_with_its_nearest() {
-        let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'mysql'\ndatabases = 'all'";
+        let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'influxdb'\ndatabase = 'x'";
         let context = context(&[], config, true, &[]).unwrap();
         assert!(context.set("agama").is_ok());
         assert!(context.set("agamma").unwrap_err().message.contains("did you mean agama?"));
         assert!(context.set("x").unwrap_err().message.contains("it has agama, db"));
-        assert!(context.set("db").unwrap_err().message.contains("its source is mysql"));
+        assert!(context.set("db").unwrap_err().message.contains("its source is influxdb"));
     }
 }

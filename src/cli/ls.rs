@@ -25,8 +25,10 @@ pub struct Args {
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
 
-    /// Show modes, owners, sizes and times, and what each stream costs: bytes that were new in the snapshot, what they take
-    /// in its packs, and how many deltas lie under it.
+    /// Show modes, owners, sizes, costs and times.
+    ///
+    /// What a stream costs: bytes that were new in the snapshot, what those take in its packs, and how many deltas lie under
+    /// it.
     #[arg(short)]
     long: bool,
 

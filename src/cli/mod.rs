@@ -6,9 +6,13 @@ mod completions;
 mod config;
 mod context;
 mod diff;
+mod dump;
 mod exit;
+mod hooks;
+mod host;
 mod index;
 mod init;
+mod into;
 mod key;
 mod list;
 mod ls;
@@ -17,6 +21,7 @@ mod open;
 mod place;
 mod prune;
 mod restore;
+mod schedule;
 mod verify;
 mod watch;
 mod words;
@@ -60,6 +65,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Dump(dump::Args),
     Backup(backup::Args),
     List(list::Args),
     Ls(ls::Args),
@@ -71,6 +77,8 @@ enum Command {
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
+    Host(host::Args),
+    Schedule(schedule::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -139,6 +147,7 @@ impl Command {
     fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self {
             Command::Init(args) => args.run(context),
+            Command::Dump(args) => args.run(context),
             Command::Backup(args) => args.run(context),
             Command::List(args) => args.run(context),
             Command::Ls(args) => args.run(context),
@@ -150,6 +159,8 @@ impl Command {
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),
+            Command::Host(args) => args.run(context),
+            Command::Schedule(args) => args.run(context),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

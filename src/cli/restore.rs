@@ -20,6 +20,7 @@ use varu::time::{SystemClock, Timestamp, format_duration};
 
 use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
+use super::into::IntoArgs;
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
@@ -28,10 +29,10 @@ use crate::terminal::human::{count, counted, rate, size};
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "stdout"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
@@ -58,11 +59,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
 
+    #[command(flatten)]
+    into: IntoArgs,
+
     /// Write the one stream that is meant to standard output.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
     stdout: bool,
 
-    /// Restore only what this pattern of .gitignore's form matches; may be given several times.
+    /// Restore only what this pattern of .gitignore's form matches; with --into, only this DATABASE or DATABASE/TABLE. May be
+    /// given several times.
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
 
@@ -172,7 +177,12 @@ impl Args {
     }
 
     /// Restores and says what was written.
-    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+    pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
+        let into = std::mem::take(&mut self.into);
+        if let Some(into) = into.wanted()? {
+            let options = self.options(context)?;
+            return into.run(&options, context);
+        }
         let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
@@ -223,7 +233,7 @@ impl Options {
     }
 
     /// The snapshots that are restored: one, or one of each set that has one.
-    fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
+    pub(super) fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
         let sets = match &self.what {
             What::Set(set) => return Ok(vec![self.find(opened, Some(set))?]),
             What::SetOfSnapshot | What::Configuration => return Ok(vec![self.find(opened, None)?]),

@@ -1,7 +1,9 @@
 //! The configuration file, `/etc/varu/varu.toml`: read and checked whole, every error at once.
 
 mod document;
+mod host;
 mod keys;
+mod mysql;
 mod set;
 mod source;
 mod values;
@@ -20,12 +22,13 @@ use varu::time::parse_duration;
 use document::Findings;
 pub use document::Problem;
 use document::Section;
+pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
-pub use set::Set;
+pub use set::{Hook, Schedule, Set};
 pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::{check_set_name, parse_rate};
+pub use values::{check_set_name, parse_rate, parse_size};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";

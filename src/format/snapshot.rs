@@ -1,14 +1,13 @@
 //! Snapshots: clear header, sealed body. See `docs/format.md`, "Snapshot".
 
+use std::cmp::Ordering;
+
 use crate::format::layout::{SnapshotKind, is_set_name};
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
 
 type Result<T> = std::result::Result<T, FormatError>;
-
-/// Bytes of the header up to its length field's end.
-const START: usize = PREFIX_LEN + 4;
 
 /// The parent of an incremental.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub struct Parent {
 /// A snapshot's clear header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotHeader {
+    /// Bytes of the sealed body: so that anyone can tell a whole object from a part of one.
+    pub body: u64,
     /// Whose snapshot it is.
     pub repository: RepositoryId,
     /// Random; makes the body's key.
@@ -49,6 +50,9 @@ pub struct SnapshotHeader {
 }
 
 impl SnapshotHeader {
+    /// Bytes of the header up to its length field's end.
+    pub const START: usize = PREFIX_LEN + 4;
+
     /// Full or incremental.
     pub fn kind(&self) -> SnapshotKind {
         match self.parent {
@@ -62,6 +66,7 @@ impl SnapshotHeader {
         let mut out = Writer::default();
         out.raw(&Kind::Snapshot.prefix());
         out.raw(&[0; 4]);
+        out.raw(&self.body.to_le_bytes());
         out.raw(self.repository.as_bytes());
         out.raw(&self.salt);
         out.u8(match self.kind() {
@@ -82,20 +87,40 @@ impl SnapshotHeader {
         out.raw(&(self.packs.len() as u32).to_le_bytes());
         self.packs.iter().for_each(|pack| out.raw(pack.as_bytes()));
         let length = (out.0.len() as u32).to_le_bytes();
-        out.0[PREFIX_LEN..START].copy_from_slice(&length);
+        out.0[PREFIX_LEN..Self::START].copy_from_slice(&length);
         out.0
+    }
+
+    /// How long the header is, from its first [`SnapshotHeader::START`] bytes.
+    pub fn length(start: &[u8]) -> Result<usize> {
+        check_prefix(Kind::Snapshot, start)?;
+        Ok(Reader(start.get(PREFIX_LEN..).unwrap_or_default()).u32("a snapshot's header")? as usize)
+    }
+
+    /// Reads a header's bytes.
+    pub fn decode(header: &[u8]) -> Result<Self> {
+        if Self::length(header)? != header.len() {
+            return Err(FormatError::Truncated("a snapshot's header"));
+        }
+        let fields = header.get(Self::START..).ok_or(FormatError::Invalid("a snapshot's header is too short"))?;
+        Self::read(&mut Reader(fields))
     }
 
     /// Takes an object apart: its header, the header's bytes, and the sealed body.
     pub fn split(object: &[u8]) -> Result<(Self, &[u8], &[u8])> {
-        check_prefix(Kind::Snapshot, object)?;
-        let length = Reader(object.get(PREFIX_LEN..).unwrap_or_default()).u32("a snapshot's header")? as usize;
-        let (header, body) = object.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
-        let fields = header.get(START..).ok_or(FormatError::Invalid("a snapshot's header is too short"))?;
-        Ok((Self::read(&mut Reader(fields))?, header, body))
+        let length = Self::length(object)?;
+        let (clear, body) = object.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
+        let header = Self::decode(clear)?;
+        let length = body.len() as u64;
+        match length.cmp(&header.body) {
+            Ordering::Equal => Ok((header, clear, body)),
+            Ordering::Less => Err(FormatError::Truncated("a snapshot's body")),
+            Ordering::Greater => Err(FormatError::Trailing((length - header.body) as usize)),
+        }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let body = reader.u64("the body's length")?;
         let repository = RepositoryId::from_bytes(reader.array("the repository id")?);
         let salt = reader.array("the salt")?;
         let kind = reader.u8("the kind")?;
@@ -112,6 +137,7 @@ impl SnapshotHeader {
             _ => return Err(FormatError::Invalid("a snapshot's kind and its parent don't fit")),
         };
         let header = Self {
+            body,
             repository,
             salt,
             chain,
@@ -285,6 +311,7 @@ mod tests {
 
     fn header() -> SnapshotHeader {
         SnapshotHeader {
+            body: 4,
             repository: RepositoryId::from_bytes([1; 16]),
             salt: [2; 32],
             chain: ChainId::from_bytes([3; 16]),
@@ -307,22 +334,25 @@ mod tests {
         object.extend_from_slice(b"body");
         assert_eq!(SnapshotHeader::split(&object), Ok((header(), bytes.as_slice(), b"body".as_slice())));
         let full = SnapshotHeader { parent: None, previous: None, suspect: false, tags: vec![], ..header() };
-        assert_eq!(SnapshotHeader::split(&full.encode()).unwrap().0, full);
+        assert_eq!(SnapshotHeader::decode(&full.encode()), Ok(full));
     }
 
     #[test]
-    fn every_cut_of_a_header_is_refused() {
-        let bytes = header().encode();
-        for length in 0..bytes.len() {
-            assert!(SnapshotHeader::split(&bytes[..length]).is_err(), "{length}");
+    fn every_cut_is_refused() {
+        let header = header().encode();
+        let object = [header.as_slice(), b"body"].concat();
+        for length in 0..object.len() {
+            assert!(SnapshotHeader::split(&object[..length]).is_err(), "{length}");
         }
+        assert!((0..header.len()).all(|length| SnapshotHeader::decode(&header[..length]).is_err()));
+        assert_eq!(SnapshotHeader::split(&[&object[..], b"ab"].concat()), Err(FormatError::Trailing(2)));
     }
 
     #[test]
     fn packs_stand_in_order_and_once() {
         for packs in [vec![2, 1], vec![1, 1]] {
             let packs = packs.into_iter().map(|n| PackId::from_bytes([n; 32])).collect();
-            assert!(SnapshotHeader::split(&SnapshotHeader { packs, ..header() }.encode()).is_err());
+            assert!(SnapshotHeader::decode(&SnapshotHeader { packs, ..header() }.encode()).is_err());
         }
     }
 

@@ -119,7 +119,7 @@ fn decode((id, size, header, about): RawSnapshot) -> Result<SnapshotRow> {
     Ok(SnapshotRow {
         id: SnapshotId::from_bytes(id),
         size: size as u64,
-        header: SnapshotHeader::split(&header).map_err(broken)?.0,
+        header: SnapshotHeader::decode(&header).map_err(broken)?,
         about: SnapshotBody::decode(&about).map_err(broken)?,
     })
 }

@@ -3,6 +3,7 @@
 use super::{Error, Repository, Result, broken, unreadable};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::{MAX_SNAPSHOT_OBJECT, parse_snapshot_name, snapshot_name};
+use crate::format::pack::TAG_LEN;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
 use crate::index::SnapshotRow;
@@ -26,13 +27,18 @@ pub struct NewSnapshot {
 }
 
 impl Repository {
-    /// Seals a snapshot. The header's salt is drawn here.
+    /// Seals a snapshot. The header's salt is drawn here, and its body's length known.
     pub fn seal_snapshot(&self, header: SnapshotHeader, mut body: SnapshotBody) -> Result<NewSnapshot> {
+        let plain = body.encode();
+        let mut frame = Vec::new();
+        Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
+        let length = u32::try_from(plain.len()).map_err(|_| Error::Failed("the recipe is too large".to_owned()))?;
+        let packed = [&length.to_le_bytes()[..], &frame].concat();
         let salt = Salt::random();
-        let header = SnapshotHeader { salt: *salt.as_bytes(), ..header };
+        let header = SnapshotHeader { salt: *salt.as_bytes(), body: packed.len() as u64 + TAG_LEN, ..header };
         let clear = header.encode();
         // What can't be read again must not be written: too many tags, or one that is too long.
-        if !SnapshotHeader::split(&clear).is_ok_and(|(read, ..)| read == header) {
+        if !SnapshotHeader::decode(&clear).is_ok_and(|read| read == header) {
             let tags = header.tags.len();
             return Err(Error::Usage(format!(
                 "the snapshot can't be stored: the name {:?} of its set can't be, or it has too many or too long tags \
@@ -40,11 +46,6 @@ impl Repository {
                 header.set
             )));
         }
-        let plain = body.encode();
-        let mut frame = Vec::new();
-        Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
-        let length = u32::try_from(plain.len()).map_err(|_| Error::Failed("the recipe is too large".to_owned()))?;
-        let packed = [&length.to_le_bytes()[..], &frame].concat();
         let sealed = self.keys.metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
         let object = [&clear, sealed.as_bytes()].concat();
         let id = SnapshotId::of(&object);

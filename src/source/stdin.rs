@@ -81,7 +81,7 @@ impl<R: Read> Source for StdinSource<R> {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.state {
-            State::Read | State::Done => Ok(Finished { data_time: self.started }),
+            State::Read | State::Done => Ok(Finished { data_time: self.started, facts: Vec::new() }),
             State::New | State::Reading => {
                 Err(Error::Failed(format!("standard input ({}) was not read to its end", self.name)))
             }

@@ -93,6 +93,11 @@ impl Sshd {
         self.base.path().join("other_key")
     }
 
+    /// The server's configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.base.path().join("sshd_config")
+    }
+
     /// The file that has the server's host key.
     pub fn known_hosts(&self) -> PathBuf {
         self.base.path().join("known_hosts")
@@ -273,6 +278,11 @@ impl Drop for Account {
         manage(&["userdel", &self.name]);
         let _ = fs::remove_dir_all(&self.chroot);
     }
+}
+
+/// Takes an account away.
+pub fn forget_account(name: &str) {
+    manage(&["userdel", name]);
 }
 
 /// Whether root runs the test: without it there are no accounts to make.

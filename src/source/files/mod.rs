@@ -228,7 +228,7 @@ impl Source for FilesSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.done {
-            true => Ok(Finished { data_time: self.started }),
+            true => Ok(Finished { data_time: self.started, facts: Vec::new() }),
             false => Err(Error::Failed("the files were not walked to the end".into())),
         }
     }

@@ -1,0 +1,139 @@
+//! `varu host`: one file a command, and what they share.
+
+mod accept;
+mod hold;
+mod prepare;
+mod prune;
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+use varu::error::Error;
+use varu::host::{Damage, Places, check_account};
+use varu::progress::Progress;
+
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::watch::Watch;
+use crate::terminal::human::one_line;
+
+/// Look after the repositories of other machines: on the backup host, as root and without any key.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder with a folder for each account.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/srv/varu")]
+    root: PathBuf,
+
+    /// The folder of the ledgers, which no account reaches.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/varu-host")]
+    ledgers: PathBuf,
+
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Prepare(prepare::Args),
+    Accept(accept::Args),
+    Verify(verify::Args),
+    Prune(prune::Args),
+    Hold(hold::HoldArgs),
+    Release(hold::ReleaseArgs),
+    Status(status::Args),
+}
+
+/// How long another run on the same account is waited for.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+fn account(word: &str) -> Result<String, String> {
+    check_account(word).map(|()| word.to_owned())
+}
+
+impl Args {
+    /// Does it and says what came out.
+    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let places = Places { root: self.root, state: self.ledgers };
+        match self.what {
+            What::Prepare(args) => args.run(context, places),
+            What::Accept(args) => args.run(context, places),
+            What::Verify(args) => args.run(context, places),
+            What::Prune(args) => args.run(context, places),
+            What::Hold(args) => args.run(context, places),
+            What::Release(args) => args.run(context, places),
+            What::Status(args) => args.run(context, places),
+        }
+    }
+}
+
+/// How a command over several accounts ends: what it says of each, and the status of the worst.
+struct End<'a> {
+    watch: &'a Watch,
+    text: String,
+    documents: Vec<Value>,
+    damaged: bool,
+    failed: Option<Failure>,
+}
+
+impl<'a> End<'a> {
+    fn new(watch: &'a Watch) -> Self {
+        Self { watch, text: String::new(), documents: Vec::new(), damaged: false, failed: None }
+    }
+
+    /// Takes in what is said of one account. `document` gets its name and why it ended early.
+    fn account(
+        &mut self,
+        account: &str,
+        text: String,
+        mut document: Value,
+        warnings: &[String],
+        damaged: bool,
+        failure: Option<Error>,
+    ) {
+        warnings.iter().for_each(|warning| self.watch.warn(&format!("{account}: {warning}")));
+        self.text += &text;
+        document["account"] = account.into();
+        document["failure"] = failure.as_ref().map(ToString::to_string).into();
+        self.documents.push(document);
+        self.damaged |= damaged;
+        if let Some(error) = failure {
+            self.text += &format!("{account}: FAILED: {}\n", one_line(&error.to_string()));
+            let failure = Failure::from(error);
+            let named = Failure::new(failure.status, format!("{account}: {}", failure.message));
+            self.failed.get_or_insert(named);
+        }
+    }
+
+    /// Says all of it, with more members for the document.
+    fn finish(self, context: &Context, mut document: Map<String, Value>) -> Result<ExitStatus, Failure> {
+        let warnings = self.watch.end(&[]);
+        document.insert("accounts".to_owned(), self.documents.into());
+        document.insert("warnings".to_owned(), warnings.into());
+        match context.json {
+            true => context.print_json(&document)?,
+            false if self.damaged => context.print(&self.text)?,
+            false => context.tell(&self.text)?,
+        }
+        let status = self.watch.say_warnings();
+        match self.failed {
+            Some(failure) => Err(failure),
+            None if self.damaged => Ok(ExitStatus::Damaged),
+            None => Ok(status),
+        }
+    }
+}
+
+fn damage_text(account: &str, damage: &[Damage]) -> String {
+    damage
+        .iter()
+        .map(|damage| format!("{account}: {} is DAMAGED: {}\n", damage.object, one_line(&damage.reason)))
+        .collect()
+}
+
+fn damage_json(damage: &[Damage]) -> Vec<Value> {
+    damage.iter().map(|damage| json!({ "object": damage.object.to_string(), "reason": damage.reason })).collect()
+}

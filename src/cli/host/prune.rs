@@ -1,0 +1,110 @@
+//! `varu host prune`.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, json};
+use varu::host::Places;
+use varu::host::prune::{Fate, PruneOptions, PruneReport, Stays, prune};
+use varu::retention::Reason;
+use varu::time::SystemClock;
+
+use super::{End, PATIENCE, account, damage_json, damage_text};
+use crate::cli::context::Context;
+use crate::cli::exit::{ExitStatus, Failure};
+use crate::cli::words::short;
+use crate::config::load_policy;
+use crate::terminal::human::{counted, one_line, size};
+
+/// Delete what root's policy keeps no longer, by the times of arrival. What arrived is accepted before.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The accounts [default: all].
+    #[arg(value_name = "ACCOUNT", value_parser = account)]
+    accounts: Vec<String>,
+
+    /// Only say what would go, and why the rest stays.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// The policy [default: /etc/varu/host.toml, where there is one].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+impl Args {
+    /// Prunes and says what went.
+    pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
+        let policy = load_policy(self.policy.as_deref()).map_err(Failure::usage)?;
+        let dry_run = self.dry_run;
+        let options = PruneOptions { places, accounts: self.accounts, wait: PATIENCE, policy, dry_run };
+        let watch = context.watch();
+        let reports = prune(&options, &SystemClock, &*watch, &context.interrupt)?;
+        let mut end = End::new(&watch);
+        for report in reports {
+            let (line, document) = (text(context, &report, dry_run), document(&report));
+            end.account(&report.account, line, document, &report.warnings, !report.damage.is_empty(), report.failure);
+        }
+        end.finish(context, Map::from_iter([("dry_run".to_owned(), dry_run.into())]))
+    }
+}
+
+fn text(context: &Context, report: &PruneReport, dry_run: bool) -> String {
+    let account = &report.account;
+    let mut text = damage_text(account, &report.damage);
+    for fate in report.snapshots.iter().filter(|fate| dry_run || fate.reasons.is_empty()) {
+        let why: Vec<String> = fate.reasons.iter().map(|why| one_line(&reason(context, why))).collect();
+        let why = if why.is_empty() { "goes".to_owned() } else { format!("stays: {}", why.join("; ")) };
+        let arrival = context.zone.short(fate.arrival);
+        text += &format!("{account}: {}  {arrival}  {}: {why}\n", short(&fate.id), fate.set);
+    }
+    if report.failure.is_some() {
+        return text;
+    }
+    if !report.damage.is_empty() {
+        return text + &format!("{account}: nothing was deleted, because something is damaged\n");
+    }
+    let gone = report.snapshots.iter().filter(|fate| fate.reasons.is_empty()).count() as u64;
+    let verb = if dry_run { "would go" } else { "went" };
+    let (snapshots, packs) = (counted(gone, "snapshot"), counted(report.packs, "pack"));
+    text + &format!("{account}: {snapshots} and {packs} {verb} ({})\n", size(report.freed))
+}
+
+fn reason(context: &Context, why: &Stays) -> String {
+    let day = |time| context.zone.short(time);
+    match why {
+        Stays::Rule(Reason::Young { until }) => format!("young until {}", day(*until)),
+        Stays::Rule(Reason::Newest) => "the newest chain of its set".to_owned(),
+        Stays::Rule(Reason::Counted) => "among the newest chains".to_owned(),
+        Stays::Rule(Reason::Tagged { tag, until: Some(until), .. }) => format!("tag {tag} until {}", day(*until)),
+        Stays::Rule(Reason::Tagged { tag, until: None, .. }) => format!("among the newest with tag {tag}"),
+        Stays::Rule(Reason::Gap { until }) => format!("nothing goes after a long gap until {}", day(*until)),
+        Stays::Held(id) => format!("{} is held", short(id)),
+        Stays::Parent(id) => format!("{} stands on it", short(id)),
+    }
+}
+
+fn document(report: &PruneReport) -> serde_json::Value {
+    let word = |why: &Stays| match why {
+        Stays::Rule(Reason::Young { .. }) => "young",
+        Stays::Rule(Reason::Newest) => "newest",
+        Stays::Rule(Reason::Counted) => "counted",
+        Stays::Rule(Reason::Tagged { .. }) => "tagged",
+        Stays::Rule(Reason::Gap { .. }) => "gap",
+        Stays::Held(_) => "held",
+        Stays::Parent(_) => "parent",
+    };
+    let snapshot = |fate: &Fate| {
+        json!({
+            "id": fate.id,
+            "set": fate.set,
+            "arrival": fate.arrival.to_string(),
+            "stays": fate.reasons.iter().map(word).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "snapshots": report.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
+        "packs": report.packs,
+        "freed": report.freed,
+        "damage": damage_json(&report.damage),
+    })
+}

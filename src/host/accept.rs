@@ -1,0 +1,490 @@
+//! `host accept`: gives each whole object to root, and enters it in the ledger.
+//!
+//! Until an object is accepted its account can still move it. So it is copied to a new inode of root's, hashed while it is
+//! copied, and exchanged with what has its name; a write handle that was left open writes to the old inode, which goes. What
+//! was moved away before is known by its bytes, and is put back.
+//!
+//! The order: the copy is flushed, then placed, then its folder is flushed, then the ledger's line is. Only then is the old
+//! inode deleted. So a crash at any point loses nothing, and the ledger never lists what isn't root's; what is root's and not
+//! in the ledger yet is entered by the next run.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::time::Duration;
+
+use super::area::{Area, Copy, Found, Spot, What};
+use super::check::{self, Damage};
+use super::ledger::{BATCH, Entry, Ledger};
+use super::object::{Form, form, name_of};
+use super::seen::Seen;
+use super::steps::{Steps, UntilInterrupted};
+use super::{Places, failed};
+use crate::error::{Error, Result};
+use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::remote::{Folder, ObjectName};
+use crate::repository::Lock;
+use crate::time::{Clock, Timestamp};
+
+/// How long the host keeps in `pending/` what is no whole object.
+pub const SWEEP_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How many rounds follow what the account moves about meanwhile. What is left then is for the next run.
+const ROUNDS: usize = 8;
+/// How many things that are no objects are named.
+const NAMED: usize = 20;
+
+/// Where to accept, and how long to wait for another run.
+#[derive(Debug, Clone)]
+pub struct AcceptOptions {
+    /// Where the host keeps things.
+    pub places: Places,
+    /// The accounts; all that have a repository where none is named.
+    pub accounts: Vec<String>,
+    /// How long another run on the same account is waited for.
+    pub wait: Duration,
+}
+
+/// What was done for an account.
+#[derive(Debug, Default)]
+pub struct AcceptReport {
+    /// The account.
+    pub account: String,
+    /// Objects that are root's and in the ledger now, and weren't before.
+    pub accepted: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// All objects that are root's and in the ledger.
+    pub objects: u64,
+    /// Objects that were put where they belong: from where, shown so that nothing in it drives a terminal, and to where.
+    pub put_back: Vec<(String, ObjectName)>,
+    /// What was swept from `pending/`.
+    pub swept: u64,
+    /// Objects that are missing, or differ from the ledger, and snapshots that lack packs.
+    pub damage: Vec<Damage>,
+    /// What a person should look at.
+    pub warnings: Vec<String>,
+    /// Why it ended early, where it did.
+    pub failure: Option<Error>,
+}
+
+/// Accepts what lies in the accounts' folders. One account's failure, in its report, doesn't keep the others.
+///
+/// # Errors
+///
+/// Where the root can't be read, and on an interrupt.
+pub fn accept(
+    options: &AcceptOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<AcceptReport>> {
+    let mut reports = Vec::new();
+    for account in options.places.chosen(&options.accounts)? {
+        if interrupt.is_set() {
+            return Err(crate::repository::Error::Interrupted.into());
+        }
+        let state = options.places.ledger(&account);
+        let locked =
+            make_state(&state).and_then(|()| Ok(Lock::take(&state, "host accept", options.wait, progress, interrupt)?));
+        progress.phase(&format!("accepting {account}"), None, None);
+        let report = match locked {
+            Ok(_lock) => accept_account(&options.places, &account, clock.now(), progress, &UntilInterrupted(interrupt)),
+            Err(failure) => AcceptReport { account, failure: Some(failure), ..AcceptReport::default() },
+        };
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// Makes the folder of a ledger, which is root's alone.
+pub(super) fn make_state(folder: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| failed("making the folder", folder, error))
+}
+
+/// Accepts one account's objects. Its lock is held.
+pub(super) fn accept_account(
+    places: &Places,
+    account: &str,
+    now: Timestamp,
+    progress: &dyn Progress,
+    steps: &dyn Steps,
+) -> AcceptReport {
+    let mut report = AcceptReport { account: account.to_owned(), ..AcceptReport::default() };
+    let failure = Acceptance::open(places, account, now, progress, steps, &mut report).and_then(Acceptance::run);
+    report.failure = failure.err();
+    report
+}
+
+/// One run on one account.
+struct Acceptance<'a> {
+    area: Area<'a>,
+    ledger: Ledger,
+    seen: Seen,
+    now: Timestamp,
+    progress: &'a dyn Progress,
+    steps: &'a dyn Steps,
+    report: &'a mut AcceptReport,
+    /// Objects that are root's.
+    present: HashSet<ObjectName>,
+    /// Objects that are root's, and will be entered in the ledger.
+    new: Vec<(ObjectName, Entry)>,
+    /// Folders with new names that aren't flushed.
+    touched: BTreeSet<Folder>,
+    /// Names among the copies that go once the ledger has what they were.
+    doomed: Vec<Vec<u8>>,
+    /// Files elsewhere that go then.
+    second: Vec<Found>,
+    /// What may be an object that was moved away.
+    strays: Vec<Found>,
+    /// What is no object and lies where nothing else should: how many beyond those that are named.
+    unnamed: u64,
+}
+
+/// What a file turned out to be.
+enum Examined {
+    /// A whole object, its copy, and where it belongs.
+    Whole(Box<Copy>, ObjectName),
+    /// No whole object.
+    Junk(&'static str),
+    /// It went away, or changed while it was read.
+    Gone,
+}
+
+impl<'a> Acceptance<'a> {
+    fn open(
+        places: &Places,
+        account: &str,
+        now: Timestamp,
+        progress: &'a dyn Progress,
+        steps: &'a dyn Steps,
+        report: &'a mut AcceptReport,
+    ) -> Result<Self> {
+        let chroot = places.chroot(account);
+        let area =
+            Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
+        let opened = Ledger::open(&places.ledger(account))?;
+        report.warnings.extend(opened.note);
+        Ok(Self {
+            area,
+            ledger: opened.ledger,
+            seen: Seen::open(&places.ledger(account))?,
+            now,
+            progress,
+            steps,
+            report,
+            present: HashSet::new(),
+            new: Vec::new(),
+            touched: BTreeSet::new(),
+            doomed: Vec::new(),
+            second: Vec::new(),
+            strays: Vec::new(),
+            unnamed: 0,
+        })
+    }
+
+    fn run(mut self) -> Result<()> {
+        self.clear_copies()?;
+        // What a snapshot needs is accepted before it.
+        for folder in [Folder::Keys, Folder::Info, Folder::Packs, Folder::Snapshots] {
+            for found in self.list(Spot::In(folder))? {
+                self.in_place(found)?;
+            }
+            self.settle()?;
+        }
+        for spot in [Spot::Staging, Spot::In(Folder::Marks), Spot::In(Folder::Pending)] {
+            let found = self.list(spot)?;
+            self.strays.extend(found);
+        }
+        self.follow_strays()?;
+        self.check_ledger();
+        self.check_needs()?;
+        self.seen.save(self.steps)?;
+        self.report.objects = self.present.len() as u64;
+        if self.unnamed > 0 {
+            let more = format!("{} more things are no objects", self.unnamed);
+            self.report.warnings.push(more);
+        }
+        Ok(())
+    }
+
+    fn list(&self, spot: Spot) -> Result<Vec<Found>> {
+        self.area.list(spot).map_err(|error| failed("listing a folder of", self.area.path(), error))
+    }
+
+    /// The error of a call on something that was found.
+    fn fail(&self, tried: &'static str, what: impl std::fmt::Display, error: io::Error) -> Error {
+        failed(tried, &self.area.path().join(what.to_string()), error)
+    }
+
+    /// Deletes what an earlier run left of its copies. What the account wrote stays.
+    fn clear_copies(&mut self) -> Result<()> {
+        for found in self.list(Spot::Staging)? {
+            if matches!(found.what, What::Ours(_)) {
+                self.discard(&found.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&self, name: &[u8]) -> Result<()> {
+        self.area.discard(name).map_err(|error| self.fail("deleting a copy in", super::area::STAGING, error))
+    }
+
+    /// Looks at what lies in a folder of objects.
+    fn in_place(&mut self, found: Found) -> Result<()> {
+        let place = object_name(&found);
+        match (found.what, &place) {
+            (What::Strange(what), _) => self.warn_of(&found, what),
+            (What::Ours(inode), Some(name)) => match self.ledger.get(name) {
+                Some(entry) if entry.size == inode.size => {
+                    self.present.insert(name.clone());
+                }
+                Some(entry) => {
+                    let reason = format!("it has {} bytes, and the ledger says {}", inode.size, entry.size);
+                    self.report.damage.push(Damage { object: name.clone(), reason });
+                    self.present.insert(name.clone());
+                }
+                // `host prune` was cut while it deleted it.
+                None if self.ledger.gone().contains(name) => {}
+                None => self.enter_ours(&found, name.clone())?,
+            },
+            (What::Ours(_), None) => self.warn_of(&found, "not an object, and root's"),
+            (What::Theirs(_), _) if self.seen.is_judged(&found) => self.junk(&found, "no whole object"),
+            (What::Theirs(_), _) => match self.examine(&found, place.as_ref())? {
+                Examined::Whole(copy, name) if Some(&name) == place.as_ref() => self.put(*copy, name, &found)?,
+                Examined::Whole(copy, _) => {
+                    self.discard(copy.name.as_bytes())?;
+                    self.strays.push(found);
+                }
+                Examined::Junk(why) => self.junk(&found, why),
+                Examined::Gone => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// Enters what is root's already: a run was cut before it could, or root put it there.
+    fn enter_ours(&mut self, found: &Found, name: ObjectName) -> Result<()> {
+        match self.examine(found, Some(&name))? {
+            Examined::Whole(copy, belongs) => {
+                self.discard(copy.name.as_bytes())?;
+                if belongs != name {
+                    self.warn_of(found, "root's, and not what its name says");
+                    return Ok(());
+                }
+                self.touched.insert(name.folder());
+                self.enter(name, &copy)?;
+            }
+            Examined::Junk(why) => self.warn_of(found, why),
+            Examined::Gone => {}
+        }
+        Ok(())
+    }
+
+    /// Finds out what a plain file is. A whole object comes with a copy.
+    fn examine(&self, found: &Found, place: Option<&ObjectName>) -> Result<Examined> {
+        let fail = |error| self.fail("reading", found, error);
+        let (What::Ours(inode) | What::Theirs(inode)) = found.what else { return Ok(Examined::Junk("no plain file")) };
+        let Some(file) = self.area.read(found).map_err(fail)? else { return Ok(Examined::Gone) };
+        let Some(form) = form(&file, inode.size, place).map_err(fail)? else {
+            return Ok(Examined::Junk("no whole object"));
+        };
+        if form != Form::Info && self.area.is_sparse(&file).map_err(fail)? {
+            return Ok(Examined::Junk("a file with holes, which no upload makes"));
+        }
+        let copy = self.area.copy(&file, inode.size).map_err(|error| self.fail("copying", found, error))?;
+        let Some(copy) = copy else { return Ok(Examined::Gone) };
+        self.progress.add(Counter::Bytes, copy.size);
+        match name_of(form, &copy, place).map_err(fail)? {
+            Some(name) => Ok(Examined::Whole(Box::new(copy), name)),
+            None => {
+                self.discard(copy.name.as_bytes())?;
+                Ok(Examined::Junk("no whole object"))
+            }
+        }
+    }
+
+    /// Puts a copy under its name. `source` is what it was made of.
+    fn put(&mut self, copy: Copy, name: ObjectName, source: &Found) -> Result<()> {
+        let displaced = self.area.place(&copy, &name).map_err(|error| self.fail("accepting", &name, error))?;
+        self.touched.insert(name.folder());
+        match displaced {
+            // What was accepted before under this name and differs, or what the copy was made of.
+            Some(Found { what: What::Ours(_), name, .. }) => self.doomed.push(name),
+            Some(Found { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
+            Some(other) => self.strays.push(other),
+            None => {}
+        }
+        if Spot::In(name.folder()) != source.spot || name.name().as_bytes() != source.name {
+            self.second.push(source.clone());
+        }
+        self.enter(name, &copy)
+    }
+
+    fn enter(&mut self, name: ObjectName, copy: &Copy) -> Result<()> {
+        self.present.insert(name.clone());
+        let entry = Entry { hash: copy.hash, size: copy.size, arrival: self.now };
+        match self.ledger.get(&name) {
+            // It was there before, and has come back: it arrived when it first did.
+            Some(known) if (known.hash, known.size) == (entry.hash, entry.size) => {}
+            _ => self.new.push((name, entry)),
+        }
+        self.report.accepted += 1;
+        self.report.bytes += copy.size;
+        match self.new.len() + self.doomed.len() + self.second.len() >= BATCH {
+            true => self.settle(),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes what was accepted outlive a power cut, then deletes what it was made of.
+    fn settle(&mut self) -> Result<()> {
+        for folder in std::mem::take(&mut self.touched) {
+            let flushed = self.area.flush(Spot::In(folder));
+            flushed.map_err(|error| self.fail("flushing", folder.name(), error))?;
+        }
+        self.ledger.enter(std::mem::take(&mut self.new), self.steps)?;
+        for name in std::mem::take(&mut self.doomed) {
+            self.discard(&name)?;
+        }
+        for found in std::mem::take(&mut self.second) {
+            self.remove(&found)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a file of the account's. What has its name by now instead is followed.
+    fn remove(&mut self, found: &Found) -> Result<()> {
+        let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
+        match taken {
+            Some(taken) if taken.what.is(&found.what) => self.discard(&taken.name),
+            Some(other) => {
+                self.strays.push(other);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts back what was moved away, and sweeps what is old.
+    fn follow_strays(&mut self) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let strays = std::mem::take(&mut self.strays);
+            if strays.is_empty() {
+                return Ok(());
+            }
+            for stray in strays {
+                self.stray(stray)?;
+            }
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn stray(&mut self, found: Found) -> Result<()> {
+        if let What::Strange(what) = found.what {
+            return self.no_object(found, what);
+        }
+        if found.spot != Spot::Staging && self.seen.is_judged(&found) {
+            return self.no_object(found, "no whole object");
+        }
+        // A key's name says which it is, wherever it lies.
+        let place = std::str::from_utf8(&found.name).ok().and_then(|name| ObjectName::new(Folder::Keys, name));
+        match self.examine(&found, place.as_ref())? {
+            Examined::Whole(copy, name) if self.present.contains(&name) => {
+                self.discard(copy.name.as_bytes())?;
+                self.second.push(found);
+                Ok(())
+            }
+            Examined::Whole(copy, name) => {
+                self.report.put_back.push((found.to_string(), name.clone()));
+                self.put(*copy, name, &found)
+            }
+            Examined::Junk(why) => self.no_object(found, why),
+            Examined::Gone => Ok(()),
+        }
+    }
+
+    /// Deals with what is no whole object and lies outside the folders of objects.
+    fn no_object(&mut self, found: Found, why: &'static str) -> Result<()> {
+        match found.spot {
+            Spot::Staging => match found.what {
+                // Nothing can be in it.
+                What::Strange(_) => self.discard(&found.name),
+                _ => self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error)),
+            },
+            Spot::In(Folder::Pending) => {
+                let first = self.seen.judge(&found, self.now);
+                match self.now.since(first) >= SWEEP_AFTER {
+                    true => self.sweep(&found),
+                    false => Ok(()),
+                }
+            }
+            Spot::In(_) => {
+                self.junk(&found, why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Deletes what is old and no object, but looks once more when the account can't reach it.
+    fn sweep(&mut self, found: &Found) -> Result<()> {
+        let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
+        let Some(taken) = taken else { return Ok(()) };
+        if taken.what.is(&found.what) {
+            match self.examine(&taken, None)? {
+                Examined::Junk(_) => {
+                    self.report.swept += 1;
+                    return self.discard(&taken.name);
+                }
+                Examined::Whole(copy, _) => self.discard(copy.name.as_bytes())?,
+                Examined::Gone => {}
+            }
+        }
+        self.strays.push(taken);
+        Ok(())
+    }
+
+    /// What lies in a folder of objects and is none.
+    fn junk(&mut self, found: &Found, why: &str) {
+        self.seen.judge(found, self.now);
+        self.warn_of(found, why);
+    }
+
+    fn warn_of(&mut self, found: &Found, why: &str) {
+        match self.report.warnings.len() < NAMED {
+            true => self.report.warnings.push(format!("{found} is {why}; it was left alone")),
+            false => self.unnamed += 1,
+        }
+    }
+
+    /// Compares the ledger with what is there. The bytes are `host verify`'s to compare.
+    fn check_ledger(&mut self) {
+        for name in self.ledger.entries().keys().filter(|name| !self.present.contains(*name)) {
+            let reason = "it is in the ledger, and isn't there or isn't root's".to_owned();
+            self.report.damage.push(Damage { object: name.clone(), reason });
+        }
+    }
+
+    /// Looks whether each snapshot has its packs.
+    fn check_needs(&mut self) -> Result<()> {
+        let mut snapshots: Vec<_> = self.present.iter().filter(|name| name.folder() == Folder::Snapshots).collect();
+        snapshots.sort();
+        let lacking = check::lacking(&self.area, snapshots.into_iter(), &|name| self.present.contains(name))?;
+        self.report.damage.extend(lacking);
+        Ok(())
+    }
+}
+
+/// The name of an object that can lie where this was found.
+fn object_name(found: &Found) -> Option<ObjectName> {
+    let Spot::In(folder) = found.spot else { return None };
+    let name = ObjectName::new(folder, std::str::from_utf8(&found.name).ok()?)?;
+    let fits = parse_pack_name(&name).is_some()
+        || parse_snapshot_name(&name).is_some()
+        || parse_key_name(&name).is_some()
+        || name == info_name();
+    fits.then_some(name)
+}

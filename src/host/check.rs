@@ -1,0 +1,86 @@
+//! Whether what lies there is what the ledger and the snapshots say. `accept`, `verify`, `prune` and `status` ask it.
+
+use std::fs::File;
+use std::io;
+
+use super::area::{Area, Found, Spot, What};
+use super::failed;
+use super::ledger::Ledger;
+use super::object::snapshot_header;
+use crate::error::{Error, Result};
+use crate::format::layout::pack_name;
+use crate::format::snapshot::SnapshotHeader;
+use crate::remote::{Folder, ObjectName};
+
+/// An object that isn't as the ledger or a snapshot says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The object.
+    pub object: ObjectName,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The error of a call on an object.
+pub(super) fn fail(area: &Area, tried: &'static str, name: &ObjectName, error: io::Error) -> Error {
+    failed(tried, &area.path().join(name.to_string()), error)
+}
+
+/// Opens an object that is root's. None where there is no such one.
+pub(super) fn open(area: &Area, name: &ObjectName) -> Result<Option<File>> {
+    let (spot, bytes) = (Spot::In(name.folder()), name.name().as_bytes());
+    let look = area.look(spot, bytes).map_err(|error| fail(area, "looking at", name, error))?;
+    match look {
+        Some(what @ What::Ours(_)) => {
+            let found = Found { spot, name: bytes.to_vec(), what };
+            area.read(&found).map_err(|error| fail(area, "opening", name, error))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The clear header of a snapshot that is root's. None where there is no such one.
+pub(super) fn header(area: &Area, name: &ObjectName) -> Result<Option<SnapshotHeader>> {
+    let Some(file) = open(area, name)? else { return Ok(None) };
+    let header = snapshot_header(&file).map_err(|error| fail(area, "reading", name, error))?;
+    Ok(header.map(|(header, _)| header))
+}
+
+/// The snapshots that lack a pack.
+pub(super) fn lacking<'a>(
+    area: &Area,
+    snapshots: impl Iterator<Item = &'a ObjectName>,
+    has: &dyn Fn(&ObjectName) -> bool,
+) -> Result<Vec<Damage>> {
+    let mut damage = Vec::new();
+    for name in snapshots {
+        let Some(header) = header(area, name)? else { continue };
+        let mut missing = header.packs.iter().map(pack_name).filter(|pack| !has(pack));
+        let Some(first) = missing.next() else { continue };
+        let more = match missing.count() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let reason = format!("it needs {first}{more}, which the host doesn't have");
+        damage.push(Damage { object: name.clone(), reason });
+    }
+    Ok(damage)
+}
+
+/// What of the ledger is missing or differs, as far as a look at each name tells, and the snapshots that lack packs.
+pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<Damage>> {
+    let mut damage = Vec::new();
+    for (name, entry) in ledger.entries() {
+        let look = area.look(Spot::In(name.folder()), name.name().as_bytes());
+        let reason = match look.map_err(|error| fail(area, "looking at", name, error))? {
+            Some(What::Ours(inode)) if inode.size == entry.size => continue,
+            Some(What::Ours(inode)) => format!("it has {} bytes, and the ledger says {}", inode.size, entry.size),
+            Some(_) => "it is in the ledger, and isn't root's".to_owned(),
+            None => "it is in the ledger, and isn't there".to_owned(),
+        };
+        damage.push(Damage { object: name.clone(), reason });
+    }
+    let snapshots = ledger.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
+    damage.extend(lacking(area, snapshots, &|name| ledger.get(name).is_some())?);
+    Ok(damage)
+}

@@ -1,0 +1,356 @@
+//! The ledger: what arrived when, with its hash. See `docs/format.md`, "The ledger".
+//!
+//! A text file that only grows. Each line carries a check over itself and all lines before it, so a line that was changed or
+//! taken away is noticed, and what a power cut left of the last lines is told from damage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::failed;
+use super::steps::Steps;
+use crate::error::{Error, Result};
+use crate::id::{Hasher, decode_hex, hex};
+use crate::remote::{Folder, ObjectName};
+use crate::time::Timestamp;
+
+/// The first line's words.
+const TITLE: &str = "varu ledger 1";
+/// Bytes of a line's check.
+const CHECK: usize = 16;
+/// The longest line.
+const MOST_LINE: u64 = 1024;
+/// The most bytes at the end that a power cut may have spoilt: those of one call of [`Ledger::enter`].
+const MOST_TORN: u64 = (BATCH as u64) * MOST_LINE;
+/// The most entries that are written before they are flushed.
+pub(super) const BATCH: usize = 64;
+
+/// What the ledger knows of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The BLAKE3 of its bytes.
+    pub hash: [u8; 32],
+    /// How many bytes.
+    pub size: u64,
+    /// When the host accepted it, by the host's clock, to the second.
+    pub arrival: Timestamp,
+}
+
+/// The ledger of one account.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: File,
+    entries: BTreeMap<ObjectName, Entry>,
+    gone: BTreeSet<ObjectName>,
+    check: [u8; CHECK],
+}
+
+/// A ledger that was opened, and what a person should know of it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// What was wrong with its end, where something was.
+    pub note: Option<String>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, and makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] where a line isn't what it was.
+    pub fn open(folder: &Path) -> Result<Opened> {
+        let path = folder.join("ledger");
+        let fail = |error: io::Error| failed("reading the ledger", &path, error);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
+        let read = Reading::of(&file, &path)?;
+        let mut note = None;
+        if read.torn > 0 {
+            let rest = read.torn;
+            note = Some(format!(
+                "the last {rest} bytes of the ledger {} were not written whole and are dropped; what they listed is entered \
+                 again",
+                path.display()
+            ));
+            file.set_len(read.good).and_then(|()| file.sync_all()).map_err(fail)?;
+            file.seek(io::SeekFrom::End(0)).map_err(fail)?;
+        }
+        let Reading { entries, gone, check, .. } = read;
+        Ok(Opened { ledger: Self { path: path.clone(), file, entries, gone, check }, note })
+    }
+
+    /// Reads the ledger in `folder` as it is now, whoever writes it meanwhile. It is changed by [`Ledger::open`] alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::open`], and where there is none.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("ledger");
+        let file = File::open(&path).map_err(|error| failed("reading the ledger", &path, error))?;
+        let Reading { entries, gone, check, .. } = Reading::of(&file, &path)?;
+        Ok(Self { path, file, entries, gone, check })
+    }
+
+    /// What is in it, by name.
+    pub fn entries(&self) -> &BTreeMap<ObjectName, Entry> {
+        &self.entries
+    }
+
+    /// The entry of an object that lies on the host.
+    pub fn get(&self, name: &ObjectName) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// What was let go. Of the last run's it may still lie there.
+    pub fn gone(&self) -> &BTreeSet<ObjectName> {
+        &self.gone
+    }
+
+    /// Enters objects that lie on the host, flushed. On return the entries outlive a power cut.
+    ///
+    /// # Errors
+    ///
+    /// Where the file can't be written. What of it was written is known when the ledger is opened again.
+    pub(super) fn enter(&mut self, new: Vec<(ObjectName, Entry)>, steps: &dyn Steps) -> Result<()> {
+        for batch in new.chunks(BATCH) {
+            let lines = batch.iter().map(|(name, entry)| {
+                let (time, hash) = (entry.arrival.compact(), hex(&entry.hash));
+                format!("+ {time} {} {hash} {name}", entry.size)
+            });
+            self.append(lines.collect(), steps)?;
+            self.gone.retain(|name| !batch.iter().any(|(entered, _)| entered == name));
+            self.entries.extend(batch.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Lets objects go, flushed. They are deleted after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::enter`].
+    pub(super) fn let_go(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+        for batch in names.chunks(BATCH) {
+            self.append(batch.iter().map(|name| format!("- {} {name}", now.compact())).collect(), steps)?;
+            for name in batch {
+                self.entries.remove(name);
+                self.gone.insert(name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, mut lines: Vec<String>, steps: &dyn Steps) -> Result<()> {
+        if self.check == [0; CHECK] {
+            lines.insert(0, TITLE.to_owned());
+        }
+        let (mut text, mut check) = (String::new(), self.check);
+        for line in lines {
+            check = next_check(&check, &line);
+            text += &format!("{line} {}\n", hex(&check));
+        }
+        let mut write = || {
+            steps.before("writing the ledger")?;
+            self.file.write_all(text.as_bytes())?;
+            steps.before("flushing the ledger")?;
+            self.file.sync_all()
+        };
+        write().map_err(|error| failed("writing the ledger", &self.path, error))?;
+        self.check = check;
+        Ok(())
+    }
+}
+
+/// A ledger that is being read.
+struct Reading {
+    entries: BTreeMap<ObjectName, Entry>,
+    gone: BTreeSet<ObjectName>,
+    check: [u8; CHECK],
+    /// Bytes of whole lines so far.
+    good: u64,
+    lines: u64,
+    /// Bytes behind them.
+    torn: u64,
+}
+
+impl Reading {
+    fn of(file: &File, path: &Path) -> Result<Self> {
+        let fail = |error: io::Error| failed("reading the ledger", path, error);
+        let (entries, gone, check) = (BTreeMap::new(), BTreeSet::new(), [0; CHECK]);
+        let mut read = Self { entries, gone, check, good: 0, lines: 0, torn: 0 };
+        let length = file.metadata().map_err(fail)?.len();
+        read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
+        read.torn = length - read.good;
+        match read.torn > MOST_TORN {
+            false => Ok(read),
+            true => Err(Error::Damaged(format!(
+                "the ledger {} is damaged at line {}; look at it, compare with a copy, and if there is none move it away: \
+                 `varu host accept` enters every object again, with today as arrival",
+                path.display(),
+                read.lines + 1
+            ))),
+        }
+    }
+
+    /// Reads lines up to the end or to the first that is wrong.
+    fn all(&mut self, file: &mut impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = file.take(MOST_LINE).read_until(b'\n', &mut line)?;
+            if length == 0 || self.line(&line).is_none() {
+                return Ok(());
+            }
+            self.good += length as u64;
+            self.lines += 1;
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+        let (words, check) = line.rsplit_once(' ')?;
+        let mut read = [0; CHECK];
+        let expected = next_check(&self.check, words);
+        if !decode_hex(check, &mut read) || read != expected {
+            return None;
+        }
+        match self.lines {
+            0 => (words == TITLE).then_some(())?,
+            _ => self.entry(words)?,
+        }
+        self.check = expected;
+        Some(())
+    }
+
+    fn entry(&mut self, words: &str) -> Option<()> {
+        if let Some(gone) = words.strip_prefix("- ") {
+            let (time, name) = gone.split_once(' ')?;
+            Timestamp::from_compact(time)?;
+            let name = parse_name(name)?;
+            self.entries.remove(&name);
+            self.gone.insert(name);
+            return Some(());
+        }
+        let mut words = words.split(' ');
+        let ("+", time, size, hash, name, None) =
+            (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?, words.next())
+        else {
+            return None;
+        };
+        let mut entry = Entry { hash: [0; 32], size: size.parse().ok()?, arrival: Timestamp::from_compact(time)? };
+        decode_hex(hash, &mut entry.hash).then_some(())?;
+        let name = parse_name(name)?;
+        self.gone.remove(&name);
+        self.entries.insert(name, entry);
+        Some(())
+    }
+}
+
+/// Reads `packs/NAME`.
+pub(super) fn parse_name(text: &str) -> Option<ObjectName> {
+    let (folder, name) = text.split_once('/')?;
+    let folder = Folder::ALL.into_iter().find(|known| known.name() == folder)?;
+    ObjectName::new(folder, name)
+}
+
+fn next_check(before: &[u8; CHECK], words: &str) -> [u8; CHECK] {
+    let mut hasher = Hasher::new();
+    hasher.update(before).update(words.as_bytes());
+    hasher.finish_short()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::host::steps::UntilInterrupted;
+    use crate::progress::Interrupt;
+
+    fn entry(n: u8) -> (ObjectName, Entry) {
+        let name = ObjectName::new(Folder::Packs, format!("{n:03}.pack")).unwrap();
+        let arrival = Timestamp::from_seconds(1_800_000_000 + i64::from(n));
+        (name, Entry { hash: [n; 32], size: u64::from(n), arrival })
+    }
+
+    fn enter(ledger: &mut Ledger, range: std::ops::Range<u8>) {
+        ledger.enter(range.map(entry).collect(), &UntilInterrupted(&Interrupt::default())).unwrap();
+    }
+
+    #[test]
+    fn what_was_entered_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        enter(&mut Ledger::open(folder.path()).unwrap().ledger, 0..100);
+        let mut opened = Ledger::open(folder.path()).unwrap();
+        assert_eq!(opened.note, None);
+        enter(&mut opened.ledger, 100..130);
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        assert_eq!(ledger.entries().clone().into_iter().collect::<Vec<_>>(), (0..130).map(entry).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_cut_keeps_the_whole_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        enter(&mut Ledger::open(folder.path()).unwrap().ledger, 0..4);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let opened = Ledger::open(folder.path()).unwrap();
+            let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(opened.ledger.entries().len(), lines.saturating_sub(1), "{length}");
+            assert_eq!(opened.note.is_some(), length > 0 && whole[length - 1] != b'\n', "{length}");
+            let mut ledger = opened.ledger;
+            enter(&mut ledger, 9..10);
+            assert!(Ledger::open(folder.path()).unwrap().ledger.get(&entry(9).0).is_some(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_changed_or_missing_line_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        for _ in 0..4 {
+            enter(&mut ledger, 0..250);
+        }
+        let whole = fs::read_to_string(&path).unwrap();
+        let without: Vec<&str> = whole.lines().enumerate().filter(|(n, _)| *n != 5).map(|(_, line)| line).collect();
+        for changed in
+            [whole.replacen(" 3 ", " 4 ", 1), without.join("\n") + "\n", whole.replacen("ledger 1", "ledger 2", 1)]
+        {
+            fs::write(&path, changed).unwrap();
+            let error = Ledger::open(folder.path()).unwrap_err();
+            assert!(matches!(error, Error::Damaged(_)) && error.to_string().contains("line"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_let_go_is_gone_until_it_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        enter(&mut ledger, 0..3);
+        let names = [entry(0).0, entry(2).0];
+        ledger.let_go(&names, Timestamp::from_seconds(1), &UntilInterrupted(&Interrupt::default())).unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        assert_eq!(ledger.entries().keys().collect::<Vec<_>>(), [&entry(1).0]);
+        assert_eq!(ledger.gone().iter().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+        enter(&mut ledger, 2..3);
+        let ledger = Ledger::open(folder.path()).unwrap().ledger;
+        assert!(ledger.get(&names[1]).is_some() && ledger.gone().len() == 1);
+    }
+
+    #[test]
+    fn an_interrupt_ends_it_before_the_next_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        let interrupt = Interrupt::default();
+        interrupt.set();
+        assert!(ledger.enter(vec![entry(1)], &UntilInterrupted(&interrupt)).is_err());
+        assert!(Ledger::open(folder.path()).unwrap().ledger.entries().is_empty());
+    }
+}

@@ -1,0 +1,149 @@
+//! What an object is, by its bytes alone: whether it is whole, and under which name it belongs.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::area::Copy;
+use crate::format::layout::{
+    KeyObject, MAX_KEY_OBJECT, MAX_SNAPSHOT_OBJECT, key_name, pack_name, parse_key_name, snapshot_name,
+};
+use crate::format::pack::{HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN};
+use crate::format::snapshot::SnapshotHeader;
+use crate::id::{PackId, SnapshotId};
+use crate::remote::{Folder, ObjectName};
+
+/// The largest pack that a host accepts: 128 times what a writer makes.
+const MAX_PACK: u64 = 4 << 30;
+/// The longest clear header of a snapshot that a host reads: two million packs.
+const MAX_HEADER: usize = 64 << 20;
+/// The largest text for people.
+const MAX_INFO: u64 = 64 << 10;
+/// What an age file starts with.
+const AGE: &[u8] = b"age-encryption.org/v1\n";
+/// Bytes behind the header of an age file that holds a data key's secret: nonce, the line, tag.
+const DATA_PAYLOAD: usize = 16 + 74 + 16;
+
+/// What an object may be, by its first and last bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Pack,
+    Snapshot,
+    Key,
+    /// The text for people. It is known by its place alone.
+    Info,
+}
+
+impl Form {
+    /// The most bytes.
+    pub(super) fn most(self) -> u64 {
+        match self {
+            Form::Pack => MAX_PACK,
+            Form::Snapshot => MAX_SNAPSHOT_OBJECT,
+            Form::Key => 2 * MAX_KEY_OBJECT,
+            Form::Info => MAX_INFO,
+        }
+    }
+}
+
+/// What `file` may be that lies as `place`, without reading all of it. None where it is no whole object.
+pub(super) fn form(file: &File, size: u64, place: Option<&ObjectName>) -> io::Result<Option<Form>> {
+    let mut start = [0; HEADER_FIXED];
+    let length = read_at_most(file, &mut start, 0)?;
+    let start = &start[..length];
+    let form = if place.is_some_and(|place| place.folder() == Folder::Info) {
+        Form::Info
+    } else if start.starts_with(AGE) {
+        Form::Key
+    } else if PackHeader::length(start).is_ok() {
+        let mut trailer = [0; TRAILER_LEN];
+        let at = size.saturating_sub(TRAILER_LEN as u64);
+        let whole = read_at_most(file, &mut trailer, at)? == TRAILER_LEN && PackTrailer::decode(&trailer, size).is_ok();
+        if !whole {
+            return Ok(None);
+        }
+        Form::Pack
+    } else if header_length(start).is_some() {
+        match snapshot_header(file)? {
+            Some((header, length)) if (length as u64).checked_add(header.body) == Some(size) => Form::Snapshot,
+            _ => return Ok(None),
+        }
+    } else {
+        return Ok(None);
+    };
+    Ok((size <= form.most()).then_some(form))
+}
+
+/// Where a copy belongs. None where it isn't whole.
+pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io::Result<Option<ObjectName>> {
+    Ok(match form {
+        Form::Pack => Some(pack_name(&PackId::from_bytes(copy.hash))),
+        Form::Info => place.cloned(),
+        Form::Key => {
+            let mut object = vec![0; copy.size as usize];
+            copy.file.read_exact_at(&mut object, 0)?;
+            key_kind(&object, place).map(|kind| key_name(kind, &object))
+        }
+        Form::Snapshot => match snapshot_header(&copy.file)? {
+            Some((header, length)) if (length as u64).checked_add(header.body) == Some(copy.size) => {
+                let mut id = [0; SnapshotId::LEN];
+                id.copy_from_slice(&copy.hash[..SnapshotId::LEN]);
+                let id = SnapshotId::from_bytes(id);
+                Some(snapshot_name(header.stored_time, &header.set, header.kind(), &id))
+            }
+            _ => None,
+        },
+    })
+}
+
+/// Which key object it is: what its name says, and where its name says nothing, by the length of what is in it.
+fn key_kind(object: &[u8], place: Option<&ObjectName>) -> Option<KeyObject> {
+    if let Some(kind) = place.and_then(parse_key_name) {
+        return Some(kind);
+    }
+    let mac = object.windows(5).position(|window| window == b"\n--- ")? + 5;
+    let line = object[mac..].iter().position(|&byte| byte == b'\n')?;
+    let payload = object.len() - mac - line - 1;
+    match payload {
+        DATA_PAYLOAD => Some(KeyObject::Data),
+        // Nonce, tag, and not so little text.
+        200.. => Some(KeyObject::Writer),
+        _ => None,
+    }
+}
+
+fn header_length(start: &[u8]) -> Option<usize> {
+    SnapshotHeader::length(start).ok().filter(|length| *length <= MAX_HEADER)
+}
+
+/// The clear header of a snapshot, and its length. None where it has none.
+pub(super) fn snapshot_header(file: &File) -> io::Result<Option<(SnapshotHeader, usize)>> {
+    let mut start = [0; SnapshotHeader::START];
+    if read_at_most(file, &mut start, 0)? < start.len() {
+        return Ok(None);
+    }
+    let Some(length) = header_length(&start) else { return Ok(None) };
+    // A length that is a lie takes no memory.
+    if (length as u64) > file.metadata()?.len() {
+        return Ok(None);
+    }
+    let mut header = vec![0; length];
+    if read_at_most(file, &mut header, 0)? < length {
+        return Ok(None);
+    }
+    Ok(SnapshotHeader::decode(&header).ok().map(|header| (header, length)))
+}
+
+/// Reads until the buffer is full or the file ends. How much that is.
+fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,306 @@
+//! `host prepare`: an account that can add objects and nothing else.
+//!
+//! Everything may be there already: what is as it should be is left alone, so it can be run again, for another key or after
+//! an update.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::User;
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::accept::make_state;
+use super::area::ADDABLE;
+use super::sshd::{Sshd, run};
+use super::{Places, REPOSITORY, failed};
+use crate::error::{Error, Result};
+use crate::remote::Folder;
+
+/// What to prepare.
+#[derive(Debug, Clone)]
+pub struct PrepareOptions {
+    /// Where the host keeps things.
+    pub places: Places,
+    /// The account.
+    pub account: String,
+    /// Files with the public keys that may log in; those of earlier runs stay.
+    pub ssh_keys: Vec<PathBuf>,
+    /// The folder with a file of public keys for each account.
+    pub authorized_keys: PathBuf,
+    /// The SSH server.
+    pub sshd: Sshd,
+    /// The name or address under which the machine reaches this host.
+    pub address: String,
+}
+
+/// An account that was prepared.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The repository's URL, as the machine names it.
+    pub url: String,
+    /// The host keys' fingerprints: kind and `SHA256:…`.
+    pub host_keys: Vec<(String, String)>,
+    /// What was changed, each a sentence.
+    pub changes: Vec<String>,
+    /// What a person should look at.
+    pub notes: Vec<String>,
+}
+
+/// Prepares an account: the user, its folders, its keys, and the SSH server's drop-in, which is kept only if the server
+/// takes it. The server isn't told to read it.
+///
+/// # Errors
+///
+/// Where a step fails, and [`Error::Refused`] where the account is somebody's login.
+pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::Refused("only root can prepare an account; run it with sudo".to_owned()));
+    }
+    let keys = read_keys(options)?;
+    let mut changes = Vec::new();
+    let group = make_account(&options.account, &mut changes)?;
+    make_folders(&options.places, &options.account, group, &mut changes)?;
+    make_state(&options.places.ledger(&options.account))?;
+    write_keys(options, &keys, &mut changes)?;
+    let chroot = options.places.chroot(&options.account);
+    let found = options.sshd.allow(&options.account, &chroot, &options.authorized_keys, &mut changes)?;
+    let port = if found.port == 22 { String::new() } else { format!(":{}", found.port) };
+    let address = match options.address.contains(':') {
+        true => format!("[{}]", options.address),
+        false => options.address.clone(),
+    };
+    let url = format!("sftp://{}@{address}{port}/{REPOSITORY}", options.account);
+    Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
+}
+
+/// This host's name, as it knows it itself.
+pub fn own_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The lines of the public keys that are to be added.
+fn read_keys(options: &PrepareOptions) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for path in &options.ssh_keys {
+        let text = fs::read_to_string(path).map_err(|error| failed("reading the public key", path, error))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let before = keys.len();
+        for line in lines {
+            if !is_public_key(line) {
+                let path = path.display();
+                return Err(Error::Usage(format!(
+                    "{path} holds something else than public keys; name the file that ends with .pub"
+                )));
+            }
+            keys.push(line.to_owned());
+        }
+        if keys.len() == before {
+            return Err(Error::Usage(format!("{} holds no public key", path.display())));
+        }
+    }
+    let file = options.authorized_keys.join(&options.account);
+    match keys.is_empty() && !file.exists() {
+        true => Err(Error::Usage(
+            "no key is named that may log in; give the public half of the machine's SSH key with --ssh-key FILE"
+                .to_owned(),
+        )),
+        false => Ok(keys),
+    }
+}
+
+/// Whether a line is a public key without options.
+fn is_public_key(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let (kind, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let known = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start));
+    known && key.len() > 40 && key.bytes().all(plain) && !line.chars().any(char::is_control)
+}
+
+/// Makes the user, or checks the one that is there. Returns its group.
+fn make_account(account: &str, changes: &mut Vec<String>) -> Result<u32> {
+    let look = || User::from_name(account).map_err(|error| failed("looking up", Path::new(account), error.into()));
+    if let Some(user) = look()? {
+        check_user(&user)?;
+        if !has_no_password(account)? {
+            run(Command::new("usermod").args(["--password", "*", account]))?;
+            changes.push(format!("the account {account} was unlocked, without a password"));
+        }
+        return Ok(user.gid.as_raw());
+    }
+    let words =
+        ["--system", "--user-group", "--no-create-home", "--home-dir", "/", "--shell", NO_SHELL, "--password", "*"];
+    run(Command::new("useradd").args(words).arg(account))?;
+    changes.push(format!("the account {account} was made"));
+    match look()? {
+        Some(user) => Ok(user.gid.as_raw()),
+        None => Err(Error::Failed(format!("useradd ended well, and there is no account {account}"))),
+    }
+}
+
+/// The shell of an account that nobody works with.
+const NO_SHELL: &str = "/usr/sbin/nologin";
+
+fn check_user(user: &User) -> Result<()> {
+    let shell = user.shell.file_name().unwrap_or_default();
+    match user.uid.is_root() || (shell != "nologin" && shell != "false") {
+        false => Ok(()),
+        true => Err(Error::Refused(format!(
+            "the account {} is there already, and somebody can log in with it (its shell is {}); choose another name, or take \
+             the shell away with `usermod --shell {NO_SHELL} {}`",
+            user.name,
+            user.shell.display(),
+            user.name
+        ))),
+    }
+}
+
+/// Whether no password opens the account and it isn't locked: sshd lets nobody into a locked one, not even with a key.
+fn has_no_password(account: &str) -> Result<bool> {
+    let path = Path::new("/etc/shadow");
+    let text = fs::read_to_string(path).map_err(|error| failed("reading", path, error))?;
+    Ok(text.lines().any(|line| line.strip_prefix(account).is_some_and(|rest| rest.starts_with(":*:"))))
+}
+
+fn make_folders(places: &Places, account: &str, group: u32, changes: &mut Vec<String>) -> Result<()> {
+    let chroot = places.chroot(account);
+    fs::create_dir_all(&places.root).map_err(|error| failed("making the folder", &places.root, error))?;
+    check_above(&places.root)?;
+    let fail = |error: io::Error| failed("making the folders in", &chroot, error);
+    let root = rustix::fs::open(&places.root, FOLDER, Mode::empty()).map_err(|error| fail(error.into()))?;
+    let before = changes.len();
+    let mut make = || -> io::Result<()> {
+        let base = make_folder(&root, account, 0, 0o755, changes)?;
+        let repository = make_folder(&base, REPOSITORY, 0, 0o755, changes)?;
+        for folder in Folder::ALL {
+            let folder = make_folder(&repository, folder.name(), group, ADDABLE, changes)?;
+            rustix::fs::fsync(&folder)?;
+        }
+        Ok(rustix::fs::fsync(&repository)?)
+    };
+    make().map_err(fail)?;
+    if changes.len() > before {
+        changes.truncate(before);
+        changes.push(format!("the folders in {} were made", chroot.display()));
+    }
+    Ok(())
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes a folder of root's with this group and mode, or gives it those.
+fn make_folder(within: &OwnedFd, name: &str, group: u32, mode: u32, changes: &mut Vec<String>) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(within, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let folder = rustix::fs::openat(within, name, FOLDER, Mode::empty())?;
+    let stat = rustix::fs::fstat(&folder)?;
+    if (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) != (0, group, mode) {
+        rustix::fs::fchown(&folder, Some(Uid::ROOT), Some(Gid::from_raw(group)))?;
+        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))?;
+        changes.push(name.to_owned());
+    }
+    Ok(folder)
+}
+
+/// sshd takes a chroot only where nobody but root can write to any folder above it.
+fn check_above(root: &Path) -> Result<()> {
+    let path = root.canonicalize().map_err(|error| failed("looking at", root, error))?;
+    for folder in path.ancestors() {
+        let metadata = fs::metadata(folder).map_err(|error| failed("looking at", folder, error))?;
+        if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+            let (folder, mode) = (folder.display(), metadata.mode() & 0o7777);
+            return Err(Error::Refused(format!(
+                "sshd wouldn't take {} as a chroot: others than root can write to {folder} (mode {mode:04o}, owner {}); \
+                 name another folder with --root, or run `chown root {folder}; chmod go-w {folder}`",
+                root.display(),
+                metadata.uid()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the keys that aren't in the account's file yet.
+fn write_keys(options: &PrepareOptions, keys: &[String], changes: &mut Vec<String>) -> Result<()> {
+    let folder = &options.authorized_keys;
+    fs::create_dir_all(folder).map_err(|error| failed("making the folder", folder, error))?;
+    open_the_way(folder, changes)?;
+    let path = folder.join(&options.account);
+    let before = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|error| failed("reading", &path, error))?,
+    };
+    let known: Vec<&str> = before.lines().map(str::trim).collect();
+    let new: Vec<&String> = keys.iter().filter(|key| !known.contains(&key.as_str())).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut text = before.clone();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    new.iter().for_each(|key| text += &format!("{key}\n"));
+    replace(&path, &text, 0o644).map_err(|error| failed("writing", &path, error))?;
+    changes.push(format!("{} keys were added to {}", new.len(), path.display()));
+    Ok(())
+}
+
+/// sshd reads an account's keys as that account, so it must get through to them. Nothing in the folders is made readable.
+fn open_the_way(folder: &Path, changes: &mut Vec<String>) -> Result<()> {
+    for (above, folder) in folder.ancestors().enumerate() {
+        let metadata = fs::metadata(folder).map_err(|error| failed("looking at", folder, error))?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o011 != 0o011 {
+            // The folder itself and /etc/varu are ours; what is above them isn't.
+            if above > 1 {
+                return Err(Error::Refused(format!(
+                    "sshd reads an account's keys as that account, which can't get through {}; name another folder with \
+                     --authorized-keys",
+                    folder.display()
+                )));
+            }
+            let opened = fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011));
+            opened.map_err(|error| failed("changing the mode of", folder, error))?;
+            changes.push(format!("{} may be entered, though not read, by all: sshd needs it", folder.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file anew, in one step.
+pub(super) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_key_is_told_from_other_things() {
+        let key = format!("ssh-ed25519 {} vm1", "A".repeat(68));
+        assert!(is_public_key(&key) && is_public_key(key.trim_end_matches(" vm1")));
+        for bad in [
+            "-----BEGIN OPENSSH PRIVATE KEY-----",
+            "ssh-ed25519",
+            "ssh-ed25519 short",
+            &format!("command=\"sh\" {key}"),
+            &format!("{key}\u{1b}[2J"),
+        ] {
+            assert!(!is_public_key(bad), "{bad}");
+        }
+    }
+}

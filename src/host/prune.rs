@@ -1,0 +1,303 @@
+//! `host prune`: root's own policy, by the times at which things arrived.
+//!
+//! What a machine writes into a header can only keep: its tags, its parents, its packs. Ages are the ledger's. The ledger's line is
+//! written before an object is deleted, so a run that is cut leaves what the next one deletes.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use super::accept::{AcceptReport, accept_account, make_state};
+use super::area::Area;
+use super::check::{Damage, fail, header};
+use super::ledger::Ledger;
+use super::policy::Policy;
+use super::steps::{Steps, UntilInterrupted};
+use super::{Places, failed, holds, verify};
+use crate::error::{Error, Result};
+use crate::format::layout::{pack_name, parse_pack_name, parse_snapshot_name};
+use crate::id::SnapshotId;
+use crate::progress::{Interrupt, Progress};
+use crate::remote::{Folder, ObjectName};
+use crate::repository::{self, Lock};
+use crate::retention::{Reason, Snapshot, Verdict, judge};
+use crate::time::{Clock, Timestamp};
+
+/// How long a pack stays that no snapshot needs: an upload may take days before its snapshot comes.
+pub const UNNEEDED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What to prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// Where the host keeps things.
+    pub places: Places,
+    /// The accounts; all that have a repository where none is named.
+    pub accounts: Vec<String>,
+    /// How long another run on the same account is waited for.
+    pub wait: Duration,
+    /// Root's policy.
+    pub policy: Policy,
+    /// Whether it is only said what would go. What arrived is accepted all the same.
+    pub dry_run: bool,
+}
+
+/// What becomes of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its set.
+    pub set: String,
+    /// When it arrived.
+    pub arrival: Timestamp,
+    /// Why it stays; empty where it goes.
+    pub reasons: Vec<Stays>,
+}
+
+/// Why a snapshot stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stays {
+    /// A rule of the policy.
+    Rule(Reason),
+    /// A snapshot of its chain is held.
+    Held(SnapshotId),
+    /// A snapshot that stays says that it stands on this one.
+    Parent(SnapshotId),
+}
+
+/// What was done for an account.
+#[derive(Debug, Default)]
+pub struct PruneReport {
+    /// The account.
+    pub account: String,
+    /// Its snapshots, by set and age.
+    pub snapshots: Vec<Fate>,
+    /// Packs that went, or would.
+    pub packs: u64,
+    /// Bytes that went, or would.
+    pub freed: u64,
+    /// Why nothing went, where something is damaged.
+    pub damage: Vec<Damage>,
+    /// What a person should look at.
+    pub warnings: Vec<String>,
+    /// Why it ended early, where it did.
+    pub failure: Option<Error>,
+}
+
+/// Prunes the accounts' repositories, after it accepted what arrived. One account's failure, in its report, doesn't keep the
+/// others.
+///
+/// # Errors
+///
+/// Where the root can't be read, and on an interrupt.
+pub fn prune(
+    options: &PruneOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<PruneReport>> {
+    let mut reports = Vec::new();
+    for account in options.places.chosen(&options.accounts)? {
+        if interrupt.is_set() {
+            return Err(repository::Error::Interrupted.into());
+        }
+        let state = options.places.ledger(&account);
+        let locked =
+            make_state(&state).and_then(|()| Ok(Lock::take(&state, "host prune", options.wait, progress, interrupt)?));
+        let mut report = PruneReport { account: account.clone(), ..PruneReport::default() };
+        let pruned = locked.and_then(|_lock| {
+            prune_account(options, &account, clock.now(), progress, &UntilInterrupted(interrupt), &mut report)
+        });
+        report.failure = pruned.err();
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+/// Prunes one account. Its lock is held.
+pub(super) fn prune_account(
+    options: &PruneOptions,
+    account: &str,
+    now: Timestamp,
+    progress: &dyn Progress,
+    steps: &dyn Steps,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let places = &options.places;
+    let AcceptReport { damage, warnings, failure, .. } = accept_account(places, account, now, progress, steps);
+    (report.damage, report.warnings) = (damage, warnings);
+    failure.map_or(Ok(()), Err)?;
+    let state = places.ledger(account);
+    let ledger = Ledger::open(&state)?.ledger;
+    let known = verify::known_damage(&state)?.into_iter();
+    report.damage.extend(known.filter(|damage| ledger.get(&damage.object).is_some()));
+    let chroot = places.chroot(account);
+    let area = Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
+    let mut pruning = Pruning { options, account, now, area, ledger, steps, report };
+    pruning.finish_earlier()?;
+    let snapshots = pruning.snapshots()?;
+    pruning.judge(&snapshots, &holds::read(&state)?);
+    if !pruning.report.damage.is_empty() {
+        return Ok(());
+    }
+    pruning.delete(&snapshots)
+}
+
+/// One run on one account.
+struct Pruning<'a> {
+    options: &'a PruneOptions,
+    account: &'a str,
+    now: Timestamp,
+    area: Area<'a>,
+    ledger: Ledger,
+    steps: &'a dyn Steps,
+    report: &'a mut PruneReport,
+}
+
+/// A snapshot, as far as it is needed here. Its list of packs is read when it is needed, and not kept.
+struct Known {
+    name: ObjectName,
+    parent: Option<SnapshotId>,
+    snapshot: Snapshot,
+}
+
+impl Pruning<'_> {
+    /// Deletes what an earlier run let go and didn't come to delete.
+    fn finish_earlier(&mut self) -> Result<()> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let gone: Vec<ObjectName> = self.ledger.gone().iter().cloned().collect();
+        self.unlink(&gone)
+    }
+
+    /// The snapshots of the ledger, in the order in which they arrived.
+    fn snapshots(&self) -> Result<Vec<Known>> {
+        let mut known = Vec::new();
+        for (name, entry) in self.ledger.entries() {
+            let Some(parsed) = parse_snapshot_name(name) else { continue };
+            let Some(header) = header(&self.area, name)? else { continue };
+            let snapshot = Snapshot {
+                id: parsed.id,
+                set: header.set,
+                chain: header.chain,
+                sequence: header.sequence,
+                time: entry.arrival,
+                tags: header.tags,
+                good: !header.suspect,
+            };
+            known.push(Known { name: name.clone(), parent: header.parent.map(|parent| parent.id), snapshot });
+        }
+        // A header's sequence decides only between those that arrived together.
+        known.sort_by_key(|known| (known.snapshot.time, known.snapshot.sequence, known.snapshot.id));
+        let mut whole = HashSet::new();
+        for (number, known) in known.iter_mut().enumerate() {
+            known.snapshot.sequence = number as u64 + 1;
+            known.snapshot.good &= known.parent.is_none_or(|parent| whole.contains(&parent));
+            whole.insert(known.snapshot.id);
+        }
+        Ok(known)
+    }
+
+    fn judge(&mut self, known: &[Known], held: &BTreeSet<SnapshotId>) {
+        let snapshots: Vec<Snapshot> = known.iter().map(|known| known.snapshot.clone()).collect();
+        let rules = |set: &str| self.options.policy.rules(self.account, set);
+        let verdicts = judge(&snapshots, rules, self.now);
+        let fates = fates(&verdicts, known, held);
+        let order = verdicts.iter().flat_map(|verdict| &verdict.snapshots);
+        let by_id: BTreeMap<SnapshotId, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
+        self.report.snapshots = order
+            .filter_map(|id| {
+                let (snapshot, reasons) = (by_id.get(id)?, fates.get(id)?);
+                Some(Fate { id: *id, set: snapshot.set.clone(), arrival: snapshot.time, reasons: reasons.clone() })
+            })
+            .collect();
+    }
+
+    fn delete(&mut self, known: &[Known]) -> Result<()> {
+        let going = |known: &&Known| {
+            self.report.snapshots.iter().any(|fate| fate.id == known.snapshot.id && fate.reasons.is_empty())
+        };
+        let going: HashSet<&ObjectName> = known.iter().filter(going).map(|known| &known.name).collect();
+        // The newest first: what is left of a chain can be restored.
+        let snapshots: Vec<ObjectName> =
+            known.iter().rev().map(|known| &known.name).filter(|name| going.contains(name)).cloned().collect();
+        let staying = known.iter().map(|known| &known.name).filter(|name| !going.contains(name));
+        let packs = self.unneeded(staying)?;
+        self.report.packs = packs.len() as u64;
+        let sizes = snapshots.iter().chain(&packs).filter_map(|name| self.ledger.get(name));
+        self.report.freed = sizes.map(|entry| entry.size).sum();
+        if self.options.dry_run {
+            return Ok(());
+        }
+        for names in [snapshots, packs] {
+            self.ledger.let_go(&names, self.now, self.steps)?;
+            self.unlink(&names)?;
+        }
+        Ok(())
+    }
+
+    /// Packs that none of these snapshots needs and that have been here long enough.
+    fn unneeded<'n>(&self, staying: impl Iterator<Item = &'n ObjectName>) -> Result<Vec<ObjectName>> {
+        let old = |arrival: Timestamp| self.now.since(arrival) >= UNNEEDED;
+        let packs = self.ledger.entries().iter();
+        let old = packs.filter(|(name, entry)| parse_pack_name(name).is_some() && old(entry.arrival));
+        let mut unneeded: HashSet<ObjectName> = old.map(|(name, _)| name.clone()).collect();
+        for name in staying {
+            let Some(header) = header(&self.area, name)? else {
+                return Err(Error::Damaged(format!("{name} can't be read any more; nothing was deleted")));
+            };
+            header.packs.iter().for_each(|pack| drop(unneeded.take(&pack_name(pack))));
+        }
+        let mut unneeded: Vec<ObjectName> = unneeded.into_iter().collect();
+        unneeded.sort();
+        Ok(unneeded)
+    }
+
+    /// Deletes objects of root's, and makes that outlive a power cut.
+    fn unlink(&self, names: &[ObjectName]) -> Result<()> {
+        let mut folders: BTreeSet<Folder> = BTreeSet::new();
+        for name in names {
+            let deleted = self.area.delete(name).map_err(|error| fail(&self.area, "deleting", name, error))?;
+            if deleted {
+                folders.insert(name.folder());
+            }
+        }
+        for folder in folders {
+            let flushed = self.area.flush(super::area::Spot::In(folder));
+            flushed.map_err(|error| failed("flushing", &self.area.path().join(folder.name()), error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Why each snapshot stays: by the rules, because one of its chain is held, or because one that stays names it as parent.
+fn fates(verdicts: &[Verdict], known: &[Known], held: &BTreeSet<SnapshotId>) -> BTreeMap<SnapshotId, Vec<Stays>> {
+    let mut fates = BTreeMap::new();
+    let mut chains: BTreeMap<SnapshotId, usize> = BTreeMap::new();
+    for (number, verdict) in verdicts.iter().enumerate() {
+        let mut reasons: Vec<Stays> = verdict.reasons.iter().cloned().map(Stays::Rule).collect();
+        reasons.extend(verdict.snapshots.iter().filter(|id| held.contains(id)).map(|id| Stays::Held(*id)));
+        for id in &verdict.snapshots {
+            chains.insert(*id, number);
+            fates.insert(*id, reasons.clone());
+        }
+    }
+    let parents: Vec<(SnapshotId, SnapshotId)> =
+        known.iter().filter_map(|known| Some((known.snapshot.id, known.parent?))).collect();
+    let stays =
+        |fates: &BTreeMap<SnapshotId, Vec<Stays>>, id: &SnapshotId| fates.get(id).is_some_and(|why| !why.is_empty());
+    // By children, so that each snapshot is looked at once for each that names it.
+    let of: BTreeMap<SnapshotId, SnapshotId> = parents.iter().copied().collect();
+    let mut todo: Vec<SnapshotId> = parents.iter().map(|(child, _)| *child).filter(|id| stays(&fates, id)).collect();
+    while let Some(child) = todo.pop() {
+        let Some(parent) = of.get(&child) else { continue };
+        let Some(&chain) = chains.get(parent) else { continue };
+        if !stays(&fates, parent) {
+            for id in &verdicts[chain].snapshots {
+                fates.insert(*id, vec![Stays::Parent(child)]);
+                todo.push(*id);
+            }
+        }
+    }
+    fates
+}

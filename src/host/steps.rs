@@ -1,0 +1,23 @@
+//! Before each change of a file, somebody may say that it goes no further.
+
+use std::io;
+
+use crate::progress::Interrupt;
+
+/// Asked before each change.
+pub(super) trait Steps {
+    /// An error ends the work before the change `what`.
+    fn before(&self, what: &'static str) -> io::Result<()>;
+}
+
+/// Ends the work once an interrupt is set.
+pub(super) struct UntilInterrupted<'a>(pub(super) &'a Interrupt);
+
+impl Steps for UntilInterrupted<'_> {
+    fn before(&self, _: &'static str) -> io::Result<()> {
+        match self.0.is_set() {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+}

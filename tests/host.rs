@@ -1,0 +1,185 @@
+//! The backup host: what `host prepare` makes, behind a real sshd, and `host accept` beside a machine that uses it.
+
+#[path = "support/host.rs"]
+mod host;
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/raw_sftp.rs"]
+mod raw_sftp;
+#[path = "support/sshd.rs"]
+mod sshd;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use host::Host;
+use sshd::is_root;
+use varu::id::derive_bytes;
+use varu::remote::Folder;
+
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    derive_bytes("varu test noise", &seed.to_le_bytes(), &mut bytes);
+    bytes
+}
+
+fn skipped() -> bool {
+    let skipped = !is_root();
+    if skipped {
+        eprintln!("not root: no account can be made");
+    }
+    skipped
+}
+
+#[test]
+fn a_machine_lives_on_a_prepared_account() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let mut snapshots = Vec::new();
+    for day in 0..3 {
+        let bytes = noise(200_000, day);
+        snapshots.push((host.back_up(&bytes), bytes));
+        let report = host.accept().ends(0).json();
+        assert!(report["accounts"][0]["accepted"].as_u64().unwrap() >= 2, "{report}");
+        assert_eq!(host.accept().ends(0).json()["accounts"][0]["accepted"], 0);
+    }
+    for folder in [Folder::Packs, Folder::Snapshots, Folder::Keys, Folder::Info] {
+        for name in host.names(folder) {
+            let metadata = fs::symlink_metadata(host.file(folder, &name)).unwrap();
+            assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o440), "{name}");
+        }
+    }
+    assert_eq!(host.names(Folder::Pending), Vec::<String>::new());
+    host.varu(&["verify"]).ends(0);
+    host.varu(&["verify", "--level", "data"]).ends(0);
+    assert_eq!(host.varu(&["list"]).ends(0).json()["snapshots"].as_array().unwrap().len(), 3);
+    host.assert_restore(&snapshots);
+}
+
+#[test]
+fn prepare_can_be_run_again_and_changes_nothing() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    let again = host.prepare(&[]).ends(0).json();
+    assert_eq!(again["changes"].as_array().unwrap().len(), 0, "{again}");
+    assert_eq!(again["url"], host.url());
+    assert_eq!(again["host_keys"][0]["fingerprint"], host.server.fingerprint());
+    let drop_in = fs::read_to_string(host.base().join(format!("drop-ins/varu-{}.conf", host.account))).unwrap();
+    for line in ["internal-sftp -u 0222 -p open,close,", "DisableForwarding yes", "PermitTTY no", "AuthorizedKeysFile "]
+    {
+        assert!(drop_in.contains(line), "{drop_in}");
+    }
+    // What was changed by hand is put right.
+    let packs = host.file(Folder::Packs, "");
+    fs::set_permissions(&packs, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(host.accept().ends(1).json()["error"]["kind"], "failed");
+    host.prepare(&[]).ends(0);
+    assert_eq!(fs::metadata(&packs).unwrap().mode() & 0o7777, 0o1770);
+    host.accept().ends(0);
+    // Somebody who may log in isn't made a backup account.
+    let root = host.run(&["prepare", "root"]);
+    assert_ne!(root.status, 0);
+    let mut key = host.server.key().into_os_string();
+    key.push(".pub");
+    let key = key.to_str().unwrap().to_owned();
+    let refused = host.run(&["prepare", "root", "--ssh-key", &key]).ends(5);
+    assert!(refused.err.contains("somebody can log in"), "{}", refused.err);
+    let private = host.server.key();
+    host.run(&["prepare", "vm", "--ssh-key", private.to_str().unwrap()]).ends(2);
+    host.run(&["prepare", "../x", "--ssh-key", &key]).ends(2);
+}
+
+#[test]
+fn a_drop_in_that_sshd_does_not_take_or_heed_is_not_kept() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    let (config, path) = (host.server.config_file(), host.base().join(format!("drop-ins/varu-{}.conf", host.account)));
+    let good = fs::read_to_string(&config).unwrap();
+    fs::remove_file(&path).unwrap();
+    for (wrong, said) in [
+        (good.replace("Include", "# Include"), "heed"),
+        (format!("Match all\nForceCommand /bin/sh\n{good}"), "heed"),
+        (format!("{good}\nNoSuchWord yes\n"), "NoSuchWord"),
+    ] {
+        fs::write(&config, wrong).unwrap();
+        let failed = host.prepare(&[]).ends(1);
+        assert!(failed.err.contains(said), "{}", failed.err);
+        assert!(!path.exists(), "it isn't kept");
+    }
+    fs::write(&config, good).unwrap();
+    host.prepare(&[]).ends(0);
+    assert!(path.exists());
+}
+
+#[test]
+fn accept_that_is_killed_goes_on() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 100 } else { 12 };
+    let mut snapshots = Vec::new();
+    for round in 0..rounds {
+        let bytes = noise(100_000 + round as usize, 100 + round);
+        snapshots.push((host.back_up(&bytes), bytes));
+        let mut accept = host.command(&["accept"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(700 * (round * 37 % 23)));
+        accept.kill().unwrap();
+        accept.wait().unwrap();
+    }
+    let report = host.accept().ends(0).json();
+    let all = [Folder::Packs, Folder::Snapshots, Folder::Keys, Folder::Info].map(|folder| host.names(folder).len());
+    assert_eq!(report["accounts"][0]["objects"], all.iter().sum::<usize>());
+    host.varu(&["verify"]).ends(0);
+    let some = [&snapshots[..2], &snapshots[snapshots.len() - 2..]].concat();
+    host.assert_restore(&some);
+}
+
+#[test]
+fn two_accepts_take_turns() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    host.back_up(&noise(100_000, 1));
+    let start = |_| host.command(&["accept"]).stdout(Stdio::piped()).spawn().unwrap();
+    let accepts: Vec<_> = (0..4).map(start).collect();
+    let mut accepted = 0;
+    for accept in accepts {
+        let ended = machine::Ended::from(accept.wait_with_output().unwrap()).ends(0);
+        accepted += ended.json()["accounts"][0]["accepted"].as_u64().unwrap();
+    }
+    assert_eq!(accepted, 5, "a pack, a snapshot, two keys, the text: each once");
+}
+
+#[test]
+fn an_account_has_no_shell_and_no_forwarding() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    let login = host.login();
+    let port = host.server.port().to_string();
+    let to = format!("127.0.0.1:{port}");
+    let back = format!("0:127.0.0.1:{port}");
+    let none = |words: &[&str]| {
+        let mut ssh: Command = host.ssh();
+        let out = ssh.args(["-o", "ExitOnForwardFailure=yes"]).args(words).output().unwrap();
+        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    assert!(!none(&["-W", &to, &login]).0, "a port is forwarded");
+    assert!(!none(&["-N", "-R", &back, &login]).0, "a port is forwarded back");
+    assert_eq!(none(&[&login, "id"]).1.find("uid"), None, "a command is run");
+    assert_eq!(none(&["-tt", &login]).1.find('$'), None, "a shell is given");
+}
