@@ -1,4 +1,5 @@
-//! The SFTP remote beside OpenSSH's `sftp`: a GiB up (flushed) and down, near and far. See `benches/sftp.sh`.
+//! The SFTP remote beside OpenSSH's `sftp`: a GiB up (flushed) and down, near and far. Then the whole program beside restic:
+//! a full backup and its restore. See `benches/sftp.sh`.
 
 #[path = "../tests/support/proxy.rs"]
 mod proxy;
@@ -60,6 +61,9 @@ fn main() {
         report(millis, "down, 1", theirs, ours, &remote);
         drop(remote);
         fs::remove_dir_all(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        whole(millis, &server, port, &folder);
+        fs::remove_dir_all(&folder).unwrap();
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
@@ -70,6 +74,123 @@ fn report(millis: u64, what: &str, theirs: Duration, ours: (Duration, f64), remo
     let times = rate(ours.0) / rate(theirs);
     let (theirs, rate_of_ours, count) = (rate(theirs), rate(ours.0), remote.connections());
     println!("{millis:>6}  {what:>10}  {theirs:>7.1}  {rate_of_ours:>7.1}  {times:>6.2}  {count:>11}  {:>5.2}", ours.1);
+}
+
+/// Bytes of the dump that is backed up.
+const DUMP: usize = 400_000_000;
+
+/// A full backup of a dump and its restore, by varu into a local folder and over SFTP, and by restic over SFTP. Prints seconds.
+fn whole(millis: u64, server: &Sshd, port: u16, folder: &Path) {
+    let dump = folder.join("dump.sql");
+    fs::write(&dump, dump_text()).unwrap();
+    let near = Varu::new(folder, "near", folder.join("near").display().to_string(), server);
+    let far = Varu::new(folder, "far", server.place_through(port, folder.join("vault")).to_string(), server);
+    let restic = Restic { folder, server, port };
+    restic.run(&["init"]);
+    let [local, over, theirs] = [
+        timed(|| near.backup(&dump)).0,
+        timed(|| far.backup(&dump)).0,
+        timed(|| restic.run(&["backup", dump.to_str().unwrap()])).0,
+    ];
+    let back = folder.join("back");
+    let [local_back, over_back, their_back] = [
+        timed(|| near.restore(&back)).0,
+        timed(|| far.restore(&back)).0,
+        timed(|| restic.run(&["restore", "latest", "--target", back.to_str().unwrap()])).0,
+    ];
+    println!(
+        "{millis:>6}  a dump of {} MB, seconds: varu to a folder, varu over SFTP, restic over SFTP",
+        DUMP / 1_000_000
+    );
+    for (what, times) in [("full", [local, over, theirs]), ("restore", [local_back, over_back, their_back])] {
+        let [local, over, theirs] = times.map(|time| time.as_secs_f64());
+        println!(
+            "{millis:>6}  {what:>10}  {local:>7.2}  {over:>7.2}  {theirs:>7.2}  over / local {:>5.2}",
+            over / local
+        );
+    }
+}
+
+/// Rows that compress as those of a shop do.
+fn dump_text() -> Vec<u8> {
+    let mut text = Vec::with_capacity(DUMP + 200);
+    let mut state = 1_u64;
+    for row in 0_u64.. {
+        if text.len() >= DUMP {
+            break;
+        }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mix = state >> 33;
+        let row = format!(
+            "({row},'customer {mix:x}','{} street {}',{}.{:02}),\n",
+            mix % 977,
+            mix % 7919,
+            mix % 4999,
+            mix % 100
+        );
+        text.extend_from_slice(row.as_bytes());
+    }
+    text
+}
+
+/// varu with a repository and keys of its own.
+struct Varu<'a> {
+    folder: &'a Path,
+    name: &'static str,
+}
+
+impl<'a> Varu<'a> {
+    fn new(folder: &'a Path, name: &'static str, url: String, server: &Sshd) -> Self {
+        let config = format!(
+            "[repository]\nurl = '{url}'\nssh_key = '{}'\nknown_hosts = '{}'\nssh_config = '/dev/null'\n",
+            server.key().display(),
+            server.known_hosts().display()
+        );
+        fs::write(folder.join(format!("{name}.toml")), config).unwrap();
+        let varu = Self { folder, name };
+        varu.run(&["init"], Stdio::null());
+        varu
+    }
+
+    fn run(&self, words: &[&str], input: Stdio) {
+        let at = |what: &str| self.folder.join(format!("{}.{what}", self.name));
+        let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+        varu.arg("--config").arg(at("toml")).arg("--state").arg(at("state")).arg("-q");
+        varu.env("VARU_WRITER_KEY", at("writer.key")).env("VARU_IDENTITY", at("identity.txt"));
+        let status = varu.args(words).stdin(input).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "varu {words:?}: {status}");
+    }
+
+    fn backup(&self, dump: &Path) {
+        self.run(&["backup", "--stdin", "dump"], fs::File::open(dump).unwrap().into());
+    }
+
+    fn restore(&self, to: &Path) {
+        self.run(&["restore", "dump", "--to", to.join(self.name).to_str().unwrap()], Stdio::null());
+    }
+}
+
+/// restic with a repository over SFTP.
+struct Restic<'a> {
+    folder: &'a Path,
+    server: &'a Sshd,
+    port: u16,
+}
+
+impl Restic<'_> {
+    fn run(&self, words: &[&str]) {
+        let ssh = format!(
+            "sftp.command=ssh -F /dev/null -i {} -o UserKnownHostsFile={} -p {} -l {} 127.0.0.1 -s sftp",
+            self.server.key().display(),
+            self.server.known_hosts().display(),
+            self.port,
+            self.server.place("/").user().unwrap()
+        );
+        let mut restic = Command::new("restic");
+        restic.arg("-r").arg(format!("sftp:x:{}", self.folder.join("restic").display()));
+        restic.args(["-o", &ssh, "-q", "--no-cache"]).args(words).env("RESTIC_PASSWORD", "x").stdout(Stdio::null());
+        assert!(restic.status().unwrap().success(), "restic {words:?}");
+    }
 }
 
 /// How long work takes, and how many seconds of CPU this process alone: near, without those of the proxy.

@@ -47,7 +47,7 @@ mod tests {
         remote.put(Folder::Packs, "known", "x");
         let known = |name: &ObjectName| (name.name() == "known").then_some(());
         for number in 0..MOST_STRANGE {
-            remote.put(Folder::Packs, &format!("photo-{number}.jpg"), "x");
+            remote.put(Folder::Packs, format!("photo-{number}.jpg"), "x");
         }
         assert_eq!(listed(&remote, Folder::Packs, known).unwrap().len(), 1);
         remote.put(Folder::Packs, "one.more", "x");

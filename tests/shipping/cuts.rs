@@ -115,7 +115,7 @@ fn a_connection_that_is_cut_or_stalls_at_any_byte_is_got_over() {
 #[test]
 fn a_host_that_stays_away_ends_with_6_and_the_next_run_finishes() {
     let mut random = random();
-    let times = if long() { 500 } else { 6 };
+    let times = if long() { 500 } else { 4 };
     let faults: Vec<(f64, Fault)> = (0..times).map(|_| (random.below(1000) as f64 / 1000.0, Fault::Down)).collect();
     let more = IMPATIENT.replace("retry_for = '60 s'", "retry_for = '1 s'");
     let [done, away] = fail_at(faults.into_iter(), 3_000_000, &more);

@@ -93,7 +93,7 @@ fn a_full_disk_costs_no_snapshot_and_with_room_it_goes_on() {
         back_up(&ship.machine, &ship.at("data"), more)
     };
     let mut committed = vec![(id(&store(0, &[]).ends(0)), 0)];
-    for round in 1..=if long() { 10 } else { 4 } {
+    for round in 1..=if long() { 10 } else { 2 } {
         // Less than what a backup asks for.
         hold.fill_up_to(20 * MIB);
         let before = names(&hold.repository);
@@ -189,4 +189,18 @@ fn a_local_disk_that_is_full_ends_with_8_too() {
     let read_only = back_up(&machine, &machine.at("data"), &["--ignore-space"]).ends(8);
     assert!(read_only.err.to_lowercase().contains("read-only"), "{}", read_only.err);
     assert!(mount(&["umount"]).success());
+}
+
+/// A limit for the size of files: the server says of it what it says of a quota that is used up.
+#[test]
+fn a_used_up_quota_ends_with_8_too() {
+    let server = Sshd::start_with("ForceCommand trap '' XFSZ; ulimit -f 2000; exec /usr/lib/openssh/sftp-server");
+    let ship = Ship::beside(&server, IMPATIENT);
+    ship.run(&["-q", "init"]).ends(0);
+    fs::write(ship.at("data"), noise(5 * MIB, 1)).unwrap();
+    let full = ship.back_up(&ship.at("data")).ends(8);
+    assert!(full.err.contains("a quota is used up"), "{}", full.err);
+    assert_eq!(fs::read_dir(ship.vault().join("packs")).unwrap().count(), 0);
+    fs::write(ship.at("data"), noise(MIB / 2, 1)).unwrap();
+    ship.back_up(&ship.at("data")).ends(0);
 }

@@ -55,7 +55,7 @@ fn a_restore_that_was_killed_goes_on_with_the_same_command() {
     let bytes: u64 = (0..FILES as u64).map(|number| number * 3000).sum();
 
     let mut random = Random(7);
-    let (mut kept, rounds) = (0, if long() { 20 } else { 3 });
+    let (mut kept, rounds) = (0, if long() { 20 } else { 2 });
     for round in 0..rounds {
         let out = ship.at(&format!("out {round}"));
         let restored = out.join(tree.strip_prefix("/").unwrap());

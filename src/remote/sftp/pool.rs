@@ -19,8 +19,8 @@ use crate::remote::lock;
 
 /// How long no further connection is tried after one was refused while others live.
 const BARRED: Duration = Duration::from_secs(60);
-/// How many are opened at once. A far host takes a second or more to log in to, and sshd refuses some where many try.
-const OPENING: usize = 4;
+/// How many are opened at once. A far host takes a second or more to log in to; sshd refuses some from the eleventh on.
+const OPENING: usize = 7;
 
 pub(super) struct Pool {
     launch: Launch,
