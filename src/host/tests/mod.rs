@@ -1,5 +1,7 @@
 //! Accepting in folders that the test writes as an account would.
 
+mod keep;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
