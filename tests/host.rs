@@ -12,6 +12,7 @@ mod sshd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use host::Host;
@@ -143,6 +144,40 @@ fn accept_that_is_killed_goes_on() {
     host.varu(&["verify"]).ends(0);
     let some = [&snapshots[..2], &snapshots[snapshots.len() - 2..]].concat();
     host.assert_restore(&some);
+}
+
+#[test]
+fn backups_go_on_while_accept_runs_all_the_time() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let over = AtomicBool::new(false);
+    let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 100 } else { 6 };
+    let snapshots = std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| {
+            let mut runs = 0;
+            while !over.load(Ordering::Relaxed) {
+                host.accept().ends(0);
+                runs += 1;
+            }
+            runs
+        });
+        let snapshots: Vec<_> = (0..rounds)
+            .map(|round| {
+                let bytes = noise(1_500_000, 500 + round);
+                (host.back_up(&bytes), bytes)
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(accepting.join().unwrap() > 5);
+        snapshots
+    });
+    host.accept().ends(0);
+    assert_eq!(host.names(Folder::Pending), Vec::<String>::new());
+    host.varu(&["verify"]).ends(0);
+    host.assert_restore(&snapshots[rounds as usize - 3..]);
 }
 
 #[test]

@@ -411,8 +411,13 @@ impl<'a> Acceptance<'a> {
     fn no_object(&mut self, found: Found, why: &'static str) -> Result<()> {
         match found.spot {
             Spot::Staging => match found.what {
-                // Nothing can be in it.
-                What::Strange(_) => self.discard(&found.name),
+                What::Strange(what) => {
+                    // A link or a FIFO goes, and an empty folder. No account can make one.
+                    if self.area.discard(&found.name).is_err() {
+                        self.warn_of(&found, what);
+                    }
+                    Ok(())
+                }
                 _ => self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error)),
             },
             Spot::In(Folder::Pending) => {
