@@ -21,6 +21,9 @@ pub enum Error {
     /// What was stored is gone or changed.
     #[error("{0}")]
     Damaged(String),
+    /// The remote hasn't got the room that is needed.
+    #[error("{0}")]
+    NoRoom(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -53,10 +56,14 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Error::Repository(error) => repository_class(error),
+            Error::Source(source::Error::Config(_)) => Class::Usage,
+            Error::Source(source::Error::Refused(_)) => Class::Refused,
+            Error::Source(source::Error::NoRoom(_)) => Class::NoRoom,
             Error::Source(_) | Error::Failed(_) => Class::Failed,
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
             Error::Damaged(_) => Class::Damaged,
+            Error::NoRoom(_) => Class::NoRoom,
         }
     }
 }
@@ -64,7 +71,7 @@ impl Error {
 fn repository_class(error: &repository::Error) -> Class {
     match error {
         repository::Error::Remote(error) => match error.kind {
-            ErrorKind::Unreachable => Class::Unreachable,
+            ErrorKind::Unreachable | ErrorKind::NoEntry => Class::Unreachable,
             ErrorKind::NoSpace | ErrorKind::ReadOnly => Class::NoRoom,
             ErrorKind::Invalid => Class::Usage,
             ErrorKind::Refused => Class::Refused,

@@ -25,7 +25,7 @@
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`host`] |
+//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`] |
 //! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod id;
@@ -53,4 +53,5 @@ pub mod backup;
 pub mod restore;
 pub mod verify;
 pub mod diff;
+pub mod prune;
 pub mod host;

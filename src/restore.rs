@@ -1,9 +1,12 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+pub mod service;
+
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, Kind, StreamName};
 use crate::error::{Error, Result};
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::{PackId, StreamHash};
@@ -40,6 +43,7 @@ impl RestoreReport {
 
 /// Restores the streams of a snapshot that `chosen` says yes to into `target`.
 ///
+/// What an earlier restore into `target` that was cut has written whole is kept: its bytes are checked.
 /// Each chunk is checked by its id and each stream by its hash. A damaged stream is left out and named; the others are
 /// restored.
 pub fn restore(
@@ -54,7 +58,7 @@ pub fn restore(
     let failed = repository::Error::from;
     let operation =
         repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
-    let result = run(repository, snapshot, chosen, target, progress, interrupt);
+    let result = fetch(repository, snapshot, chosen, target, progress, interrupt);
     let (outcome, message) = match &result {
         Ok(report) => match report.damaged.first().or(report.warnings.first()) {
             None => (Outcome::Done, None),
@@ -69,7 +73,8 @@ pub fn restore(
     Ok(report)
 }
 
-fn run(
+/// As [`restore`], without a record.
+fn fetch(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
     chosen: &dyn Fn(&Entry) -> bool,
@@ -86,26 +91,66 @@ fn run(
         warnings: Vec::new(),
     };
     let mut recipe = repository.recipe(&snapshot.id)?;
-    recipe.streams = choose(recipe.streams, chosen, target, &mut report)?;
+    let streams = chosen_streams(recipe.streams, chosen);
+    recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;
     let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
     progress.phase("restoring", Some(bytes), Some(recipe.streams.len() as u64));
     let (streams, packs) = with_packs(repository, snapshot, recipe, progress, &mut report)?;
     let fetcher = Fetcher::start(repository, streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
     let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
     streams.iter().try_for_each(|stream| writing.stream(stream))?;
-    report.warnings.extend(target.finish()?);
+    report.warnings.extend(target.finish().map_err(restore_error)?);
     Ok(report)
+}
+
+/// The streams that `chosen` says yes to. A file with several names is stored under its first one: where that isn't chosen,
+/// the first name that is becomes the file, and the others are links to it.
+pub fn chosen_streams(streams: Vec<Stream>, chosen: &dyn Fn(&Entry) -> bool) -> Vec<Stream> {
+    let mut taken = Vec::new();
+    // What isn't chosen, for the sake of links to it, and under which name it went instead.
+    let mut left: HashMap<StreamName, (Stream, Option<StreamName>)> = HashMap::new();
+    for mut stream in streams {
+        if !chosen(&stream.entry) {
+            if !matches!(stream.entry.kind, Kind::Directory | Kind::Hardlink(_)) {
+                left.insert(stream.entry.name.clone(), (stream, None));
+            }
+            continue;
+        }
+        if let Kind::Hardlink(first) = &stream.entry.kind
+            && let Some((content, instead)) = left.get_mut(first)
+        {
+            match instead {
+                Some(instead) => stream.entry.kind = Kind::Hardlink(instead.clone()),
+                None => {
+                    let name = stream.entry.name;
+                    *instead = Some(name.clone());
+                    let entry = Entry { name, ..content.entry.clone() };
+                    stream = Stream { entry, hash: content.hash, runs: std::mem::take(&mut content.runs) };
+                }
+            }
+        }
+        taken.push(stream);
+    }
+    taken
 }
 
 /// The streams that are to be written.
 fn choose(
+    repository: &Repository,
     streams: Vec<Stream>,
-    chosen: &dyn Fn(&Entry) -> bool,
     target: &mut dyn Target,
+    interrupt: &Interrupt,
     report: &mut RestoreReport,
 ) -> Result<Vec<Stream>> {
     let mut wanted = Vec::new();
-    for stream in streams.into_iter().filter(|stream| chosen(&stream.entry)) {
+    for stream in streams {
+        if interrupt.is_set() {
+            return Err(repository::Error::Interrupted.into());
+        }
+        if is_whole(repository, &stream, target, interrupt)? {
+            report.kept += 1;
+            continue;
+        }
         match target.wants(&stream.entry) {
             Ok(true) => wanted.push(stream),
             Ok(false) => report.kept += 1,
@@ -114,6 +159,28 @@ fn choose(
         }
     }
     Ok(wanted)
+}
+
+/// Whether an earlier restore wrote the stream, and its bytes are right.
+fn is_whole(repository: &Repository, stream: &Stream, target: &mut dyn Target, interrupt: &Interrupt) -> Result<bool> {
+    let Some(mut there) = target.written_before(&stream.entry).map_err(restore_error)? else { return Ok(false) };
+    let mut hasher = repository.keys().stream_hashes.hasher();
+    let (mut buffer, mut size) = (vec![0; 256 << 10], 0);
+    loop {
+        match there.read(&mut buffer) {
+            Ok(0) => return Ok(check_stream(stream, size, &hasher.finish()).is_ok()),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                size += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // What can't be read is written again.
+            Err(_) => return Ok(false),
+        }
+        if interrupt.is_set() {
+            return Err(repository::Error::Interrupted.into());
+        }
+    }
 }
 
 /// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
@@ -271,7 +338,11 @@ fn skipped(name: &StreamName, reason: &str) -> String {
 }
 
 fn restore_error(error: source::Error) -> Error {
-    Error::Failed(format!("the restore ended: {error}"))
+    match error {
+        source::Error::Refused(why) => Error::Refused(why),
+        source::Error::Config(why) => Error::Usage(why),
+        error => Error::Failed(format!("the restore ended: {error}")),
+    }
 }
 
 /// Whether the bytes are those that were backed up.
@@ -284,4 +355,37 @@ fn check_stream(stream: &Stream, size: u64, hash: &[u8; 32]) -> Result<()> {
         return Ok(());
     };
     Err(repository::Error::Damaged(why).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> StreamName {
+        StreamName::new(name).unwrap()
+    }
+
+    fn stream(text: &str, kind: Kind, size: u64) -> Stream {
+        let entry = Entry { name: name(text), kind, size, metadata: None };
+        Stream { entry, hash: None, runs: Vec::new() }
+    }
+
+    #[test]
+    fn a_link_whose_first_name_is_not_chosen_becomes_the_file() {
+        let streams = vec![
+            stream("a/first", Kind::File, 5),
+            stream("b/second", Kind::Hardlink(name("a/first")), 0),
+            stream("b/third", Kind::Hardlink(name("a/first")), 0),
+        ];
+        let of = |prefix: &'static str| {
+            let chosen = chosen_streams(streams.clone(), &|entry| entry.name.as_bytes().starts_with(prefix.as_bytes()));
+            chosen.into_iter().map(|stream| (stream.entry.name.to_string(), stream.entry.kind)).collect::<Vec<_>>()
+        };
+        let link = |text: &str, to: &str| (text.to_owned(), Kind::Hardlink(name(to)));
+        let file = |text: &str| (text.to_owned(), Kind::File);
+        assert_eq!(of(""), [file("a/first"), link("b/second", "a/first"), link("b/third", "a/first")]);
+        assert_eq!(of("b"), [file("b/second"), link("b/third", "b/second")]);
+        assert_eq!(of("b/t"), [file("b/third")]);
+        assert_eq!(of("a"), [file("a/first")]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Which snapshots stay and which go: a pure function over dates.
 //!
 //! Chains go whole. A chain goes when its newest snapshot is older than the rule says and a newer good chain exists. The
-//! newest chain and the newest good chain of a set never go. Rules for tags, and for a number of chains, only lengthen.
+//! newest good chain of a set, and what came after it, never go. Rules for tags, and for a number of chains, only lengthen.
 //!
 //! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived.
 
@@ -71,7 +71,7 @@ pub enum Reason {
         /// When that ends.
         until: Timestamp,
     },
-    /// Its chain is the newest of the set, or the newest good one.
+    /// No newer chain of the set is good.
     Newest,
     /// Its chain is among the newest good chains that `keep_chains` asks for.
     Counted,
@@ -159,17 +159,16 @@ impl Set<'_> {
     fn judge(&self) -> Vec<Verdict> {
         let chains = self.chains();
         let counted = self.newest_good(&chains, self.rules.keep_chains.max(1) as usize);
-        let best = counted.first().copied();
-        let newest = chains.last().map(|(chain, _)| *chain);
+        let best = chains.iter().position(|(chain, _)| counted.first() == Some(chain)).unwrap_or(0);
         let gap = self.gap();
         let tagged = self.tagged();
-        let verdicts = chains.iter().map(|(chain, members)| {
+        let verdicts = chains.iter().enumerate().map(|(place, (chain, members))| {
             let mut reasons = Vec::new();
             let until = members.iter().map(|member| member.time).max().unwrap_or(self.now).after(self.rules.keep);
             if until > self.now {
                 reasons.push(Reason::Young { until });
             }
-            if best == Some(*chain) || newest == Some(*chain) {
+            if place >= best {
                 reasons.push(Reason::Newest);
             } else if counted.contains(chain) {
                 reasons.push(Reason::Counted);
@@ -316,7 +315,7 @@ mod tests {
         let mut snapshots = weeks(0..70);
         snapshots[14..].iter_mut().for_each(|snapshot| snapshot.good = false);
         let kept = kept(&snapshots, &rules(7 * DAY, &[]), 69);
-        assert_eq!(kept, [1, 9]);
+        assert_eq!(kept, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

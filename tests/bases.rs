@@ -6,89 +6,19 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use support::dumps::{Form, Table, dump, patch};
+use support::days::*;
+use support::dumps::{Form, Table, dump};
 use support::vault::*;
 use support::*;
 use varu::backup::{BackupOptions, BackupReport};
+use varu::entry::StreamName;
 use varu::format::layout::pack_name;
 use varu::format::recipe::Recipe;
 use varu::id::PackId;
 use varu::index::SnapshotRow;
 use varu::remote::Folder;
-use varu::remote::memory::MemoryRemote;
 use varu::repository::Repository;
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// What a snapshot may cost beside its new bytes: keys, headers, recipe.
-const SNAPSHOT: u64 = 4096;
-/// What a new chunk may cost beside its bytes: its id and its length.
-const CHUNK: u64 = 24;
-
-/// All bytes of a repository.
-fn size(memory: &MemoryRemote) -> u64 {
-    let of = |folder| memory.content(folder).iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
-    of(Folder::Packs) + of(Folder::Snapshots)
-}
-
-/// A repository that takes one stream a day.
-struct Days {
-    vault: Vault,
-    writer: Arc<Repository>,
-    clock: TestClock,
-    options: BackupOptions,
-}
-
-impl Days {
-    fn new() -> Self {
-        Self::with(options())
-    }
-
-    fn with(options: BackupOptions) -> Self {
-        let vault = Vault::new();
-        let writer = vault.writer();
-        Self { vault, writer, clock: TestClock::at(MONDAY), options }
-    }
-
-    /// Backs up streams. Returns the report and the bytes that the repository grew by.
-    fn next(&self, streams: &Streams) -> (BackupReport, u64) {
-        let before = size(&self.vault.memory);
-        let report = back_up_with(&self.writer, streams, &self.options, &self.clock).unwrap();
-        self.clock.advance(DAY);
-        (report, size(&self.vault.memory) - before)
-    }
-
-    fn restores(&self, snapshot: &SnapshotRow, streams: &Streams) {
-        let reader = self.vault.fresh_reader();
-        reader.sync().unwrap();
-        assert_restores(&reader, snapshot, streams);
-    }
-}
-
-fn one(bytes: &[u8]) -> Streams {
-    Streams::from([("shop.sql".to_owned(), bytes.to_vec())])
-}
-
-/// Backs up two dumps. Fails where the second adds more than `percent` of what `patch-from` makes of it.
-fn pays(what: &str, before: &[u8], now: &[u8], percent: u64) {
-    let days = Days::new();
-    let (_, full) = days.next(&one(before));
-    let (report, added) = days.next(&one(now));
-    let limit = patch(before, now);
-    let metadata = SNAPSHOT + CHUNK * report.totals().new / 16_384;
-    println!(
-        "{what:>30}: dump {:>9}, full {full:>8}, added {added:>7}, patch-from {limit:>7}, for metadata {metadata:>6}",
-        now.len()
-    );
-    days.restores(&report.snapshot, &one(now));
-    assert!(added <= limit * percent / 100 + metadata, "{what}: {added} bytes, patch-from {limit}");
-}
-
-fn shop() -> Vec<Table> {
-    vec![Table::new("customer", 12_000), Table::new("product", 4_000), Table::new("orders", 30_000)]
-}
 
 #[test]
 fn what_changes_in_place_costs_little_more_than_a_delta() {
@@ -115,17 +45,6 @@ fn what_changes_in_place_costs_little_more_than_a_delta() {
     all.iter_mut().for_each(|table| table.delete(table.rows.len() / 200, &mut random));
     all[2].grow(600);
     pays("all of it", &before, &dump(&all, Form::Extended), 105);
-}
-
-#[test]
-fn a_table_that_moved_costs_what_changed_in_it() {
-    let mut tables = shop();
-    let before = dump(&tables, Form::Extended);
-    tables.rotate_left(1);
-    pays("a moved table", &before, &dump(&tables, Form::Extended), 105);
-    let mut random = Random(2);
-    tables.iter_mut().for_each(|table| table.change(table.rows.len() / 100, &mut random));
-    pays("a moved and changed table", &before, &dump(&tables, Form::Extended), 105);
 }
 
 /// Backs up the same days with and without bases. Returns what each added after the first day.
@@ -287,20 +206,68 @@ fn a_base_cache_that_is_lost_stale_or_damaged_costs_bytes_and_says_so_once() {
     }
 }
 
+/// What the second day adds, and how many warnings there are about it, where `previous` says which bytes a file has that should
+/// hold the first day's (None: there is no such file), and `cache` whether the base cache is there.
+fn with_previous(previous: Option<&dyn Fn(Vec<u8>) -> Vec<u8>>, cache: bool) -> (u64, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.sql");
+    let mut days = Days::with(BackupOptions { base_cache_max: if cache { 1 << 30 } else { 0 }, ..options() });
+    days.next(&one(&shop_on(0)));
+    if let Some(previous) = previous {
+        std::fs::write(&path, previous(shop_on(0))).unwrap();
+    }
+    days.options.previous = [(StreamName::new("shop.sql").unwrap(), path)].into();
+    let (report, added) = days.next(&one(&shop_on(1)));
+    days.restores(&report.snapshot, &one(&shop_on(1)));
+    (added, warnings_about_the_cache(&report).len())
+}
+
+#[test]
+fn bases_come_from_the_previous_file_and_then_from_the_cache() {
+    let whole = |bytes: Vec<u8>| bytes;
+    let stale = |_: Vec<u8>| noise(5_000_000, 1);
+    let half = |mut bytes: Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(b'x');
+        bytes
+    };
+    let short = |mut bytes: Vec<u8>| {
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    };
+    let (best, warnings) = with_previous(Some(&whole), true);
+    assert_eq!(warnings, 0);
+    let about_best = |(added, warnings): (u64, usize)| {
+        assert!(added.abs_diff(best) < best / 4, "{added} bytes, and {best} at best");
+        assert_eq!(warnings, 0);
+    };
+    about_best(with_previous(Some(&whole), false));
+    // Whatever the file is, the cache has it.
+    [None, Some(&stale as &dyn Fn(Vec<u8>) -> Vec<u8>), Some(&half), Some(&short)]
+        .into_iter()
+        .for_each(|previous| about_best(with_previous(previous, true)));
+    let (none, warnings) = with_previous(None, false);
+    assert_eq!(warnings, 1);
+    for part in [&half as &dyn Fn(Vec<u8>) -> Vec<u8>, &short] {
+        let (added, warnings) = with_previous(Some(part), false);
+        assert!(2 * best < added && added < none - none / 4, "{best} < {added} < {none}");
+        assert_eq!(warnings, 1);
+    }
+    let (added, warnings) = with_previous(Some(&stale), false);
+    assert!(added > none - none / 10, "{added} bytes, and {none} without any base");
+    assert_eq!(warnings, 1);
+}
+
 #[test]
 fn a_base_cache_that_is_too_small_costs_bytes_and_says_so_once() {
     let mut added = Vec::new();
     for base_cache_max in [0, 1 << 20, 8 << 30] {
         let days = Days::with(BackupOptions { base_cache_max, ..options() });
-        days.next(&one(&shop_on(0)));
+        let (first, _) = days.next(&one(&shop_on(0)));
         let (report, bytes) = days.next(&one(&shop_on(1)));
         days.restores(&report.snapshot, &one(&shop_on(1)));
-        assert_eq!(
-            warnings_about_the_cache(&report).len(),
-            usize::from(base_cache_max == 1 << 20),
-            "{:?}",
-            report.warnings
-        );
+        let warned = [first, report].map(|report| warnings_about_the_cache(&report).len());
+        assert_eq!(warned, [usize::from(base_cache_max == 1 << 20), 0]);
         let of_cache = |entry: &std::fs::DirEntry| entry.file_name().to_str().unwrap().starts_with("base-");
         let entries = std::fs::read_dir(days.writer.folder()).unwrap().map(|entry| entry.unwrap());
         let size: u64 = entries.filter(of_cache).map(|entry| entry.metadata().unwrap().len()).sum();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -220,6 +220,18 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
         (&"changed".into(), &tuesday.len().into())
     );
     assert!(diff["differences"][0]["new_bytes"].as_u64() < Some(tuesday.len() as u64));
+    let stored = &diff["differences"][0]["stored"];
+    assert!(stored.as_u64() > Some(0) && stored.as_u64() < second["stored"].as_u64(), "{diff}");
+    // What each day's stream cost.
+    let cost = |id: &str| machine.run(&["ls", "-l", id, "--json"]).ends(0).json()["streams"][0].clone();
+    let (full, delta) = (cost(one), cost(other));
+    assert_eq!((&full["new"], &full["depth"]), (&monday.len().into(), &0.into()));
+    assert_eq!((&delta["new"], &delta["stored"], &delta["depth"]), (&second["new"], stored, &1.into()));
+    machine.run(&["ls", "-l", one]).ends(0).says("DEPTH").says(&monday.len().to_string());
+    let depths: Vec<_> = list["snapshots"].as_array().unwrap().iter().map(|row| row["depth"].as_u64()).collect();
+    assert_eq!(depths, [Some(0), Some(1)]);
+    assert!(list["snapshots"][1]["decoded"].as_u64() > Some(tuesday.len() as u64));
+    machine.run(&["diff", one, "latest"]).ends(0).says(" stored at depth 1");
 
     for (words, day) in [(&["--snapshot", &one[..8]][..], &monday), (&[][..], &tuesday)] {
         let restored = machine.run(&[&["restore", "agama.sql", "--stdout"], words].concat()).ends(0);
@@ -275,6 +287,27 @@ fn a_tree_comes_back_and_nothing_is_overwritten_silently() {
     machine.run(&["restore", "files", "--stdout"]).ends(2).says("2 streams match");
     let one = machine.run(&["restore", "files", "--stdout", "--only", "text"]).ends(0);
     assert_eq!(one.out, b"another text\n");
+}
+
+#[test]
+fn a_hard_link_comes_back_though_its_first_name_is_not_chosen() {
+    let machine = Machine::new();
+    machine.write("tree/first", b"the content");
+    for link in ["tree/second", "tree/third"] {
+        fs::hard_link(machine.at("tree/first"), machine.at(link)).unwrap();
+        give(&machine.at(link));
+    }
+    machine.run(&["backup", "--init", "tree"]).ends(0);
+    let depth = (machine.at("tree").to_str().unwrap().matches('/').count() - 1).to_string();
+    let words =
+        ["restore", "files", "--to", "new", "--strip-components", &depth, "--only", "second", "--only", "third"];
+    machine.run(&words).ends(0);
+    let inode = |name: &str| fs::metadata(machine.at("new/tree").join(name)).unwrap().ino();
+    assert_eq!(fs::read(machine.at("new/tree/second")).unwrap(), b"the content");
+    assert_eq!(inode("second"), inode("third"), "they are one file, as they were");
+    assert!(!machine.at("new/tree/first").exists());
+    let alone = machine.run(&["restore", "files", "--stdout", "--only", "third"]).ends(0);
+    assert_eq!(alone.out, b"the content");
 }
 
 #[test]
@@ -350,7 +383,7 @@ fn a_key_of_another_repository_is_refused() {
     let (writer, identity) = (copy(".writer.key"), copy(".identity.txt"));
     machine.feed(&["backup", "--stdin", "db", "--writer-key", &writer], b"x").ends(5).says("belongs to the repository");
     machine.run(&["list", "--writer-key", &writer]).ends(5).says(&other.id());
-    machine.run(&["list", "--identity", &identity]).ends(7).says("another repository's identity");
+    machine.run(&["list", "--identity", &identity]).ends(5).says("doesn't open: check the URL and the identity");
     machine.run(&["init"]).ends(5).says("holds a repository already");
 }
 

@@ -11,13 +11,17 @@ use support::vault::*;
 use support::*;
 use tempfile::TempDir;
 use varu::crypto::{DataKeySecret, IdentityFile};
+use varu::error::Class;
 use varu::format::layout::pack_name;
 use varu::format::writer_key::WriterKeyFile;
 use varu::id::{ChunkId, PackId};
 use varu::index::SnapshotRow;
+use varu::progress::Interrupt;
 use varu::remote::fault::{Fault, Faulty};
 use varu::remote::memory::MemoryRemote;
 use varu::remote::record::{Recorder, Verb};
+use varu::remote::retry::{Patience, Retry, Tries};
+use varu::remote::wait::{SteppedTime, Wait};
 use varu::remote::{ErrorKind, Folder, Remote};
 use varu::repository::{Repository, create};
 
@@ -147,6 +151,69 @@ fn a_backup_may_end_at_every_operation() {
     assert!(operations > 10, "{operations}");
     for n in 1..=operations {
         FAULTS.into_iter().for_each(|fault| crash_and_heal(&before, n, fault));
+    }
+}
+
+/// A small run with every operation failing once in one way.
+fn small() -> Before {
+    let rows = |salt: u32| table(1000, move |row| if row % 200 == 0 { salt } else { 0 });
+    let first = BTreeMap::from([("customers".to_owned(), rows(0))]);
+    Before::new(first, BTreeMap::from([("customers".to_owned(), rows(1)), ("log".to_owned(), noise(60_000, 1))]))
+}
+
+#[test]
+fn a_remote_that_is_full_or_read_only_ends_the_backup_as_such() {
+    let before = small();
+    for kind in [ErrorKind::NoSpace, ErrorKind::ReadOnly] {
+        let mut passed_over = 0;
+        for n in 1..=before.operations() {
+            let what = format!("{kind:?} at operation {n}");
+            let forked = before.fork();
+            let faulty = Arc::new(Faulty::new(Arc::new(forked.memory.clone())));
+            faulty.fail_at(n, Fault::Refuse(kind));
+            let result = back_up(&before.owner.writer(faulty, forked.state.path()), &before.next, &before.clock);
+            match &result {
+                // Only whether there is room may stay unknown.
+                Ok(_) => passed_over += 1,
+                Err(error) => assert_eq!(error.class(), Class::NoRoom, "{what}: {error}"),
+            }
+            forked.check(|after| after == 1 || result.is_err() && after == 0, &what);
+            forked.heal(forked.state.path(), &what);
+        }
+        assert_eq!(passed_over, 1);
+    }
+}
+
+#[test]
+fn a_remote_that_is_away_for_a_moment_is_tried_again_until_the_backup_is_done() {
+    let before = small();
+    for n in 1..=before.operations() {
+        for fault in FAULTS {
+            let forked = before.fork();
+            let faulty = Faulty::new(Arc::new(forked.memory.clone()));
+            faulty.fail_at(n, fault);
+            let time = Arc::new(SteppedTime::default());
+            let tries = Tries::new(Patience::default(), time.clone(), Interrupt::default(), |_| ());
+            let patient = Arc::new(Retry::new(Arc::new(faulty), tries));
+            let writer = before.owner.writer(patient, forked.state.path());
+            let done = back_up(&writer, &before.next, &before.clock);
+            done.unwrap_or_else(|error| panic!("{fault:?} at operation {n}: {error}"));
+            assert!(time.now() > Duration::ZERO, "{fault:?} at operation {n}: nothing failed");
+            forked.check(|after| after == 1, &format!("{fault:?} at operation {n}"));
+        }
+    }
+}
+
+#[test]
+fn a_remote_that_stays_away_ends_the_backup_as_such() {
+    let before = small();
+    for n in 1..=before.operations() {
+        let forked = before.fork();
+        let faulty = Arc::new(Faulty::new(Arc::new(forked.memory.clone())));
+        faulty.die_at(n, FAULTS[n as usize % 3]);
+        let error =
+            back_up(&before.owner.writer(faulty, forked.state.path()), &before.next, &before.clock).unwrap_err();
+        assert_eq!(error.class(), Class::Unreachable, "at operation {n}: {error}");
     }
 }
 

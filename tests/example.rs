@@ -51,7 +51,7 @@ impl Source for Listed {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        Ok(Finished { data_time: self.data_time })
+        Ok(Finished { data_time: self.data_time, facts: Vec::new() })
     }
 
     fn warnings(&mut self) -> Vec<String> {

@@ -59,6 +59,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("openssh_sftp_client_lowlevel", &[Home::Module("remote::sftp")]),
     ("tokio", &[Home::Module("remote::sftp")]),
     ("rusqlite", &[Home::Module("index")]),
+    ("memchr", &[Home::Module("source"), Home::Floor(5)]),
     ("rayon", &[Home::Floor(5)]),
     ("tempfile", &[Home::Module("repository::fetcher"), Home::Floor(5), Home::Module("cli")]),
     ("clap", &[Home::Module("cli")]),

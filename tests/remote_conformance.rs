@@ -12,7 +12,7 @@ use varu::remote::limit::{Limited, Rates};
 use varu::remote::local::LocalRemote;
 use varu::remote::memory::MemoryRemote;
 use varu::remote::record::Recorder;
-use varu::remote::retry::{Patience, Retry};
+use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::wait::SteppedTime;
 use varu::remote::{ErrorKind, Remote};
 
@@ -61,7 +61,7 @@ fn retried() -> Place {
         let faulty = Faulty::new(memory);
         let faults = [Fault::Refuse(ErrorKind::Unreachable), Fault::LoseAnswer, Fault::Tear];
         (1..5000).zip(faults.into_iter().cycle()).for_each(|(n, fault)| faulty.fail_at(n * 7 - 2, fault));
-        Arc::new(Retry::new(Arc::new(faulty), Patience::default(), time(), Interrupt::default(), |_| ()))
+        Arc::new(Retry::new(Arc::new(faulty), Tries::new(Patience::default(), time(), Interrupt::default(), |_| ())))
     });
     Place { tidy: false, ..place }
 }

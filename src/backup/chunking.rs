@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::bases::{BaseCache, Bases, bound_small};
+use super::bases::{BaseCache, Bases, Slot, bound_small};
 use super::parent::{Parent, Predicted};
 use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
+use super::sharing::Sharing;
 use super::start::Start;
+use super::teach::already_packed;
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::format::recipe::{Run, Stream, push_run};
-use crate::id::{ChunkId, StreamHash};
+use crate::id::{ChunkId, Hasher, StreamHash};
 use crate::index::{Found, Known};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
@@ -30,6 +32,7 @@ pub(super) struct Chunking<'a> {
     start: &'a Start,
     chunker: Chunker,
     known: Known,
+    sharing: Sharing,
     pipeline: Pipeline,
     bases: Bases,
     /// Where in the stream the segment's first chunk stands, in bytes.
@@ -39,6 +42,7 @@ pub(super) struct Chunking<'a> {
     segment: Segment,
     buffer: Vec<u8>,
     new: u64,
+    packed: Option<&'static str>,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
 }
@@ -74,6 +78,7 @@ impl<'a> Chunking<'a> {
             repository,
             start,
             known: Known::open(&repository.index()).map_err(repository::Error::from)?,
+            sharing: Sharing::default(),
             buffer: vec![0; READ + chunker.max()],
             chunker,
             pipeline,
@@ -82,9 +87,15 @@ impl<'a> Chunking<'a> {
             pending: HashMap::new(),
             segment: Segment::default(),
             new: 0,
+            packed: None,
             progress,
             interrupt,
         })
+    }
+
+    /// What the stream that was read last is, where that can't be made smaller.
+    pub fn take_packed(&mut self) -> Option<&'static str> {
+        self.packed.take()
     }
 
     /// Whether an unchanged stream may be taken over without being read.
@@ -131,13 +142,16 @@ impl<'a> Chunking<'a> {
         let mut place = Place { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
         self.span = None;
+        self.packed = None;
         loop {
-            self.fill(source, &mut window)?;
+            self.fill(source, &mut window, &mut hasher)?;
+            if place.size == 0 {
+                self.packed = already_packed(&self.buffer[window.from..window.to]);
+            }
             if window.from == window.to {
                 break;
             }
             let length = self.chunk(&window, &mut parent, &mut place)?;
-            hasher.update(&self.buffer[window.from..window.from + length]);
             window.from += length;
             place.size += length as u64;
             self.progress.add(Counter::Bytes, length as u64);
@@ -153,7 +167,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Reads on until a whole chunk is in the window, or the stream ends.
-    fn fill(&mut self, source: &mut dyn Source, window: &mut Window) -> Result<()> {
+    fn fill(&mut self, source: &mut dyn Source, window: &mut Window, hasher: &mut Hasher) -> Result<()> {
         if window.to - window.from >= self.chunker.max() || window.end {
             return Ok(());
         }
@@ -165,6 +179,7 @@ impl<'a> Chunking<'a> {
             }
             let read = source.read(&mut self.buffer[window.to..])?;
             self.progress.add(Counter::BytesRead, read as u64);
+            hasher.update(&self.buffer[window.to..window.to + read]);
             window.to += read;
             window.end = read == 0;
         }
@@ -238,19 +253,20 @@ impl<'a> Chunking<'a> {
     }
 
     /// Where a chunk lies that isn't in the parent's stream near by.
-    fn find(&self, id: &ChunkId) -> Result<Option<Run>> {
+    fn find(&mut self, id: &ChunkId) -> Result<Option<Run>> {
         if let Some(&(segment, first)) = self.pending.get(id) {
             return Ok(Some(Run { pack: NEW, segment, first, count: 1 }));
         }
         let Some(Found { pack, segment, chunk }) = self.known.find(id) else { return Ok(None) };
-        if !self.start.shared.contains(&pack) && !self.pipeline.is_own(pack) {
+        let run = Run { pack, segment, first: chunk, count: 1 };
+        if !self.pipeline.is_own(pack) && !self.sharing.may(self.repository, self.start, &run)? {
             return Ok(None);
         }
         let directory = self.repository.index().directory(pack).map_err(repository::Error::from)?;
         let really = directory.is_some_and(|directory| {
             directory.run_range(segment, chunk, 1).is_some_and(|range| directory.ids[range.start] == *id)
         });
-        Ok(really.then_some(Run { pack, segment, first: chunk, count: 1 }))
+        Ok(really.then_some(run))
     }
 
     /// Puts a new chunk into the segment that is being filled.
@@ -277,8 +293,18 @@ impl<'a> Chunking<'a> {
         self.new += length as u64;
         self.progress.add(Counter::BytesNew, length as u64);
         push_run(&mut place.runs, Run { pack: NEW, segment, first, count: 1 });
-        self.cache_chunk(from..from + length);
+        self.place_in_cache(length);
         Ok(())
+    }
+
+    /// The segment's last chunk gets a place in the cache; it is written when the segment is compressed.
+    fn place_in_cache(&mut self, length: usize) {
+        let mut slot = Slot::NONE;
+        self.cached(|cache| {
+            slot = cache.place(length as u32)?;
+            Ok(())
+        });
+        self.segment.slots.push(slot);
     }
 
     /// Sends the segment on its way, where anything is in it.

@@ -5,24 +5,23 @@ use std::sync::Arc;
 
 use super::bases::BaseCache;
 use super::pipeline::{NEW, Placed, Stored};
+use super::shrink::shrunk;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
 use crate::error::{Error, Result};
 use crate::format::pack::RecipeCopy;
 use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
-use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{DECODED, DEPTH, Parent, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{self, Repository, instance};
+use crate::repository::{self, Needs, Repository, instance};
+use crate::source::Finished;
 use crate::time::Timestamp;
 
 /// Most warnings that a snapshot keeps.
 const WARNINGS_KEPT: usize = 100;
-
-/// The fact that says how many plain bytes a restore of the snapshot decodes.
-pub(super) const DECODED: &str = "decoded_bytes";
 
 /// Stands for the last pack in a recipe's table before it has a name.
 const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
@@ -35,7 +34,7 @@ pub(super) struct Run<'a> {
     pub generation: GenerationId,
     pub streams: Vec<Stream>,
     pub warnings: Vec<String>,
-    pub data_time: Timestamp,
+    pub finished: Finished,
 }
 
 impl Run<'_> {
@@ -68,8 +67,11 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
-        let body = self.body(&recipe, totals, needed.decoded);
-        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, now)?, body)?;
+        let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
+        self.warnings.extend(suspect.clone());
+        let body = self.body(&recipe, totals, &needed);
+        let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
+        let snapshot = self.repository.seal_snapshot(header, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
@@ -118,7 +120,7 @@ impl Run<'_> {
         }
     }
 
-    fn header(&self, packs: Vec<PackId>, sequence: u64, now: Timestamp) -> Result<SnapshotHeader> {
+    fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {
         let mut tags = self.options.tags.clone();
         tags.sort();
         tags.dedup();
@@ -131,8 +133,8 @@ impl Run<'_> {
             parent: parent.map(|parent| Parent { id: parent.id, sequence: parent.header.sequence }),
             previous: self.repository.newest()?.map(|newest| newest.id),
             sequence,
-            suspect: false,
-            data_time: self.data_time,
+            suspect,
+            data_time: self.finished.data_time,
             stored_time: now,
             set: self.options.set.clone(),
             tags,
@@ -140,7 +142,11 @@ impl Run<'_> {
         })
     }
 
-    fn body(&self, recipe: &Recipe, totals: Totals, decoded: u64) -> SnapshotBody {
+    fn body(&self, recipe: &Recipe, totals: Totals, needed: &Needs) -> SnapshotBody {
+        let mut facts = self.finished.facts.clone();
+        facts.push((DECODED.to_owned(), needed.decoded.to_string()));
+        facts.push((DEPTH.to_owned(), needed.depth.to_string()));
+        facts.sort();
         let short = |warning: &String| warning.chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
@@ -148,7 +154,7 @@ impl Run<'_> {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
             environment: self.options.environment.clone(),
             generation: self.generation,
-            facts: vec![(DECODED.to_owned(), decoded.to_string())],
+            facts,
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,
@@ -158,9 +164,9 @@ impl Run<'_> {
 
     /// The snapshot stands; a lost cache only makes the next one larger.
     fn commit_cache(&mut self, cache: BaseCache, id: &SnapshotId) {
-        if cache.full {
+        if cache.full && !cache.lacked {
             self.warnings.push(
-                "the base cache has no room for all of the set, so the next backup is larger; raise base_cache_max"
+                "the base cache has no room for all of the set, so backups are larger from now on; raise base_cache_max"
                     .to_owned(),
             );
         }

@@ -8,13 +8,19 @@ mod commit;
 mod parent;
 mod pipeline;
 mod rebase;
+mod room;
+mod sharing;
+mod shrink;
 mod start;
+mod teach;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::random_bytes;
-use crate::entry::unchanged;
+use crate::entry::{Kind, StreamName, unchanged};
 use crate::error::{Error, Result};
 use crate::format::recipe::Stream;
 use crate::format::snapshot::Totals;
@@ -27,6 +33,7 @@ use crate::time::{Clock, Zone};
 
 use chunking::Chunking;
 use commit::Run;
+use pipeline::Pipeline;
 use start::Start;
 
 /// Which kind of snapshot is wanted.
@@ -56,14 +63,23 @@ pub struct BackupOptions {
     pub full_every: u32,
     /// Days of the calendar after which a full stores everything plain again.
     pub rebase_every: u32,
+    /// Most bytes that a full which is no re-base stores again, so that badly used packs can go: a share of the set, in percent.
+    pub repack_budget: u32,
+    /// Files that still hold what streams of the snapshot before held. Their chunks are hashed before they are used, so a file
+    /// that changed since only makes the backup larger, and only where the base cache lacks them, too.
+    pub previous: HashMap<StreamName, PathBuf>,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
     /// Whose calendar that is.
     pub zone: Zone,
     /// Whether chains share nothing.
     pub isolate_chains: bool,
+    /// A snapshot that shrank by more than so many percent is suspect; None judges none.
+    pub max_shrink: Option<u8>,
     /// zstd's level.
     pub level: i32,
+    /// Whether it is begun even where the remote seems to have too little room.
+    pub ignore_space: bool,
     /// How long to wait for another run on the same repository.
     pub wait: Duration,
     /// The environment's name, empty for none.
@@ -81,10 +97,14 @@ impl BackupOptions {
             tags: Vec::new(),
             full_every: 7,
             rebase_every: 28,
+            repack_budget: 10,
+            previous: HashMap::new(),
             base_cache_max: 8 << 30,
             zone: Zone::Local,
             isolate_chains: false,
+            max_shrink: None,
             level: 3,
+            ignore_space: false,
             wait: Duration::from_secs(6 * 3600),
             environment: String::new(),
             configuration: Vec::new(),
@@ -140,6 +160,20 @@ pub fn backup(
     Ok(report)
 }
 
+/// What a restore into a service has left half done is no backup.
+fn refuse_unfinished_restore(repository: &Repository, set: &str) -> Result<()> {
+    let last = repository.index().unfinished_restore(set).map_err(repository::Error::from)?;
+    match last {
+        None => Ok(()),
+        Some(last) => Err(Error::Refused(format!(
+            "a restore of {set} into its service began at {} and has not succeeded ({}), so what is there now is not backed up; \
+             run the restore again, or give it up with: varu restore {set} --abandon",
+            last.started,
+            last.message.unwrap_or_default()
+        ))),
+    }
+}
+
 fn begin(repository: &Repository, options: &BackupOptions, clock: &dyn Clock) -> Result<i64> {
     let begun = repository.index().begin_operation("backup", Some(&options.set), clock.now());
     Ok(begun.map_err(repository::Error::from)?)
@@ -153,11 +187,14 @@ fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<BackupReport> {
+    refuse_unfinished_restore(repository, &options.set)?;
     let start = Start::look(repository, options, clock, progress)?;
+    room::check(repository, options, &start, source)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
-    let cache = bases::open_cache(repository, &start, options, generation, progress);
-    let pipeline = pipeline::Pipeline::start(repository.clone(), &options.set, generation, options.level, clock.now())?;
-    let mut chunking = Chunking::new(repository, &start, pipeline, cache, progress, interrupt)?;
+    let bases = bases::open(repository, &start, options, generation, progress);
+    let (set, slots) = (&options.set, bases.slots());
+    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, slots, clock.now())?;
+    let mut chunking = Chunking::new(repository, &start, pipeline, bases, progress, interrupt)?;
     progress.phase("backing up", None, None);
     let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
     let finished = source.finish()?;
@@ -166,7 +203,7 @@ fn run(
     if interrupt.is_set() {
         return Err(repository::Error::Interrupted.into());
     }
-    let run = Run { repository, options, start: &start, generation, streams, warnings, data_time: finished.data_time };
+    let run = Run { repository, options, start: &start, generation, streams, warnings, finished };
     run.commit(stored, clock.now())
 }
 
@@ -179,6 +216,7 @@ fn read_streams(
 ) -> Result<(Vec<Stream>, Vec<String>)> {
     let mut streams = Vec::new();
     let mut warnings = Vec::new();
+    let mut packed: Vec<String> = Vec::new();
     let mut skip = |name: &dyn std::fmt::Display, reason: &str| {
         let warning = format!("{name} is not in the snapshot: {reason}");
         progress.warn(&warning);
@@ -195,6 +233,8 @@ fn read_streams(
             Err(error) => return Err(error.into()),
         };
         let parent = start.parent_stream(&entry.name);
+        let name = entry.name.clone();
+        let is_dump = entry.kind == Kind::Data;
         let stream = match parent {
             Some((number, parent)) if unchanged(&parent.entry, &entry) && chunking.may_keep(parent)? => {
                 progress.add(Counter::Bytes, entry.size);
@@ -206,6 +246,12 @@ fn read_streams(
         };
         match stream {
             Ok(stream) => {
+                if let Some(what) = chunking.take_packed().filter(|_| is_dump) {
+                    packed.push(format!(
+                        "{name} is {what}, so no two backups of it share anything: store it as it was before that, since varu \
+                         compresses and encrypts by itself"
+                    ));
+                }
                 progress.add(Counter::Streams, 1);
                 streams.push(stream);
             }
@@ -213,5 +259,7 @@ fn read_streams(
             Err(error) => return Err(error),
         }
     }
+    packed.iter().for_each(|warning| progress.warn(warning));
+    warnings.extend(packed);
     Ok((streams, warnings))
 }

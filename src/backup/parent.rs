@@ -1,5 +1,6 @@
 //! The chunks of a parent's stream: what they predict, and where the stream has caught up with them again.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 
 use super::start::Start;
@@ -29,11 +30,15 @@ pub(super) struct Predicted {
 /// A cursor through the chunks of a parent's stream.
 pub(super) struct Parent<'a> {
     repository: &'a Repository,
+    /// The stream's number in the recipe before.
+    stream: Option<usize>,
     runs: Vec<Run>,
     /// The number of the first chunk of each run, and the number of all.
     starts: Vec<u64>,
     /// Runs in the order of their locations, by their numbers in `runs`.
     by_location: Vec<u32>,
+    /// How many bytes of the stream come before each run. Made when it is first needed.
+    offsets: OnceCell<Vec<u64>>,
     /// The ordinal of the stream's first chunk.
     ordinal: u64,
     /// The next chunk that is not in `ahead`.
@@ -55,7 +60,37 @@ impl<'a> Parent<'a> {
         let mut by_location: Vec<u32> = (0..runs.len() as u32).collect();
         by_location.sort_unstable_by_key(|&number| location(&runs[number as usize]));
         let ordinal = stream.map_or(0, |(number, _)| start.first_ordinal(number));
-        Self { repository, runs, starts, by_location, ordinal, next: 0, ahead: VecDeque::new() }
+        let (stream, offsets) = (stream.map(|(number, _)| number), OnceCell::new());
+        Self { repository, stream, runs, starts, by_location, offsets, ordinal, next: 0, ahead: VecDeque::new() }
+    }
+
+    /// The stream's number in the recipe before.
+    pub fn stream(&self) -> Option<usize> {
+        self.stream
+    }
+
+    /// How many bytes of the stream come before the chunk of that number.
+    pub fn offset(&self, number: u64) -> u64 {
+        let bytes = |run: Run, count: u32| {
+            let directory = self.repository.index().directory(run.pack).ok().flatten();
+            let range = directory.as_ref().and_then(|directory| directory.run_range(run.segment, run.first, count));
+            let lengths = directory.iter().zip(range).flat_map(|(directory, range)| &directory.lengths[range]);
+            lengths.map(|&length| u64::from(length)).sum::<u64>()
+        };
+        let offsets = self.offsets.get_or_init(|| {
+            let before = self.runs.iter().scan(0, |offset, &run| {
+                let before = *offset;
+                *offset += bytes(run, run.count);
+                Some(before)
+            });
+            before.collect()
+        });
+        let Some(at) = self.starts.partition_point(|&start| start <= number).checked_sub(1) else { return 0 };
+        // Where a directory is broken the bytes there are others, and nobody takes them for the chunk.
+        match (self.runs.get(at), offsets.get(at)) {
+            (Some(&run), Some(&offset)) => offset + bytes(run, (number - self.starts[at]) as u32),
+            _ => 0,
+        }
     }
 
     /// How many chunks the stream has.
@@ -126,8 +161,8 @@ impl<'a> Parent<'a> {
         }))
     }
 
-    /// The chunk that lies `bytes` behind the start of the chunk `from`, or the end.
-    pub fn advance(&self, from: u64, bytes: u64) -> u64 {
+    /// The chunk that lies `bytes` behind the start of the chunk `from`, or the end; and how many of them lie behind its start.
+    pub fn advance(&self, from: u64, bytes: u64) -> (u64, u64) {
         let (mut number, mut left) = (from, bytes);
         while let Ok(Some(chunk)) = self.at(number) {
             if u64::from(chunk.length) > left {
@@ -136,25 +171,31 @@ impl<'a> Parent<'a> {
             left -= u64::from(chunk.length);
             number += 1;
         }
-        number
+        (number, left)
     }
 
     /// A range of chunks, or where it has more than `most` bytes its two ends.
     pub fn ends(&self, range: std::ops::Range<u64>, most: u64) -> Vec<std::ops::Range<u64>> {
         let range = range.start..range.end.min(self.count());
-        let head = self.advance(range.start, most / 2).min(range.end);
+        let head = self.advance(range.start, most / 2).0.min(range.end);
         if head == range.end {
             return vec![range];
         }
-        let (mut tail, mut left) = (range.end, most / 2);
-        while tail > head
-            && let Ok(Some(chunk)) = self.at(tail - 1)
+        let tail = self.back(head..range.end, most / 2);
+        vec![range.start..head, tail..range.end]
+    }
+
+    /// The first of those last chunks of a range that have at most so many bytes.
+    pub fn back(&self, range: std::ops::Range<u64>, bytes: u64) -> u64 {
+        let (mut first, mut left) = (range.end, bytes);
+        while first > range.start
+            && let Ok(Some(chunk)) = self.at(first - 1)
             && u64::from(chunk.length) <= left
         {
             left -= u64::from(chunk.length);
-            tail -= 1;
+            first -= 1;
         }
-        vec![range.start..head, tail..range.end]
+        first
     }
 
     fn fill(&mut self, wanted: usize) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::bases::BaseCache;
+use super::bases::{Base, BaseCache, Slot, Slots};
 use crate::error::{Error, Result};
 use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
@@ -32,17 +32,19 @@ pub(super) struct Segment {
     pub plain: Vec<u8>,
     pub ids: Vec<ChunkId>,
     pub lengths: Vec<u32>,
+    /// Where the base cache is to hold its chunks; empty where there is no cache.
+    pub slots: Vec<Slot>,
     /// The plain bytes of its bases.
     pub prefix: Vec<u8>,
     /// Its bases, each with the index's number of its pack.
     pub bases: Vec<(u32, BaseRun)>,
     /// Its depth, should it keep its bases.
-    pub depth: u32,
+    depth: u32,
     /// Whether it holds chunks of a small stream.
     pub small: bool,
     /// Whether it holds chunks that are to be stored plain.
     pub rests: bool,
-    /// Whether some of its bases are where they were guessed to be.
+    /// Whether some of its bases were guessed, and aren't like it.
     pub guessed: bool,
 }
 
@@ -62,6 +64,20 @@ impl Segment {
         self.lengths.push(chunk.len() as u32);
     }
 
+    /// It is to stand on that chunk, too, whose bytes are behind those in `prefix`.
+    pub fn add_base(&mut self, base: &Base) {
+        self.depth = self.depth.max(base.depth);
+        let run = base.run;
+        match self.bases.last_mut() {
+            Some((pack, last))
+                if (*pack, last.segment, last.first + last.count) == (base.pack, run.segment, run.first) =>
+            {
+                last.count += 1;
+            }
+            _ => self.bases.push((base.pack, run)),
+        }
+    }
+
     /// It is to be compressed alone.
     pub fn drop_bases(&mut self) {
         self.prefix.clear();
@@ -73,6 +89,7 @@ impl Segment {
         self.plain.clear();
         self.ids.clear();
         self.lengths.clear();
+        self.slots.clear();
         self.drop_bases();
         (self.small, self.rests, self.guessed) = (false, false, false);
         self
@@ -138,6 +155,7 @@ impl Pipeline {
         set: &str,
         generation: GenerationId,
         level: i32,
+        slots: Option<Arc<Slots>>,
         now: Timestamp,
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
@@ -147,8 +165,8 @@ impl Pipeline {
         let (buffers_in, buffers) = sync_channel(4 * threads);
         let queue = Arc::new(Mutex::new(queue));
         let compressors = (0..threads).map(|_| {
-            let (queue, repository) = (queue.clone(), repository.clone());
-            std::thread::spawn(move || compress(&queue, &repository, level))
+            let (queue, repository, slots) = (queue.clone(), repository.clone(), slots.clone());
+            std::thread::spawn(move || compress(&queue, &repository, slots.as_deref(), level))
         });
         let compressors = compressors.collect();
         let packing =
@@ -285,12 +303,16 @@ impl Press {
     }
 }
 
-/// Takes jobs until there are none.
-fn compress(queue: &Mutex<Receiver<Job>>, repository: &Repository, level: i32) {
+/// Takes jobs until there are none. The base cache gets the new chunks on the way, if there is one.
+fn compress(queue: &Mutex<Receiver<Job>>, repository: &Repository, slots: Option<&Slots>, level: i32) {
     let mut press = Press::new(level);
+    let mut padded = Vec::new();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { mut segment, mut frame, done }) = job else { return };
+        if let Some(slots) = slots {
+            slots.write(&segment.plain, &segment.lengths, &segment.slots, &mut padded);
+        }
         let result = match &mut press {
             Ok(press) => press.press(repository, &mut segment, &mut frame),
             Err(error) => Err(repository::Error::Failed(error.to_string())),

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::commit::DECODED;
 use super::{BackupOptions, Wanted};
 use crate::error::Result;
 use crate::format::recipe::Recipe;
+use crate::id::PackId;
 use crate::index::{PackRow, SnapshotRow};
 use crate::repository::{self, Repository};
 use crate::time::Clock;
@@ -25,42 +25,117 @@ pub(super) fn is_due(
     if options.wanted == Wanted::Rebase || options.isolate_chains {
         return true;
     }
-    let fact = before.about.facts.iter().find(|(key, _)| key == DECODED);
-    let decoded: u64 = fact.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
-    if decoded > MOST_DECODED * before.about.totals.read {
+    let Ok(rows) = repository.index().snapshots() else { return true };
+    if forecast(before, &rows) > MOST_DECODED * before.about.totals.read {
         return true;
     }
-    let begun = repository.index().snapshots().ok().and_then(|rows| {
-        let of_generation = |row: &&SnapshotRow| row.about.generation == before.about.generation;
-        rows.iter().find(of_generation).map(|row| row.header.stored_time)
-    });
+    let of_generation = |row: &&SnapshotRow| row.about.generation == before.about.generation;
+    let begun = rows.iter().find(of_generation).map(|row| row.header.stored_time);
     begun.is_none_or(|begun| options.zone.days_between(begun, clock.now()) >= i64::from(options.rebase_every))
+}
+
+/// Plain bytes that a restore will decode at the end of the next chain, if that has as many snapshots as the last one and
+/// each brings as much that is new: light, the full of today included.
+fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
+    let incrementals = rows.iter().filter(|row| row.header.chain == before.header.chain && row.header.parent.is_some());
+    let (count, new) = incrementals.fold((0, 0), |(count, new), row| (count + 1, new + row.about.totals.new));
+    let today = new.checked_div(count).unwrap_or(0);
+    before.about.decoded().unwrap_or(0) + today + new
 }
 
 /// The packs whose plain segments a re-base keeps: of most of their plain bytes the newest snapshot has a use.
 pub(super) fn kept(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashSet<u32>> {
-    let mut used: HashMap<u32, u64> = HashMap::new();
+    let uses = uses(repository, recipe, packs)?;
+    Ok(uses.into_iter().filter(|(_, used)| used.is_well(used.plain)).map(|(number, _)| number).collect())
+}
+
+/// The packs whose chunks a full that is no re-base stores again, so that they can go: the least used first, as far as
+/// `budget` bytes allow. A pack stays where other packs' segments are based on it, or where `others` need it.
+pub(super) fn worn(
+    repository: &Repository,
+    recipe: &Recipe,
+    packs: &[PackRow],
+    others: &HashSet<PackId>,
+    mut budget: u64,
+) -> Result<HashSet<u32>> {
+    let held = bases_of_others(repository, recipe, packs)?;
+    let ids: HashMap<u32, PackId> = packs.iter().map(|pack| (pack.number, pack.id)).collect();
+    let may_go = |number: &u32| !held.contains(number) && ids.get(number).is_some_and(|id| !others.contains(id));
+    let mut candidates: Vec<(u32, Use)> = uses(repository, recipe, packs)?
+        .into_iter()
+        .filter(|(number, used)| may_go(number) && !used.is_well(used.plain + used.based))
+        .collect();
+    candidates.sort_unstable_by_key(|(number, used)| ((used.plain + used.based) * 1000 / used.all.max(1), *number));
+    let mut worn = HashSet::new();
+    for (number, used) in candidates {
+        if let Some(left) = budget.checked_sub(used.plain + used.based) {
+            budget = left;
+            worn.insert(number);
+        }
+    }
+    Ok(worn)
+}
+
+/// Plain bytes of a pack.
+#[derive(Default)]
+struct Use {
+    /// All of them.
+    all: u64,
+    /// Those in plain segments that the recipe names.
+    plain: u64,
+    /// Those in based segments that it names.
+    based: u64,
+}
+
+impl Use {
+    fn is_well(&self, used: u64) -> bool {
+        used * 100 >= self.all * KEEP_PERCENT
+    }
+}
+
+/// What a recipe names of each pack, each chunk counted once.
+fn uses(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashMap<u32, Use>> {
+    let mut uses: HashMap<u32, Use> = HashMap::new();
     let index = repository.index();
     let mut seen = HashSet::new();
     for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
         let number = packs[run.pack as usize].number;
-        let directory = index.directory(number).map_err(repository::Error::from)?;
-        let Some(directory) = directory else { continue };
-        let plain = directory.segments.get(run.segment as usize).is_some_and(|segment| segment.depth == 0);
-        for at in directory.run_range(run.segment, run.first, run.count).filter(|_| plain).into_iter().flatten() {
+        let Some(directory) = index.directory(number).map_err(repository::Error::from)? else { continue };
+        let Some(segment) = directory.segments.get(run.segment as usize) else { continue };
+        let used = uses.entry(number).or_insert_with(|| {
+            let all = directory.lengths.iter().map(|&length| u64::from(length)).sum();
+            Use { all, ..Use::default() }
+        });
+        let part = if segment.depth == 0 { &mut used.plain } else { &mut used.based };
+        for at in directory.run_range(run.segment, run.first, run.count).into_iter().flatten() {
             if seen.insert((number, at as u32)) {
-                *used.entry(number).or_default() += u64::from(directory.lengths[at]);
+                *part += u64::from(directory.lengths[at]);
             }
         }
     }
-    let mut kept = HashSet::new();
-    for (number, used) in used {
-        if let Some(directory) = index.directory(number).map_err(repository::Error::from)? {
-            let all: u64 = directory.lengths.iter().map(|&length| u64::from(length)).sum();
-            if used * 100 >= all * KEEP_PERCENT {
-                kept.insert(number);
-            }
+    Ok(uses)
+}
+
+/// The packs in which bases of a recipe's segments lie that are in other packs.
+fn bases_of_others(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashSet<u32>> {
+    let index = repository.index();
+    let numbers: HashMap<PackId, u32> = packs.iter().map(|pack| (pack.id, pack.number)).collect();
+    let runs = recipe.streams.iter().flat_map(|stream| &stream.runs);
+    let mut open: Vec<(u32, u32)> = runs.map(|run| (packs[run.pack as usize].number, run.segment)).collect();
+    let (mut seen, mut held) = (HashSet::new(), HashSet::new());
+    while let Some((number, segment)) = open.pop() {
+        if !seen.insert((number, segment)) {
+            continue;
+        }
+        let Some(directory) = index.directory(number).map_err(repository::Error::from)? else { continue };
+        for run in directory.segments.get(segment as usize).into_iter().flat_map(|segment| &segment.bases) {
+            let base = match run.pack {
+                0 => Some(number),
+                other => numbers.get(&directory.base_packs[other as usize - 1]).copied(),
+            };
+            held.extend(base.filter(|base| *base != number));
+            open.extend(base.map(|base| (base, run.segment)));
         }
     }
-    Ok(kept)
+    Ok(held)
 }

@@ -28,6 +28,8 @@ pub(super) struct Start {
     pub packs: Vec<PackRow>,
     /// The numbers of the packs that may be shared.
     pub shared: HashSet<u32>,
+    /// The numbers of packs whose chunks are stored again, so that they can go.
+    pub worn: HashSet<u32>,
     /// The generation to go on with; None for a new one.
     pub generation: Option<GenerationId>,
     /// Whether everything is stored plain again.
@@ -51,12 +53,19 @@ impl Start {
     ) -> Result<Self> {
         let changes = repository.sync()?;
         changes.refused.iter().for_each(|refused| progress.warn(refused));
+        if let Some(later) = changes.later {
+            return Err(Error::Usage(format!("{later}; nothing is written beside it: update varu on this machine")));
+        }
         if let Some(hidden) = changes.hidden {
             return Err(Error::Damaged(hidden));
         }
         repository.check_instance()?;
-        let sizes = repository.pack_sizes()?;
+        let mut sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
+        // What was found damaged is as good as gone.
+        for pack in repository.damaged_packs()? {
+            sizes.remove(&pack);
+        }
         let newest = newest_by_set(repository)?;
         let before = newest.get(&options.set).cloned();
         let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
@@ -77,12 +86,22 @@ impl Start {
         let before = before.filter(|_| found.is_some());
         let (recipe, packs) = found.unwrap_or_default();
         let rebase = full && before.as_ref().is_none_or(|before| rebase::is_due(repository, options, before, clock));
-        let shared = match (&before, rebase) {
+        let worn = match &before {
+            Some(before) if full && !rebase => {
+                let others = newest.values().filter(|row| row.id != before.id);
+                let others = others.flat_map(|row| row.header.packs.iter().copied()).collect();
+                let budget = before.about.totals.read / 100 * u64::from(options.repack_budget);
+                rebase::worn(repository, &recipe, &packs, &others, budget)?
+            }
+            _ => HashSet::new(),
+        };
+        let mut shared = match (&before, rebase) {
             (Some(_), true) if options.isolate_chains => HashSet::new(),
             (Some(_), true) => rebase::kept(repository, &recipe, &packs)?,
             (None, _) if options.isolate_chains => HashSet::new(),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
         };
+        shared.retain(|number| !worn.contains(number));
         let generation = before.as_ref().filter(|_| !rebase).map(|before| before.about.generation);
         let by_name =
             recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect();
@@ -93,7 +112,7 @@ impl Start {
         });
         let ordinals = ordinals.collect();
         let parent = before.clone().filter(|_| !full);
-        Ok(Self { parent, recipe, packs, shared, generation, rebase, before, note, by_name, ordinals })
+        Ok(Self { parent, recipe, packs, shared, worn, generation, rebase, before, note, by_name, ordinals })
     }
 
     /// Whether the snapshot before needs that pack.
@@ -131,10 +150,10 @@ impl Start {
         first..first + self.recipe.streams[stream].runs.iter().map(|run| u64::from(run.count)).sum::<u64>()
     }
 
-    /// Whether a chunk of the snapshot before that lies there may be taken as it is.
+    /// Whether a chunk that lies there may be taken as it is.
     pub fn accepts(&self, repository: &Repository, run: &Run) -> Result<bool> {
-        if !self.rebase {
-            return Ok(true);
+        if !self.rebase || self.before.is_none() {
+            return Ok(!self.worn.contains(&run.pack));
         }
         if !self.shared.contains(&run.pack) {
             return Ok(false);
@@ -219,7 +238,7 @@ fn usable(
     sizes: &HashMap<PackId, u64>,
 ) -> Result<(Recipe, Vec<PackRow>)> {
     if let Some(missing) = before.header.packs.iter().find(|pack| !sizes.contains_key(pack)) {
-        return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing")).into());
+        return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing or damaged")).into());
     }
     let recipe = repository.recipe(&before.id)?;
     let entered = repository.enter_packs(before.header.packs.iter().copied(), &recipe, Some(sizes))?;

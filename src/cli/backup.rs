@@ -1,7 +1,7 @@
 //! `varu backup`.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,22 +10,31 @@ use std::time::{Duration, Instant};
 use clap::ArgGroup;
 use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
 use varu::entry::StreamName;
+use varu::error::Error;
 use varu::init::init;
 use varu::keyring::has_repository;
+use varu::progress::Progress;
 use varu::remote::Remote;
 use varu::repository::Repository;
+use varu::retention::TagRule;
 use varu::source;
 use varu::source::command::{CommandOptions, CommandSource};
-use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::copy::{self, CopySource};
+use varu::source::deferred::Deferred;
+use varu::source::files::{FilesOptions, FilesSource, check_exclude};
+use varu::source::mysql::external::ExternalDumps;
+use varu::source::mysql::{MysqlOptions, MysqlSource};
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
 
 use super::context::Context;
+use super::dump;
 use super::exit::{ExitStatus, Failure};
+use super::hooks::round_backup;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
-use crate::config::{Command, Files, Source};
+use crate::config::{Command, Config, Files, Set, Source};
 use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
@@ -76,6 +85,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "stdin")]
     one_file_system: bool,
 
+    /// Begin even where the repository's disk seems to have too little room.
+    #[arg(long)]
+    ignore_space: bool,
+
     /// How long to wait for another run on the same repository.
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = parse_duration)]
     wait: Duration,
@@ -90,16 +103,54 @@ pub struct Options {
     pub what: What,
     /// The kind of snapshot.
     pub kind: Kind,
-    /// A full is due so many calendar days in `zone` after the last.
-    pub full_every: u32,
-    /// The set's time zone.
-    pub zone: Zone,
+    /// When all of it is stored again.
+    pub rhythm: Rhythm,
+    /// A snapshot that shrank by more than so many percent is suspect.
+    pub max_shrink: Option<u8>,
     /// Tags, each once.
     pub tags: Vec<String>,
     /// Whether what is missing is made.
     pub init: bool,
+    /// Whether room isn't asked for.
+    pub ignore_space: bool,
     /// How long another run is waited for.
     pub wait: Duration,
+}
+
+/// When a set is stored again, and how much of it. Days are those of the calendar in `zone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// A full is due so many days after the last.
+    pub full_every: u32,
+    /// A re-base is due so many days after the last.
+    pub rebase_every: u32,
+    /// How much of the set a full that is no re-base may store again, in percent.
+    pub repack_budget: u32,
+    /// The set's time zone.
+    pub zone: Zone,
+}
+
+impl Rhythm {
+    /// That of a set which the configuration doesn't have.
+    fn unconfigured(context: &Context) -> Self {
+        let rebase_every = whole_days(context.config.retention.keep);
+        Self { full_every: FULL_EVERY, rebase_every, repack_budget: REPACK_BUDGET, zone: context.zone }
+    }
+
+    /// That of a set of the configuration.
+    fn of(set: &Set, context: &Context) -> Self {
+        let keep = set.keep.unwrap_or(context.config.retention.keep);
+        Self {
+            full_every: set.full_every,
+            rebase_every: set.rebase_every.unwrap_or(whole_days(keep)),
+            repack_budget: set.repack_budget.into(),
+            zone: set.schedule.zone,
+        }
+    }
+}
+
+fn whole_days(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs() / (24 * 3600)).unwrap_or(u32::MAX).max(1)
 }
 
 /// The data of a backup.
@@ -109,6 +160,8 @@ pub enum What {
     Files(Files),
     /// A program's output.
     Command(Command),
+    /// Databases of a server.
+    Mysql(MysqlOptions),
     /// Standard input, as a stream of this name.
     Stdin(StreamName),
 }
@@ -128,19 +181,32 @@ pub enum Kind {
 
 /// Days between fulls of a set that the configuration doesn't have.
 const FULL_EVERY: u32 = 7;
+/// Most bytes of the base cache of a set, where the configuration says nothing.
+const BASE_CACHE_MAX: u64 = 8 << 30;
+/// How much of such a set a full may store again, in percent.
+const REPACK_BUDGET: u32 = 10;
 
 impl Args {
     /// What these arguments mean.
     fn options(self, context: &Context) -> Result<Options, Failure> {
-        let (set, what, full_every, zone) = match (&self.stdin, self.words.as_slice()) {
+        let unconfigured = |set, what| {
+            let (rhythm, init, ignore_space) = (Rhythm::unconfigured(context), self.init, self.ignore_space);
+            let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
+            Options { set, what, kind, max_shrink: None, rhythm, tags, init, ignore_space, wait }
+        };
+        let options = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
                 let (set, stream) = self.stdin_names(name)?;
-                (set, What::Stdin(stream), FULL_EVERY, context.zone)
+                unconfigured(set, What::Stdin(stream))
             }
-            (None, [word]) if !self.init && !is_path(word) => self.configured(word, context)?,
+            (None, [word]) if !self.init && !is_path(word) => {
+                let (name, set, what) = self.configured(word, context)?;
+                let (max_shrink, rhythm) = (Some(set.max_shrink), Rhythm::of(set, context));
+                Options { max_shrink, rhythm, ..unconfigured(name, what) }
+            }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                (set, What::Files(self.files(words)?), FULL_EVERY, context.zone)
+                unconfigured(set, What::Files(self.files(words)?))
             }
         };
         let mut tags = self.tags;
@@ -152,11 +218,11 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        Ok(Options { set, what, kind, full_every, zone, tags, init: self.init, wait: self.wait })
+        Ok(Options { kind, tags, ..options })
     }
 
     /// A set of the configuration.
-    fn configured(&self, word: &OsString, context: &Context) -> Result<(String, What, u32, Zone), Failure> {
+    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set, What), Failure> {
         let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
         if let Some(set) = &self.set {
             return Err(Failure::usage(format!(
@@ -172,9 +238,10 @@ impl Args {
         let what = match &set.source {
             Source::Files(files) => What::Files(files.clone()),
             Source::Command(command) => What::Command(command.clone()),
+            Source::Mysql(mysql) => What::Mysql(mysql.options()),
             other => return Err(Failure::usage(format!("the source {} can't be backed up", other.kind().name()))),
         };
-        Ok((name.to_owned(), what, set.full_every, set.schedule.zone))
+        Ok((name.to_owned(), set, what))
     }
 
     /// The paths of the command line, absolute.
@@ -185,6 +252,7 @@ impl Args {
                 "{word} has no slash, so it is a SET, which doesn't go with other words: write ./{word} for a PATH"
             )));
         }
+        check_exclude(&self.exclude).map_err(|error| Failure::usage(error.to_string()))?;
         let paths: Result<Vec<PathBuf>, Failure> = words
             .iter()
             .map(|word| {
@@ -220,12 +288,11 @@ impl Args {
             false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
-        let mut source = options.source(context, &watch)?;
         let started = Instant::now();
-        let report =
-            backup(&repository, &mut *source, &options.library(context), &SystemClock, &*watch, &context.interrupt)?;
-        // A program whose output is complete may still run; it ends here.
-        drop(source);
+        let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        let back_up = || options.back_up(&repository, context, &watch);
+        let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
             Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
@@ -249,20 +316,47 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
 }
 
 impl Options {
+    /// Backs up; once again where the data changed while it was read.
+    fn back_up(
+        &self,
+        repository: &Arc<Repository>,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<BackupReport, Failure> {
+        let once = || {
+            let mut source = Deferred::new(|| self.source(context, watch));
+            backup(repository, &mut source, &self.library(context), &SystemClock, &**watch, &context.interrupt)
+        };
+        match once() {
+            Err(Error::Source(source::Error::Changed(why))) => {
+                watch.note(&format!("{why}; it is tried once more"));
+                Ok(once()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
     /// What the library is to do.
     fn library(&self, context: &Context) -> BackupOptions {
         let config = &context.config;
         BackupOptions {
             wanted: match self.kind {
+                // What stays longer than the chains around it needs bases of its own, or theirs would stay, too.
+                Kind::Due | Kind::Full if self.is_kept_longer(config) => Wanted::Rebase,
                 Kind::Due => Wanted::Due,
                 Kind::Full => Wanted::Full,
                 Kind::Incremental => Wanted::Incremental,
                 Kind::Rebase => Wanted::Rebase,
             },
             tags: self.tags.clone(),
-            full_every: self.full_every,
-            zone: self.zone,
+            full_every: self.rhythm.full_every,
+            rebase_every: self.rhythm.rebase_every,
+            repack_budget: self.rhythm.repack_budget,
+            base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
+            zone: self.rhythm.zone,
+            max_shrink: self.max_shrink,
             isolate_chains: config.repository.isolate_chains,
+            ignore_space: self.ignore_space,
             wait: self.wait,
             environment: config.environment.name.clone().unwrap_or_default(),
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
@@ -270,19 +364,64 @@ impl Options {
         }
     }
 
+    /// Whether a tag's rule keeps the snapshot longer than its set's rule does.
+    fn is_kept_longer(&self, config: &Config) -> bool {
+        let rules = config.rules(&self.set);
+        let longer = |rule: &TagRule| matches!(rule, TagRule::For(length) if *length > rules.keep);
+        self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
+    }
+
+    /// The source that reads the set's local copy, or what another job left in its place.
+    fn from_copy(
+        &self,
+        set: &Set,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<Box<dyn source::Source>, source::Error> {
+        let Some(options) = dump::copies(set) else {
+            return Err(source::Error::Config(format!("the set {} has no local_copy", self.set)));
+        };
+        if !set.dumped_by_another {
+            let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
+            return Ok(Box::new(CopySource::open(&copy)?));
+        }
+        let dumps = ExternalDumps::open(&options.folder)?;
+        let (time, schedule) = (dumps.data_time(), &set.schedule);
+        if let Some(expression) = &schedule.dump
+            && dump::is_due(expression, schedule.zone, time)?
+        {
+            return Err(source::Error::Failed(format!(
+                "the dump in {} is from {time}, and one has been due since ({expression}): does the job that makes it run?",
+                options.folder.display()
+            )));
+        }
+        Ok(Box::new(dumps))
+    }
+
+    /// Once a backup stands, older copies aren't its base any more.
+    fn forget_copies(&self, context: &Context, watch: &Watch) {
+        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
+        if let Some(options) = set.and_then(dump::copies)
+            && let Err(error) = copy::forget_old(&options)
+        {
+            watch.warn(&error.to_string());
+        }
+    }
+
     /// The data's source.
-    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, Failure> {
+    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
         Ok(match &self.what {
             What::Stdin(name) => {
-                let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| {
-                    Failure::new(ExitStatus::Failed, format!("standard input can't be read: {error}"))
-                })?;
-                let input = UntilInterrupted::new(File::from(input), context.interrupt.clone());
-                Box::new(StdinSource::new(name.clone(), input, &SystemClock))
+                let input = std::io::stdin().as_fd().try_clone_to_owned();
+                let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
+                let expected = input.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+                let input = UntilInterrupted::new(input, context.interrupt.clone());
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(expected))
             }
             What::Command(command) => {
                 let argv = command.command.words.iter().map(OsString::from).collect();
-                let name = StreamName::new(self.set.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
+                let name = StreamName::new(self.set.as_bytes());
+                let name = name.map_err(|error| source::Error::Config(error.to_string()))?;
                 let options = CommandOptions {
                     completion: command.completion.clone(),
                     min_size: command.min_size,
@@ -290,6 +429,10 @@ impl Options {
                 };
                 Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
             }
+            What::Mysql(options) => match context.config.sets.get(&self.set) {
+                Some(set) if set.local_copy.is_some() => return self.from_copy(set, context, watch),
+                _ => Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?),
+            },
             What::Files(files) => {
                 let options = FilesOptions {
                     paths: files.paths.clone(),
@@ -371,8 +514,8 @@ mod tests {
     const CONFIG: &str = "
         [sets.etc]\nsource = 'files'\npaths = ['/etc']\nexclude = ['*.tmp']\nfull_every = '14 days'
         schedule = { timezone = 'Europe/Tallinn' }
-        [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']
-        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'";
+        [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']\nkeep = '3 weeks'\nrepack_budget = '0 %'
+        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'\n[sets.flux]\nsource = 'influxdb'\ndatabase = 'x'";
 
     #[derive(Parser)]
     struct Line {
@@ -398,10 +541,16 @@ mod tests {
     #[test]
     fn a_word_without_a_slash_is_a_set() {
         let etc = options(&["etc"]).unwrap();
-        assert_eq!((etc.set.as_str(), etc.full_every, etc.zone), ("etc", 14, "Europe/Tallinn".parse().unwrap()));
+        assert_eq!(
+            (etc.set.as_str(), etc.rhythm.full_every, etc.rhythm.zone),
+            ("etc", 14, "Europe/Tallinn".parse().unwrap())
+        );
+        assert_eq!((etc.rhythm.rebase_every, etc.rhythm.repack_budget), (28, 10));
+        let ldap = options(&["ldap"]).unwrap().rhythm;
+        assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
         assert!(matches!(options(&["ldap"]).unwrap().what, What::Command(_)));
-        assert!(options(&["agama"]).unwrap_err().contains("its source is mysql"));
+        assert!(options(&["flux"]).unwrap_err().contains("its source is influxdb"));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));
@@ -411,7 +560,7 @@ mod tests {
     #[test]
     fn a_word_with_a_slash_is_a_path_and_with_init_every_word_is() {
         let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
-        assert_eq!((files.set.as_str(), files.full_every), ("files", 7));
+        assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
         assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
         assert!(matches!(&files.what, What::Files(files) if files.one_file_system && files.exclude == ["*.o"]));
         let init = options(&["etc", "--init", "--set", "x"]).unwrap();

@@ -9,6 +9,8 @@ use clap::Subcommand;
 use serde::Serialize;
 use varu::id::RepositoryId;
 use varu::remote::Remote;
+use varu::source::copy::{self, CopyOptions};
+use varu::source::mysql::checkup::{self, Finding};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -135,10 +137,31 @@ fn check_sources(context: &Context) -> Vec<Check> {
                 let program = command.command.words.first().map(String::as_str).unwrap_or_default();
                 checks.push(Check::of(&subject, check_program(program)));
             }
-            Source::Mysql(_) | Source::Influxdb(_) | Source::Postgresql(_) => {}
+            Source::Mysql(mysql) => {
+                let found = checkup::check(&mysql.options(), &context.interrupt).into_iter();
+                checks.extend(found.map(|finding| match finding {
+                    Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
+                    Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
+                    Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
+                }));
+            }
+            Source::Influxdb(_) | Source::Postgresql(_) => {}
         }
+        checks.extend(super::dump::copies(set).map(|copies| check_copies(&subject, &copies)));
     }
     checks
+}
+
+/// Whether a local copy has room.
+fn check_copies(subject: &str, copies: &CopyOptions) -> Check {
+    let folder = copies.folder.display();
+    // The folder is made by the first dump; until then the one above counts.
+    let there = copies.folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
+    let room = copy::check_room(&CopyOptions { folder: there, ..copies.clone() });
+    Check::of(
+        subject,
+        room.map(|()| format!("there is room for a local copy in {folder}")).map_err(|error| error.to_string()),
+    )
 }
 
 /// Whether a path can be read.
@@ -253,12 +276,12 @@ mod tests {
 
     #[test]
     fn each_set_has_its_line_and_the_worst_counts() {
-        let config = "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'mysql'\ndatabases = 'all'";
+        let config = "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'influxdb'\ndatabase = 'b'";
         let checks = check_configuration(&context(&[], config, true, &[]).unwrap());
         let lines: Vec<_> = checks.iter().map(Check::line).collect();
         assert!(lines[0].starts_with("ok       configuration: ") && lines[0].ends_with("was read: 2 sets\n"));
-        assert_eq!(lines[1], "note     configuration: this version doesn't act on sets.b.databases\n");
+        assert_eq!(lines[1], "note     configuration: this version doesn't act on sets.b.database\n");
         assert_eq!(lines[2], "ok       set a: files\n");
-        assert!(lines[3].starts_with("FAILED   set b: its source is mysql"));
+        assert!(lines[3].starts_with("FAILED   set b: its source is influxdb"));
     }
 }

@@ -2,16 +2,18 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use varu::progress::Interrupt;
+use varu::remote::limit::Rates;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time};
 
 use super::exit::Failure;
-use crate::config::{Config, DEFAULT_PATH, Set, nearest};
+use crate::config::{Config, DEFAULT_PATH, Set, nearest, parse_rate};
 
 /// The options that go with every command.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +38,14 @@ pub struct Globals {
     /// The folder of the index and the base cache.
     #[arg(long, global = true, value_name = "DIR", env = "VARU_STATE", hide_env_values = true)]
     state: Option<OsString>,
+
+    /// Send at most so many bytes a second to the repository: 500k, 2M, "10 MB".
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
+    limit_upload: Option<NonZeroU64>,
+
+    /// Take at most so many bytes a second from the repository.
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
+    limit_download: Option<NonZeroU64>,
 
     /// Print one JSON document, and progress as JSON lines, on standard output.
     #[arg(long, global = true)]
@@ -115,6 +125,8 @@ pub struct Context {
     pub zone: Zone,
     /// Set when the work should end.
     pub interrupt: Interrupt,
+    /// How fast bytes go to the repository and come from it.
+    pub rates: Rates,
     repository: Option<String>,
     writer_key: Option<PathBuf>,
     identity: Option<PathBuf>,
@@ -132,6 +144,10 @@ impl Context {
     pub fn resolve(globals: Globals, around: &Surroundings, interrupt: Interrupt) -> Result<Self, Failure> {
         let (config, config_file) = load_config(path(globals.config))?;
         let configured = &config.repository;
+        let rates = Rates {
+            upload: globals.limit_upload.or(configured.limit_upload),
+            download: globals.limit_download.or(configured.limit_download),
+        };
         Ok(Self {
             repository: globals.repo.filter(|url| !url.is_empty()).or_else(|| configured.url.clone()),
             writer_key: path(globals.writer_key).or_else(|| configured.writer_key.clone()),
@@ -148,6 +164,7 @@ impl Context {
             },
             zone: Zone::Local,
             interrupt,
+            rates,
             config,
             config_file,
         })
@@ -331,12 +348,24 @@ pub mod tests {
     }
 
     #[test]
+    fn a_limit_of_the_command_line_goes_before_the_configurations() {
+        let config = "[repository]\nlimit_upload = '1 MB'\nlimit_download = 4096";
+        let rates = |words: &[&str]| {
+            let rates = context(words, config, true, &[]).unwrap().rates;
+            (rates.upload.map(NonZeroU64::get), rates.download.map(NonZeroU64::get))
+        };
+        assert_eq!(rates(&[]), (Some(1_000_000), Some(4096)));
+        assert_eq!(rates(&["--limit-upload", "2M"]), (Some(2 << 20), Some(4096)));
+        assert_eq!(context(&[], "", true, &[]).unwrap().rates, Rates::default());
+    }
+
+    #[test]
     fn an_unknown_set_is_told_with_its_nearest() {
-        let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'mysql'\ndatabases = 'all'";
+        let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'influxdb'\ndatabase = 'x'";
         let context = context(&[], config, true, &[]).unwrap();
         assert!(context.set("agama").is_ok());
         assert!(context.set("agamma").unwrap_err().message.contains("did you mean agama?"));
         assert!(context.set("x").unwrap_err().message.contains("it has agama, db"));
-        assert!(context.set("db").unwrap_err().message.contains("its source is mysql"));
+        assert!(context.set("db").unwrap_err().message.contains("its source is influxdb"));
     }
 }

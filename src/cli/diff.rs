@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use varu::diff::{Change, Difference, diff};
+use varu::entry::StreamName;
 use varu::format::recipe::{Recipe, Run};
 use varu::id::{ChunkId, PackId};
-use varu::repository::{self, Chosen, Repository};
+use varu::index::SnapshotRow;
+use varu::repository::{self, Chosen, Cost, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -48,16 +50,29 @@ impl Args {
         let (earlier, later) = (repository.recipe(a)?, repository.recipe(b)?);
         let packs = Packs::find(repository, [&earlier, &later])?;
         let found = diff(&earlier, &later, |recipe, run| packs.chunks(recipe, run))?;
+        let costs = costs(repository, (&one.snapshot, &other.snapshot), &later)?;
         let warnings = watch.end(&[one.warnings, other.warnings].concat());
         match context.json {
             true => {
-                let differences: Vec<_> = found.iter().map(document).collect();
+                let differences: Vec<_> = found.iter().map(|one| document(one, costs.get(&one.name))).collect();
                 context.print_json(&json!({ "a": a, "b": b, "differences": differences, "warnings": warnings }))?;
             }
-            false => context.print(&text(&found))?,
+            false => context.print(&text(&found, &costs))?,
         }
         Ok(watch.say_warnings())
     }
+}
+
+/// What the streams of the later snapshot take in packs that the earlier one doesn't need.
+fn costs(
+    repository: &Repository,
+    (earlier, later): (&SnapshotRow, &SnapshotRow),
+    recipe: &Recipe,
+) -> Result<HashMap<StreamName, Cost>, Failure> {
+    let needed = later.header.packs.iter().copied();
+    let own = needed.filter(|pack| earlier.header.packs.binary_search(pack).is_err()).collect();
+    let names = recipe.streams.iter().map(|stream| stream.entry.name.clone());
+    Ok(names.zip(repository.costs(recipe, &own)?).collect())
 }
 
 /// The packs of two recipes.
@@ -92,16 +107,19 @@ impl<'a> Packs<'a> {
 }
 
 /// A line for each stream, as `+` added, `-` removed, `M` changed, `m` only its metadata changed.
-fn text(found: &[Difference]) -> String {
+fn text(found: &[Difference], costs: &HashMap<StreamName, Cost>) -> String {
     let (mut added, mut removed, mut changed, mut metadata) = (0, 0, 0, 0);
     let mut text = String::new();
     for one in found {
         let (before, after) = (one.before.unwrap_or(0), one.after.unwrap_or(0));
+        let cost = costs.get(&one.name).filter(|cost| cost.stored > 0);
+        let stored = cost.map(|cost| format!(", {} stored at depth {}", size(cost.stored), cost.depth));
+        let stored = stored.unwrap_or_default();
         let (letter, what) = match &one.change {
-            Change::Added => ('+', size(after)),
+            Change::Added => ('+', size(after) + &stored),
             Change::Removed => ('-', size(before)),
             Change::Content { new_bytes } => {
-                ('M', format!("{} -> {}, {} new", size(before), size(after), size(*new_bytes)))
+                ('M', format!("{} -> {}, {} new{stored}", size(before), size(after), size(*new_bytes)))
             }
             Change::Metadata => ('m', String::new()),
         };
@@ -120,7 +138,8 @@ fn text(found: &[Difference]) -> String {
     )
 }
 
-fn document(one: &Difference) -> serde_json::Value {
+fn document(one: &Difference, cost: Option<&Cost>) -> serde_json::Value {
+    let cost = cost.filter(|_| matches!(one.change, Change::Added | Change::Content { .. }));
     let (change, new_bytes) = match &one.change {
         Change::Added => ("added", None),
         Change::Removed => ("removed", None),
@@ -128,6 +147,7 @@ fn document(one: &Difference) -> serde_json::Value {
         Change::Metadata => ("metadata", None),
     };
     json!({
-        "name": one.name.to_string(), "change": change, "before": one.before, "after": one.after, "new_bytes": new_bytes
+        "name": one.name.to_string(), "change": change, "before": one.before, "after": one.after, "new_bytes": new_bytes,
+        "stored": cost.map(|cost| cost.stored), "depth": cost.map(|cost| cost.depth)
     })
 }

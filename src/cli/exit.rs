@@ -170,6 +170,7 @@ mod tests {
     fn a_remote_that_has_no_room_or_is_away_has_its_status() {
         let status = |kind| Failure::from(remote::Error::new(kind, "writing", "/srv/vault", "why")).status;
         assert_eq!(status(remote::ErrorKind::Unreachable), ExitStatus::Unreachable);
+        assert_eq!(status(remote::ErrorKind::NoEntry), ExitStatus::Unreachable);
         assert_eq!(status(remote::ErrorKind::NoSpace), ExitStatus::NoRoom);
         assert_eq!(status(remote::ErrorKind::ReadOnly), ExitStatus::NoRoom);
         assert_eq!(status(remote::ErrorKind::Refused), ExitStatus::Refused);

@@ -1,9 +1,13 @@
 //! `varu init`.
 
 use varu::init::{Made, init};
+use varu::progress::Progress;
+use varu::remote::place::Place;
+use varu::remote::sftp;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::watch::Watch;
 use super::words::Trust;
 
 /// Make a repository, a writer key and, unless --recipient is given, an identity.
@@ -12,6 +16,10 @@ pub struct Args {
     /// An age recipient (age1…) that can open the repository's backups; may be given several times.
     #[arg(long = "recipient", value_name = "RECIPIENT")]
     recipients: Vec<String>,
+
+    /// Trust the SFTP host from now on if one of its keys has this fingerprint, SHA256:….
+    #[arg(long, value_name = "FINGERPRINT")]
+    trust_host_key: Option<String>,
 
     #[command(flatten)]
     trust: Trust,
@@ -22,6 +30,9 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let (keyring, forget) = (context.keyring(), self.trust.trust_repository);
         let watch = context.watch();
+        if let Some(fingerprint) = &self.trust_host_key {
+            trust_host(context, fingerprint, &watch)?;
+        }
         let remote = context.make_remote(&keyring, forget, &watch)?;
         let made = init(&*remote, &keyring, &self.recipients, forget)?;
         match context.json {
@@ -30,6 +41,18 @@ impl Args {
         }
         Ok(ExitStatus::Done)
     }
+}
+
+/// Enters the host's key among the known ones where it is the one that was named.
+fn trust_host(context: &Context, fingerprint: &str, watch: &Watch) -> Result<(), Failure> {
+    let Place::Sftp(place) = context.place()? else {
+        return Err(Failure::usage(
+            "--trust-host-key goes with a repository on an SFTP host, and this one is a folder",
+        ));
+    };
+    let (key, file) = sftp::trust_host_key(&place, &context.remote_options(), fingerprint)?;
+    watch.note(&format!("{} is known from now on by its key {}, in {}", place.host(), key.fingerprint, file.display()));
+    Ok(())
 }
 
 /// Says where everything is, and what is lost with the identity.

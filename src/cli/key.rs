@@ -9,6 +9,8 @@ use serde_json::json;
 use varu::format::sheet::{SheetInput, export_text, recovery_sheet};
 use varu::id::RepositoryId;
 use varu::keyring::{Added, Rotated, Unlocked, add_recipient, rotate};
+use varu::remote::place::Place;
+use varu::remote::sftp::known_host_key;
 use varu::time::{Clock, SystemClock};
 
 use super::context::{Context, print};
@@ -113,11 +115,15 @@ fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> R
     let identity = unlocked.identity.to_text();
     if sheet {
         let printed = context.zone.stamp(SystemClock.now());
+        let host_key = match context.place()? {
+            Place::Local(_) => None,
+            Place::Sftp(place) => known_host_key(&place, &context.remote_options())?,
+        };
         let sheet = recovery_sheet(&SheetInput {
             identity_text: &identity,
             repositories: &ids,
             url: place,
-            host_key: None,
+            host_key: host_key.as_deref(),
             install: "cargo install --locked --path VARU    # VARU: a folder with its source",
             version: env!("CARGO_PKG_VERSION"),
             printed: printed.split(' ').next().unwrap_or_default(),

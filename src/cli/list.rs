@@ -57,7 +57,8 @@ impl Listing {
         let (mut rows, mut hidden, mut broken) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (repository, Changes { hidden: missing, gone, .. }) in opened.repositories.iter().rev() {
             let known = repository.index().snapshots().map_err(repository::Error::from)?;
-            broken.extend(unrestorable(&known, gone));
+            let stand_ins = repository.index().stand_ins().map_err(repository::Error::from)?;
+            broken.extend(unrestorable(&known, gone, stand_ins));
             rows.extend(known.into_iter().map(|row| (*repository.id(), row)));
             hidden.extend(missing.clone());
         }
@@ -79,6 +80,7 @@ impl Listing {
             ("SIZE", Side::Right),
             ("NEW", Side::Right),
             ("STORED", Side::Right),
+            ("DEPTH", Side::Right),
             ("NOTES", Side::Left),
         ]);
         // A chain is a full and the incrementals under it, so the sets stand one after the other.
@@ -112,10 +114,14 @@ impl Listing {
     }
 }
 
-/// Snapshots that the remote no longer has, and those that stand on one.
-fn unrestorable(rows: &[SnapshotRow], gone: &[SnapshotId]) -> BTreeMap<SnapshotId, &'static str> {
+/// Snapshots that the remote no longer has, and those that stand on one, but where a copy of its recipe stands in.
+fn unrestorable(
+    rows: &[SnapshotRow],
+    gone: &[SnapshotId],
+    stand_ins: Vec<SnapshotId>,
+) -> BTreeMap<SnapshotId, &'static str> {
     let mut broken: BTreeMap<SnapshotId, &'static str> = gone.iter().map(|id| (*id, "MISSING")).collect();
-    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).collect();
+    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).chain(stand_ins).collect();
     // By sequence: a parent comes before what stands on it.
     for row in rows {
         if let Some(parent) = row.header.parent
@@ -127,7 +133,7 @@ fn unrestorable(rows: &[SnapshotRow], gone: &[SnapshotId]) -> BTreeMap<SnapshotI
     broken
 }
 
-fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 8] {
+fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 9] {
     let (header, totals) = (&row.header, &row.about.totals);
     let suspect = header.suspect.then(|| "suspect".to_owned());
     let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
@@ -141,6 +147,7 @@ fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String;
         size(totals.read),
         size(totals.new),
         size(totals.stored),
+        row.about.depth().map(|depth| depth.to_string()).unwrap_or_default(),
         notes.join(", "),
     ]
 }
@@ -180,6 +187,8 @@ pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_
         "read": totals.read,
         "new": totals.new,
         "stored": totals.stored,
+        "depth": row.about.depth(),
+        "decoded": row.about.decoded(),
         "warnings": row.about.warnings,
     })
 }

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::{Value, json};
 use varu::entry::{Entry, Escaped, Kind, Metadata, StreamName};
-use varu::repository::Chosen;
+use varu::format::recipe::Recipe;
+use varu::index::SnapshotRow;
+use varu::repository::{Chosen, Cost, Repository};
 use varu::time::Timestamp;
 
 use super::context::Context;
@@ -23,7 +25,10 @@ pub struct Args {
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
 
-    /// Show modes, owners, sizes and times.
+    /// Show modes, owners, sizes, costs and times.
+    ///
+    /// What a stream costs: bytes that were new in the snapshot, what those take in its packs, and how many deltas lie under
+    /// it.
     #[arg(short)]
     long: bool,
 
@@ -39,11 +44,13 @@ impl Args {
         let found = opened.find(None, &Chosen::from(&self.snapshot))?;
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
-        let entries: Vec<&Entry> = recipe
+        let costs = if self.long { costs(&found.repository, &found.snapshot, &recipe)? } else { Costs::default() };
+        let entries: Vec<Listed<'_>> = recipe
             .streams
             .iter()
-            .map(|stream| &stream.entry)
-            .filter(|entry| path.is_none_or(|path| is_below(&entry.name, path)))
+            .enumerate()
+            .map(|(number, stream)| Listed { entry: &stream.entry, cost: costs.of.get(number).copied() })
+            .filter(|listed| path.is_none_or(|path| is_below(&listed.entry.name, path)))
             .collect();
         if let (true, Some(path)) = (entries.is_empty(), path) {
             let (path, id) = (Escaped(path), short(&found.snapshot.id));
@@ -52,17 +59,37 @@ impl Args {
         let warnings = watch.end(&found.warnings);
         match (context.json, self.long) {
             (true, _) => {
-                let streams: Vec<Value> = entries.iter().map(|entry| document(entry)).collect();
+                let streams: Vec<Value> = entries.iter().map(|listed| document(listed, costs.known)).collect();
                 let document = json!({ "snapshot": found.snapshot.id, "streams": streams, "warnings": warnings });
                 context.print_json(&document)?;
             }
-            (false, true) => context.print(&long_table(&entries, context))?,
+            (false, true) => context.print(&long_table(&entries, costs.known, context))?,
             (false, false) => {
-                context.print(&entries.iter().map(|entry| format!("{}\n", entry.name)).collect::<String>())?;
+                context.print(&entries.iter().map(|listed| format!("{}\n", listed.entry.name)).collect::<String>())?;
             }
         }
         Ok(watch.say_warnings())
     }
+}
+
+/// A stream, and what it costs where that was asked for.
+struct Listed<'a> {
+    entry: &'a Entry,
+    cost: Option<Cost>,
+}
+
+/// What the streams of a snapshot cost.
+#[derive(Default)]
+struct Costs {
+    of: Vec<Cost>,
+    /// Whether it is known what was new.
+    known: bool,
+}
+
+fn costs(repository: &Repository, snapshot: &SnapshotRow, recipe: &Recipe) -> Result<Costs, Failure> {
+    let own = repository.own_packs(snapshot)?;
+    let known = own.is_some();
+    Ok(Costs { of: repository.costs(recipe, &own.unwrap_or_default())?, known })
 }
 
 /// A path as names of streams are: without slashes at its ends.
@@ -81,23 +108,35 @@ fn is_below(name: &StreamName, path: &[u8]) -> bool {
     }
 }
 
-fn long_table(entries: &[&Entry], context: &Context) -> String {
+fn long_table(entries: &[Listed<'_>], known: bool, context: &Context) -> String {
     let mut table = Table::new([
         ("MODE", Side::Left),
         ("OWNER", Side::Left),
         ("GROUP", Side::Left),
         ("SIZE", Side::Right),
+        ("NEW", Side::Right),
+        ("STORED", Side::Right),
+        ("DEPTH", Side::Right),
         ("CHANGED", Side::Left),
         ("NAME", Side::Left),
     ]);
-    for entry in entries {
+    for Listed { entry, cost } in entries {
         let metadata = entry.metadata.as_ref();
+        let cost = cost.filter(|_| entry.kind.has_content());
+        let bytes = |of: fn(&Cost) -> u64| match &cost {
+            Some(cost) if known => of(cost).to_string(),
+            Some(_) => "?".to_owned(),
+            None => String::new(),
+        };
         let about = |of: fn(&Metadata) -> String| metadata.map(of).unwrap_or_default();
         table.row([
             mode(entry),
             about(|metadata| named(&metadata.user, metadata.uid)),
             about(|metadata| named(&metadata.group, metadata.gid)),
             entry.size.to_string(),
+            bytes(|cost| cost.new),
+            bytes(|cost| cost.stored),
+            cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
             metadata.map(|it| context.zone.short(changed(it))).unwrap_or_default(),
             with_target(entry),
         ]);
@@ -149,7 +188,7 @@ fn mode(entry: &Entry) -> String {
     shown
 }
 
-fn document(entry: &Entry) -> Value {
+fn document(Listed { entry, cost }: &Listed<'_>, known: bool) -> Value {
     let kind = match &entry.kind {
         Kind::Data => "data",
         Kind::File => "file",
@@ -173,6 +212,11 @@ fn document(entry: &Entry) -> Value {
             document["device"] = json!([major, minor]);
         }
         _ => {}
+    }
+    if let Some(cost) = cost.filter(|_| entry.kind.has_content()) {
+        document["new"] = known.then_some(cost.new).into();
+        document["stored"] = known.then_some(cost.stored).into();
+        document["depth"] = cost.depth.into();
     }
     if let Some(metadata) = &entry.metadata {
         document["mode"] = format!("{:04o}", metadata.mode).into();

@@ -6,17 +6,22 @@ mod completions;
 mod config;
 mod context;
 mod diff;
+mod dump;
 mod exit;
+mod hooks;
 mod host;
 mod index;
 mod init;
+mod into;
 mod key;
 mod list;
 mod ls;
 mod man;
 mod open;
 mod place;
+mod prune;
 mod restore;
+mod schedule;
 mod verify;
 mod watch;
 mod words;
@@ -60,16 +65,20 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Dump(dump::Args),
     Backup(backup::Args),
     List(list::Args),
     Ls(ls::Args),
     Restore(restore::Args),
     Diff(diff::Args),
     Verify(verify::Args),
+    Prune(prune::Args),
+    Undelete(prune::Undelete),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
     Host(host::Args),
+    Schedule(schedule::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -138,16 +147,20 @@ impl Command {
     fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self {
             Command::Init(args) => args.run(context),
+            Command::Dump(args) => args.run(context),
             Command::Backup(args) => args.run(context),
             Command::List(args) => args.run(context),
             Command::Ls(args) => args.run(context),
             Command::Restore(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Verify(args) => args.run(context),
+            Command::Prune(args) => args.run(context),
+            Command::Undelete(args) => args.run(context),
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),
             Command::Host(args) => args.run(context),
+            Command::Schedule(args) => args.run(context),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -1,13 +1,15 @@
 //! Where the repository is, and the way to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use varu::id::RepositoryId;
 use varu::keyring::Keyring;
 use varu::progress::Progress;
+use varu::remote::limit::{Limited, Rates};
 use varu::remote::options::{Options, create, open};
 use varu::remote::place::Place;
-use varu::remote::retry::{Patience, Retry};
+use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::wait::RealTime;
 use varu::remote::{self, Remote};
 
@@ -35,15 +37,25 @@ impl Context {
         parse(self.repository()?)
     }
 
-    fn remote_options(&self) -> Options {
-        Options { connections: self.config.repository.connections as usize, ..Options::default() }
+    /// How the repository's host is reached.
+    pub fn remote_options(&self) -> Options {
+        let (configured, usual) = (&self.config.repository, Options::default());
+        Options {
+            connections: configured.connections as usize,
+            ssh_key: configured.ssh_key.clone(),
+            jump_host: configured.jump_host.clone(),
+            connect_timeout: configured.connect_timeout.unwrap_or(usual.connect_timeout),
+            stall_timeout: configured.stall_timeout.unwrap_or(usual.stall_timeout),
+            known_hosts: configured.known_hosts.clone(),
+            ssh_config: configured.ssh_config.clone(),
+        }
     }
 
     /// Opens the repository's remote. What fails later for a while is tried again, and `watch` says so.
     pub fn open_remote(&self, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
-        let place = self.place()?;
-        let remote = open(&place, &self.remote_options()).map_err(absent)?;
-        Ok(self.patient(&place, remote, watch))
+        let (place, options) = (self.place()?, self.remote_options());
+        let opened = self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options));
+        Ok(self.patient(&place, opened.map_err(absent)?, watch))
     }
 
     /// Opens the repository's remote, and makes it where it is missing. Refused where a repository was there before, unless
@@ -55,7 +67,7 @@ impl Context {
         watch: &Arc<Watch>,
     ) -> Result<Arc<dyn Remote>, Failure> {
         let (place, options) = (self.place()?, self.remote_options());
-        match open(&place, &options) {
+        match self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options)) {
             Ok(there) => keyring.refuse_lost_on(&*there, forget)?,
             Err(error) if error.kind == remote::ErrorKind::NotFound => {
                 keyring.refuse_lost(&place.to_string(), forget)?
@@ -66,18 +78,34 @@ impl Context {
     }
 
     /// The network may come back; a local folder answers, or it doesn't.
+    ///
+    /// What is sent again counts against the limit, so the limit is the inner one.
     fn patient(&self, place: &Place, remote: Arc<dyn Remote>, watch: &Arc<Watch>) -> Arc<dyn Remote> {
+        let remote = match self.rates == Rates::default() {
+            true => remote,
+            false => Arc::new(Limited::new(remote, self.rates, Arc::new(RealTime::default()))),
+        };
         match place {
             Place::Local(_) => remote,
-            Place::Sftp(_) => {
-                let watch = watch.clone();
-                let wait = Arc::new(RealTime::default());
-                let note = move |message: &str| watch.note(message);
-                Arc::new(Retry::new(remote, Patience::default(), wait, self.interrupt.clone(), note))
-            }
+            Place::Sftp(_) => Arc::new(Retry::new(remote, self.tries(place, Duration::MAX, watch))),
         }
     }
+
+    /// How what fails on the way to `place` is tried again, for `most` at most.
+    fn tries(&self, place: &Place, most: Duration, watch: &Arc<Watch>) -> Tries {
+        let usual = Patience::default();
+        let total = match place {
+            Place::Local(_) => Duration::ZERO,
+            Place::Sftp(_) => self.config.repository.retry_for.unwrap_or(usual.total).min(most),
+        };
+        let watch = watch.clone();
+        let note = move |message: &str| watch.note(message);
+        Tries::new(Patience { total, ..usual }, Arc::new(RealTime::default()), self.interrupt.clone(), note)
+    }
 }
+
+/// How long the first connection is tried: who has mistaken the host's name shouldn't wait long for the error.
+const LOGGING_IN: Duration = Duration::from_secs(60);
 
 /// A folder that isn't there may be a disk that isn't mounted.
 fn absent(error: remote::Error) -> Failure {

@@ -11,7 +11,7 @@ use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Chosen;
-use varu::restore::{RestoreReport, restore};
+use varu::restore::{RestoreReport, chosen_streams, restore};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions};
 use varu::source::select::Selection;
@@ -20,6 +20,7 @@ use varu::time::{SystemClock, Timestamp, format_duration};
 
 use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
+use super::into::IntoArgs;
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
@@ -28,10 +29,10 @@ use crate::terminal::human::{count, counted, rate, size};
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "stdout"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
@@ -58,11 +59,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
 
+    #[command(flatten)]
+    into: IntoArgs,
+
     /// Write the one stream that is meant to standard output.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
     stdout: bool,
 
-    /// Restore only what this pattern of .gitignore's form matches; may be given several times.
+    /// Restore only what this pattern of .gitignore's form matches; with --into, only this DATABASE or DATABASE/TABLE. May be
+    /// given several times.
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
 
@@ -172,7 +177,12 @@ impl Args {
     }
 
     /// Restores and says what was written.
-    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+    pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
+        let into = std::mem::take(&mut self.into);
+        if let Some(into) = into.wanted()? {
+            let options = self.options(context)?;
+            return into.run(&options, context);
+        }
         let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
@@ -223,7 +233,7 @@ impl Options {
     }
 
     /// The snapshots that are restored: one, or one of each set that has one.
-    fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
+    pub(super) fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
         let sets = match &self.what {
             What::Set(set) => return Ok(vec![self.find(opened, Some(set))?]),
             What::SetOfSnapshot | What::Configuration => return Ok(vec![self.find(opened, None)?]),
@@ -272,7 +282,7 @@ impl Options {
             }
         }
         let mut target: Box<dyn Target> = match folder {
-            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options())?),
+            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options(found))?),
             None => {
                 only_one(found, &selection)?;
                 // Not through the standard library's buffer, which looks for the ends of lines.
@@ -293,8 +303,9 @@ impl Options {
         Ok(Some(report))
     }
 
-    fn extract_options(&self) -> ExtractOptions {
+    fn extract_options(&self, found: &Found) -> ExtractOptions {
         ExtractOptions {
+            label: Some(found.snapshot.header.set.clone()),
             overwrite: match self.overwrite {
                 Overwrite::Never => extract::Overwrite::Refuse,
                 Overwrite::Changed => extract::Overwrite::Changed,
@@ -349,11 +360,10 @@ impl Options {
 /// Refuses where not one stream alone would go to standard output.
 fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
     let recipe = found.repository.recipe(&found.snapshot.id)?;
-    let entries = recipe.streams.iter().map(|stream| &stream.entry);
-    let names: Vec<String> = entries
-        .filter(|entry| entry.kind.has_content() && selection.takes(entry))
-        .map(|entry| entry.name.to_string())
-        .collect();
+    let streams = chosen_streams(recipe.streams, &|entry| selection.takes(entry));
+    let entries = streams.iter().map(|stream| &stream.entry);
+    let names: Vec<String> =
+        entries.filter(|entry| entry.kind.has_content()).map(|entry| entry.name.to_string()).collect();
     match names.as_slice() {
         [_] => Ok(()),
         [] => Err(Failure::usage("no stream matches, and --stdout needs one; varu ls shows what there is")),

@@ -3,6 +3,7 @@
 mod document;
 mod host;
 mod keys;
+mod mysql;
 mod set;
 mod source;
 mod values;
@@ -10,11 +11,12 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
-use varu::retention::TagRule;
+use varu::retention::{Rules, TagRule};
 use varu::time::parse_duration;
 
 use document::Findings;
@@ -23,10 +25,10 @@ use document::Section;
 pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
-pub use set::Set;
+pub use set::{Hook, Schedule, Set};
 pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::{check_set_name, parse_size};
+pub use values::{check_set_name, parse_rate, parse_size};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";
@@ -59,6 +61,24 @@ pub struct Repository {
     pub identity: Option<PathBuf>,
     /// The most connections to the remote at one time.
     pub connections: u32,
+    /// The only key to log in with.
+    pub ssh_key: Option<PathBuf>,
+    /// The hosts to go through, as `ssh -J` takes them.
+    pub jump_host: Option<String>,
+    /// The only file in which the host's key is looked up.
+    pub known_hosts: Option<PathBuf>,
+    /// ssh's configuration file, in place of the account's and the system's.
+    pub ssh_config: Option<PathBuf>,
+    /// How long reaching the host may take.
+    pub connect_timeout: Option<Duration>,
+    /// How long no byte may move while an answer is awaited.
+    pub stall_timeout: Option<Duration>,
+    /// How long a remote that is away is tried again.
+    pub retry_for: Option<Duration>,
+    /// The most bytes a second to the remote.
+    pub limit_upload: Option<NonZeroU64>,
+    /// The most bytes a second from the remote.
+    pub limit_download: Option<NonZeroU64>,
     /// Whether every full stands alone.
     pub isolate_chains: bool,
     /// The most bytes of the base cache; None is as many as a set has.
@@ -195,8 +215,30 @@ impl Repository {
             writer_key: section.take("writer_key", values::path),
             identity: section.take("identity", values::path),
             connections: section.take("connections", |value| values::number(value, 1, 64)).unwrap_or(8),
+            ssh_key: section.take("ssh_key", values::path),
+            jump_host: section.take("jump_host", values::text),
+            known_hosts: section.take("known_hosts", values::path),
+            ssh_config: section.take("ssh_config", values::path),
+            connect_timeout: section.take("connect_timeout", values::duration),
+            stall_timeout: section.take("stall_timeout", values::duration),
+            retry_for: section.take("retry_for", values::duration),
+            limit_upload: section.take("limit_upload", values::rate),
+            limit_download: section.take("limit_download", values::rate),
             isolate_chains: section.take("isolate_chains", values::boolean).unwrap_or_default(),
             base_cache_max: section.take("base_cache_max", values::size),
+        }
+    }
+}
+
+impl Config {
+    /// The rules for how long the snapshots of a set stay: its own, else those of `[retention]`.
+    pub fn rules(&self, set: &str) -> Rules {
+        let set = self.sets.get(set);
+        let common = &self.retention;
+        Rules {
+            keep: set.and_then(|set| set.keep).unwrap_or(common.keep),
+            keep_chains: set.and_then(|set| set.keep_chains).or(common.keep_chains).unwrap_or(1),
+            tags: common.tags.clone(),
         }
     }
 }

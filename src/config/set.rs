@@ -129,19 +129,11 @@ impl Set {
     /// Says why this version can't back the set up.
     pub fn check_supported(&self) -> Result<(), String> {
         match &self.source {
-            Source::Files(_) | Source::Command(_) => {}
-            other => {
-                return Err(format!(
-                    "its source is {}, which this version doesn't have; it has files and command",
-                    other.kind().name()
-                ));
-            }
-        }
-        match &self.hooks {
-            Hooks { before, after, on_error, .. } if before.is_empty() && after.is_empty() && on_error.is_empty() => {
-                Ok(())
-            }
-            _ => Err("it has commands in before, after or on_error, which this version doesn't run".to_owned()),
+            Source::Files(_) | Source::Command(_) | Source::Mysql(_) => Ok(()),
+            other => Err(format!(
+                "its source is {}, which this version doesn't have; it has files, command and mysql",
+                other.kind().name()
+            )),
         }
     }
 }

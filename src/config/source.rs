@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use toml::de::DeValue;
+use varu::source::files::check_exclude;
 
 use super::document::Section;
 use super::keys::nearest;
@@ -169,9 +170,16 @@ impl Source {
     }
 }
 
+/// Patterns of what is left out.
+fn patterns(value: &DeValue) -> Read<Vec<String>> {
+    let patterns = values::texts(value)?;
+    check_exclude(&patterns).map_err(|error| error.to_string())?;
+    Ok(patterns)
+}
+
 impl Files {
     fn read(set: &Section) -> Option<Self> {
-        let exclude = set.take("exclude", values::texts).unwrap_or_default();
+        let exclude = set.take("exclude", patterns).unwrap_or_default();
         let one_file_system = set.take("one_file_system", values::boolean).unwrap_or_default();
         Some(Self { paths: set.need("paths", values::paths)?, exclude, one_file_system })
     }

@@ -1,5 +1,6 @@
 //! The values of keys: each reader takes a TOML value and says what it expected where it can't read it.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,6 +93,35 @@ pub fn size(value: &DeValue) -> Read<u64> {
     }
     let Some(text) = value.as_str() else { return expected(WHAT, value) };
     parse_size(text).ok_or_else(|| format!("{WHAT} is expected, found {text:?}"))
+}
+
+/// Bytes a second, above zero: `"2M"`, `"10 MB"`.
+pub fn rate(value: &DeValue) -> Read<NonZeroU64> {
+    match value.as_str() {
+        Some(text) => parse_rate(text),
+        None => parse_rate(&number(value, 0, u32::MAX).map_or_else(|_| String::new(), |number| number.to_string())),
+    }
+}
+
+/// Reads a rate: bytes a second as a number alone, with a unit of sizes, or as other programs write it, with `k`, `M` or `G`
+/// for 2^10, 2^20 and 2^30.
+pub fn parse_rate(text: &str) -> Read<NonZeroU64> {
+    let number = |digits: &str| digits.trim_end().parse::<u64>().ok().filter(|_| !digits.starts_with('+'));
+    let short = |unit: char| match unit {
+        'k' | 'K' => Some(1 << 10),
+        'm' | 'M' => Some(1 << 20),
+        'g' | 'G' => Some(1_u64 << 30),
+        _ => None,
+    };
+    let text = text.trim();
+    let unit = text.chars().last().and_then(short);
+    let rate = match unit {
+        Some(unit) => number(&text[..text.len() - 1]).and_then(|number| number.checked_mul(unit)),
+        None => number(text).or_else(|| parse_size(text)),
+    };
+    rate.and_then(NonZeroU64::new).ok_or_else(|| {
+        format!("bytes a second are expected, above zero, as \"500k\", \"2M\" or \"10 MB\", found {text:?}")
+    })
 }
 
 /// Reads bytes with a unit: `512 MiB`, `1 GB`.
@@ -215,6 +245,18 @@ mod tests {
         for bad in ["''", "'1'", "'GiB'", "'-1 GiB'", "'1.5 GiB'", "'99999999999 TiB'", "-1", "1.0", "true", "'1 gib'"]
         {
             assert!(read(bad, size).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_bytes_a_second_with_long_units_and_short_ones() {
+        for (text, bytes) in
+            [("4096", 4096), ("'500k'", 500 << 10), ("'2M'", 2 << 20), ("'1 G'", 1 << 30), ("'10 MB'", 10_000_000)]
+        {
+            assert_eq!(read(text, rate).map(NonZeroU64::get), Ok(bytes), "{text}");
+        }
+        for bad in ["0", "'0M'", "'M'", "''", "'-1M'", "'+1M'", "'1.5M'", "'2Mb'", "'99999999999G'", "true", "'2 é'"] {
+            assert!(read(bad, rate).unwrap_err().contains("bytes a second"), "{bad}");
         }
     }
 

@@ -120,6 +120,8 @@ pub enum Purpose {
     PackDirectory,
     /// The copy of the recipe in a run's last pack.
     RecipeCopy,
+    /// The body of a mark.
+    Mark,
 }
 
 impl Purpose {
@@ -128,6 +130,7 @@ impl Purpose {
             Self::SnapshotBody => "varu 2026-11 snapshot body",
             Self::PackDirectory => "varu 2026-11 pack directory",
             Self::RecipeCopy => "varu 2026-11 recipe copy",
+            Self::Mark => "varu 2026-11 mark",
         }
     }
 
@@ -136,6 +139,7 @@ impl Purpose {
             Self::SnapshotBody => "snapshot body",
             Self::PackDirectory => "pack directory",
             Self::RecipeCopy => "recipe copy",
+            Self::Mark => "mark",
         }
     }
 }
@@ -179,7 +183,7 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PURPOSES: [Purpose; 3] = [Purpose::SnapshotBody, Purpose::PackDirectory, Purpose::RecipeCopy];
+    const PURPOSES: [Purpose; 4] = [Purpose::SnapshotBody, Purpose::PackDirectory, Purpose::RecipeCopy, Purpose::Mark];
     const SALT: Salt = Salt::from_bytes([3; 32]);
 
     fn secret(byte: u8) -> WriterSecret {

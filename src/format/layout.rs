@@ -12,6 +12,10 @@ pub const MAX_KEY_OBJECT: u64 = 64 << 10;
 pub const MAX_SNAPSHOT_OBJECT: u64 = 1 << 30;
 /// Most bytes of a sealed directory or recipe copy.
 pub const MAX_DIRECTORY: u64 = 1 << 30;
+/// Most packs that a mark names.
+pub const MAX_MARK_PACKS: usize = 65_536;
+/// Most bytes of a mark.
+pub const MAX_MARK_OBJECT: u64 = 4 << 20;
 /// Most bytes of the pack key, wrapped to the data key.
 pub const MAX_WRAPPED_KEY: usize = 1024;
 /// Most segments in a pack.
@@ -149,6 +153,15 @@ pub fn parse_key_name(name: &ObjectName) -> Option<KeyObject> {
         "data" => Some(KeyObject::Data),
         "writer" => Some(KeyObject::Writer),
         _ => None,
+    }
+}
+
+/// Where a mark of these bytes lies: that of a snapshot is found by the snapshot's id.
+pub fn mark_name(snapshot: Option<&SnapshotId>, object: &[u8]) -> ObjectName {
+    let hash = SnapshotId::of(object);
+    match snapshot {
+        Some(id) => named(Folder::Marks, format!("snapshot-{id}-{hash}")),
+        None => named(Folder::Marks, format!("packs-{hash}")),
     }
 }
 

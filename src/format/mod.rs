@@ -1,6 +1,7 @@
 //! The format: bytes to structs and back. No I/O, no cryptography. `docs/format.md` specifies each byte.
 
 pub mod layout;
+pub mod mark;
 pub mod pack;
 pub mod recipe;
 pub mod sheet;

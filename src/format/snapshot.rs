@@ -202,6 +202,11 @@ fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Snapsho
     Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
 }
 
+/// The fact that says how many plain bytes a restore of the snapshot decodes.
+pub const DECODED: &str = "decoded_bytes";
+/// The fact that says how many bases lie under the deepest segment that a restore decodes.
+pub const DEPTH: &str = "depth";
+
 /// Counts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -241,6 +246,20 @@ pub struct SnapshotBody {
 }
 
 impl SnapshotBody {
+    /// Plain bytes that a restore of the snapshot decodes; None where its writer didn't say.
+    pub fn decoded(&self) -> Option<u64> {
+        self.number(DECODED)
+    }
+
+    /// How many bases lie under the deepest segment that a restore decodes; None where its writer didn't say.
+    pub fn depth(&self) -> Option<u64> {
+        self.number(DEPTH)
+    }
+
+    fn number(&self, fact: &str) -> Option<u64> {
+        self.facts.iter().find(|(key, _)| key == fact)?.1.parse().ok()
+    }
+
     /// The body's bytes, to be compressed and sealed.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();

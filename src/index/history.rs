@@ -7,6 +7,9 @@ use crate::format::snapshot::Totals;
 use crate::id::SnapshotId;
 use crate::time::Timestamp;
 
+/// The kind of a restore into a service. Until one has succeeded, backups of its set are refused.
+pub const INTO_SERVICE: &str = "restore-into";
+
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,6 +62,24 @@ impl Index {
             database.execute(insert, params![kind, set, now.nanos()])?;
             Ok(database.last_insert_rowid())
         })
+    }
+
+    /// Notes what an operation that runs is about.
+    pub fn note_operation(&mut self, number: i64, message: &str) -> Result<()> {
+        self.write(|database| {
+            database.execute("UPDATE operation SET message = ?2 WHERE number = ?1", params![number, message])
+        })?;
+        Ok(())
+    }
+
+    /// The newest restore of a set into a service, where that has not succeeded.
+    pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
+        let last = self.read(|database| {
+            let select = "SELECT number, kind, set_name, started, ended, outcome, message FROM operation \
+                          WHERE kind = ?1 AND set_name = ?2 ORDER BY number DESC LIMIT 1";
+            database.query_row(select, [INTO_SERVICE, set], operation).optional()
+        })?;
+        Ok(last.filter(|last| !matches!(last.outcome.as_deref(), Some("done" | "warnings"))))
     }
 
     /// Notes how an operation ended.

@@ -8,7 +8,7 @@ mod known;
 mod packs;
 mod snapshots;
 
-pub use history::{Operation, Outcome};
+pub use history::{INTO_SERVICE, Operation, Outcome};
 pub use known::{Found, Known};
 pub use packs::{NewPack, PackRow};
 pub use snapshots::SnapshotRow;

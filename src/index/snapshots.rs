@@ -91,6 +91,14 @@ impl Index {
         Ok(())
     }
 
+    /// The lost snapshots of whose recipes copies were found.
+    pub fn stand_ins(&self) -> Result<Vec<SnapshotId>> {
+        self.read(|database| {
+            let mut select = database.prepare_cached("SELECT snapshot FROM stand_in")?;
+            select.query_map([], |row| Ok(SnapshotId::from_bytes(row.get(0)?)))?.collect()
+        })
+    }
+
     /// The whole recipe of a snapshot that is lost, where a copy was found.
     pub fn stand_in(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
         self.read(|database| {

@@ -209,7 +209,16 @@ impl Keyring {
             Some(path) => (path.clone(), read_identity(path)?),
             None => self.found_identity(&place, &known, stated_id(remote))?,
         };
-        let keys = unlock(remote, &identity, trusted)?;
+        let others =
+            |stated: &RepositoryId| !identity.repositories().is_empty() && !identity.repositories().contains(stated);
+        let keys = unlock(remote, &identity, trusted).map_err(|error| match (error, stated_id(remote)) {
+            (repository::Error::Damaged(_), Some(stated)) if others(&stated) => repository::Error::Refused(format!(
+                "{place} says that it is the repository {stated}, which the identity in {} doesn't open: check the URL \
+                     and the identity; if both are right, the host has put another repository in its place",
+                path.display()
+            )),
+            (error, _) => error,
+        })?;
         Ok(Unlocked { path, identity, keys })
     }
 

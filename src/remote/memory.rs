@@ -192,10 +192,11 @@ impl Remote for MemoryRemote {
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
         let mut state = self.state();
-        state.object("deleting", name)?;
+        // As sshd: a request that isn't allowed is refused whatever it names.
         if state.append_only {
             return Err(error(ErrorKind::Refused, "deleting", name, "the place is append-only"));
         }
+        state.object("deleting", name)?;
         state.objects.remove(&key(name));
         Ok(())
     }

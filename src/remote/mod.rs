@@ -102,8 +102,11 @@ pub enum ErrorKind {
     NotFound,
     /// It is there already.
     Exists,
-    /// The remote refuses it: permissions, an append-only account, a changed host key.
+    /// The remote refuses it: permissions, an append-only account.
     Refused,
+    /// The host lets nobody in, or isn't the one that it should be: its key, or ours, isn't accepted. Trying again doesn't
+    /// help.
+    NoEntry,
     /// No room: ENOSPC, EDQUOT.
     NoSpace,
     /// The place can only be read.
@@ -119,7 +122,7 @@ pub enum ErrorKind {
 }
 
 /// A failed call: what was tried, on what, why it failed and, where there is something, what to do next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{action} {object} failed: {reason}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
 pub struct Error {
     /// What it was about.

@@ -48,42 +48,57 @@ impl Default for Patience {
 /// Passes calls on to another remote, and tries again where it can't be reached.
 pub struct Retry(Arc<Shared>);
 
-struct Shared {
-    inner: Arc<dyn Remote>,
+/// How calls are tried again, whatever they are.
+pub struct Tries {
     patience: Patience,
     wait: Arc<dyn Wait>,
     interrupt: Interrupt,
     note: Box<dyn Fn(&str) + Send + Sync>,
-    /// Buffers of uploads that have ended, for the next ones.
-    spare: Mutex<Vec<Vec<u8>>>,
 }
 
-impl Retry {
-    /// Tries calls on `inner` again. `note` gets a sentence for each failure that is tried again; a set `interrupt` ends the
-    /// waiting with the error that it waited for.
+impl Tries {
+    /// `note` gets a sentence for each failure that is tried again; a set `interrupt` ends the waiting with the error that it
+    /// waited for.
     pub fn new(
-        inner: Arc<dyn Remote>,
         patience: Patience,
         wait: Arc<dyn Wait>,
         interrupt: Interrupt,
         note: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        let spare = Mutex::default();
-        Self(Arc::new(Shared { inner, patience, wait, interrupt, note: Box::new(note), spare }))
+        Self { patience, wait, interrupt, note: Box::new(note) }
+    }
+
+    /// Calls until there is an answer, or it is time to give up.
+    pub fn answer<T>(&self, call: impl FnMut() -> Result<T>) -> Result<T> {
+        Pauses::new(self).answer(call)
+    }
+}
+
+struct Shared {
+    inner: Arc<dyn Remote>,
+    tries: Tries,
+    /// Buffers of uploads that have ended, for the next ones.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Retry {
+    /// Tries calls on `inner` again.
+    pub fn new(inner: Arc<dyn Remote>, tries: Tries) -> Self {
+        Self(Arc::new(Shared { inner, tries, spare: Mutex::default() }))
     }
 }
 
 /// The pauses of one call.
 struct Pauses<'a> {
-    shared: &'a Shared,
+    tries: &'a Tries,
     /// When to give up; known after the first failure.
     until: Option<Duration>,
     next: Duration,
 }
 
 impl<'a> Pauses<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        Self { shared, until: None, next: shared.patience.first }
+    fn new(tries: &'a Tries) -> Self {
+        Self { tries, until: None, next: tries.patience.first }
     }
 
     /// Whether a call failed before.
@@ -94,7 +109,7 @@ impl<'a> Pauses<'a> {
     /// Waits until it is time to try again, and gives the error back. Fails with it where waiting is pointless or takes
     /// too long.
     fn wait_after(&mut self, error: Error) -> Result<Error> {
-        let Shared { patience, wait, interrupt, note, .. } = self.shared;
+        let Tries { patience, wait, interrupt, note } = self.tries;
         if error.kind != ErrorKind::Unreachable || interrupt.is_set() {
             return Err(error);
         }
@@ -114,11 +129,11 @@ impl<'a> Pauses<'a> {
         const NAP: Duration = Duration::from_millis(200);
         let mut left = pause;
         while !left.is_zero() {
-            if self.shared.interrupt.is_set() {
+            if self.tries.interrupt.is_set() {
                 return Err(error);
             }
             let nap = left.min(NAP);
-            self.shared.wait.sleep(nap);
+            self.tries.wait.sleep(nap);
             left -= nap;
         }
         Ok(error)
@@ -166,7 +181,7 @@ impl Display for Shown {
 
 impl Shared {
     fn pauses(&self) -> Pauses<'_> {
-        Pauses::new(self)
+        Pauses::new(&self.tries)
     }
 
     /// A new upload that has `bytes` already.
@@ -240,7 +255,7 @@ struct RetryUpload {
 impl RetryUpload {
     fn keep(&mut self, bytes: &[u8]) {
         self.written += bytes.len() as u64;
-        self.whole &= self.kept.len() + bytes.len() <= self.shared.patience.keep;
+        self.whole &= self.kept.len() + bytes.len() <= self.shared.tries.patience.keep;
         match self.whole {
             true => self.kept.extend_from_slice(bytes),
             false => self.kept = Vec::new(),
@@ -340,7 +355,7 @@ mod tests {
         let written = Arc::clone(&notes);
         let note = move |text: &str| lock(&written).push(text.to_owned());
         let patience = Patience { keep, ..Patience::default() };
-        let retry = Retry::new(faulty.clone(), patience, time.clone(), interrupt.clone(), note);
+        let retry = Retry::new(faulty.clone(), Tries::new(patience, time.clone(), interrupt.clone(), note));
         Line { memory, faulty, time, notes, interrupt, retry }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use zeroize::Zeroizing;
 
+use super::listing::listed;
 use super::{Error, Result, broken};
 use crate::chunker::{Chunker, TABLE_LEN};
 use crate::crypto::{
@@ -205,7 +206,7 @@ impl OpenedKeys {
 }
 
 fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<OpenedKeys> {
-    let (listed, _) = remote.list(Folder::Keys)?;
+    let listed = listed(remote, Folder::Keys, parse_key_name)?;
     if listed.is_empty() {
         return Err(Error::Usage(format!(
             "there is no repository on {}: its folder keys/ is empty or missing; check the URL",
@@ -213,8 +214,7 @@ fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<Open
         )));
     }
     let mut opened = OpenedKeys { files: Vec::new(), data: Vec::new() };
-    for object in listed {
-        let Some(kind) = parse_key_name(&object.name) else { continue };
+    for (object, kind) in listed {
         // Objects of former recipients, and damaged ones, don't open; another wrapping of the same key may.
         let Some(text) = open_key_object(remote, identity, &object.name, kind)? else { continue };
         match kind {

@@ -1,23 +1,29 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
 mod copies;
+mod costs;
+mod damaged;
 mod directory;
 mod fetcher;
 mod instance;
 mod keyfiles;
 mod keys;
+mod listing;
 mod lock;
+mod marks;
 mod packer;
 mod recipes;
 mod snapshots;
 mod sync;
 
+pub use costs::Cost;
 pub use directory::PackParts;
 pub use fetcher::{Fetched, Fetcher, Piece};
 pub use instance::instance;
 pub use keyfiles::{read_secret, replace_secret, write_secret};
 pub use keys::{Keys, add_recipients, create, unlock};
 pub use lock::Lock;
+pub use marks::Marked;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
 pub use recipes::{Chosen, Needs};
 pub use snapshots::NewSnapshot;
@@ -27,6 +33,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::listing::listed;
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
 use crate::id::{PackId, RepositoryId};
@@ -143,7 +150,7 @@ impl Repository {
 
     /// All packs that lie on the remote, with their sizes in bytes.
     pub fn pack_sizes(&self) -> Result<HashMap<PackId, u64>> {
-        let (listed, _) = self.remote.list(Folder::Packs)?;
-        Ok(listed.iter().filter_map(|object| Some((parse_pack_name(&object.name)?, object.size))).collect())
+        let packs = listed(&*self.remote, Folder::Packs, parse_pack_name)?;
+        Ok(packs.into_iter().map(|(object, id)| (id, object.size)).collect())
     }
 }

@@ -28,6 +28,8 @@ pub struct Needs {
     pub packs: Vec<PackId>,
     /// Plain bytes of all segments that are decoded.
     pub decoded: u64,
+    /// The depth of the deepest segment.
+    pub depth: u32,
 }
 
 impl Repository {
@@ -188,13 +190,14 @@ impl Needed<'_> {
     }
 
     fn finish(mut self) -> Result<Needs> {
-        let mut decoded = 0;
+        let (mut decoded, mut depth) = (0, 0);
         while let Some((number, segment)) = self.open.pop() {
             let directory = self.index.directory(number)?;
             let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
             let directory = directory.ok_or_else(lacks)?;
             let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
             decoded += directory.plain_length(segment).unwrap_or(0);
+            depth = depth.max(entry.depth);
             for run in &entry.bases {
                 match run.pack {
                     0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
@@ -207,7 +210,7 @@ impl Needed<'_> {
         let mut ids: Vec<PackId> =
             self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
         ids.sort_unstable();
-        Ok(Needs { packs: ids, decoded })
+        Ok(Needs { packs: ids, decoded, depth })
     }
 }
 

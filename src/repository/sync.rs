@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::listing::listed;
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
-use crate::format::layout::{parse_pack_name, parse_snapshot_name};
+use crate::format::layout::parse_snapshot_name;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{Folder, ObjectName};
@@ -25,6 +26,8 @@ pub struct Changes {
     pub hidden: Option<String>,
     /// Objects in `snapshots/` that aren't what they claim, each a sentence that names it. They are not used.
     pub refused: Vec<String>,
+    /// The first of these that a later version of the format wrote: who writes must know that version.
+    pub later: Option<String>,
     /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
     /// recipe takes its place. Only a rebuild looks for them.
     pub lost: Vec<String>,
@@ -40,13 +43,11 @@ impl Repository {
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
         let highest = self.highest_seen()?;
-        let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
-        let mut objects: Vec<(ObjectName, SnapshotId)> = listed
-            .into_iter()
-            .filter_map(|object| parse_snapshot_name(&object.name).map(|name| (object.name, name.id)))
-            .collect();
+        let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
+        let mut objects: Vec<(ObjectName, SnapshotId)> =
+            listed.into_iter().map(|(object, name)| (object.name, name.id)).collect();
         objects.sort();
         for (name, id) in objects {
             let row = known.get(&id).filter(|row| Self::object_name(row) == name);
@@ -119,6 +120,7 @@ impl Repository {
             }
             // A later version of the format: the others can still be used.
             Err(Error::Usage(why)) => {
+                changes.later.get_or_insert(why.clone());
                 changes.refused.push(why);
                 return Ok(());
             }
@@ -318,9 +320,7 @@ impl Repository {
         let known: BTreeSet<SnapshotId> = self.index().snapshots()?.iter().map(|row| row.id).collect();
         found.extend(there.difference(&known).map(|id| format!("snapshot {id} is on the remote and not in the index")));
         found.extend(known.difference(&there).map(|id| format!("snapshot {id} is in the index and not on the remote")));
-        let (listed, _) = self.remote.list(Folder::Packs)?;
-        let sizes: HashMap<PackId, u64> =
-            listed.iter().filter_map(|object| Some((parse_pack_name(&object.name)?, object.size))).collect();
+        let sizes = self.pack_sizes()?;
         found.extend(check_packs(&self.index(), &sizes)?);
         Ok(found)
     }

@@ -1,7 +1,10 @@
 //! Sources: the code that turns a set into streams. Targets: the way back.
 
 pub mod command;
+pub mod copy;
+pub mod deferred;
 pub mod files;
+pub mod mysql;
 pub mod select;
 pub mod stdin;
 pub mod target;
@@ -26,6 +29,18 @@ pub enum Error {
     /// The source as a whole failed: there must be no snapshot.
     #[error("{0}")]
     Failed(String),
+    /// What is read changed in the middle of it: there must be no snapshot, and a second try may succeed.
+    #[error("{0}")]
+    Changed(String),
+    /// Something has to be set right before the source can be read: a program that isn't there, a grant.
+    #[error("{0}")]
+    Config(String),
+    /// A guard says no.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no room on a local disk, or it can only be read.
+    #[error("{0}")]
+    NoRoom(String),
 }
 
 impl Error {
@@ -40,6 +55,8 @@ impl Error {
 pub struct Finished {
     /// When the content was true.
     pub data_time: Timestamp,
+    /// What else the source knows, ascending by key; `rows` is how many rows there are, where there are rows.
+    pub facts: Vec<(String, String)>,
 }
 
 /// A set's data, as streams, one after the other.
@@ -63,6 +80,12 @@ pub trait Source {
 
     /// Warnings since the last call, each a whole sentence that names what it is about.
     fn warnings(&mut self) -> Vec<String>;
+
+    /// How many bytes it will give, about, where that can be told before the first is read. To be asked before
+    /// [`next`](Source::next); it may take as long as looking at every file does.
+    fn expected(&mut self) -> Option<u64> {
+        None
+    }
 }
 
 /// Takes streams back, one after the other: the mirror image of [`Source`].
@@ -76,6 +99,12 @@ pub trait Target {
     /// Whether the entry is to be written; false where what is there is kept. Asked for all entries before the first is
     /// begun.
     fn wants(&mut self, entry: &Entry) -> Result<bool, Error>;
+
+    /// What is there under the entry's name, where an earlier restore that didn't reach its end may have written it. The caller
+    /// checks its bytes; where they are right the entry needn't be written. Asked before [`wants`](Target::wants).
+    fn written_before(&mut self, _entry: &Entry) -> Result<Option<Box<dyn io::Read>>, Error> {
+        Ok(None)
+    }
 
     /// An entry begins. One without content is complete with this.
     fn begin(&mut self, entry: &Entry) -> Result<(), Error>;
@@ -91,4 +120,36 @@ pub trait Target {
 
     /// After the last entry. Returns warnings: what could not be set, each a whole sentence.
     fn finish(&mut self) -> Result<Vec<String>, Error>;
+}
+
+/// What a restore into a service will do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What will be done, a sentence each.
+    pub lines: Vec<String>,
+    /// Names of what is there and would be put aside.
+    pub replaces: Vec<String>,
+    /// Bytes of streams that will be loaded.
+    pub bytes: u64,
+}
+
+/// A service that runs, and that a snapshot goes back into.
+///
+/// Its definitions (all that is small) are read first, so that everything can be judged before anything is written. As a
+/// [`Target`] it then takes the rest; [`finish`](Target::finish) proves that the new data is whole and puts it in place.
+pub trait Service: Target {
+    /// Whether an entry is to be read first.
+    fn is_definition(&self, entry: &Entry) -> bool;
+
+    /// Judges what the snapshot has: all its entries, the content of its definitions, and the facts that the source noted.
+    /// Writes nothing.
+    fn plan(
+        &mut self,
+        entries: &[Entry],
+        definitions: Vec<(StreamName, Vec<u8>)>,
+        facts: &[(String, String)],
+    ) -> Result<Plan, Error>;
+
+    /// What stands in the service after a restore that didn't end, and what to do.
+    fn undone(&self) -> String;
 }

@@ -16,6 +16,7 @@ pub struct StdinSource<R> {
     started: Timestamp,
     state: State,
     bytes: u64,
+    expected: Option<u64>,
     warnings: Vec<String>,
 }
 
@@ -30,7 +31,12 @@ enum State {
 impl<R: Read> StdinSource<R> {
     /// A source of the one stream `name`. Its data time is `clock`'s now.
     pub fn new(name: StreamName, reader: R, clock: &dyn Clock) -> Self {
-        Self { name, reader, started: clock.now(), state: State::New, bytes: 0, warnings: Vec::new() }
+        Self { name, reader, started: clock.now(), state: State::New, bytes: 0, expected: None, warnings: Vec::new() }
+    }
+
+    /// Says how many bytes there will be, where that is known.
+    pub fn expecting(self, expected: Option<u64>) -> Self {
+        Self { expected, ..self }
     }
 
     fn entry(&self) -> Entry {
@@ -75,7 +81,7 @@ impl<R: Read> Source for StdinSource<R> {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.state {
-            State::Read | State::Done => Ok(Finished { data_time: self.started }),
+            State::Read | State::Done => Ok(Finished { data_time: self.started, facts: Vec::new() }),
             State::New | State::Reading => {
                 Err(Error::Failed(format!("standard input ({}) was not read to its end", self.name)))
             }
@@ -84,6 +90,10 @@ impl<R: Read> Source for StdinSource<R> {
 
     fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    fn expected(&mut self) -> Option<u64> {
+        self.expected
     }
 }
 

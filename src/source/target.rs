@@ -1,6 +1,6 @@
 //! Targets: a folder, and one writer that takes one stream.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::files::extract::{self, Begin, ExtractOptions, Extractor, FileWriter};
@@ -40,6 +40,11 @@ impl Target for FolderTarget {
     fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
         // What is there may change until the entry's turn comes; its writer looks again then.
         self.extractor()?.wants(entry).map_err(|error| judged(&entry.name, error))
+    }
+
+    fn written_before(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>, Error> {
+        let file = self.extractor()?.written_before(entry);
+        Ok(file.map(|file| Box::new(file) as Box<dyn Read>))
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<(), Error> {

@@ -140,6 +140,11 @@ fn run(
     if options.level == Level::Data {
         bad.extend(data::segments(repository, &recipes, &bad, options.sample, &mut report, progress, interrupt)?);
     }
+    let damaged = bad.iter().map(|bad| match bad {
+        Bad::Pack(id) | Bad::Segment(id, _) => *id,
+    });
+    let all = options.level == Level::Data && options.sample >= 1.0;
+    repository.note_damaged(damaged, all)?;
     affected::name(repository, &recipes, &bad, &mut report)?;
     Ok(report)
 }

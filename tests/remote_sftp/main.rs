@@ -20,7 +20,7 @@ use remote_suite::{Place, Plant};
 use sshd::{ALLOWED, Account, Sshd, is_root};
 use varu::progress::Interrupt;
 use varu::remote::options::Options;
-use varu::remote::retry::{Patience, Retry};
+use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::sftp::SftpRemote;
 use varu::remote::wait::RealTime;
 use varu::remote::{Folder, ObjectName, Remote, Result};
@@ -57,7 +57,7 @@ fn retry(remote: impl Remote + 'static, notes: &Arc<Mutex<Vec<String>>>) -> Retr
     };
     let notes = Arc::clone(notes);
     let note = move |note: &str| notes.lock().unwrap().push(note.to_owned());
-    Retry::new(Arc::new(remote), patience, Arc::new(RealTime::default()), Interrupt::default(), note)
+    Retry::new(Arc::new(remote), Tries::new(patience, Arc::new(RealTime::default()), Interrupt::default(), note))
 }
 
 fn plant_in(base: &Path) -> Box<Plant> {

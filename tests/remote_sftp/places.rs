@@ -43,7 +43,7 @@ fn a_key_that_the_host_does_not_take_is_refused() {
     let server = Sshd::shared();
     let options = Options { ssh_key: Some(server.other_key()), ..server.options() };
     let error = refusal(&server.place("/x"), &options);
-    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind, ErrorKind::NoEntry, "{error}");
     assert!(error.to_string().contains("Permission denied") && error.to_string().contains("ssh_key"), "{error}");
 }
 
@@ -55,7 +55,7 @@ fn a_host_that_is_not_known_is_refused_with_the_command_that_accepts_it() {
     let options = Options { known_hosts: Some(known.clone()), ..server.options() };
     let place = server.place(base.path());
     let error = refusal(&place, &options);
-    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind, ErrorKind::NoEntry, "{error}");
     assert!(error.reason.contains(&server.fingerprint()), "{error}");
     assert!(!known.exists(), "nothing is trusted by asking");
     let hint = error.hint.unwrap();
@@ -74,7 +74,7 @@ fn a_changed_host_key_is_refused_as_such() {
     server.change_host_key();
     server.listen_again();
     let error = refusal(&server.place(base.path()), &server.options());
-    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind, ErrorKind::NoEntry, "{error}");
     assert!(error.reason.contains("has changed") && error.reason.contains(&server.fingerprint()), "{error}");
     assert_ne!(before, server.fingerprint());
     assert!(error.hint.unwrap().contains("ssh-keygen"), "it says how to forget the old one");
@@ -89,7 +89,7 @@ fn a_host_is_trusted_by_its_fingerprint_alone() {
     let place = server.place(base.path());
     let other = format!("SHA256:{}", "A".repeat(43));
     let error = trust_host_key(&place, &options, &other).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert_eq!(error.kind, ErrorKind::NoEntry, "{error}");
     assert!(error.reason.contains(&server.fingerprint()) && !file.exists(), "{error}");
     let (key, entered) = trust_host_key(&place, &options, &server.fingerprint()).unwrap();
     assert_eq!((key.fingerprint, &entered), (server.fingerprint(), &file));

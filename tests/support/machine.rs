@@ -1,7 +1,7 @@
 //! The real program on a machine of its own: keys, state and repository below one folder.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use serde_json::Value;
 pub struct Machine {
     /// The folder.
     pub top: PathBuf,
+    /// How it is told where its repository is.
+    repository: [OsString; 2],
 }
 
 /// How a command ended.
@@ -50,7 +52,12 @@ impl Ended {
 impl Machine {
     /// A machine in the folder `top`, with nothing on it.
     pub fn new(top: &Path) -> Self {
-        Self { top: top.to_owned() }
+        Self { top: top.to_owned(), repository: ["--repo".into(), top.join("vault").into()] }
+    }
+
+    /// A machine in the folder `top` whose configuration names its repository.
+    pub fn configured(top: &Path, config: &Path) -> Self {
+        Self { top: top.to_owned(), repository: ["--config".into(), config.into()] }
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
@@ -61,7 +68,7 @@ impl Machine {
     fn bare(&self) -> Command {
         let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
         varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.at("home"));
-        varu.arg("--repo").arg(self.at("vault"));
+        varu.args(&self.repository);
         varu
     }
 

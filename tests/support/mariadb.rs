@@ -1,5 +1,7 @@
 //! A real MariaDB server on a socket of its own, in a temporary folder, ended by the process that was started.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +15,11 @@ pub struct MariaDb {
 impl MariaDb {
     /// Starts a server with an empty data folder. None, with a word why, where it isn't installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`MariaDb::start`], with more options for the server.
+    pub fn start_with(options: &[&str]) -> Option<Self> {
         if Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: mariadb-server is not installed");
             return None;
@@ -32,6 +39,7 @@ impl MariaDb {
             install.arg(format!("--user={user}"));
         }
         assert!(install.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut server = Command::new("mariadbd");
         server.args([
             "--no-defaults",
@@ -45,7 +53,7 @@ impl MariaDb {
         if !user.is_empty() {
             server.arg(format!("--user={user}"));
         }
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        server.args(options);
         let server = server.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let database = Self { folder, server };
         database.wait();
@@ -88,6 +96,21 @@ impl MariaDb {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs statements that may fail.
+    pub fn try_sql(&self, statements: &str) -> Result<String, String> {
+        let mut client = self.client();
+        let output = client.arg("-e").arg(statements).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// The process that was started.
+    pub fn pid(&self) -> u32 {
+        self.server.id()
     }
 
     /// Loads a dump.

@@ -1,6 +1,7 @@
 //! What the integration tests share: sources and targets in memory, a repository on any remote, a clock that tests set.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod days;
 pub mod dumps;
 pub mod vault;
 
@@ -34,12 +35,19 @@ pub struct MemorySource {
     current: Option<(Entry, Vec<u8>, usize)>,
     /// The most bytes that one read gives.
     pub most: usize,
+    /// When the streams were true.
+    pub data_time: Timestamp,
 }
 
 impl MemorySource {
     pub fn new(streams: &Streams) -> Self {
         let streams: Vec<_> = streams.clone().into_iter().collect();
-        Self { streams: streams.into_iter(), current: None, most: usize::MAX }
+        Self {
+            streams: streams.into_iter(),
+            current: None,
+            most: usize::MAX,
+            data_time: Timestamp::from_seconds(MONDAY),
+        }
     }
 }
 
@@ -66,7 +74,7 @@ impl Source for MemorySource {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        Ok(Finished { data_time: Timestamp::from_seconds(1_790_000_000) })
+        Ok(Finished { data_time: self.data_time, facts: Vec::new() })
     }
 
     fn warnings(&mut self) -> Vec<String> {
@@ -194,7 +202,7 @@ pub fn back_up_with(
     options: &BackupOptions,
     clock: &dyn Clock,
 ) -> Result<BackupReport, Error> {
-    let mut source = MemorySource::new(streams);
+    let mut source = MemorySource { data_time: clock.now(), ..MemorySource::new(streams) };
     backup(repository, &mut source, options, clock, &Counts::default(), &Interrupt::default())
 }
 

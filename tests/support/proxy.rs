@@ -13,8 +13,12 @@ use std::time::{Duration, Instant};
 pub enum Fault {
     /// Both sides see it closed.
     Cut,
+    /// Nothing moves on it for a second, and then all goes on.
+    Pause,
     /// Nothing moves on it any more, and nobody is told.
     Stall,
+    /// It and all others are closed, and so is each new one, until [`Proxy::up`].
+    Down,
 }
 
 /// A proxy that is running. Its connections are cut when it is dropped.
@@ -34,6 +38,7 @@ struct Shared {
 struct Passed {
     bytes: u64,
     fault: Option<(u64, Fault)>,
+    down: bool,
     open: Vec<TcpStream>,
 }
 
@@ -53,6 +58,9 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 if state.ended.load(Ordering::SeqCst) {
                     return;
+                }
+                if state.passed.lock().unwrap().down {
+                    continue;
                 }
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) {
                     state.serve(client, server);
@@ -74,6 +82,11 @@ impl Proxy {
     /// The connection over which the byte of this number goes will have the fault.
     pub fn fault_at(&self, byte: u64, fault: Fault) {
         self.shared.passed.lock().unwrap().fault = Some((byte, fault));
+    }
+
+    /// New connections are passed on again.
+    pub fn up(&self) {
+        self.shared.passed.lock().unwrap().down = false;
     }
 
     /// Whether the fault has happened.
@@ -119,13 +132,25 @@ impl Shared {
             match self.count(length as u64) {
                 None => {}
                 Some((rest, fault)) => {
-                    piece.truncate(rest);
+                    let later = piece.split_off(rest);
                     let _ = sender.send((Instant::now() + self.delay, piece));
                     match fault {
+                        Fault::Pause => {
+                            std::thread::sleep(Duration::from_secs(1));
+                            piece = later;
+                        }
                         Fault::Cut => {
                             // What was sent before arrives first.
                             std::thread::sleep(self.delay);
                             let _ = from.shutdown(Shutdown::Both);
+                            return;
+                        }
+                        Fault::Down => {
+                            let mut passed = self.passed.lock().unwrap();
+                            passed.down = true;
+                            for stream in passed.open.drain(..) {
+                                let _ = stream.shutdown(Shutdown::Both);
+                            }
                             return;
                         }
                         Fault::Stall => {

@@ -11,6 +11,8 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::id::{Hasher, SnapshotId};
 
@@ -23,18 +25,92 @@ const PAGE: usize = 4096;
 
 /// Where a chunk lies in the data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot {
+pub(in crate::backup) struct Slot {
     block: u32,
     /// Bytes; 0 where the chunk isn't in the cache.
     length: u32,
 }
 
-const NONE: Slot = Slot { block: 0, length: 0 };
+const NONE: Slot = Slot::NONE;
+
+impl Slot {
+    /// Of a chunk that isn't in the cache.
+    pub const NONE: Self = Self { block: 0, length: 0 };
+
+    /// Whether the chunk isn't in the cache.
+    pub fn is_none(&self) -> bool {
+        *self == NONE
+    }
+
+    fn at(self) -> u64 {
+        u64::from(self.block) * BLOCK
+    }
+}
+
+/// The data file, read and written on any thread.
+pub(in crate::backup) struct Slots {
+    file: File,
+    /// Whether a chunk was found damaged.
+    distrusted: AtomicBool,
+    /// Why a chunk could not be written.
+    failed: OnceLock<std::io::Error>,
+}
+
+impl Slots {
+    fn new(file: File) -> Self {
+        Self { file, distrusted: AtomicBool::new(false), failed: OnceLock::new() }
+    }
+
+    /// Reads the chunk that lies there.
+    pub fn read(&self, slot: Slot, chunk: &mut [u8]) -> std::io::Result<()> {
+        self.file.read_exact_at(chunk, slot.at())
+    }
+
+    /// A chunk was damaged: from now on all that passes by is written anew.
+    pub fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes chunks that stand one behind the other, with their lengths and slots; those without a slot are passed over. What
+    /// fails is told by [`failed`](Self::failed).
+    pub fn write(&self, mut chunks: &[u8], lengths: &[u32], slots: &[Slot], padded: &mut Vec<u8>) {
+        padded.clear();
+        let mut from = None;
+        for (&length, &slot) in lengths.iter().zip(slots) {
+            let (chunk, rest) = chunks.split_at(length as usize);
+            chunks = rest;
+            if slot.is_none() {
+                continue;
+            }
+            // What lies side by side is written at once.
+            if from.is_some_and(|from| from + padded.len() as u64 != slot.at()) {
+                self.put(from.take(), padded);
+            }
+            from.get_or_insert(slot.at());
+            padded.extend_from_slice(chunk);
+            padded.resize(padded.len().next_multiple_of(BLOCK as usize), 0);
+        }
+        self.put(from, padded);
+    }
+
+    fn put(&self, from: Option<u64>, padded: &mut Vec<u8>) {
+        if let Some(Err(error)) = from.map(|from| self.file.write_all_at(padded, from)) {
+            // The first reason is told.
+            let _ = self.failed.set(error);
+        }
+        padded.clear();
+    }
+
+    /// Why a chunk could not be written, where that happened.
+    pub fn failed(&self) -> Option<&std::io::Error> {
+        self.failed.get()
+    }
+}
 
 /// The cache of one set.
 pub(in crate::backup) struct BaseCache {
     table: PathBuf,
-    data: File,
+    slots: Arc<Slots>,
     old: Option<OldTable>,
     new: BufWriter<File>,
     /// Entries of the new table.
@@ -44,8 +120,8 @@ pub(in crate::backup) struct BaseCache {
     padded: Vec<u8>,
     /// Whether a chunk found no room.
     pub full: bool,
-    /// Whether a chunk was found damaged.
-    distrusted: bool,
+    /// Whether a chunk of the snapshot before had found none.
+    pub lacked: bool,
 }
 
 struct OldTable {
@@ -65,9 +141,12 @@ impl BaseCache {
         let data = options.open(folder.join(format!("base-{set}.chunks")))?;
         let mut old = before.and_then(|before| OldTable::open(&table, before));
         let mut used = Blocks::new(limit / BLOCK);
+        let mut lacked = false;
         if let Some(old) = &mut old {
             for entry in 0..old.count {
-                used.take(old.slot(entry));
+                let slot = old.slot(entry);
+                lacked |= slot == NONE;
+                used.take(slot);
             }
         } else {
             data.set_len(0)?;
@@ -75,23 +154,19 @@ impl BaseCache {
         let file = options.truncate(true).open(table.with_extension("new"))?;
         let mut new = BufWriter::with_capacity(1 << 16, file);
         new.write_all(&[0; HEADER])?;
-        Ok(Self { table, data, old, new, count: 0, used, padded: Vec::new(), full: false, distrusted: false })
+        let slots = Arc::new(Slots::new(data));
+        Ok(Self { table, slots, old, new, count: 0, used, padded: Vec::new(), full: false, lacked })
     }
 
-    /// Reads the chunk that stands at `ordinal` in the recipe before, behind what `out` holds. False where it isn't there.
-    pub fn read(&mut self, ordinal: u64, length: u32, out: &mut Vec<u8>) -> bool {
-        let Some(slot) = self.old.as_mut().map(|old| old.slot(ordinal)) else { return false };
-        if slot.length != length {
-            return false;
-        }
-        let start = out.len();
-        out.resize(start + length as usize, 0);
-        let read = self.data.read_exact_at(&mut out[start..], u64::from(slot.block) * BLOCK);
-        if read.is_err() {
-            out.truncate(start);
-            self.distrust();
-        }
-        read.is_ok()
+    /// The data file.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// Where the chunk lies that stands at `ordinal` in the recipe before and has that length.
+    pub fn slot(&mut self, ordinal: u64, length: u32) -> Slot {
+        let slot = self.old.as_mut().map_or(NONE, |old| old.slot(ordinal));
+        if slot.length == length { slot } else { NONE }
     }
 
     /// How many chunks the recipe before has, where its table is here.
@@ -101,23 +176,22 @@ impl BaseCache {
 
     /// Bytes that the data file may hold of the snapshot before.
     pub fn bytes_before(&self) -> u64 {
-        self.data.metadata().map_or(0, |metadata| metadata.len())
+        self.slots.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// As [`read`](Self::read), for a chunk whose length isn't known.
-    pub fn read_any(&mut self, ordinal: u64, out: &mut Vec<u8>) -> bool {
-        let length = self.old.as_mut().map_or(0, |old| old.slot(ordinal).length);
-        length > 0 && length <= crate::format::layout::MAX_CHUNK && self.read(ordinal, length, out)
-    }
-
-    /// A chunk was damaged: from now on all that passes by is written anew.
-    pub fn distrust(&mut self) {
-        self.distrusted = true;
+    /// Reads the chunk that stands at `ordinal` in the recipe before into `out`. False where it isn't there.
+    pub fn read(&mut self, ordinal: u64, out: &mut Vec<u8>) -> bool {
+        let slot = self.old.as_mut().map_or(NONE, |old| old.slot(ordinal));
+        if slot.is_none() || slot.length > crate::format::layout::MAX_CHUNK {
+            return false;
+        }
+        out.resize(slot.length as usize, 0);
+        self.slots.read(slot, out).is_ok()
     }
 
     /// Whether it holds the chunk that stands at `ordinal` in the recipe before, as far as can be told.
     pub fn has(&mut self, ordinal: u64) -> bool {
-        !self.distrusted && self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
+        !self.slots.distrusted.load(Ordering::Relaxed) && self.old.as_mut().is_some_and(|old| old.slot(ordinal) != NONE)
     }
 
     /// The next chunks of the new recipe are those that stand at `ordinals` in the recipe before.
@@ -131,16 +205,18 @@ impl BaseCache {
 
     /// The next chunk of the new recipe has these bytes.
     pub fn add(&mut self, chunk: &[u8]) -> std::io::Result<()> {
-        let slot = self.used.find(chunk.len() as u32).unwrap_or(NONE);
-        if slot == NONE {
-            self.full = true;
-        } else {
-            self.padded.clear();
-            self.padded.extend_from_slice(chunk);
-            self.padded.resize(chunk.len().next_multiple_of(BLOCK as usize), 0);
-            self.data.write_all_at(&self.padded, u64::from(slot.block) * BLOCK)?;
-        }
-        self.put(slot)
+        let length = chunk.len() as u32;
+        let slot = self.place(length)?;
+        self.slots.write(chunk, &[length], &[slot], &mut self.padded);
+        Ok(())
+    }
+
+    /// The next chunk of the new recipe has so many bytes. Returns where they are to be written, if there is room.
+    pub fn place(&mut self, length: u32) -> std::io::Result<Slot> {
+        let slot = self.used.find(length).unwrap_or(NONE);
+        self.full |= slot.is_none();
+        self.put(slot)?;
+        Ok(slot)
     }
 
     fn put(&mut self, slot: Slot) -> std::io::Result<()> {
@@ -169,7 +245,7 @@ impl BaseCache {
         file.write_all_at(&header(snapshot, self.count), 0)?;
         std::fs::rename(self.table.with_extension("new"), &self.table)?;
         let Some(table) = OldTable::open(&self.table, snapshot) else { return Ok(()) };
-        wipe(&self.data, table, self.used.limit)
+        wipe(&self.slots.file, table, self.used.limit)
     }
 }
 
@@ -182,8 +258,16 @@ fn wipe(data: &File, mut table: OldTable, limit: u64) -> std::io::Result<()> {
     let end = data.metadata()?.len().div_ceil(BLOCK);
     let last = (0..end).rev().find(|&block| named.is_used(block)).map_or(0, |block| block + 1);
     data.set_len(last * BLOCK)?;
-    let zeros = [0; BLOCK as usize];
-    (0..last).filter(|&block| !named.is_used(block)).try_for_each(|block| data.write_all_at(&zeros, block * BLOCK))
+    let zeros = vec![0; 256 * BLOCK as usize];
+    let mut from = 0;
+    while from < last {
+        let used = |block: &u64| named.is_used(*block);
+        let free = (from..last).find(|block| !used(block)).unwrap_or(last);
+        let end = (free..last.min(free + 256)).find(used).unwrap_or(last.min(free + 256));
+        data.write_all_at(&zeros[..((end - free) * BLOCK) as usize], free * BLOCK)?;
+        from = end.max(free + 1);
+    }
+    Ok(())
 }
 
 fn header(snapshot: &SnapshotId, count: u64) -> [u8; HEADER] {
@@ -303,7 +387,7 @@ mod tests {
 
     fn read(cache: &mut BaseCache, ordinal: u64, length: usize) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        cache.read(ordinal, length as u32, &mut out).then_some(out)
+        (!cache.slot(ordinal, length as u32).is_none() && cache.read(ordinal, &mut out)).then_some(out)
     }
 
     #[test]

@@ -5,12 +5,18 @@
 //! look alike are a better one; they are also what a stream without a parent is compressed against.
 
 mod cache;
+mod probe;
+mod reader;
 mod similar;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
-pub(super) use cache::BaseCache;
+pub(super) use cache::{BaseCache, Slot, Slots};
+pub(super) use reader::Base;
+
+use reader::BaseReader;
 
 use similar::Similar;
 
@@ -21,7 +27,7 @@ use super::{BackupOptions, rebase};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_DEPTH;
 use crate::format::pack::BaseRun;
-use crate::format::recipe::Stream;
+use crate::format::recipe::{Run, Stream};
 use crate::id::GenerationId;
 use crate::progress::Progress;
 use crate::repository::{self, Repository};
@@ -36,17 +42,18 @@ const MOST: usize = 3 << 20;
 const MOST_FOR_SMALL: u64 = 64 << 20;
 
 /// Chunks are looked through for similar ones once what lacks a base is one part in so many of them.
-const SIMILAR_WORTH: u64 = 512;
+const SIMILAR_WORTH: u64 = 64;
 /// Most bytes of chunks that are looked through.
 const SIMILAR_MOST: u64 = 8 << 30;
 
 /// New chunks since the last chunk that the parent has, too.
 #[derive(Debug, Clone, Copy)]
 struct Gap {
-    /// The parent's chunk, by its number in the stream, that was expected where the gap began.
+    /// The parent's chunk, by its number in the stream, that was expected where the gap began, or one behind it.
     from: u64,
-    /// New bytes of this gap in segments that are on their way.
-    before: u64,
+    /// How far behind that chunk's start the parent has what the segment's first byte of the gap replaces. 0 while no segment
+    /// of the gap is on its way.
+    into: u64,
     /// New bytes of this gap in the segment that is being filled.
     bytes: u64,
 }
@@ -56,8 +63,13 @@ pub(super) struct Bases {
     /// The generation that new segments belong to.
     generation: GenerationId,
     cache: Option<BaseCache>,
+    reader: BaseReader,
+    /// Whether files were named that should hold streams of the snapshot before.
+    has_previous: bool,
     /// Whether segments are compressed against anything: not at a re-base.
     based: bool,
+    /// The numbers of packs that nothing is to stand on.
+    worn: HashSet<u32>,
     gap: Option<Gap>,
     /// Made when it is first needed.
     similar: Option<Similar>,
@@ -67,8 +79,6 @@ pub(super) struct Bases {
     rests: bool,
     /// Whether what stands on a stream of the parent is stored plain, by the stream's number: the last one asked for.
     last_asked: Option<(usize, bool)>,
-    /// Whether the cache lacked a chunk that it should have had.
-    missed: bool,
     /// What went wrong with the cache, without ending the run.
     warnings: Vec<String>,
 }
@@ -81,19 +91,29 @@ impl Bases {
 
     /// Goes on without a cache.
     pub fn give_up_cache(&mut self, why: String) {
-        (self.cache, self.based) = (None, false);
+        (self.cache, self.based) = (None, self.based && self.reader.has_files());
         self.warnings.push(why);
+    }
+
+    /// The cache's data file, for the threads that write new chunks there.
+    pub fn slots(&self) -> Option<Arc<Slots>> {
+        self.cache.as_ref().map(|cache| cache.slots().clone())
     }
 
     /// The cache, to be committed, and what went wrong with it.
     pub fn finish(mut self) -> (Option<BaseCache>, Vec<String>) {
-        // A cache without room says so itself.
-        if self.missed && self.cache.as_ref().is_some_and(|cache| !cache.full) {
-            self.warnings.push(
-                "the base cache lacks chunks of the newest snapshot, or they are damaged, so this backup is larger; the next \
-                 one has them again"
-                    .to_owned(),
-            );
+        if let Some(Some(error)) = self.cache.as_ref().map(|cache| cache.slots().failed()) {
+            let why = format!("the base cache can't be written, so the next backup is larger: {error}");
+            self.give_up_cache(why);
+        }
+        // A cache without room says so itself, when that begins.
+        let lacks_room = self.cache.as_ref().is_none_or(|cache| cache.full || cache.lacked);
+        if self.reader.has_missed() && (self.has_previous || !lacks_room) {
+            let lacking = if self.has_previous { "previous files and the base cache lack" } else { "base cache lacks" };
+            self.warnings.push(format!(
+                "the {lacking} chunks of the newest snapshot, or they are damaged, so this backup is larger; the next one has \
+                 them again"
+            ));
         }
         (self.cache, self.warnings)
     }
@@ -129,7 +149,7 @@ impl Bases {
     pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut Segment) {
         segment.rests |= self.rests;
         if self.based && !self.rests {
-            let gap = self.gap.get_or_insert(Gap { from: parent.position(), before: 0, bytes: 0 });
+            let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, bytes: 0 });
             gap.bytes += length;
         }
     }
@@ -143,23 +163,20 @@ impl Bases {
         segment: &mut Segment,
     ) -> Result<()> {
         let Some(gap) = self.gap.take() else { return Ok(()) };
-        match at.filter(|&at| at >= gap.from) {
-            Some(to) => {
-                let from = if gap.before == 0 {
-                    gap.from
-                } else {
-                    parent.advance(gap.from, gap.before.saturating_sub(MARGIN))
-                };
-                let from = from.min(to);
-                // Rows that were inserted replaced nothing: what stands beside them is like them.
-                let range = if from == to { from.saturating_sub(1)..to + 1 } else { from..to };
-                for part in parent.ends(range, 4 * gap.bytes + SPARE) {
-                    self.take(repository, parent, part, segment)?;
-                }
-                Ok(())
-            }
-            None => self.guess(repository, parent, gap, segment),
-        }
+        let Some(to) = at else { return self.guess(repository, parent, gap, segment).map(drop) };
+        let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
+        let most = 4 * gap.bytes + SPARE;
+        let ranges = if to < gap.from {
+            // What moved: on one side it is like what stood where the stream left the parent, on the other like what stood
+            // where it goes on.
+            vec![from..parent.advance(gap.from, gap.into + gap.bytes).0 + 1, parent.back(0..to, most / 2)..to + 1]
+        } else if from >= to {
+            // Rows that were inserted replaced nothing: what stands beside them is like them.
+            parent.ends(to.saturating_sub(1)..to + 1, most)
+        } else {
+            parent.ends(from..to, most)
+        };
+        ranges.into_iter().try_for_each(|range| self.take(repository, parent, range, segment))
     }
 
     /// The segment is full and the gap goes on.
@@ -170,23 +187,35 @@ impl Bases {
         segment: &mut Segment,
     ) -> Result<()> {
         let Some(gap) = self.gap.filter(|gap| gap.bytes > 0) else { return Ok(()) };
-        self.guess(repository, parent, gap, segment)?;
-        self.gap = Some(Gap { before: gap.before + gap.bytes, bytes: 0, ..gap });
+        self.gap = Some(self.guess(repository, parent, gap, segment)?);
         Ok(())
     }
 
-    /// Takes what lies as far into the parent's stream as the new bytes lie into the gap.
+    /// Takes what lies as far into the parent's stream as the new bytes lie into the gap, and a little on either side.
+    /// Returns the gap as it goes on: where the new bytes are found in what was taken, from the place where they are.
     fn guess(
         &mut self,
         repository: &Repository,
         parent: &mut Parent<'_>,
         gap: Gap,
         segment: &mut Segment,
-    ) -> Result<()> {
-        segment.guessed = true;
-        let from = parent.advance(gap.from, gap.before.saturating_sub(MARGIN));
-        let to = parent.advance(gap.from, gap.before + gap.bytes + MARGIN) + 1;
-        self.take(repository, parent, from..to, segment)
+    ) -> Result<Gap> {
+        let back = gap.into.saturating_sub(MARGIN);
+        let (from, rest) = parent.advance(gap.from, back);
+        let (to, _) = parent.advance(gap.from, gap.into + gap.bytes + MARGIN);
+        let start = segment.prefix.len();
+        self.take(repository, parent, from..to + 1, segment)?;
+        let expected = gap.into - back + rest;
+        let new = &segment.plain[segment.plain.len().saturating_sub(gap.bytes as usize)..];
+        let shift = probe::shift(new, &segment.prefix[start..], expected as usize, MARGIN as usize);
+        let behind = |gap: Gap, into: u64| Gap { into: into + gap.bytes, bytes: 0, ..gap };
+        Ok(match shift {
+            Some(shift) => behind(Gap { from, ..gap }, expected.saturating_add_signed(shift)),
+            None => {
+                segment.guessed = true;
+                behind(gap, gap.into)
+            }
+        })
     }
 
     /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
@@ -264,35 +293,32 @@ impl Bases {
             if segment.prefix.len() + chunk.length as usize > MOST {
                 break;
             }
-            self.take_chunk(repository, &chunk, segment)?;
+            self.take_chunk(repository, parent, &chunk, segment)?;
         }
         Ok(())
     }
 
-    /// Adds a chunk to the segment's bases, where it may be one and its bytes are at hand.
-    fn take_chunk(&mut self, repository: &Repository, chunk: &Predicted, segment: &mut Segment) -> Result<()> {
+    /// Adds a chunk to those that the segment is to stand on, where it may be one and its bytes are at hand.
+    fn take_chunk(
+        &mut self,
+        repository: &Repository,
+        parent: &Parent<'_>,
+        chunk: &Predicted,
+        segment: &mut Segment,
+    ) -> Result<()> {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
-        let Some(cache) = &mut self.cache else { return Ok(()) };
-        let start = segment.prefix.len();
-        if !cache.read(chunk.ordinal, chunk.length, &mut segment.prefix) {
-            self.missed = true;
+        let slot = self.cache.as_mut().map_or(Slot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
+        let stream = parent.stream().filter(|stream| self.reader.has_file(*stream));
+        if stream.is_none() && slot.is_none() {
+            self.reader.miss();
             return Ok(());
         }
-        if repository.keys().chunk_ids.id(&segment.prefix[start..]) != chunk.id {
-            segment.prefix.truncate(start);
-            cache.distrust();
-            self.missed = true;
-            return Ok(());
-        }
-        segment.depth = segment.depth.max(depth);
-        let run = chunk.run;
-        match segment.bases.last_mut() {
-            Some((pack, last))
-                if (*pack, last.segment, last.first + last.count) == (run.pack, run.segment, run.first) =>
-            {
-                last.count += 1;
-            }
-            _ => segment.bases.push((run.pack, BaseRun { pack: 0, segment: run.segment, first: run.first, count: 1 })),
+        let place = stream.map(|stream| (stream, parent.offset(chunk.number)));
+        let Run { pack, segment: of, first, .. } = chunk.run;
+        let run = BaseRun { pack: 0, segment: of, first, count: 1 };
+        let base = Base { id: chunk.id, length: chunk.length, pack, run, depth, place, slot };
+        if self.reader.read(repository, &base, &mut segment.prefix) {
+            segment.add_base(&base);
         }
         Ok(())
     }
@@ -302,48 +328,48 @@ impl Bases {
         let directory = repository.index().directory(chunk.run.pack).map_err(repository::Error::from)?;
         Ok(directory.and_then(|directory| {
             let depth = directory.segments.get(chunk.run.segment as usize)?.depth;
-            let fits = depth < MAX_DEPTH && (depth == 0 || directory.generation == self.generation);
+            let stays = !self.worn.contains(&chunk.run.pack);
+            let fits = stays && depth < MAX_DEPTH && (depth == 0 || directory.generation == self.generation);
             fits.then_some(depth + 1)
         }))
     }
 }
 
-/// The bases of a run: with what the base cache holds of the snapshot before, where that can be had.
-pub(super) fn open_cache(
+/// The bases of a run: with what files and the base cache hold of the snapshot before, where that can be had.
+pub(super) fn open(
     repository: &Repository,
     start: &Start,
     options: &BackupOptions,
     generation: GenerationId,
     progress: &dyn Progress,
 ) -> Bases {
-    let mut bases = Bases {
+    let mut warnings = Vec::new();
+    let before = start.before.as_ref().map(|before| &before.id);
+    let open = || BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max);
+    let cache = match (options.base_cache_max > 0).then(open).transpose() {
+        Ok(cache) => cache,
+        Err(error) => {
+            let why = format!("the base cache can't be used, so the backup is larger: {error}");
+            progress.warn(&why);
+            warnings.push(why);
+            None
+        }
+    };
+    let reader = BaseReader::new(start, &options.previous, cache.as_ref().map(|cache| cache.slots().clone()));
+    Bases {
         generation,
-        cache: None,
-        based: false,
+        based: start.before.is_some() && !start.rebase && (cache.is_some() || reader.has_files()),
+        reader,
+        has_previous: !options.previous.is_empty(),
+        cache,
+        worn: start.worn.clone(),
         gap: None,
         similar: None,
         lacking: 0,
         rests: false,
         last_asked: None,
-        missed: false,
-        warnings: Vec::new(),
-    };
-    if options.base_cache_max == 0 {
-        return bases;
+        warnings,
     }
-    let before = start.before.as_ref().map(|before| &before.id);
-    match BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max) {
-        Ok(cache) => {
-            bases.cache = Some(cache);
-            bases.based = start.before.is_some() && !start.rebase;
-        }
-        Err(error) => {
-            let why = format!("the base cache can't be used, so the backup is larger: {error}");
-            progress.warn(&why);
-            bases.warnings.push(why);
-        }
-    }
-    bases
 }
 
 /// Takes the bases off a segment that holds chunks of small streams, where too much would have to be decoded for it.

@@ -9,7 +9,7 @@ use super::cache::BaseCache;
 use crate::crypto::random_bytes;
 
 /// Features of a chunk.
-const FEATURES: usize = 4;
+const FEATURES: usize = 6;
 /// One position in so many is looked at.
 const SAMPLE_MASK: u32 = 0x1f << 20;
 
@@ -60,8 +60,7 @@ impl Similar {
         let mut chunks = Vec::new();
         let (mut chunk, mut read) = (Vec::new(), 0);
         for ordinal in 0..cache.count_before().min(u64::from(u32::MAX)) {
-            chunk.clear();
-            if read > most || !cache.read_any(ordinal, &mut chunk) {
+            if read > most || !cache.read(ordinal, &mut chunk) {
                 continue;
             }
             read += chunk.len() as u64;
@@ -118,8 +117,7 @@ mod tests {
         let in_other_form =
             |part: u32| rows(part * 200, part * 200 + 190, |n| format!("INSERT INTO `t` VALUES {}\n", row(n)));
         let right = (0..200).filter(|&part| similar.find(&in_other_form(part), None) == Some(part)).count();
-        // The keys of features are random: 140 of 200 is a bad draw.
-        assert!(right > 100, "{right} of 200");
+        assert!(right > 130, "{right} of 200");
         assert_eq!(similar.find(&[0; 20_000], None), None);
     }
 }

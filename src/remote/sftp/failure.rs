@@ -82,12 +82,12 @@ fn with_words(reason: String, said: &str) -> String {
 const WORDS: &[(&str, ErrorKind, &str)] = &[
     (
         "Permission denied (",
-        ErrorKind::Refused,
+        ErrorKind::NoEntry,
         "the host takes none of the keys: look at ssh_key, the agent, and the account's authorized_keys on the host",
     ),
     (
         "Too many authentication failures",
-        ErrorKind::Refused,
+        ErrorKind::NoEntry,
         "too many keys were tried: name the right one with ssh_key",
     ),
     ("Could not resolve hostname", ErrorKind::Unreachable, "look whether the host's name is right"),
@@ -99,7 +99,7 @@ const WORDS: &[(&str, ErrorKind, &str)] = &[
     ),
     ("No route to host", ErrorKind::Unreachable, "look whether the host is up and a firewall lets it through"),
     ("subsystem request failed", ErrorKind::Invalid, "the server has no SFTP: look at Subsystem in its sshd_config"),
-    ("no matching ", ErrorKind::Refused, "the host and this ssh have no algorithm in common"),
+    ("no matching ", ErrorKind::NoEntry, "the host and this ssh have no algorithm in common"),
     ("Bad configuration option", ErrorKind::Other, "correct ssh's configuration"),
     ("Bad owner or permissions", ErrorKind::Other, "correct the owner and mode of ssh's configuration"),
     ("terminating, ", ErrorKind::Other, "correct ssh's configuration"),
@@ -110,12 +110,12 @@ fn explain_words(said: &str) -> Option<Death> {
         return Some(changed_key(said));
     }
     if said.contains("host key is known for") {
-        let death = Death::new(ErrorKind::Refused, format!("the host's key isn't known here: {said}"));
+        let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here: {said}"));
         return Some(Death { unknown_host: true, ..death });
     }
     if said.contains("Host key verification failed") {
         let hint = "look at the jump host's key, too: ssh must know it";
-        return Some(Death::new(ErrorKind::Refused, said).hint(hint));
+        return Some(Death::new(ErrorKind::NoEntry, said).hint(hint));
     }
     let (_, kind, hint) = WORDS.iter().find(|(words, ..)| said.contains(words))?;
     Some(Death::new(*kind, said).hint(*hint))
@@ -135,7 +135,7 @@ fn changed_key(said: &str) -> Death {
     let reason = format!("the host's key has changed: it is {shown} now, and not the {known}");
     let remove = said.find("ssh-keygen -f").map(|at| said[at..].split("; ").next().unwrap_or_default());
     let remove = remove.map(|command| format!(", then forget the old one: {command}")).unwrap_or_default();
-    Death::new(ErrorKind::Refused, reason).hint(format!(
+    Death::new(ErrorKind::NoEntry, reason).hint(format!(
         "somebody may stand between. Only if the host was set up anew: compare with `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` on its console{remove}"
     ))
@@ -170,14 +170,14 @@ mod tests {
     #[test]
     fn words_of_ssh_have_a_kind_and_a_hint() {
         for (said, kind) in [
-            ("vm1@host: Permission denied (publickey).\r\n", ErrorKind::Refused),
+            ("vm1@host: Permission denied (publickey).\r\n", ErrorKind::NoEntry),
             ("ssh: Could not resolve hostname nope: Name or service not known", ErrorKind::Unreachable),
             ("ssh: connect to host h port 1: Connection refused", ErrorKind::Unreachable),
             ("ssh: connect to host h port 1: Connection timed out", ErrorKind::Unreachable),
             ("subsystem request failed on channel 0", ErrorKind::Invalid),
-            ("Unable to negotiate with h: no matching host key type found.", ErrorKind::Refused),
+            ("Unable to negotiate with h: no matching host key type found.", ErrorKind::NoEntry),
             ("/x: line 1: Bad configuration option: nope", ErrorKind::Other),
-            ("Host key verification failed.", ErrorKind::Refused),
+            ("Host key verification failed.", ErrorKind::NoEntry),
         ] {
             let death = explain(said);
             assert_eq!(death.kind, kind, "{said}");
@@ -200,7 +200,7 @@ mod tests {
         let said = "No ED25519 host key is known for [h]:1 and you have requested strict checking.\r\n\
                     Host key verification failed.\r\n";
         let death = explain(said);
-        assert!(death.unknown_host && death.kind == ErrorKind::Refused, "{death:?}");
+        assert!(death.unknown_host && death.kind == ErrorKind::NoEntry, "{death:?}");
     }
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
                     Offending ECDSA key in /root/.ssh/known_hosts:3\n  remove with:\n  \
                     ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\"\nHost key verification failed.";
         let death = explain(said);
-        assert_eq!(death.kind, ErrorKind::Refused);
+        assert_eq!(death.kind, ErrorKind::NoEntry);
         let hint = death.hint.unwrap();
         assert!(death.reason.contains("SHA256:abc now") && death.reason.contains("known_hosts:3"), "{}", death.reason);
         assert!(hint.contains("ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\""), "{hint}");

@@ -59,9 +59,74 @@ pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -
                 Err(death) => return Err(Error { hint: death.hint, ..fail(death.kind, death.reason) }),
             }
         }
-        let error = fail(ErrorKind::Refused, format!("it shows {}, and not {fingerprint}", shown.join(" and ")));
+        let error = fail(ErrorKind::NoEntry, format!("it shows {}, and not {fingerprint}", shown.join(" and ")));
         Err(error.hint("compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console"))
     })
+}
+
+/// The line by which the host at `place` is known here, its name in clear; None where no file of known hosts has one. Asks
+/// nobody.
+pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<String>> {
+    const ACTION: &str = "looking up the host key of";
+    options.check()?;
+    let fail = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Other, ACTION, place, error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| fail(&error))?;
+    runtime.block_on(async {
+        let config = settings(place, options).await.map_err(|death| fail(&death.reason))?;
+        let value = |key: &str| config.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        let name = match (value("hostkeyalias"), value("hostname"), value("port")) {
+            (Some(alias), ..) => alias.to_owned(),
+            (None, Some(host), Some("22") | None) => host.to_owned(),
+            (None, Some(host), Some(port)) => format!("[{host}]:{port}"),
+            (None, None, _) => return Ok(None),
+        };
+        let files: Vec<PathBuf> = match &options.known_hosts {
+            Some(file) => vec![file.clone()],
+            None => ["userknownhostsfile", "globalknownhostsfile"]
+                .iter()
+                .flat_map(|key| value(key).unwrap_or_default().split_whitespace().map(at_home))
+                .collect(),
+        };
+        let mut known = Vec::new();
+        for file in files.iter().filter(|file| file.exists()) {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.arg("-F").arg(&name).arg("-f").arg(file);
+            let (shown, _) = run(keygen, options).await.map_err(|death| fail(&death.reason))?;
+            known.extend(shown.lines().filter_map(|line| named_line(line, &name)));
+        }
+        let rank = |line: &String| KINDS.iter().position(|kind| line.contains(kind.split(',').next().unwrap_or(kind)));
+        Ok(known.into_iter().min_by_key(|line| rank(line).unwrap_or(KINDS.len())))
+    })
+}
+
+/// A line of known hosts with the host's name in place of a hash, or of all names that it is for. None for remarks, and for
+/// keys that are not to be trusted.
+fn named_line(line: &str, name: &str) -> Option<String> {
+    let line = line.trim();
+    if !is_plain_line(line) || line.starts_with('#') || line.starts_with("@revoked") {
+        return None;
+    }
+    let (marker, rest) = match line.strip_prefix("@cert-authority ") {
+        Some(rest) => ("@cert-authority ", rest),
+        None => ("", line),
+    };
+    let mut fields = rest.split_whitespace().skip(1);
+    Some(format!("{marker}{name} {} {}", fields.next()?, fields.next()?))
+}
+
+/// What ssh's configuration says of the host.
+async fn settings(place: &SftpPlace, options: &Options) -> std::result::Result<String, Death> {
+    let mut command = ssh::ssh(place, options, &[])?;
+    command.args(["-G", "--", place.host()]);
+    Ok(run(command, options).await?.0)
+}
+
+/// A path as ssh's configuration gives it.
+fn at_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => PathBuf::from(path),
+    }
 }
 
 /// The refusal of a host that isn't known, with the key that it shows and the command that would accept it.
@@ -69,7 +134,7 @@ pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &De
     let Ok(key) = ask(place, options, None).await else { return refused.clone() };
     let file = file_of_known_hosts(place, options).await;
     let HostKey { fingerprint, line } = key;
-    let death = Death::new(ErrorKind::Refused, format!("the host's key isn't known here; it shows {fingerprint}"));
+    let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here; it shows {fingerprint}"));
     let word = |path: &Path| shell_word(&path.to_string_lossy());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let make = folder.map(|folder| format!("mkdir -p -m 700 {} && ", word(folder))).unwrap_or_default();
@@ -135,18 +200,9 @@ async fn file_of_known_hosts(place: &SftpPlace, options: &Options) -> PathBuf {
     if let Some(file) = &options.known_hosts {
         return file.clone();
     }
-    let asked = async {
-        let mut command = ssh::ssh(place, options, &[])?;
-        command.args(["-G", "--", place.host()]);
-        run(command, options).await
-    };
-    let (config, _) = asked.await.unwrap_or_default();
+    let config = settings(place, options).await.unwrap_or_default();
     let named = config.lines().find_map(|line| line.strip_prefix("userknownhostsfile "));
-    let first = named.and_then(|files| files.split_whitespace().next()).unwrap_or("~/.ssh/known_hosts");
-    match (first.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(below), Some(home)) => home.join(below),
-        _ => PathBuf::from(first),
-    }
+    at_home(named.and_then(|files| files.split_whitespace().next()).unwrap_or("~/.ssh/known_hosts"))
 }
 
 /// Adds a line to a file of known hosts, unless it is there.
@@ -220,6 +276,21 @@ mod tests {
             enter(&file, "a ssh-ed25519 AAAA").unwrap();
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "first\nlast\na ssh-ed25519 AAAA\n");
+    }
+
+    #[test]
+    fn a_known_line_gets_its_name_back() {
+        let named = |line: &str| named_line(line, "[b.example]:2222");
+        let key = Some("[b.example]:2222 ssh-ed25519 AAAA".to_owned());
+        for line in ["|1|c2FsdA==|aGFzaA== ssh-ed25519 AAAA", "b.example,[b.example]:* ssh-ed25519 AAAA a remark"] {
+            assert_eq!(named(line), key, "{line}");
+        }
+        let authority = named("@cert-authority *.example ssh-ed25519 AAAA");
+        assert_eq!(authority, key.map(|key| format!("@cert-authority {key}")));
+        for line in ["", "# Host b.example found: line 1", "@revoked b ssh-ed25519 AAAA", "b ssh-ed25519", "b 'x AAAA"]
+        {
+            assert_eq!(named(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ use super::options::Options;
 use super::place::SftpPlace;
 use super::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
 
-pub use self::host_key::{HostKey, trust_host_key};
+pub use self::host_key::{HostKey, known_host_key, trust_host_key};
 
 /// A remote in a folder of an SFTP account.
 pub struct SftpRemote(Arc<Inner>);

@@ -31,8 +31,14 @@ struct OpenPack {
 }
 
 impl Decoder {
-    /// The plain bytes of a segment, in `out`'s buffer.
-    pub fn segment(&mut self, repository: &Repository, (pack, number): Key, mut out: Vec<u8>) -> Result<Vec<u8>> {
+    /// The plain bytes of a segment, in `out`'s buffer. `fill` gives its sealed bytes where they were read ahead.
+    pub fn segment(
+        &mut self,
+        repository: &Repository,
+        (pack, number): Key,
+        fill: impl FnOnce(&mut Vec<u8>) -> remote::Result<bool>,
+        mut out: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         if !self.open.contains_key(&pack) {
             let opened = OpenPack::new(repository, pack)?;
             if self.open.len() >= OPEN_MAX {
@@ -48,11 +54,11 @@ impl Decoder {
         let plain_length = directory.plain_length(number).ok_or_else(lacks)? as usize;
         let offset = open.row.header_length + directory.sealed_offset(number);
         let mut sealed = std::mem::take(&mut self.sealed);
-        sealed.resize(entry.sealed as usize, 0);
-        repository
-            .remote()
-            .get_range(&pack_name(&open.row.id), offset, &mut sealed)
-            .map_err(|e| missing(&open.row, e))?;
+        if !fill(&mut sealed)? {
+            sealed.resize(entry.sealed as usize, 0);
+            let read = repository.remote().get_range(&pack_name(&open.row.id), offset, &mut sealed);
+            read.map_err(|error| missing(&open.row, error))?;
+        }
         let at = || format!("segment {number} of {}", pack_name(&open.row.id));
         let frame = open.key.open_segment(number, &open.header, sealed).map_err(|error| broken(at(), error))?;
         let decompressed = self.decompressor.decompress(frame.as_bytes(), &self.prefix, plain_length, &mut out);

@@ -1,9 +1,10 @@
 //! Segments, fetched and decoded ahead of need, in the order in which a restore wants them.
 //!
-//! A plan lists each segment once, bases first. Threads take its steps in order; a decoded segment is held while a later
+//! A plan lists each segment once, bases first. Some threads read what its steps need, others decode them in order; a decoded segment is held while a later
 //! piece or a later segment still needs it. Beyond [`HELD_MAX`] bytes the threads wait, and what must be held all the same
 //! goes to an unlinked file.
 
+mod ahead;
 mod decode;
 mod plan;
 mod spill;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{Error, Repository, Result};
+use ahead::Ahead;
 use plan::Plan;
 use spill::{Spill, Spilled};
 
@@ -60,6 +62,7 @@ pub struct Fetcher {
 struct Shared {
     repository: Arc<Repository>,
     plan: Plan,
+    ahead: Ahead,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -96,11 +99,15 @@ impl Fetcher {
     /// Plans `pieces` and starts to fetch. The keys must open packs.
     pub fn start(repository: &Arc<Repository>, pieces: impl Iterator<Item = Piece>) -> Result<Self> {
         let plan = Plan::new(repository, pieces)?;
-        let shared =
-            Arc::new(Shared { repository: repository.clone(), plan, state: Mutex::default(), changed: Condvar::new() });
+        let ahead = Ahead::new(repository, &plan)?;
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { repository: repository.clone(), plan, ahead, state, changed });
         let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
-        let threads = (0..count).map(|_| shared.clone()).map(|shared| std::thread::spawn(move || shared.work()));
-        Ok(Self { threads: threads.collect(), shared })
+        let decoders = (0..count).map(|_| shared.clone()).map(|shared| std::thread::spawn(move || shared.work()));
+        let readers = (0..ahead::READERS).map(|_| shared.clone());
+        let readers = readers.map(|shared| std::thread::spawn(move || shared.ahead.work(&shared.repository)));
+        let threads = decoders.chain(readers).collect();
+        Ok(Self { threads, shared })
     }
 
     /// Plain bytes that all steps decode.
@@ -137,6 +144,7 @@ impl Drop for Fetcher {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
+        self.shared.ahead.stop();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so on stderr; its step stays without a slot.
             let _ = thread.join();
@@ -157,6 +165,7 @@ impl Shared {
         let mut decoder = decode::Decoder::default();
         while let Some((step, buffer)) = self.begin_step() {
             let made = self.decode(step, &mut decoder, buffer);
+            self.ahead.done(step);
             let entry = &self.plan.steps[step];
             let mut state = self.lock();
             let content = match made {
@@ -196,8 +205,8 @@ impl Shared {
         }
     }
 
-    fn decode(&self, step: usize, decoder: &mut decode::Decoder, buffer: Vec<u8>) -> Result<Vec<u8>> {
-        let step = &self.plan.steps[step];
+    fn decode(&self, number: usize, decoder: &mut decode::Decoder, buffer: Vec<u8>) -> Result<Vec<u8>> {
+        let step = &self.plan.steps[number];
         if let Some(why) = &step.refused {
             return Err(Error::Damaged(why.clone()));
         }
@@ -212,7 +221,7 @@ impl Shared {
                 Err(error) => return Err(Error::Damaged(format!("a base can't be had: {error}"))),
             }
         }
-        decoder.segment(&self.repository, step.key, buffer)
+        decoder.segment(&self.repository, step.key, |sealed| self.ahead.fill(number, sealed), buffer)
     }
 
     /// A decoded segment, for one of its uses. Waits until it is there.

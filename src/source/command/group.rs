@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, te
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(in crate::source) enum Ended {
     /// It returned this exit status.
     Status(i32),
     /// This signal killed it.
@@ -33,7 +33,7 @@ impl fmt::Display for Ended {
 }
 
 /// A program in a process group of its own. Dropped, it leaves no process of the group alive.
-pub(super) struct Group {
+pub(in crate::source) struct Group {
     child: Child,
     pid: Pid,
     grace: Duration,
@@ -41,18 +41,35 @@ pub(super) struct Group {
 }
 
 /// The near ends of a program's output. Reading never blocks.
-pub(super) struct Pipes {
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+pub(in crate::source) struct Pipes {
+    pub(in crate::source) stdout: ChildStdout,
+    pub(in crate::source) stderr: ChildStderr,
+}
+
+struct Started {
+    group: Group,
+    pipes: Pipes,
 }
 
 impl Group {
     /// Starts `argv` without input. When the group is stopped, `grace` lies between asking and killing.
-    pub(super) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
+    pub(in crate::source) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
+        let Started { group, pipes } = Self::start(argv, grace, Stdio::null())?;
+        Ok((group, pipes))
+    }
+
+    /// As [`Group::spawn`], with a pipe as input.
+    pub(in crate::source) fn spawn_fed(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes, ChildStdin)> {
+        let Started { mut group, pipes } = Self::start(argv, grace, Stdio::piped())?;
+        let stdin = group.child.stdin.take().ok_or_else(|| io::Error::other("its input has no pipe"))?;
+        Ok((group, pipes, stdin))
+    }
+
+    fn start(argv: &[OsString], grace: Duration, stdin: Stdio) -> io::Result<Started> {
         let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("no program is given"))?;
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let pipes = child.stdout.take().zip(child.stderr.take());
@@ -60,11 +77,11 @@ impl Group {
         let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("its output has no pipe"))?;
         fcntl_setfl(&stdout, fcntl_getfl(&stdout)? | OFlags::NONBLOCK)?;
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
-        Ok((group, Pipes { stdout, stderr }))
+        Ok(Started { group, pipes: Pipes { stdout, stderr } })
     }
 
     /// How the program itself ended, None while it runs. It stays a zombie, so that the group's number stays taken.
-    pub(super) fn ended(&self) -> io::Result<Option<Ended>> {
+    pub(in crate::source) fn ended(&self) -> io::Result<Option<Ended>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         Ok(waitid(WaitId::Pid(self.pid), options)?.map(|status| {
             match (status.exit_status(), status.terminating_signal()) {

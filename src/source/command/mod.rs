@@ -4,8 +4,9 @@
 //! ended with status 0 and its output has passed the gates. It runs in a process group of its own, which ends with the
 //! source.
 
-mod group;
-mod tail;
+pub(in crate::source) mod group;
+pub mod talk;
+pub(in crate::source) mod tail;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -274,7 +275,7 @@ impl Source for CommandSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.state {
-            State::Complete => Ok(Finished { data_time: self.started }),
+            State::Complete => Ok(Finished { data_time: self.started, facts: Vec::new() }),
             State::New | State::Reading => Err(self.failed("was not read to its end")),
         }
     }

@@ -3,30 +3,30 @@
 use crate::entry::Escaped;
 
 /// The last bytes of a longer sequence.
-pub(super) struct Tail {
+pub(in crate::source) struct Tail {
     bytes: Vec<u8>,
     most: usize,
 }
 
 impl Tail {
     /// Keeps the last `most` bytes.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::source) fn new(most: usize) -> Self {
         Self { bytes: Vec::new(), most }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::source) fn push(&mut self, bytes: &[u8]) {
         let bytes = &bytes[bytes.len().saturating_sub(self.most)..];
         let surplus = (self.bytes.len() + bytes.len()).saturating_sub(self.most);
         self.bytes.drain(..surplus);
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(super) fn contains(&self, text: &[u8]) -> bool {
+    pub(in crate::source) fn contains(&self, text: &[u8]) -> bool {
         text.is_empty() || self.bytes.windows(text.len()).any(|window| window == text)
     }
 
     /// The lines, indented, with control characters escaped; None where there is nothing to show.
-    pub(super) fn shown(&self) -> Option<String> {
+    pub(in crate::source) fn shown(&self) -> Option<String> {
         let lines = self.bytes.split(|&byte| byte == b'\n').map(|line| line.trim_ascii_end());
         let shown: String =
             lines.filter(|line| !line.is_empty()).map(|line| format!("\n    {}", Escaped(line))).collect();
@@ -35,7 +35,7 @@ impl Tail {
 }
 
 /// Cuts bytes that come in pieces into lines.
-pub(super) struct Lines {
+pub(in crate::source) struct Lines {
     rest: Vec<u8>,
 }
 
@@ -43,12 +43,12 @@ impl Lines {
     /// A line that is longer is cut.
     const LONGEST: usize = 4096;
 
-    pub(super) fn new() -> Self {
+    pub(in crate::source) fn new() -> Self {
         Self { rest: Vec::new() }
     }
 
     /// Calls `show` with each line that `bytes` complete, control characters escaped.
-    pub(super) fn push(&mut self, bytes: &[u8], mut show: impl FnMut(&str)) {
+    pub(in crate::source) fn push(&mut self, bytes: &[u8], mut show: impl FnMut(&str)) {
         for &byte in bytes {
             let ends = matches!(byte, b'\n' | b'\r');
             if !ends {
@@ -61,7 +61,7 @@ impl Lines {
     }
 
     /// Calls `show` with the line that has no end yet.
-    pub(super) fn flush(&mut self, mut show: impl FnMut(&str)) {
+    pub(in crate::source) fn flush(&mut self, mut show: impl FnMut(&str)) {
         if !self.rest.is_empty() {
             show(&Escaped(&self.rest).to_string());
             self.rest.clear();

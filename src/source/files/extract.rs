@@ -3,17 +3,20 @@
 //! Nothing is made outside the folder, whatever the entries say: each component is opened by its name in the open folder
 //! above it, and a symbolic link in the way, an old one or one of the same snapshot, is an error that names it. A file has
 //! its name only when it is whole: it grows under a temporary name (`.varu-….part`, left behind only by a killed process)
-//! and is renamed when its metadata is set. Folders get theirs at the end, because writing into them changes it.
+//! and is renamed when its metadata is set. Folders get theirs at the end, because writing into them changes it. With a label
+//! an extraction that was cut can be resumed, see [`resume`].
 //!
 //! Nothing is flushed to the disk file by file; a caller that promises that does it once, at the end.
 
 mod attributes;
 mod folders;
 mod report;
+mod resume;
 mod temporary;
 mod writer;
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,15 +24,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, readlinkat, statat, symlinkat,
+};
 use rustix::io::Errno;
 
 use self::attributes::{Attributes, Handle};
 use self::folders::{Folders, Missing, Trouble};
 use self::report::{Problem, Report};
+use self::resume::Resume;
 use self::temporary::Temporary;
 pub use self::writer::FileWriter;
-use super::metadata::{mtime, size};
+use super::metadata::{identity, mtime, size};
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName};
 
 /// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
@@ -47,8 +53,10 @@ pub enum Overwrite {
 }
 
 /// How entries are written.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ExtractOptions {
+    /// A plain name. An extraction with it that didn't reach its end is resumed by the next one with the same.
+    pub label: Option<String>,
     /// What happens to what is there already.
     pub overwrite: Overwrite,
     /// How many components are taken off the front of each name; an entry that has no more is passed over.
@@ -116,6 +124,8 @@ struct Shared {
     report: Mutex<Report>,
     /// Hashes of the paths whose content is not the snapshot's, so that no hard link is made to it.
     foreign: Mutex<HashSet<u64>>,
+    /// What temporary names begin with.
+    prefix: String,
 }
 
 impl Shared {
@@ -155,6 +165,7 @@ fn hash(path: &[u8]) -> u64 {
 ///
 /// In memory are the names and metadata of all folders, until [`Extractor::finish`].
 pub struct Extractor {
+    resume: Option<Resume>,
     shared: Arc<Shared>,
     folders: Folders,
     made: Vec<(Vec<u8>, Metadata)>,
@@ -191,10 +202,33 @@ impl Extractor {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let top = openat(rustix::fs::CWD, dir, flags, Mode::empty())
             .map_err(|error| failed("opening the folder", error.into()))?;
+        let resume = options.label.as_ref().map(|label| Resume::look(&top, label)).transpose();
+        let resume = resume.map_err(|error| failed("beginning in the folder", error))?;
+        let of_the_process = || format!(".varu-{:x}-", std::process::id());
+        let prefix = resume.as_ref().map_or_else(of_the_process, Resume::prefix);
         let attributes = Attributes::new(options.numeric_owners);
         let (report, foreign) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { options, place, attributes, report, foreign });
-        Ok(Self { shared, folders: Folders::new(top), made: Vec::new() })
+        let shared = Arc::new(Shared { options, place, attributes, report, foreign, prefix });
+        Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new() })
+    }
+
+    /// The file that is there under the entry's name, open, where an earlier run may have written it: the run didn't reach its
+    /// end, and the size is right. Whether it is whole is for the caller to check.
+    pub fn written_before(&mut self, entry: &Entry) -> Option<File> {
+        if !self.is_resumed() || !entry.kind.has_content() {
+            return None;
+        }
+        let path = self.stripped(&entry.name)?.to_vec();
+        let (parent, part) = split(&path);
+        let folder = self.folders.open(parent, Missing::Fails).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&folder, part, flags, Mode::empty()).ok()?);
+        let there = file.metadata().ok()?;
+        (there.is_file() && there.len() == entry.size).then_some(file)
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.resume.as_ref().is_some_and(Resume::is_resumed)
     }
 
     /// Writes an entry that has no content. What an ordinary user can't make (a device) or set is reported by
@@ -206,7 +240,7 @@ impl Extractor {
             return self.place_folder(&path, entry.metadata.clone().unwrap_or_default());
         }
         let spot = self.spot(&path)?;
-        if !self.may_write(&spot, None)? {
+        if self.is_resumed() && self.is_there(entry, &spot) || !self.may_write(&spot, None)? {
             return Ok(());
         }
         let Some(temporary) = self.make(entry, &spot)? else { return Ok(()) };
@@ -250,9 +284,37 @@ impl Extractor {
         }
     }
 
+    /// Whether an entry without content is what an earlier run made of it.
+    fn is_there(&mut self, entry: &Entry, spot: &Spot) -> bool {
+        let Ok(Some(there)) = spot.look() else { return false };
+        let is =
+            |kind, device| FileType::from_raw_mode(there.st_mode) == kind && (device == 0 || there.st_rdev == device);
+        match &entry.kind {
+            Kind::Symlink(to) => {
+                is(FileType::Symlink, 0)
+                    && readlinkat(&spot.folder, &spot.part, Vec::new()).is_ok_and(|is| is.as_bytes() == &to[..])
+            }
+            Kind::Fifo => is(FileType::Fifo, 0),
+            Kind::Socket => is(FileType::Socket, 0),
+            &Kind::CharDevice(major, minor) => is(FileType::CharacterDevice, makedev(major, minor)),
+            &Kind::BlockDevice(major, minor) => is(FileType::BlockDevice, makedev(major, minor)),
+            Kind::Hardlink(first) => {
+                let Some(first) = self.stripped(first).map(<[u8]>::to_vec) else { return false };
+                let (parent, part) = split(&first);
+                let folder = self.folders.open(parent, Missing::Fails);
+                let stat = folder.ok().and_then(|folder| statat(&folder, part, AtFlags::SYMLINK_NOFOLLOW).ok());
+                stat.is_some_and(|first| identity(&first) == identity(&there)) && !self.shared.is_foreign(&first)
+            }
+            Kind::Data | Kind::File | Kind::Directory => false,
+        }
+    }
+
     /// Sets the metadata of all folders, the deepest first. Returns what could not be set or made, and what was there
     /// already, summed up in a few sentences. Writers that were begun must have ended before.
     pub fn finish(mut self) -> Vec<String> {
+        if let Some(resume) = self.resume.take() {
+            resume.end(self.folders.top());
+        }
         let mut made = std::mem::take(&mut self.made);
         let is_slash = |byte: &u8| *byte == b'/';
         made.sort_unstable_by(|(a, _), (b, _)| b.split(is_slash).cmp(a.split(is_slash)));
@@ -286,6 +348,10 @@ impl Extractor {
     fn spot(&mut self, path: &[u8]) -> Result<Spot> {
         let (parent, part) = split(path);
         let folder = self.open_folder(parent, Missing::Made)?;
+        if let Some(resume) = &mut self.resume {
+            let entered = resume.enter(self.folders.top(), parent, &folder);
+            entered.map_err(|error| self.shared.failed("writing into the folder", parent, error))?;
+        }
         Ok(Spot { folder, part: part.to_vec(), path: path.to_vec() })
     }
 
@@ -305,12 +371,14 @@ impl Extractor {
     fn place_folder(&mut self, path: &[u8], metadata: Metadata) -> Result<()> {
         let spot = self.spot(path)?;
         let keeps = matches!(self.shared.options.overwrite, Overwrite::Refuse | Overwrite::Never);
+        self.note_made(&spot)?;
         match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
             Ok(()) => self.made.push((spot.path, metadata)),
             Err(Errno::EXIST) => {
                 let there = spot.look().map_err(|error| self.shared.failed("looking at", path, error))?;
+                let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(path));
                 match there.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-                    Some(FileType::Directory) if !keeps => self.made.push((spot.path, metadata)),
+                    Some(FileType::Directory) if !keeps || ours => self.made.push((spot.path, metadata)),
                     Some(FileType::Directory) if self.shared.options.overwrite == Overwrite::Refuse => {
                         self.shared.report(Problem::KeptFolder, path, None);
                     }
@@ -321,6 +389,16 @@ impl Extractor {
             Err(error) => return Err(self.shared.failed("making the folder", path, error)),
         }
         Ok(())
+    }
+
+    /// Notes that a folder will be made, so that a run that goes on knows it for its own.
+    fn note_made(&mut self, spot: &Spot) -> Result<()> {
+        let Some(resume) = &mut self.resume else { return Ok(()) };
+        let noted = match spot.look() {
+            Ok(None) if !resume.has_made(&spot.path) => resume.note_made(&spot.path),
+            looked => looked.map(drop),
+        };
+        noted.map_err(|error| self.shared.failed("making the folder", &spot.path, error))
     }
 
     /// Whether an entry goes to `spot`, as far as what is there decides it. `file` is the entry if it has content.

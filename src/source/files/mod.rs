@@ -21,6 +21,7 @@ use rustix::fs::{FileType, Stat, major, minor, readlinkat};
 use self::links::Links;
 use self::metadata::{Owners, XattrReader, identity, size};
 use self::patterns::Patterns;
+pub use self::patterns::check_exclude;
 use self::reader::Reader;
 use self::roots::Roots;
 use self::walk::{Found, Walk};
@@ -45,12 +46,23 @@ pub struct FilesOptions {
     pub one_file_system: bool,
 }
 
+impl FilesOptions {
+    /// The walk over what is to be stored, and warnings about the given paths.
+    fn walk(&self) -> Result<(Walk, Vec<String>), Error> {
+        let (roots, warnings) = Roots::find(&self.paths)?;
+        let patterns = Patterns::parse(&self.exclude)?;
+        let walk = Walk::new(roots, patterns, self.one_file_system);
+        Ok((walk.map_err(|error| Error::failed("beginning the walk at /", &error))?, warnings))
+    }
+}
+
 /// Files and folders as a [`Source`].
 ///
 /// A folder with a valid `CACHEDIR.TAG` is stored with that file alone. What can't be looked at or listed is left out with
 /// a warning; a file that can't be read is [`Error::Skipped`]. A file that changes while it is read is stored as far as it
 /// was long at first, with the times that it had then, so that the next run reads it again; a warning names it.
 pub struct FilesSource {
+    options: FilesOptions,
     walk: Walk,
     links: Links,
     owners: Owners,
@@ -75,17 +87,14 @@ impl FilesSource {
     /// [`Error::Failed`] where a given path isn't there, or a pattern can't be read.
     pub fn new(options: &FilesOptions, clock: &dyn Clock) -> Result<Self, Error> {
         let started = clock.now();
-        let (roots, warnings) = Roots::find(&options.paths)?;
-        let patterns = Patterns::parse(&options.exclude)?;
-        let mut walk = Walk::new(roots, patterns, options.one_file_system)
-            .map_err(|error| Error::failed("beginning the walk at /", &error))?;
+        let (mut walk, warnings) = options.walk()?;
         walk.warnings.extend(warnings);
         let xattrs = std::fs::exists("/proc/self/fd").unwrap_or(false).then(XattrReader::new);
         if xattrs.is_none() {
             walk.warnings.push("extended attributes and ACLs are not stored: /proc is not mounted".into());
         }
         let (links, owners) = (Links::default(), Owners::default());
-        Ok(Self { walk, links, owners, xattrs, current: None, started, done: false })
+        Ok(Self { options: options.clone(), walk, links, owners, xattrs, current: None, started, done: false })
     }
 
     /// The entry of what was found, without its bytes.
@@ -219,13 +228,29 @@ impl Source for FilesSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.done {
-            true => Ok(Finished { data_time: self.started }),
+            true => Ok(Finished { data_time: self.started, facts: Vec::new() }),
             false => Err(Error::Failed("the files were not walked to the end".into())),
         }
     }
 
     fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.walk.warnings)
+    }
+
+    /// The sizes of all files, holes left out, by a walk of its own.
+    fn expected(&mut self) -> Option<u64> {
+        let mut walk = self.options.walk().ok()?.0;
+        let mut links = Links::default();
+        let mut bytes = 0_u64;
+        while let Some(Found { name, stat, .. }) = walk.next() {
+            #[allow(clippy::unnecessary_cast)] // The fields' types differ between architectures.
+            let (count, blocks) = (stat.st_nlink as u64, stat.st_blocks as u64);
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            if is_file && links.first(identity(&stat), count, &name).is_none() {
+                bytes = bytes.saturating_add(size(&stat).min(blocks.saturating_mul(512)));
+            }
+        }
+        Some(bytes)
     }
 }
 

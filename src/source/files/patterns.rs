@@ -8,6 +8,14 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::source::Error;
 
+/// Refuses a pattern that can't be read, and names it.
+///
+/// # Errors
+/// [`Error::Failed`].
+pub fn check_exclude(patterns: &[String]) -> Result<(), Error> {
+    Patterns::parse(patterns).map(drop)
+}
+
 /// The patterns of all `exclude`. They are anchored at `/`: `/srv/www/cache` and `srv/www/cache` are that one path,
 /// `cache` is any of the name, `cache/` any folder of the name, `!` takes back. As in git, nothing below an excluded folder
 /// can be taken back.
@@ -21,6 +29,7 @@ impl Patterns {
             Error::Failed(format!("the exclude pattern {pattern:?} can't be read: {error}"))
         };
         let mut builder = GitignoreBuilder::new("/");
+        builder.allow_unclosed_class(false);
         for pattern in patterns {
             builder.add_line(None, pattern).map_err(|error| failed(pattern, error))?;
         }
@@ -51,7 +60,9 @@ mod tests {
 
     #[test]
     fn a_pattern_that_makes_no_sense_is_named() {
-        let error = Patterns::parse(&["ok".into(), "a{b".into()]).err().unwrap();
-        assert!(error.to_string().starts_with("the exclude pattern \"a{b\" can't be read: "), "{error}");
+        for bad in ["a{b", "a["] {
+            let error = Patterns::parse(&["ok".into(), bad.into()]).err().unwrap();
+            assert!(error.to_string().starts_with(&format!("the exclude pattern {bad:?} can't be read: ")), "{error}");
+        }
     }
 }

@@ -41,6 +41,11 @@ impl Folders {
         Self { top: Arc::new(top), path: Vec::new(), open: Vec::new() }
     }
 
+    /// The folder at the top.
+    pub(super) fn top(&self) -> &OwnedFd {
+        &self.top
+    }
+
     /// Opens the folder `path`; the empty path is the top. No link is followed.
     pub(super) fn open(&mut self, path: &[u8], missing: Missing) -> Result<Arc<OwnedFd>, Trouble> {
         let shared = shared_length(&self.path, path);

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::{Error, Overwrite, Result, Shared, Spot};
 
-/// Numbers the temporary names of this process.
+/// Numbers the temporary names of this process. What an earlier process left under the same prefix is passed over.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// How many names that are taken are tried.
@@ -34,7 +34,7 @@ impl Temporary {
     ) -> rustix::io::Result<(Self, T)> {
         for _ in 0..ATTEMPTS {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".varu-{:x}-{number:x}.part", std::process::id()).into_bytes();
+            let name = format!("{}{number:x}.part", shared.prefix).into_bytes();
             match make(&spot.folder, &name) {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),

@@ -1,0 +1,85 @@
+//! Whether a set shrank so much that its new snapshot looks wrong.
+
+use super::BackupOptions;
+use crate::error::Result;
+use crate::format::snapshot::{SnapshotBody, Totals};
+use crate::repository::{self, Repository};
+
+/// The fact that says how many rows a snapshot has.
+const ROWS: &str = "rows";
+/// What was smaller than this before is not judged.
+const BYTES: u64 = 1 << 20;
+/// As [`BYTES`], for rows.
+const LEAST_ROWS: u64 = 1000;
+
+/// Why the snapshot is suspect, measured against the set's newest one that isn't; None where it isn't.
+pub(super) fn shrunk(
+    repository: &Repository,
+    options: &BackupOptions,
+    totals: &Totals,
+    facts: &[(String, String)],
+) -> Result<Option<String>> {
+    let Some(most) = options.max_shrink else { return Ok(None) };
+    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let before = rows.into_iter().rev().find(|row| row.header.set == options.set && !row.header.suspect);
+    Ok(before.and_then(|before| judge(most, &before.about, totals, facts)))
+}
+
+fn judge(most: u8, before: &SnapshotBody, totals: &Totals, facts: &[(String, String)]) -> Option<String> {
+    let lost = |before: u64, now: u64, least: u64| {
+        let lost = before.saturating_sub(now);
+        let share = (u128::from(lost) * 100).checked_div(u128::from(before)).unwrap_or(0);
+        (before >= least && share > u128::from(most)).then_some(share)
+    };
+    let say = |share: u128, before: u64, now: u64, what: &str| {
+        format!(
+            "the set shrank by {share} %, from {before} to {now} {what}, more than the {most} % of max_shrink: the snapshot is \
+             stored, but it is suspect, and `latest` stays the one before; if that is right, raise max_shrink for one backup"
+        )
+    };
+    if let (Some(before), Some(now)) = (rows_of(&before.facts), rows_of(facts))
+        && let Some(share) = lost(before, now, LEAST_ROWS)
+    {
+        return Some(say(share, before, now, "rows"));
+    }
+    let (before, now) = (before.totals.read, totals.read);
+    lost(before, now, BYTES).map(|share| say(share, before, now, "bytes"))
+}
+
+fn rows_of(facts: &[(String, String)]) -> Option<u64> {
+    facts.iter().find(|(key, _)| key == ROWS).and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{GenerationId, InstanceId};
+
+    fn judged(most: u8, before: (u64, u64), now: (u64, u64)) -> Option<String> {
+        let facts = |rows: u64| vec![(ROWS.to_owned(), rows.to_string())];
+        let totals = |read| Totals { read, ..Totals::default() };
+        let before = SnapshotBody {
+            instance: InstanceId::from_bytes([0; 16]),
+            host: String::new(),
+            program: String::new(),
+            environment: String::new(),
+            generation: GenerationId::from_bytes([0; 16]),
+            facts: facts(before.1),
+            warnings: vec![],
+            configuration: vec![],
+            totals: totals(before.0),
+            recipe: vec![],
+        };
+        judge(most, &before, &totals(now.0), &facts(now.1))
+    }
+
+    #[test]
+    fn a_set_that_lost_more_than_allowed_is_suspect() {
+        assert!(judged(50, (10 << 20, 5000), (1 << 20, 5000)).unwrap().contains("by 90 %"));
+        assert!(judged(50, (10 << 20, 5000), (10 << 20, 2000)).unwrap().contains("from 5000 to 2000 rows"));
+        assert_eq!(judged(50, (10 << 20, 5000), (5 << 20, 2500)), None);
+        assert_eq!(judged(95, (10 << 20, 5000), (1 << 20, 500)), None);
+        assert_eq!(judged(50, (1000, 999), (0, 0)), None, "too little to judge");
+        assert_eq!(judged(50, (1000, 999), (1 << 30, 1 << 30)), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! `varu restore --into`: back into a service that runs.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use varu::progress::Progress;
+use varu::repository::Repository;
+use varu::restore::RestoreReport;
+use varu::restore::service::{Guard, abandon, restore_into};
+use varu::source::mysql::into::{IntoOptions, MysqlTarget};
+use varu::source::mysql::server::ServerOptions;
+use varu::source::{Plan, Service};
+use varu::time::{Clock, SystemClock, format_duration};
+
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::hooks::round_restore;
+use super::open::Found;
+use super::restore::{Options, What, Which};
+use super::watch::Watch;
+use super::words::{SnapshotWord, short};
+use crate::config::{Set, Source};
+use crate::terminal::human::{counted, rate, size};
+
+/// The options of a restore into a service.
+#[derive(Debug, Default, Args)]
+pub struct IntoArgs {
+    /// Load into a service that runs: "mysql", or "mysql:NAME" for another name of the one database.
+    #[arg(long, value_name = "SERVICE[:NAME]")]
+    into: Option<String>,
+
+    /// What is there under this name may be put aside for the restored data; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "into")]
+    replace: Vec<String>,
+
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+
+    /// The option file with which the service is written to [default: the set's].
+    #[arg(long, value_name = "FILE", requires = "into")]
+    option_file: Option<PathBuf>,
+
+    /// Forget a restore into a service that did not succeed, so that the set's backups go on.
+    #[arg(long, requires = "set")]
+    abandon: bool,
+}
+
+/// What is to be done with a service.
+pub enum Into {
+    /// Restore into it.
+    Load(IntoArgs, Option<String>),
+    /// Forget an unfinished restore.
+    Abandon(IntoArgs),
+}
+
+impl IntoArgs {
+    /// What is wanted of a service; None where nothing is.
+    pub fn wanted(self) -> Result<Option<Into>, Failure> {
+        if self.abandon {
+            return Ok(Some(Into::Abandon(self)));
+        }
+        let Some(service) = &self.into else { return Ok(None) };
+        let (service, name) = match service.split_once(':') {
+            Some((service, name)) if !name.is_empty() => (service, Some(name.to_owned())),
+            Some((service, _)) => (service, None),
+            None => (service.as_str(), None),
+        };
+        match service {
+            "mysql" => Ok(Some(Into::Load(self, name))),
+            other => Err(Failure::usage(format!("there is no service {other:?}; there is mysql"))),
+        }
+    }
+
+    /// Who restores, and why.
+    fn reason(&self) -> String {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let who = variable("SUDO_USER").or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
+        let who = who.unwrap_or_else(|| "somebody".to_owned());
+        match &self.reason {
+            Some(reason) => format!("by {who}, because: {reason}"),
+            None => format!("by {who}"),
+        }
+    }
+}
+
+impl Into {
+    /// Does it.
+    pub fn run(self, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
+        match self {
+            Into::Abandon(args) => args.abandon(options, context),
+            Into::Load(args, name) => args.load(name, options, context),
+        }
+    }
+}
+
+impl IntoArgs {
+    fn abandon(&self, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
+        let What::Set(set) = &options.what else { return Err(Failure::usage("--abandon takes a SET")) };
+        let watch = context.watch();
+        let opened = context.open_to_look(&options.trust, &watch)?;
+        let mut given_up = None;
+        for (repository, _) in &opened.repositories {
+            given_up = given_up.or(abandon(repository, set, &self.reason(), &SystemClock)?);
+        }
+        let text = match &given_up {
+            Some(operation) => format!("the restore of {set} that began at {} is given up\n", operation.started),
+            None => format!("there is no unfinished restore of {set}\n"),
+        };
+        match context.json {
+            true => context.print_json(&json!({ "set": set, "abandoned": given_up.is_some() }))?,
+            false => context.tell(&text)?,
+        }
+        Ok(watch.say_warnings())
+    }
+
+    fn load(&self, name: Option<String>, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
+        let watch = context.watch();
+        let opened = context.open_to_read(&options.trust, &watch)?;
+        let started = Instant::now();
+        let mut done = Vec::new();
+        for found in self.ordered(options.all_found(&opened)?, options, context) {
+            found.warnings.iter().for_each(|warning| watch.warn(warning));
+            let began = Instant::now();
+            let report = self.one(name.clone(), &found, options, context, &watch)?;
+            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            done.push((report, began.elapsed()));
+        }
+        let warnings = watch.end(&[]);
+        match context.json {
+            true => context.print_json(&document(&done, &warnings, started.elapsed()))?,
+            false => {
+                context.tell(&done.iter().map(|(report, took)| text(context, report, *took)).collect::<String>())?
+            }
+        }
+        Ok(watch.say_warnings())
+    }
+
+    /// The snapshots in the order in which their sets are restored; of several, only those of this service.
+    fn ordered(&self, mut found: Vec<Found>, options: &Options, context: &Context) -> Vec<Found> {
+        let set = |found: &Found| context.config.sets.get(&found.snapshot.header.set);
+        if options.what == What::All {
+            found.retain(|found| set(found).is_some_and(|set| matches!(set.source, Source::Mysql(_))));
+        }
+        found.sort_by_key(|found| set(found).and_then(|set| set.restore_order).unwrap_or(u32::MAX));
+        found
+    }
+
+    fn one(
+        &self,
+        name: Option<String>,
+        found: &Found,
+        options: &Options,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<RestoreReport, Failure> {
+        let (repository, snapshot) = (&found.repository, &found.snapshot);
+        let set = context.config.sets.get(&snapshot.header.set);
+        let named = matches!(&options.which, Which::Snapshot(SnapshotWord::Prefix(_)) | Which::At(_));
+        if set.is_some_and(|set| set.require_snapshot) && !named {
+            return Err(refused(format!(
+                "the set {} says require_snapshot, so the snapshot has to be named: --snapshot ID or --at TIME; `varu list` \
+                 shows them",
+                snapshot.header.set
+            )));
+        }
+        let into = IntoOptions {
+            server: self.server(set),
+            name,
+            only: options.only.clone(),
+            replace: self.replace.clone(),
+            stamp: SystemClock.now().compact(),
+            folder: kept_folder(context, repository)?,
+        };
+        let mut target = MysqlTarget::connect(into, &context.interrupt)?;
+        let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
+        let service: &mut dyn Service = &mut target;
+        let mut refusal = None;
+        let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {
+            Ok(()) => true,
+            Err(failure) => {
+                refusal = Some(failure);
+                false
+            }
+        };
+        let clock = &SystemClock;
+        let restore = || {
+            let interrupt = &context.interrupt;
+            Ok(restore_into(repository, snapshot, service, &guard, &mut confirm, clock, &**watch, interrupt)?)
+        };
+        let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
+        report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))
+    }
+
+    fn server(&self, set: Option<&Set>) -> ServerOptions {
+        let mut server = match set.map(|set| &set.source) {
+            Some(Source::Mysql(mysql)) => mysql.server_options(),
+            _ => ServerOptions::default(),
+        };
+        if let Some(file) = &self.option_file {
+            server.option_file = Some(file.clone());
+        }
+        server
+    }
+
+    /// Says what will be done, and asks.
+    fn confirm(&self, plan: &Plan, what: String, watch: &Watch) -> Result<(), Failure> {
+        watch.note_lines(&format!("{what} ({})", size(plan.bytes)));
+        plan.lines.iter().for_each(|line| watch.note(&format!("  {line}")));
+        if !plan.replaces.is_empty() && self.reason.is_none() {
+            return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
+        }
+        if self.yes {
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(refused("nobody is there to be asked; --yes answers for a script"));
+        }
+        let mut answer = String::new();
+        let _ = write!(std::io::stderr(), "Go on? Type yes: ");
+        match std::io::stdin().read_line(&mut answer) {
+            Ok(_) if answer.trim() == "yes" => Ok(()),
+            _ => Err(refused("nothing was done")),
+        }
+    }
+}
+
+fn refused(message: impl std::convert::Into<String>) -> Failure {
+    Failure::new(ExitStatus::Refused, message)
+}
+
+/// Where the definitions of what is put aside are kept.
+fn kept_folder(context: &Context, repository: &Repository) -> Result<PathBuf, Failure> {
+    let state = context.state()?;
+    Ok(state.join(repository.id().to_string()).join("put-aside"))
+}
+
+fn snapshot_words(context: &Context, found: &Found) -> String {
+    let header = &found.snapshot.header;
+    format!("snapshot {} of {} from {}", short(&found.snapshot.id), header.set, context.zone.stamp(header.data_time))
+}
+
+fn text(context: &Context, report: &RestoreReport, took: Duration) -> String {
+    let header = &report.snapshot.header;
+    let rate = rate(report.bytes, took).map(|rate| format!(", {rate}")).unwrap_or_default();
+    format!(
+        "restored {} from snapshot {} ({}): {} in {}, in {}{rate}; all row counts are those of the dump\n",
+        header.set,
+        short(&report.snapshot.id),
+        context.zone.stamp(header.data_time),
+        size(report.bytes),
+        counted(report.streams, "table"),
+        format_duration(took)
+    )
+}
+
+fn document(done: &[(RestoreReport, Duration)], warnings: &[String], took: Duration) -> serde_json::Value {
+    let restored: Vec<serde_json::Value> = done
+        .iter()
+        .map(|(report, took)| {
+            json!({
+                "set": report.snapshot.header.set,
+                "snapshot": report.snapshot.id,
+                "tables": report.streams,
+                "bytes": report.bytes,
+                "seconds": took.as_millis() as f64 / 1000.0,
+            })
+        })
+        .collect();
+    json!({ "restored": restored, "seconds": took.as_millis() as f64 / 1000.0, "warnings": warnings })
+}

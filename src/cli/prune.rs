@@ -1,0 +1,234 @@
+//! `varu prune` and `varu undelete`.
+
+use std::time::Duration;
+
+use serde_json::json;
+use varu::progress::Progress;
+use varu::prune::{ChainReport, PruneOptions, PruneReport, prune};
+use varu::repository::{self, Chosen, Lock};
+use varu::retention::Reason;
+use varu::time::{SystemClock, Timestamp, format_duration};
+
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::words::{SnapshotWord, Trust, short};
+use crate::terminal::human::{counted, size};
+
+/// How long a backup that runs is waited for.
+const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
+/// Take away the chains that no rule keeps.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only say what stays and why, what goes and when, and what that frees.
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    trust: Trust,
+}
+
+impl Args {
+    /// Prunes, and says what became of each chain.
+    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let watch = context.watch();
+        let repositories = context.open_indexes(&self.trust, false, &watch)?;
+        let mut locks = Vec::new();
+        for repository in &repositories {
+            locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*watch, &context.interrupt)?);
+        }
+        let rules = |set: &str| context.config.rules(set);
+        let grace = context.config.retention.grace;
+        let options = PruneOptions { rules: &rules, grace, dry_run: self.dry_run };
+        let report = prune(&repositories, &options, &SystemClock, &*watch, &context.interrupt)?;
+        report.warnings.iter().for_each(|warning| watch.warn(warning));
+        let warnings = watch.end(&[]);
+        let summary = Summary { report: &report, dry_run: self.dry_run, grace };
+        match context.json {
+            true => context.print_json(&summary.document(&warnings))?,
+            false => context.print(&summary.text(context))?,
+        }
+        Ok(watch.say_warnings())
+    }
+}
+
+struct Summary<'a> {
+    report: &'a PruneReport,
+    dry_run: bool,
+    grace: Duration,
+}
+
+impl Summary<'_> {
+    fn text(&self, context: &Context) -> String {
+        let mut text = String::new();
+        let mut set = None;
+        for chain in &self.report.chains {
+            if set != Some(&chain.verdict.set) {
+                set = Some(&chain.verdict.set);
+                text += &format!("{}\n", chain.verdict.set);
+            }
+            text += &self.chain(context, chain);
+        }
+        text + &self.sums()
+    }
+
+    fn chain(&self, context: &Context, chain: &ChainReport) -> String {
+        let time = |time: Timestamp| context.zone.short(time);
+        let span = match (chain.rows.first(), chain.rows.last()) {
+            (Some(first), Some(last)) if first.id != last.id => {
+                format!("{} to {}", time(first.header.data_time), time(last.header.data_time))
+            }
+            (Some(first), _) => time(first.header.data_time),
+            _ => String::new(),
+        };
+        let fate = match chain.verdict.goes() {
+            false => format!("stays: {}", reasons(context, chain)),
+            true => format!("goes{}, and frees {}", self.when(context, chain), size(chain.alone)),
+        };
+        let ids: Vec<String> = chain.rows.iter().map(|row| short(&row.id)).collect();
+        format!("  {span}, {}: {fate}\n    {}\n", counted(chain.rows.len() as u64, "snapshot"), ids.join(" "))
+    }
+
+    fn when(&self, context: &Context, chain: &ChainReport) -> String {
+        match chain.due {
+            _ if self.report.append_only => " when the host prunes".to_owned(),
+            Some(due) => format!(" at the first prune after {}", context.zone.short(due)),
+            None if self.dry_run => format!(" {} after the next prune marks it", format_duration(self.grace)),
+            None => format!(" at the first prune in {}", format_duration(self.grace)),
+        }
+    }
+
+    fn sums(&self) -> String {
+        let report = self.report;
+        let mut text = String::new();
+        if report.append_only {
+            text += "this account can't delete: the backup host prunes, by its own policy (varu host prune)\n";
+        } else if !self.dry_run {
+            text += &format!(
+                "{} deleted, {} with them: {}; {} marked\n",
+                counted(report.deleted.len() as u64, "snapshot"),
+                counted(report.packs_deleted, "pack"),
+                size(report.bytes_deleted),
+                counted(report.marked.len() as u64, "snapshot"),
+            );
+        }
+        let (held, bases) = report.held;
+        text += &format!("{} go when all marks are due; {} stay", size(report.bytes_marked), size(held));
+        if bases > 0 {
+            text += &format!(", {} of them only as bases of the newest snapshots", size(bases));
+        }
+        text += "\n";
+        let (packs, bytes) = report.unneeded;
+        if packs > 0 {
+            text +=
+                &format!("{}, {}, belong to no snapshot and go after 14 days\n", counted(packs, "pack"), size(bytes));
+        }
+        text
+    }
+
+    fn document(&self, warnings: &[String]) -> serde_json::Value {
+        let report = self.report;
+        let chains = report.chains.iter().map(|chain| {
+            json!({
+                "set": chain.verdict.set,
+                "chain": chain.verdict.chain,
+                "snapshots": chain.verdict.snapshots,
+                "goes": chain.verdict.goes(),
+                "reasons": chain.verdict.reasons.iter().map(reason_document).collect::<Vec<_>>(),
+                "until": chain.verdict.until().map(|until| until.to_string()),
+                "due": chain.due.map(|due| due.to_string()),
+                "bytes": chain.alone,
+            })
+        });
+        json!({
+            "dry_run": self.dry_run,
+            "append_only": report.append_only,
+            "chains": chains.collect::<Vec<_>>(),
+            "marked": report.marked,
+            "deleted": report.deleted,
+            "packs_deleted": report.packs_deleted,
+            "bytes_deleted": report.bytes_deleted,
+            "bytes_marked": report.bytes_marked,
+            "bytes_held": report.held.0,
+            "bytes_only_for_bases": report.held.1,
+            "unneeded_packs": report.unneeded.0,
+            "unneeded_bytes": report.unneeded.1,
+            "warnings": warnings,
+        })
+    }
+}
+
+fn reasons(context: &Context, chain: &ChainReport) -> String {
+    let said = chain.verdict.reasons.iter().map(|reason| match reason {
+        Reason::Young { until } => format!("young until {}", context.zone.short(*until)),
+        Reason::Newest => "no newer chain is good".to_owned(),
+        Reason::Counted => "keep_chains counts it".to_owned(),
+        Reason::Tagged { tag, snapshot, until } => {
+            let until = until.map(|until| format!(" until {}", context.zone.short(until))).unwrap_or_default();
+            format!("the tag {tag} of {} pins it{until}", short(snapshot))
+        }
+        Reason::Gap { until } => {
+            format!("a long gap is before the last snapshots, until {}", context.zone.short(*until))
+        }
+    });
+    said.collect::<Vec<_>>().join("; ")
+}
+
+fn reason_document(reason: &Reason) -> serde_json::Value {
+    match reason {
+        Reason::Young { until } => json!({ "reason": "young", "until": until.to_string() }),
+        Reason::Newest => json!({ "reason": "newest" }),
+        Reason::Counted => json!({ "reason": "counted" }),
+        Reason::Tagged { tag, snapshot, until } => {
+            json!({ "reason": "tagged", "tag": tag, "snapshot": snapshot, "until": until.map(|until| until.to_string()) })
+        }
+        Reason::Gap { until } => json!({ "reason": "gap", "until": until.to_string() }),
+    }
+}
+
+/// Take the mark off a snapshot that a prune would delete.
+#[derive(Debug, clap::Args)]
+pub struct Undelete {
+    /// The snapshot.
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: SnapshotWord,
+
+    #[command(flatten)]
+    trust: Trust,
+}
+
+impl Undelete {
+    /// Unmarks the snapshot and all that its chain has before it.
+    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let watch = context.watch();
+        let opened = context.open_to_look(&self.trust, &watch)?;
+        let chosen = match self.snapshot {
+            SnapshotWord::Latest => Chosen::Latest,
+            SnapshotWord::Prefix(prefix) => Chosen::Id(prefix),
+        };
+        let found = opened.find(None, &chosen)?;
+        let repository = &found.repository;
+        let _lock = Lock::take(repository.folder(), "undelete", PATIENCE, &*watch, &context.interrupt)?;
+        let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+        let mut unmarked = Vec::new();
+        let mut next = Some(found.snapshot.id);
+        while let Some(row) = next.and_then(|id| rows.iter().find(|row| row.id == id)) {
+            if repository.unmark(&row.id)? {
+                unmarked.push(row.id);
+            }
+            next = row.header.parent.map(|parent| parent.id);
+        }
+        let warnings = watch.end(&found.warnings);
+        let id = short(&found.snapshot.id);
+        match (context.json, unmarked.len() as u64) {
+            (true, _) => context.print_json(&json!({ "unmarked": unmarked, "warnings": warnings }))?,
+            (false, 0) => context.tell(&format!("snapshot {id} and those before it in its chain had no mark\n"))?,
+            (false, count) => context.tell(&format!(
+                "{} unmarked. The next prune marks them again unless a rule keeps them: raise keep in [retention], or give \
+                 their tag a rule\n",
+                counted(count, "snapshot")
+            ))?,
+        }
+        Ok(watch.say_warnings())
+    }
+}

@@ -1,0 +1,389 @@
+//! Prune: takes chains away that no rule keeps, in two phases.
+//!
+//! A snapshot that goes is marked first, with the packs that only marked snapshots need. When the mark is due, and rules and
+//! needs still say the same, a later run deletes: the snapshot object, then the packs that no snapshot needs, then the mark.
+//! Between the two a person can look again, and change a rule. A run that is cut at any point loses nothing that stays, and
+//! the next one goes on where it was.
+
+mod needs;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::format::layout::{MAX_MARK_PACKS, pack_name};
+use crate::format::mark::Mark;
+use crate::id::{PackId, SnapshotId};
+use crate::index::{Outcome, SnapshotRow};
+use crate::progress::{Interrupt, Progress};
+use crate::remote::{Folder, ObjectName};
+use crate::repository::{self, Marked, Repository};
+use crate::retention::{self, Rules, Verdict};
+use crate::time::{Clock, Timestamp};
+
+use needs::Needs;
+
+/// A pack that no snapshot needs is deleted no earlier than so long after it was stored, or first seen: an upload that takes
+/// days loses nothing.
+pub const UNNEEDED_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// What a prune is asked for.
+pub struct PruneOptions<'a> {
+    /// The rules of a set.
+    pub rules: &'a dyn Fn(&str) -> Rules,
+    /// The time between a mark and the end.
+    pub grace: Duration,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What becomes of a chain.
+#[derive(Debug, Clone)]
+pub struct ChainReport {
+    /// Whether it stays, and why.
+    pub verdict: Verdict,
+    /// Its snapshots, by sequence.
+    pub rows: Vec<SnapshotRow>,
+    /// Bytes of its snapshot objects and of the packs that no other chain needs.
+    pub alone: u64,
+    /// When its mark is due, where it has one.
+    pub due: Option<Timestamp>,
+}
+
+/// What a prune did, or would do.
+#[derive(Debug, Default)]
+pub struct PruneReport {
+    /// All chains, by set, the oldest first.
+    pub chains: Vec<ChainReport>,
+    /// Snapshots that were marked now.
+    pub marked: Vec<SnapshotId>,
+    /// Snapshots that were deleted now.
+    pub deleted: Vec<SnapshotId>,
+    /// Packs that were deleted now.
+    pub packs_deleted: u64,
+    /// Bytes that were deleted now.
+    pub bytes_deleted: u64,
+    /// Bytes that go when all marks are due.
+    pub bytes_marked: u64,
+    /// Packs that no snapshot needs: how many, and their bytes.
+    pub unneeded: (u64, u64),
+    /// Bytes of all packs that stay, and of those among them that only bases of the newest snapshots need.
+    pub held: (u64, u64),
+    /// Whether the account can't delete: then nothing was done, and the host prunes.
+    pub append_only: bool,
+    /// What was odd: snapshots from the future, marks that can't be read.
+    pub warnings: Vec<String>,
+}
+
+/// Prunes all repository ids of a place, the newest first. The caller holds their locks.
+///
+/// # Errors
+///
+/// Nothing is deleted where a snapshot is hidden that was seen before, or another machine wrote last.
+pub fn prune(
+    repositories: &[Arc<Repository>],
+    options: &PruneOptions<'_>,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<PruneReport> {
+    let Some(newest) = repositories.first() else { return Ok(PruneReport::default()) };
+    let begun = newest.index().begin_operation("prune", None, clock.now()).map_err(repository::Error::from)?;
+    let run = Prune { options, now: clock.now(), progress, interrupt };
+    let result = run.run(repositories);
+    let (outcome, message) = match &result {
+        Ok(report) if report.warnings.is_empty() => (Outcome::Done, None),
+        Ok(report) => (Outcome::Warnings, report.warnings.first().cloned()),
+        Err(_) if interrupt.is_set() => (Outcome::Interrupted, None),
+        Err(error) => (Outcome::Failed, Some(error.to_string())),
+    };
+    let ended = newest.index().end_operation(begun, clock.now(), outcome, message.as_deref(), None);
+    let report = result?;
+    ended.map_err(repository::Error::from)?;
+    Ok(report)
+}
+
+struct Prune<'a> {
+    options: &'a PruneOptions<'a>,
+    now: Timestamp,
+    progress: &'a dyn Progress,
+    interrupt: &'a Interrupt,
+}
+
+impl Prune<'_> {
+    fn run(&self, repositories: &[Arc<Repository>]) -> Result<PruneReport> {
+        let mut report = PruneReport::default();
+        self.progress.phase("looking", None, None);
+        let mut places = Vec::new();
+        for repository in repositories {
+            places.push(Place::look(repository, &mut report)?);
+        }
+        repositories[0].check_instance()?;
+        self.judge(&places, &mut report);
+        report.append_only = !can_delete(repositories[0].as_ref())?;
+        if report.append_only || self.options.dry_run {
+            return Ok(report);
+        }
+        self.progress.phase("deleting", None, None);
+        for place in &mut places {
+            self.delete_due(place, &mut report)?;
+            self.mark(place, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// What the rules say of all chains, and what that would free.
+    fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) {
+        let seen: Vec<retention::Snapshot> = places.iter().flat_map(Place::as_rules_see).collect();
+        for snapshot in seen.iter().filter(|snapshot| snapshot.time > self.now) {
+            report.warnings.push(format!(
+                "snapshot {} of {} is from the future, {}: a clock was wrong; its age counts from then",
+                snapshot.id, snapshot.set, snapshot.time
+            ));
+        }
+        let verdicts = retention::judge(&seen, self.options.rules, self.now);
+        let gone: BTreeSet<SnapshotId> =
+            verdicts.iter().filter(|verdict| verdict.goes()).flat_map(|verdict| verdict.snapshots.clone()).collect();
+        for verdict in verdicts {
+            // A chain is one repository id's: its id is random.
+            let Some(place) = places.iter().find(|place| place.rows.contains_key(&verdict.snapshots[0])) else {
+                continue;
+            };
+            let rows: Vec<SnapshotRow> =
+                verdict.snapshots.iter().filter_map(|id| place.rows.get(id).cloned()).collect();
+            let ids: BTreeSet<SnapshotId> = verdict.snapshots.iter().copied().collect();
+            let objects: u64 = rows.iter().map(|row| row.size).sum();
+            let due = place.marks.iter().find(|marked| marked.mark.snapshot.is_some_and(|id| ids.contains(&id)));
+            let alone = objects + place.needs.bytes_of(|needers| needers.iter().all(|id| ids.contains(id)));
+            report.chains.push(ChainReport { due: due.map(|marked| marked.mark.due), verdict, rows, alone });
+        }
+        for place in places {
+            let goes = |needers: &[SnapshotId]| needers.iter().all(|id| gone.contains(id));
+            let objects = place.rows.values().filter(|row| gone.contains(&row.id)).map(|row| row.size).sum::<u64>();
+            report.bytes_marked += objects + place.needs.bytes_of(goes);
+            report.unneeded.0 += place.unneeded.len() as u64;
+            report.unneeded.1 += place.unneeded.iter().filter_map(|pack| place.sizes.get(pack)).sum::<u64>();
+            report.held.0 += place.needs.bytes_of(|needers| !goes(needers));
+            report.held.1 += place.only_for_bases;
+        }
+    }
+
+    fn goes(report: &PruneReport) -> BTreeSet<SnapshotId> {
+        let going = report.chains.iter().filter(|chain| chain.verdict.goes());
+        going.flat_map(|chain| chain.verdict.snapshots.iter().copied()).collect()
+    }
+
+    /// Deletes what was marked, is due, and goes by today's rules, too. A mark of something that stays is taken off.
+    fn delete_due(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+        let goes = Self::goes(report);
+        let marks = std::mem::take(&mut place.marks);
+        let (due, waiting): (Vec<Marked>, Vec<Marked>) =
+            marks.into_iter().partition(|marked| marked.mark.due <= self.now);
+        for marked in waiting {
+            match marked.mark.snapshot.filter(|id| place.rows.contains_key(id) && !goes.contains(id)) {
+                Some(_) => self.delete_object(place, &marked.name).map(drop)?,
+                None => place.marks.push(marked),
+            }
+        }
+        // The newest first: a chain that is half deleted is whole up to where it ends.
+        let mut rows: Vec<SnapshotRow> = due
+            .iter()
+            .filter_map(|marked| place.rows.get(&marked.mark.snapshot?))
+            .filter(|row| goes.contains(&row.id))
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.header.sequence));
+        for row in &rows {
+            self.delete_object(place, &Repository::object_name(row))?;
+            place.repository.index().remove_snapshot(&row.id).map_err(repository::Error::from)?;
+            place.rows.remove(&row.id);
+            report.deleted.push(row.id);
+            report.bytes_deleted += row.size;
+        }
+        if !rows.is_empty() {
+            // No pack goes while the name of a snapshot that needs it could come back after a power cut.
+            place.repository.remote().flush(Folder::Snapshots).map_err(repository::Error::from)?;
+            place.look_at_needs()?;
+        }
+        for marked in due {
+            self.delete_packs(place, &marked.mark, report)?;
+            self.delete_object(place, &marked.name)?;
+        }
+        Ok(())
+    }
+
+    fn delete_packs(&self, place: &mut Place<'_>, mark: &Mark, report: &mut PruneReport) -> Result<()> {
+        for pack in &mark.packs {
+            if !place.unneeded.contains(pack) {
+                continue;
+            }
+            self.delete_object(place, &pack_name(pack))?;
+            place.repository.index().remove_pack(pack).map_err(repository::Error::from)?;
+            place.unneeded.remove(pack);
+            report.packs_deleted += 1;
+            report.bytes_deleted += place.sizes.get(pack).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// Marks the snapshots that go, and packs that no snapshot needs.
+    fn mark(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+        let goes = Self::goes(report);
+        let has: BTreeSet<SnapshotId> = place.marks.iter().filter_map(|marked| marked.mark.snapshot).collect();
+        let fresh: Vec<SnapshotId> =
+            place.rows.keys().filter(|id| goes.contains(id) && !has.contains(id)).copied().collect();
+        for id in fresh {
+            let packs = place.needs.packs_of(&id, |needers| needers.iter().all(|id| goes.contains(id)));
+            self.store(place, self.options.grace, Some(id), packs)?;
+            report.marked.push(id);
+        }
+        let known: BTreeSet<PackId> = place.marks.iter().flat_map(|marked| marked.mark.packs.clone()).collect();
+        let stored = place.stored_times()?;
+        let is_old = |pack: &&PackId| {
+            stored.get(*pack).is_some_and(|stored| stored.is_some_and(|stored| stored.after(UNNEEDED_FOR) <= self.now))
+        };
+        let fresh: Vec<PackId> = place.unneeded.iter().filter(|pack| !known.contains(pack)).copied().collect();
+        let (old, young): (Vec<&PackId>, Vec<&PackId>) = fresh.iter().partition(is_old);
+        for (packs, wait) in [(old, self.options.grace), (young, UNNEEDED_FOR.max(self.options.grace))] {
+            for part in packs.chunks(MAX_MARK_PACKS) {
+                self.store(place, wait, None, part.iter().map(|pack| **pack).collect())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, place: &Place<'_>, wait: Duration, snapshot: Option<SnapshotId>, packs: Vec<PackId>) -> Result<()> {
+        self.check_interrupt()?;
+        place.repository.store_mark(Mark { marked: self.now, due: self.now.after(wait), snapshot, packs })?;
+        Ok(())
+    }
+
+    fn delete_object(&self, place: &Place<'_>, name: &ObjectName) -> Result<()> {
+        self.check_interrupt()?;
+        match place.repository.delete(name)? {
+            true => Ok(()),
+            false => Err(Error::Refused(format!(
+                "deleting {name} in {} was refused; look at its owner and mode there",
+                place.repository.remote().place()
+            ))),
+        }
+    }
+
+    fn check_interrupt(&self) -> Result<()> {
+        match self.interrupt.is_set() {
+            true => Err(repository::Error::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether the account may delete: an append-only one refuses it for what isn't there, too.
+fn can_delete(repository: &Repository) -> Result<bool> {
+    let nothing = ObjectName::new(Folder::Marks, "none").expect("a plain word is a name");
+    Ok(repository.delete(&nothing)?)
+}
+
+/// One repository id: what is there, and what of it is needed.
+struct Place<'a> {
+    repository: &'a Repository,
+    rows: BTreeMap<SnapshotId, SnapshotRow>,
+    sizes: HashMap<PackId, u64>,
+    marks: Vec<Marked>,
+    needs: Needs,
+    /// Lost snapshots on whose recipes' copies others stand.
+    stand_ins: BTreeSet<SnapshotId>,
+    /// Packs of this repository id that no snapshot needs.
+    unneeded: BTreeSet<PackId>,
+    /// Bytes that the newest snapshots need for bases alone.
+    only_for_bases: u64,
+}
+
+impl<'a> Place<'a> {
+    fn look(repository: &'a Repository, report: &mut PruneReport) -> Result<Self> {
+        let changes = repository.sync()?;
+        if let Some(hidden) = changes.hidden {
+            return Err(Error::Damaged(format!("nothing was deleted: {hidden}")));
+        }
+        report.warnings.extend(changes.refused);
+        let sizes = repository.pack_sizes()?;
+        repository.settle_packs(&sizes)?;
+        let (marks, ignored) = repository.marks()?;
+        if ignored > 0 {
+            report
+                .warnings
+                .push(format!("{ignored} marks can't be read, or belong to another repository; they say nothing"));
+        }
+        let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+        let rows = rows.into_iter().map(|row| (row.id, row)).collect();
+        let mut place = Self {
+            repository,
+            rows,
+            sizes,
+            marks,
+            needs: Needs::default(),
+            stand_ins: repository.index().stand_ins().map_err(repository::Error::from)?.into_iter().collect(),
+            unneeded: BTreeSet::new(),
+            only_for_bases: 0,
+        };
+        place.look_at_needs()?;
+        place.only_for_bases = place.only_for_bases()?;
+        Ok(place)
+    }
+
+    fn look_at_needs(&mut self) -> Result<()> {
+        self.needs = Needs::of(self.rows.values(), &self.sizes);
+        let packs = self.repository.index().packs().map_err(repository::Error::from)?;
+        self.unneeded = packs.into_iter().map(|pack| pack.id).filter(|id| !self.needs.has(id)).collect();
+        Ok(())
+    }
+
+    /// Bytes of the packs that the newest snapshot of a set lists and that hold nothing of it but bases.
+    fn only_for_bases(&self) -> Result<u64> {
+        let mut newest: BTreeMap<&str, &SnapshotRow> = BTreeMap::new();
+        for row in self.rows.values() {
+            let of_set = newest.entry(&row.header.set).or_insert(row);
+            if of_set.header.sequence < row.header.sequence {
+                *of_set = row;
+            }
+        }
+        let (mut listed, mut named) = (BTreeSet::new(), BTreeSet::new());
+        for row in newest.into_values() {
+            // A chain that is broken is verify's to name.
+            let Ok(recipe) = self.repository.recipe(&row.id) else { continue };
+            listed.extend(row.header.packs.iter().copied());
+            named.extend(recipe.used_packs().into_iter().map(|pack| recipe.packs[pack as usize].id));
+        }
+        Ok(listed.difference(&named).filter_map(|pack| self.sizes.get(pack)).sum())
+    }
+
+    fn stored_times(&self) -> Result<HashMap<PackId, Option<Timestamp>>> {
+        let packs = self.repository.index().packs().map_err(repository::Error::from)?;
+        Ok(packs.into_iter().map(|pack| (pack.id, pack.stored_time)).collect())
+    }
+
+    /// The snapshots for the rules. Good is what can be restored: its packs are there, and its chain before it.
+    fn as_rules_see(&self) -> Vec<retention::Snapshot> {
+        let mut rows: Vec<&SnapshotRow> = self.rows.values().collect();
+        rows.sort_by_key(|row| row.header.sequence);
+        let mut stands = self.stand_ins.clone();
+        let mut seen = Vec::new();
+        for row in rows {
+            let header = &row.header;
+            if header.parent.is_none_or(|parent| stands.contains(&parent.id)) {
+                stands.insert(row.id);
+            }
+            let whole = stands.contains(&row.id) && header.packs.iter().all(|pack| self.sizes.contains_key(pack));
+            seen.push(retention::Snapshot {
+                id: row.id,
+                set: header.set.clone(),
+                chain: header.chain,
+                sequence: header.sequence,
+                time: header.data_time,
+                tags: header.tags.clone(),
+                good: whole && !header.suspect,
+            });
+        }
+        seen
+    }
+}

@@ -1,0 +1,25 @@
+//! The packs that a verification found damaged: nothing new is built upon them.
+
+use std::collections::BTreeSet;
+
+use super::{Repository, Result};
+use crate::id::PackId;
+
+/// The fact under which the index keeps them.
+const DAMAGED: &str = "damaged";
+
+impl Repository {
+    /// The packs that were found damaged, and not whole since.
+    pub fn damaged_packs(&self) -> Result<BTreeSet<PackId>> {
+        let fact = self.index().fact(DAMAGED)?.unwrap_or_default();
+        Ok(fact.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
+    }
+
+    /// Notes which packs a verification found damaged. Where it looked at `all` bytes, others are whole again.
+    pub fn note_damaged(&self, found: impl Iterator<Item = PackId>, all: bool) -> Result<()> {
+        let mut damaged = if all { BTreeSet::new() } else { self.damaged_packs()? };
+        damaged.extend(found);
+        let fact: Vec<u8> = damaged.iter().flat_map(|id| *id.as_bytes()).collect();
+        Ok(self.index().set_fact(DAMAGED, &fact)?)
+    }
+}

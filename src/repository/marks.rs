@@ -1,0 +1,89 @@
+//! Mark objects: sealed and stored, fetched and opened.
+
+use super::{Error, Repository, Result, broken, unreadable};
+use crate::crypto::{Purpose, Salt};
+use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
+use crate::format::mark::{Mark, MarkHeader};
+use crate::id::SnapshotId;
+use crate::remote::{ErrorKind, Folder, ObjectName};
+
+/// A mark on the remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The mark's object.
+    pub name: ObjectName,
+    /// What it says.
+    pub mark: Mark,
+}
+
+impl Repository {
+    /// Stores a mark and makes its name outlive a power cut.
+    pub fn store_mark(&self, mark: Mark) -> Result<Marked> {
+        let salt = Salt::random();
+        let header = MarkHeader { repository: *self.id(), salt: *salt.as_bytes() };
+        let clear = header.encode();
+        let sealed = self.keys.metadata.seal(Purpose::Mark, &salt, &[&clear], mark.encode());
+        let object = [&clear, sealed.as_bytes()].concat();
+        let name = mark_name(mark.snapshot.as_ref(), &object);
+        let mut upload = self.remote.begin()?;
+        upload.append(&object)?;
+        upload.finish(&name)?;
+        self.remote.flush(Folder::Marks)?;
+        Ok(Marked { name, mark })
+    }
+
+    /// All marks of this repository id. What is damaged, or another id's, says nothing: it is counted in the second value.
+    pub fn marks(&self) -> Result<(Vec<Marked>, u64)> {
+        let (listed, strange) = self.remote.list(Folder::Marks)?;
+        let (mut marks, mut ignored) = (Vec::new(), strange);
+        for object in listed {
+            match self.fetch_mark(&object.name) {
+                Ok(mark) => marks.push(Marked { name: object.name, mark }),
+                Err(Error::Damaged(_) | Error::Usage(_)) => ignored += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        marks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((marks, ignored))
+    }
+
+    /// Takes the marks of a snapshot off. False where it had none.
+    pub fn unmark(&self, id: &SnapshotId) -> Result<bool> {
+        let (marks, _) = self.marks()?;
+        let mut found = false;
+        for marked in marks.iter().filter(|marked| marked.mark.snapshot == Some(*id)) {
+            self.delete(&marked.name)?;
+            found = true;
+        }
+        Ok(found)
+    }
+
+    /// Deletes an object. One that is gone already is no error. False where the remote lets nobody delete.
+    pub fn delete(&self, name: &ObjectName) -> Result<bool> {
+        match self.remote.delete(name) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind == ErrorKind::Refused => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn fetch_mark(&self, name: &ObjectName) -> Result<Mark> {
+        let object = self.remote.get(name, MAX_MARK_OBJECT).map_err(|error| match error.kind {
+            ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid => Error::Damaged(error.to_string()),
+            _ => error.into(),
+        })?;
+        let (header, clear, sealed) = MarkHeader::split(&object).map_err(|error| unreadable(name, error))?;
+        if header.repository != *self.id() {
+            return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));
+        }
+        let salt = Salt::from_bytes(header.salt);
+        let opened = self.keys.metadata.open(Purpose::Mark, &salt, &[clear], sealed.to_vec());
+        let opened = opened.map_err(|error| broken(name, error))?;
+        let mark = Mark::decode(opened.as_bytes()).map_err(|error| unreadable(name, error))?;
+        match mark_name(mark.snapshot.as_ref(), &object) == *name {
+            true => Ok(mark),
+            false => Err(broken(name, "its name isn't its content's")),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Restore into a service that runs: guards, what will be done, the load, and the record that keeps backups away until it has
+//! succeeded.
+
+use std::sync::Arc;
+
+use super::{RestoreReport, fetch, restore_error};
+use crate::entry::{Entry, StreamName};
+use crate::error::{Error, Result};
+use crate::index::{INTO_SERVICE, Operation, Outcome, SnapshotRow};
+use crate::progress::{Interrupt, Progress};
+use crate::repository::{self, Repository};
+use crate::source::{self, Plan, Service, Target};
+use crate::time::Clock;
+
+/// Most bytes of definitions that are held.
+const DEFINITIONS: u64 = 512 << 20;
+
+/// Who restores, why, and what the machine allows.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// The environments whose snapshots may be restored here; None where nothing is said.
+    pub restore_from: Option<Vec<String>>,
+    /// Who asked for it, and why, for the history.
+    pub reason: String,
+}
+
+impl Guard {
+    /// # Errors
+    /// [`Error::Refused`] where the snapshot's environment isn't among those that may be restored here.
+    fn check(&self, snapshot: &SnapshotRow) -> Result<Option<String>> {
+        let environment = snapshot.about.environment.as_str();
+        let shown =
+            if environment.is_empty() { "no environment".to_owned() } else { format!("the environment {environment}") };
+        match &self.restore_from {
+            Some(list) if !list.iter().any(|name| name == environment) => Err(Error::Refused(format!(
+                "the snapshot {} is of {shown}, and into services of this machine only {} may be restored (restore_from in \
+                 [environment]); restore it to files with --to",
+                snapshot.id,
+                list.join(", ")
+            ))),
+            Some(_) => Ok(None),
+            None => Ok(Some(format!(
+                "the snapshot is of {shown}, and this machine's configuration doesn't say which ones may be restored here"
+            ))),
+        }
+    }
+}
+
+/// Restores a snapshot into a service. `confirm` is asked with what will be done, before anything is written; false ends it
+/// without a trace.
+///
+/// Until a restore of a set has succeeded, backups of that set are refused.
+#[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
+pub fn restore_into(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    service: &mut dyn Service,
+    guard: &Guard,
+    confirm: &mut dyn FnMut(&Plan) -> bool,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Option<RestoreReport>> {
+    let said = guard.check(snapshot)?;
+    let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
+    let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
+    let mut plan = service.plan(&entries, definitions, &snapshot.about.facts).map_err(restore_error)?;
+    plan.lines.splice(0..0, said);
+    if !confirm(&plan) {
+        return Ok(None);
+    }
+    let set = &snapshot.header.set;
+    let failed = repository::Error::from;
+    let operation = repository.index().begin_operation(INTO_SERVICE, Some(set), clock.now()).map_err(failed)?;
+    let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
+    repository.index().note_operation(operation, &what).map_err(failed)?;
+    let result = load(repository, snapshot, service, progress, interrupt);
+    let (outcome, message) = match &result {
+        Ok(report) => match report.warnings.first() {
+            None => (Outcome::Done, what),
+            Some(first) => (Outcome::Warnings, format!("{what}; {first}")),
+        },
+        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, what),
+        Err(error) => (Outcome::Failed, format!("{what}; {error}")),
+    };
+    let ended = repository.index().end_operation(operation, clock.now(), outcome, Some(&message), None);
+    let report = result.map_err(|error| explained(error, service))?;
+    ended.map_err(failed)?;
+    Ok(Some(report))
+}
+
+/// The error, and what stands in the service now.
+fn explained(error: Error, service: &dyn Service) -> Error {
+    let undone = service.undone();
+    match error {
+        Error::Failed(why) => Error::Failed(format!("{why}\nThe restore did not end: {undone}")),
+        other => other,
+    }
+}
+
+fn read_definitions(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    service: &dyn Service,
+    entries: &[Entry],
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Vec<(StreamName, Vec<u8>)>> {
+    let bytes: u64 = entries.iter().filter(|entry| service.is_definition(entry)).map(|entry| entry.size).sum();
+    if bytes > DEFINITIONS {
+        return Err(Error::Failed(format!(
+            "the views, routines, triggers and events of the snapshot have {bytes} bytes, more than are read at once; restore \
+             it to files with --to"
+        )));
+    }
+    let mut held = Held::default();
+    let report = fetch(repository, snapshot, &|entry| service.is_definition(entry), &mut held, progress, interrupt)?;
+    whole(&report)?;
+    Ok(held.streams)
+}
+
+fn load(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    service: &mut dyn Service,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<RestoreReport> {
+    let report = fetch(repository, snapshot, &|_| true, service, progress, interrupt)?;
+    whole(&report)?;
+    Ok(report)
+}
+
+/// Part of a database is no database.
+fn whole(report: &RestoreReport) -> Result<()> {
+    match report.damaged.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::Damaged(format!("{first}; nothing is put in place: restore another snapshot"))),
+    }
+}
+
+/// Forgets an unfinished restore of a set, so that backups of it go on. None where there is none.
+pub fn abandon(repository: &Repository, set: &str, reason: &str, clock: &dyn Clock) -> Result<Option<Operation>> {
+    let failed = repository::Error::from;
+    let Some(operation) = repository.index().unfinished_restore(set).map_err(failed)? else { return Ok(None) };
+    let number = repository.index().begin_operation(INTO_SERVICE, Some(set), clock.now()).map_err(failed)?;
+    let message = format!("the restore before was given up; {reason}");
+    let mut index = repository.index();
+    index.end_operation(number, clock.now(), Outcome::Done, Some(&message), None).map_err(failed)?;
+    Ok(Some(operation))
+}
+
+/// Streams in memory.
+#[derive(Default)]
+struct Held {
+    streams: Vec<(StreamName, Vec<u8>)>,
+}
+
+impl Target for Held {
+    fn wants(&mut self, entry: &Entry) -> std::result::Result<bool, source::Error> {
+        Ok(entry.kind.has_content())
+    }
+
+    fn begin(&mut self, entry: &Entry) -> std::result::Result<(), source::Error> {
+        self.streams.push((entry.name.clone(), Vec::new()));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), source::Error> {
+        if let Some((_, held)) = self.streams.last_mut() {
+            held.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::result::Result<(), source::Error> {
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        self.streams.pop();
+    }
+
+    fn finish(&mut self) -> std::result::Result<Vec<String>, source::Error> {
+        Ok(Vec::new())
+    }
+}

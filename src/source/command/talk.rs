@@ -1,0 +1,223 @@
+//! Programs that are given something to read: a question with its answer, and a feed that only has to be taken.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::group::{Ended, Group, Pipes};
+use super::tail::Tail;
+use crate::progress::Interrupt;
+
+/// How much of stderr an error keeps, in bytes.
+const STDERR: usize = 2048;
+/// How often a silent program is looked after.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a program has to end by itself when it is stopped.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a program did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TalkError {
+    /// What happened: `ended with exit status 1`.
+    pub what: String,
+    /// The last that it wrote to stderr, at most 2 KiB, lines as they came.
+    pub said: String,
+}
+
+impl fmt::Display for TalkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.said.is_empty() {
+            true => write!(f, "it {}; it wrote nothing to stderr", self.what),
+            false => write!(f, "it {}; the last that it wrote to stderr: {}", self.what, self.said),
+        }
+    }
+}
+
+/// A running program with its input, which what is written to it goes to.
+pub struct Feed {
+    group: Group,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    errors: Tail,
+    /// What it wrote to stdout, where that is kept.
+    output: Vec<u8>,
+    most: usize,
+    interrupt: Interrupt,
+    deadline: Option<Instant>,
+}
+
+impl Feed {
+    /// Starts `argv`. Up to `most` bytes of its output are kept; more than that is an error.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start(argv: &[OsString], most: usize, interrupt: Interrupt) -> io::Result<Self> {
+        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, GRACE)?;
+        fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
+        let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
+        let (errors, output) = (Tail::new(STDERR), Vec::new());
+        Ok(Self { group, stdin, stdout, stderr, errors, output, most, interrupt, deadline: None })
+    }
+
+    /// It has to have ended after that time.
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.deadline = Some(Instant::now() + limit);
+        self
+    }
+
+    fn failed(&mut self, what: impl fmt::Display) -> TalkError {
+        let _ = self.drain();
+        TalkError { what: what.to_string(), said: self.errors.shown().unwrap_or_default() }
+    }
+
+    /// Takes what the program has written.
+    fn drain(&mut self) -> Result<(), String> {
+        let mut buffer = [0; 1 << 14];
+        while let Some(stderr) = &mut self.stderr {
+            match stderr.read(&mut buffer) {
+                Ok(0) => self.stderr = None,
+                Ok(length) => self.errors.push(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.stderr = None,
+            }
+        }
+        while let Some(stdout) = &mut self.stdout {
+            match stdout.read(&mut buffer) {
+                Ok(0) => self.stdout = None,
+                Ok(length) if self.output.len() + length > self.most => {
+                    return Err(format!("wrote more than {} bytes", self.most));
+                }
+                Ok(length) => self.output.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("can't be read from: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits a little for anything to happen, and takes what the program has written.
+    fn look(&mut self, wait: Duration) -> Result<(), TalkError> {
+        if self.interrupt.is_set() {
+            return Err(self.failed("was stopped because the run was interrupted"));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(self.failed("did not end in its time"));
+        }
+        let mut ends = Vec::with_capacity(3);
+        ends.extend(self.stdin.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::OUT)));
+        ends.extend(self.stdout.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)));
+        ends.extend(self.stderr.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)));
+        match ends.is_empty() {
+            true => std::thread::sleep(wait),
+            false => {
+                let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+                let _ = poll(&mut ends, Some(&timeout));
+            }
+        }
+        self.drain().map_err(|what| self.failed(what))
+    }
+
+    /// Gives the program all of `bytes`.
+    ///
+    /// # Errors
+    /// Where it has ended, or the run is interrupted.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), TalkError> {
+        while !bytes.is_empty() {
+            let Some(stdin) = &mut self.stdin else { return Err(self.failed("was written to after its end")) };
+            match stdin.write(bytes) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look(LOOK)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Why it takes no more is what it says itself.
+                Err(_) => {
+                    self.stdin = None;
+                    let ended = self.wait()?;
+                    return Err(self.failed(format!("{ended} before it had read all")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Ended, TalkError> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let ended = self.group.ended().map_err(|error| self.failed(format!("can't be waited for: {error}")))?;
+            if let Some(ended) = ended {
+                self.drain().map_err(|what| self.failed(what))?;
+                return Ok(ended);
+            }
+            self.look(pause)?;
+            pause = (pause * 2).min(LOOK);
+        }
+    }
+
+    /// Ends the input, and waits for the program's end. Returns what it wrote.
+    ///
+    /// # Errors
+    /// Where it doesn't end with status 0.
+    pub fn finish(mut self) -> Result<Vec<u8>, TalkError> {
+        self.stdin = None;
+        match self.wait()? {
+            Ended::Status(0) => Ok(std::mem::take(&mut self.output)),
+            ended => Err(self.failed(ended)),
+        }
+    }
+}
+
+/// Runs `argv`, gives it `question` and returns what it answers: at most `most` bytes, within `limit`.
+///
+/// # Errors
+/// Where it can't be started or doesn't end with status 0.
+pub fn ask(
+    argv: &[OsString],
+    question: &[u8],
+    most: usize,
+    limit: Duration,
+    interrupt: &Interrupt,
+) -> Result<Vec<u8>, TalkError> {
+    let started = Feed::start(argv, most, interrupt.clone());
+    let not_started = |error: io::Error| TalkError { what: format!("can't be started: {error}"), said: String::new() };
+    let mut feed = started.map_err(not_started)?.with_limit(limit);
+    feed.write(question)?;
+    feed.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask_sh(script: &str, question: &[u8], most: usize, limit: Duration) -> Result<Vec<u8>, TalkError> {
+        let argv = ["sh", "-c", script].map(OsString::from);
+        ask(&argv, question, most, limit, &Interrupt::default())
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_question_of_any_size_is_answered() {
+        let question: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+        assert!(ask_sh("cat", &question, 1 << 22, LONG).unwrap() == question);
+        assert!(ask_sh("cat", &question, 1 << 20, LONG).unwrap_err().what.contains("more than 1048576 bytes"));
+    }
+
+    #[test]
+    fn a_program_that_fails_says_why() {
+        let error = ask_sh("echo no >&2; exit 3", &[b'x'; 1 << 20], 10, LONG).unwrap_err();
+        assert_eq!((error.what.as_str(), error.said.trim()), ("ended with exit status 3 before it had read all", "no"));
+        let error = ask_sh("cat >/dev/null; exit 4", b"x", 10, LONG).unwrap_err();
+        assert_eq!((error.what.as_str(), error.said.as_str()), ("ended with exit status 4", ""));
+        assert!(ask_sh("sleep 100", b"", 10, Duration::from_millis(50)).unwrap_err().what.contains("in its time"));
+        let argv = [OsString::from("/does/not/exist")];
+        assert!(ask(&argv, b"", 1, LONG, &Interrupt::default()).unwrap_err().what.starts_with("can't be started"));
+    }
+}

@@ -1,0 +1,122 @@
+//! All that a dump needs, tried one after the other without a dump.
+
+use super::dump::{databases, inconsistent};
+use super::fingerprint::{Fingerprint, Table};
+use super::names::{literal, quoted};
+use super::server::Server;
+use super::{Databases, MysqlOptions, grants};
+use crate::progress::Interrupt;
+use crate::source::Error;
+
+/// What one try found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Worth to be known.
+    Note(String),
+    /// A backup can't be made this way.
+    Bad(String),
+}
+
+/// How many names a finding lists.
+const NAMES: usize = 10;
+
+/// Tries all that a dump of `options` needs.
+pub fn check(options: &MysqlOptions, interrupt: &Interrupt) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Err(error) = look(options, interrupt, &mut found) {
+        found.push(Finding::Bad(error.to_string()));
+    }
+    found
+}
+
+fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>) -> Result<(), Error> {
+    let server = Server::connect(&options.server, interrupt)?;
+    let program = server.dump_program()?;
+    found.push(Finding::Good(format!("the programs {} and {} are there", server.client.name, program.name)));
+    let (granted, account) = grants::granted(&server)?;
+    let vendor = server.vendor.name();
+    found.push(Finding::Good(format!("{vendor} {} answers, as {account}", server.version)));
+    if !program.name.starts_with(&vendor.to_ascii_lowercase()) && vendor == "MariaDB" && program.name != "mysqldump" {
+        found.push(Finding::Note(format!("{} is not {vendor}'s own program", program.name)));
+    }
+    let databases = databases(&server, &options.databases)?;
+    let all = matches!(options.databases, Databases::AllBut(_));
+    let missing = grants::statements(&granted.missing(server.vendor, &databases, all), &account);
+    match missing.is_empty() {
+        true => found.push(Finding::Good("the account may see all that belongs into the dump".to_owned())),
+        false => {
+            found.extend(
+                missing.into_iter().map(|statement| Finding::Bad(format!("a privilege is missing: {statement}"))),
+            );
+            return Ok(());
+        }
+    }
+    let about = Fingerprint::take(&server, &databases, &options.exclude_tables)?;
+    let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
+    found.push(Finding::Good(format!(
+        "{}, {} tables and views, about {} MB of rows",
+        databases.join(", "),
+        about.tables.len(),
+        bytes / 1_000_000
+    )));
+    found.extend(inconsistent(&about.tables).into_iter().map(Finding::Note));
+    found.extend(without_key(&server, &about.tables)?);
+    found.extend(broken_views(&server, &about.tables)?);
+    Ok(())
+}
+
+fn listed(names: &[String]) -> String {
+    let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(NAMES)].join(", "))
+}
+
+/// Tables whose rows have no order of their own, so that a dump of them may differ from day to day.
+fn without_key(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Error> {
+    let mut names = std::collections::BTreeSet::new();
+    let databases: std::collections::BTreeSet<&String> = tables.iter().map(|table| &table.database).collect();
+    for database in databases {
+        let rows = server.ask(&format!(
+            "SELECT t.TABLE_NAME FROM information_schema.TABLES t LEFT JOIN (SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM \
+             information_schema.STATISTICS WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA = {0}) s ON s.TABLE_NAME = t.TABLE_NAME \
+             WHERE t.TABLE_SCHEMA = {0} AND t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND s.TABLE_NAME IS NULL",
+            literal(database)
+        ))?;
+        names.extend(rows.into_iter().flatten().map(|name| format!("{database}.{name}")));
+    }
+    let known = |name: &String| tables.iter().any(|table| format!("{}.{}", table.database, table.name) == *name);
+    let names: Vec<String> = names.into_iter().filter(known).collect();
+    Ok((!names.is_empty()).then(|| {
+        Finding::Note(format!(
+            "without a unique key, so that their rows have no order of their own and an incremental may be larger than the \
+             change: {}",
+            listed(&names)
+        ))
+    }))
+}
+
+/// Views that can't be read any more: the dump program ends at the first.
+fn broken_views(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Error> {
+    let views: Vec<String> = tables
+        .iter()
+        .filter(|table| table.kind == "VIEW")
+        .map(|view| format!("{}.{}", quoted(&view.database), quoted(&view.name)))
+        .collect();
+    if views.is_empty() {
+        return Ok(None);
+    }
+    let rows = server.ask(&format!("CHECK TABLE {}", views.join(", ")))?;
+    let mut names: Vec<String> = rows
+        .into_iter()
+        .filter(|row| row.get(2).is_some_and(|kind| kind.eq_ignore_ascii_case("error")))
+        .filter_map(|row| row.into_iter().next())
+        .collect();
+    names.dedup();
+    Ok((!names.is_empty()).then(|| {
+        Finding::Bad(format!(
+            "views that name what isn't there any more, at which a dump ends: {}; drop them or set them right",
+            listed(&names)
+        ))
+    }))
+}

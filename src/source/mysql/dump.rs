@@ -1,0 +1,151 @@
+//! What stands before a dump: the server, its databases, the account's grants, the fingerprints, and the command line.
+
+use std::ffi::OsString;
+
+use super::fingerprint::{Fingerprint, Table};
+use super::flags::{Wanted, flags};
+use super::server::{Program, Server};
+use super::{Databases, MysqlOptions, grants};
+use crate::progress::Interrupt;
+use crate::source::Error;
+
+/// Databases that are the server's own.
+const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
+
+/// Engines whose tables are dumped as of one moment.
+const CONSISTENT: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", ""];
+
+/// All that is known before the first byte.
+pub(super) struct Prepared {
+    pub server: Server,
+    pub program: Program,
+    pub databases: Vec<String>,
+    pub before: Fingerprint,
+    pub argv: Vec<OsString>,
+    pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Looks at the server and judges the account.
+    pub fn new(options: &MysqlOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = Server::connect(&options.server, interrupt)?;
+        let program = server.dump_program()?;
+        let databases = databases(&server, &options.databases)?;
+        check_grants(&server, &databases, &options.databases)?;
+        let before = Fingerprint::take(&server, &databases, &options.exclude_tables)?;
+        check_tables(&before.tables, options)?;
+        let warnings = inconsistent(&before.tables);
+        let wanted = Wanted {
+            databases: &databases,
+            exclude_tables: &options.exclude_tables,
+            schema_only_tables: &options.schema_only_tables,
+            versioned: before.tables.iter().any(|table| table.kind == "SYSTEM VERSIONED"),
+            position: has_position(&server)?,
+        };
+        let mut argv = server.argv(&program);
+        argv.extend(flags(&program, server.vendor, &wanted)?);
+        Ok(Self { server, program, databases, before, argv, warnings })
+    }
+
+    /// What a restore and a report want to know of the server.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        vec![
+            ("server".to_owned(), self.server.vendor.name().to_owned()),
+            ("server_version".to_owned(), self.server.version.clone()),
+            ("dump_program".to_owned(), self.program.name.clone()),
+        ]
+    }
+}
+
+/// The databases that are meant, in the order of their names.
+pub(super) fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
+    let there: Vec<String> =
+        server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")?.into_iter().flatten().collect();
+    match wanted {
+        Databases::Only(names) => match names.iter().find(|name| !there.contains(name)) {
+            Some(missing) => Err(Error::Config(format!(
+                "the server has no database {missing}, or the account may not see it; it sees {}",
+                there.join(", ")
+            ))),
+            None => Ok(names.clone()),
+        },
+        Databases::AllBut(out) => {
+            let own = |name: &String| OF_THE_SYSTEM.contains(&name.as_str()) || is_aside(name);
+            Ok(there.into_iter().filter(|name| !own(name) && !out.contains(name)).collect())
+        }
+    }
+}
+
+/// Whether a database of that name was made by a restore: the old data, or what is being loaded.
+fn is_aside(name: &str) -> bool {
+    let stamp = |end: &str| end.len() == 16 && end.ends_with('Z') && end[..8].bytes().all(|byte| byte.is_ascii_digit());
+    ["_before_", "_loading_"].iter().any(|mark| name.rsplit_once(mark).is_some_and(|(_, end)| stamp(end)))
+}
+
+fn check_grants(server: &Server, databases: &[String], wanted: &Databases) -> Result<(), Error> {
+    let (granted, account) = grants::granted(server)?;
+    let all = matches!(wanted, Databases::AllBut(_));
+    let missing = grants::statements(&granted.missing(server.vendor, databases, all), &account);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the account {account} may not see all that belongs into the dump, and what it can't see would be missing without a \
+         word; give it, as an administrator of the server:{}",
+        missing.iter().map(|statement| format!("\n    {statement}")).collect::<String>()
+    )))
+}
+
+/// A table that is to be left out by a wrong name would be in the dump, or its rows.
+fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
+    for name in options.schema_only_tables.iter() {
+        if !tables.iter().any(|table| format!("{}.{}", table.database, table.name) == *name) {
+            return Err(Error::Config(format!("schema_only_tables names {name}, and there is no such table")));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of tables that a dump doesn't see as of one moment.
+pub(super) fn inconsistent(tables: &[Table]) -> Vec<String> {
+    let loose = |table: &&Table| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
+    let names: Vec<String> = tables
+        .iter()
+        .filter(loose)
+        .map(|table| format!("{}.{} ({})", table.database, table.name, table.engine))
+        .collect();
+    match names.as_slice() {
+        [] => Vec::new(),
+        some => {
+            let shown = some.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+            let more = if some.len() > 10 { format!(" and {} more", some.len() - 10) } else { String::new() };
+            vec![format!(
+                "not consistent with the rest, because their engine has no transactions: {shown}{more}; ALTER TABLE … \
+                 ENGINE=InnoDB makes them so"
+            )]
+        }
+    }
+}
+
+/// Whether the server writes a binary log whose position can be read without a lock on all tables.
+fn has_position(server: &Server) -> Result<bool, Error> {
+    if server.value("SELECT @@log_bin")? != "1" {
+        return Ok(false);
+    }
+    // MariaDB's snapshot knows its position; without it the program would take a global lock.
+    let knows = !server.ask("SHOW STATUS LIKE 'binlog_snapshot_file'")?.is_empty();
+    let (granted, _) = grants::granted(server)?;
+    let may = |privilege: &str| granted.has_global(privilege);
+    Ok(knows && may("RELOAD") && (may("BINLOG MONITOR") || may("REPLICATION CLIENT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restore_left_is_no_database_of_the_user() {
+        assert!(is_aside("agama_before_20261121T140000Z") && is_aside("a_before_b_loading_20261121T140000Z"));
+        assert!(!is_aside("agama_before_christmas") && !is_aside("agama"));
+    }
+}

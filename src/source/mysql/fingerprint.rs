@@ -1,0 +1,196 @@
+//! What stands in the databases, object by object: taken before and after a dump, it tells what changed meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::names::{literal, quoted};
+use super::server::{Server, Vendor};
+use crate::id::Hasher;
+use crate::source::Error;
+
+/// A table, sequence or view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE`, `VIEW`.
+    pub kind: String,
+    /// `InnoDB`; empty for a view.
+    pub engine: String,
+    /// Bytes of its rows, as far as the server knows.
+    pub bytes: u64,
+}
+
+/// What was there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Tables, sequences and views.
+    pub tables: Vec<Table>,
+    /// Each object with a hash of all that tells it from another: `table agama.orders`.
+    objects: BTreeMap<String, [u8; 16]>,
+}
+
+impl Fingerprint {
+    /// Looks at the databases, without the tables `exclude` (`database.table`).
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where something went away while it was looked at, [`Error::Failed`] where the server doesn't
+    /// answer.
+    pub fn take(server: &Server, databases: &[String], exclude: &[String]) -> Result<Self, Error> {
+        let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+        let list = names.join(", ");
+        let mut found = Self::default();
+        found.read_tables(server, &list, exclude)?;
+        found.read_definitions(server)?;
+        found.read_others(server, &list)?;
+        found.read_numbers(server, databases)?;
+        Ok(found)
+    }
+
+    fn note(&mut self, object: String, about: &str) {
+        let mut hasher = Hasher::new();
+        if let Some(before) = self.objects.get(&object) {
+            hasher.update(before);
+        }
+        hasher.update(about.as_bytes());
+        self.objects.insert(object, hasher.finish_short());
+    }
+
+    fn read_tables(&mut self, server: &Server, list: &str, exclude: &[String]) -> Result<(), Error> {
+        let rows = server.ask(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(DATA_LENGTH, 0), IFNULL(CREATE_TIME, '') \
+             FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({list}) ORDER BY 1, 2"
+        ))?;
+        for row in rows {
+            let [database, name, kind, engine, bytes, created] = row.as_slice() else { continue };
+            if exclude.contains(&format!("{database}.{name}")) || kind == "TEMPORARY" {
+                continue;
+            }
+            let (database, name, kind, engine) = (database.clone(), name.clone(), kind.clone(), engine.clone());
+            self.note(format!("{} {database}.{name}", word(&kind)), &format!("{kind} {engine} {created}"));
+            self.tables.push(Table { database, name, kind, engine, bytes: bytes.parse().unwrap_or(0) });
+        }
+        Ok(())
+    }
+
+    /// What `SHOW CREATE` says of each table, without the counter that any insert moves.
+    fn read_definitions(&mut self, server: &Server) -> Result<(), Error> {
+        let tables: Vec<Table> = self.tables.iter().filter(|table| table.kind != "VIEW").cloned().collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let show = |table: &Table| format!("SHOW CREATE TABLE {}.{};\n", quoted(&table.database), quoted(&table.name));
+        let rows = server.ask(&tables.iter().map(show).collect::<String>()).map_err(|error| match error {
+            Error::Failed(why) if why.contains("ERROR 1146") => Error::Changed(why),
+            other => other,
+        })?;
+        if rows.len() != tables.len() {
+            return Err(Error::Failed(format!("the server described {} of {} tables", rows.len(), tables.len())));
+        }
+        for (table, row) in tables.iter().zip(rows) {
+            let text = row.get(1).map(String::as_str).unwrap_or_default();
+            self.note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
+        }
+        Ok(())
+    }
+
+    /// Views, triggers, routines and events.
+    fn read_others(&mut self, server: &Server, list: &str) -> Result<(), Error> {
+        let rows = server.ask(&format!(
+            "SELECT 'view', TABLE_SCHEMA, TABLE_NAME, MD5(CONCAT_WS('|', VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE)) \
+             FROM information_schema.VIEWS WHERE TABLE_SCHEMA IN ({list});\n\
+             SELECT 'trigger', TRIGGER_SCHEMA, TRIGGER_NAME, MD5(CONCAT_WS('|', EVENT_MANIPULATION, EVENT_OBJECT_TABLE, \
+             ACTION_ORDER, ACTION_STATEMENT, ACTION_TIMING, SQL_MODE, DEFINER, CREATED)) \
+             FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA IN ({list});\n\
+             SELECT LOWER(ROUTINE_TYPE), ROUTINE_SCHEMA, ROUTINE_NAME, MD5(CONCAT_WS('|', ROUTINE_DEFINITION, CREATED, \
+             LAST_ALTERED, SQL_MODE, DEFINER)) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ({list});\n\
+             SELECT 'event', EVENT_SCHEMA, EVENT_NAME, MD5(CONCAT_WS('|', EVENT_DEFINITION, CREATED, LAST_ALTERED, STATUS, \
+             DEFINER)) FROM information_schema.EVENTS WHERE EVENT_SCHEMA IN ({list})"
+        ))?;
+        for row in rows {
+            if let [kind, database, name, hash] = row.as_slice() {
+                self.note(format!("{kind} {database}.{name}"), hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// InnoDB's numbers of the tables: another table in the same place has another.
+    fn read_numbers(&mut self, server: &Server, databases: &[String]) -> Result<(), Error> {
+        // The engine writes other characters in a way of its own.
+        let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let conditions: Vec<String> = databases
+            .iter()
+            .filter(plain)
+            .map(|name| format!("NAME LIKE '{}/%'", name.replace('_', "\\\\_")))
+            .collect();
+        if conditions.is_empty() {
+            return Ok(());
+        }
+        let view = match server.vendor {
+            Vendor::Mariadb => "INNODB_SYS_TABLES",
+            Vendor::Mysql => "INNODB_TABLES",
+        };
+        let rows = server.ask(&format!(
+            "SELECT NAME, TABLE_ID FROM information_schema.{view} WHERE ({}) AND NAME NOT LIKE '%/#%' AND NAME NOT LIKE '%/FTS\\\\_%'",
+            conditions.join(" OR ")
+        ))?;
+        for row in rows {
+            if let [name, number] = row.as_slice() {
+                let (database, table) = name.split_once('/').unwrap_or(("", name));
+                let table = table.split("#").next().unwrap_or(table);
+                self.note(format!("table {database}.{table}"), number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects that are not the same in `later`.
+    pub fn differences(&self, later: &Self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.objects.keys().chain(later.objects.keys()).collect();
+        let differs = |name: &&&String| self.objects.get(**name) != later.objects.get(**name);
+        names.iter().filter(differs).map(|name| (*name).clone()).collect()
+    }
+}
+
+fn word(kind: &str) -> &'static str {
+    match kind {
+        "VIEW" | "SYSTEM VIEW" => "view",
+        "SEQUENCE" => "sequence",
+        _ => "table",
+    }
+}
+
+/// A table's definition without `AUTO_INCREMENT=…`.
+fn without_counter(text: &str) -> String {
+    let Some(at) = text.rfind(" AUTO_INCREMENT=") else { return text.to_owned() };
+    let rest = text[at + 16..].trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{}{rest}", &text[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_changes_no_definition() {
+        let text =
+            |counter: &str| format!("CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4");
+        assert_eq!(without_counter(&text(" AUTO_INCREMENT=7")), text(""));
+        assert_eq!(without_counter(&text("")), text(""));
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let mut before = Fingerprint::default();
+        before.note("table a.b".into(), "1");
+        before.note("table a.c".into(), "1");
+        let mut after = Fingerprint::default();
+        after.note("table a.b".into(), "1");
+        after.note("table a.b".into(), "2");
+        after.note("view a.v".into(), "1");
+        assert_eq!(before.differences(&after), ["table a.b", "table a.c", "view a.v"]);
+        assert!(before.differences(&before.clone()).is_empty());
+    }
+}

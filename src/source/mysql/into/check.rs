@@ -1,0 +1,269 @@
+//! What is looked at before anything is written, and what is counted after all was loaded.
+
+use std::collections::BTreeSet;
+
+use super::{MysqlTarget, Place, aside};
+use crate::entry::Entry;
+use crate::source::mysql::names::{Kind, Part, literal, quoted};
+use crate::source::mysql::server::series;
+use crate::source::{Error, Plan};
+
+/// The fact of that key.
+fn fact<'f>(facts: &'f [(String, String)], key: &str) -> Option<&'f str> {
+    facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
+impl MysqlTarget {
+    /// Whether the server takes what the other wrote.
+    pub(super) fn check_server(&self, facts: &[(String, String)]) -> Result<(), Error> {
+        let here = self.server.vendor.name();
+        let version = &self.server.version;
+        match fact(facts, "server") {
+            Some(there) if there != here => {
+                return Err(Error::Refused(format!(
+                    "the dump is of {there}, and this server is {here} {version}: their dumps don't fit each other; restore \
+                     it into a server of {there}, or to files with --to"
+                )));
+            }
+            _ => {}
+        }
+        if let Some(there) = fact(facts, "server_version")
+            && series(there) > self.server.series()
+        {
+            return Err(Error::Refused(format!(
+                "the dump is of version {there}, and this server is older: {version}; upgrade it first"
+            )));
+        }
+        let longest: u64 = fact(facts, "longest_statement").and_then(|value| value.parse().ok()).unwrap_or(0);
+        let most: u64 = self.server.value("SELECT @@max_allowed_packet")?.parse().unwrap_or(u64::MAX);
+        if longest > most {
+            return Err(Error::Refused(format!(
+                "the longest statement of the dump has {longest} bytes, and the server takes at most {most}; run SET GLOBAL \
+                 max_allowed_packet = {}; there first",
+                longest.next_multiple_of(1 << 20)
+            )));
+        }
+        Ok(())
+    }
+
+    /// The databases and tables that are meant, and where each goes.
+    pub(super) fn find_places(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let mut wanted: Vec<(String, Option<Vec<String>>)> = Vec::new();
+        let tables: BTreeSet<(String, String)> = entries.iter().filter_map(table_of).collect();
+        let databases = self.definitions.databases();
+        for word in &self.options.only {
+            let (database, table) = match databases.contains(word) {
+                true => (word.clone(), None),
+                false => match word.split_once('/') {
+                    Some((database, table)) => (database.to_owned(), Some(table.to_owned())),
+                    None => (word.clone(), None),
+                },
+            };
+            let there = match &table {
+                None => databases.contains(&database),
+                Some(table) => tables.contains(&(database.clone(), table.clone())),
+            };
+            if !there {
+                return Err(Error::Config(format!(
+                    "the snapshot has no {word}; it has the databases {}, and a table is named as database/table",
+                    databases.join(", ")
+                )));
+            }
+            match (wanted.iter_mut().find(|(known, _)| *known == database), table) {
+                (Some((_, Some(list))), Some(table)) => list.push(table),
+                (Some((_, list)), None) => *list = None,
+                (Some(_), Some(_)) => {}
+                (None, table) => wanted.push((database, table.map(|table| vec![table]))),
+            }
+        }
+        if self.options.only.is_empty() {
+            wanted = databases.into_iter().map(|name| (name, None)).collect();
+        }
+        if wanted.is_empty() {
+            return Err(Error::Config(
+                "the snapshot names no database, so it isn't known where its tables go".to_owned(),
+            ));
+        }
+        for (from, tables) in wanted {
+            let to = self.options.name.clone().unwrap_or_else(|| from.clone());
+            let loading = match tables.is_some() || self.stands(&to)? {
+                true => aside(&to, "loading", &self.options.stamp),
+                false => to.clone(),
+            };
+            self.places.push(Place { from, to, loading, tables });
+        }
+        Ok(())
+    }
+
+    /// Whether a database has anything in it.
+    fn stands(&self, name: &str) -> Result<bool, Error> {
+        let name = literal(name);
+        let count = self.server.value(&format!(
+            "SELECT (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {name}) + (SELECT COUNT(*) FROM \
+             information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {name}) + (SELECT COUNT(*) FROM information_schema.EVENTS \
+             WHERE EVENT_SCHEMA = {name})"
+        ))?;
+        Ok(count != "0")
+    }
+
+    /// The rows that each table has to have.
+    pub(super) fn find_rows(&mut self, entries: &[Entry], facts: &[(String, String)]) -> Result<(), Error> {
+        for entry in entries {
+            let Some((database, table)) = table_of(entry) else { continue };
+            if !self.places.iter().any(|place| place.takes(&database, &table)) {
+                continue;
+            }
+            let key = format!("rows {}", Part::Object(database.clone(), table.clone(), Kind::Table).name());
+            let rows = fact(facts, &key).and_then(|value| value.parse().ok());
+            let rows = rows.ok_or_else(|| {
+                Error::Failed(format!(
+                    "the snapshot doesn't say how many rows {database}.{table} has, so a load can't be proven"
+                ))
+            })?;
+            self.rows.insert((database, table), rows);
+        }
+        Ok(())
+    }
+
+    /// Whether the names are free, or may be replaced; and whether another name is possible.
+    pub(super) fn check_names(&self) -> Result<(), Error> {
+        if let Some(name) = &self.options.name {
+            let [place] = self.places.as_slice() else {
+                return Err(Error::Config(format!(
+                    "the snapshot has {} databases, and :{name} names one; choose one with --only",
+                    self.places.len()
+                )));
+            };
+            if *name != place.from
+                && let Some(part) = self.definitions.naming(&place.from)
+            {
+                return Err(Error::Refused(format!(
+                    "{part} names the schema {} itself, so under the name {name} it would work on the other database; restore \
+                     it under its own name, on another server if need be",
+                    place.from
+                )));
+            }
+        }
+        for place in &self.places {
+            let tables = place.tables.clone().unwrap_or_default();
+            let taken = match place.tables {
+                None => place.replaces(),
+                Some(_) => self.any_table(&place.to, &tables)?,
+            };
+            if place.tables.is_some() && !self.has_database(&place.to)? {
+                return Err(Error::Refused(format!(
+                    "the server has no database {}, which the table belongs to; restore the whole database",
+                    place.to
+                )));
+            }
+            let what = match &place.tables {
+                None => place.to.clone(),
+                Some(tables) => format!("{}/{}", place.to, tables.join(",")),
+            };
+            if taken && !self.options.replace.contains(&place.to) && !self.options.replace.contains(&what) {
+                return Err(Error::Refused(format!(
+                    "{what} is there already; --replace {} --reason TEXT puts what is there aside, into {}, and the restored \
+                     data in its place",
+                    place.to,
+                    place.before(&self.options.stamp)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn any_table(&self, database: &str, tables: &[String]) -> Result<bool, Error> {
+        let names: Vec<String> = tables.iter().map(|name| literal(name)).collect();
+        let count = self.server.value(&format!(
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME IN ({})",
+            literal(database),
+            names.join(", ")
+        ))?;
+        Ok(count != "0")
+    }
+
+    fn has_database(&self, name: &str) -> Result<bool, Error> {
+        let question =
+            format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(name));
+        Ok(self.server.value(&question)? != "0")
+    }
+
+    /// Whether each account that something runs as is there, or will be made.
+    pub(super) fn check_definers(&mut self) -> Result<(), Error> {
+        let databases: Vec<String> = self.places.iter().map(|place| place.from.clone()).collect();
+        let made = self.definitions.accounts();
+        for account in self.definitions.definers(&databases) {
+            let question = format!(
+                "SELECT COUNT(*) FROM mysql.user WHERE User = {} AND Host = {}",
+                literal(&account.user),
+                literal(&account.host)
+            );
+            if !made.contains(&account) && self.server.value(&question)? == "0" {
+                self.warnings.push(format!(
+                    "the account {account} isn't there, and what runs as it (a view, routine, trigger or event) will fail until \
+                     it is made"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What will be done, for people.
+    pub(super) fn described(&self, entries: &[Entry]) -> Plan {
+        let mut plan = Plan::default();
+        let bytes: u64 = entries.iter().filter(|entry| self.part(&entry.name).is_some()).map(|entry| entry.size).sum();
+        plan.lines.push(format!("the server is {} {}", self.server.vendor.name(), self.server.version));
+        for place in &self.places {
+            let tables = self.rows.keys().filter(|(database, table)| place.takes(database, table)).count();
+            let what = match &place.tables {
+                None => format!("the database {} with {tables} tables", place.from),
+                Some(tables) => format!("the table {}.{}", place.from, tables.join(", ")),
+            };
+            plan.lines.push(match place.replaces() {
+                true => format!(
+                    "{what} goes to {}; what stands there is put aside as {} and stays until you drop it",
+                    place.to,
+                    place.before(&self.options.stamp)
+                ),
+                false => format!("{what} goes to {}, where nothing is", place.to),
+            });
+            if place.replaces() {
+                plan.replaces.push(place.to.clone());
+            }
+        }
+        plan.bytes = bytes;
+        plan
+    }
+
+    /// Each table has as many rows as the dump has.
+    pub(super) fn count_rows(&self) -> Result<(), Error> {
+        let versioned = self.server.ask(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'SYSTEM VERSIONED'",
+        )?;
+        let mut tables = Vec::new();
+        let mut question = String::new();
+        for ((database, table), rows) in &self.rows {
+            let Some(place) = self.place(database) else { continue };
+            let is_versioned = versioned.iter().any(|row| *row == [place.loading.as_str(), table.as_str()]);
+            let history = if is_versioned { " FOR SYSTEM_TIME ALL" } else { "" };
+            question += &format!("SELECT COUNT(*) FROM {}.{}{history};\n", quoted(&place.loading), quoted(table));
+            tables.push((database, table, rows));
+        }
+        let counted: Vec<String> = self.server.ask(&question)?.into_iter().flatten().collect();
+        for ((database, table, rows), counted) in tables.into_iter().zip(counted) {
+            if counted != rows.to_string() {
+                return Err(Error::Failed(format!(
+                    "{database}.{table} has {counted} rows after the load, and {rows} in the dump"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn table_of(entry: &Entry) -> Option<(String, String)> {
+    match Part::of(&entry.name)? {
+        Part::Object(database, table, Kind::Table) => Some((database, table)),
+        _ => None,
+    }
+}

@@ -1,0 +1,243 @@
+//! The way back into a server that runs.
+//!
+//! Tables are loaded beside what is there, into `NAME_loading_TIME`, and their rows are counted. Only then one statement puts
+//! them in place, and what stood there goes to `NAME_before_TIME`, where it stays until somebody drops it. Where nothing
+//! stands in the way, tables are loaded in place.
+
+mod check;
+mod definitions;
+mod keys;
+mod swap;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use self::definitions::Definitions;
+use super::names::{Kind, Part, quoted};
+use super::server::{Load, Server, ServerOptions};
+use crate::entry::{Entry, StreamName};
+use crate::progress::Interrupt;
+use crate::source::{Error, Plan, Service, Target};
+
+/// Where to, and what.
+#[derive(Debug, Clone, Default)]
+pub struct IntoOptions {
+    /// The server.
+    pub server: ServerOptions,
+    /// Another name for the one database.
+    pub name: Option<String>,
+    /// `database` or `database/table`; all where there is none.
+    pub only: Vec<String>,
+    /// Names that may be replaced.
+    pub replace: Vec<String>,
+    /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
+    pub stamp: String,
+    /// Where the definitions of what is put aside are kept.
+    pub folder: PathBuf,
+}
+
+/// One database that is restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    /// Its name in the dump.
+    from: String,
+    /// Its name on the server.
+    to: String,
+    /// Where its tables are loaded.
+    loading: String,
+    /// The table, where it is one alone.
+    tables: Option<Vec<String>>,
+}
+
+impl Place {
+    fn before(&self, stamp: &str) -> String {
+        aside(&self.to, "before", stamp)
+    }
+
+    /// Whether something stands where it goes to.
+    fn replaces(&self) -> bool {
+        self.loading != self.to
+    }
+
+    fn takes(&self, database: &str, table: &str) -> bool {
+        let meant = |tables: &Vec<String>| tables.iter().any(|name| name == table);
+        self.from == database && self.tables.as_ref().is_none_or(meant)
+    }
+}
+
+/// A name beside `name`, no longer than a server takes.
+fn aside(name: &str, mark: &str, stamp: &str) -> String {
+    let most = 64 - mark.len() - stamp.len() - 2;
+    let name: String = name.chars().take(most).collect();
+    format!("{name}_{mark}_{stamp}")
+}
+
+/// A server that a dump goes back into.
+pub struct MysqlTarget {
+    server: Server,
+    options: IntoOptions,
+    places: Vec<Place>,
+    definitions: Definitions,
+    /// Rows that each table must have, by database and table of the dump.
+    rows: BTreeMap<(String, String), u64>,
+    load: Option<Load>,
+    in_database: String,
+    warnings: Vec<String>,
+}
+
+impl MysqlTarget {
+    /// Finds the server.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = Server::connect(&options.server, interrupt)?;
+        Ok(Self {
+            server,
+            options,
+            places: Vec::new(),
+            definitions: Definitions::default(),
+            rows: BTreeMap::new(),
+            load: None,
+            in_database: String::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The part that an entry is, where its database is restored.
+    fn part(&self, name: &StreamName) -> Option<Part> {
+        let part = Part::of(name)?;
+        let meant = match &part {
+            Part::Object(database, object, Kind::Table | Kind::Triggers) => {
+                self.places.iter().any(|place| place.takes(database, object))
+            }
+            other => other
+                .database()
+                .is_some_and(|name| self.places.iter().any(|place| place.from == name && place.tables.is_none())),
+        };
+        meant.then_some(part)
+    }
+
+    fn place(&self, database: &str) -> Option<&Place> {
+        self.places.iter().find(|place| place.from == database)
+    }
+
+    /// Makes what the tables are loaded into, and the sequences, which tables may name.
+    fn open(&mut self) -> Result<(), Error> {
+        self.definitions.make_users(&self.server, &mut self.warnings)?;
+        let mut load = self.server.load(None)?;
+        for place in &self.places {
+            let create = self.definitions.create(&place.from, &place.loading);
+            load.write(create.as_bytes())?;
+            if place.replaces() && place.tables.is_none() {
+                load.write(self.definitions.create(&place.from, &place.to).as_bytes())?;
+            }
+        }
+        load.finish()?;
+        let mut load = self.server.load(None)?;
+        load.write(self.definitions.preamble())?;
+        for place in self.places.iter().filter(|place| place.tables.is_none()) {
+            let sequences = self.definitions.of(&place.from, |part| matches!(part, Part::Object(_, _, Kind::Sequence)));
+            load.write(format!("USE {};\n", quoted(&place.loading)).as_bytes())?;
+            for (part, text) in &sequences {
+                load.write(text)?;
+                // A column's default names its sequence with the database.
+                if let (true, Part::Object(_, name, _)) = (place.replaces(), part) {
+                    let make = format!("CREATE SEQUENCE IF NOT EXISTS {}.{};\n", quoted(&place.to), quoted(name));
+                    load.write(make.as_bytes())?;
+                }
+            }
+        }
+        self.load = Some(load);
+        Ok(())
+    }
+
+    fn loading(&mut self) -> Result<&mut Load, Error> {
+        self.load.as_mut().ok_or_else(|| Error::Failed("the load had ended before".to_owned()))
+    }
+}
+
+impl Target for MysqlTarget {
+    fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
+        Ok(matches!(self.part(&entry.name), Some(Part::Object(_, _, Kind::Table))))
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        if self.load.is_none() {
+            self.open()?;
+        }
+        let Some(place) = self.part(&entry.name).and_then(|part| self.place(part.database()?)) else {
+            return Err(Error::Failed(format!("{} is no table of the dump", entry.name)));
+        };
+        let database = place.loading.clone();
+        self.in_database.clone_from(&database);
+        let begin = format!("USE {};\nSET autocommit=0;\n", quoted(&database));
+        self.loading()?.write(begin.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.loading()?.write(bytes)
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.loading()?.write(b"\nCOMMIT;\nSET autocommit=1;\n")
+    }
+
+    fn abandon(&mut self) {
+        // What was loaded of it is found when rows are counted; the client is stopped at once.
+        self.load = None;
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        if self.load.is_none() {
+            self.open()?;
+        }
+        if let Some(mut load) = self.load.take() {
+            load.write(self.definitions.postamble())?;
+            load.finish()?;
+        }
+        self.count_rows()?;
+        for place in self.places.clone() {
+            self.put_in_place(&place)?;
+        }
+        Ok(std::mem::take(&mut self.warnings))
+    }
+}
+
+impl Service for MysqlTarget {
+    fn is_definition(&self, entry: &Entry) -> bool {
+        Part::of(&entry.name).is_some_and(|part| !matches!(part, Part::Object(_, _, Kind::Table)))
+    }
+
+    fn plan(
+        &mut self,
+        entries: &[Entry],
+        definitions: Vec<(StreamName, Vec<u8>)>,
+        facts: &[(String, String)],
+    ) -> Result<Plan, Error> {
+        self.definitions = Definitions::new(definitions);
+        self.check_server(facts)?;
+        self.find_places(entries)?;
+        self.find_rows(entries, facts)?;
+        self.check_names()?;
+        self.check_definers()?;
+        Ok(self.described(entries))
+    }
+
+    fn undone(&self) -> String {
+        let names: Vec<String> = self
+            .places
+            .iter()
+            .map(|place| match place.replaces() {
+                true => format!(
+                    "{} is as it was unless {} is there, which then has the old data; {} may be dropped",
+                    place.to,
+                    place.before(&self.options.stamp),
+                    place.loading
+                ),
+                false => format!("{} was not there before, and is unfinished", place.to),
+            })
+            .collect();
+        names.join("; ")
+    }
+}

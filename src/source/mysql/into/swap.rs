@@ -1,0 +1,250 @@
+//! What was loaded is put in place, and what stood there aside.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::definitions::{disabled, enabled_names};
+use super::{MysqlTarget, Place};
+use crate::progress::Interrupt;
+use crate::source::Error;
+use crate::source::command::talk::ask;
+use crate::source::mysql::names::{Kind, Part, literal, quoted};
+use crate::source::mysql::split::Splitter;
+
+/// Most bytes of definitions of what is put aside.
+const DEFINITIONS: usize = 256 << 20;
+
+impl MysqlTarget {
+    /// Puts one database, or one table of it, in place.
+    pub(super) fn put_in_place(&mut self, place: &Place) -> Result<(), Error> {
+        if place.replaces() {
+            let kept = self.keep_definitions(place)?;
+            self.swap(place)?;
+            self.load_definitions(place)?;
+            self.lead_back(&place.before(&self.options.stamp), &place.to)?;
+            self.lead_back(&place.loading, &place.to)?;
+            self.server.run(&format!("DROP DATABASE IF EXISTS {}", quoted(&place.loading)))?;
+            self.settle_old(place, &kept)?;
+        } else {
+            self.load_definitions(place)?;
+        }
+        self.enable_events(place)
+    }
+
+    /// The names that a question answers with.
+    fn names(&self, question: &str) -> Result<Vec<String>, Error> {
+        Ok(self.server.ask(question)?.into_iter().flatten().collect())
+    }
+
+    /// Tables and sequences of a database that belong to the place.
+    fn tables(&self, place: &Place, database: &str) -> Result<Vec<String>, Error> {
+        let names = self.names(&format!(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE <> 'VIEW'",
+            literal(database)
+        ))?;
+        let meant = |name: &String| place.tables.as_ref().is_none_or(|tables| tables.contains(name));
+        Ok(names.into_iter().filter(meant).collect())
+    }
+
+    /// Writes what the old database has beside rows to a file, which stays.
+    fn keep_definitions(&self, place: &Place) -> Result<Vec<u8>, Error> {
+        let program = self.server.dump_program()?;
+        let mut argv = self.server.argv(&program);
+        let flags = [
+            "--no-data",
+            "--routines",
+            "--events",
+            "--triggers",
+            "--comments",
+            "--single-transaction",
+            "--skip-dump-date",
+        ];
+        argv.extend(flags.map(OsString::from));
+        argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));
+        argv.push(OsString::from(&place.to));
+        let kept = ask(&argv, b"", DEFINITIONS, Duration::from_secs(600), &Interrupt::default())
+            .map_err(|error| Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to)))?;
+        let path = self.kept_path(place);
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&self.options.folder)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            file.write_all(&kept)?;
+            file.sync_all()
+        };
+        write().map_err(|error| Error::failed(&format!("writing {}", path.display()), &error))?;
+        Ok(kept)
+    }
+
+    fn kept_path(&self, place: &Place) -> PathBuf {
+        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+        let name: String = place.before(&self.options.stamp).chars().map(plain).collect();
+        self.options.folder.join(format!("{name}.sql"))
+    }
+
+    /// One statement puts the old tables aside and the new ones in their place.
+    fn swap(&self, place: &Place) -> Result<(), Error> {
+        let (to, before) = (quoted(&place.to), place.before(&self.options.stamp));
+        let old = self.tables(place, &place.to)?;
+        let new = self.tables(place, &place.loading)?;
+        // Who holds a table for long is not waited for: nothing has changed until then.
+        let mut statements = "SET foreign_key_checks=0, lock_wait_timeout=120;\n".to_owned();
+        statements += &self.definitions.create(&place.from, &before);
+        // A table with triggers can't go to another database; their definitions were kept.
+        for (table, trigger) in self.triggers(&place.to)? {
+            if old.contains(&table) {
+                statements += &format!("DROP TRIGGER IF EXISTS {to}.{};\n", quoted(&trigger));
+            }
+        }
+        let out = old.iter().map(|name| format!("{to}.{0} TO {1}.{0}", quoted(name), quoted(&before)));
+        let r#in = new.iter().map(|name| format!("{1}.{0} TO {to}.{0}", quoted(name), quoted(&place.loading)));
+        let renames: Vec<String> = out.chain(r#in).collect();
+        if !renames.is_empty() {
+            statements += &format!("RENAME TABLE {};\n", renames.join(", "));
+        }
+        if place.tables.is_none() {
+            statements += &self.drop_others(place)?;
+        }
+        self.server.run(&statements)
+    }
+
+    fn triggers(&self, database: &str) -> Result<Vec<(String, String)>, Error> {
+        let rows = self.server.ask(&format!(
+            "SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {}",
+            literal(database)
+        ))?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect())
+    }
+
+    /// The statements that drop the old views, routines and events, whose definitions were kept.
+    fn drop_others(&self, place: &Place) -> Result<String, Error> {
+        let to = literal(&place.to);
+        let rows = self.server.ask(&format!(
+            "SELECT 'VIEW', TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {to};\n\
+             SELECT ROUTINE_TYPE, ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {to} ORDER BY \
+             ROUTINE_TYPE = 'PACKAGE';\n\
+             SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {to}"
+        ))?;
+        let drop = |row: Vec<String>| match row.as_slice() {
+            [kind, name] => format!("DROP {kind} IF EXISTS {}.{};\n", quoted(&place.to), quoted(name)),
+            _ => String::new(),
+        };
+        Ok(rows.into_iter().map(drop).collect())
+    }
+
+    /// Loads views, routines, triggers and events, events disabled.
+    fn load_definitions(&self, place: &Place) -> Result<(), Error> {
+        let wanted = |part: &Part| match part {
+            Part::Object(_, table, Kind::Triggers) => place.takes(&place.from, table),
+            Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_) => place.tables.is_none(),
+            _ => false,
+        };
+        let parts = self.definitions.of(&place.from, wanted);
+        self.load_parts(&place.to, self.definitions.preamble(), parts, self.definitions.postamble())
+    }
+
+    fn load_parts(
+        &self,
+        database: &str,
+        preamble: &[u8],
+        mut parts: Vec<(Part, Vec<u8>)>,
+        postamble: &[u8],
+    ) -> Result<(), Error> {
+        // Triggers last: what comes before makes no rows, but a view may need a routine, and a stub its place.
+        parts.sort_by_key(|(part, _)| match part {
+            Part::Object(_, _, Kind::Stub) => 0,
+            Part::Routines(_) => 1,
+            Part::Object(_, _, Kind::View) => 2,
+            Part::Object(_, _, Kind::Triggers) => 3,
+            _ => 4,
+        });
+        let mut load = self.server.load(None)?;
+        load.write(preamble)?;
+        load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
+        for (part, text) in parts {
+            match part {
+                Part::Events(_) => load.write(&disabled(&text))?,
+                _ => load.write(&text)?,
+            }
+        }
+        load.write(postamble)?;
+        load.finish()
+    }
+
+    /// What was put aside gets its views, routines, triggers and (disabled) events back.
+    fn settle_old(&mut self, place: &Place, kept: &[u8]) -> Result<(), Error> {
+        let before = place.before(&self.options.stamp);
+        let mut rest = kept;
+        let mut splitter = Splitter::new(
+            |out: &mut [u8]| {
+                let length = rest.len().min(out.len());
+                out[..length].copy_from_slice(&rest[..length]);
+                rest = &rest[length..];
+                Ok(length)
+            },
+            &place.to,
+        );
+        let (mut preamble, mut postamble, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let failed = |error: std::io::Error| Error::failed("splitting the definitions that were kept", &error);
+        while splitter.next().map_err(failed)?.is_some() {
+            let part = splitter.part().clone();
+            let (mut text, mut buffer) = (Vec::new(), [0; 1 << 14]);
+            loop {
+                match splitter.read(&mut buffer).map_err(failed)? {
+                    0 => break,
+                    length => text.extend_from_slice(&buffer[..length]),
+                }
+            }
+            match &part {
+                Part::Preamble => preamble = text,
+                Part::Postamble => postamble = text,
+                Part::Object(_, table, Kind::Triggers) if place.takes(&place.from, table) => parts.push((part, text)),
+                Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_)
+                    if place.tables.is_none() =>
+                {
+                    parts.push((part, text));
+                }
+                _ => {}
+            }
+        }
+        if let Err(error) = self.load_parts(&before, &preamble, parts, &postamble) {
+            self.warnings.push(format!(
+                "the tables of the old {} are whole in {before}, but not all of its views, routines, triggers and events could \
+                 be made there: {error}; their definitions are in {}",
+                place.to,
+                self.kept_path(place).display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Events that ran before run again, unless the database has another name now.
+    fn enable_events(&self, place: &Place) -> Result<(), Error> {
+        if place.tables.is_some() || place.to != place.from {
+            return Ok(());
+        }
+        let events = self.definitions.of(&place.from, |part| matches!(part, Part::Events(_)));
+        let enabled: Vec<String> = events.iter().flat_map(|(_, text)| enabled_names(text)).collect();
+        let rows = self.server.ask(&format!(
+            "SELECT EVENT_NAME, DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
+            literal(&place.to)
+        ))?;
+        for row in rows {
+            let [name, definer] = row.as_slice() else { continue };
+            let (user, host) = definer.rsplit_once('@').unwrap_or((definer, "%"));
+            if enabled.contains(name) {
+                self.server.run(&format!(
+                    "ALTER DEFINER={}@{} EVENT {}.{} ENABLE",
+                    quoted(user),
+                    quoted(host),
+                    quoted(&place.to),
+                    quoted(name)
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The source `mysql`: databases of a MySQL or MariaDB server, by the server's own programs.
+//!
+//! One consistent dump is split into streams as it flows ([`split`]). It counts as whole only if the program ended well, the
+//! dump ends with its completion line, the account may see all that there is ([`grants`]), and nothing was put in another's
+//! place meanwhile ([`fingerprint`]).
+
+pub mod checkup;
+mod dump;
+pub mod external;
+pub mod fingerprint;
+mod flags;
+pub mod grants;
+pub mod into;
+mod lexer;
+pub mod names;
+pub mod server;
+pub mod split;
+mod users;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use self::dump::Prepared;
+use self::fingerprint::Fingerprint;
+use self::names::USERS;
+use self::server::{Server, ServerOptions};
+use self::split::{Counted, Splitter};
+use super::command::{CommandOptions, CommandSource};
+use super::{Error, Finished, Source};
+use crate::entry::{Entry, Kind, StreamName};
+use crate::progress::{Interrupt, Progress};
+use crate::time::{Clock, Timestamp};
+
+/// Which databases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Databases {
+    /// All but these and the server's own.
+    AllBut(Vec<String>),
+    /// These.
+    Only(Vec<String>),
+}
+
+/// What is dumped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MysqlOptions {
+    /// Which databases.
+    pub databases: Databases,
+    /// `database.table` that are left out.
+    pub exclude_tables: Vec<String>,
+    /// `database.table` whose rows are left out.
+    pub schema_only_tables: Vec<String>,
+    /// The server.
+    pub server: ServerOptions,
+}
+
+type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
+
+/// A dump, stream by stream.
+pub struct MysqlSource {
+    /// Streams that are there from the start.
+    ready: VecDeque<(String, Vec<u8>)>,
+    current: Option<(String, Vec<u8>, usize)>,
+    splitter: Splitter<Input>,
+    entry: Option<Entry>,
+    /// What has to be the same after the dump; None where the dump was made before.
+    gate: Option<Gate>,
+    data_time: Timestamp,
+    facts: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
+struct Gate {
+    server: Server,
+    options: MysqlOptions,
+    databases: Vec<String>,
+    before: Fingerprint,
+}
+
+impl MysqlSource {
+    /// Looks at the server, judges the account's grants, and starts the dump.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a program or a grant is missing, [`Error::Failed`] where the server doesn't answer.
+    pub fn new(
+        options: &MysqlOptions,
+        clock: &dyn Clock,
+        progress: Arc<dyn Progress>,
+        interrupt: Interrupt,
+    ) -> Result<Self, Error> {
+        let prepared = Prepared::new(options, &interrupt)?;
+        let users = users::users(&prepared.server)?;
+        let name = StreamName::new("dump.sql").map_err(|error| Error::Failed(error.to_string()))?;
+        let (data_time, facts) = (clock.now(), prepared.facts());
+        let command = CommandOptions::new(name, prepared.argv.clone());
+        let mut dump = CommandSource::new(command, clock, progress, interrupt)?;
+        dump.next()?;
+        let input: Input = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
+        let Prepared { server, databases, before, warnings, .. } = prepared;
+        let gate = Gate { server, options: options.clone(), databases, before };
+        let ready = VecDeque::from([(USERS.to_owned(), users.into_bytes())]);
+        Ok(Self::of(ready, input, "", Some(gate), data_time, facts, warnings))
+    }
+
+    fn of(
+        ready: VecDeque<(String, Vec<u8>)>,
+        input: Input,
+        database: &str,
+        gate: Option<Gate>,
+        data_time: Timestamp,
+        facts: Vec<(String, String)>,
+        warnings: Vec<String>,
+    ) -> Self {
+        let splitter = Splitter::new(input, database);
+        Self { ready, current: None, splitter, entry: None, gate, data_time, facts, warnings }
+    }
+
+    /// The bytes of the dump's statements as they come, and what is known at its end.
+    fn check_end(&mut self) -> Result<Counted, Error> {
+        let (counted, whole) = self.splitter.finish_counts();
+        if !whole {
+            return Err(Error::Failed(
+                "the dump doesn't end with its completion line, \"-- Dump completed\": it isn't whole".to_owned(),
+            ));
+        }
+        let Some(gate) = &self.gate else { return Ok(counted) };
+        gate.check_streams(&counted)?;
+        gate.check_unchanged()?;
+        Ok(counted)
+    }
+}
+
+impl Gate {
+    /// Each table that was there before has a stream.
+    fn check_streams(&self, counted: &Counted) -> Result<(), Error> {
+        for table in
+            self.before.tables.iter().filter(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"))
+        {
+            let part = names::Part::Object(table.database.clone(), table.name.clone(), names::Kind::Table);
+            if !counted.rows.contains_key(&part.name()) {
+                return Err(Error::Changed(format!(
+                    "the table {}.{} was there before the dump, and isn't in it",
+                    table.database, table.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unchanged(&self) -> Result<(), Error> {
+        let after = Fingerprint::take(&self.server, &self.databases, &self.options.exclude_tables)?;
+        let differences = self.before.differences(&after);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let more = if differences.len() > 5 { format!(" and {} more", differences.len() - 5) } else { String::new() };
+        let named: Vec<&str> = differences.iter().take(5).map(String::as_str).collect();
+        Err(Error::Changed(format!(
+            "the schema changed while it was dumped, so the dump may lack rows: {}{more}; dump when no ALTER, RENAME, \
+             TRUNCATE, CREATE or DROP runs",
+            named.join(", ")
+        )))
+    }
+}
+
+/// The error of the source itself, where the splitter hands it on.
+fn own(error: io::Error) -> Error {
+    match error.downcast::<Error>() {
+        // The server's own word for a table that is another one now.
+        Ok(Error::Failed(why)) if why.contains("Error 1412") => Error::Changed(why),
+        Ok(error) => error,
+        Err(error) => Error::failed("reading the dump", &error),
+    }
+}
+
+impl Source for MysqlSource {
+    fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.current = self.ready.pop_front().map(|(name, bytes)| (name, bytes, 0));
+        let name = match &self.current {
+            Some((name, ..)) => Some(name.clone()),
+            None => self.splitter.next().map_err(own)?,
+        };
+        self.entry = match name {
+            None => None,
+            Some(name) => {
+                let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
+                Some(Entry { name, kind: Kind::Data, size: 0, metadata: None })
+            }
+        };
+        Ok(self.entry.clone())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let length = match &mut self.current {
+            Some((_, bytes, at)) => {
+                let length = buffer.len().min(bytes.len() - *at);
+                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
+                *at += length;
+                length
+            }
+            None => {
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match self.splitter.read(&mut buffer[filled..]).map_err(own)? {
+                        0 => break,
+                        length => filled += length,
+                    }
+                }
+                filled
+            }
+        };
+        if let Some(entry) = &mut self.entry {
+            entry.size += length as u64;
+        }
+        Ok(length)
+    }
+
+    fn end(&mut self) -> Result<Entry, Error> {
+        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+    }
+
+    fn finish(&mut self) -> Result<Finished, Error> {
+        let counted = self.check_end()?;
+        let mut facts = self.facts.clone();
+        facts.push(("rows".to_owned(), counted.rows.values().sum::<u64>().to_string()));
+        facts.push(("longest_statement".to_owned(), counted.longest.to_string()));
+        facts.extend(counted.rows.into_iter().map(|(name, rows)| (format!("rows {name}"), rows.to_string())));
+        facts.sort();
+        Ok(Finished { data_time: self.data_time, facts })
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+}

@@ -1,0 +1,186 @@
+//! How streams of a dump are called, and what a name means.
+//!
+//! `agama/orders.sql` is a table. A dot, a slash, `@` and `%` in the server's own names are written as `%2E` and so on, so
+//! no name of the server can be taken for one of ours: `@preamble.sql`, `agama/@routines.sql`, `agama/v.view.sql`.
+
+use crate::entry::StreamName;
+
+/// All that stands before the first database.
+pub const PREAMBLE: &str = "@preamble.sql";
+/// All that puts the session back as it was, and the completion line.
+pub const POSTAMBLE: &str = "@postamble.sql";
+/// Users, roles and grants.
+pub const USERS: &str = "@users.sql";
+
+/// What a stream of a dump holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Session settings that every load needs first.
+    Preamble,
+    /// Session settings that every load needs last.
+    Postamble,
+    /// Users, roles and grants.
+    Users,
+    /// `CREATE DATABASE` and `USE`, by database.
+    Database(String),
+    /// A further `USE`, by database.
+    Use(String),
+    /// An object of a database: the database, the object, what it is.
+    Object(String, String, Kind),
+    /// A database's events.
+    Events(String),
+    /// A database's routines.
+    Routines(String),
+}
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A table with its rows.
+    Table,
+    /// The triggers of a table.
+    Triggers,
+    /// A sequence.
+    Sequence,
+    /// What stands for a view while others are made that use it.
+    Stub,
+    /// A view.
+    View,
+}
+
+const KINDS: [(Kind, &str); 5] = [
+    (Kind::Triggers, ".triggers.sql"),
+    (Kind::Sequence, ".sequence.sql"),
+    (Kind::Stub, ".stub.sql"),
+    (Kind::View, ".view.sql"),
+    (Kind::Table, ".sql"),
+];
+
+impl Part {
+    /// The stream's name.
+    pub fn name(&self) -> String {
+        let own = |database: &str, own: &str| format!("{}/@{own}.sql", escape(database));
+        match self {
+            Part::Preamble => PREAMBLE.to_owned(),
+            Part::Postamble => POSTAMBLE.to_owned(),
+            Part::Users => USERS.to_owned(),
+            Part::Database(database) => own(database, "database"),
+            Part::Use(database) => own(database, "use"),
+            Part::Events(database) => own(database, "events"),
+            Part::Routines(database) => own(database, "routines"),
+            Part::Object(database, object, kind) => {
+                let end = KINDS.iter().find(|(known, _)| known == kind).map_or(".sql", |(_, end)| end);
+                format!("{}/{}{end}", escape(database), escape(object))
+            }
+        }
+    }
+
+    /// What a stream of that name holds; None where it isn't one of a dump's.
+    pub fn of(name: &StreamName) -> Option<Self> {
+        let name = std::str::from_utf8(name.as_bytes()).ok()?;
+        match name {
+            PREAMBLE => return Some(Part::Preamble),
+            POSTAMBLE => return Some(Part::Postamble),
+            USERS => return Some(Part::Users),
+            _ => {}
+        }
+        let (database, object) = name.split_once('/')?;
+        let database = unescape(database)?;
+        match object {
+            "@database.sql" => return Some(Part::Database(database)),
+            "@use.sql" => return Some(Part::Use(database)),
+            "@events.sql" => return Some(Part::Events(database)),
+            "@routines.sql" => return Some(Part::Routines(database)),
+            _ => {}
+        }
+        let (kind, object) = KINDS.iter().find_map(|(kind, end)| Some((*kind, object.strip_suffix(end)?)))?;
+        Some(Part::Object(database, unescape(object)?, kind))
+    }
+
+    /// The database that it belongs to.
+    pub fn database(&self) -> Option<&str> {
+        match self {
+            Part::Preamble | Part::Postamble | Part::Users => None,
+            Part::Database(database) | Part::Use(database) | Part::Events(database) | Part::Routines(database) => {
+                Some(database)
+            }
+            Part::Object(database, ..) => Some(database),
+        }
+    }
+}
+
+/// A name as a part of a stream's name.
+fn escape(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '.' | '/' | '@' | '%' => out.push_str(&format!("%{:02X}", u32::from(c))),
+            c if c.is_ascii_control() => out.push_str(&format!("%{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The name that was escaped; None where it can't have been.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let code = u8::from_str_radix(after.get(..2)?, 16).ok().filter(u8::is_ascii)?;
+        out.push(char::from(code));
+        rest = &after[2..];
+    }
+    out.push_str(rest);
+    (!out.is_empty() && !text.contains(['.', '/', '@'])).then_some(out)
+}
+
+/// A name in backticks, as a statement takes it.
+pub fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text in quotes, as a statement takes it in a session whose `sql_mode` is empty.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_never_meet() {
+        let odd = ["a", "a.b", "@database", "x/y", "100%", "v.view", "t`t", "ü\n"];
+        let mut seen = std::collections::HashSet::new();
+        for database in odd {
+            let mut parts = vec![
+                Part::Database(database.into()),
+                Part::Use(database.into()),
+                Part::Events(database.into()),
+                Part::Routines(database.into()),
+            ];
+            for object in odd {
+                parts.extend(KINDS.map(|(kind, _)| Part::Object(database.into(), object.into(), kind)));
+            }
+            for part in parts {
+                let name = part.name();
+                assert_eq!(Part::of(&StreamName::new(name.as_bytes()).unwrap()), Some(part));
+                assert!(seen.insert(name));
+            }
+        }
+        for part in [Part::Preamble, Part::Postamble, Part::Users] {
+            assert_eq!(Part::of(&StreamName::new(part.name()).unwrap()), Some(part));
+        }
+        for bad in ["a", "a/b", "a/@x.sql", "a/b%2.sql", "a/b%GG.sql", "a/.sql", "a/b.c.sql"] {
+            assert_eq!(Part::of(&StreamName::new(bad).unwrap()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_statements_take_is_quoted() {
+        assert_eq!(quoted("a`b"), "`a``b`");
+        assert_eq!(literal(r"it's \"), r"'it''s \\'");
+    }
+}

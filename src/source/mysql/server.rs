@@ -1,0 +1,355 @@
+//! The server and its programs: which ones there are, what they can, and questions to the server.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::names::quoted;
+use crate::entry::Escaped;
+use crate::progress::Interrupt;
+use crate::source::Error;
+use crate::source::command::talk::{Feed, TalkError, ask};
+
+/// Where a server is, and how its programs are run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerOptions {
+    /// The option file that the programs read, and no other; it holds the credentials.
+    pub option_file: Option<PathBuf>,
+    /// A host, with or without `:port`.
+    pub host: Option<String>,
+    /// The socket's path.
+    pub socket: Option<PathBuf>,
+    /// Words that go before every program: `docker exec -i db`.
+    pub exec: Vec<String>,
+}
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// MariaDB.
+    Mariadb,
+    /// MySQL.
+    Mysql,
+}
+
+impl Vendor {
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Vendor::Mariadb => "MariaDB",
+            Vendor::Mysql => "MySQL",
+        }
+    }
+}
+
+/// A program and what its help text says that it can.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    help: String,
+}
+
+impl Program {
+    /// A program with that help text.
+    pub fn new(name: &str, help: String) -> Self {
+        Self { name: name.to_owned(), help }
+    }
+
+    /// Whether it knows the option `--name`.
+    pub fn knows(&self, name: &str) -> bool {
+        let long = format!("--{name}");
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+        self.help.match_indices(&long).any(|(at, _)| ends(&self.help[at + long.len()..]))
+    }
+}
+
+/// A server that answers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    options: ServerOptions,
+    /// The client.
+    pub client: Program,
+    /// Whose it is.
+    pub vendor: Vendor,
+    /// Its version, `10.11.19-MariaDB-0+deb12u1`.
+    pub version: String,
+    interrupt: Interrupt,
+}
+
+/// The most bytes of an answer.
+const ANSWER: usize = 256 << 20;
+/// How long a question may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+impl Server {
+    /// Finds the client and asks the server who it is.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no client, [`Error::Failed`] where the server doesn't answer.
+    pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let client = find(options, &["mariadb", "mysql"], interrupt)?;
+        let (vendor, version) = (Vendor::Mariadb, String::new());
+        let mut server = Self { options: options.clone(), client, vendor, version, interrupt: interrupt.clone() };
+        let rows = server.ask("SELECT VERSION()")?;
+        server.version = rows.into_iter().flatten().next().unwrap_or_default();
+        if !server.version.contains("MariaDB") {
+            server.vendor = Vendor::Mysql;
+        }
+        Ok(server)
+    }
+
+    /// Finds the dump program that fits the server.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is none.
+    pub fn dump_program(&self) -> Result<Program, Error> {
+        let names = match self.vendor {
+            Vendor::Mariadb => ["mariadb-dump", "mysqldump"],
+            Vendor::Mysql => ["mysqldump", "mariadb-dump"],
+        };
+        find(&self.options, &names, &self.interrupt)
+    }
+
+    /// The server's version as two numbers: 10 and 11 of `10.11.19`.
+    pub fn series(&self) -> (u32, u32) {
+        series(&self.version)
+    }
+
+    /// A command line of `program`, with the words that say where the server is.
+    pub fn argv(&self, program: &Program) -> Vec<OsString> {
+        argv(&self.options, &program.name)
+    }
+
+    fn client_argv(&self) -> Vec<OsString> {
+        let mut argv = self.argv(&self.client);
+        argv.extend(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"].map(OsString::from));
+        argv.push("--max-allowed-packet=1G".into());
+        // Nothing that a dump says may reach a shell.
+        for option in ["sandbox", "skip-system-command"] {
+            if self.client.knows(option) {
+                argv.push(format!("--{option}").into());
+            }
+        }
+        argv
+    }
+
+    /// Asks the server. Each row is a line; NULL comes as `NULL`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with what the client says.
+    pub fn ask(&self, statements: &str) -> Result<Vec<Vec<String>>, Error> {
+        let question = format!("SET SESSION sql_mode='', sql_quote_show_create=1;\n{statements};\n");
+        let answer = ask(&self.client_argv(), question.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+            .map_err(|error| failed(&self.client.name, "asking the server", &error))?;
+        Ok(rows(&answer))
+    }
+
+    /// The one value of the one row of an answer; empty where there is none.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn value(&self, question: &str) -> Result<String, Error> {
+        Ok(self.ask(question)?.into_iter().flatten().next().unwrap_or_default())
+    }
+
+    /// Starts a client that runs what it is given, in `database` where one is named.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it can't be started.
+    pub fn load(&self, database: Option<&str>) -> Result<Load, Error> {
+        let feed = Feed::start(&self.client_argv(), ANSWER, self.interrupt.clone())
+            .map_err(|error| Error::failed(&format!("starting {}", self.client.name), &error))?;
+        let mut load = Load { client: self.client.name.clone(), feed };
+        if let Some(database) = database {
+            load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
+        }
+        Ok(load)
+    }
+
+    /// Runs statements that answer nothing.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with what the client says.
+    pub fn run(&self, statements: &str) -> Result<(), Error> {
+        self.ask(statements).map(drop)
+    }
+}
+
+fn failed(client: &str, tried: &str, error: &TalkError) -> Error {
+    let error = TalkError { what: error.what.clone(), said: redacted(&error.said) };
+    Error::Failed(format!("{tried} with {client} failed: {error}"))
+}
+
+/// A client that is given statements.
+pub struct Load {
+    client: String,
+    feed: Feed,
+}
+
+impl Load {
+    /// Gives it more.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it ended.
+    pub fn write(&mut self, statements: &[u8]) -> Result<(), Error> {
+        self.feed.write(statements).map_err(|error| failed(&self.client, "loading", &error))
+    }
+
+    /// Waits until all has been run.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where something could not be.
+    pub fn finish(self) -> Result<(), Error> {
+        self.feed.finish().map(drop).map_err(|error| failed(&self.client, "loading", &error))
+    }
+}
+
+/// The first two numbers of a version.
+pub fn series(version: &str) -> (u32, u32) {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn argv(options: &ServerOptions, program: &str) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
+    argv.push(program.into());
+    let mut option = |name: &str, value: &std::ffi::OsStr| {
+        let mut word = OsString::from(format!("--{name}="));
+        word.push(value);
+        argv.push(word);
+    };
+    // The option file has to be the first option.
+    if let Some(file) = &options.option_file {
+        option("defaults-file", file.as_os_str());
+    }
+    if let Some(socket) = &options.socket {
+        option("socket", socket.as_os_str());
+    }
+    if let Some(host) = &options.host {
+        match host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) {
+            Some((host, port)) => {
+                option("host", host.trim_matches(['[', ']']).as_ref());
+                option("port", port.as_ref());
+                option("protocol", "tcp".as_ref());
+            }
+            None => option("host", host.as_ref()),
+        }
+    }
+    argv
+}
+
+/// The first of the programs that is there.
+fn find(options: &ServerOptions, names: &[&str], interrupt: &Interrupt) -> Result<Program, Error> {
+    let mut why = Vec::new();
+    for name in names {
+        let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
+        argv.extend([OsString::from(name), "--no-defaults".into(), "--help".into()]);
+        match ask(&argv, b"", 4 << 20, Duration::from_secs(60), interrupt) {
+            Ok(help) => return Ok(Program::new(name, String::from_utf8_lossy(&help).into_owned())),
+            Err(error) => why.push(format!("{name}: {error}")),
+        }
+    }
+    Err(Error::Config(format!(
+        "none of the programs {} can be run, so install the server's client programs: {}",
+        names.join(" and "),
+        why.join("; ")
+    )))
+}
+
+/// An answer of `--batch`: columns are tabs apart, and `\n`, `\t`, `\0` and `\\` stand for what they say.
+fn rows(answer: &[u8]) -> Vec<Vec<String>> {
+    let text = String::from_utf8_lossy(answer);
+    let column = |column: &str| {
+        let mut out = String::with_capacity(column.len());
+        let mut chars = column.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => match chars.next() {
+                    Some('n') => out.push('\n'),
+                    Some('t') => out.push('\t'),
+                    Some('0') => out.push('\0'),
+                    Some(other) => out.push(other),
+                    None => {}
+                },
+                c => out.push(c),
+            }
+        }
+        out
+    };
+    text.lines().map(|line| line.split('\t').map(column).collect()).collect()
+}
+
+/// What a client said, without what may come from a row: of errors about values only the number stays.
+fn redacted(said: &str) -> String {
+    /// Errors that name objects and accounts, and nothing else.
+    const NAMES: [&str; 24] = [
+        "1044", "1045", "1046", "1049", "1050", "1051", "1071", "1118", "1130", "1142", "1146", "1227", "1231", "1269",
+        "1100", "1213", "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
+    ];
+    // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
+    let line = |line: &str| {
+        let error = &line[line.find("ERROR ")?..];
+        let number = error[6..].split(' ').next().unwrap_or_default();
+        if NAMES.contains(&number) {
+            return Some(Escaped(error.as_bytes()).to_string());
+        }
+        let (before, rest) = error.split_once('\'').unwrap_or((error, ""));
+        Some(if rest.is_empty() { before.to_owned() } else { format!("{before}…") })
+    };
+    match said.contains("ERROR ") {
+        true => said.lines().filter_map(line).collect::<Vec<_>>().join("; "),
+        false => Escaped(said.trim().as_bytes()).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_as_they_were() {
+        assert_eq!(rows(b"a\tb\\nc\n\\\\\\t\t\n"), [["a", "b\nc"], ["\\\t", ""]]);
+        assert!(rows(b"").is_empty());
+    }
+
+    #[test]
+    fn no_value_of_a_row_is_shown() {
+        let said = "ERROR 1062 (23000) at line 5: Duplicate entry 'secret' for key 'PRIMARY'";
+        assert_eq!(redacted(said), "ERROR 1062 (23000) at line 5: Duplicate entry …");
+        let said = "INSERT INTO t VALUES\n(1,'secret')\nERROR 1100 (HY000) at line 3: Table 'x' was not locked";
+        assert_eq!(redacted(said), "ERROR 1100 (HY000) at line 3: Table 'x' was not locked");
+        let said = "\n    ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist";
+        assert_eq!(redacted(said), "ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist");
+    }
+
+    #[test]
+    fn a_command_line_names_the_server_and_no_secret() {
+        let words = |options: &ServerOptions| {
+            argv(options, "mysql").into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
+        let option_file = Some("/etc/varu/mysql.cnf".into());
+        let options = ServerOptions { option_file, host: Some("db:3307".into()), exec, socket: None };
+        assert_eq!(
+            words(&options),
+            "docker exec -i db mysql --defaults-file=/etc/varu/mysql.cnf --host=db --port=3307 --protocol=tcp"
+        );
+        let options = ServerOptions { socket: Some("/run/s".into()), ..ServerOptions::default() };
+        assert_eq!(words(&options), "mysql --socket=/run/s");
+    }
+
+    #[test]
+    fn a_program_knows_what_its_help_names() {
+        let program = Program::new("x", "  --sandbox   Disallow\n  --ignore-table-data=name \n  -y, --no-x".into());
+        assert!(program.knows("sandbox") && program.knows("ignore-table-data") && program.knows("no-x"));
+        assert!(!program.knows("sand") && !program.knows("ignore-table"));
+    }
+
+    #[test]
+    fn versions_have_a_series() {
+        assert_eq!(series("10.11.19-MariaDB-0+deb12u1"), (10, 11));
+        assert_eq!(series("8.0.40"), (8, 0));
+        assert_eq!(series(""), (0, 0));
+    }
+}

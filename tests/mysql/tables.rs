@@ -1,0 +1,82 @@
+//! One table, another name, and what environments allow.
+
+use crate::site::Site;
+
+const SCHEMA: &str = "CREATE DATABASE agama; USE agama;
+    CREATE TABLE customer (id INT PRIMARY KEY, name VARCHAR(20));
+    CREATE TABLE orders (id INT PRIMARY KEY, customer INT, CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customer (id));
+    CREATE TABLE line (id INT PRIMARY KEY, of_order INT, FOREIGN KEY (of_order) REFERENCES orders (id) ON UPDATE CASCADE);
+    CREATE TABLE log (text VARCHAR(20));
+    CREATE TRIGGER told AFTER INSERT ON orders FOR EACH ROW INSERT INTO log VALUES (NEW.id);
+    INSERT INTO customer VALUES (1, 'a'), (2, 'b'); INSERT INTO orders VALUES (10, 1), (11, 2); INSERT INTO line VALUES (100, 10);
+    CREATE DATABASE other; CREATE TABLE other.note (of_order INT, FOREIGN KEY (of_order) REFERENCES agama.orders (id));
+    INSERT INTO other.note VALUES (11);";
+
+/// Schemas that foreign keys name.
+const KEYS: &str = "SELECT k.CONSTRAINT_SCHEMA, k.TABLE_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME FROM \
+                    information_schema.KEY_COLUMN_USAGE k WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND k.CONSTRAINT_SCHEMA IN \
+                    ('agama', 'other') ORDER BY 1, 2";
+
+#[test]
+fn one_table_comes_back_into_a_living_database() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    let keys = site.server.sql(KEYS);
+    site.back_up();
+    site.server.sql("USE agama; SET foreign_key_checks = 0; DELETE FROM orders WHERE id = 11; INSERT INTO customer VALUES (3, 'c'); DELETE FROM log");
+    let words = ["restore", "agama", "--into", "mysql", "--only", "agama/orders", "--yes", "--reason", "gone"];
+    let refused = site.run(&words).ends(5);
+    assert!(refused.err.contains("agama/orders is there already"), "{}", refused.err);
+    site.run(&[&words[..], &["--replace", "agama/orders"]].concat()).ends(0);
+    assert_eq!(site.server.sql("SELECT id FROM agama.orders ORDER BY 1; SELECT COUNT(*) FROM agama.customer; SELECT COUNT(*) FROM agama.log"), "10\n11\n3\n0\n");
+    assert_eq!(site.server.sql(KEYS), keys);
+    assert!(site.server.try_sql("INSERT INTO agama.orders VALUES (12, 99)").unwrap_err().contains("foreign key"));
+    assert!(site.server.try_sql("DELETE FROM agama.orders WHERE id = 11").unwrap_err().contains("foreign key"));
+    site.server.sql("INSERT INTO agama.orders VALUES (12, 1)");
+    assert_eq!(site.server.sql("SELECT text FROM agama.log"), "12\n", "the trigger is there, once");
+    let databases = site.server.sql("SHOW DATABASES");
+    let before = databases.lines().find(|name| name.starts_with("agama_before_")).unwrap();
+    assert_eq!(site.server.sql(&format!("SELECT id FROM `{before}`.orders")), "10\n");
+    assert!(!databases.contains("_loading_"));
+    let unknown = site.run(&["restore", "agama", "--into", "mysql", "--only", "agama/nothing", "--yes"]).ends(2);
+    assert!(unknown.err.contains("agama/nothing"), "{}", unknown.err);
+}
+
+#[test]
+fn another_name_is_refused_where_something_names_the_first() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql("CREATE EVENT agama.e ON SCHEDULE EVERY 1 DAY DO SELECT 1");
+    site.back_up();
+    site.run(&["restore", "agama", "--into", "mysql:copy", "--yes"]).ends(0);
+    assert_eq!(
+        site.server.sql(
+            "SELECT COUNT(*) FROM copy.orders; SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'copy'"
+        ),
+        "2\nDISABLED\n"
+    );
+    site.server.sql("CREATE VIEW agama.v AS SELECT 1; CREATE PROCEDURE agama.p() SELECT * FROM agama.orders;");
+    site.back_up();
+    let refused = site.run(&["restore", "agama", "--into", "mysql:second", "--yes"]).ends(5);
+    assert!(refused.err.contains("names the schema agama"), "{}", refused.err);
+    assert!(!site.server.sql("SHOW DATABASES").contains("second"));
+}
+
+#[test]
+fn only_the_environments_that_are_allowed_come_in() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    let socket = format!("socket = \"{}\"", site.server.socket().display());
+    site.configure_all("[environment]\nname = \"production\"", &socket);
+    site.back_up();
+    let words = ["restore", "agama", "--into", "mysql:copy", "--yes"];
+    site.configure_all("[environment]\nname = \"preview\"\nrestore_from = [\"development\"]", &socket);
+    let refused = site.run(&words).ends(5);
+    assert!(
+        refused.err.contains("the environment production") && refused.err.contains("development"),
+        "{}",
+        refused.err
+    );
+    site.configure_all("[environment]\nname = \"staging\"\nrestore_from = [\"production\"]", &socket);
+    site.run(&words).ends(0);
+    site.configure(&format!("{socket}\nrequire_snapshot = true"));
+    let refused = site.run(&["restore", "agama", "--into", "mysql:third", "--yes"]).ends(5);
+    assert!(refused.err.contains("require_snapshot"), "{}", refused.err);
+}
