@@ -43,6 +43,10 @@ impl Host {
             fs::create_dir_all(host.path(folder, "")).unwrap();
             fs::set_permissions(host.path(folder, ""), Permissions::from_mode(0o1770)).unwrap();
         }
+        // Whatever the umask says.
+        for folder in [host.places.chroot("vm1"), host.places.chroot("vm1").join(REPOSITORY)] {
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+        }
         make_state(&host.places.ledger("vm1")).unwrap();
         host
     }
