@@ -12,6 +12,7 @@ mod sshd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use host::Host;
@@ -146,6 +147,40 @@ fn accept_that_is_killed_goes_on() {
 }
 
 #[test]
+fn backups_go_on_while_accept_runs_all_the_time() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let over = AtomicBool::new(false);
+    let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 100 } else { 6 };
+    let snapshots = std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| {
+            let mut runs = 0;
+            while !over.load(Ordering::Relaxed) {
+                host.accept().ends(0);
+                runs += 1;
+            }
+            runs
+        });
+        let snapshots: Vec<_> = (0..rounds)
+            .map(|round| {
+                let bytes = noise(1_500_000, 500 + round);
+                (host.back_up(&bytes), bytes)
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(accepting.join().unwrap() > 5);
+        snapshots
+    });
+    host.accept().ends(0);
+    assert_eq!(host.names(Folder::Pending), Vec::<String>::new());
+    host.varu(&["verify"]).ends(0);
+    host.assert_restore(&snapshots[rounds as usize - 3..]);
+}
+
+#[test]
 fn two_accepts_take_turns() {
     if skipped() {
         return;
@@ -161,6 +196,54 @@ fn two_accepts_take_turns() {
         accepted += ended.json()["accounts"][0]["accepted"].as_u64().unwrap();
     }
     assert_eq!(accepted, 5, "a pack, a snapshot, two keys, the text: each once");
+}
+
+#[test]
+fn the_host_verifies_holds_prunes_and_says_how_it_stands() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let first = host.back_up(&noise(100_000, 1));
+    host.back_up(&noise(100_000, 2));
+    host.accept().ends(0);
+    let policy = host.base().join("host.toml");
+    fs::write(&policy, "rpo = '1 hour'\nkeep = '1 day'\n").unwrap();
+    let policy = policy.to_str().unwrap();
+    let verified = host.run(&["verify"]).ends(0).json();
+    assert_eq!((&verified["accounts"][0]["objects"], &verified["accounts"][0]["of"]), (&7.into(), &7.into()));
+    host.run(&["verify", "--sample", "50%", "--limit-read", "100MB"]).ends(0);
+    assert_eq!(host.run(&["hold", &first[..10]]).ends(0).json()["snapshot"], first.as_str());
+    let pruned = host.run(&["prune", "--policy", policy]).ends(0).json();
+    assert_eq!(pruned["accounts"][0]["snapshots"][0]["stays"], serde_json::json!(["young", "newest", "held"]));
+    host.run(&["release", &first]).ends(0);
+    let metrics = host.base().join("varu.prom");
+    let words = ["status", "--policy", policy, "--metrics", metrics.to_str().unwrap()];
+    let status = host.run(&words).ends(0).json();
+    let set = &status["accounts"][0]["sets"][0];
+    assert_eq!((&set["set"], &set["snapshots"], &set["late"]), (&"files".into(), &2.into(), &false.into()));
+    assert!(status["days_until_full"].as_u64().is_some() && status["accounts"][0]["verified"].is_string());
+    let text = fs::read_to_string(&metrics).unwrap();
+    let labels = format!("{{account=\"{}\",set=\"files\"}}", host.account);
+    assert!(text.contains(&format!("varu_host_snapshots{labels} 2\nvaru_host_late{labels} 0\n")), "{text}");
+    // A set that never came, and one that is late.
+    fs::write(policy, format!("[accounts.{}.sets.agama]\nrpo = '1 day'\n", host.account)).unwrap();
+    host.run(&words).ends(4);
+    fs::write(policy, "rpo = '1 second'\n").unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    host.run(&words).ends(4);
+    fs::write(policy, "rpo = 1\n").unwrap();
+    host.run(&words).ends(2);
+    // A bit that rots.
+    let pack = host.file(Folder::Packs, &host.names(Folder::Packs)[0]);
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[300] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o440)).unwrap();
+    host.run(&["verify"]).ends(7);
+    host.run(&["prune"]).ends(7);
+    host.run(&["status"]).ends(7);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod raw_sftp;
 mod sshd;
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use host::Host;
 use raw_sftp::{APPEND, CREATE, EXCLUSIVE, READ, Raw, TRUNCATE, WRITE};
 use sshd::is_root;
 use varu::host::accept::{AcceptOptions, AcceptReport, accept};
+use varu::host::policy::{Policy, Rule};
+use varu::host::prune::{PruneOptions, prune};
 use varu::id::{PackId, derive_bytes};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::Folder;
@@ -318,4 +321,54 @@ fn what_is_lost_before_it_was_accepted_is_reported_by_the_host_and_by_the_next_r
     let next = host.varu(&["backup", host.at("data").to_str().unwrap()]).ends(7);
     assert!(next.err.contains(&newest[newest.len() - 32..]), "{}", next.err);
     host.assert_restore(&accepted);
+}
+
+/// A machine's life with weekly fulls, the host's accept and prune beside it, and a thief at some moment of it.
+#[test]
+fn a_thief_comes_at_some_moment_of_a_life() {
+    let Some(host) = host() else { return };
+    let (week, weeks, keep) = if long() { (7, 9, 28) } else { (3, 4, 5) };
+    let day = Duration::from_secs(24 * 3600);
+    let all = Rule { keep: Some(keep * day), ..Rule::default() };
+    let policy = Policy { all, ..Policy::default() };
+    let moment = RandomState::new().hash_one(0_u8) % u64::from(week * weeks);
+    eprintln!("the thief comes on day {moment}");
+    let mut made: Snapshots = Vec::new();
+    for now in 0..week * weeks {
+        let bytes = noise(60_000, 1000 + u64::from(now));
+        let kind = if now % week == 0 { "--full" } else { "--incremental" };
+        made.push((host.back_up_as(&bytes, &[kind]), bytes));
+        if u64::from(now) == moment {
+            accept_in(&host, u64::from(now));
+            let mut raw = thief(&host);
+            for (number, path) in objects(&host).iter().enumerate() {
+                assert_eq!(attack(&mut raw, path, number), Vec::<String>::new());
+            }
+        }
+        let options = PruneOptions {
+            places: host.places(),
+            accounts: Vec::new(),
+            wait: Duration::ZERO,
+            policy: policy.clone(),
+            dry_run: false,
+        };
+        let clock = Ahead(now * day);
+        let report = prune(&options, &clock, &Counts::default(), &Interrupt::default()).unwrap().remove(0);
+        assert!(report.failure.is_none() && report.damage.is_empty(), "day {now}: {report:?}");
+        for (then, (id, _)) in made.iter().enumerate() {
+            let last = then as u32 / week * week + week - 1;
+            let there = host.names(Folder::Snapshots).iter().any(|name| name.ends_with(id));
+            assert_eq!(there, last + keep > now, "day {now}: the snapshot of day {then}");
+        }
+    }
+    let stay: Snapshots = made
+        .into_iter()
+        .enumerate()
+        .filter(|(then, _)| *then as u32 / week * week + week - 1 + keep > week * weeks - 1)
+        .map(|(_, snapshot)| snapshot)
+        .collect();
+    assert!(stay.len() as u32 > week);
+    host.varu(&["verify"]).ends(0);
+    host.run(&["verify"]).ends(0);
+    host.assert_restore(&stay);
 }

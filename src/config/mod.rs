@@ -28,7 +28,7 @@ pub use keys::nearest;
 pub use set::{Hook, Schedule, Set};
 pub use source::{Command, Files, Source};
 use values::Read;
-pub use values::{check_set_name, parse_rate, parse_size};
+pub use values::{check_set_name, parse_rate};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";

@@ -124,8 +124,7 @@ pub fn parse_rate(text: &str) -> Read<NonZeroU64> {
     })
 }
 
-/// Reads bytes with a unit: `512 MiB`, `1 GB`.
-pub fn parse_size(text: &str) -> Option<u64> {
+fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit: u64 = match unit.trim_start() {

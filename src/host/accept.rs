@@ -8,9 +8,13 @@
 //! inode deleted. So a crash at any point loses nothing, and the ledger never lists what isn't root's; what is root's and not
 //! in the ledger yet is entered by the next run.
 
+mod strays;
+
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::area::{Area, Copy, Found, Spot, What};
 use super::check::{self, Damage};
@@ -23,13 +27,11 @@ use crate::error::{Error, Result};
 use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
-use crate::repository::Lock;
+use crate::repository::{self, Lock};
 use crate::time::{Clock, Timestamp};
 
-/// How long the host keeps in `pending/` what is no whole object.
-pub const SWEEP_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How many rounds follow what the account moves about meanwhile. What is left then is for the next run.
-const ROUNDS: usize = 8;
+pub use strays::SWEEP_AFTER;
+
 /// How many things that are no objects are named.
 const NAMED: usize = 20;
 
@@ -81,7 +83,7 @@ pub fn accept(
     let mut reports = Vec::new();
     for account in options.places.chosen(&options.accounts)? {
         if interrupt.is_set() {
-            return Err(crate::repository::Error::Interrupted.into());
+            return Err(repository::Error::Interrupted.into());
         }
         let state = options.places.ledger(&account);
         let locked =
@@ -189,7 +191,8 @@ impl<'a> Acceptance<'a> {
         // What a snapshot needs is accepted before it.
         for folder in [Folder::Keys, Folder::Info, Folder::Packs, Folder::Snapshots] {
             for found in self.list(Spot::In(folder))? {
-                self.in_place(found)?;
+                let done = self.in_place(&found);
+                self.pass(&found, done)?;
             }
             self.settle()?;
         }
@@ -218,6 +221,19 @@ impl<'a> Acceptance<'a> {
         failed(tried, &self.area.path().join(what.to_string()), error)
     }
 
+    /// Passes over what the disk can't read: the other objects are accepted all the same.
+    fn pass(&mut self, found: &Found, done: Result<()>) -> Result<()> {
+        match done {
+            Err(Error::Repository(repository::Error::Io { source, .. }))
+                if source.raw_os_error() == Some(Errno::IO.raw_os_error()) =>
+            {
+                self.warn_of(found, "unreadable, so the disk says");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     /// Deletes what an earlier run left of its copies. What the account wrote stays.
     fn clear_copies(&mut self) -> Result<()> {
         for found in self.list(Spot::Staging)? {
@@ -233,10 +249,10 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Looks at what lies in a folder of objects.
-    fn in_place(&mut self, found: Found) -> Result<()> {
-        let place = object_name(&found);
+    fn in_place(&mut self, found: &Found) -> Result<()> {
+        let place = object_name(found);
         match (found.what, &place) {
-            (What::Strange(what), _) => self.warn_of(&found, what),
+            (What::Strange(what), _) => self.warn_of(found, what),
             (What::Ours(inode), Some(name)) => match self.ledger.get(name) {
                 Some(entry) if entry.size == inode.size => {
                     self.present.insert(name.clone());
@@ -248,17 +264,17 @@ impl<'a> Acceptance<'a> {
                 }
                 // `host prune` was cut while it deleted it.
                 None if self.ledger.gone().contains(name) => {}
-                None => self.enter_ours(&found, name.clone())?,
+                None => self.enter_ours(found, name.clone())?,
             },
-            (What::Ours(_), None) => self.warn_of(&found, "not an object, and root's"),
-            (What::Theirs(_), _) if self.seen.is_judged(&found) => self.junk(&found, "no whole object"),
-            (What::Theirs(_), _) => match self.examine(&found, place.as_ref())? {
-                Examined::Whole(copy, name) if Some(&name) == place.as_ref() => self.put(*copy, name, &found)?,
+            (What::Ours(_), None) => self.warn_of(found, "not an object, and root's"),
+            (What::Theirs(_), _) if self.seen.is_judged(found) => self.junk(found, "no whole object"),
+            (What::Theirs(_), _) => match self.examine(found, place.as_ref())? {
+                Examined::Whole(copy, name) if Some(&name) == place.as_ref() => self.put(*copy, name, found)?,
                 Examined::Whole(copy, _) => {
                     self.discard(copy.name.as_bytes())?;
-                    self.strays.push(found);
+                    self.strays.push(found.clone());
                 }
-                Examined::Junk(why) => self.junk(&found, why),
+                Examined::Junk(why) => self.junk(found, why),
                 Examined::Gone => {}
             },
         }
@@ -352,98 +368,6 @@ impl<'a> Acceptance<'a> {
         for found in std::mem::take(&mut self.second) {
             self.remove(&found)?;
         }
-        Ok(())
-    }
-
-    /// Deletes a file of the account's. What has its name by now instead is followed.
-    fn remove(&mut self, found: &Found) -> Result<()> {
-        let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
-        match taken {
-            Some(taken) if taken.what.is(&found.what) => self.discard(&taken.name),
-            Some(other) => {
-                self.strays.push(other);
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Puts back what was moved away, and sweeps what is old.
-    fn follow_strays(&mut self) -> Result<()> {
-        for _ in 0..ROUNDS {
-            let strays = std::mem::take(&mut self.strays);
-            if strays.is_empty() {
-                return Ok(());
-            }
-            for stray in strays {
-                self.stray(stray)?;
-            }
-            self.settle()?;
-        }
-        Ok(())
-    }
-
-    fn stray(&mut self, found: Found) -> Result<()> {
-        if let What::Strange(what) = found.what {
-            return self.no_object(found, what);
-        }
-        if found.spot != Spot::Staging && self.seen.is_judged(&found) {
-            return self.no_object(found, "no whole object");
-        }
-        // A key's name says which it is, wherever it lies.
-        let place = std::str::from_utf8(&found.name).ok().and_then(|name| ObjectName::new(Folder::Keys, name));
-        match self.examine(&found, place.as_ref())? {
-            Examined::Whole(copy, name) if self.present.contains(&name) => {
-                self.discard(copy.name.as_bytes())?;
-                self.second.push(found);
-                Ok(())
-            }
-            Examined::Whole(copy, name) => {
-                self.report.put_back.push((found.to_string(), name.clone()));
-                self.put(*copy, name, &found)
-            }
-            Examined::Junk(why) => self.no_object(found, why),
-            Examined::Gone => Ok(()),
-        }
-    }
-
-    /// Deals with what is no whole object and lies outside the folders of objects.
-    fn no_object(&mut self, found: Found, why: &'static str) -> Result<()> {
-        match found.spot {
-            Spot::Staging => match found.what {
-                // Nothing can be in it.
-                What::Strange(_) => self.discard(&found.name),
-                _ => self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error)),
-            },
-            Spot::In(Folder::Pending) => {
-                let first = self.seen.judge(&found, self.now);
-                match self.now.since(first) >= SWEEP_AFTER {
-                    true => self.sweep(&found),
-                    false => Ok(()),
-                }
-            }
-            Spot::In(_) => {
-                self.junk(&found, why);
-                Ok(())
-            }
-        }
-    }
-
-    /// Deletes what is old and no object, but looks once more when the account can't reach it.
-    fn sweep(&mut self, found: &Found) -> Result<()> {
-        let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
-        let Some(taken) = taken else { return Ok(()) };
-        if taken.what.is(&found.what) {
-            match self.examine(&taken, None)? {
-                Examined::Junk(_) => {
-                    self.report.swept += 1;
-                    return self.discard(&taken.name);
-                }
-                Examined::Whole(copy, _) => self.discard(copy.name.as_bytes())?,
-                Examined::Gone => {}
-            }
-        }
-        self.strays.push(taken);
         Ok(())
     }
 

@@ -379,7 +379,7 @@ fn inode(stat: &Stat) -> Inode {
         device: stat.st_dev,
         number: stat.st_ino,
         size: stat.st_size.unsigned_abs(),
-        changed: (stat.st_ctime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64),
+        changed: stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64),
     }
 }
 

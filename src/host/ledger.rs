@@ -122,7 +122,9 @@ impl Ledger {
                 format!("+ {time} {} {hash} {name}", entry.size)
             });
             self.append(lines.collect(), steps)?;
-            self.gone.retain(|name| !batch.iter().any(|(entered, _)| entered == name));
+            for (name, _) in batch {
+                self.gone.remove(name);
+            }
             self.entries.extend(batch.iter().cloned());
         }
         Ok(())

@@ -248,7 +248,8 @@ fn write_keys(options: &PrepareOptions, keys: &[String], changes: &mut Vec<Strin
     }
     new.iter().for_each(|key| text += &format!("{key}\n"));
     replace(&path, &text, 0o644).map_err(|error| failed("writing", &path, error))?;
-    changes.push(format!("{} keys were added to {}", new.len(), path.display()));
+    let keys = if new.len() == 1 { "key was" } else { "keys were" };
+    changes.push(format!("{} {keys} added to {}", new.len(), path.display()));
     Ok(())
 }
 

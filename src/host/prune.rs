@@ -175,7 +175,10 @@ impl Pruning<'_> {
         let mut known = Vec::new();
         for (name, entry) in self.ledger.entries() {
             let Some(parsed) = parse_snapshot_name(name) else { continue };
-            let Some(header) = header(&self.area, name)? else { continue };
+            let Some(mut header) = header(&self.area, name)? else { continue };
+            // Of a hundred thousand headers only what counts is held.
+            let rules = self.options.policy.rules(self.account, &header.set);
+            header.tags.retain(|tag| rules.tags.contains_key(tag));
             let snapshot = Snapshot {
                 id: parsed.id,
                 set: header.set,
@@ -214,14 +217,12 @@ impl Pruning<'_> {
     }
 
     fn delete(&mut self, known: &[Known]) -> Result<()> {
-        let going = |known: &&Known| {
-            self.report.snapshots.iter().any(|fate| fate.id == known.snapshot.id && fate.reasons.is_empty())
-        };
-        let going: HashSet<&ObjectName> = known.iter().filter(going).map(|known| &known.name).collect();
+        let fates = self.report.snapshots.iter();
+        let going: HashSet<SnapshotId> = fates.filter(|fate| fate.reasons.is_empty()).map(|fate| fate.id).collect();
+        let goes = |known: &&Known| going.contains(&known.snapshot.id);
         // The newest first: what is left of a chain can be restored.
-        let snapshots: Vec<ObjectName> =
-            known.iter().rev().map(|known| &known.name).filter(|name| going.contains(name)).cloned().collect();
-        let staying = known.iter().map(|known| &known.name).filter(|name| !going.contains(name));
+        let snapshots: Vec<ObjectName> = known.iter().rev().filter(goes).map(|known| known.name.clone()).collect();
+        let staying = known.iter().filter(|known| !goes(known)).map(|known| &known.name);
         let packs = self.unneeded(staying)?;
         self.report.packs = packs.len() as u64;
         let sizes = snapshots.iter().chain(&packs).filter_map(|name| self.ledger.get(name));

@@ -156,10 +156,16 @@ impl Host {
 
     /// Backs a folder of the machine up, with these bytes in it. The snapshot's id.
     pub fn back_up(&self, bytes: &[u8]) -> String {
+        self.back_up_as(bytes, &[])
+    }
+
+    /// The same, with more words.
+    pub fn back_up_as(&self, bytes: &[u8], words: &[&str]) -> String {
         fs::create_dir_all(self.at("data")).unwrap();
         fs::write(self.at("data/file"), bytes).unwrap();
         fs::write(self.at("data/other"), &bytes[..bytes.len() / 3]).unwrap();
-        let ended = self.varu(&["backup", self.at("data").to_str().unwrap()]).ends(0);
+        let data = self.at("data");
+        let ended = self.varu(&[&["backup", data.to_str().unwrap()], words].concat()).ends(0);
         ended.json()["snapshot"]["id"].as_str().unwrap().to_owned()
     }
 

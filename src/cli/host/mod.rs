@@ -127,11 +127,16 @@ impl<'a> End<'a> {
     }
 }
 
+/// How many damaged objects people are shown.
+const SHOWN: usize = 50;
+
 fn damage_text(account: &str, damage: &[Damage]) -> String {
-    damage
-        .iter()
-        .map(|damage| format!("{account}: {} is DAMAGED: {}\n", damage.object, one_line(&damage.reason)))
-        .collect()
+    let line = |damage: &Damage| format!("{account}: {} is DAMAGED: {}\n", damage.object, one_line(&damage.reason));
+    let text: String = damage.iter().take(SHOWN).map(line).collect();
+    match damage.len().checked_sub(SHOWN) {
+        None | Some(0) => text,
+        Some(more) => text + &format!("{account}: {more} more are DAMAGED; --json names all\n"),
+    }
 }
 
 fn damage_json(damage: &[Damage]) -> Vec<Value> {

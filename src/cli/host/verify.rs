@@ -1,5 +1,7 @@
 //! `varu host verify`.
 
+use std::num::NonZeroU64;
+
 use serde_json::{Map, json};
 use varu::host::Places;
 use varu::host::verify::{VerifyOptions, VerifyReport, verify};
@@ -9,7 +11,7 @@ use super::{End, PATIENCE, account, damage_json, damage_text};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
 use crate::cli::words::sample;
-use crate::config::parse_size;
+use crate::config::parse_rate;
 use crate::terminal::human::{count, counted, size};
 
 /// Read every object against the ledger, and look whether each snapshot has its packs.
@@ -25,21 +27,22 @@ pub struct Args {
     #[arg(long, value_name = "N%", value_parser = sample)]
     sample: Option<f64>,
 
-    /// Read at most so many bytes a second, as 20MB.
-    #[arg(long, value_name = "BYTES", value_parser = rate)]
-    limit_read: Option<u64>,
-}
-
-fn rate(word: &str) -> Result<u64, String> {
-    let number = word.parse().ok().or_else(|| parse_size(word));
-    number.filter(|rate| *rate > 0).ok_or_else(|| "bytes a second are expected, as 20MB".to_owned())
+    /// Read at most so many bytes a second: 500k, 20M, "10 MB".
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    limit_read: Option<NonZeroU64>,
 }
 
 impl Args {
     /// Verifies and names all damage.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let sample = self.sample.unwrap_or(1.0);
-        let options = VerifyOptions { places, accounts: self.accounts, wait: PATIENCE, sample, limit: self.limit_read };
+        let options = VerifyOptions {
+            places,
+            accounts: self.accounts,
+            wait: PATIENCE,
+            sample,
+            limit: self.limit_read.map(NonZeroU64::get),
+        };
         let watch = context.watch();
         let reports = verify(&options, &SystemClock, &*watch, &context.interrupt)?;
         let mut end = End::new(&watch);

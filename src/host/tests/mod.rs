@@ -1,5 +1,7 @@
 //! Accepting in folders that the test writes as an account would.
 
+mod keep;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -40,6 +42,10 @@ impl Host {
         for folder in Folder::ALL {
             fs::create_dir_all(host.path(folder, "")).unwrap();
             fs::set_permissions(host.path(folder, ""), Permissions::from_mode(0o1770)).unwrap();
+        }
+        // Whatever the umask says.
+        for folder in [host.places.chroot("vm1"), host.places.chroot("vm1").join(REPOSITORY)] {
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         }
         make_state(&host.places.ledger("vm1")).unwrap();
         host
@@ -370,6 +376,33 @@ impl Steps for Until {
 
 fn until(n: u64) -> Until {
     Until { left: Cell::new(n), done: Cell::new(0) }
+}
+
+/// A disk that can't read the nth file.
+struct BadSector(Cell<u64>);
+
+impl Steps for BadSector {
+    fn before(&self, what: &'static str) -> io::Result<()> {
+        if what != "filling a copy" {
+            return Ok(());
+        }
+        self.0.set(self.0.get().wrapping_sub(1));
+        if self.0.get() == 0 { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_the_disk_can_not_read_keeps_nothing_else() {
+    let objects = objects();
+    for n in 1..=objects.len() as u64 {
+        let host = Host::new();
+        host.upload(&objects);
+        let report = host.accept_at(NOW, &BadSector(Cell::new(n)));
+        assert!(report.failure.is_none() && report.warnings.len() == 1, "{report:?}");
+        assert_eq!(report.accepted, objects.len() as u64 - 1);
+        host.accept();
+        host.assert_holds(&objects);
+    }
 }
 
 /// What a machine uploaded and a thief moved about.
