@@ -105,7 +105,7 @@ pub fn picture(server: &MariaDb, database: &str) -> String {
         false => format!("CHECKSUM TABLE {};", tables.join(", ")),
     };
     server.sql(&format!(
-        "USE `{database}`; {sums} {show}
+        "SET time_zone = '+00:00'; USE `{database}`; {sums} {show}
          SHOW CREATE DATABASE `{database}`;
          SELECT TABLE_NAME, MD5(VIEW_DEFINITION), DEFINER, SECURITY_TYPE FROM information_schema.VIEWS WHERE TABLE_SCHEMA = '{database}';
          SELECT TRIGGER_NAME, MD5(ACTION_STATEMENT), DEFINER, SQL_MODE, ACTION_ORDER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{database}' ORDER BY 1;

@@ -10,7 +10,7 @@ use super::definitions::{disabled, enabled_names};
 use super::{MysqlTarget, Place};
 use crate::progress::Interrupt;
 use crate::source::Error;
-use crate::source::command::talk::ask;
+use crate::source::command::talk::Feed;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::split::Splitter;
 
@@ -50,15 +50,28 @@ impl MysqlTarget {
     }
 
     /// Writes what the old database has beside rows to a file, which stays.
-    fn keep_definitions(&self, place: &Place) -> Result<Vec<u8>, Error> {
+    fn keep_definitions(&mut self, place: &Place) -> Result<Vec<u8>, Error> {
         let program = self.server.dump_program()?;
         let mut argv = self.server.argv(&program);
-        let flags = ["--no-data", "--routines", "--events", "--triggers", "--comments", "--single-transaction", "--skip-dump-date"];
+        // What is broken there must not keep the rest from being kept.
+        let flags = ["--force", "--no-data", "--routines", "--events", "--triggers", "--comments", "--single-transaction", "--skip-dump-date"];
         argv.extend(flags.map(OsString::from));
         argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));
         argv.push(OsString::from(&place.to));
-        let kept = ask(&argv, b"", DEFINITIONS, Duration::from_secs(600), &Interrupt::default())
-            .map_err(|error| Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to)))?;
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to))
+        };
+        let feed = Feed::start(&argv, DEFINITIONS, Interrupt::default()).map_err(|error| failed(&error))?;
+        let (kept, error) = feed.with_limit(Duration::from_secs(600)).finish_anyway().map_err(|error| failed(&error))?;
+        if kept.is_empty() {
+            return Err(failed(&error.map(|error| error.to_string()).unwrap_or_default()));
+        }
+        if let Some(error) = error {
+            self.warnings.push(format!(
+                "not all of what the old {} had beside its rows could be kept, because it is broken: {error}",
+                place.to
+            ));
+        }
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.options.folder)?;
@@ -94,7 +107,9 @@ impl MysqlTarget {
         let r#in = new.iter().map(|name| format!("{1}.{0} TO {to}.{0}", quoted(name), quoted(&place.loading)));
         let renames: Vec<String> = out.chain(r#in).collect();
         if !renames.is_empty() {
-            statements += &format!("RENAME TABLE {};\n", renames.join(", "));
+            // As a text: where a client gets half of it and no more, half a text is an error, and half a list is not.
+            let rename = literal(&format!("RENAME TABLE {}", renames.join(", ")));
+            statements += &format!("PREPARE swap FROM {rename};\nEXECUTE swap;\n");
         }
         if place.tables.is_none() {
             statements += &self.drop_others(place)?;
@@ -120,6 +135,12 @@ impl MysqlTarget {
              SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {to}"
         ))?;
         let drop = |row: Vec<String>| match row.as_slice() {
+            // MariaDB knows packages only as Oracle's.
+            [kind, name] if kind.starts_with("PACKAGE") => format!(
+                "SET sql_mode=ORACLE;\nDROP {kind} IF EXISTS {}.{};\nSET sql_mode='';\n",
+                quoted(&place.to),
+                quoted(name)
+            ),
             [kind, name] => format!("DROP {kind} IF EXISTS {}.{};\n", quoted(&place.to), quoted(name)),
             _ => String::new(),
         };
