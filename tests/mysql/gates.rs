@@ -83,6 +83,13 @@ fn during(site: &Site, statements: &str, twice: bool) -> crate::machine::Ended {
         let _ = fs::remove_file(&paused);
         fs::write(&go, "").unwrap();
     }
+    while running.try_wait().unwrap().is_none() {
+        if paused.exists() {
+            fs::remove_file(&paused).unwrap();
+            fs::write(&go, "").unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     running.wait_with_output().unwrap().into()
 }
 
