@@ -117,7 +117,12 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
             ("DROP TABLE agama.a0; CREATE TABLE agama.a0 (id INT PRIMARY KEY, text VARCHAR(20))".to_owned(), "table agama.a0"),
             ("DROP PROCEDURE agama.p; CREATE PROCEDURE agama.p() SELECT 2".to_owned(), "procedure agama.p"),
         ];
+        let long = std::env::var_os("VARU_TEST_LONG").is_some();
         for (number, (statements, what)) in cases.iter().enumerate() {
+            // In short: half of them with a binary log, half without.
+            if !long && (number % 2 == 0) == binlog.is_empty() {
+                continue;
+            }
             // Times are known to the second.
             std::thread::sleep(Duration::from_millis(1000));
             let ended = during(&site, statements, true).ends(1);

@@ -165,14 +165,7 @@ impl MysqlTarget {
         mut parts: Vec<(Part, Vec<u8>)>,
         postamble: &[u8],
     ) -> Result<(), Error> {
-        // Triggers last: what comes before makes no rows, but a view may need a routine, and a stub its place.
-        parts.sort_by_key(|(part, _)| match part {
-            Part::Object(_, _, Kind::Stub) => 0,
-            Part::Routines(_) => 1,
-            Part::Object(_, _, Kind::View) => 2,
-            Part::Object(_, _, Kind::Triggers) => 3,
-            _ => 4,
-        });
+        parts.sort_by_key(|(part, _)| rank(part));
         let mut load = self.server.load(None)?;
         load.write(preamble)?;
         load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
@@ -220,13 +213,18 @@ impl MysqlTarget {
                 _ => {}
             }
         }
-        if let Err(error) = self.load_parts(&before, &preamble, parts, &postamble) {
-            self.warnings.push(format!(
-                "the tables of the old {} are whole in {before}, but not all of its views, routines, triggers and events could \
-                 be made there: {error}; their definitions are in {}",
-                place.to,
-                self.kept_path(place).display()
-            ));
+        parts.sort_by_key(|(part, _)| rank(part));
+        // One by one: what is broken must not keep the rest away.
+        for (part, text) in parts {
+            let name = part.name();
+            if let Err(error) = self.load_parts(&before, &preamble, vec![(part, text)], &postamble) {
+                self.warnings.push(format!(
+                    "the tables of the old {} are whole in {before}, but {name} could not be made there: {error}; its definition \
+                     is in {}",
+                    place.to,
+                    self.kept_path(place).display()
+                ));
+            }
         }
         Ok(())
     }
@@ -256,5 +254,16 @@ impl MysqlTarget {
             }
         }
         Ok(())
+    }
+}
+
+/// In which order definitions are loaded: a view may need a routine, and a stub its place.
+fn rank(part: &Part) -> u8 {
+    match part {
+        Part::Object(_, _, Kind::Stub) => 0,
+        Part::Routines(_) => 1,
+        Part::Object(_, _, Kind::View) => 2,
+        Part::Object(_, _, Kind::Triggers) => 3,
+        _ => 4,
     }
 }
