@@ -73,7 +73,8 @@ impl Run<'_> {
         let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
         self.warnings.extend(suspect.clone());
         let body = self.body(&recipe, totals, needed.decoded);
-        let snapshot = self.repository.seal_snapshot(self.header(needed.packs, sequence, suspect.is_some(), now)?, body)?;
+        let snapshot =
+            self.repository.seal_snapshot(self.header(needed.packs, sequence, suspect.is_some(), now)?, body)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;

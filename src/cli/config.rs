@@ -158,7 +158,10 @@ fn check_copies(subject: &str, copies: &CopyOptions) -> Check {
     // The folder is made by the first dump; until then the one above counts.
     let there = copies.folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
     let room = copy::check_room(&CopyOptions { folder: there, ..copies.clone() });
-    Check::of(subject, room.map(|()| format!("there is room for a local copy in {folder}")).map_err(|error| error.to_string()))
+    Check::of(
+        subject,
+        room.map(|()| format!("there is room for a local copy in {folder}")).map_err(|error| error.to_string()),
+    )
 }
 
 /// Whether a path can be read.

@@ -158,7 +158,8 @@ pub fn is_due(expression: &str, zone: Zone, last: Timestamp) -> Result<bool, Err
         analyze.env("TZ", zone.to_string());
     }
     let output = analyze.env("LC_ALL", "C").output();
-    let output = output.map_err(|error| Error::failed("running systemd-analyze, which knows when a dump is due,", &error))?;
+    let output =
+        output.map_err(|error| Error::failed("running systemd-analyze, which knows when a dump is due,", &error))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -137,7 +137,9 @@ impl IntoArgs {
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&document(&done, &warnings, started.elapsed()))?,
-            false => context.tell(&done.iter().map(|(report, took)| text(context, report, *took)).collect::<String>())?,
+            false => {
+                context.tell(&done.iter().map(|(report, took)| text(context, report, *took)).collect::<String>())?
+            }
         }
         Ok(watch.say_warnings())
     }
@@ -179,8 +181,7 @@ impl IntoArgs {
             folder: kept_folder(context, repository)?,
         };
         let mut target = MysqlTarget::connect(into, &context.interrupt)?;
-        let guard =
-            Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
+        let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
         let service: &mut dyn Service = &mut target;
         let mut refusal = None;
         let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {

@@ -98,7 +98,10 @@ fn next(job: &Job) -> Result<String, Failure> {
     let mut analyze = Command::new("systemd-analyze");
     let output = analyze.args(["calendar", "--", &job.calendar]).env("LC_ALL", "C").output();
     let output = output.map_err(|error| {
-        Failure::new(ExitStatus::Failed, format!("running systemd-analyze, which reads calendar expressions, failed: {error}"))
+        Failure::new(
+            ExitStatus::Failed,
+            format!("running systemd-analyze, which reads calendar expressions, failed: {error}"),
+        )
     })?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -157,7 +160,11 @@ fn units(jobs: &[Job], context: &Context) -> Result<BTreeMap<String, String>, Fa
 /// A word as `ExecStart` takes it.
 fn unit_word(word: &str) -> String {
     let word = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    if word.contains(char::is_whitespace) || word.contains(['\\', '"', '\'', ';']) { format!("\"{word}\"") } else { word }
+    if word.contains(char::is_whitespace) || word.contains(['\\', '"', '\'', ';']) {
+        format!("\"{word}\"")
+    } else {
+        word
+    }
 }
 
 fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(), Failure> {
@@ -177,7 +184,8 @@ fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(), Fai
         }
     }
     if to.is_none() {
-        let timers: Vec<&str> = gone.iter().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(".timer")).collect();
+        let timers: Vec<&str> =
+            gone.iter().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(".timer")).collect();
         if !timers.is_empty() {
             systemctl(&[&["disable", "--now"], &timers[..]].concat())?;
         }

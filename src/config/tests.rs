@@ -164,7 +164,9 @@ fn keys_that_need_or_exclude_each_other_are_told() {
 
 #[test]
 fn a_source_that_this_version_lacks_is_refused_at_use_not_at_reading() {
-    let config = parse("[sets.a]\nsource = 'influxdb'\ndatabase = 'x'\n[sets.b]\nsource = 'files'\npaths = ['/b']\nkeep_chains = 2");
+    let config = parse(
+        "[sets.a]\nsource = 'influxdb'\ndatabase = 'x'\n[sets.b]\nsource = 'files'\npaths = ['/b']\nkeep_chains = 2",
+    );
     assert!(config.sets["a"].check_supported().unwrap_err().contains("its source is influxdb"));
     assert_eq!(config.sets["b"].check_supported(), Ok(()));
     assert_eq!(config.not_acted_on, ["sets.a.database", "sets.b.keep_chains"]);

@@ -102,8 +102,7 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| Timestamp::from_compact(name).is_some()) && path.join(MANIFEST).is_file()
     };
-    let mut paths: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_copy).collect();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_copy).collect();
     paths.sort();
     Ok(paths)
 }
@@ -150,7 +149,9 @@ pub fn check_room(options: &CopyOptions) -> Result<(), Error> {
 fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
     let text = format!("{tried} {}: {error}", path.display());
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => Error::NoRoom(text),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::NoRoom(text)
+        }
         _ => Error::Failed(text),
     }
 }
@@ -187,7 +188,8 @@ impl Manifest {
     fn read(path: &Path) -> Result<Self, Error> {
         let file = path.join(MANIFEST);
         let text = fs::read_to_string(&file).map_err(|error| failed("reading", &file, &error))?;
-        Self::parse(&text).ok_or_else(|| Error::Failed(format!("{} can't be understood: make a new dump", file.display())))
+        Self::parse(&text)
+            .ok_or_else(|| Error::Failed(format!("{} can't be understood: make a new dump", file.display())))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -256,7 +258,8 @@ fn write(path: &Path, source: &mut dyn Source) -> Result<(Copy, Manifest), Error
         }
         source.end()?;
         let name = String::from_utf8(entry.name.as_bytes().to_vec());
-        let name = name.map_err(|_| Error::Failed(format!("{} is no text, so it has no place in a local copy", entry.name)))?;
+        let name =
+            name.map_err(|_| Error::Failed(format!("{} is no text, so it has no place in a local copy", entry.name)))?;
         manifest.streams.push((name, length));
     }
     let Finished { data_time, facts } = source.finish()?;
@@ -277,7 +280,9 @@ fn hex(bytes: &[u8]) -> String {
 fn finish(options: &CopyOptions, part: &Path, copy: Copy, manifest: &Manifest) -> Result<Copy, Error> {
     let file = part.join(MANIFEST);
     let mut out = create(&file)?;
-    out.write_all(manifest.text().as_bytes()).and_then(|()| out.sync_all()).map_err(|error| failed("writing", &file, &error))?;
+    out.write_all(manifest.text().as_bytes())
+        .and_then(|()| out.sync_all())
+        .map_err(|error| failed("writing", &file, &error))?;
     let mut time = copy.data_time;
     let path = loop {
         let path = options.folder.join(time.compact());
@@ -401,7 +406,10 @@ mod tests {
         }
         fn finish(&mut self) -> Result<Finished, Error> {
             match self.2 {
-                true => Ok(Finished { data_time: Timestamp::from_seconds(1_800_000_000), facts: vec![("a".into(), "b\n\\".into())] }),
+                true => Ok(Finished {
+                    data_time: Timestamp::from_seconds(1_800_000_000),
+                    facts: vec![("a".into(), "b\n\\".into())],
+                }),
                 false => Err(Error::Failed("not whole".into())),
             }
         }

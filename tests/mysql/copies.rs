@@ -31,9 +31,14 @@ fn a_backup_reads_the_local_copy_as_long_as_it_is_fresh() {
     // One that is not whole leaves the last as it is.
     site.wrap("\"$@\" | head -c -10");
     let wrapped = fs::read_to_string(site.config()).unwrap();
-    fs::write(site.config(), format!("{wrapped}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display())).unwrap();
+    fs::write(site.config(), format!("{wrapped}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display()))
+        .unwrap();
     let failed = site.run(&["dump", "agama"]).ends(1);
-    assert!(failed.err.contains("the last local copy stays") && failed.err.contains("completion line"), "{}", failed.err);
+    assert!(
+        failed.err.contains("the last local copy stays") && failed.err.contains("completion line"),
+        "{}",
+        failed.err
+    );
     assert!(path.exists());
     // Without a schedule a backup is of now.
     site.configure(&lines("local_reserve = \"0 %\""));
@@ -54,7 +59,11 @@ fn dumps_of_another_job_are_split_and_have_to_be_whole() {
     fs::create_dir(&folder).unwrap();
     let lines = |more: &str| {
         let socket = site.server.socket();
-        format!("socket = \"{}\"\nlocal_copy = \"{}\"\ndump_by = \"external\"\n{more}", socket.display(), folder.display())
+        format!(
+            "socket = \"{}\"\nlocal_copy = \"{}\"\ndump_by = \"external\"\n{more}",
+            socket.display(),
+            folder.display()
+        )
     };
     site.configure(&lines(""));
     assert!(site.run(&["backup", "agama"]).ends(1).err.contains("there is no dump"));
@@ -64,13 +73,16 @@ fn dumps_of_another_job_are_split_and_have_to_be_whole() {
     let ls = String::from_utf8(site.run(&["ls", "latest"]).ends(0).out).unwrap();
     assert!(ls.contains("agama/t.sql") && ls.contains("agama/v.view.sql"), "{ls}");
     let Some(second) = MariaDb::start() else { return };
-    site.configure(&lines("").replace(&site.server.socket().display().to_string(), &second.socket().display().to_string()));
+    site.configure(
+        &lines("").replace(&site.server.socket().display().to_string(), &second.socket().display().to_string()),
+    );
     site.run(&["restore", "agama", "--into", "mysql", "--yes"]).ends(0);
     assert_eq!(picture(&second, "agama"), picture(&site.server, "agama"));
     fs::write(folder.join("agama.sql"), &dump[..dump.len() - 9]).unwrap();
     assert!(site.run(&["backup", "agama"]).ends(1).err.contains("completion line"));
     fs::write(folder.join("agama.sql"), &dump).unwrap();
-    let old = std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(folder.join("agama.sql")).status().unwrap();
+    let old =
+        std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(folder.join("agama.sql")).status().unwrap();
     assert!(old.success());
     site.configure(&lines("schedule = { dump = \"01:00\" }"));
     assert!(site.run(&["backup", "agama"]).ends(1).err.contains("one has been due since"));
@@ -92,17 +104,28 @@ fn a_check_names_what_is_missing_line_by_line() {
         String::from_utf8(ended.out).unwrap()
     };
     let said = check(2);
-    for line in ["mariadb and mariadb-dump are there", "MariaDB 10.11", "agama.loose", "agama.m (MyISAM)", "FAILED   set agama: views that name what isn't there any more, at which a dump ends: agama.broken"] {
+    for line in [
+        "mariadb and mariadb-dump are there",
+        "MariaDB 10.11",
+        "agama.loose",
+        "agama.m (MyISAM)",
+        "FAILED   set agama: views that name what isn't there any more, at which a dump ends: agama.broken",
+    ] {
         assert!(said.contains(line), "{line} in {said}");
     }
     site.server.sql("DROP VIEW agama.broken");
     check(0);
     site.server.sql("CREATE USER poor@localhost IDENTIFIED BY 'x'; GRANT SELECT ON agama.* TO poor@localhost");
     let option_file = site.machine.at("poor.cnf");
-    fs::write(&option_file, format!("[client]\nuser=poor\npassword=x\nsocket={}\n", site.server.socket().display())).unwrap();
+    fs::write(&option_file, format!("[client]\nuser=poor\npassword=x\nsocket={}\n", site.server.socket().display()))
+        .unwrap();
     site.configure(&format!("option_file = \"{}\"", option_file.display()));
     let said = check(2);
-    for line in ["GRANT EVENT, LOCK TABLES, SHOW VIEW, TRIGGER ON `agama`.* TO `poor`@`localhost`;", "GRANT PROCESS ON *.*", "GRANT SELECT ON `mysql`.*"] {
+    for line in [
+        "GRANT EVENT, LOCK TABLES, SHOW VIEW, TRIGGER ON `agama`.* TO `poor`@`localhost`;",
+        "GRANT PROCESS ON *.*",
+        "GRANT SELECT ON `mysql`.*",
+    ] {
         assert!(said.contains(line), "{line} in {said}");
     }
 }

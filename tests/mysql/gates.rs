@@ -36,7 +36,8 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     let option_file = site.machine.at("my.cnf");
     let socket = site.server.socket();
     let credentials = |password: &str| {
-        fs::write(&option_file, format!("[client]\nuser=backup\npassword={password}\nsocket={}\n", socket.display())).unwrap();
+        fs::write(&option_file, format!("[client]\nuser=backup\npassword={password}\nsocket={}\n", socket.display()))
+            .unwrap();
     };
     credentials("geheim");
     site.configure(&format!("option_file = \"{}\"", option_file.display()));
@@ -54,7 +55,11 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
         let ended = site.run(&["backup", "agama"]).ends(2);
         let statement = format!("GRANT {privilege} ON {on} TO `backup`@`localhost`;");
         // Without any sight of a database its absence is what is said.
-        assert!(ended.err.contains(&statement) || ended.err.contains("no database agama"), "{statement}: {}", ended.err);
+        assert!(
+            ended.err.contains(&statement) || ended.err.contains("no database agama"),
+            "{statement}: {}",
+            ended.err
+        );
         site.server.sql(&statement);
     }
     site.back_up();
@@ -71,8 +76,7 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
 fn during(site: &Site, statements: &str, twice: bool) -> crate::machine::Ended {
     let (paused, go) = (site.machine.at("paused"), site.machine.at("go"));
     let _ = (fs::remove_file(&paused), fs::remove_file(&go));
-    let mut running =
-        site.command(&["backup", "agama"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = site.command(&["backup", "agama"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..=u32::from(twice) {
         while !paused.exists() && running.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(10));
@@ -94,7 +98,8 @@ fn during(site: &Site, statements: &str, twice: bool) -> crate::machine::Ended {
 }
 
 /// The dump stops after 100 kB until the file `go` is there, which it takes away.
-const PAUSE_EACH: &str = "\"$@\" | { head -c 100000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
+const PAUSE_EACH: &str =
+    "\"$@\" | { head -c 100000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
 
 #[test]
 fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
@@ -179,7 +184,8 @@ fn an_empty_dump_after_a_full_one_is_suspect() {
     let ended = site.run(&["backup", "agama"]).ends(3);
     assert!(ended.err.contains("suspect") && ended.err.contains("max_shrink"), "{}", ended.err);
     let listed = site.run(&["--json", "list"]).json();
-    let suspect: Vec<bool> = listed["snapshots"].as_array().unwrap().iter().map(|row| row["suspect"].as_bool().unwrap()).collect();
+    let suspect: Vec<bool> =
+        listed["snapshots"].as_array().unwrap().iter().map(|row| row["suspect"].as_bool().unwrap()).collect();
     assert_eq!(suspect, [false, true]);
     let restored = site.run(&["restore", "agama", "--into", "mysql:copy", "--yes", "--json"]);
     assert_eq!(restored.json()["restored"][0]["snapshot"].as_str().unwrap(), good);

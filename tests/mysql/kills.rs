@@ -25,7 +25,8 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let pid = site.machine.at("dump.pid");
     site.wrap("\"$@\" & echo $! > dump.pid; wait $!");
     let text = fs::read_to_string(site.config()).unwrap();
-    fs::write(site.config(), format!("{text}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display())).unwrap();
+    fs::write(site.config(), format!("{text}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display()))
+        .unwrap();
     let start = Instant::now();
     site.back_up();
     let whole = start.elapsed().as_millis() as u64;
@@ -66,7 +67,8 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             cut += u32::from(!ended.status.success());
             snapshots = made;
             for copy in fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path()) {
-                let whole = |path: &std::path::Path| fs::read(path.join("dump.sql")).unwrap().ends_with(b"-- Dump completed\n");
+                let whole =
+                    |path: &std::path::Path| fs::read(path.join("dump.sql")).unwrap().ends_with(b"-- Dump completed\n");
                 assert!(!copy.is_dir() || copy.ends_with("new.part") || whole(&copy), "{}", copy.display());
             }
         }
@@ -76,7 +78,8 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     site.back_up();
     let Some(second) = MariaDb::start() else { return };
     let listed = site.run(&["--json", "list"]).json();
-    let ids: Vec<String> = listed["snapshots"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> =
+        listed["snapshots"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     site.configure(&format!("socket = \"{}\"", second.socket().display()));
     for (number, id) in ids.iter().enumerate() {
         if number % (ids.len().div_ceil(4)) == 0 || number + 1 == ids.len() {

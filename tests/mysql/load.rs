@@ -22,7 +22,11 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
     let Some(site) = Site::new(SCHEMA) else { return };
     let good = site.back_up();
     let restore = [&RESTORE[..], &["--snapshot", &good]].concat();
-    let checksum = |database: &str| site.server.try_sql(&format!("CHECKSUM TABLE `{database}`.a, `{database}`.b")).map(|text| text.replace(database, "DB"));
+    let checksum = |database: &str| {
+        site.server
+            .try_sql(&format!("CHECKSUM TABLE `{database}`.a, `{database}`.b"))
+            .map(|text| text.replace(database, "DB"))
+    };
     let stored = checksum("agama").unwrap();
     site.server.sql("UPDATE agama.a SET text = 'changed'; DELETE FROM agama.b WHERE id > 10");
     let changed = checksum("agama").unwrap();
@@ -34,7 +38,8 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
     let (mut old, mut new) = (0, 0);
     for (number, moment) in moments(count, whole.as_millis() as u64).into_iter().enumerate() {
         site.server.sql(&site.server.sql("SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'agama\\_%'"));
-        site.server.sql("SET foreign_key_checks = 0; UPDATE agama.a SET text = 'changed'; DELETE FROM agama.b WHERE id > 10");
+        site.server
+            .sql("SET foreign_key_checks = 0; UPDATE agama.a SET text = 'changed'; DELETE FROM agama.b WHERE id > 10");
         assert_eq!(checksum("agama").unwrap(), changed, "round {number}");
         let mut running = site.command(&restore).stderr(std::process::Stdio::null()).spawn().unwrap();
         // A fifth of them near the end, where tables change places.
@@ -60,7 +65,10 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
         }
         site.run(&restore).ends(0);
         assert_eq!(checksum("agama").unwrap(), stored, "round {number}");
-        assert_eq!(site.server.sql("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'agama'"), "told\n");
+        assert_eq!(
+            site.server.sql("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'agama'"),
+            "told\n"
+        );
     }
     println!("killed {count} times: {old} times the old data was in place, {new} times the new");
     site.run(&["backup", "agama"]).ends(0);
@@ -76,7 +84,11 @@ fn an_unfinished_restore_keeps_backups_away_until_it_is_given_up() {
     // An account that may make databases, and not tables' rows.
     site.server.sql("CREATE USER weak@localhost IDENTIFIED BY 'x'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, PROCESS, CREATE ON *.* TO weak@localhost");
     let option_file = site.machine.at("weak.cnf");
-    std::fs::write(&option_file, format!("[client]\nuser=weak\npassword=x\nsocket={}\n", site.server.socket().display())).unwrap();
+    std::fs::write(
+        &option_file,
+        format!("[client]\nuser=weak\npassword=x\nsocket={}\n", site.server.socket().display()),
+    )
+    .unwrap();
     let words = [&RESTORE[..], &["--option-file", option_file.to_str().unwrap()]].concat();
     let failed = site.run(&words).ends(1);
     assert!(failed.err.contains("The restore did not end") && failed.err.contains("1142"), "{}", failed.err);

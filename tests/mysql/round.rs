@@ -65,14 +65,27 @@ fn everything_comes_back_on_an_empty_server() {
     let Some(second) = MariaDb::start_with(&["--event-scheduler=ON", "--default-time-zone=-07:00"]) else { return };
     let snapshot = site.back_up();
     let ls = String::from_utf8(site.run(&["ls", "latest"]).ends(0).out).unwrap();
-    for stream in ["@preamble.sql", "agama/customer.sql", "agama/account.triggers.sql", "agama/cheap.view.sql", "@users.sql"] {
+    for stream in
+        ["@preamble.sql", "agama/customer.sql", "agama/account.triggers.sql", "agama/cheap.view.sql", "@users.sql"]
+    {
         assert!(ls.contains(stream), "{stream} in {ls}");
     }
     site.configure(&format!("socket = \"{}\"", second.socket().display()));
     site.run(&["restore", "agama", "--into", "mysql", "--yes", "--snapshot", &snapshot]).ends(0);
     assert_eq!(picture(&second, "agama"), picture(&site.server, "agama"));
     assert_eq!(second.sql(USERS), site.server.sql(USERS));
-    assert_eq!(second.sql("SELECT UNIX_TIMESTAMP(since), id FROM agama.customer WHERE id < 2"), "978307201\t0\n978393601\t1\n".replace("978307201", site.server.sql("SELECT UNIX_TIMESTAMP(since) FROM agama.customer WHERE id = 0").trim()).replace("978393601", site.server.sql("SELECT UNIX_TIMESTAMP(since) FROM agama.customer WHERE id = 1").trim()));
+    assert_eq!(
+        second.sql("SELECT UNIX_TIMESTAMP(since), id FROM agama.customer WHERE id < 2"),
+        "978307201\t0\n978393601\t1\n"
+            .replace(
+                "978307201",
+                site.server.sql("SELECT UNIX_TIMESTAMP(since) FROM agama.customer WHERE id = 0").trim()
+            )
+            .replace(
+                "978393601",
+                site.server.sql("SELECT UNIX_TIMESTAMP(since) FROM agama.customer WHERE id = 1").trim()
+            )
+    );
     let next = "SELECT NEXTVAL(agama.number) > 6; SELECT agama.next_of(1), agama.slash(), agama.tools.one();";
     assert_eq!(second.sql("SELECT COUNT(*) FROM agama.history FOR SYSTEM_TIME ALL"), "3\n");
     assert_eq!(second.sql(next), site.server.sql(next));
@@ -104,7 +117,8 @@ fn what_is_there_is_put_aside_whole() {
     let Some(second) = MariaDb::start() else { return };
     second.sql(RICH);
     let fresh = |server: &MariaDb| {
-        let names = "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'agama' ORDER BY 1;
+        let names =
+            "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'agama' ORDER BY 1;
             SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'agama' ORDER BY 1;
             SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'agama' ORDER BY 1;
             CHECKSUM TABLE agama.customer, agama.account, agama.log, agama.part";
@@ -115,11 +129,24 @@ fn what_is_there_is_put_aside_whole() {
     let before = databases.lines().find(|name| name.starts_with("agama_before_")).unwrap();
     assert!(!databases.contains("_loading_"), "{databases}");
     let old = picture(&site.server, before);
-    let same = |text: &str| text.replace("ENABLED", "DISABLED").lines().filter(|line| !line.contains("CREATE DATABASE") && !line.starts_with("cheaper\t") && !line.contains("nextval")).map(str::to_owned).collect::<Vec<_>>();
+    let same = |text: &str| {
+        text.replace("ENABLED", "DISABLED")
+            .lines()
+            .filter(|line| {
+                !line.contains("CREATE DATABASE") && !line.starts_with("cheaper\t") && !line.contains("nextval")
+            })
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let (old, changed) = (same(&old), same(&changed));
     let differs: Vec<_> = old.iter().zip(&changed).filter(|(old, changed)| old != changed).collect();
     assert!(differs.is_empty() && old.len() == changed.len(), "{differs:?}, {} and {} lines", old.len(), changed.len());
-    assert!(!site.server.sql(&format!("SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{before}'")).contains("ENABLED"));
+    assert!(
+        !site
+            .server
+            .sql(&format!("SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{before}'"))
+            .contains("ENABLED")
+    );
     let child = site.server.sql("SHOW CREATE TABLE other.child");
     assert!(child.contains("REFERENCES `agama`.`customer`") && child.contains("ON DELETE CASCADE"), "{child}");
 }
@@ -155,7 +182,18 @@ fn days_under_load_keep_the_sum() {
         let sum = "SELECT (SELECT SUM(balance) FROM agama.a) + (SELECT SUM(balance) FROM agama.b) + (SELECT SUM(balance) FROM agama.z)";
         let mut seen = std::collections::BTreeSet::new();
         for snapshot in &snapshots {
-            let words = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "test", "--snapshot"];
+            let words = [
+                "restore",
+                "agama",
+                "--into",
+                "mysql",
+                "--yes",
+                "--replace",
+                "agama",
+                "--reason",
+                "test",
+                "--snapshot",
+            ];
             site.run(&[&words[..], &[snapshot]].concat()).ends(0);
             assert_eq!(second.sql(sum), "6000000\n");
             seen.insert(second.sql("SELECT SUM(balance) FROM agama.a"));

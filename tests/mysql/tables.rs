@@ -47,7 +47,12 @@ fn another_name_is_refused_where_something_names_the_first() {
     site.server.sql("CREATE EVENT agama.e ON SCHEDULE EVERY 1 DAY DO SELECT 1");
     site.back_up();
     site.run(&["restore", "agama", "--into", "mysql:copy", "--yes"]).ends(0);
-    assert_eq!(site.server.sql("SELECT COUNT(*) FROM copy.orders; SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'copy'"), "2\nDISABLED\n");
+    assert_eq!(
+        site.server.sql(
+            "SELECT COUNT(*) FROM copy.orders; SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'copy'"
+        ),
+        "2\nDISABLED\n"
+    );
     site.server.sql("CREATE VIEW agama.v AS SELECT 1; CREATE PROCEDURE agama.p() SELECT * FROM agama.orders;");
     site.back_up();
     let refused = site.run(&["restore", "agama", "--into", "mysql:second", "--yes"]).ends(5);
@@ -64,7 +69,11 @@ fn only_the_environments_that_are_allowed_come_in() {
     let words = ["restore", "agama", "--into", "mysql:copy", "--yes"];
     site.configure_all("[environment]\nname = \"preview\"\nrestore_from = [\"development\"]", &socket);
     let refused = site.run(&words).ends(5);
-    assert!(refused.err.contains("the environment production") && refused.err.contains("development"), "{}", refused.err);
+    assert!(
+        refused.err.contains("the environment production") && refused.err.contains("development"),
+        "{}",
+        refused.err
+    );
     site.configure_all("[environment]\nname = \"staging\"\nrestore_from = [\"production\"]", &socket);
     site.run(&words).ends(0);
     site.configure(&format!("{socket}\nrequire_snapshot = true"));

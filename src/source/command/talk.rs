@@ -198,8 +198,7 @@ pub fn ask(
     interrupt: &Interrupt,
 ) -> Result<Vec<u8>, TalkError> {
     let started = Feed::start(argv, most, interrupt.clone());
-    let not_started =
-        |error: io::Error| TalkError { what: format!("can't be started: {error}"), said: String::new() };
+    let not_started = |error: io::Error| TalkError { what: format!("can't be started: {error}"), said: String::new() };
     let mut feed = started.map_err(not_started)?.with_limit(limit);
     feed.write(question)?;
     feed.finish()

@@ -47,7 +47,9 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     match missing.is_empty() {
         true => found.push(Finding::Good("the account may see all that belongs into the dump".to_owned())),
         false => {
-            found.extend(missing.into_iter().map(|statement| Finding::Bad(format!("a privilege is missing: {statement}"))));
+            found.extend(
+                missing.into_iter().map(|statement| Finding::Bad(format!("a privilege is missing: {statement}"))),
+            );
             return Ok(());
         }
     }

@@ -58,7 +58,10 @@ impl ExternalDumps {
             files.push(path);
         }
         let Some(data_time) = oldest else {
-            return Err(Error::Failed(format!("there is no dump in {}: does the job that makes them run?", folder.display())));
+            return Err(Error::Failed(format!(
+                "there is no dump in {}: does the job that makes them run?",
+                folder.display()
+            )));
         };
         files.sort();
         let many = files.len() > 1;
@@ -75,7 +78,8 @@ impl ExternalDumps {
     fn open_next(&mut self) -> Result<bool, Error> {
         let Some(path) = self.files.next() else { return Ok(false) };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut file = File::open(&path).map_err(|error| Error::failed(&format!("opening {}", path.display()), &error))?;
+        let mut file =
+            File::open(&path).map_err(|error| Error::failed(&format!("opening {}", path.display()), &error))?;
         let prefix = if self.many { format!("{name}/") } else { String::new() };
         let (prefix, bytes) = match name.strip_suffix(".sql") {
             Some(stem) => {
@@ -123,7 +127,8 @@ impl Source for ExternalDumps {
                     splitter.next().map_err(own)?.map(|name| format!("{prefix}{name}"))
                 }
                 Some(Current { prefix, bytes: Bytes::Raw(file), .. }) => {
-                    let fresh = file.is_some() && self.entry.as_ref().is_none_or(|entry| entry.name.as_bytes() != prefix.as_bytes());
+                    let fresh = file.is_some()
+                        && self.entry.as_ref().is_none_or(|entry| entry.name.as_bytes() != prefix.as_bytes());
                     fresh.then(|| prefix.clone())
                 }
             };

@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn an_insert_changes_no_definition() {
-        let text = |counter: &str| format!("CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4");
+        let text =
+            |counter: &str| format!("CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4");
         assert_eq!(without_counter(&text(" AUTO_INCREMENT=7")), text(""));
         assert_eq!(without_counter(&text("")), text(""));
     }

@@ -121,7 +121,9 @@ mod tests {
         }
         assert!(!mysql.iter().any(|word| word == "--dump-history" || word.starts_with("--master-data")));
         let mariadb = words(MARIADB, Vendor::Mariadb, &wanted);
-        for word in ["--dump-history", "--master-data=2", "--no-tablespaces", "--single-transaction", "--skip-dump-date"] {
+        for word in
+            ["--dump-history", "--master-data=2", "--no-tablespaces", "--single-transaction", "--skip-dump-date"]
+        {
             assert!(mariadb.iter().any(|known| known == word), "{word}");
         }
         assert!(!mariadb.iter().any(|word| word.contains("statistics") || word.contains("gtid")));

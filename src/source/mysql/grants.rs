@@ -184,7 +184,9 @@ mod tests {
         );
         assert_eq!(missing(&ENOUGH[..2], &["agama"], false), ["GRANT SELECT ON `mysql`.* TO `backup`@`localhost`;"]);
         assert_eq!(missing(&ENOUGH, &["other"], false).len(), 1, "columns are no table, a table is no database");
-        assert!(missing(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"], &["x"], true).is_empty());
+        assert!(
+            missing(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"], &["x"], true).is_empty()
+        );
     }
 
     #[test]

@@ -255,7 +255,9 @@ impl Lexer {
                 rows.depth = rows.depth.saturating_add(1);
             }
             b')' => rows.depth = rows.depth.saturating_sub(1),
-            b'v' | b'V' if rows.depth == 0 && rest.len() >= 6 => rows.values |= rest[..6].eq_ignore_ascii_case(b"VALUES"),
+            b'v' | b'V' if rows.depth == 0 && rest.len() >= 6 => {
+                rows.values |= rest[..6].eq_ignore_ascii_case(b"VALUES")
+            }
             _ => {}
         }
     }

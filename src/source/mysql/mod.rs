@@ -139,7 +139,9 @@ impl MysqlSource {
 impl Gate {
     /// Each table that was there before has a stream.
     fn check_streams(&self, counted: &Counted) -> Result<(), Error> {
-        for table in self.before.tables.iter().filter(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED")) {
+        for table in
+            self.before.tables.iter().filter(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"))
+        {
             let part = names::Part::Object(table.database.clone(), table.name.clone(), names::Kind::Table);
             if !counted.rows.contains_key(&part.name()) {
                 return Err(Error::Changed(format!(
@@ -152,7 +154,12 @@ impl Gate {
     }
 
     fn check_unchanged(&self) -> Result<(), Error> {
-        let after = Fingerprint::take(&self.server, &self.databases, &self.options.exclude_tables, &self.options.schema_only_tables)?;
+        let after = Fingerprint::take(
+            &self.server,
+            &self.databases,
+            &self.options.exclude_tables,
+            &self.options.schema_only_tables,
+        )?;
         let differences = self.before.differences(&after);
         if differences.is_empty() {
             return Ok(());

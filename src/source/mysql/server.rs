@@ -174,7 +174,6 @@ impl Server {
     pub fn run(&self, statements: &str) -> Result<(), Error> {
         self.ask(statements).map(drop)
     }
-
 }
 
 fn failed(client: &str, tried: &str, error: &TalkError) -> Error {

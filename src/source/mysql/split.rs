@@ -254,8 +254,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
 
     /// The stream that a statement without a heading begins.
     fn opened_by(&self, head: &[u8]) -> Option<Part> {
-        const BACK: [&[u8]; 2] =
-            [b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE"];
+        const BACK: [&[u8]; 2] = [b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE"];
         if BACK.iter().any(|back| head.starts_with(back)) {
             return Some(Part::Postamble);
         }

@@ -173,7 +173,8 @@ fn the_completion_line_counts_only_as_the_last_line() {
     }
     assert!(!split(format!("{DUMP}SELECT 1;\n").as_bytes(), usize::MAX, 4096).2);
     assert!(split(DUMP.replace("completed\n\"", "").as_bytes(), usize::MAX, 4096).2);
-    let dated = DUMP.strip_suffix("-- Dump completed\n").unwrap().to_owned() + "-- Dump completed on 2026-11-21 14:00:00\n";
+    let dated =
+        DUMP.strip_suffix("-- Dump completed\n").unwrap().to_owned() + "-- Dump completed on 2026-11-21 14:00:00\n";
     assert!(split(dated.as_bytes(), usize::MAX, 4096).2);
 }
 

@@ -80,7 +80,9 @@ impl MysqlTarget {
             wanted = databases.into_iter().map(|name| (name, None)).collect();
         }
         if wanted.is_empty() {
-            return Err(Error::Config("the snapshot names no database, so it isn't known where its tables go".to_owned()));
+            return Err(Error::Config(
+                "the snapshot names no database, so it isn't known where its tables go".to_owned(),
+            ));
         }
         for (from, tables) in wanted {
             let to = self.options.name.clone().unwrap_or_else(|| from.clone());
@@ -114,7 +116,9 @@ impl MysqlTarget {
             let key = format!("rows {}", Part::Object(database.clone(), table.clone(), Kind::Table).name());
             let rows = fact(facts, &key).and_then(|value| value.parse().ok());
             let rows = rows.ok_or_else(|| {
-                Error::Failed(format!("the snapshot doesn't say how many rows {database}.{table} has, so a load can't be proven"))
+                Error::Failed(format!(
+                    "the snapshot doesn't say how many rows {database}.{table} has, so a load can't be proven"
+                ))
             })?;
             self.rows.insert((database, table), rows);
         }
@@ -179,7 +183,8 @@ impl MysqlTarget {
     }
 
     fn has_database(&self, name: &str) -> Result<bool, Error> {
-        let question = format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(name));
+        let question =
+            format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(name));
         Ok(self.server.value(&question)? != "0")
     }
 

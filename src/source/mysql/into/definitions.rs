@@ -62,7 +62,9 @@ impl Definitions {
     /// The accounts that views, routines, triggers and events run as.
     pub fn definers(&self, databases: &[String]) -> BTreeSet<Account> {
         let mut found = BTreeSet::new();
-        for (_, bytes) in self.0.iter().filter(|(part, _)| part.database().is_some_and(|name| databases.iter().any(|d| d == name))) {
+        for (_, bytes) in
+            self.0.iter().filter(|(part, _)| part.database().is_some_and(|name| databases.iter().any(|d| d == name)))
+        {
             let text = String::from_utf8_lossy(bytes);
             for (at, mark) in text.match_indices("DEFINER=`") {
                 let rest = &text[at + mark.len()..];
@@ -84,7 +86,10 @@ impl Definitions {
     /// The first view, routine, trigger or event of `database` that names it.
     pub fn naming(&self, database: &str) -> Option<String> {
         let named = self.of(database, |part| !matches!(part, Part::Database(_) | Part::Use(_)));
-        named.iter().find(|(_, bytes)| names_schema(&String::from_utf8_lossy(bytes), database)).map(|(part, _)| part.name())
+        named
+            .iter()
+            .find(|(_, bytes)| names_schema(&String::from_utf8_lossy(bytes), database))
+            .map(|(part, _)| part.name())
     }
 
     /// Makes users and roles that aren't there, with their grants. Those that are there stay as they are.

@@ -33,7 +33,9 @@ impl MysqlTarget {
         ))?;
         let mut keys: BTreeMap<(String, String, String), Key> = BTreeMap::new();
         for row in rows {
-            let [schema, table, name, column, parent, parent_column, on_update, on_delete] = row.as_slice() else { continue };
+            let [schema, table, name, column, parent, parent_column, on_update, on_delete] = row.as_slice() else {
+                continue;
+            };
             let key = keys.entry((schema.clone(), table.clone(), name.clone())).or_default();
             key.columns.push(quoted(column));
             key.parent_columns.push(quoted(parent_column));

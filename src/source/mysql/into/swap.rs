@@ -54,7 +54,16 @@ impl MysqlTarget {
         let program = self.server.dump_program()?;
         let mut argv = self.server.argv(&program);
         // What is broken there must not keep the rest from being kept.
-        let flags = ["--force", "--no-data", "--routines", "--events", "--triggers", "--comments", "--single-transaction", "--skip-dump-date"];
+        let flags = [
+            "--force",
+            "--no-data",
+            "--routines",
+            "--events",
+            "--triggers",
+            "--comments",
+            "--single-transaction",
+            "--skip-dump-date",
+        ];
         argv.extend(flags.map(OsString::from));
         argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));
         argv.push(OsString::from(&place.to));
@@ -62,7 +71,8 @@ impl MysqlTarget {
             Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to))
         };
         let feed = Feed::start(&argv, DEFINITIONS, Interrupt::default()).map_err(|error| failed(&error))?;
-        let (kept, error) = feed.with_limit(Duration::from_secs(600)).finish_anyway().map_err(|error| failed(&error))?;
+        let (kept, error) =
+            feed.with_limit(Duration::from_secs(600)).finish_anyway().map_err(|error| failed(&error))?;
         if kept.is_empty() {
             return Err(failed(&error.map(|error| error.to_string()).unwrap_or_default()));
         }
@@ -75,7 +85,8 @@ impl MysqlTarget {
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.options.folder)?;
-            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             file.write_all(&kept)?;
             file.sync_all()
         };
@@ -207,7 +218,9 @@ impl MysqlTarget {
                 Part::Preamble => preamble = text,
                 Part::Postamble => postamble = text,
                 Part::Object(_, table, Kind::Triggers) if place.takes(&place.from, table) => parts.push((part, text)),
-                Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_) if place.tables.is_none() => {
+                Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_)
+                    if place.tables.is_none() =>
+                {
                     parts.push((part, text));
                 }
                 _ => {}
