@@ -1,11 +1,14 @@
 #!/bin/bash
 # MySQL as a source, measured on a MariaDB server of its own: the incremental of a one-row change in a database of about
-# 500 MB, beside mysqldump > /dev/null; and its restore, beside mariadb < dump.sql. Usage: benches/mysql.sh [MB]
+# 500 MB, beside mysqldump > /dev/null; and its restore, beside mariadb < dump.sql. Usage: [VARU=PROGRAM] benches/mysql.sh [MB]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 megabytes=${1:-500}
-cargo build --release --quiet
-varu=$PWD/target/release/varu
+varu=${VARU:-}
+if [[ -z $varu ]]; then
+    cargo build --release --quiet
+    varu=$PWD/target/release/varu
+fi
 top=$(mktemp -d "${TMPDIR:-/tmp}/varu-mysql.XXXXXX")
 servers=()
 finish() {

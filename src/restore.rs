@@ -34,6 +34,11 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
+    fn new(snapshot: &SnapshotRow) -> Self {
+        let (damaged, warnings) = (Vec::new(), Vec::new());
+        Self { snapshot: snapshot.clone(), streams: 0, bytes: 0, kept: 0, damaged, warnings }
+    }
+
     fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
         let damaged = format!("{} can't be restored: {why}", stream.entry.name);
         progress.warn(&damaged);
@@ -82,14 +87,7 @@ fn fetch(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
-    let mut report = RestoreReport {
-        snapshot: snapshot.clone(),
-        streams: 0,
-        bytes: 0,
-        kept: 0,
-        damaged: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut report = RestoreReport::new(snapshot);
     let mut recipe = repository.recipe(&snapshot.id)?;
     let streams = chosen_streams(recipe.streams, chosen);
     recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;

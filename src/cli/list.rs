@@ -1,6 +1,7 @@
 //! `varu list`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 
 use serde_json::json;
 use varu::id::{RepositoryId, SnapshotId};
@@ -88,9 +89,12 @@ impl Listing {
         for (_, row) in &self.rows {
             by_set.entry(&row.header.set).or_default().push(row);
         }
+        let mut red = Vec::new();
         for row in by_set.into_values().flatten() {
+            red.push(row.header.suspect || self.broken.contains_key(&row.id));
             table.row(cells(context, row, self.broken.get(&row.id).copied()));
         }
+        let table = coloured(&table.to_string(), &red);
         let gaps = self.gaps.iter().map(|(first, last)| match first == last {
             true => format!("the snapshot with sequence {first} isn't there any more\n"),
             false => format!("the snapshots with sequences {first} to {last} aren't there any more\n"),
@@ -131,6 +135,18 @@ fn unrestorable(
         }
     }
     broken
+}
+
+/// The table with the rows of what can't be relied on in red, where a person looks at it.
+fn coloured(table: &str, red: &[bool]) -> String {
+    let shown = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // The first line is the heading.
+    let is_red = |number: usize| shown && number.checked_sub(1).and_then(|row| red.get(row)).copied().unwrap_or(false);
+    let line = |(number, line): (usize, &str)| match is_red(number) {
+        true => format!("\x1b[31m{line}\x1b[0m\n"),
+        false => format!("{line}\n"),
+    };
+    table.lines().enumerate().map(line).collect()
 }
 
 fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 9] {

@@ -1,16 +1,23 @@
 //! Restore into a service that runs: guards, what will be done, the load, and the record that keeps backups away until it has
 //! succeeded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{RestoreReport, fetch, restore_error};
 use crate::entry::{Entry, StreamName};
 use crate::error::{Error, Result};
 use crate::index::{INTO_SERVICE, Operation, Outcome, SnapshotRow};
-use crate::progress::{Interrupt, Progress};
+use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::source::{self, Plan, Service, Target};
 use crate::time::Clock;
+
+/// Most streams that are loaded at the same time.
+const LANES: usize = 4;
+/// How often an interrupt is looked for.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Most bytes of definitions that are held.
 const DEFINITIONS: u64 = 512 << 20;
@@ -74,7 +81,7 @@ pub fn restore_into(
     let operation = repository.index().begin_operation(INTO_SERVICE, Some(set), clock.now()).map_err(failed)?;
     let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
     repository.index().note_operation(operation, &what).map_err(failed)?;
-    let result = load(repository, snapshot, service, progress, interrupt);
+    let result = load(repository, snapshot, service, &entries, progress, interrupt);
     let (outcome, message) = match &result {
         Ok(report) => match report.warnings.first() {
             None => (Outcome::Done, what),
@@ -119,16 +126,108 @@ fn read_definitions(
     Ok(held.streams)
 }
 
+/// Loads all that is no definition, several streams at the same time: a server takes one connection's statements one after
+/// the other, on one core.
 fn load(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
     service: &mut dyn Service,
+    entries: &[Entry],
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
-    let report = fetch(repository, snapshot, &|_| true, service, progress, interrupt)?;
+    let wanted: Vec<&Entry> = entries.iter().filter(|entry| service.takes(entry)).collect();
+    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES);
+    let shares = shares(&wanted, most);
+    progress.phase("restoring", Some(wanted.iter().map(|entry| entry.size).sum()), Some(wanted.len() as u64));
+    service.open().map_err(restore_error)?;
+    let mut targets = Vec::new();
+    for _ in &shares {
+        targets.push(service.lane().map_err(restore_error)?);
+    }
+    let (progress, stop) = (&Beside(progress), Interrupt::default());
+    let results: Vec<Result<RestoreReport>> = std::thread::scope(|scope| {
+        let lanes: Vec<_> = shares
+            .iter()
+            .zip(&mut targets)
+            .map(|(share, target)| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let chosen = |entry: &Entry| share.contains(&entry.name);
+                    let result = fetch(repository, snapshot, &chosen, &mut **target, progress, stop);
+                    if result.is_err() {
+                        stop.set();
+                    }
+                    result
+                })
+            })
+            .collect();
+        while lanes.iter().any(|lane| !lane.is_finished()) {
+            if interrupt.is_set() {
+                stop.set();
+            }
+            std::thread::sleep(LOOK);
+        }
+        let panicked = || Err(Error::Failed("a thread that loads ended by itself".to_owned()));
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|_| panicked())).collect()
+    });
+    let mut report = merged(snapshot, results)?;
     whole(&report)?;
+    report.warnings.extend(service.finish().map_err(restore_error)?);
     Ok(report)
+}
+
+/// The entries in at most `most` shares of about the same size, the largest first.
+fn shares(entries: &[&Entry], most: usize) -> Vec<HashSet<StreamName>> {
+    let mut shares: Vec<(u64, HashSet<StreamName>)> = vec![(0, HashSet::new()); most.max(1)];
+    let mut by_size = entries.to_vec();
+    by_size.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    for entry in by_size {
+        if let Some((size, names)) = shares.iter_mut().min_by_key(|(size, _)| *size) {
+            *size += entry.size + 1;
+            names.insert(entry.name.clone());
+        }
+    }
+    shares.into_iter().map(|(_, names)| names).filter(|names| !names.is_empty()).collect()
+}
+
+/// One report of all, or the error that made the others end.
+fn merged(snapshot: &SnapshotRow, results: Vec<Result<RestoreReport>>) -> Result<RestoreReport> {
+    let is_stop = |error: &Error| matches!(error, Error::Repository(repository::Error::Interrupted));
+    let mut all = RestoreReport::new(snapshot);
+    let mut stopped = None;
+    for result in results {
+        match result {
+            Ok(report) => {
+                all.streams += report.streams;
+                all.bytes += report.bytes;
+                all.damaged.extend(report.damaged);
+                all.warnings.extend(report.warnings);
+            }
+            Err(error) if is_stop(&error) => stopped = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    stopped.map_or(Ok(all), Err)
+}
+
+/// Progress of one of several that work on the same.
+struct Beside<'a>(&'a dyn Progress);
+
+impl Progress for Beside<'_> {
+    fn phase(&self, _: &str, _: Option<u64>, _: Option<u64>) {}
+
+    fn add(&self, counter: Counter, n: u64) {
+        self.0.add(counter, n);
+    }
+
+    fn note(&self, message: &str) {
+        self.0.note(message);
+    }
+
+    fn warn(&self, message: &str) {
+        self.0.warn(message);
+    }
 }
 
 /// Part of a database is no database.
@@ -183,5 +282,27 @@ impl Target for Held {
 
     fn finish(&mut self) -> std::result::Result<Vec<String>, source::Error> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Kind;
+
+    #[test]
+    fn shares_are_about_as_large_and_have_each_entry_once() {
+        let entry =
+            |name: &str, size| Entry { name: StreamName::new(name).unwrap(), kind: Kind::Data, size, metadata: None };
+        let entries = [entry("a", 10), entry("b", 6), entry("c", 5), entry("d", 0)];
+        let shares = shares(&entries.iter().collect::<Vec<_>>(), 2);
+        assert_eq!(shares.iter().map(HashSet::len).sum::<usize>(), 4);
+        assert!(
+            shares[0].contains(&entries[0].name)
+                && shares[1].contains(&entries[1].name)
+                && shares[1].contains(&entries[2].name)
+        );
+        assert_eq!(super::shares(&[&entries[0]], 4).len(), 1);
+        assert!(super::shares(&[], 4).is_empty());
     }
 }

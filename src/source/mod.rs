@@ -141,9 +141,10 @@ pub struct Plan {
 
 /// A service that runs, and that a snapshot goes back into.
 ///
-/// Its definitions (all that is small) are read first, so that everything can be judged before anything is written. As a
-/// [`Target`] it then takes the rest; [`finish`](Target::finish) proves that the new data is whole and puts it in place.
-pub trait Service: Target {
+/// Its definitions (all that is small) are read first, so that everything can be judged before anything is written
+/// ([`plan`](Service::plan)). Then it is [opened](Service::open), the rest is loaded by one or more [lanes](Service::lane) at
+/// the same time, and [`finish`](Service::finish) proves that the new data is whole and puts it in place.
+pub trait Service {
     /// Whether an entry is to be read first.
     fn is_definition(&self, entry: &Entry) -> bool;
 
@@ -155,6 +156,18 @@ pub trait Service: Target {
         definitions: Vec<(StreamName, Vec<u8>)>,
         facts: &[(String, String)],
     ) -> Result<Plan, Error>;
+
+    /// Whether an entry is to be loaded by a lane.
+    fn takes(&self, entry: &Entry) -> bool;
+
+    /// Makes what the lanes load into.
+    fn open(&mut self) -> Result<(), Error>;
+
+    /// Loads entries, beside other lanes that load other ones.
+    fn lane(&self) -> Result<Box<dyn Target + Send>, Error>;
+
+    /// After all lanes have ended well. Returns warnings, each a whole sentence.
+    fn finish(&mut self) -> Result<Vec<String>, Error>;
 
     /// What stands in the service after a restore that didn't end, and what to do.
     fn undone(&self) -> String;

@@ -5,7 +5,9 @@ mod machine;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
 
+mod copies;
 mod gates;
+mod kills;
 mod load;
 mod round;
 mod site;

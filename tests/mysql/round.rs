@@ -111,7 +111,9 @@ fn what_is_there_is_put_aside_whole() {
     assert_eq!(picture(&site.server, "agama"), changed, "a refusal changes nothing");
     site.run(&["restore", "agama", "--into", "mysql", "--replace", "agama", "--reason", "lost rows"]).ends(5);
     let words = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "lost rows"];
-    site.run(&words).ends(0);
+    // A view of the old database is broken, which is said and keeps nothing back.
+    let done = site.run(&words).ends(3);
+    assert!(done.err.contains("could be kept, because it is broken"), "{}", done.err);
     let Some(second) = MariaDb::start() else { return };
     second.sql(RICH);
     let fresh = |server: &MariaDb| {
@@ -130,11 +132,15 @@ fn what_is_there_is_put_aside_whole() {
     let same = |text: &str| {
         text.replace("ENABLED", "DISABLED")
             .lines()
-            .filter(|line| !line.contains("CREATE DATABASE"))
+            .filter(|line| {
+                !line.contains("CREATE DATABASE") && !line.starts_with("cheaper\t") && !line.contains("nextval")
+            })
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    assert_eq!(same(&old), same(&changed));
+    let (old, changed) = (same(&old), same(&changed));
+    let differs: Vec<_> = old.iter().zip(&changed).filter(|(old, changed)| old != changed).collect();
+    assert!(differs.is_empty() && old.len() == changed.len(), "{differs:?}, {} and {} lines", old.len(), changed.len());
     assert!(
         !site
             .server
@@ -149,13 +155,13 @@ fn what_is_there_is_put_aside_whole() {
 fn days_under_load_keep_the_sum() {
     let schema = "CREATE DATABASE agama; USE agama;
         CREATE TABLE a (id INT PRIMARY KEY, balance INT NOT NULL); CREATE TABLE b LIKE a; CREATE TABLE z LIKE a;
-        INSERT INTO a SELECT seq, 1000 FROM seq_1_to_5000; INSERT INTO b SELECT * FROM a; INSERT INTO z SELECT * FROM a;
+        INSERT INTO a SELECT seq, 1000 FROM seq_1_to_2000; INSERT INTO b SELECT * FROM a; INSERT INTO z SELECT * FROM a;
         DELIMITER //
         CREATE PROCEDURE move() FOR i IN 1..1000000 DO
           START TRANSACTION;
-          UPDATE a SET balance = balance - 7 WHERE id = 1 + i % 5000;
-          UPDATE z SET balance = balance + 5 WHERE id = 1 + i * 31 % 5000;
-          UPDATE b SET balance = balance + 2 WHERE id = 1 + i * 17 % 5000;
+          UPDATE a SET balance = balance - 7 WHERE id = 1 + i % 2000;
+          UPDATE z SET balance = balance + 5 WHERE id = 1 + i * 31 % 2000;
+          UPDATE b SET balance = balance + 2 WHERE id = 1 + i * 17 % 2000;
           COMMIT;
         END FOR//
         DELIMITER ;";
@@ -189,7 +195,7 @@ fn days_under_load_keep_the_sum() {
                 "--snapshot",
             ];
             site.run(&[&words[..], &[snapshot]].concat()).ends(0);
-            assert_eq!(second.sql(sum), "15000000\n");
+            assert_eq!(second.sql(sum), "6000000\n");
             seen.insert(second.sql("SELECT SUM(balance) FROM agama.a"));
             second.sql(&second.sql("SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'agama\\_before%'"));
         }

@@ -105,9 +105,9 @@ pub fn picture(server: &MariaDb, database: &str) -> String {
         false => format!("CHECKSUM TABLE {};", tables.join(", ")),
     };
     server.sql(&format!(
-        "USE `{database}`; {sums} {show}
+        "SET time_zone = '+00:00'; USE `{database}`; {sums} {show}
          SHOW CREATE DATABASE `{database}`;
-         SELECT TABLE_NAME, MD5(VIEW_DEFINITION), DEFINER, SECURITY_TYPE FROM information_schema.VIEWS WHERE TABLE_SCHEMA = '{database}';
+         SELECT TABLE_NAME, MD5(REPLACE(VIEW_DEFINITION, '`{database}`', '')), DEFINER, SECURITY_TYPE FROM information_schema.VIEWS WHERE TABLE_SCHEMA = '{database}' ORDER BY 1;
          SELECT TRIGGER_NAME, MD5(ACTION_STATEMENT), DEFINER, SQL_MODE, ACTION_ORDER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{database}' ORDER BY 1;
          SELECT ROUTINE_NAME, ROUTINE_TYPE, MD5(ROUTINE_DEFINITION), DEFINER, SQL_MODE FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = '{database}' ORDER BY 1, 2;
          SELECT EVENT_NAME, STATUS, MD5(EVENT_DEFINITION), DEFINER, STARTS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{database}' ORDER BY 1;

@@ -165,12 +165,24 @@ impl Feed {
     ///
     /// # Errors
     /// Where it doesn't end with status 0.
-    pub fn finish(mut self) -> Result<Vec<u8>, TalkError> {
-        self.stdin = None;
-        match self.wait()? {
-            Ended::Status(0) => Ok(std::mem::take(&mut self.output)),
-            ended => Err(self.failed(ended)),
+    pub fn finish(self) -> Result<Vec<u8>, TalkError> {
+        match self.finish_anyway()? {
+            (output, None) => Ok(output),
+            (_, Some(error)) => Err(error),
         }
+    }
+
+    /// As [`Feed::finish`], but what it wrote counts also where it ended with another status, which is returned beside it.
+    ///
+    /// # Errors
+    /// Where it can't be waited for.
+    pub fn finish_anyway(mut self) -> Result<(Vec<u8>, Option<TalkError>), TalkError> {
+        self.stdin = None;
+        let error = match self.wait()? {
+            Ended::Status(0) => None,
+            ended => Some(self.failed(ended)),
+        };
+        Ok((std::mem::take(&mut self.output), error))
     }
 }
 

@@ -53,7 +53,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
             return Ok(());
         }
     }
-    let about = Fingerprint::take(&server, &databases, &options.exclude_tables)?;
+    let about = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
     let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
     found.push(Finding::Good(format!(
         "{}, {} tables and views, about {} MB of rows",

@@ -32,7 +32,7 @@ impl Prepared {
         let program = server.dump_program()?;
         let databases = databases(&server, &options.databases)?;
         check_grants(&server, &databases, &options.databases)?;
-        let before = Fingerprint::take(&server, &databases, &options.exclude_tables)?;
+        let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
         let warnings = inconsistent(&before.tables);
         let wanted = Wanted {

@@ -32,19 +32,25 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Looks at the databases, without the tables `exclude` (`database.table`).
+    /// Looks at the databases, without the tables `exclude` (`database.table`). Of tables `schema_only` it doesn't matter
+    /// whether their rows went.
     ///
     /// # Errors
     /// [`Error::Changed`] where something went away while it was looked at, [`Error::Failed`] where the server doesn't
     /// answer.
-    pub fn take(server: &Server, databases: &[String], exclude: &[String]) -> Result<Self, Error> {
+    pub fn take(
+        server: &Server,
+        databases: &[String],
+        exclude: &[String],
+        schema_only: &[String],
+    ) -> Result<Self, Error> {
         let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
         let list = names.join(", ");
         let mut found = Self::default();
         found.read_tables(server, &list, exclude)?;
         found.read_definitions(server)?;
         found.read_others(server, &list)?;
-        found.read_numbers(server, databases)?;
+        found.read_numbers(server, databases, &[exclude, schema_only].concat())?;
         Ok(found)
     }
 
@@ -117,7 +123,7 @@ impl Fingerprint {
     }
 
     /// InnoDB's numbers of the tables: another table in the same place has another.
-    fn read_numbers(&mut self, server: &Server, databases: &[String]) -> Result<(), Error> {
+    fn read_numbers(&mut self, server: &Server, databases: &[String], without: &[String]) -> Result<(), Error> {
         // The engine writes other characters in a way of its own.
         let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let conditions: Vec<String> = databases
@@ -140,6 +146,9 @@ impl Fingerprint {
             if let [name, number] = row.as_slice() {
                 let (database, table) = name.split_once('/').unwrap_or(("", name));
                 let table = table.split("#").next().unwrap_or(table);
+                if without.contains(&format!("{database}.{table}")) {
+                    continue;
+                }
                 self.note(format!("table {database}.{table}"), number);
             }
         }

@@ -68,7 +68,12 @@ pub struct MysqlSource {
     data_time: Timestamp,
     facts: Vec<(String, String)>,
     warnings: Vec<String>,
+    /// The start of the dump, which names the binary log's position.
+    preamble: Vec<u8>,
 }
+
+/// How much of the preamble is looked at.
+const PREAMBLE: usize = 16 << 10;
 
 struct Gate {
     server: Server,
@@ -112,7 +117,8 @@ impl MysqlSource {
         warnings: Vec<String>,
     ) -> Self {
         let splitter = Splitter::new(input, database);
-        Self { ready, current: None, splitter, entry: None, gate, data_time, facts, warnings }
+        let (current, entry, preamble) = (None, None, Vec::new());
+        Self { ready, current, splitter, entry, gate, data_time, facts, warnings, preamble }
     }
 
     /// The bytes of the dump's statements as they come, and what is known at its end.
@@ -148,7 +154,12 @@ impl Gate {
     }
 
     fn check_unchanged(&self) -> Result<(), Error> {
-        let after = Fingerprint::take(&self.server, &self.databases, &self.options.exclude_tables)?;
+        let after = Fingerprint::take(
+            &self.server,
+            &self.databases,
+            &self.options.exclude_tables,
+            &self.options.schema_only_tables,
+        )?;
         let differences = self.before.differences(&after);
         if differences.is_empty() {
             return Ok(());
@@ -161,6 +172,16 @@ impl Gate {
             named.join(", ")
         )))
     }
+}
+
+/// The binary log's position that a dump's start names, where it does.
+fn position(preamble: &[u8]) -> Option<(String, String)> {
+    let text = String::from_utf8_lossy(preamble);
+    let (_, rest) = text.split_once("_LOG_FILE='")?;
+    let (file, rest) = rest.split_once('\'')?;
+    let (_, rest) = rest.split_once("_LOG_POS=")?;
+    let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(("binlog".to_owned(), format!("{file}:{number}")))
 }
 
 /// The error of the source itself, where the splitter hands it on.
@@ -209,6 +230,10 @@ impl Source for MysqlSource {
                 filled
             }
         };
+        if self.current.is_none() && *self.splitter.part() == names::Part::Preamble {
+            let most = PREAMBLE.saturating_sub(self.preamble.len());
+            self.preamble.extend_from_slice(&buffer[..length.min(most)]);
+        }
         if let Some(entry) = &mut self.entry {
             entry.size += length as u64;
         }
@@ -223,6 +248,7 @@ impl Source for MysqlSource {
         let counted = self.check_end()?;
         let mut facts = self.facts.clone();
         facts.push(("rows".to_owned(), counted.rows.values().sum::<u64>().to_string()));
+        facts.extend(position(&self.preamble));
         facts.push(("longest_statement".to_owned(), counted.longest.to_string()));
         facts.extend(counted.rows.into_iter().map(|(name, rows)| (format!("rows {name}"), rows.to_string())));
         facts.sort();
@@ -231,5 +257,20 @@ impl Source for MysqlSource {
 
     fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_of_the_binary_log_is_read_from_the_start() {
+        let of = |text: &str| position(text.as_bytes()).map(|(_, value)| value);
+        let mariadb = "-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000002', MASTER_LOG_POS=344;\n";
+        assert_eq!(of(mariadb).unwrap(), "binlog.000002:344");
+        let mysql = "-- CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='b.1', SOURCE_LOG_POS=7;\n";
+        assert_eq!(of(mysql).unwrap(), "b.1:7");
+        assert_eq!(of("-- Server version"), None);
     }
 }

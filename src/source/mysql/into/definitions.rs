@@ -46,14 +46,17 @@ impl Definitions {
         self.0.iter().filter(|(part, _)| part.database() == Some(database) && wanted(part)).cloned().collect()
     }
 
-    /// The statement that makes a database as `from` was, under the name `to`.
+    /// The statements that make a database as `from` was, under the name `to`.
     pub fn create(&self, from: &str, to: &str) -> String {
         let text = String::from_utf8_lossy(self.find(&Part::Database(from.to_owned()))).into_owned();
         let begin = text.find("CREATE DATABASE").unwrap_or(text.len());
         let statement = text[begin..].split(";\n").next().unwrap_or_default();
         // What follows the name: its character set, in a comment that the server runs.
         let rest = statement.split_once(&quoted(from)).map_or("", |(_, rest)| rest);
-        format!("CREATE DATABASE IF NOT EXISTS {}{rest};\n", quoted(to))
+        let to = quoted(to);
+        // One that is there already, and is empty, may have another character set.
+        let alter = if rest.trim().is_empty() { String::new() } else { format!("ALTER DATABASE {to}{rest};\n") };
+        format!("CREATE DATABASE IF NOT EXISTS {to}{rest};\n{alter}")
     }
 
     /// The accounts that views, routines, triggers and events run as.
@@ -288,7 +291,8 @@ mod tests {
         let name = StreamName::new("agama/@database.sql").unwrap();
         let definitions = Definitions::new(vec![(name, text.as_bytes().to_vec())]);
         let made = definitions.create("agama", "b");
-        assert_eq!(made, "CREATE DATABASE IF NOT EXISTS `b` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;\n");
+        let set = "`b` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;\n";
+        assert_eq!(made, format!("CREATE DATABASE IF NOT EXISTS {set}ALTER DATABASE {set}"));
         assert_eq!(definitions.databases(), ["agama"]);
     }
 }

@@ -7,14 +7,16 @@
 mod check;
 mod definitions;
 mod keys;
+mod lane;
 mod swap;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use self::definitions::Definitions;
+use self::lane::Lane;
 use super::names::{Kind, Part, quoted};
-use super::server::{Load, Server, ServerOptions};
+use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, Plan, Service, Target};
@@ -80,8 +82,6 @@ pub struct MysqlTarget {
     definitions: Definitions,
     /// Rows that each table must have, by database and table of the dump.
     rows: BTreeMap<(String, String), u64>,
-    load: Option<Load>,
-    in_database: String,
     warnings: Vec<String>,
 }
 
@@ -98,8 +98,6 @@ impl MysqlTarget {
             places: Vec::new(),
             definitions: Definitions::default(),
             rows: BTreeMap::new(),
-            load: None,
-            in_database: String::new(),
             warnings: Vec::new(),
         })
     }
@@ -121,8 +119,33 @@ impl MysqlTarget {
     fn place(&self, database: &str) -> Option<&Place> {
         self.places.iter().find(|place| place.from == database)
     }
+}
 
-    /// Makes what the tables are loaded into, and the sequences, which tables may name.
+impl Service for MysqlTarget {
+    fn is_definition(&self, entry: &Entry) -> bool {
+        Part::of(&entry.name).is_some_and(|part| !matches!(part, Part::Object(_, _, Kind::Table)))
+    }
+
+    fn plan(
+        &mut self,
+        entries: &[Entry],
+        definitions: Vec<(StreamName, Vec<u8>)>,
+        facts: &[(String, String)],
+    ) -> Result<Plan, Error> {
+        self.definitions = Definitions::new(definitions);
+        self.check_server(facts)?;
+        self.find_places(entries)?;
+        self.find_rows(entries, facts)?;
+        self.check_names()?;
+        self.check_definers()?;
+        Ok(self.described(entries))
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        matches!(self.part(&entry.name), Some(Part::Object(_, _, Kind::Table)))
+    }
+
+    /// Databases, users, and the sequences, which tables may name.
     fn open(&mut self) -> Result<(), Error> {
         self.definitions.make_users(&self.server, &mut self.warnings)?;
         let mut load = self.server.load(None)?;
@@ -148,80 +171,20 @@ impl MysqlTarget {
                 }
             }
         }
-        self.load = Some(load);
-        Ok(())
+        load.write(self.definitions.postamble())?;
+        load.finish()
     }
 
-    fn loading(&mut self) -> Result<&mut Load, Error> {
-        self.load.as_mut().ok_or_else(|| Error::Failed("the load had ended before".to_owned()))
-    }
-}
-
-impl Target for MysqlTarget {
-    fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
-        Ok(matches!(self.part(&entry.name), Some(Part::Object(_, _, Kind::Table))))
-    }
-
-    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
-        if self.load.is_none() {
-            self.open()?;
-        }
-        let Some(place) = self.part(&entry.name).and_then(|part| self.place(part.database()?)) else {
-            return Err(Error::Failed(format!("{} is no table of the dump", entry.name)));
-        };
-        let database = place.loading.clone();
-        self.in_database.clone_from(&database);
-        let begin = format!("USE {};\nSET autocommit=0;\n", quoted(&database));
-        self.loading()?.write(begin.as_bytes())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.loading()?.write(bytes)
-    }
-
-    fn end(&mut self) -> Result<(), Error> {
-        self.loading()?.write(b"\nCOMMIT;\nSET autocommit=1;\n")
-    }
-
-    fn abandon(&mut self) {
-        // What was loaded of it is found when rows are counted; the client is stopped at once.
-        self.load = None;
+    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
+        Ok(Box::new(Lane::new(self)?))
     }
 
     fn finish(&mut self) -> Result<Vec<String>, Error> {
-        if self.load.is_none() {
-            self.open()?;
-        }
-        if let Some(mut load) = self.load.take() {
-            load.write(self.definitions.postamble())?;
-            load.finish()?;
-        }
         self.count_rows()?;
         for place in self.places.clone() {
             self.put_in_place(&place)?;
         }
         Ok(std::mem::take(&mut self.warnings))
-    }
-}
-
-impl Service for MysqlTarget {
-    fn is_definition(&self, entry: &Entry) -> bool {
-        Part::of(&entry.name).is_some_and(|part| !matches!(part, Part::Object(_, _, Kind::Table)))
-    }
-
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(String, String)],
-    ) -> Result<Plan, Error> {
-        self.definitions = Definitions::new(definitions);
-        self.check_server(facts)?;
-        self.find_places(entries)?;
-        self.find_rows(entries, facts)?;
-        self.check_names()?;
-        self.check_definers()?;
-        Ok(self.described(entries))
     }
 
     fn undone(&self) -> String {

@@ -10,7 +10,7 @@ use super::definitions::{disabled, enabled_names};
 use super::{MysqlTarget, Place};
 use crate::progress::Interrupt;
 use crate::source::Error;
-use crate::source::command::talk::ask;
+use crate::source::command::talk::Feed;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::split::Splitter;
 
@@ -50,10 +50,12 @@ impl MysqlTarget {
     }
 
     /// Writes what the old database has beside rows to a file, which stays.
-    fn keep_definitions(&self, place: &Place) -> Result<Vec<u8>, Error> {
+    fn keep_definitions(&mut self, place: &Place) -> Result<Vec<u8>, Error> {
         let program = self.server.dump_program()?;
         let mut argv = self.server.argv(&program);
+        // What is broken there must not keep the rest from being kept.
         let flags = [
+            "--force",
             "--no-data",
             "--routines",
             "--events",
@@ -65,8 +67,21 @@ impl MysqlTarget {
         argv.extend(flags.map(OsString::from));
         argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));
         argv.push(OsString::from(&place.to));
-        let kept = ask(&argv, b"", DEFINITIONS, Duration::from_secs(600), &Interrupt::default())
-            .map_err(|error| Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to)))?;
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::Failed(format!("keeping the definitions of {} failed: {error}", place.to))
+        };
+        let feed = Feed::start(&argv, DEFINITIONS, Interrupt::default()).map_err(|error| failed(&error))?;
+        let (kept, error) =
+            feed.with_limit(Duration::from_secs(600)).finish_anyway().map_err(|error| failed(&error))?;
+        if kept.is_empty() {
+            return Err(failed(&error.map(|error| error.to_string()).unwrap_or_default()));
+        }
+        if let Some(error) = error {
+            self.warnings.push(format!(
+                "not all of what the old {} had beside its rows could be kept, because it is broken: {error}",
+                place.to
+            ));
+        }
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.options.folder)?;
@@ -103,7 +118,9 @@ impl MysqlTarget {
         let r#in = new.iter().map(|name| format!("{1}.{0} TO {to}.{0}", quoted(name), quoted(&place.loading)));
         let renames: Vec<String> = out.chain(r#in).collect();
         if !renames.is_empty() {
-            statements += &format!("RENAME TABLE {};\n", renames.join(", "));
+            // As a text: where a client gets half of it and no more, half a text is an error, and half a list is not.
+            let rename = literal(&format!("RENAME TABLE {}", renames.join(", ")));
+            statements += &format!("PREPARE swap FROM {rename};\nEXECUTE swap;\n");
         }
         if place.tables.is_none() {
             statements += &self.drop_others(place)?;
@@ -129,6 +146,12 @@ impl MysqlTarget {
              SELECT 'EVENT', EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {to}"
         ))?;
         let drop = |row: Vec<String>| match row.as_slice() {
+            // MariaDB knows packages only as Oracle's.
+            [kind, name] if kind.starts_with("PACKAGE") => format!(
+                "SET sql_mode=ORACLE;\nDROP {kind} IF EXISTS {}.{};\nSET sql_mode='';\n",
+                quoted(&place.to),
+                quoted(name)
+            ),
             [kind, name] => format!("DROP {kind} IF EXISTS {}.{};\n", quoted(&place.to), quoted(name)),
             _ => String::new(),
         };
@@ -153,14 +176,7 @@ impl MysqlTarget {
         mut parts: Vec<(Part, Vec<u8>)>,
         postamble: &[u8],
     ) -> Result<(), Error> {
-        // Triggers last: what comes before makes no rows, but a view may need a routine, and a stub its place.
-        parts.sort_by_key(|(part, _)| match part {
-            Part::Object(_, _, Kind::Stub) => 0,
-            Part::Routines(_) => 1,
-            Part::Object(_, _, Kind::View) => 2,
-            Part::Object(_, _, Kind::Triggers) => 3,
-            _ => 4,
-        });
+        parts.sort_by_key(|(part, _)| rank(part));
         let mut load = self.server.load(None)?;
         load.write(preamble)?;
         load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
@@ -210,13 +226,18 @@ impl MysqlTarget {
                 _ => {}
             }
         }
-        if let Err(error) = self.load_parts(&before, &preamble, parts, &postamble) {
-            self.warnings.push(format!(
-                "the tables of the old {} are whole in {before}, but not all of its views, routines, triggers and events could \
-                 be made there: {error}; their definitions are in {}",
-                place.to,
-                self.kept_path(place).display()
-            ));
+        parts.sort_by_key(|(part, _)| rank(part));
+        // One by one: what is broken must not keep the rest away.
+        for (part, text) in parts {
+            let name = part.name();
+            if let Err(error) = self.load_parts(&before, &preamble, vec![(part, text)], &postamble) {
+                self.warnings.push(format!(
+                    "the tables of the old {} are whole in {before}, but {name} could not be made there: {error}; its definition \
+                     is in {}",
+                    place.to,
+                    self.kept_path(place).display()
+                ));
+            }
         }
         Ok(())
     }
@@ -246,5 +267,16 @@ impl MysqlTarget {
             }
         }
         Ok(())
+    }
+}
+
+/// In which order definitions are loaded: a view may need a routine, and a stub its place.
+fn rank(part: &Part) -> u8 {
+    match part {
+        Part::Object(_, _, Kind::Stub) => 0,
+        Part::Routines(_) => 1,
+        Part::Object(_, _, Kind::View) => 2,
+        Part::Object(_, _, Kind::Triggers) => 3,
+        _ => 4,
     }
 }

@@ -1,0 +1,66 @@
+//! One client that loads tables, beside others that load other tables.
+
+use super::{MysqlTarget, Place};
+use crate::entry::Entry;
+use crate::source::mysql::names::{Part, quoted};
+use crate::source::mysql::server::Load;
+use crate::source::{Error, Target};
+
+/// A client, and where its tables go.
+pub(super) struct Lane {
+    load: Option<Load>,
+    places: Vec<Place>,
+    postamble: Vec<u8>,
+}
+
+impl Lane {
+    pub fn new(target: &MysqlTarget) -> Result<Self, Error> {
+        let mut load = target.server.load(None)?;
+        load.write(target.definitions.preamble())?;
+        let postamble = target.definitions.postamble().to_vec();
+        Ok(Self { load: Some(load), places: target.places.clone(), postamble })
+    }
+
+    fn load(&mut self) -> Result<&mut Load, Error> {
+        self.load.as_mut().ok_or_else(|| Error::Failed("the load had ended before".to_owned()))
+    }
+}
+
+impl Target for Lane {
+    fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        let part = Part::of(&entry.name);
+        let database = part.as_ref().and_then(Part::database);
+        let place = self.places.iter().find(|place| Some(place.from.as_str()) == database);
+        let loading = place.map(|place| quoted(&place.loading));
+        let Some(loading) = loading else {
+            return Err(Error::Failed(format!("{} is no table of the dump", entry.name)));
+        };
+        // One transaction a table: a commit for each statement would wait for the disk each time.
+        self.load()?.write(format!("USE {loading};\nSET autocommit=0;\n").as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.load()?.write(bytes)
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.load()?.write(b"\nCOMMIT;\nSET autocommit=1;\n")
+    }
+
+    fn abandon(&mut self) {
+        // The client is stopped at once; what it loaded of the table lies aside.
+        self.load = None;
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        if let Some(mut load) = self.load.take() {
+            load.write(&self.postamble)?;
+            load.finish()?;
+        }
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,91 @@
+//! Killed at any moment, a backup leaves no snapshot of a dump that isn't whole, and the next one works.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::mariadb::MariaDb;
+use crate::site::{Site, picture};
+
+const SCHEMA: &str = "CREATE DATABASE agama; USE agama; CREATE TABLE a (id INT PRIMARY KEY, text TEXT); CREATE TABLE b LIKE a; CREATE TABLE c LIKE a;
+    INSERT INTO a SELECT seq, REPEAT(MD5(seq), 20) FROM seq_1_to_4000; INSERT INTO b SELECT * FROM a; INSERT INTO c SELECT * FROM a;
+    CREATE TRIGGER t BEFORE INSERT ON c FOR EACH ROW SET NEW.text = 'x';";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Varu,
+    DumpProgram,
+    Connection,
+}
+
+#[test]
+fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    let copies = site.machine.at("copies");
+    let pid = site.machine.at("dump.pid");
+    site.wrap("\"$@\" & echo $! > dump.pid; wait $!");
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), format!("{text}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display()))
+        .unwrap();
+    let start = Instant::now();
+    site.back_up();
+    let whole = start.elapsed().as_millis() as u64;
+    let expected = picture(&site.server, "agama");
+    let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 50 } else { 3 };
+    let (mut snapshots, mut cut) = (1, 0);
+    for victim in [Victim::Varu, Victim::DumpProgram, Victim::Connection] {
+        for round in 0..rounds {
+            let random = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000;
+            // A fifth of them in the last twentieth.
+            let moment = if round % 5 == 4 { whole * (950 + random / 20) / 1000 } else { whole * random / 1000 };
+            let _ = fs::remove_file(&pid);
+            let mut running =
+                site.command(&["-q", "backup", "agama"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(moment));
+            match victim {
+                Victim::Varu => running.kill().unwrap(),
+                Victim::DumpProgram => {
+                    if let Ok(pid) = fs::read_to_string(&pid) {
+                        let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
+                    }
+                }
+                Victim::Connection => {
+                    let kill = "SELECT CONCAT('KILL ', ID, ';') FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID()";
+                    for line in site.server.sql(kill).lines() {
+                        let _ = site.server.try_sql(line);
+                    }
+                }
+            }
+            let ended = running.wait_with_output().unwrap();
+            let made = site.snapshots();
+            match ended.status.success() {
+                true => assert_eq!(made, snapshots + 1, "{victim:?} after {moment} ms"),
+                // Killed after its commit, it could not say so.
+                false if victim == Victim::Varu => assert!(made <= snapshots + 1),
+                false => assert_eq!(made, snapshots, "{victim:?} after {moment} ms"),
+            }
+            cut += u32::from(!ended.status.success());
+            snapshots = made;
+            for copy in fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path()) {
+                let whole =
+                    |path: &std::path::Path| fs::read(path.join("dump.sql")).unwrap().ends_with(b"-- Dump completed\n");
+                assert!(!copy.is_dir() || copy.ends_with("new.part") || whole(&copy), "{}", copy.display());
+            }
+        }
+    }
+    println!("{cut} of {} backups were cut, {snapshots} snapshots", 3 * rounds);
+    assert!(cut > 0);
+    site.back_up();
+    let Some(second) = MariaDb::start() else { return };
+    let listed = site.run(&["--json", "list"]).json();
+    let ids: Vec<String> =
+        listed["snapshots"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    site.configure(&format!("socket = \"{}\"", second.socket().display()));
+    for (number, id) in ids.iter().enumerate() {
+        if number % (ids.len().div_ceil(4)) == 0 || number + 1 == ids.len() {
+            second.sql("DROP DATABASE IF EXISTS agama");
+            site.run(&["restore", "agama", "--into", "mysql", "--yes", "--snapshot", id]).ends(0);
+            assert_eq!(picture(&second, "agama"), expected);
+        }
+    }
+}
