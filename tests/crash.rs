@@ -376,6 +376,10 @@ impl Remote for Vanishing {
         self.inner.delete(name)
     }
 
+    fn can_delete(&self) -> varu::remote::Result<bool> {
+        self.inner.can_delete()
+    }
+
     fn free_space(&self) -> varu::remote::Result<Option<u64>> {
         self.inner.free_space()
     }

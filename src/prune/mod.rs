@@ -121,7 +121,7 @@ impl Prune<'_> {
         }
         repositories[0].check_instance()?;
         self.judge(&places, &mut report);
-        report.append_only = !can_delete(repositories[0].as_ref())?;
+        report.append_only = !repositories[0].remote().can_delete().map_err(repository::Error::from)?;
         if report.append_only || self.options.dry_run {
             return Ok(report);
         }
@@ -276,12 +276,6 @@ impl Prune<'_> {
             false => Ok(()),
         }
     }
-}
-
-/// Whether the account may delete: an append-only one refuses it for what isn't there, too.
-fn can_delete(repository: &Repository) -> Result<bool> {
-    let nothing = ObjectName::new(Folder::Marks, "none").expect("a plain word is a name");
-    Ok(repository.delete(&nothing)?)
 }
 
 /// One repository id: what is there, and what of it is needed.

@@ -189,6 +189,10 @@ impl Remote for Faulty {
         self.run("deleting", &self.at(name), || self.inner.delete(name))
     }
 
+    fn can_delete(&self) -> Result<bool> {
+        self.run("asking about deleting in", &self.place(), || self.inner.can_delete())
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         self.run("asking for the free space of", &self.place(), || self.inner.free_space())
     }

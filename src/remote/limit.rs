@@ -122,6 +122,10 @@ impl Remote for Limited {
         self.inner.delete(name)
     }
 
+    fn can_delete(&self) -> Result<bool> {
+        self.inner.can_delete()
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         self.inner.free_space()
     }

@@ -170,6 +170,10 @@ impl Remote for LocalRemote {
             .map_err(|error| self.root.error("deleting", name, error))
     }
 
+    fn can_delete(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         self.root.free_space().map(Some)
     }

@@ -192,13 +192,16 @@ impl Remote for MemoryRemote {
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
         let mut state = self.state();
-        // As sshd: a request that isn't allowed is refused whatever it names.
+        state.object("deleting", name)?;
         if state.append_only {
             return Err(error(ErrorKind::Refused, "deleting", name, "the place is append-only"));
         }
-        state.object("deleting", name)?;
         state.objects.remove(&key(name));
         Ok(())
+    }
+
+    fn can_delete(&self) -> Result<bool> {
+        Ok(!self.state().append_only)
     }
 
     fn free_space(&self) -> Result<Option<u64>> {

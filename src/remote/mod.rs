@@ -237,6 +237,9 @@ pub trait Remote: Send + Sync {
     /// Takes an object away. [`ErrorKind::Refused`] on an append-only account. An absent object is [`ErrorKind::NotFound`].
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
+    /// Whether this account may delete at all: an append-only one may not.
+    fn can_delete(&self) -> Result<bool>;
+
     /// Bytes that may still be written, None where the remote can't say.
     fn free_space(&self) -> Result<Option<u64>>;
 }

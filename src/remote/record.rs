@@ -30,6 +30,8 @@ pub enum Verb {
     Flush,
     /// [`Remote::delete`].
     Delete,
+    /// [`Remote::can_delete`].
+    CanDelete,
     /// [`Remote::free_space`].
     FreeSpace,
 }
@@ -159,6 +161,10 @@ impl Remote for Recorder {
 
     fn delete(&self, name: &ObjectName) -> Result<()> {
         self.note(Call::of(Verb::Delete, name), self.inner.delete(name), none)
+    }
+
+    fn can_delete(&self) -> Result<bool> {
+        self.note(Call::new(Verb::CanDelete), self.inner.can_delete(), none)
     }
 
     fn free_space(&self) -> Result<Option<u64>> {

@@ -236,6 +236,10 @@ impl Remote for Retry {
         }
     }
 
+    fn can_delete(&self) -> Result<bool> {
+        self.0.pauses().answer(|| self.0.inner.can_delete())
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         self.0.pauses().answer(|| self.0.inner.free_space())
     }

@@ -217,6 +217,7 @@ pub fn what_is_deleted_is_gone(place: Place) {
     let remote = place.with_folders();
     store(remote, &pack("p"), b"old").unwrap();
     remote.get_range(&pack("p"), 0, &mut [0]).unwrap();
+    assert!(remote.can_delete().unwrap());
     remote.delete(&pack("p")).unwrap();
     assert_failed(remote.delete(&pack("p")), ErrorKind::NotFound, remote, "packs/p");
     assert_failed(remote.get_range(&pack("p"), 0, &mut [0]), ErrorKind::NotFound, remote, "packs/p");
@@ -312,6 +313,7 @@ pub fn append_only_refuses_to_delete_and_nothing_else(place: Place) {
     assert_failed(remote.delete(&pack("p")), ErrorKind::Refused, remote, "packs/p");
     assert_eq!(remote.get(&pack("p"), 9).unwrap(), b"one");
     assert_failed(remote.delete(&pack("q")), ErrorKind::NotFound, remote, "packs/q");
+    assert!(!remote.can_delete().unwrap());
     remote.flush(Folder::Packs).unwrap();
     let mut dropped = remote.begin().unwrap();
     dropped.append(b"half").unwrap();

@@ -302,6 +302,17 @@ impl Remote for SftpRemote {
         self.0.wait(self.0.delete(&connection, name))
     }
 
+    /// An append-only account is refused the request, whatever it names; an ordinary one is told that there is no such file.
+    fn can_delete(&self) -> Result<bool> {
+        let connection = self.0.connection()?;
+        let nothing = self.0.path(format_args!("{}/.none", Folder::Pending.name()));
+        match self.0.wait(async { connection.remove(&nothing)?.get().await }) {
+            Ok(()) | Err(Fault::Status(SftpErrorKind::NoSuchFile, _)) => Ok(true),
+            Err(Fault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(false),
+            Err(fault) => Err(self.0.error_at("asking about deleting in", self.0.place.clone(), fault)),
+        }
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         let connection = self.0.connection()?;
         match self.0.wait(connection.room(self.0.root_path())) {
