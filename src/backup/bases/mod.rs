@@ -47,6 +47,8 @@ const MOST_FOR_SMALL: u64 = 64 << 20;
 
 /// Chunks are looked through for similar ones once what lacks a base is one part in so many of them.
 const SIMILAR_WORTH: u64 = 64;
+/// Chunks between two that look alike which are taken, too: not each is recognised.
+const BRIDGED: u64 = 4;
 /// Most bytes of chunks that are looked through.
 const SIMILAR_MOST: u64 = 8 << 30;
 
@@ -264,11 +266,13 @@ impl Bases {
         }
         segment.drop_bases();
         let mut parent = Parent::new(repository, start, Some(stream));
-        let mut next = 0;
+        let first = start.first_ordinal(stream.0);
+        let mut next = (u64::from(hits[0]) - first).saturating_sub(1);
         for hit in hits {
-            let number = u64::from(hit) - start.first_ordinal(stream.0);
+            let number = u64::from(hit) - first;
             // What stands beside a chunk that is alike is alike, too: cuts lie elsewhere now.
-            let range = number.saturating_sub(1).max(next)..number + 2;
+            let from = if number <= next + BRIDGED { next } else { number - 1 };
+            let range = from.max(next)..number + 2;
             next = range.end.max(next);
             self.take(repository, &mut parent, range, segment)?;
         }
