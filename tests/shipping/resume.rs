@@ -63,8 +63,9 @@ fn a_restore_that_was_killed_goes_on_with_the_same_command() {
         fs::create_dir_all(restored.join("4/1")).unwrap();
         fs::set_permissions(restored.join("4/1"), fs::Permissions::from_mode(0o711)).unwrap();
         fs::write(restored.join("4/1/mine"), "mine").unwrap();
-        let words = ["--json", "-q", "--limit-download", "3M", "restore", "files", "--to", out.to_str().unwrap()];
-        let mut child = ship.machine.varu(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let words = ["--json", "-q", "restore", "files", "--to", out.to_str().unwrap()];
+        let slowly = [&["--limit-download", "1M"], &words[..]].concat();
+        let mut child = ship.machine.varu(&slowly).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let wanted = 1 + random.below(FILES / 2);
         let until = Instant::now() + Duration::from_secs(60);
         let whole = || names(&restored).iter().filter(|name| name.contains("/file ")).count();
