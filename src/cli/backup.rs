@@ -372,7 +372,7 @@ impl Options {
     }
 
     /// The source that reads the set's local copy, or what another job left in its place.
-    fn from_copy(
+    fn copied(
         &self,
         set: &Set,
         context: &Context,
@@ -430,7 +430,7 @@ impl Options {
                 Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
             }
             What::Mysql(options) => match context.config.sets.get(&self.set) {
-                Some(set) if set.local_copy.is_some() => return self.from_copy(set, context, watch),
+                Some(set) if set.local_copy.is_some() => return self.copied(set, context, watch),
                 _ => Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?),
             },
             What::Files(files) => {

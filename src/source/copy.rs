@@ -418,7 +418,9 @@ mod tests {
         }
     }
 
-    fn read_all(copy: &Copy) -> Result<(Vec<(String, Vec<u8>)>, Finished), Error> {
+    type Streams = Vec<(String, Vec<u8>)>;
+
+    fn read_all(copy: &Copy) -> Result<(Streams, Finished), Error> {
         let mut source = CopySource::open(copy)?;
         let mut all = Vec::new();
         while let Some(entry) = source.next()? {

@@ -72,17 +72,19 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     assert_eq!(site.snapshots(), 2);
 }
 
-/// What happens during a dump; where `twice`, the second try sees it, too.
-fn during(site: &Site, statements: &str, twice: bool) -> crate::machine::Ended {
+/// What happens during a dump; where `twice`, the second try sees it, too. Whether the server let it happen.
+fn during(site: &Site, statements: &str, twice: bool) -> (crate::machine::Ended, bool) {
     let (paused, go) = (site.machine.at("paused"), site.machine.at("go"));
     let _ = (fs::remove_file(&paused), fs::remove_file(&go));
     let mut running = site.command(&["backup", "agama"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut changed = true;
     for _ in 0..=u32::from(twice) {
         while !paused.exists() && running.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(10));
         }
         if running.try_wait().unwrap().is_none() {
-            site.server.sql(statements);
+            // With a binary log the server lets no table change that the dump has read: that is as good.
+            changed &= site.server.try_sql(&format!("SET lock_wait_timeout = 2; {statements}")).is_ok();
         }
         let _ = fs::remove_file(&paused);
         fs::write(&go, "").unwrap();
@@ -94,7 +96,7 @@ fn during(site: &Site, statements: &str, twice: bool) -> crate::machine::Ended {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    running.wait_with_output().unwrap().into()
+    (running.wait_with_output().unwrap().into(), changed)
 }
 
 /// The dump stops after 100 kB until the file `go` is there, which it takes away.
@@ -130,14 +132,20 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
             }
             // Times are known to the second.
             std::thread::sleep(Duration::from_millis(1000));
-            let ended = during(&site, statements, true).ends(1);
+            let before = site.snapshots();
+            let (ended, changed) = during(&site, statements, true);
+            if !changed && !binlog.is_empty() {
+                continue;
+            }
+            let ended = ended.ends(1);
             let said = ended.err.contains(what) || ended.err.contains("Error 1412");
             assert!(said && ended.err.contains("tried once more"), "{number} {what}: {}", ended.err);
-            assert_eq!(site.snapshots(), 0, "{what}");
+            assert_eq!(site.snapshots(), before, "{what}");
         }
-        during(&site, &swap("a0"), false).ends(0);
-        during(&site, "CREATE DATABASE another", false).ends(0);
-        assert_eq!(site.snapshots(), 2, "the second try was whole");
+        let before = site.snapshots();
+        during(&site, &swap("a0"), false).0.ends(0);
+        during(&site, "CREATE DATABASE another", false).0.ends(0);
+        assert_eq!(site.snapshots(), before + 2, "the second try was whole");
     }
 }
 

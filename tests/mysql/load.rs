@@ -91,7 +91,7 @@ fn an_unfinished_restore_keeps_backups_away_until_it_is_given_up() {
     .unwrap();
     let words = [&RESTORE[..], &["--option-file", option_file.to_str().unwrap()]].concat();
     let failed = site.run(&words).ends(1);
-    assert!(failed.err.contains("The restore did not end") && failed.err.contains("1142"), "{}", failed.err);
+    assert!(failed.err.contains("The restore did not end") && failed.err.contains("ERROR 1044"), "{}", failed.err);
     assert_eq!(picture(&site.server, "agama"), changed);
     let refused = site.run(&["backup", "agama"]).ends(5);
     assert!(refused.err.contains("has not succeeded"), "{}", refused.err);

@@ -149,15 +149,15 @@ impl Feed {
     }
 
     fn wait(&mut self) -> Result<Ended, TalkError> {
-        let mut pause = Duration::from_millis(1);
         loop {
             let ended = self.group.ended().map_err(|error| self.failed(format!("can't be waited for: {error}")))?;
             if let Some(ended) = ended {
                 self.drain().map_err(|what| self.failed(what))?;
                 return Ok(ended);
             }
-            self.look(pause)?;
-            pause = (pause * 2).min(LOOK);
+            // A program that has closed its output is about to end.
+            let closing = self.stdout.is_none() && self.stderr.is_none();
+            self.look(if closing { Duration::from_millis(1) } else { LOOK })?;
         }
     }
 

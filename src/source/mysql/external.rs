@@ -124,7 +124,7 @@ impl Source for ExternalDumps {
             let name = match &mut self.current {
                 None => None,
                 Some(Current { prefix, bytes: Bytes::Dump(splitter), .. }) => {
-                    splitter.next().map_err(own)?.map(|name| format!("{prefix}{name}"))
+                    splitter.next_stream().map_err(own)?.map(|name| format!("{prefix}{name}"))
                 }
                 Some(Current { prefix, bytes: Bytes::Raw(file), .. }) => {
                     let fresh = file.is_some()

@@ -199,7 +199,7 @@ impl Source for MysqlSource {
         self.current = self.ready.pop_front().map(|(name, bytes)| (name, bytes, 0));
         let name = match &self.current {
             Some((name, ..)) => Some(name.clone()),
-            None => self.splitter.next().map_err(own)?,
+            None => self.splitter.next_stream().map_err(own)?,
         };
         self.entry = match name {
             None => None,

@@ -79,7 +79,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     }
 
     /// The name of the next stream; None after the last. The current one must have been read to its end.
-    pub fn next(&mut self) -> io::Result<Option<String>> {
+    pub fn next_stream(&mut self) -> io::Result<Option<String>> {
         if !self.started {
             self.started = true;
             self.fill()?;
@@ -180,7 +180,8 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             None if self.end => rest,
             None => return self.fill(),
         };
-        if let Some(part) = self.heading(&line.to_vec()) {
+        let line = line.to_vec();
+        if let Some(part) = self.heading(&line) {
             self.turn(part);
         }
         self.lexer.enter(Seen::Comment);

@@ -113,7 +113,7 @@ fn split(dump: &[u8], piece: usize, buffer: usize) -> Split {
     let mut splitter = Splitter::new(input, "shop");
     let mut streams: Vec<(String, Vec<u8>)> = Vec::new();
     let mut bytes = vec![0; buffer];
-    while let Some(name) = splitter.next().unwrap() {
+    while let Some(name) = splitter.next_stream().unwrap() {
         let mut content = Vec::new();
         loop {
             match splitter.read(&mut bytes).unwrap() {
@@ -196,7 +196,7 @@ fn a_line_of_any_length_needs_little_memory() {
     let mut splitter = Splitter::new(input, "shop");
     let mut most = 0;
     let mut buffer = vec![0; 1 << 20];
-    while splitter.next().unwrap().is_some() {
+    while splitter.next_stream().unwrap().is_some() {
         while splitter.read(&mut buffer).unwrap() > 0 {
             most = most.max(splitter.window.capacity());
         }

@@ -205,7 +205,7 @@ impl MysqlTarget {
         );
         let (mut preamble, mut postamble, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let failed = |error: std::io::Error| Error::failed("splitting the definitions that were kept", &error);
-        while splitter.next().map_err(failed)?.is_some() {
+        while splitter.next_stream().map_err(failed)?.is_some() {
             let part = splitter.part().clone();
             let (mut text, mut buffer) = (Vec::new(), [0; 1 << 14]);
             loop {
