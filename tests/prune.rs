@@ -33,7 +33,7 @@ fn rules(keep: u32) -> Rules {
 fn run(repository: &Arc<Repository>, rules: &Rules, dry_run: bool, clock: &TestClock) -> Result<PruneReport, Error> {
     let rules = |_: &str| rules.clone();
     let options = PruneOptions { rules: &rules, grace: DAY, dry_run };
-    prune(&[repository.clone()], &options, clock, &Counts::default(), &Interrupt::default())
+    prune(std::slice::from_ref(repository), &options, clock, &Counts::default(), &Interrupt::default())
 }
 
 fn content(set: &str, day: u64) -> Streams {
