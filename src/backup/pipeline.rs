@@ -48,6 +48,14 @@ pub(super) struct Segment {
     pub guessed: bool,
 }
 
+/// The bases of a segment at some time.
+pub(super) struct Mark {
+    /// Bytes of their prefix.
+    prefix: usize,
+    bases: Vec<(u32, BaseRun)>,
+    depth: u32,
+}
+
 impl Segment {
     /// Most chunks of a segment; small files reach it before its bytes do.
     const MAX_CHUNKS: usize = 16_384;
@@ -76,6 +84,17 @@ impl Segment {
             }
             _ => self.bases.push((base.pack, run)),
         }
+    }
+
+    /// The bases that it has by now.
+    pub fn mark(&self) -> Mark {
+        Mark { prefix: self.prefix.len(), bases: self.bases.clone(), depth: self.depth }
+    }
+
+    /// It is to have the bases of `mark` alone.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.prefix.truncate(mark.prefix);
+        (self.bases, self.depth) = (mark.bases, mark.depth);
     }
 
     /// It is to be compressed alone.

@@ -60,8 +60,17 @@ struct Gap {
     /// How far behind that chunk's start the parent has what the segment's first byte of the gap replaces. 0 while no segment
     /// of the gap is on its way.
     into: u64,
+    /// What `into` was, with the same `from`, when the place was last known and not guessed.
+    known: u64,
     /// New bytes of this gap in the segment that is being filled.
     bytes: u64,
+}
+
+impl Gap {
+    /// The gap's new bytes in the segment that is being filled.
+    fn of<'s>(&self, segment: &'s Segment) -> &'s [u8] {
+        &segment.plain[segment.plain.len().saturating_sub(self.bytes as usize)..]
+    }
 }
 
 /// Finds the bases of a set's new chunks.
@@ -176,7 +185,7 @@ impl Bases {
     pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut Segment) {
         segment.rests |= self.rests;
         if self.based && !self.rests {
-            let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, bytes: 0 });
+            let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, known: 0, bytes: 0 });
             gap.bytes += length;
         }
     }
@@ -227,22 +236,49 @@ impl Bases {
         gap: Gap,
         segment: &mut Segment,
     ) -> Result<Gap> {
-        let back = gap.into.saturating_sub(MARGIN);
+        let before = segment.mark();
+        if let Some(gap) = self.take_around(repository, parent, gap, gap.into, segment)? {
+            return Ok(gap);
+        }
+        // Rows that were inserted may have pushed it off: it is looked for behind the last place that was known.
+        let (back, reach) = (gap.known.saturating_sub(MARGIN), gap.known + 2 * gap.bytes + MARGIN);
         let (from, rest) = parent.advance(gap.from, back);
-        let (to, _) = parent.advance(gap.from, gap.into + gap.bytes + MARGIN);
+        let (to, _) = parent.advance(gap.from, reach);
+        let mut window = Segment::default();
+        self.take(repository, parent, from..to + 1, &mut window)?;
+        let expected = gap.known - back + rest;
+        if let Some(shift) = probe::shift(gap.of(segment), &window.prefix, expected as usize, window.prefix.len()) {
+            segment.back_to(before);
+            let (found, place) = (Gap { from, ..gap }, expected.saturating_add_signed(shift));
+            if let Some(gap) = self.take_around(repository, parent, found, place, segment)? {
+                return Ok(gap);
+            }
+        }
+        segment.guessed = true;
+        Ok(Gap { into: gap.into + gap.bytes, bytes: 0, ..gap })
+    }
+
+    /// Takes what lies `into` bytes behind the start of `gap.from`, as many bytes as the gap has in the segment and a little on
+    /// either side. Returns the gap as it goes on behind them, None where they aren't like the new bytes.
+    fn take_around(
+        &mut self,
+        repository: &Repository,
+        parent: &mut Parent<'_>,
+        gap: Gap,
+        into: u64,
+        segment: &mut Segment,
+    ) -> Result<Option<Gap>> {
+        let back = into.saturating_sub(MARGIN);
+        let (from, rest) = parent.advance(gap.from, back);
+        let (to, _) = parent.advance(gap.from, into + gap.bytes + MARGIN);
         let start = segment.prefix.len();
         self.take(repository, parent, from..to + 1, segment)?;
-        let expected = gap.into - back + rest;
-        let new = &segment.plain[segment.plain.len().saturating_sub(gap.bytes as usize)..];
-        let shift = probe::shift(new, &segment.prefix[start..], expected as usize, MARGIN as usize);
-        let behind = |gap: Gap, into: u64| Gap { into: into + gap.bytes, bytes: 0, ..gap };
-        Ok(match shift {
-            Some(shift) => behind(Gap { from, ..gap }, expected.saturating_add_signed(shift)),
-            None => {
-                segment.guessed = true;
-                behind(gap, gap.into)
-            }
-        })
+        let expected = into - back + rest;
+        let shift = probe::shift(gap.of(segment), &segment.prefix[start..], expected as usize, MARGIN as usize);
+        Ok(shift.map(|shift| {
+            let into = expected.saturating_add_signed(shift) + gap.bytes;
+            Gap { from, into, known: into, bytes: 0 }
+        }))
     }
 
     /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
