@@ -1,12 +1,14 @@
 //! What is looked at before anything is written, and what is counted after all was loaded.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{MysqlTarget, Place, aside};
 use crate::entry::Entry;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::{Error, Plan};
+use crate::time::Timestamp;
 
 /// The fact of that key.
 fn fact<'f>(facts: &'f [(String, String)], key: &str) -> Option<&'f str> {
@@ -84,6 +86,8 @@ impl MysqlTarget {
                 "the snapshot names no database, so it isn't known where its tables go".to_owned(),
             ));
         }
+        let names: Vec<&String> = self.options.name.iter().chain(wanted.iter().map(|(from, _)| from)).collect();
+        self.options.stamp = self.free_stamp(&names)?;
         for (from, tables) in wanted {
             let to = self.options.name.clone().unwrap_or_else(|| from.clone());
             let loading = match tables.is_some() || self.stands(&to)? {
@@ -93,6 +97,23 @@ impl MysqlTarget {
             self.places.push(Place { from, to, loading, tables });
         }
         Ok(())
+    }
+
+    /// The first time from the restore's own on by which no database beside these is named.
+    fn free_stamp(&self, names: &[&String]) -> Result<String, Error> {
+        let there: BTreeSet<String> =
+            self.server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?.into_iter().flatten().collect();
+        let mut stamp = self.options.stamp.clone();
+        let taken = |stamp: &str| {
+            let is_there =
+                |name: &&&String| ["before", "loading"].iter().any(|mark| there.contains(&aside(name, mark, stamp)));
+            names.iter().any(|name| is_there(&name))
+        };
+        while taken(&stamp) {
+            let next = Timestamp::from_compact(&stamp).map(|time| time.after(Duration::from_secs(1)).compact());
+            stamp = next.ok_or_else(|| Error::Failed(format!("{stamp} is no time to name a database by")))?;
+        }
+        Ok(stamp)
     }
 
     /// Whether a database has anything in it.
