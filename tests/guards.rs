@@ -333,7 +333,7 @@ fn a_changed_byte_in_any_clear_header_is_refused_by_name() {
         assert_eq!(changes.added.len(), 1, "byte {at}");
         // With another repository's id in it, it is another repository's: it is counted.
         let named = changes.refused.iter().any(|refused| refused.contains(fitting.name()));
-        assert!(named || (16..32).contains(&at) && changes.foreign == 1, "byte {at}: {:?}", changes.refused);
+        assert!(named || (20..36).contains(&at) && changes.foreign == 1, "byte {at}: {:?}", changes.refused);
         vault.memory.lose(&fitting);
     }
     // The same for packs: under the name that recipes know, with the hash of the whole left aside.
