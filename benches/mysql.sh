@@ -18,10 +18,11 @@ finish() {
 trap finish EXIT
 
 server() { # NAME: starts a server with that socket
-    mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db --user="$(id -un)" \
+    mkdir "$top/$1.scratch" # a server that starts removes every temporary table in its folder
+    mariadb-install-db --no-defaults --tmpdir="$top/$1.scratch" --auth-root-authentication-method=normal --skip-test-db --user="$(id -un)" \
         --datadir="$top/$1.data" > /dev/null 2>&1
     mariadbd --no-defaults --skip-networking --user="$(id -un)" --datadir="$top/$1.data" --socket="$top/$1" \
-        --innodb-buffer-pool-size=1G --innodb-log-file-size=256M --innodb-flush-log-at-trx-commit=2 \
+        --tmpdir="$top/$1.scratch" --innodb-buffer-pool-size=1G --innodb-log-file-size=256M --innodb-flush-log-at-trx-commit=2 \
         --max-allowed-packet=64M --pid-file="$top/$1.pid" 2> "$top/$1.log" &
     servers+=($!)
     until client "$1" -e 'SELECT 1' > /dev/null 2>&1; do sleep 0.2; done

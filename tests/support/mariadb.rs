@@ -26,6 +26,9 @@ impl MariaDb {
         }
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
+        // Each server its own: one that starts removes every temporary table that it finds in its folder.
+        let scratch = folder.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
         let user = if std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap() == 0
         {
             "root"
@@ -34,7 +37,7 @@ impl MariaDb {
         };
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        install.arg(format!("--datadir={}", data.display()));
+        install.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
         if !user.is_empty() {
             install.arg(format!("--user={user}"));
         }
@@ -52,7 +55,7 @@ impl MariaDb {
             "--innodb-flush-log-at-trx-commit=0",
             "--max-allowed-packet=64M",
         ]);
-        server.arg(format!("--datadir={}", data.display()));
+        server.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
         server.arg(format!("--socket={}", folder.path().join("sock").display()));
         server.arg(format!("--pid-file={}", folder.path().join("pid").display()));
         if !user.is_empty() {
