@@ -15,6 +15,7 @@ use varu::init::init;
 use varu::keyring::has_repository;
 use varu::progress::Progress;
 use varu::remote::Remote;
+use varu::remote::place::Place;
 use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
@@ -183,6 +184,8 @@ pub enum Kind {
 const FULL_EVERY: u32 = 7;
 /// Most bytes of the base cache of a set, where the configuration says nothing.
 const BASE_CACHE_MAX: u64 = 8 << 30;
+/// Bytes of a backup that may wait on this machine's disk for the remote, if the configuration says nothing.
+const SPOOL_MAX: u64 = 4 << 30;
 /// How much of such a set a full may store again, in percent.
 const REPACK_BUDGET: u32 = 10;
 
@@ -315,6 +318,12 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
     Ok(remote)
 }
 
+/// Bytes of standard input, where that is a plain file.
+fn size_of_stdin() -> Option<u64> {
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
+    input.metadata().ok().filter(Metadata::is_file).map(|file| file.len())
+}
+
 impl Options {
     /// Backs up; once again where the data changed while it was read.
     fn back_up(
@@ -353,6 +362,10 @@ impl Options {
             rebase_every: self.rhythm.rebase_every,
             repack_budget: self.rhythm.repack_budget,
             base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
+            spool_max: match self.is_made_now(config) && matches!(context.place(), Ok(Place::Sftp(_))) {
+                true => config.repository.spool_max.unwrap_or(SPOOL_MAX),
+                false => 0,
+            },
             zone: self.rhythm.zone,
             max_shrink: self.max_shrink,
             isolate_chains: config.repository.isolate_chains,
@@ -361,6 +374,15 @@ impl Options {
             environment: config.environment.name.clone().unwrap_or_default(),
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
+        }
+    }
+
+    /// Whether a program makes the data while it is read, and has to wait where the reader does.
+    fn is_made_now(&self, config: &Config) -> bool {
+        match &self.what {
+            What::Files(_) => false,
+            What::Command(_) | What::Mysql(_) => config.sets.get(&self.set).is_none_or(|set| set.local_copy.is_none()),
+            What::Stdin(_) => size_of_stdin().is_none(),
         }
     }
 
@@ -414,9 +436,8 @@ impl Options {
             What::Stdin(name) => {
                 let input = std::io::stdin().as_fd().try_clone_to_owned();
                 let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
-                let expected = input.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
                 let input = UntilInterrupted::new(input, context.interrupt.clone());
-                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(expected))
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(size_of_stdin()))
             }
             What::Command(command) => {
                 let argv = command.command.words.iter().map(OsString::from).collect();
