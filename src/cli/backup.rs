@@ -33,6 +33,7 @@ use super::context::Context;
 use super::dump;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::round_backup;
+use super::open::remember_place;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
 use crate::config::{Command, Config, Files, Set, Source};
@@ -295,6 +296,7 @@ impl Args {
         let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
         let back_up = || options.back_up(&repository, context, &watch);
         let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        remember_place(&repository)?;
         options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
