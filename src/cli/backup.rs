@@ -281,17 +281,19 @@ impl Args {
 
     /// Backs up and says what was stored.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let options = self.options(context)?;
+        let mut options = self.options(context)?;
         let watch = context.watch();
+        let set = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        watch.acknowledge(set.map_or(&[], |set| &set.acknowledge));
         let remote = match options.init {
             true => made_remote(context, &watch)?,
             false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
+        options.heed_calendar(set, &repository)?;
         let started = Instant::now();
-        let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
         let back_up = || options.back_up(&repository, context, &watch);
-        let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        let report = round_backup(&options.set, set, context, &watch, back_up)?;
         options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
@@ -316,6 +318,26 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
 }
 
 impl Options {
+    /// Where the schedule says when a full is made, that goes before the days since the last one: a full is due once its
+    /// time has come since the last was stored, also where the machine was off at that time.
+    fn heed_calendar(&mut self, set: Option<&Set>, repository: &Repository) -> Result<(), Failure> {
+        let Some((schedule, expression)) = set.map(|set| &set.schedule).and_then(|all| Some((all, all.full.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        if self.kind != Kind::Due {
+            return Ok(());
+        }
+        let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+        let last = rows.iter().rev().find(|row| row.header.set == self.set && row.header.parent.is_none());
+        match last {
+            Some(last) if dump::is_due(expression, schedule.zone, last.header.stored_time)? => self.kind = Kind::Full,
+            Some(_) => self.rhythm.full_every = u32::MAX,
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Backs up; once again where the data changed while it was read.
     fn back_up(
         &self,

@@ -23,7 +23,7 @@ use super::open::Found;
 use super::restore::{Options, What, Which};
 use super::watch::Watch;
 use super::words::{SnapshotWord, short};
-use crate::config::{Set, Source};
+use crate::config::{Refresh, Set, Source};
 use crate::terminal::human::{counted, rate, size};
 
 /// The options of a restore into a service.
@@ -52,6 +52,25 @@ pub struct IntoArgs {
     /// Forget a restore into a service that did not succeed, so that the set's backups go on.
     #[arg(long, requires = "set")]
     abandon: bool,
+
+    /// Whether it is a refresh, which has a guard of its own.
+    #[arg(skip)]
+    refreshes: bool,
+}
+
+impl IntoArgs {
+    /// Those of a refresh into `service`, which nobody is there to be asked about.
+    pub fn of_refresh(refresh: &Refresh, service: &str, reason: &str) -> Self {
+        Self {
+            into: Some(service.to_owned()),
+            replace: refresh.replace.clone(),
+            reason: Some(reason.to_owned()),
+            yes: true,
+            option_file: refresh.option_file.clone(),
+            abandon: false,
+            refreshes: true,
+        }
+    }
 }
 
 /// What is to be done with a service.
@@ -181,7 +200,12 @@ impl IntoArgs {
             folder: kept_folder(context, repository)?,
         };
         let mut target = MysqlTarget::connect(into, &context.interrupt)?;
-        let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
+        let environment = &context.config.environment;
+        let guard = Guard {
+            restore_from: environment.restore_from.clone(),
+            refreshes: self.refreshes.then(|| environment.name.clone()),
+            reason: self.reason(),
+        };
         let service: &mut dyn Service = &mut target;
         let mut refusal = None;
         let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {

@@ -20,6 +20,7 @@ mod man;
 mod open;
 mod place;
 mod prune;
+mod refresh;
 mod restore;
 mod schedule;
 mod verify;
@@ -70,6 +71,7 @@ enum Command {
     List(list::Args),
     Ls(ls::Args),
     Restore(restore::Args),
+    Refresh(refresh::Args),
     Diff(diff::Args),
     Verify(verify::Args),
     Prune(prune::Args),
@@ -152,6 +154,7 @@ impl Command {
             Command::List(args) => args.run(context),
             Command::Ls(args) => args.run(context),
             Command::Restore(args) => args.run(context),
+            Command::Refresh(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Verify(args) => args.run(context),
             Command::Prune(args) => args.run(context),

@@ -11,6 +11,7 @@ use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Chosen;
+use varu::restore::service::check_refresh;
 use varu::restore::{RestoreReport, chosen_streams, restore};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions};
@@ -24,6 +25,7 @@ use super::into::IntoArgs;
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
+use crate::config::{Destination, Refresh};
 use crate::terminal::human::{count, counted, rate, size};
 
 /// Bring a set's data back.
@@ -81,6 +83,10 @@ pub struct Args {
 
     #[command(flatten)]
     trust: Trust,
+
+    /// Whether it is a refresh, which has a guard of its own.
+    #[arg(skip)]
+    refreshes: bool,
 }
 
 /// What happens to a file that is there already.
@@ -145,6 +151,29 @@ pub enum To {
 }
 
 impl Args {
+    /// What a refresh does: the newest snapshot of its set, into the service or over what is in the folder.
+    pub fn of_refresh(name: &str, refresh: &Refresh) -> Self {
+        let (to, into) = match &refresh.to {
+            Destination::Folder(folder) => (Some(folder.clone()), IntoArgs::default()),
+            Destination::Service(service) => (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}"))),
+        };
+        Self {
+            set: Some(refresh.set.clone()),
+            all: false,
+            configuration: false,
+            snapshot: None,
+            at: None,
+            to,
+            into,
+            stdout: false,
+            only: Vec::new(),
+            overwrite: Overwrite::Changed,
+            strip_components: 0,
+            trust: Trust::default(),
+            refreshes: true,
+        }
+    }
+
     /// What these arguments mean.
     fn options(self, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
@@ -183,6 +212,7 @@ impl Args {
             let options = self.options(context)?;
             return into.run(&options, context);
         }
+        let refreshes = self.refreshes;
         let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
@@ -194,6 +224,9 @@ impl Args {
             return options.configuration(context, &found, &watch);
         }
         for found in options.all_found(&opened)? {
+            if refreshes {
+                check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
+            }
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };

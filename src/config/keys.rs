@@ -15,6 +15,8 @@ pub enum Part {
     Environment,
     /// `[sets.NAME]`.
     Set,
+    /// `[restores.NAME]`.
+    Restore,
     /// A set's `schedule`.
     Schedule,
     /// A command round a backup, written as a table.
@@ -24,11 +26,12 @@ pub enum Part {
 impl Part {
     /// How the documentation heads it.
     #[cfg(test)]
-    pub const ALL: [(Part, &str); 6] = [
+    pub const ALL: [(Part, &str); 7] = [
         (Part::Repository, "[repository]"),
         (Part::Retention, "[retention]"),
         (Part::Environment, "[environment]"),
         (Part::Set, "[sets.NAME]"),
+        (Part::Restore, "[restores.NAME]"),
         (Part::Schedule, "schedule"),
         (Part::Hook, "Commands round a backup"),
     ];
@@ -73,6 +76,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Root, "retention"),
     key(Part::Root, "environment"),
     key(Part::Root, "sets"),
+    key(Part::Root, "restores"),
     key(Part::Repository, "url"),
     key(Part::Repository, "writer_key"),
     key(Part::Repository, "identity"),
@@ -130,6 +134,16 @@ pub const KEYS: &[Key] = &[
     key(Part::Set, "restore_after"),
     key(Part::Set, "restore_order"),
     key(Part::Set, "require_snapshot"),
+    key(Part::Set, "acknowledge"),
+    key(Part::Restore, "repository"),
+    key(Part::Restore, "set"),
+    key(Part::Restore, "identity"),
+    key(Part::Restore, "into"),
+    key(Part::Restore, "to"),
+    key(Part::Restore, "replace"),
+    key(Part::Restore, "option_file"),
+    key(Part::Restore, "at"),
+    key(Part::Restore, "timezone"),
     key(Part::Schedule, "timezone"),
     key(Part::Schedule, "dump"),
     key(Part::Schedule, "full"),

@@ -44,6 +44,8 @@ pub struct Set {
     pub restore_order: Option<u32>,
     /// Whether a restore into the service has to name its snapshot.
     pub require_snapshot: bool,
+    /// A warning of a dump or a backup that has one of these texts in it is known, and no warning.
+    pub acknowledge: Vec<String>,
 }
 
 /// When a set is dumped and backed up. The times are systemd's calendar expressions.
@@ -120,6 +122,9 @@ impl Set {
             hooks,
             restore_order: section.take("restore_order", |value| values::number(value, 0, 1_000_000)),
             require_snapshot: section.take("require_snapshot", values::boolean).unwrap_or_default(),
+            acknowledge: section
+                .take("acknowledge", |value| values::list(value, values::acknowledged))
+                .unwrap_or_default(),
             // Last, because without it there is no set; all else was read and checked by then.
             source: Source::read(kind?, section)?,
         };

@@ -183,6 +183,7 @@ fn every_key_in_the_table_is_read_for_each_of_its_sources() {
             Part::Repository => format!("[repository]\n{} = {NEVER}", key.name),
             Part::Retention => format!("[retention]\n{} = {NEVER}", key.name),
             Part::Environment => format!("[environment]\n{} = {NEVER}", key.name),
+            Part::Restore => format!("[restores.a]\n{} = {NEVER}", key.name),
             Part::Schedule => format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nschedule.{} = {NEVER}", key.name),
             Part::Hook => {
                 let run = if key.name == "run" { "" } else { "run = 'x', " };

@@ -204,6 +204,15 @@ pub fn url(value: &DeValue) -> Read<String> {
     Ok(url)
 }
 
+/// A text that names a warning: enough of it that it doesn't name every other, too.
+pub fn acknowledged(value: &DeValue) -> Read<String> {
+    let text = text(value)?;
+    match text.chars().count() {
+        0..4 => Err(format!("{text:?} is too short to name a warning: write what stands in it, at least 4 letters")),
+        _ => Ok(text),
+    }
+}
+
 /// Says why `name` can't name a set.
 pub fn check_set_name(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
