@@ -27,14 +27,14 @@ use crate::config::{Refresh, Set, Source};
 use crate::terminal::human::{counted, rate, size};
 
 /// The options of a restore into a service.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct IntoArgs {
     /// Load into a service that runs: "mysql", or "mysql:NAME" for another name of the one database.
     #[arg(long, value_name = "SERVICE[:NAME]")]
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.
-    #[arg(long, value_name = "NAME", requires = "into")]
+    #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
 
     /// Why, for the history.
@@ -46,7 +46,7 @@ pub struct IntoArgs {
     yes: bool,
 
     /// The option file with which the service is written to [default: the set's].
-    #[arg(long, value_name = "FILE", requires = "into")]
+    #[arg(long, value_name = "FILE")]
     option_file: Option<PathBuf>,
 
     /// Forget a restore into a service that did not succeed, so that the set's backups go on.
@@ -59,6 +59,11 @@ pub struct IntoArgs {
 }
 
 impl IntoArgs {
+    /// The same, into this service.
+    pub fn for_service(self, service: &str) -> Self {
+        Self { into: Some(service.to_owned()), ..self }
+    }
+
     /// Those of a refresh into `service`, which nobody is there to be asked about.
     pub fn of_refresh(refresh: &Refresh, service: &str, reason: &str) -> Self {
         Self {

@@ -10,6 +10,7 @@ mod dump;
 mod exit;
 mod hooks;
 mod host;
+mod in_place;
 mod index;
 mod init;
 mod into;

@@ -29,21 +29,21 @@ use crate::config::{Destination, Refresh};
 use crate::terminal::human::{count, counted, rate, size};
 
 /// Bring a set's data back.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--in-place|--stdout>",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "in_place", "stdout", "abandon"]).required(true)
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
     #[arg(value_name = "SET", value_parser = set_name)]
-    set: Option<String>,
+    pub(super) set: Option<String>,
 
     /// Restore every set.
     #[arg(long, conflicts_with_all = ["snapshot", "stdout"])]
-    all: bool,
+    pub(super) all: bool,
 
     /// Restore the configuration that was stored with the snapshot.
     #[arg(long)]
@@ -59,10 +59,15 @@ pub struct Args {
 
     /// Write below this folder.
     #[arg(long, value_name = "DIR")]
-    to: Option<PathBuf>,
+    pub(super) to: Option<PathBuf>,
 
     #[command(flatten)]
-    into: IntoArgs,
+    pub(super) into: IntoArgs,
+
+    /// Bring each set back to where it came from, in the order of restore_order: files below /, databases into their server,
+    /// a program's output below the state folder.
+    #[arg(long, conflicts_with_all = ["snapshot", "configuration", "strip_components"])]
+    pub(super) in_place: bool,
 
     /// Write the one stream that is meant to standard output.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
@@ -165,6 +170,7 @@ impl Args {
             at: None,
             to,
             into,
+            in_place: false,
             stdout: false,
             only: Vec::new(),
             overwrite: Overwrite::Changed,
@@ -175,7 +181,7 @@ impl Args {
     }
 
     /// What these arguments mean.
-    fn options(self, context: &Context) -> Result<Options, Failure> {
+    pub(super) fn options(self, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
         let what = match (self.set, self.all, self.configuration) {
             (Some(set), ..) => What::Set(set),
@@ -207,6 +213,9 @@ impl Args {
 
     /// Restores and says what was written.
     pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
+        if self.in_place {
+            return self.in_place(context);
+        }
         let into = std::mem::take(&mut self.into);
         if let Some(into) = into.wanted()? {
             let options = self.options(context)?;
