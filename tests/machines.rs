@@ -5,6 +5,8 @@
 
 #[path = "machines/fleet.rs"]
 mod fleet;
+#[path = "machines/page.rs"]
+mod page;
 #[path = "machines/playbooks.rs"]
 mod playbooks;
 
@@ -104,6 +106,7 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
               source: mysql
               databases: [shop]
               local_copy: /var/backups/varu/shop
+              local_reserve: 1 %
               schedule: {{timezone: Europe/Tallinn, dump: '01:00', full: 'Sun 01:05', incremental: 'Mon..Sat 01:10'}}
               restore_order: 2
             web:
@@ -176,7 +179,9 @@ fn machines_live_are_lost_and_come_back() {
     secrets(&[&backup, &vm1, &vm2, &staging], &ansible, &fleet);
     clock.say("no secret is seen");
 
-    lose_and_restore(vm1, &fleet, &mut ansible, &backup, &mut clock);
+    let vm1 = lose_and_restore(vm1, &fleet, &mut ansible, &backup, &mut clock);
+    by_the_page(vm1, &fleet, &package, &backup);
+    clock.say("vm1 is lost again, and comes back by docs/restore.md");
     eprintln!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64());
 }
 
@@ -254,14 +259,14 @@ fn days(vm1: &Machine, backup: &Machine) {
         assert!(accepted.contains("vm1: ") && accepted.contains(" accepted"), "{accepted}");
     }
     assert!(vm1.starts("varu-verify", 0).contains("everything is whole: 8 snapshots"));
-    assert!(vm1.starts("varu-prune", 0).contains("the host"), "an append-only account prunes nothing");
+    vm1.starts("varu-prune", 0);
     assert!(backup.starts("varu-host-verify", 0).contains("vm1: everything is whole"));
     backup.starts("varu-host-prune", 0);
     let status = backup.starts("varu-host-status", 0);
     assert!(status.contains("vm1: shop: 4 snapshots") && status.contains("vm2: notes: 1 snapshot"), "{status}");
     assert!(backup.does("cat /var/lib/varu-host/varu.prom").contains("varu_host_late{account=\"vm1\",set=\"shop\"} 0"));
-    // A Sunday has passed since the last full: the next run makes one.
     by_its_timer(vm1);
+    by_hand(vm1);
 }
 
 /// A timer starts its service after the host's own delay, which is one second on this machine.
@@ -274,7 +279,17 @@ fn by_its_timer(vm1: &Machine) {
          sleep 0.2; done"
     ));
     let journal = vm1.journal("--unit=varu-backup@web --since=-1min");
-    assert!(journal.contains("this host's own delay is 1 s") && journal.contains("incremental of web"), "{journal}");
+    assert!(journal.contains("this host's own delay is 1.0 s") && journal.contains("incremental of web"), "{journal}");
+}
+
+/// Root's own run, with a full that is due by the calendar; the services go on with what it made.
+fn by_hand(vm1: &Machine) {
+    vm1.does("sed 's/Sun 01:20/*:*:*/' /etc/varu/varu.toml > /root/now.toml");
+    let printed = vm1.does("varu --config /root/now.toml backup web");
+    assert!(printed.contains("(full of web)"), "{printed}");
+    vm1.does("rm /root/now.toml; chown -R root: /var/lib/varu/*");
+    assert!(vm1.starts("varu-backup@web", 0).contains("(incremental of web)"));
+    assert_eq!(vm1.does("find /var/lib/varu ! -user varu").trim(), "");
 }
 
 /// Two machines on one host can neither read nor name each other's repository.
@@ -435,7 +450,7 @@ fn secrets(machines: &[&Machine], ansible: &Ansible, fleet: &Fleet) {
 }
 
 /// vm1 is gone. A fresh one waits until somebody restores it, and then is what the old one was at its last backup.
-fn lose_and_restore(mut vm1: Machine, fleet: &Fleet, ansible: &mut Ansible, backup: &Machine, clock: &mut Clock) {
+fn lose_and_restore(mut vm1: Machine, fleet: &Fleet, ansible: &mut Ansible, backup: &Machine, clock: &mut Clock) -> Machine {
     change(&vm1, 9);
     vm1.starts("varu-dump@shop", 0);
     vm1.starts("varu-backup@shop", 0);
@@ -472,6 +487,32 @@ fn lose_and_restore(mut vm1: Machine, fleet: &Fleet, ansible: &mut Ansible, back
     clock.say("the restored machine goes on");
     // The configuration is the inventory's again, and with that everything is as it was.
     assert!(changed.len() <= 2, "{changed:?}");
+    vm1
+}
+
+/// vm1 is gone once more, and somebody does what docs/restore.md says.
+fn by_the_page(vm1: Machine, fleet: &Fleet, package: &Path, backup: &Machine) {
+    let state = vm1.does(STATE);
+    drop(vm1);
+    let vm1 = fleet.boot("vm1", 1, &HOSTS);
+    vm1.does("systemctl enable --quiet --now mariadb");
+    vm1.send(package, "/root/varu_0.1.0_amd64.deb");
+    let page = fs::read_to_string("docs/restore.md").unwrap().replace("backup.example", "backup");
+    let mut variables = String::new();
+    for step in page::steps(&page) {
+        match (step.who.as_str(), step.line.split(' ').next()) {
+            ("you", _) => vm1.send(&fleet.path("production.txt"), "/run/varu-restore/identity.txt"),
+            ("vm1", Some("export")) => variables += &format!("{}; ", step.line),
+            ("vm1", Some("unset")) => variables.clear(),
+            ("vm1", _) => step.run(&vm1, &variables),
+            ("backup", _) => {
+                backup.send(&vm1.root().join("etc/varu/ssh_key.pub"), "/tmp/vm1.pub");
+                step.run(backup, "");
+            }
+            (who, _) => panic!("who is {who}?"),
+        }
+    }
+    assert_eq!(vm1.does(STATE), state);
 }
 
 /// Nothing of a fresh machine becomes the latest backup before somebody restores it.

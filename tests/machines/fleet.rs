@@ -203,6 +203,15 @@ impl Machine {
         Ended::of(&format!("{}: {line}", self.name), output)
     }
 
+    /// Copies a file there.
+    pub fn send(&self, from: &Path, to: &str) {
+        let mut ssh = Command::new("ssh");
+        ssh.args(SSH).arg("-i").arg(&self.key).arg(format!("-oControlPath={}", self.control.display()));
+        ssh.arg(format!("root@{}", self.address)).arg(format!("cat > {to}"));
+        let sent = ssh.stdin(fs::File::open(from).unwrap()).status().unwrap();
+        assert!(sent.success(), "{} to {}", from.display(), self.name);
+    }
+
     /// Runs a line of shell as root, which ends with 0. What it printed.
     #[track_caller]
     pub fn does(&self, line: &str) -> String {

@@ -48,7 +48,9 @@ impl Ansible {
     /// Runs a playbook to a good end.
     #[track_caller]
     pub fn plays(&mut self, playbook: &str, words: &[&str]) -> Played {
-        let text = self.play(playbook, words).ends(0);
+        let Ended { what, status, text } = self.play(playbook, words);
+        let failed: Vec<&str> = text.lines().filter(|line| line.contains("fatal:") || line.starts_with("ERROR")).collect();
+        assert_eq!(status, 0, "{what}\n{}", failed.join("\n"));
         let changed = text.split("changed=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
         let changed = changed.sum();
         Played { text, changed }
