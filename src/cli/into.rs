@@ -23,18 +23,18 @@ use super::open::Found;
 use super::restore::{Options, What, Which};
 use super::watch::Watch;
 use super::words::{SnapshotWord, short};
-use crate::config::{Refresh, Set, Source};
+use crate::config::{Set, Source};
 use crate::terminal::human::{counted, rate, size};
 
 /// The options of a restore into a service.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Default, Args)]
 pub struct IntoArgs {
     /// Load into a service that runs: "mysql", or "mysql:NAME" for another name of the one database.
     #[arg(long, value_name = "SERVICE[:NAME]")]
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "into")]
     replace: Vec<String>,
 
     /// Why, for the history.
@@ -46,36 +46,12 @@ pub struct IntoArgs {
     yes: bool,
 
     /// The option file with which the service is written to [default: the set's].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "into")]
     option_file: Option<PathBuf>,
 
     /// Forget a restore into a service that did not succeed, so that the set's backups go on.
     #[arg(long, requires = "set")]
     abandon: bool,
-
-    /// Whether it is a refresh, which has a guard of its own.
-    #[arg(skip)]
-    refreshes: bool,
-}
-
-impl IntoArgs {
-    /// The same, into this service.
-    pub fn for_service(self, service: &str) -> Self {
-        Self { into: Some(service.to_owned()), ..self }
-    }
-
-    /// Those of a refresh into `service`, which nobody is there to be asked about.
-    pub fn of_refresh(refresh: &Refresh, service: &str, reason: &str) -> Self {
-        Self {
-            into: Some(service.to_owned()),
-            replace: refresh.replace.clone(),
-            reason: Some(reason.to_owned()),
-            yes: true,
-            option_file: refresh.option_file.clone(),
-            abandon: false,
-            refreshes: true,
-        }
-    }
 }
 
 /// What is to be done with a service.
@@ -205,12 +181,7 @@ impl IntoArgs {
             folder: kept_folder(context, repository)?,
         };
         let mut target = MysqlTarget::connect(into, &context.interrupt)?;
-        let environment = &context.config.environment;
-        let guard = Guard {
-            restore_from: environment.restore_from.clone(),
-            refreshes: self.refreshes.then(|| environment.name.clone()),
-            reason: self.reason(),
-        };
+        let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
         let service: &mut dyn Service = &mut target;
         let mut refusal = None;
         let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {

@@ -11,7 +11,6 @@ use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Chosen;
-use varu::restore::service::check_refresh;
 use varu::restore::{RestoreReport, chosen_streams, restore};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions};
@@ -25,25 +24,24 @@ use super::into::IntoArgs;
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
-use crate::config::{Destination, Refresh};
 use crate::terminal::human::{count, counted, rate, size};
 
 /// Bring a set's data back.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--in-place|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "into", "in_place", "stdout", "abandon"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
     #[arg(value_name = "SET", value_parser = set_name)]
-    pub(super) set: Option<String>,
+    set: Option<String>,
 
     /// Restore every set.
     #[arg(long, conflicts_with_all = ["snapshot", "stdout"])]
-    pub(super) all: bool,
+    all: bool,
 
     /// Restore the configuration that was stored with the snapshot.
     #[arg(long)]
@@ -59,15 +57,10 @@ pub struct Args {
 
     /// Write below this folder.
     #[arg(long, value_name = "DIR")]
-    pub(super) to: Option<PathBuf>,
+    to: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(super) into: IntoArgs,
-
-    /// Bring each set back to where it came from, in the order of restore_order: files below /, databases into their server,
-    /// a program's output below the state folder.
-    #[arg(long, conflicts_with_all = ["snapshot", "configuration", "strip_components"])]
-    pub(super) in_place: bool,
+    into: IntoArgs,
 
     /// Write the one stream that is meant to standard output.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
@@ -88,10 +81,6 @@ pub struct Args {
 
     #[command(flatten)]
     trust: Trust,
-
-    /// Whether it is a refresh, which has a guard of its own.
-    #[arg(skip)]
-    refreshes: bool,
 }
 
 /// What happens to a file that is there already.
@@ -156,32 +145,8 @@ pub enum To {
 }
 
 impl Args {
-    /// What a refresh does: the newest snapshot of its set, into the service or over what is in the folder.
-    pub fn of_refresh(name: &str, refresh: &Refresh) -> Self {
-        let (to, into) = match &refresh.to {
-            Destination::Folder(folder) => (Some(folder.clone()), IntoArgs::default()),
-            Destination::Service(service) => (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}"))),
-        };
-        Self {
-            set: Some(refresh.set.clone()),
-            all: false,
-            configuration: false,
-            snapshot: None,
-            at: None,
-            to,
-            into,
-            in_place: false,
-            stdout: false,
-            only: Vec::new(),
-            overwrite: Overwrite::Changed,
-            strip_components: 0,
-            trust: Trust::default(),
-            refreshes: true,
-        }
-    }
-
     /// What these arguments mean.
-    pub(super) fn options(self, context: &Context) -> Result<Options, Failure> {
+    fn options(self, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
         let what = match (self.set, self.all, self.configuration) {
             (Some(set), ..) => What::Set(set),
@@ -213,15 +178,11 @@ impl Args {
 
     /// Restores and says what was written.
     pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
-        if self.in_place {
-            return self.in_place(context);
-        }
         let into = std::mem::take(&mut self.into);
         if let Some(into) = into.wanted()? {
             let options = self.options(context)?;
             return into.run(&options, context);
         }
-        let refreshes = self.refreshes;
         let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
@@ -233,9 +194,6 @@ impl Args {
             return options.configuration(context, &found, &watch);
         }
         for found in options.all_found(&opened)? {
-            if refreshes {
-                check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
-            }
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
