@@ -10,7 +10,6 @@ mod dump;
 mod exit;
 mod hooks;
 mod host;
-mod in_place;
 mod index;
 mod init;
 mod into;
