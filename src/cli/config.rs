@@ -9,11 +9,12 @@ use clap::Subcommand;
 use serde::Serialize;
 use varu::id::RepositoryId;
 use varu::remote::Remote;
+use varu::source::Finding;
 use varu::source::copy::{self, CopyOptions};
-use varu::source::mysql::checkup::{self, Finding};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::sources;
 use crate::config::{DEFAULT_PATH, Source};
 use crate::terminal::human::{counted, size};
 
@@ -137,15 +138,14 @@ fn check_sources(context: &Context) -> Vec<Check> {
                 let program = command.command.words.first().map(String::as_str).unwrap_or_default();
                 checks.push(Check::of(&subject, check_program(program)));
             }
-            Source::Mysql(mysql) => {
-                let found = checkup::check(&mysql.options(), &context.interrupt).into_iter();
+            source => {
+                let found = sources::check(source, context).unwrap_or_default().into_iter();
                 checks.extend(found.map(|finding| match finding {
                     Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
                     Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
                     Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
                 }));
             }
-            Source::Influxdb(_) | Source::Postgresql(_) => {}
         }
         checks.extend(super::dump::copies(set).map(|copies| check_copies(&subject, &copies)));
     }

@@ -22,6 +22,7 @@ mod place;
 mod prune;
 mod restore;
 mod schedule;
+mod sources;
 mod verify;
 mod watch;
 mod words;

@@ -107,6 +107,7 @@ pub const KEYS: &[Key] = &[
     of(&[Mysql, Postgresql], "exclude_tables"),
     of(&[Mysql, Postgresql], "schema_only_tables"),
     of(&[Mysql], "option_file"),
+    of(&[Postgresql], "user"),
     of(&[Mysql, Postgresql], "socket"),
     of(SERVERS, "host"),
     of(SERVERS, "exec"),

@@ -3,7 +3,7 @@
 mod document;
 mod host;
 mod keys;
-mod mysql;
+mod options;
 mod set;
 mod source;
 mod values;
@@ -26,7 +26,7 @@ pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
 pub use set::{Hook, Schedule, Set};
-pub use source::{Command, Files, Source};
+pub use source::{Files, Source, SourceKind};
 use values::Read;
 pub use values::{check_set_name, parse_rate};
 

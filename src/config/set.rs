@@ -129,9 +129,9 @@ impl Set {
     /// Says why this version can't back the set up.
     pub fn check_supported(&self) -> Result<(), String> {
         match &self.source {
-            Source::Files(_) | Source::Command(_) | Source::Mysql(_) => Ok(()),
+            Source::Files(_) | Source::Command(_) | Source::Mysql(_) | Source::Postgresql(_) => Ok(()),
             other => Err(format!(
-                "its source is {}, which this version doesn't have; it has files, command and mysql",
+                "its source is {}, which this version doesn't have; it has files, command, mysql and postgresql",
                 other.kind().name()
             )),
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use toml::de::DeValue;
+use varu::source::Databases;
 use varu::source::files::check_exclude;
 
 use super::document::Section;
@@ -100,15 +101,6 @@ pub struct Server {
     pub exec: Vec<String>,
 }
 
-/// Which databases of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Databases {
-    /// All but these.
-    AllBut(Vec<String>),
-    /// These, at least one.
-    Only(Vec<String>),
-}
-
 /// Databases of a MySQL or MariaDB server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mysql {
@@ -142,6 +134,8 @@ pub struct Postgresql {
     pub exclude_tables: Vec<String>,
     /// `schema.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// The account.
+    pub user: Option<String>,
     /// The server.
     pub server: Server,
 }
@@ -208,25 +202,24 @@ impl Server {
     }
 }
 
-impl Databases {
-    fn read(set: &Section) -> Option<Self> {
-        let exclude = set.take("exclude", values::texts).unwrap_or_default();
-        let only = set.need("databases", |value| match value.as_str() {
-            Some("all") => Ok(None),
-            Some(_) => Err("a list of names, or \"all\", is expected".to_owned()),
-            None => match values::texts(value)? {
-                names if names.is_empty() => Err("at least one name is expected, or \"all\"".to_owned()),
-                names => Ok(Some(names)),
-            },
-        })?;
-        match only {
-            None => Some(Self::AllBut(exclude)),
-            Some(names) => {
-                if set.has("exclude") {
-                    set.problem_of("exclude", "leaves databases out of \"all\"; here databases names them one by one");
-                }
-                Some(Self::Only(names))
+/// `databases` and `exclude`.
+fn databases(set: &Section) -> Option<Databases> {
+    let exclude = set.take("exclude", values::texts).unwrap_or_default();
+    let only = set.need("databases", |value| match value.as_str() {
+        Some("all") => Ok(None),
+        Some(_) => Err("a list of names, or \"all\", is expected".to_owned()),
+        None => match values::texts(value)? {
+            names if names.is_empty() => Err("at least one name is expected, or \"all\"".to_owned()),
+            names => Ok(Some(names)),
+        },
+    })?;
+    match only {
+        None => Some(Databases::AllBut(exclude)),
+        Some(names) => {
+            if set.has("exclude") {
+                set.problem_of("exclude", "leaves databases out of \"all\"; here databases names them one by one");
             }
+            Some(Databases::Only(names))
         }
     }
 }
@@ -237,7 +230,7 @@ impl Mysql {
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
         let option_file = set.take("option_file", values::path);
         let server = Server::read(set, true);
-        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, option_file, server })
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, option_file, server })
     }
 }
 
@@ -252,7 +245,7 @@ impl Postgresql {
     fn read(set: &Section) -> Option<Self> {
         let exclude_tables = set.take("exclude_tables", values::texts).unwrap_or_default();
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
-        let server = Server::read(set, true);
-        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, server })
+        let (user, server) = (set.take("user", values::text), Server::read(set, true));
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, user, server })
     }
 }

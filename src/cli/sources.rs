@@ -1,0 +1,136 @@
+//! The one place where a set of the configuration meets the code of its source: what reads it, what another job left of it,
+//! what a check tries, and the service that it goes back into.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use varu::entry::StreamName;
+use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::mysql::{self, MysqlSource};
+use varu::source::postgresql::{self, PostgresqlSource};
+use varu::source::{self, Error, Finding, Service};
+use varu::time::{SystemClock, Timestamp};
+
+use super::context::Context;
+use super::watch::Watch;
+use crate::config::{Source, SourceKind};
+
+/// The source that reads a set's data as it is now.
+pub fn fresh(
+    name: &str,
+    source: &Source,
+    context: &Context,
+    watch: &Arc<Watch>,
+) -> Result<Box<dyn source::Source>, Error> {
+    let (clock, progress, interrupt) = (&SystemClock, watch.clone(), context.interrupt.clone());
+    Ok(match source {
+        Source::Files(files) => {
+            let options = FilesOptions {
+                paths: files.paths.clone(),
+                exclude: files.exclude.clone(),
+                one_file_system: files.one_file_system,
+            };
+            Box::new(FilesSource::new(&options, clock)?)
+        }
+        Source::Command(command) => {
+            let argv = command.command.words.iter().map(OsString::from).collect();
+            let name = StreamName::new(name.as_bytes()).map_err(|error| Error::Config(error.to_string()))?;
+            let options = CommandOptions {
+                completion: command.completion.clone(),
+                min_size: command.min_size,
+                ..CommandOptions::new(name, argv)
+            };
+            Box::new(CommandSource::new(options, clock, progress, interrupt)?)
+        }
+        Source::Mysql(mysql) => Box::new(MysqlSource::new(&mysql.options(), clock, progress, interrupt)?),
+        Source::Postgresql(postgresql) => {
+            Box::new(PostgresqlSource::new(&postgresql.options(), clock, progress, interrupt)?)
+        }
+        Source::Influxdb(_) => return Err(Error::Config("the source influxdb can't be read".to_owned())),
+    })
+}
+
+/// The source that reads what another job left in `folder`, and when the oldest of that was written.
+pub fn external(source: &Source, folder: &Path) -> Result<(Box<dyn source::Source>, Timestamp), Error> {
+    Ok(match source {
+        Source::Mysql(_) => {
+            let dumps = mysql::external::ExternalDumps::open(folder)?;
+            let time = dumps.data_time();
+            (Box::new(dumps), time)
+        }
+        Source::Postgresql(_) => {
+            let dumps = postgresql::external::ExternalDumps::open(folder)?;
+            let time = dumps.data_time();
+            (Box::new(dumps), time)
+        }
+        other => {
+            return Err(Error::Config(format!("the source {} reads no dumps of another job", other.kind().name())));
+        }
+    })
+}
+
+/// Tries all that a backup of a server's data needs. None where the source has no server.
+pub fn check(source: &Source, context: &Context) -> Option<Vec<Finding>> {
+    match source {
+        Source::Mysql(mysql) => Some(mysql::checkup::check(&mysql.options(), &context.interrupt)),
+        Source::Postgresql(postgresql) => {
+            Some(postgresql::checkup::check(&postgresql.options(), &context.interrupt))
+        }
+        Source::Files(_) | Source::Command(_) | Source::Influxdb(_) => None,
+    }
+}
+
+/// The sources whose data goes back into a service.
+pub const SERVICES: [SourceKind; 2] = [SourceKind::Mysql, SourceKind::Postgresql];
+
+/// What is wanted of a service.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Another name.
+    pub name: Option<String>,
+    /// Which parts of the snapshot.
+    pub only: Vec<String>,
+    /// Names that may be replaced.
+    pub replace: Vec<String>,
+    /// The time, as it stands in the names of what is put aside.
+    pub stamp: String,
+    /// Where the definitions of what is put aside are kept.
+    pub folder: std::path::PathBuf,
+    /// The option file with which it is written to, where that isn't the set's.
+    pub option_file: Option<std::path::PathBuf>,
+    /// The account with which it is written to, where that isn't the set's.
+    pub user: Option<String>,
+}
+
+/// The service that a snapshot of a set goes back into. Without a set it is looked for where its programs look.
+pub fn service(
+    kind: SourceKind,
+    set: Option<&Source>,
+    wanted: Wanted,
+    context: &Context,
+) -> Result<Box<dyn Service>, Error> {
+    let Wanted { name, only, replace, stamp, folder, option_file, user } = wanted;
+    Ok(match kind {
+        SourceKind::Mysql => {
+            let mut server = match set {
+                Some(Source::Mysql(mysql)) => mysql.server_options(),
+                _ => Default::default(),
+            };
+            server.option_file = option_file.or(server.option_file);
+            let options = mysql::into::IntoOptions { server, name, only, replace, stamp, folder };
+            Box::new(mysql::into::MysqlTarget::connect(options, &context.interrupt)?)
+        }
+        SourceKind::Postgresql => {
+            let mut server = match set {
+                Some(Source::Postgresql(postgresql)) => postgresql.server_options(),
+                _ => Default::default(),
+            };
+            server.user = user.or(server.user);
+            let options = postgresql::into::IntoOptions { server, name, only, replace, stamp };
+            Box::new(postgresql::into::PostgresqlTarget::connect(options, &context.interrupt)?)
+        }
+        other => return Err(Error::Config(format!("{} is no service", other.name()))),
+    })
+}
