@@ -374,7 +374,7 @@ impl Options {
             let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
             return Ok(Box::new(CopySource::open(&copy)?));
         }
-        let (dumps, time) = sources::external(&set.source, &options.folder)?;
+        let (dumps, time) = sources::external(&set.source, &options.folder, context)?;
         let schedule = &set.schedule;
         if let Some(expression) = &schedule.dump
             && dump::is_due(expression, schedule.zone, time)?
@@ -522,7 +522,7 @@ mod tests {
         assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
         assert!(matches!(options(&["ldap"]).unwrap().what, What::Source(Source::Command(_))));
-        assert!(options(&["flux"]).unwrap_err().contains("its source is influxdb"));
+        assert!(matches!(options(&["flux"]).unwrap().what, What::Source(Source::Influxdb(_))));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));

@@ -28,7 +28,7 @@ use crate::terminal::human::{counted, rate, size};
 /// The options of a restore into a service.
 #[derive(Debug, Default, Args)]
 pub struct IntoArgs {
-    /// Load into a service that runs: "mysql", "postgresql"; with ":NAME" under another name of the one database.
+    /// Load into a service that runs: "mysql", "postgresql", "influxdb"; with ":NAME" under another name of the one database.
     #[arg(long, value_name = "SERVICE[:NAME]")]
     into: Option<String>,
 

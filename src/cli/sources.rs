@@ -2,12 +2,14 @@
 //! what a check tries, and the service that it goes back into.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use varu::entry::StreamName;
 use varu::source::command::{CommandOptions, CommandSource};
 use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::influxdb::{self, InfluxdbSource};
 use varu::source::mysql::{self, MysqlSource};
 use varu::source::postgresql::{self, PostgresqlSource};
 use varu::source::{self, Error, Finding, Service};
@@ -48,12 +50,19 @@ pub fn fresh(
         Source::Postgresql(postgresql) => {
             Box::new(PostgresqlSource::new(&postgresql.options(), clock, progress, interrupt)?)
         }
-        Source::Influxdb(_) => return Err(Error::Config("the source influxdb can't be read".to_owned())),
+        Source::Influxdb(influxdb) => {
+            let scratch = scratch(context, &format!("influxdb-{name}"))?;
+            Box::new(InfluxdbSource::new(&influxdb.options(), &scratch, clock, &interrupt)?)
+        }
     })
 }
 
 /// The source that reads what another job left in `folder`, and when the oldest of that was written.
-pub fn external(source: &Source, folder: &Path) -> Result<(Box<dyn source::Source>, Timestamp), Error> {
+pub fn external(
+    source: &Source,
+    folder: &Path,
+    context: &Context,
+) -> Result<(Box<dyn source::Source>, Timestamp), Error> {
     Ok(match source {
         Source::Mysql(_) => {
             let dumps = mysql::external::ExternalDumps::open(folder)?;
@@ -63,6 +72,10 @@ pub fn external(source: &Source, folder: &Path) -> Result<(Box<dyn source::Sourc
         Source::Postgresql(_) => {
             let dumps = postgresql::external::ExternalDumps::open(folder)?;
             let time = dumps.data_time();
+            (Box::new(dumps), time)
+        }
+        Source::Influxdb(influxdb) => {
+            let (dumps, time) = InfluxdbSource::external(&influxdb.options(), folder, &context.interrupt)?;
             (Box::new(dumps), time)
         }
         other => {
@@ -78,12 +91,22 @@ pub fn check(source: &Source, context: &Context) -> Option<Vec<Finding>> {
         Source::Postgresql(postgresql) => {
             Some(postgresql::checkup::check(&postgresql.options(), &context.interrupt))
         }
-        Source::Files(_) | Source::Command(_) | Source::Influxdb(_) => None,
+        Source::Influxdb(influxdb) => Some(influxdb::checkup::check(&influxdb.options(), &context.interrupt)),
+        Source::Files(_) | Source::Command(_) => None,
     }
 }
 
 /// The sources whose data goes back into a service.
-pub const SERVICES: [SourceKind; 2] = [SourceKind::Mysql, SourceKind::Postgresql];
+pub const SERVICES: [SourceKind; 3] = [SourceKind::Mysql, SourceKind::Postgresql, SourceKind::Influxdb];
+
+/// How long nothing must have been written to a database of InfluxDB before it is dropped: Telegraf writes every 10 seconds.
+const QUIET: Duration = Duration::from_secs(12);
+
+/// A folder for what a program writes before it is read.
+fn scratch(context: &Context, name: &str) -> Result<PathBuf, Error> {
+    let state = context.state().map_err(|failure| Error::Config(failure.message))?;
+    Ok(state.join("scratch").join(name))
+}
 
 /// What is wanted of a service.
 #[derive(Debug, Default)]
@@ -97,9 +120,9 @@ pub struct Wanted {
     /// The time, as it stands in the names of what is put aside.
     pub stamp: String,
     /// Where the definitions of what is put aside are kept.
-    pub folder: std::path::PathBuf,
+    pub folder: PathBuf,
     /// The option file with which it is written to, where that isn't the set's.
-    pub option_file: Option<std::path::PathBuf>,
+    pub option_file: Option<PathBuf>,
     /// The account with which it is written to, where that isn't the set's.
     pub user: Option<String>,
 }
@@ -130,6 +153,19 @@ pub fn service(
             server.user = user.or(server.user);
             let options = postgresql::into::IntoOptions { server, name, only, replace, stamp };
             Box::new(postgresql::into::PostgresqlTarget::connect(options, &context.interrupt)?)
+        }
+        SourceKind::Influxdb => {
+            let mut server = match set {
+                Some(Source::Influxdb(influxdb)) => influxdb.server_options(),
+                _ => Default::default(),
+            };
+            server.option_file = option_file.or(server.option_file);
+            if !only.is_empty() {
+                return Err(Error::Config("a database of InfluxDB is restored as a whole, without --only".to_owned()));
+            }
+            let scratch = scratch(context, &format!("into-influxdb-{stamp}"))?;
+            let options = influxdb::into::IntoOptions { server, name, replace, stamp, scratch, folder, quiet: QUIET };
+            Box::new(influxdb::into::InfluxdbTarget::connect(options, &context.interrupt)?)
         }
         other => return Err(Error::Config(format!("{} is no service", other.name()))),
     })

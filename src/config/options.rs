@@ -1,9 +1,10 @@
 //! What the sources of servers take of a set.
 
+use varu::source::influxdb::{self, InfluxdbOptions};
 use varu::source::mysql::{self, MysqlOptions};
 use varu::source::postgresql::{self, PostgresqlOptions};
 
-use super::source::{Mysql, Postgresql};
+use super::source::{Influxdb, Mysql, Postgresql};
 
 impl Mysql {
     /// What is dumped.
@@ -44,6 +45,23 @@ impl Postgresql {
             host: self.server.host.clone(),
             socket: self.server.socket.clone(),
             user: self.user.clone(),
+            exec: self.server.exec.clone(),
+        }
+    }
+}
+
+impl Influxdb {
+    /// What is backed up.
+    pub fn options(&self) -> InfluxdbOptions {
+        InfluxdbOptions { database: self.database.clone(), server: self.server_options() }
+    }
+
+    /// Where the server is.
+    pub fn server_options(&self) -> influxdb::server::ServerOptions {
+        influxdb::server::ServerOptions {
+            host: self.server.host.clone(),
+            rpc: self.rpc.clone(),
+            option_file: self.option_file.clone(),
             exec: self.server.exec.clone(),
         }
     }

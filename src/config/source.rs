@@ -121,6 +121,10 @@ pub struct Mysql {
 pub struct Influxdb {
     /// Its name.
     pub database: String,
+    /// The file with the credentials.
+    pub option_file: Option<PathBuf>,
+    /// Where the server gives and takes backups: a host, with or without `:port`.
+    pub rpc: Option<String>,
     /// The server.
     pub server: Server,
 }
@@ -236,8 +240,9 @@ impl Mysql {
 
 impl Influxdb {
     fn read(set: &Section) -> Option<Self> {
+        let (option_file, rpc) = (set.take("option_file", values::path), set.take("rpc", values::text));
         let server = Server::read(set, false);
-        Some(Self { database: set.need("database", values::text)?, server })
+        Some(Self { database: set.need("database", values::text)?, option_file, rpc, server })
     }
 }
 

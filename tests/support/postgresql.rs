@@ -131,7 +131,9 @@ impl Postgres {
 
     /// All that a dump of a database shows, and the roles.
     pub fn picture(&self, database: &str) -> String {
-        let text = String::from_utf8(self.dump(database)).unwrap().replace(database, "DATABASE");
+        let text = String::from_utf8(self.dump(database)).unwrap();
+        // With a capital letter in it a name is quoted.
+        let text = text.replace(&format!("\"{database}\""), "DATABASE").replace(database, "DATABASE");
         let mut roles = Command::new("pg_dumpall");
         roles.args(["-U", "postgres", "-g", "--restrict-key=test", "-h"]).arg(self.folder.path());
         text + &String::from_utf8(roles.output().unwrap().stdout).unwrap()
