@@ -134,8 +134,10 @@ fn check_sources(context: &Context) -> Vec<Check> {
                 checks.extend(files.paths.iter().map(|path| Check::of(&subject, check_path(path))));
             }
             Source::Command(command) => {
-                let program = command.command.words.first().map(String::as_str).unwrap_or_default();
-                checks.push(Check::of(&subject, check_program(program)));
+                for (_, program) in &command.commands {
+                    let program = program.words.first().map(String::as_str).unwrap_or_default();
+                    checks.push(Check::of(&subject, check_program(program)));
+                }
             }
             source => {
                 let found = sources::check(source, context).unwrap_or_default().into_iter();

@@ -19,7 +19,7 @@ use super::exit::{ExitStatus, Failure};
 use super::hooks::round_restore;
 use super::open::Found;
 use super::restore::{Options, What, Which};
-use super::sources::{self, SERVICES, Wanted};
+use super::sources::{self, SERVICES};
 use super::watch::Watch;
 use super::words::{SnapshotWord, short};
 use crate::config::SourceKind;
@@ -28,12 +28,13 @@ use crate::terminal::human::{counted, rate, size};
 /// The options of a restore into a service.
 #[derive(Debug, Default, Args)]
 pub struct IntoArgs {
-    /// Load into a service that runs: "mysql", "postgresql", "influxdb"; with ":NAME" under another name of the one database.
+    /// Load into a service that runs: "mysql", "postgresql", "influxdb", "command"; with ":NAME" under
+    /// another name of the one database.
     #[arg(long, value_name = "SERVICE[:NAME]")]
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.
-    #[arg(long, value_name = "NAME", requires = "into")]
+    #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
 
     /// Why, for the history.
@@ -57,6 +58,14 @@ pub struct IntoArgs {
     abandon: bool,
 }
 
+/// What the options of a restore into a service mean.
+pub enum Wanted {
+    /// This is to be done with one.
+    Something(Into),
+    /// No service is named; the other options stay.
+    Nothing(IntoArgs),
+}
+
 /// What is to be done with a service.
 pub enum Into {
     /// Restore into it.
@@ -66,19 +75,19 @@ pub enum Into {
 }
 
 impl IntoArgs {
-    /// What is wanted of a service; None where nothing is.
-    pub fn wanted(self) -> Result<Option<Into>, Failure> {
+    /// What is wanted of a service.
+    pub fn wanted(self) -> Result<Wanted, Failure> {
         if self.abandon {
-            return Ok(Some(Into::Abandon(self)));
+            return Ok(Wanted::Something(Into::Abandon(self)));
         }
-        let Some(service) = &self.into else { return Ok(None) };
+        let Some(service) = &self.into else { return Ok(Wanted::Nothing(self)) };
         let (service, name) = match service.split_once(':') {
             Some((service, name)) if !name.is_empty() => (service, Some(name.to_owned())),
             Some((service, _)) => (service, None),
             None => (service.as_str(), None),
         };
         match SERVICES.into_iter().find(|kind| kind.name() == service) {
-            Some(kind) => Ok(Some(Into::Load(self, kind, name))),
+            Some(kind) => Ok(Wanted::Something(Into::Load(self, kind, name))),
             None => {
                 let names = SERVICES.map(SourceKind::name).join(", ");
                 Err(Failure::usage(format!("there is no service {service:?}; there are {names}")))
@@ -142,7 +151,7 @@ impl IntoArgs {
         for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let began = Instant::now();
-            let (report, proof) = self.one(kind, name.clone(), &found, options, context, &watch)?;
+            let (report, proof) = self.one(kind, name.clone(), false, &found, options, context, &watch)?;
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, proof, began.elapsed()));
         }
@@ -166,10 +175,18 @@ impl IntoArgs {
         found
     }
 
-    fn one(
+    /// Whether a name may be replaced.
+    pub fn replaces(&self, name: &str) -> bool {
+        self.replace.iter().any(|known| known == name)
+    }
+
+    /// Restores one snapshot into a service. With `unfinished` what is there is of a restore that didn't end.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
+    pub fn one(
         &self,
         kind: SourceKind,
         name: Option<String>,
+        unfinished: bool,
         found: &Found,
         options: &Options,
         context: &Context,
@@ -185,7 +202,9 @@ impl IntoArgs {
                 snapshot.header.set
             )));
         }
-        let wanted = Wanted {
+        let wanted = sources::Wanted {
+            set: snapshot.header.set.clone(),
+            replace_any: unfinished,
             name,
             only: options.only.clone(),
             replace: self.replace.clone(),
@@ -197,7 +216,7 @@ impl IntoArgs {
         let mut service = sources::service(kind, set.map(|set| &set.source), wanted, context)?;
         let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
         let mut refusal = None;
-        let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {
+        let mut confirm = |plan: &Plan| match self.confirm(plan, unfinished, snapshot_words(context, found), watch) {
             Ok(()) => true,
             Err(failure) => {
                 refusal = Some(failure);
@@ -215,10 +234,10 @@ impl IntoArgs {
     }
 
     /// Says what will be done, and asks.
-    fn confirm(&self, plan: &Plan, what: String, watch: &Watch) -> Result<(), Failure> {
+    fn confirm(&self, plan: &Plan, unfinished: bool, what: String, watch: &Watch) -> Result<(), Failure> {
         watch.note_lines(&format!("{what} ({})", size(plan.bytes)));
         plan.lines.iter().for_each(|line| watch.note(&format!("  {line}")));
-        if !plan.replaces.is_empty() && self.reason.is_none() {
+        if !plan.replaces.is_empty() && self.reason.is_none() && !unfinished {
             return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
         }
         if self.yes {

@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod diff;
 mod dump;
+mod everything;
 mod exit;
 mod hooks;
 mod host;

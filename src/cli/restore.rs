@@ -19,8 +19,9 @@ use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
 
 use super::context::{Context, print};
+use super::everything;
 use super::exit::{ExitStatus, Failure};
-use super::into::IntoArgs;
+use super::into::{IntoArgs, Wanted};
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
@@ -29,17 +30,19 @@ use crate::terminal::human::{count, counted, rate, size};
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--configuration> <--to DIR|--into SERVICE|--stdout>\n       varu restore \
+                      [OPTIONS] --all [--to DIR|--into SERVICE]",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"])
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
     #[arg(value_name = "SET", value_parser = set_name)]
     set: Option<String>,
 
-    /// Restore every set.
+    /// Restore every set: below DIR, into SERVICE, or where nothing of that is given to where it was, each database into its
+    /// server and each file to its place, in the order of restore_order.
     #[arg(long, conflicts_with_all = ["snapshot", "stdout"])]
     all: bool,
 
@@ -142,11 +145,13 @@ pub enum To {
     Folder(PathBuf),
     /// To standard output.
     Stdout,
+    /// To where it was.
+    Back,
 }
 
 impl Args {
     /// What these arguments mean.
-    fn options(self, context: &Context) -> Result<Options, Failure> {
+    fn options(self, is_into: bool, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
         let what = match (self.set, self.all, self.configuration) {
             (Some(set), ..) => What::Set(set),
@@ -165,10 +170,22 @@ impl Args {
             (None, Some(at)) => Which::At(context.time(&at)?),
             (None, None) => Which::Snapshot(SnapshotWord::Latest),
         };
+        let to = match (self.to, self.stdout, &what) {
+            (Some(folder), ..) => To::Folder(folder),
+            (None, true, _) => To::Stdout,
+            (None, false, _) if is_into => To::Stdout,
+            (None, false, What::All) => To::Back,
+            (None, false, _) => {
+                return Err(Failure::usage(
+                    "to where is it to be restored? Give --to DIR, --into SERVICE or --stdout; --all alone restores everything to \
+                     where it was",
+                ));
+            }
+        };
         Ok(Options {
             what,
             which,
-            to: self.to.map_or(To::Stdout, To::Folder),
+            to,
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
@@ -179,11 +196,14 @@ impl Args {
     /// Restores and says what was written.
     pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
         let into = std::mem::take(&mut self.into);
-        if let Some(into) = into.wanted()? {
-            let options = self.options(context)?;
-            return into.run(&options, context);
+        let into = match into.wanted()? {
+            Wanted::Something(into) => return into.run(&self.options(true, context)?, context),
+            Wanted::Nothing(args) => args,
+        };
+        let options = self.options(false, context)?;
+        if options.to == To::Back {
+            return everything::run(&into, Path::new("/"), &options, context);
         }
-        let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
         let opened = context.open_to_read(&options.trust, &watch)?;
@@ -260,14 +280,14 @@ impl Options {
     /// Where a snapshot's streams go: with --all each set has its own folder below DIR.
     fn folder(&self, found: &Found) -> Option<PathBuf> {
         match (&self.to, &self.what) {
-            (To::Stdout, _) => None,
+            (To::Stdout | To::Back, _) => None,
             (To::Folder(folder), What::All) => Some(folder.join(&found.snapshot.header.set)),
             (To::Folder(folder), _) => Some(folder.clone()),
         }
     }
 
     /// Restores a snapshot. None where nothing in it is meant.
-    fn restore(
+    pub(super) fn restore(
         &self,
         found: &Found,
         folder: Option<&Path>,
@@ -329,7 +349,7 @@ impl Options {
         }
         watch.end(&found.warnings);
         match &self.to {
-            To::Stdout => print(text)?,
+            To::Stdout | To::Back => print(text)?,
             To::Folder(folder) => {
                 let path = folder.join("varu.toml");
                 let written = std::fs::create_dir_all(folder).and_then(|()| self.write_configuration(&path, text));
@@ -444,13 +464,14 @@ mod tests {
     fn options(words: &[&str]) -> Result<Options, String> {
         let line = Line::try_parse_from(["restore"].iter().chain(words)).map_err(|error| error.to_string())?;
         let context = context(&["--repo", "./v"], "", true, &[]).unwrap();
-        line.args.options(&context).map_err(|failure| failure.message)
+        line.args.options(false, &context).map_err(|failure| failure.message)
     }
 
     #[test]
     fn what_and_where_are_needed() {
         let all = options(&["--all", "--to", "/x"]).unwrap();
         assert_eq!((all.what, all.to), (What::All, To::Folder("/x".into())));
+        assert_eq!(options(&["--all"]).unwrap().to, To::Back);
         assert_eq!(options(&["agama", "--stdout"]).unwrap().to, To::Stdout);
         assert_eq!(options(&["--configuration", "--stdout"]).unwrap().what, What::Configuration);
         assert_eq!(options(&["--snapshot", "0af", "--to", "/x"]).unwrap().what, What::SetOfSnapshot);

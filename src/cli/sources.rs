@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use varu::entry::StreamName;
-use varu::source::command::{CommandOptions, CommandSource};
+use varu::source::command::many::CommandsSource;
+use varu::source::command::{self, CommandOptions};
 use varu::source::files::{FilesOptions, FilesSource};
 use varu::source::influxdb::{self, InfluxdbSource};
 use varu::source::mysql::{self, MysqlSource};
@@ -37,14 +38,18 @@ pub fn fresh(
             Box::new(FilesSource::new(&options, clock)?)
         }
         Source::Command(command) => {
-            let argv = command.command.words.iter().map(OsString::from).collect();
-            let name = StreamName::new(name.as_bytes()).map_err(|error| Error::Config(error.to_string()))?;
-            let options = CommandOptions {
-                completion: command.completion.clone(),
-                min_size: command.min_size,
-                ..CommandOptions::new(name, argv)
-            };
-            Box::new(CommandSource::new(options, clock, progress, interrupt)?)
+            let commands: Result<Vec<CommandOptions>, Error> = command
+                .commands
+                .iter()
+                .map(|(stream, program)| {
+                    let stream = StreamName::new(stream.as_deref().unwrap_or(name));
+                    let stream = stream.map_err(|error| Error::Config(error.to_string()))?;
+                    let argv = program.words.iter().map(OsString::from).collect();
+                    let (completion, min_size) = (command.completion.clone(), command.min_size);
+                    Ok(CommandOptions { completion, min_size, ..CommandOptions::new(stream, argv) })
+                })
+                .collect();
+            Box::new(CommandsSource::new(commands?, clock, progress, interrupt))
         }
         Source::Mysql(mysql) => Box::new(MysqlSource::new(&mysql.options(), clock, progress, interrupt)?),
         Source::Postgresql(postgresql) => {
@@ -97,7 +102,8 @@ pub fn check(source: &Source, context: &Context) -> Option<Vec<Finding>> {
 }
 
 /// The sources whose data goes back into a service.
-pub const SERVICES: [SourceKind; 3] = [SourceKind::Mysql, SourceKind::Postgresql, SourceKind::Influxdb];
+pub const SERVICES: [SourceKind; 4] =
+    [SourceKind::Mysql, SourceKind::Postgresql, SourceKind::Influxdb, SourceKind::Command];
 
 /// How long nothing must have been written to a database of InfluxDB before it is dropped: Telegraf writes every 10 seconds.
 const QUIET: Duration = Duration::from_secs(12);
@@ -111,12 +117,16 @@ fn scratch(context: &Context, name: &str) -> Result<PathBuf, Error> {
 /// What is wanted of a service.
 #[derive(Debug, Default)]
 pub struct Wanted {
+    /// The set's name.
+    pub set: String,
     /// Another name.
     pub name: Option<String>,
     /// Which parts of the snapshot.
     pub only: Vec<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
     /// The time, as it stands in the names of what is put aside.
     pub stamp: String,
     /// Where the definitions of what is put aside are kept.
@@ -134,7 +144,7 @@ pub fn service(
     wanted: Wanted,
     context: &Context,
 ) -> Result<Box<dyn Service>, Error> {
-    let Wanted { name, only, replace, stamp, folder, option_file, user } = wanted;
+    let Wanted { set: set_name, name, only, replace, replace_any, stamp, folder, option_file, user } = wanted;
     Ok(match kind {
         SourceKind::Mysql => {
             let mut server = match set {
@@ -142,7 +152,7 @@ pub fn service(
                 _ => Default::default(),
             };
             server.option_file = option_file.or(server.option_file);
-            let options = mysql::into::IntoOptions { server, name, only, replace, stamp, folder };
+            let options = mysql::into::IntoOptions { server, name, only, replace, replace_any, stamp, folder };
             Box::new(mysql::into::MysqlTarget::connect(options, &context.interrupt)?)
         }
         SourceKind::Postgresql => {
@@ -151,7 +161,7 @@ pub fn service(
                 _ => Default::default(),
             };
             server.user = user.or(server.user);
-            let options = postgresql::into::IntoOptions { server, name, only, replace, stamp };
+            let options = postgresql::into::IntoOptions { server, name, only, replace, replace_any, stamp };
             Box::new(postgresql::into::PostgresqlTarget::connect(options, &context.interrupt)?)
         }
         SourceKind::Influxdb => {
@@ -164,8 +174,27 @@ pub fn service(
                 return Err(Error::Config("a database of InfluxDB is restored as a whole, without --only".to_owned()));
             }
             let scratch = scratch(context, &format!("into-influxdb-{stamp}"))?;
-            let options = influxdb::into::IntoOptions { server, name, replace, stamp, scratch, folder, quiet: QUIET };
+            let quiet = QUIET;
+            let options =
+                influxdb::into::IntoOptions { server, name, replace, replace_any, stamp, scratch, folder, quiet };
             Box::new(influxdb::into::InfluxdbTarget::connect(options, &context.interrupt)?)
+        }
+        SourceKind::Command => {
+            let program = match set {
+                Some(Source::Command(command)) => command.restore_command.as_ref(),
+                _ => None,
+            };
+            let Some(program) = program else {
+                return Err(Error::Config(format!(
+                    "the set {set_name} has no restore_command in the configuration; --to DIR restores its streams as files"
+                )));
+            };
+            if name.is_some() || !only.is_empty() {
+                return Err(Error::Config("a restore_command takes all streams, and no other name".to_owned()));
+            }
+            let argv = program.words.iter().map(OsString::from).collect();
+            let options = command::into::IntoOptions { set: set_name, argv };
+            Box::new(command::into::CommandTarget::new(options, &context.interrupt))
         }
         other => return Err(Error::Config(format!("{} is no service", other.name()))),
     })

@@ -59,10 +59,6 @@ const fn of(sources: &'static [SourceKind], name: &'static str) -> Key {
     Key { part: Part::Set, name, sources, acted_on: true }
 }
 
-const fn later_of(sources: &'static [SourceKind], name: &'static str) -> Key {
-    Key { part: Part::Set, name, sources, acted_on: false }
-}
-
 /// Sources that dump: all but `files`.
 const DUMPS: &[SourceKind] = &[Mysql, Influxdb, Postgresql, Command];
 const SERVERS: &[SourceKind] = &[Mysql, Influxdb, Postgresql];
@@ -99,7 +95,8 @@ pub const KEYS: &[Key] = &[
     of(&[Files, Mysql, Postgresql], "exclude"),
     of(&[Files], "one_file_system"),
     of(&[Command], "command"),
-    later_of(&[Command], "restore_command"),
+    of(&[Command], "commands"),
+    of(&[Command], "restore_command"),
     of(&[Command], "completion"),
     of(&[Command], "min_size"),
     of(&[Mysql, Postgresql], "databases"),

@@ -80,9 +80,9 @@ pub struct Files {
 /// A program's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The program.
-    pub command: Program,
-    /// Takes the stream on its standard input to bring it back.
+    /// The programs, by the names of their streams. A single one's stream has the set's name, and this one none.
+    pub commands: Vec<(Option<String>, Program)>,
+    /// Takes a stream on its standard input to bring it back.
     pub restore_command: Option<Program>,
     /// What the output's last line holds when it is complete.
     pub completion: Option<String>,
@@ -188,7 +188,16 @@ impl Command {
         let restore_command = set.take("restore_command", values::program);
         let completion = set.take("completion", values::text);
         let min_size = set.take("min_size", values::size).unwrap_or_default();
-        Some(Self { command: set.need("command", values::program)?, restore_command, completion, min_size })
+        let commands = match set.has("commands") {
+            true => {
+                if set.has("command") {
+                    set.problem_of("command", "a set has one command, or several in commands, not both");
+                }
+                set.take("commands", values::programs)?.into_iter().map(|(name, program)| (Some(name), program)).collect()
+            }
+            false => vec![(None, set.need("command", values::program)?)],
+        };
+        Some(Self { commands, restore_command, completion, min_size })
     }
 }
 

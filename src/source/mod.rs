@@ -202,6 +202,11 @@ pub trait Service {
     /// Makes what the lanes load into.
     fn open(&mut self) -> Result<(), Error>;
 
+    /// How many lanes may load at the same time, at most. With one, entries come in the snapshot's order.
+    fn lanes(&self) -> usize {
+        usize::MAX
+    }
+
     /// Loads entries, beside other lanes that load other ones.
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error>;
 

@@ -32,6 +32,8 @@ pub struct IntoOptions {
     pub name: Option<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
     /// The time, as it stands in the names of what is put aside.
     pub stamp: String,
     /// A folder of our own for the portable backup, which is made anew and goes at the end.
@@ -166,7 +168,7 @@ impl InfluxdbTarget {
                 self.drop_command(&aside)
             )));
         }
-        if !self.options.replace.contains(&self.to) {
+        if !self.options.replace_any && !self.options.replace.contains(&self.to) {
             return Err(Error::Refused(format!(
                 "{0} is there already; --replace {0} --reason TEXT backs it up into {1}, drops it, and puts the restored data in \
                  its place",

@@ -27,6 +27,8 @@ pub struct IntoOptions {
     pub only: Vec<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
     /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
     pub stamp: String,
 }
@@ -150,7 +152,8 @@ impl PostgresqlTarget {
                     place.from
                 )));
             }
-            if place.replaces && !self.options.replace.contains(&place.to) {
+            let may = self.options.replace_any || self.options.replace.contains(&place.to);
+            if place.replaces && !may {
                 return Err(Error::Refused(format!(
                     "{0} is there already; --replace {0} --reason TEXT puts what is there aside, as {1}, and the restored data \
                      in its place",

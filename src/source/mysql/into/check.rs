@@ -165,7 +165,8 @@ impl MysqlTarget {
                 None => place.to.clone(),
                 Some(tables) => format!("{}/{}", place.to, tables.join(",")),
             };
-            if taken && !self.options.replace.contains(&place.to) && !self.options.replace.contains(&what) {
+            let replace = &self.options.replace;
+            if taken && !self.options.replace_any && !replace.contains(&place.to) && !replace.contains(&what) {
                 return Err(Error::Refused(format!(
                     "{what} is there already; --replace {} --reason TEXT puts what is there aside, into {}, and the restored \
                      data in its place",

@@ -32,6 +32,8 @@ pub struct IntoOptions {
     pub only: Vec<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
     /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
     pub stamp: String,
     /// Where the definitions of what is put aside are kept.
