@@ -62,10 +62,6 @@ const fn of(sources: &'static [SourceKind], name: &'static str) -> Key {
     Key { part: Part::Set, name, sources, acted_on: true }
 }
 
-const fn later_of(sources: &'static [SourceKind], name: &'static str) -> Key {
-    Key { part: Part::Set, name, sources, acted_on: false }
-}
-
 /// Sources that dump: all but `files`.
 const DUMPS: &[SourceKind] = &[Mysql, Influxdb, Postgresql, Command];
 const SERVERS: &[SourceKind] = &[Mysql, Influxdb, Postgresql];
@@ -103,16 +99,19 @@ pub const KEYS: &[Key] = &[
     of(&[Files, Mysql, Postgresql], "exclude"),
     of(&[Files], "one_file_system"),
     of(&[Command], "command"),
-    later_of(&[Command], "restore_command"),
+    of(&[Command], "commands"),
+    of(&[Command], "restore_command"),
     of(&[Command], "completion"),
     of(&[Command], "min_size"),
     of(&[Mysql, Postgresql], "databases"),
-    later_of(&[Influxdb], "database"),
+    of(&[Influxdb], "database"),
     of(&[Mysql, Postgresql], "exclude_tables"),
     of(&[Mysql, Postgresql], "schema_only_tables"),
-    of(&[Mysql], "option_file"),
+    of(&[Mysql, Influxdb], "option_file"),
+    of(&[Postgresql], "user"),
     of(&[Mysql, Postgresql], "socket"),
     of(SERVERS, "host"),
+    of(&[Influxdb], "rpc"),
     of(SERVERS, "exec"),
     of(SERVERS, "dump_by"),
     of(DUMPS, "local_copy"),
@@ -142,6 +141,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Restore, "to"),
     key(Part::Restore, "replace"),
     key(Part::Restore, "option_file"),
+    key(Part::Restore, "user"),
     key(Part::Restore, "at"),
     key(Part::Restore, "timezone"),
     key(Part::Schedule, "timezone"),

@@ -3,7 +3,7 @@
 mod document;
 mod host;
 mod keys;
-mod mysql;
+mod options;
 mod refresh;
 mod set;
 mod source;
@@ -28,7 +28,7 @@ use keys::Part;
 pub use keys::nearest;
 pub use refresh::{Destination, Refresh};
 pub use set::{Hook, Schedule, Set};
-pub use source::{Command, Files, Source};
+pub use source::{Files, Source, SourceKind};
 use values::Read;
 pub use values::{check_set_name, parse_rate};
 
@@ -197,10 +197,7 @@ impl Config {
         let ssh = ssh_key.iter_mut().chain(known_hosts).chain(ssh_config);
         let mut secrets: Vec<&mut PathBuf> = writer_key.iter_mut().chain(identity).chain(ssh).collect();
         secrets.extend(self.restores.values_mut().flat_map(Refresh::secrets_mut));
-        secrets.extend(self.sets.values_mut().filter_map(|set| match &mut set.source {
-            Source::Mysql(mysql) => mysql.option_file.as_mut(),
-            _ => None,
-        }));
+        secrets.extend(self.sets.values_mut().filter_map(|set| set.source.option_file_mut()?.as_mut()));
         secrets
     }
 

@@ -22,6 +22,8 @@ pub struct Refresh {
     pub replace: Vec<String>,
     /// The option file with which the service is written to.
     pub option_file: Option<PathBuf>,
+    /// The account with which the service is written to.
+    pub user: Option<String>,
     /// When, as systemd's calendar expression; None is by hand.
     pub at: Option<String>,
     /// The zone of that time.
@@ -63,6 +65,7 @@ impl Refresh {
             repository: section.take("repository", values::url),
             replace: section.take("replace", |value| values::list(value, values::text)).unwrap_or_default(),
             option_file: section.take("option_file", values::path),
+            user: section.take("user", values::text),
             at: section.take("at", values::text),
             zone: section.take("timezone", values::zone).unwrap_or_default(),
             set: set?,

@@ -130,17 +130,6 @@ impl Set {
         };
         Some(set)
     }
-
-    /// Says why this version can't back the set up.
-    pub fn check_supported(&self) -> Result<(), String> {
-        match &self.source {
-            Source::Files(_) | Source::Command(_) | Source::Mysql(_) => Ok(()),
-            other => Err(format!(
-                "its source is {}, which this version doesn't have; it has files, command and mysql",
-                other.kind().name()
-            )),
-        }
-    }
 }
 
 fn read_dump_by(section: &Section, kind: Option<SourceKind>) -> bool {

@@ -178,6 +178,23 @@ pub fn program(value: &DeValue) -> Read<Program> {
     if words.is_empty() { Err("a program is expected, found an empty list".to_owned()) } else { Ok(Program { words }) }
 }
 
+/// Programs by the names of their streams, ascending.
+pub fn programs(value: &DeValue) -> Read<Vec<(String, Program)>> {
+    let Some(table) = value.as_table().filter(|table| !table.is_empty()) else {
+        return Err("a table of programs is expected: { NAME = PROGRAM, … }".to_owned());
+    };
+    let mut programs = Vec::new();
+    for (name, value) in table {
+        let name = name.get_ref().to_string();
+        if let Err(error) = varu::entry::StreamName::new(name.as_bytes()) {
+            return Err(format!("{name:?} can't name a stream: {error}"));
+        }
+        programs.push((name.clone(), program(value.get_ref()).map_err(|error| format!("{name}: {error}"))?));
+    }
+    programs.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(programs)
+}
+
 /// A zone by its name.
 pub fn zone(value: &DeValue) -> Read<Zone> {
     let name = text(value)?;
@@ -291,6 +308,15 @@ mod tests {
         assert_eq!(read("'slapcat | cat'", program).unwrap().words, ["sh", "-c", "slapcat | cat"]);
         for bad in ["[]", "''", "[1]", "1", "['']"] {
             assert!(read(bad, program).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_programs_have_the_names_of_their_streams() {
+        let both = read("{ b = 'slapcat', a = ['x', 'y'] }", programs).unwrap();
+        assert_eq!(both.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        for bad in ["{}", "'x'", "{ a = [] }", "{ '/a' = 'x' }"] {
+            assert!(read(bad, programs).is_err(), "{bad}");
         }
     }
 

@@ -72,13 +72,18 @@ impl Index {
         Ok(())
     }
 
-    /// The newest restore of a set into a service, where that has not succeeded.
-    pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
-        let last = self.read(|database| {
+    /// The newest restore of a set into a service.
+    pub fn last_restore(&self, set: &str) -> Result<Option<Operation>> {
+        self.read(|database| {
             let select = "SELECT number, kind, set_name, started, ended, outcome, message FROM operation \
                           WHERE kind = ?1 AND set_name = ?2 ORDER BY number DESC LIMIT 1";
             database.query_row(select, [INTO_SERVICE, set], operation).optional()
-        })?;
+        })
+    }
+
+    /// The newest restore of a set into a service, where that has not succeeded.
+    pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
+        let last = self.last_restore(set)?;
         Ok(last.filter(|last| !matches!(last.outcome.as_deref(), Some("done" | "warnings"))))
     }
 

@@ -163,7 +163,7 @@ fn load(
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| service.takes(entry)).collect();
-    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES);
+    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES).min(service.lanes());
     let shares = shares(&wanted, most);
     progress.phase("restoring", Some(wanted.iter().map(|entry| entry.size).sum()), Some(wanted.len() as u64));
     service.open().map_err(restore_error)?;

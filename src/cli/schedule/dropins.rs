@@ -153,11 +153,7 @@ impl Lines {
                 self.add("PrivateTmp", "no");
             }
         }
-        if let Source::Mysql(mysql) = &set.source
-            && let Some(file) = &mysql.option_file
-        {
-            self.secret(file)?;
-        }
+        set.source.option_file().map_or(Ok(()), |file| self.secret(file))?;
         if let Some(copy) = set.local_copy.as_ref().filter(|_| !set.dumped_by_another) {
             let folder = escaped(&copy.folder.to_string_lossy());
             let owner = if as_root { "root" } else { ACCOUNT };
