@@ -49,7 +49,8 @@ impl Clock {
 const STATE: &str = "mysql --batch --skip-column-names --execute 'CHECKSUM TABLE shop.orders, shop.customers; SELECT COUNT(*) \
                      FROM shop.big_orders; SHOW CREATE TRIGGER shop.stamp' | grep -v '^stamp.*202' ; cd /srv/www && find . \
                      -printf '%p %m %u %g %s %T@ %l\\n' | sort | sha256sum; find . -type f -print0 | sort -z | xargs -0 sha256sum | \
-                     sha256sum; getfattr -Rd -m user. . | sort | sha256sum; echo";
+                     sha256sum; getfattr -Rd -m user. . | sort | sha256sum; influx \
+                     -database telegraf -execute 'SELECT COUNT(load), SUM(load) FROM cpu'";
 
 /// A shop with its pages.
 fn fill(vm1: &Machine) {
@@ -63,6 +64,9 @@ fn fill(vm1: &Machine) {
          CREATE VIEW big_orders AS SELECT * FROM orders WHERE id > 1000;
          CREATE TRIGGER stamp BEFORE INSERT ON orders FOR EACH ROW SET NEW.what = TRIM(NEW.what);\"
          mkdir -p /srv/www/img && cd /srv/www && for i in $(seq 300); do echo page $i > $i.html; done
+         systemctl enable --quiet --now influxdb && for i in $(seq 50); do influx -execute 'SHOW DATABASES' > /dev/null 2>&1 && break; sleep 0.2; done
+         influx -execute 'CREATE DATABASE telegraf' && for i in $(seq 500); do echo cpu,host=vm1 load=$i $((1795000000 + i * 60))000000000; done > /tmp/points
+         printf '# DML\\n# CONTEXT-DATABASE: telegraf\\n' | cat - /tmp/points > /tmp/import && influx -import -path /tmp/import > /dev/null
          head -c 3000000 /dev/urandom > img/photo && ln -s img/photo link && ln 1.html hard && setfattr -n user.kind -v page 1.html
          chown -R www-data: . && chmod 0600 7.html && touch -d '2020-02-02 02:02:02.123456789' 8.html",
     );
@@ -109,6 +113,10 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
               local_reserve: 1 %
               schedule: {{timezone: Europe/Tallinn, dump: '01:00', full: 'Sun 01:05', incremental: 'Mon..Sat 01:10'}}
               restore_order: 2
+            metrics:
+              source: influxdb
+              database: telegraf
+              schedule: {{timezone: Europe/Tallinn, full: 'Sun 01:15', incremental: 'Mon..Sat 01:16'}}
             web:
               source: files
               paths: [/srv/www]
@@ -119,6 +127,10 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
           varu_client_identity_file: {production}
           varu_client_environment: {{name: production, restore_from: [production]}}
           varu_client_sets:
+            ledger:
+              source: postgresql
+              databases: [ledger]
+              schedule: {{full: 'Sun 02:00', incremental: 'Mon..Sat 02:01'}}
             notes:
               source: files
               paths: [/srv/notes]
@@ -151,17 +163,21 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
 fn machines_live_are_lost_and_come_back() {
     let Some(fleet) = fleet(0) else { return };
     let mut clock = Clock::new();
-    let package = package(&fleet.path("package"));
+    let package = package();
     clock.say("the package is built");
     let [backup, mut vm1, vm2, staging] = HOSTS.map(|(name, number)| fleet.boot(name, number, &HOSTS));
     backup.does("mkdir -p /srv/varu && mount -t tmpfs -o size=300M,mode=755 tmpfs /srv/varu");
     fill(&vm1);
-    vm2.does("mkdir -p /srv/notes && echo private > /srv/notes/note");
+    vm2.does(
+        "mkdir -p /srv/notes && echo private > /srv/notes/note && systemctl enable --quiet --now postgresql && cd / && runuser -u \
+         postgres -- psql --quiet --command 'CREATE DATABASE ledger' && runuser -u postgres -- psql --quiet --dbname ledger --command \
+         'CREATE TABLE bookings AS SELECT n AS id, md5(n::text) AS what FROM generate_series(1, 20000) n'",
+    );
     staging.does("systemctl enable --quiet --now mariadb; install -m 600 /dev/null /etc/mysql-root.cnf");
     clock.say("four machines are booted and filled");
 
     run(Command::new("age-keygen").arg("-o").arg(fleet.path("staging.txt"))).ends(0);
-    let mut ansible = Ansible::new(&fleet, &inventory(&fleet, &package));
+    let mut ansible = Ansible::new(&fleet, &inventory(&fleet, package));
     install(&fleet, &mut ansible, &staging, &mut clock);
     for machine in [&vm1, &backup] {
         check_units(machine);
@@ -172,7 +188,7 @@ fn machines_live_are_lost_and_come_back() {
     days(&vm1, &backup);
     clock.say("three days of dumps, backups, accept, verify and prune");
     strangers(&vm1, &vm2);
-    refresh(&fleet, &vm1, &staging);
+    refresh(&fleet, &vm1, &staging, &backup);
     clock.say("a refresh into staging, none into production");
     failures(&mut vm1, &backup);
     clock.say("failures");
@@ -180,7 +196,7 @@ fn machines_live_are_lost_and_come_back() {
     clock.say("no secret is seen");
 
     let vm1 = lose_and_restore(vm1, &fleet, &mut ansible, &backup, &mut clock);
-    by_the_page(vm1, &fleet, &package, &backup);
+    by_the_page(vm1, &fleet, package, &backup);
     clock.say("vm1 is lost again, and comes back by docs/restore.md");
     eprintln!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64());
 }
@@ -251,14 +267,14 @@ fn days(vm1: &Machine, backup: &Machine) {
         change(vm1, day);
         let dumped = vm1.starts("varu-dump@shop", 0);
         assert!(dumped.contains("dumped shop to /var/backups/varu/shop/"), "{dumped}");
-        for set in ["shop", "web"] {
+        for set in ["shop", "web", "metrics"] {
             let journal = vm1.starts(&format!("varu-backup@{set}"), 0);
             assert!(journal.contains(&format!("(incremental of {set})")), "{journal}");
         }
         let accepted = backup.starts("varu-host-accept", 0);
         assert!(accepted.contains("vm1: ") && accepted.contains(" accepted"), "{accepted}");
     }
-    assert!(vm1.starts("varu-verify", 0).contains("everything is whole: 8 snapshots"));
+    assert!(vm1.starts("varu-verify", 0).contains("everything is whole: 12 snapshots"));
     vm1.starts("varu-prune", 0);
     assert!(backup.starts("varu-host-verify", 0).contains("vm1: everything is whole"));
     backup.starts("varu-host-prune", 0);
@@ -318,7 +334,9 @@ fn strangers(vm1: &Machine, vm2: &Machine) {
 }
 
 /// Production's newest backup comes into staging, and never into production.
-fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine) {
+fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine, backup: &Machine) {
+    // A reader sees what was accepted.
+    backup.starts("varu-host-accept", 0);
     let count = "mysql --batch --skip-column-names --execute 'CHECKSUM TABLE shop.orders, shop.customers'";
     staging.starts("varu-restore@shop", 0);
     assert_eq!(staging.does(count), vm1.does(count));
@@ -453,8 +471,9 @@ fn secrets(machines: &[&Machine], ansible: &Ansible, fleet: &Fleet) {
 fn lose_and_restore(mut vm1: Machine, fleet: &Fleet, ansible: &mut Ansible, backup: &Machine, clock: &mut Clock) -> Machine {
     change(&vm1, 9);
     vm1.starts("varu-dump@shop", 0);
-    vm1.starts("varu-backup@shop", 0);
-    vm1.starts("varu-backup@web", 0);
+    for set in ["shop", "web", "metrics"] {
+        vm1.starts(&format!("varu-backup@{set}"), 0);
+    }
     let (state, list) = (vm1.does(STATE), vm1.does("varu list"));
     backup.starts("varu-host-accept", 0);
     vm1.cut();
@@ -463,7 +482,7 @@ fn lose_and_restore(mut vm1: Machine, fleet: &Fleet, ansible: &mut Ansible, back
 
     let gone = Instant::now();
     let vm1 = fleet.boot("vm1", 1, &HOSTS);
-    vm1.does("systemctl enable --quiet --now mariadb");
+    vm1.does("systemctl enable --quiet --now mariadb influxdb");
     waits(&vm1, ansible, &list);
     clock.say("a fresh vm1 is installed, and waits");
 
@@ -495,7 +514,7 @@ fn by_the_page(vm1: Machine, fleet: &Fleet, package: &Path, backup: &Machine) {
     let state = vm1.does(STATE);
     drop(vm1);
     let vm1 = fleet.boot("vm1", 1, &HOSTS);
-    vm1.does("systemctl enable --quiet --now mariadb");
+    vm1.does("systemctl enable --quiet --now mariadb influxdb");
     vm1.send(package, "/root/varu_0.1.0_amd64.deb");
     let page = fs::read_to_string("docs/restore.md").unwrap().replace("backup.example", "backup");
     let mut variables = String::new();
@@ -524,4 +543,61 @@ fn waits(vm1: &Machine, ansible: &mut Ansible, list: &str) {
     vm1.starts("varu-backup@web", 2);
     let repository = list.lines().next().unwrap_or_default();
     assert!(repository.starts_with("SNAPSHOT"), "{list}");
+}
+
+/// The package has no errors, and comes, is upgraded, goes and is purged without a trace of it but what is the user's.
+#[test]
+fn the_package_comes_and_goes() {
+    let Some(fleet) = fleet(1) else { return };
+    let package = package();
+    let found = run(Command::new("lintian").args(["--fail-on", "error", "--allow-root"]).arg(package));
+    eprintln!("lintian: {}", found.text.trim());
+    found.ends(0);
+    let plain = fleet.boot("plain", 1, &[("plain", 1)]);
+    plain.send(package, "/root/varu.deb");
+    plain.does("apt-get install --yes --quiet ./varu.deb");
+    plain.does("getent passwd varu && varu --version && test -e /usr/share/man/man1/varu-backup.1.gz");
+    plain.does("test -e /usr/share/bash-completion/completions/varu && test -e /usr/share/zsh/vendor-completions/_varu");
+    assert_eq!(plain.does("systemctl list-timers --all --legend=no 'varu-*'").trim(), "", "no timer is started by it");
+    let config = "[repository]\\nurl = \"/srv/vault\"\\n[sets.etc]\\nsource = \"files\"\\npaths = [\"/etc/ssh\"]\\nschedule = { full = \"daily\" }\\n";
+    plain.does(&format!("printf '{config}' > /etc/varu/varu.toml && varu init && varu schedule install"));
+    plain.starts("varu-backup@etc", 0);
+    let active = "systemctl is-active varu-backup@etc.timer";
+    plain.does(active);
+
+    let upgraded = "dpkg-deb -R varu.deb new && sed -i 's/^Version: .*/Version: 0.1.1/' new/DEBIAN/control && echo '# more' >> \
+                    new/etc/varu/host.toml && dpkg-deb -b new new.deb && apt-get install --yes --quiet ./new.deb";
+    plain.does(upgraded);
+    plain.does(&format!("{active} && grep -q /srv/vault /etc/varu/varu.toml && grep -q more /etc/varu/host.toml"));
+    plain.starts("varu-backup@etc", 0);
+
+    plain.does("apt-get remove --yes --quiet varu");
+    assert_eq!(plain.run(active).status, 4, "the timers stop");
+    plain.does("test -e /etc/varu/varu.toml");
+    plain.does("apt-get purge --yes --quiet varu");
+    let kept = "ls /etc/varu/*.writer.key /etc/varu/*.identity.txt && test -d /srv/vault/packs && ls /var/lib/varu && getent passwd varu";
+    plain.does(kept);
+    assert_eq!(plain.does("find /etc/systemd /lib/systemd -name 'varu-*'; find /etc/varu -name '*.toml'").trim(), "");
+    plain.does("apt-get install --yes --quiet ./varu.deb && test -e /etc/varu/varu.toml && apt-get purge --yes --quiet varu");
+    without_a_package(&plain, config);
+}
+
+/// The program alone brings its units with it.
+fn without_a_package(plain: &Machine, config: &str) {
+    plain.send(Path::new(env!("CARGO_BIN_EXE_varu")), "/usr/local/bin/varu");
+    plain.does(&format!("chmod 755 /usr/local/bin/varu && printf '{config}' > /etc/varu/varu.toml && varu schedule install"));
+    plain.does("grep -q 'ExecStart=/usr/local/bin/varu backup %i' /etc/systemd/system/varu-backup@.service");
+    plain.starts("varu-backup@etc", 0);
+}
+
+#[test]
+fn the_roles_are_clean() {
+    if Command::new("ansible-lint").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: ansible-lint isn't installed (tests/run installs it)");
+        return;
+    }
+    let mut lint = Command::new("ansible-lint");
+    lint.args(["--offline", "--profile", "production", "site.yml", "restore.yml", "roles"]).current_dir("ansible");
+    let found = run(&mut lint).ends(0);
+    assert!(found.contains("0 failure(s)") || found.contains("Passed"), "{found}");
 }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::accept::make_state;
 use super::area::ADDABLE;
+use super::ledger::Ledger;
 use super::sshd::{Access, Sshd, run};
 use super::{Places, REPOSITORY, failed};
 use crate::error::{Error, Result};
@@ -69,7 +70,7 @@ pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
         None => {
             let group = make_account(&options.account, None, &mut changes)?;
             make_folders(&options.places, &options.account, group, &mut changes)?;
-            make_state(&options.places.ledger(&options.account))?;
+            make_ledger(&options.places.ledger(&options.account))?;
             Access::Append
         }
         Some(reader) => {
@@ -87,6 +88,15 @@ pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
     };
     let url = format!("sftp://{}@{address}{port}/{REPOSITORY}", options.login());
     Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
+}
+
+/// An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is lost.
+fn make_ledger(state: &Path) -> Result<()> {
+    make_state(state)?;
+    match state.join("ledger").exists() {
+        true => Ok(()),
+        false => Ledger::open(state).map(drop),
+    }
 }
 
 impl PrepareOptions {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -261,15 +262,22 @@ pub const SSH: [&str; 7] = [
     "-oControlPersist=60",
 ];
 
-/// Builds the Debian package around the program that was built for the tests.
-pub fn package(folder: &Path) -> PathBuf {
+/// The Debian package around the program that was built for the tests.
+pub fn package() -> &'static Path {
+    static PACKAGE: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGE.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
     let source = folder.join("source");
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&source).unwrap();
     run(Command::new("cp").args(["-r", "debian", "systemd", "docs", "README.md"]).arg(&source)).ends(0);
     let mut rules = Command::new("debian/rules");
     rules.args(["clean", "binary"]).current_dir(&source);
-    rules.env("VARU_BINARY", env!("CARGO_BIN_EXE_varu")).env("VARU_PACKAGES", folder);
+    rules.env("VARU_BINARY", env!("CARGO_BIN_EXE_varu")).env("VARU_PACKAGES", &folder);
     run(&mut rules).ends(0);
-    let packages = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    packages.into_iter().find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap()
+    let mut packages = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    packages.find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap()
 }
