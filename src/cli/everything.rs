@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use varu::index::Outcome;
+use varu::index::{INTO_SERVICE, Outcome};
 use varu::progress::Progress;
 use varu::repository;
-use varu::time::format_duration;
+use varu::time::{Clock, SystemClock, format_duration};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -29,6 +29,11 @@ struct Row {
     took: Duration,
     checks: String,
 }
+
+/// The kind of a restore of files to where they were.
+const INTO_PLACE: &str = "restore-back";
+/// What is said of what needn't be done.
+const DONE: &str = "restored by an earlier run";
 
 /// What is to be done with a set.
 enum Work {
@@ -128,21 +133,29 @@ fn one(
             Ok(Some(row(0, None, Duration::ZERO, "left out".to_owned())))
         }
         Work::Files => {
+            if before(INTO_PLACE, found)?.0 {
+                return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
+            }
             watch.note(&format!("{name} goes below {}", root.display()));
+            let failed = |error| Failure::from(repository::Error::from(error));
+            let index = || found.repository.index();
+            let number = index().begin_operation(INTO_PLACE, Some(name), SystemClock.now()).map_err(failed)?;
             let Some(report) = options.restore(found, Some(root), context, watch)? else { return Ok(None) };
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             if let Some(damage) = report.damaged.first() {
                 return Err(Failure::new(ExitStatus::Damaged, damage.clone()));
             }
+            let what = format!("snapshot {}; below {}", found.snapshot.id, root.display());
+            let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
+            index().end_operation(number, SystemClock.now(), outcome, Some(&what), None).map_err(failed)?;
             let kept = if report.kept > 0 { format!(", {} kept", count(report.kept)) } else { String::new() };
             let checks = format!("each byte's hash is that of the backup{kept}");
             Ok(Some(row(report.bytes, Some((report.streams, "files")), began.elapsed(), checks)))
         }
         Work::Service(kind) => {
-            let (done, unfinished) = before(found)?;
-            if done && !into.replaces(name) {
-                let checks = "restored by an earlier run".to_owned();
-                return Ok(Some(row(0, None, Duration::ZERO, checks)));
+            let (done, unfinished) = before(INTO_SERVICE, found)?;
+            if done {
+                return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
             }
             let (report, proof) = into.among_several(kind).one(kind, None, unfinished, found, options, context, watch)?;
             report.warnings.iter().for_each(|warning| watch.warn(warning));
@@ -151,9 +164,9 @@ fn one(
     }
 }
 
-/// Whether this very snapshot was the last that was restored into the service; and whether a restore into it didn't end.
-fn before(found: &Found) -> Result<(bool, bool), Failure> {
-    let last = found.repository.index().last_restore(&found.snapshot.header.set).map_err(repository::Error::from)?;
+/// Whether this very snapshot was the last that was restored so; and whether the last restore didn't end.
+fn before(kind: &str, found: &Found) -> Result<(bool, bool), Failure> {
+    let last = found.repository.index().last_of_set(kind, &found.snapshot.header.set).map_err(repository::Error::from)?;
     let Some(last) = last else { return Ok((false, false)) };
     let good = [Outcome::Done.word(), Outcome::Warnings.word()];
     let ended = last.outcome.as_deref().is_some_and(|outcome| good.contains(&outcome));

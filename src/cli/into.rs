@@ -200,11 +200,6 @@ impl IntoArgs {
         found
     }
 
-    /// Whether a name may be replaced.
-    pub fn replaces(&self, name: &str) -> bool {
-        self.replace.iter().any(|known| known == name)
-    }
-
     /// Restores one snapshot into a service. With `unfinished` what is there is of a restore that didn't end.
     #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub fn one(

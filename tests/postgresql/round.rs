@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::postgresql::Postgres;
-use crate::site::is_long;
+use crate::site::{Stop, is_long};
 use crate::{REPLACE, RESTORE, lines, site};
 
 /// Every kind of object, and rows that are easily bent.
@@ -98,18 +98,19 @@ fn what_is_there_is_put_aside_whole_though_clients_come_back() {
     assert!(refused.err.contains("--reason"), "{}", refused.err);
     assert_eq!(server.picture("agama"), changed, "a refusal changes nothing");
     assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_database"), "4\n");
-    let working = AtomicBool::new(true);
+    let over = AtomicBool::new(false);
     let mut seen = 0;
     std::thread::scope(|scope| {
+        let end = Stop(&over);
         let client = scope.spawn(|| {
             let mut seen = 0;
-            while working.load(Ordering::SeqCst) {
+            while !over.load(Ordering::SeqCst) {
                 seen += u32::from(server.try_sql("agama", "SELECT pg_sleep(0.01)").is_ok());
             }
             seen
         });
         let ended = site.run(&[&RESTORE[..], &REPLACE].concat());
-        working.store(false, Ordering::SeqCst);
+        drop(end);
         seen += client.join().unwrap();
         ended.ends(0);
     });
@@ -141,15 +142,16 @@ fn days_under_load_keep_the_sum() {
     let Some((server, site)) = site(schema) else { return };
     let Some(second) = Postgres::start() else { return };
     let days = if is_long() { 10 } else { 3 };
-    let moving = AtomicBool::new(true);
+    let over = AtomicBool::new(false);
     let snapshots: Vec<String> = std::thread::scope(|scope| {
+        let end = Stop(&over);
         let mover = scope.spawn(|| {
-            while moving.load(Ordering::SeqCst) {
+            while !over.load(Ordering::SeqCst) {
                 let _ = server.try_sql("agama", "SET statement_timeout = '1s'; CALL move()");
             }
         });
         let snapshots = (0..days).map(|_| site.back_up()).collect();
-        moving.store(false, Ordering::SeqCst);
+        drop(end);
         mover.join().unwrap();
         snapshots
     });

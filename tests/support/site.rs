@@ -76,6 +76,15 @@ impl Site {
     }
 }
 
+/// Tells a thread to end, at the end of a block or where that fails.
+pub struct Stop<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 /// Whether the long counts are wanted.
 pub fn is_long() -> bool {
     std::env::var_os("VARU_TEST_LONG").is_some()

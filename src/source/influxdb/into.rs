@@ -67,6 +67,14 @@ pub struct InfluxdbTarget {
     warnings: Vec<String>,
 }
 
+/// What the server says of a shard that it is still loading.
+const DISABLED: &str = "shard is disabled";
+/// How long it may say that.
+const BUSY: Duration = Duration::from_secs(600);
+/// How long too few values have to stay as few to be all that will come.
+const SETTLED: Duration = Duration::from_secs(5);
+/// How often they are counted.
+const LOOK: Duration = Duration::from_millis(250);
 /// What the names of the files begin with.
 const STEM: &str = "varu";
 
@@ -232,18 +240,37 @@ impl InfluxdbTarget {
         }
     }
 
+    /// Each measurement has the values that it had in the backup. The server may still be busy with the last shards when the
+    /// program has ended; it is waited for as long as the numbers grow.
     fn check_points(&self, name: &str) -> Result<u64, Error> {
-        let counts = count(&self.server, name, &self.definitions.policies, self.until)?;
-        for (measurement, (least, most)) in &self.points {
-            let counted = counts.get(measurement).copied().unwrap_or(0);
-            if counted < *least || counted > *most {
-                let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
-                return Err(Error::Failed(format!(
-                    "{measurement} of {name} has {counted} values after the load, and {wanted} in the backup"
-                )));
+        let (mut last, mut since) = (None, Instant::now());
+        loop {
+            let counts = match count(&self.server, name, &self.definitions.policies, self.until) {
+                Err(Error::Failed(why)) if why.contains(DISABLED) && since.elapsed() < BUSY => None,
+                counts => Some(counts?),
+            };
+            if let Some(counts) = counts {
+                let Some(missing) = self.missing(name, &counts) else { return Ok(counts.values().sum()) };
+                if last.as_ref() == Some(&counts) && since.elapsed() >= SETTLED {
+                    return Err(Error::Failed(missing));
+                }
+                if last.as_ref() != Some(&counts) {
+                    (last, since) = (Some(counts), Instant::now());
+                }
             }
+            std::thread::sleep(LOOK);
         }
-        Ok(counts.values().sum())
+    }
+
+    /// What isn't as it was in the backup.
+    fn missing(&self, name: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
+        self.points.iter().find_map(|(measurement, (least, most))| {
+            let counted = counts.get(measurement).copied().unwrap_or(0);
+            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            (counted < *least || counted > *most).then(|| {
+                format!("{measurement} of {name} has {counted} values after the load, and {wanted} in the backup")
+            })
+        })
     }
 
     /// Continuous queries and grants, which no portable backup holds.
