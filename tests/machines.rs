@@ -148,7 +148,7 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
               identity: /etc/varu/production.identity.txt
               into: mysql
               replace: [shop]
-              option_file: /etc/varu/mysql-root.cnf
+              after: ['/usr/local/bin/drop-aside']
               at: '06:00'
 ",
         backup = at(0),
@@ -173,12 +173,19 @@ fn machines_live_are_lost_and_come_back() {
          postgres -- psql --quiet --command 'CREATE DATABASE ledger' && runuser -u postgres -- psql --quiet --dbname ledger --command \
          'CREATE TABLE bookings AS SELECT n AS id, md5(n::text) AS what FROM generate_series(1, 20000) n'",
     );
-    staging.does("systemctl enable --quiet --now mariadb; install -m 600 /dev/null /etc/mysql-root.cnf");
+    staging.does("systemctl enable --quiet --now mariadb");
+    let aside = "SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'shop_before_%'";
+    let script = format!(
+        "#!/bin/sh\nrun() {{ mysql --defaults-extra-file=$CREDENTIALS_DIRECTORY/mysql-refresh.cnf -N; }}\necho \"{}\" | run | run\n",
+        aside.replace('`', "\\`")
+    );
+    fs::write(staging.root().join("usr/local/bin/drop-aside"), script).unwrap();
+    staging.does("chmod 755 /usr/local/bin/drop-aside");
     clock.say("four machines are booted and filled");
 
     run(Command::new("age-keygen").arg("-o").arg(fleet.path("staging.txt"))).ends(0);
     let mut ansible = Ansible::new(&fleet, &inventory(&fleet, package));
-    install(&fleet, &mut ansible, &staging, &mut clock);
+    install(&fleet, &mut ansible, &mut clock);
     for machine in [&vm1, &backup] {
         check_units(machine);
     }
@@ -202,8 +209,7 @@ fn machines_live_are_lost_and_come_back() {
 }
 
 /// The inventory's machines are installed; a second run changes nothing, nor does one that only checks.
-fn install(fleet: &Fleet, ansible: &mut Ansible, staging: &Machine, clock: &mut Clock) {
-    staging.does("mkdir -p /etc/varu && printf '[client]\\nuser=root\\n' > /etc/varu/mysql-root.cnf");
+fn install(fleet: &Fleet, ansible: &mut Ansible, clock: &mut Clock) {
     ansible.plays("site.yml", &[]);
     clock.say("Ansible installed them; each made its first backup and verified it");
     let again = ansible.plays("site.yml", &[]);
@@ -343,6 +349,7 @@ fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine, backup: &Machine) {
     staging.does("mysql shop --execute 'DELETE FROM orders'");
     staging.starts("varu-restore@shop", 0);
     assert_eq!(staging.does(count), vm1.does(count));
+    assert_eq!(staging.does("mysql -N -e 'SHOW DATABASES' | grep -c shop").trim(), "1", "what was put aside is dropped");
     let timers = staging.does("systemctl list-timers --all --no-pager 'varu-*'");
     assert!(timers.contains("varu-restore@shop.timer") && !timers.contains("varu-backup"), "{timers}");
     // The reader only reads.
@@ -572,7 +579,7 @@ fn the_package_comes_and_goes() {
     plain.starts("varu-backup@etc", 0);
 
     plain.does("apt-get remove --yes --quiet varu");
-    assert_eq!(plain.run(active).status, 4, "the timers stop");
+    assert_eq!(plain.run(active).status, 3, "the timers stop");
     plain.does("test -e /etc/varu/varu.toml");
     plain.does("apt-get purge --yes --quiet varu");
     let kept = "ls /etc/varu/*.writer.key /etc/varu/*.identity.txt && test -d /srv/vault/packs && ls /var/lib/varu && getent passwd varu";

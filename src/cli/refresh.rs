@@ -4,6 +4,7 @@ use clap::Args as ClapArgs;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::hooks::after_refresh;
 use super::restore;
 use super::words::set_name;
 use crate::config::nearest;
@@ -28,6 +29,8 @@ impl Args {
             return Err(Failure::usage(format!("the configuration has no [restores.{}]; {known}", self.name)));
         };
         let context = context.elsewhere(refresh.repository.as_deref(), &refresh.identity);
-        restore::Args::of_refresh(&self.name, refresh).run(&context)
+        let status = restore::Args::of_refresh(&self.name, refresh).run(&context)?;
+        after_refresh(&refresh.after, &refresh.set, &context)?;
+        Ok(status)
     }
 }

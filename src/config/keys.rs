@@ -142,6 +142,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Restore, "replace"),
     key(Part::Restore, "option_file"),
     key(Part::Restore, "user"),
+    key(Part::Restore, "after"),
     key(Part::Restore, "at"),
     key(Part::Restore, "timezone"),
     key(Part::Schedule, "timezone"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use varu::time::Zone;
 
 use super::document::Section;
+use super::set::Hook;
 use super::values::{self, check_set_name};
 
 /// `[restores.NAME]`: from which repository and set, when, into what.
@@ -24,6 +25,8 @@ pub struct Refresh {
     pub option_file: Option<PathBuf>,
     /// The account with which the service is written to.
     pub user: Option<String>,
+    /// Run after it succeeded.
+    pub after: Vec<Hook>,
     /// When, as systemd's calendar expression; None is by hand.
     pub at: Option<String>,
     /// The zone of that time.
@@ -66,6 +69,7 @@ impl Refresh {
             replace: section.take("replace", |value| values::list(value, values::text)).unwrap_or_default(),
             option_file: section.take("option_file", values::path),
             user: section.take("user", values::text),
+            after: section.take("after", |value| values::list(value, Hook::read)).unwrap_or_default(),
             at: section.take("at", values::text),
             zone: section.take("timezone", values::zone).unwrap_or_default(),
             set: set?,

@@ -187,7 +187,7 @@ impl Hooks {
 
 impl Hook {
     /// A program, or a table of `run` and `limit`.
-    fn read(value: &DeValue) -> Read<Self> {
+    pub(super) fn read(value: &DeValue) -> Read<Self> {
         let Some(table) = value.as_table() else {
             return Ok(Self { program: values::program(value)?, limit: HOOK_LIMIT });
         };
