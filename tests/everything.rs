@@ -49,7 +49,9 @@ impl Servers {
     }
 
     fn picture(&self) -> String {
-        let checksums = self.mariadb.sql("CHECKSUM TABLE shop.item, shop.sale; SHOW CREATE TABLE shop.item; SELECT * FROM shop.v LIMIT 3");
+        let checksums = self
+            .mariadb
+            .sql("CHECKSUM TABLE shop.item, shop.sale; SHOW CREATE TABLE shop.item; SELECT * FROM shop.v LIMIT 3");
         checksums + &self.postgres.picture("crm") + &self.influx.picture("telegraf", &["autogen"])
     }
 }
@@ -78,7 +80,8 @@ fn a_lost_machine_comes_back_with_one_command() {
     servers.postgres.sql("postgres", "CREATE ROLE crm LOGIN; CREATE DATABASE crm OWNER crm");
     servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 4000) i; SELECT lo_from_bytea(0, '\\x01')");
     servers.influx.ask("CREATE DATABASE telegraf");
-    let lines: String = (0..5000u64).map(|n| format!("cpu,host=a v={n}.5 {}000000000\n", 1_760_054_400 + n * 60)).collect();
+    let lines: String =
+        (0..5000u64).map(|n| format!("cpu,host=a v={n}.5 {}000000000\n", 1_760_054_400 + n * 60)).collect();
     assert!(servers.influx.write("telegraf", "autogen", &lines));
     let vault = site.machine.at("vault");
     site.write(&servers.config(&vault, &folder, &notes));
@@ -101,8 +104,15 @@ fn a_lost_machine_comes_back_with_one_command() {
     servers.influx.kill();
     let failed = run(&["restore", "--all", "--yes", "--reason", "lost"]).ends(1);
     let table = String::from_utf8(failed.out).unwrap();
-    assert!(failed.err.contains("restoring the set telegraf failed") && failed.err.contains("it goes on here"), "{}", failed.err);
-    assert!(table.contains("shop") && table.contains("crm") && !table.contains("home") && !table.contains("notes"), "{table}");
+    assert!(
+        failed.err.contains("restoring the set telegraf failed") && failed.err.contains("it goes on here"),
+        "{}",
+        failed.err
+    );
+    assert!(
+        table.contains("shop") && table.contains("crm") && !table.contains("home") && !table.contains("notes"),
+        "{table}"
+    );
     servers.influx.restart();
     let done = run(&["--json", "restore", "--all", "--yes", "--reason", "lost"]).ends(0).json();
     assert_eq!(done["complete"], true);

@@ -122,7 +122,9 @@ impl InfluxdbTarget {
             found.insert(name.to_string(), bytes);
         }
         let mut take = |name: &str| {
-            found.remove(name).ok_or_else(|| Error::Failed(format!("the snapshot has no {name}, so it is none of InfluxDB")))
+            found
+                .remove(name)
+                .ok_or_else(|| Error::Failed(format!("the snapshot has no {name}, so it is none of InfluxDB")))
         };
         self.definitions = Definitions::parse(&take(DEFINITIONS)?)?;
         self.manifest_text = take(MANIFEST)?;
@@ -226,7 +228,9 @@ impl InfluxdbTarget {
         let shards = self.server.shards(name)?.len();
         let wanted = self.shards().count();
         if shards != wanted {
-            return Err(Error::Failed(format!("{name} has {shards} shards after the load, and {wanted} in the backup")));
+            return Err(Error::Failed(format!(
+                "{name} has {shards} shards after the load, and {wanted} in the backup"
+            )));
         }
         self.check_policies(name)?;
         self.check_points(name)
@@ -236,7 +240,9 @@ impl InfluxdbTarget {
         let found = Definitions::take(&self.server, name)?.policies;
         match found == self.definitions.policies {
             true => Ok(()),
-            false => Err(Error::Failed(format!("the retention policies of {name} aren't those of the backup after the load"))),
+            false => Err(Error::Failed(format!(
+                "the retention policies of {name} aren't those of the backup after the load"
+            ))),
         }
     }
 

@@ -119,11 +119,14 @@ impl InfluxdbSource {
     ///
     /// # Errors
     /// As [`InfluxdbSource::new`], and where there is none.
-    pub fn external(options: &InfluxdbOptions, folder: &Path, interrupt: &Interrupt) -> Result<(Self, Timestamp), Error> {
+    pub fn external(
+        options: &InfluxdbOptions,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<(Self, Timestamp), Error> {
         let portable = Portable::open(folder)?;
-        let data_time = Timestamp::from_compact(&portable.stem).ok_or_else(|| {
-            Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST))
-        })?;
+        let data_time = Timestamp::from_compact(&portable.stem)
+            .ok_or_else(|| Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST)))?;
         let server = connect(options, interrupt)?;
         let definitions = Definitions::take(&server, &options.database)?;
         // Those that came later have higher numbers.
@@ -176,11 +179,14 @@ fn unreadable(file: &ShardFile, error: &std::io::Error) -> Error {
 /// [`Error::Failed`] where a shard's tar isn't whole, or not as long as the manifest says.
 fn check_whole(file: &ShardFile, check: &TarCheck) -> Result<(), Error> {
     let why = check.why_not_whole().or_else(|| {
-        (check.bytes() != file.size).then(|| format!("it has {} bytes, and {} in the manifest", check.bytes(), file.size))
+        (check.bytes() != file.size)
+            .then(|| format!("it has {} bytes, and {} in the manifest", check.bytes(), file.size))
     });
     match why {
         None => Ok(()),
-        Some(why) => Err(Error::Failed(format!("the tar of the shard {} of {} isn't whole: {why}", file.id, file.policy))),
+        Some(why) => {
+            Err(Error::Failed(format!("the tar of the shard {} of {} isn't whole: {why}", file.id, file.policy)))
+        }
     }
 }
 

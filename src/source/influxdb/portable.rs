@@ -58,8 +58,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Failed`] where it is none, or names a file outside of its folder.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let manifest: Self = serde_json::from_slice(text)
-            .map_err(|error| Error::Failed(format!("the manifest of the portable backup can't be understood: {error}")))?;
+        let manifest: Self = serde_json::from_slice(text).map_err(|error| {
+            Error::Failed(format!("the manifest of the portable backup can't be understood: {error}"))
+        })?;
         let names = manifest.files.iter().map(|file| &file.file_name).chain([&manifest.meta.file_name]);
         for name in names {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
@@ -73,7 +74,8 @@ impl Manifest {
     /// [`Error::Changed`] where one of `shards` isn't in the backup of `database`.
     pub fn check_shards(&self, database: &str, shards: &[Shard]) -> Result<(), Error> {
         let has = |shard: &&Shard| self.files.iter().any(|file| file.database == database && file.id == shard.id);
-        let missing: Vec<String> = shards.iter().filter(|shard| !has(shard)).map(|shard| shard.id.to_string()).collect();
+        let missing: Vec<String> =
+            shards.iter().filter(|shard| !has(shard)).map(|shard| shard.id.to_string()).collect();
         match missing.is_empty() {
             true => Ok(()),
             false => Err(Error::Changed(format!(

@@ -123,12 +123,19 @@ impl Server {
             .map_err(|error| Error::failed("starting influx", &error))?
             .with_limit(PATIENCE)
             .finish_anyway();
-        let failed = |why: &dyn std::fmt::Display| Error::Failed(format!("asking the server with influx failed: {why}"));
+        let failed =
+            |why: &dyn std::fmt::Display| Error::Failed(format!("asking the server with influx failed: {why}"));
         let (answer, error) = asked.map_err(|error| failed(&error))?;
         let parsed = parse(&answer);
         match (parsed, error) {
             (Ok(_), Some(error)) => Err(failed(&said(&error))),
             (Ok(series), None) => Ok(series),
+            (Err(why), _) if why.contains("not authorized") || why.contains("requires admin") => {
+                Err(Error::Config(format!(
+                    "{why}; a backup has to see users and their grants, and only an administrator does: GRANT ALL PRIVILEGES TO \
+                     the user of the option file"
+                )))
+            }
             (Err(why), _) => Err(failed(&why)),
         }
     }
@@ -215,7 +222,10 @@ impl Server {
             .stopping_at("failed dial tcp")
             .finish()
             .map(drop)
-            .map_err(|error| failed(&said(&error)))
+            .map_err(|error| match error.said.contains("no space left on device") {
+                true => Error::NoRoom(format!("influxd {what} failed: {}: {}", folder.display(), said(&error))),
+                false => failed(&said(&error)),
+            })
     }
 
     /// Whether the port of backups can be reached. Its program would try for minutes.
@@ -318,7 +328,10 @@ mod tests {
         let tables = parse(answer.as_bytes()).unwrap();
         assert_eq!(tables.len(), 1);
         let text = |row: usize, column: &str| tables[0].text(&tables[0].rows[row], column);
-        assert_eq!((text(0, "x"), text(0, "y"), text(1, "x"), text(1, "y")), ("1".into(), "b".into(), "".into(), "true".into()));
+        assert_eq!(
+            (text(0, "x"), text(0, "y"), text(1, "x"), text(1, "y")),
+            ("1".into(), "b".into(), "".into(), "true".into())
+        );
         assert_eq!(parse(b"{\"results\":[{\"error\":\"no \\u001b\"}]}\nERR: no").unwrap_err(), "no \\u{1b}");
         assert_eq!(parse(b"{\"error\":\"not\"}").unwrap_err(), "not");
         assert!(parse(b"").unwrap().is_empty());
