@@ -157,3 +157,63 @@ fn on_a_fresh_machine_one_table_shows_all() {
     assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "x");
     assert_eq!(servers.mariadb.sql("SELECT COUNT(*) FROM shop.item"), "500\n");
 }
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let Some(servers) = Servers::start() else { return };
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let (folder, notes) = (site.machine.at("data"), site.machine.at("notes"));
+    fs::create_dir(&folder).unwrap();
+    (0..200).for_each(|n| fs::write(folder.join(format!("file {n}")), vec![n as u8; 20_000]).unwrap());
+    servers.mariadb.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE item (id INT PRIMARY KEY, text TEXT); CREATE TABLE sale LIKE item;
+         INSERT INTO item SELECT seq, REPEAT(MD5(seq), 9) FROM seq_1_to_9000; INSERT INTO sale SELECT * FROM item; CREATE VIEW v AS SELECT id FROM item",
+    );
+    servers.postgres.sql("postgres", "CREATE DATABASE crm");
+    servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 9000) i");
+    site.write(&servers.config(&site.machine.at("vault"), &folder, &notes));
+    for set in ["shop", "crm", "home"] {
+        site.run(&["-q", "backup", set]).ends(0);
+    }
+    let picture = || {
+        let files: usize = fs::read_dir(&folder)
+            .map_or(0, |entries| entries.map(|entry| fs::read(entry.unwrap().path()).unwrap().len()).sum());
+        format!(
+            "{}{}{files}",
+            servers.mariadb.sql("CHECKSUM TABLE shop.item, shop.sale; SELECT COUNT(*) FROM shop.v"),
+            servers.postgres.picture("crm")
+        )
+    };
+    let expected = picture();
+    let rounds: u64 = if site::is_long() { 20 } else { 3 };
+    let mut killed = 0;
+    for round in 0..rounds {
+        let names = servers.mariadb.sql("SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'shop%'");
+        servers.mariadb.sql(&names);
+        servers.postgres.sql("postgres", "DROP DATABASE crm WITH (FORCE)");
+        let _ = fs::remove_dir_all(&folder);
+        // Each time a machine that knows nothing of the time before.
+        let state = tempfile::tempdir().unwrap();
+        let command = || {
+            let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+            varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", state.path());
+            varu.arg("--config").arg(site.config()).arg("--state").arg(state.path());
+            varu.arg("--identity").arg(site.machine.at("keys/identity.txt")).args(["restore", "--all", "--yes"]);
+            varu.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            varu
+        };
+        for turn in 0..3u64 {
+            let mut running = command().spawn().unwrap();
+            let moment = 100 + (round * 3 + turn + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1500;
+            std::thread::sleep(std::time::Duration::from_millis(moment));
+            let _ = running.kill();
+            killed += u32::from(!running.wait().unwrap().success());
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let ended = Ended::from(command().output().unwrap());
+        assert!(ended.status == 0 || ended.status == 3, "{}", ended.err);
+        assert_eq!(picture(), expected, "round {round}");
+    }
+    println!("{killed} of {} runs were killed", rounds * 3);
+    assert!(killed > 0);
+}

@@ -159,3 +159,28 @@ fn another_jobs_portable_backup_is_read_and_has_to_be_whole() {
     assert_eq!(site.run(&["backup", "telegraf"]).status, 1);
     assert_eq!(site.snapshots(), 2);
 }
+
+#[test]
+fn shards_that_are_empty_or_had_points_deleted_are_no_gap() {
+    let ahead = "[shard-precreation]\nenabled = true\ncheck-interval = \"500ms\"\nadvance-period = \"480h\"";
+    let Some(server) = Influx::start_with(ahead) else { return };
+    server.ask("CREATE DATABASE telegraf WITH DURATION INF SHARD DURATION 1d NAME raw");
+    server.ask("CREATE RETENTION POLICY \"long term\" ON telegraf DURATION INF REPLICATION 1 SHARD DURATION 7d");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let lines: String = (0..2000).map(|n| format!("cpu v={n}i {}000000000\n", now - n * 100)).collect();
+    assert!(server.write("telegraf", "raw", &lines));
+    assert!(server.write("telegraf", "long%20term", &format!("cpu v=1i {now}000000000")));
+    let delete = format!("DELETE FROM cpu WHERE time < {}s AND time > {}s", now - 50_000, now - 120_000);
+    server.ask_in("telegraf", &delete);
+    let shards = || server.ask("SHOW SHARDS")["results"][0]["series"][0]["values"].as_array().unwrap().len();
+    let start = std::time::Instant::now();
+    while shards() < 10 {
+        assert!(start.elapsed().as_secs() < 60, "no shard was made ahead of its time");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let site = crate::site::Site::new("telegraf", &server.lines(""));
+    site.back_up();
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    assert_eq!(server.picture("copy", &POLICIES), server.picture("telegraf", &POLICIES));
+    assert!(String::from_utf8(site.run(&["config", "check"]).ends(0).out).unwrap().contains("the port of backups"));
+}

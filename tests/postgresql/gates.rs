@@ -185,11 +185,20 @@ fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
     site.run(&["restore", "agama", "--into", "postgresql:copy", "--yes"]).ends(0);
     // The disk of the local copies, and that of the state and the base cache.
     let Some(small) = Small::on(site.machine.at("small"), "300k") else { return };
-    site.configure(&lines(&server, &format!("local_copy = \"{}/copies\"\nlocal_reserve = \"0 %\"", site.machine.at("small").display())));
+    site.configure(&lines(
+        &server,
+        &format!("local_copy = \"{}/copies\"\nlocal_reserve = \"0 %\"", site.machine.at("small").display()),
+    ));
     for words in [["dump", "agama"], ["backup", "agama"]] {
         assert!(site.run(&words).ends(8).err.contains("No space left"));
     }
-    assert_eq!(fs::read_dir(site.machine.at("small/copies")).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count(), 0);
+    assert_eq!(
+        fs::read_dir(site.machine.at("small/copies"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+            .count(),
+        0
+    );
     assert_eq!(site.snapshots(), 1);
     drop(small);
     site.configure(&lines(&server, ""));
@@ -211,5 +220,10 @@ fn a_restore_needs_rights_of_its_own() {
     assert!(site.run(&["backup", "agama"]).ends(5).err.contains("--abandon"));
     site.run(&[&words[..], &["postgres"]].concat()).ends(0);
     site.back_up();
-    assert!(site.run(&["restore", "agama", "--into", "postgresql", "--yes", "--only", "agama/t"]).ends(2).err.contains("restored as a whole"));
+    assert!(
+        site.run(&["restore", "agama", "--into", "postgresql", "--yes", "--only", "agama/t"])
+            .ends(2)
+            .err
+            .contains("restored as a whole")
+    );
 }

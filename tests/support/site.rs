@@ -92,7 +92,8 @@ impl Small {
     /// None where nothing can be mounted.
     pub fn on(folder: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&folder).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&folder).output();
         match mounted.is_ok_and(|mounted| mounted.status.success()) {
             true => Some(Self(folder)),
             false => {
