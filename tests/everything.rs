@@ -49,7 +49,9 @@ impl Servers {
     }
 
     fn picture(&self) -> String {
-        let checksums = self.mariadb.sql("CHECKSUM TABLE shop.item, shop.sale; SHOW CREATE TABLE shop.item; SELECT * FROM shop.v LIMIT 3");
+        let checksums = self
+            .mariadb
+            .sql("CHECKSUM TABLE shop.item, shop.sale; SHOW CREATE TABLE shop.item; SELECT * FROM shop.v LIMIT 3");
         checksums + &self.postgres.picture("crm") + &self.influx.picture("telegraf", &["autogen"])
     }
 }
@@ -78,7 +80,8 @@ fn a_lost_machine_comes_back_with_one_command() {
     servers.postgres.sql("postgres", "CREATE ROLE crm LOGIN; CREATE DATABASE crm OWNER crm");
     servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 4000) i; SELECT lo_from_bytea(0, '\\x01')");
     servers.influx.ask("CREATE DATABASE telegraf");
-    let lines: String = (0..5000u64).map(|n| format!("cpu,host=a v={n}.5 {}000000000\n", 1_760_054_400 + n * 60)).collect();
+    let lines: String =
+        (0..5000u64).map(|n| format!("cpu,host=a v={n}.5 {}000000000\n", 1_760_054_400 + n * 60)).collect();
     assert!(servers.influx.write("telegraf", "autogen", &lines));
     let vault = site.machine.at("vault");
     site.write(&servers.config(&vault, &folder, &notes));
@@ -101,8 +104,15 @@ fn a_lost_machine_comes_back_with_one_command() {
     servers.influx.kill();
     let failed = run(&["restore", "--all", "--yes", "--reason", "lost"]).ends(1);
     let table = String::from_utf8(failed.out).unwrap();
-    assert!(failed.err.contains("restoring the set telegraf failed") && failed.err.contains("it goes on here"), "{}", failed.err);
-    assert!(table.contains("shop") && table.contains("crm") && !table.contains("home") && !table.contains("notes"), "{table}");
+    assert!(
+        failed.err.contains("restoring the set telegraf failed") && failed.err.contains("it goes on here"),
+        "{}",
+        failed.err
+    );
+    assert!(
+        table.contains("shop") && table.contains("crm") && !table.contains("home") && !table.contains("notes"),
+        "{table}"
+    );
     servers.influx.restart();
     let done = run(&["--json", "restore", "--all", "--yes", "--reason", "lost"]).ends(0).json();
     assert_eq!(done["complete"], true);
@@ -146,4 +156,64 @@ fn on_a_fresh_machine_one_table_shows_all() {
     assert!(done.err.contains("the set other isn't in the configuration"), "{}", done.err);
     assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "x");
     assert_eq!(servers.mariadb.sql("SELECT COUNT(*) FROM shop.item"), "500\n");
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let Some(servers) = Servers::start() else { return };
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let (folder, notes) = (site.machine.at("data"), site.machine.at("notes"));
+    fs::create_dir(&folder).unwrap();
+    (0..200).for_each(|n| fs::write(folder.join(format!("file {n}")), vec![n as u8; 20_000]).unwrap());
+    servers.mariadb.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE item (id INT PRIMARY KEY, text TEXT); CREATE TABLE sale LIKE item;
+         INSERT INTO item SELECT seq, REPEAT(MD5(seq), 9) FROM seq_1_to_9000; INSERT INTO sale SELECT * FROM item; CREATE VIEW v AS SELECT id FROM item",
+    );
+    servers.postgres.sql("postgres", "CREATE DATABASE crm");
+    servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 9000) i");
+    site.write(&servers.config(&site.machine.at("vault"), &folder, &notes));
+    for set in ["shop", "crm", "home"] {
+        site.run(&["-q", "backup", set]).ends(0);
+    }
+    let picture = || {
+        let files: usize = fs::read_dir(&folder)
+            .map_or(0, |entries| entries.map(|entry| fs::read(entry.unwrap().path()).unwrap().len()).sum());
+        format!(
+            "{}{}{files}",
+            servers.mariadb.sql("CHECKSUM TABLE shop.item, shop.sale; SELECT COUNT(*) FROM shop.v"),
+            servers.postgres.picture("crm")
+        )
+    };
+    let expected = picture();
+    let rounds: u64 = if site::is_long() { 20 } else { 3 };
+    let mut killed = 0;
+    for round in 0..rounds {
+        let names = servers.mariadb.sql("SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'shop%'");
+        servers.mariadb.sql(&names);
+        servers.postgres.sql("postgres", "DROP DATABASE crm WITH (FORCE)");
+        let _ = fs::remove_dir_all(&folder);
+        // Each time a machine that knows nothing of the time before.
+        let state = tempfile::tempdir().unwrap();
+        let command = || {
+            let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+            varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", state.path());
+            varu.arg("--config").arg(site.config()).arg("--state").arg(state.path());
+            varu.arg("--identity").arg(site.machine.at("keys/identity.txt")).args(["restore", "--all", "--yes"]);
+            varu.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            varu
+        };
+        for turn in 0..3u64 {
+            let mut running = command().spawn().unwrap();
+            let moment = 100 + (round * 3 + turn + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1500;
+            std::thread::sleep(std::time::Duration::from_millis(moment));
+            let _ = running.kill();
+            killed += u32::from(!running.wait().unwrap().success());
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let ended = Ended::from(command().output().unwrap());
+        assert!(ended.status == 0 || ended.status == 3, "{}", ended.err);
+        assert_eq!(picture(), expected, "round {round}");
+    }
+    println!("{killed} of {} runs were killed", rounds * 3);
+    assert!(killed > 0);
 }

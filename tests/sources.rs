@@ -177,8 +177,10 @@ impl Subject for OnMariaDb {
     }
 
     fn change(&self) {
-        self.0.sql("USE d; START TRANSACTION; UPDATE a SET n = n - 1 WHERE id = 1 + RAND() * 400; UPDATE z SET n = n + 1 WHERE id = 1; \
-                    UPDATE a SET n = n + ROW_COUNT() WHERE FALSE; UPDATE z SET n = 500000 - (SELECT SUM(n) FROM a) WHERE id = 1; COMMIT");
+        self.0.sql(
+            "USE d; SET @id = FLOOR(1 + RAND() * 400); START TRANSACTION; UPDATE a SET n = n - 1 WHERE id = @id; \
+             UPDATE z SET n = 500000 - (SELECT SUM(n) FROM a) WHERE id = 1; COMMIT",
+        );
     }
 
     fn holds_together(&self) -> bool {
@@ -250,7 +252,8 @@ struct OnInflux(Influx, AtomicU32);
 
 impl OnInflux {
     fn count(&self, what: &str) -> String {
-        self.0.ask(&format!("SELECT {what}(n) FROM d.autogen.number"))["results"][0]["series"][0]["values"][0][1].to_string()
+        self.0.ask(&format!("SELECT {what}(n) FROM d.autogen.number"))["results"][0]["series"][0]["values"][0][1]
+            .to_string()
     }
 }
 
@@ -268,7 +271,10 @@ impl Subject for OnInflux {
     }
 
     fn refused(&self) -> (String, &'static str) {
-        (self.lines().replace(&format!("rpc = \"127.0.0.1:{}\"", self.0.rpc), "rpc = \"127.0.0.1:1\""), "can't be reached")
+        (
+            self.lines().replace(&format!("rpc = \"127.0.0.1:{}\"", self.0.rpc), "rpc = \"127.0.0.1:1\""),
+            "can't be reached",
+        )
     }
 
     fn service(&self) -> &'static str {

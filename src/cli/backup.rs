@@ -556,7 +556,9 @@ mod tests {
         let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
         assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
         assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
-        assert!(matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"]));
+        assert!(
+            matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"])
+        );
         let init = options(&["etc", "--init", "--set", "x"]).unwrap();
         assert_eq!((init.set.as_str(), init.init), ("x", true));
         assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("etc")]);

@@ -277,7 +277,8 @@ mod tests {
 
     #[test]
     fn each_set_has_its_line() {
-        let config = "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'influxdb'\ndatabase = 'b'\nrpo = '1 h'";
+        let config =
+            "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'influxdb'\ndatabase = 'b'\nrpo = '1 h'";
         let checks = check_configuration(&context(&[], config, true, &[]).unwrap());
         let lines: Vec<_> = checks.iter().map(Check::line).collect();
         assert!(lines[0].starts_with("ok       configuration: ") && lines[0].ends_with("was read: 2 sets\n"));

@@ -166,7 +166,8 @@ fn one(
 
 /// Whether this very snapshot was the last that was restored so; and whether the last restore didn't end.
 fn before(kind: &str, found: &Found) -> Result<(bool, bool), Failure> {
-    let last = found.repository.index().last_of_set(kind, &found.snapshot.header.set).map_err(repository::Error::from)?;
+    let last =
+        found.repository.index().last_of_set(kind, &found.snapshot.header.set).map_err(repository::Error::from)?;
     let Some(last) = last else { return Ok((false, false)) };
     let good = [Outcome::Done.word(), Outcome::Warnings.word()];
     let ended = last.outcome.as_deref().is_some_and(|outcome| good.contains(&outcome));
@@ -233,6 +234,9 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "{table}");
         assert!(lines[0].starts_with("set    ") && lines[0].ends_with("checks"), "{table}");
-        assert!(lines[1].contains("rows") && lines[1].contains("1.3") && lines[1].ends_with("as in the backup"), "{table}");
+        assert!(
+            lines[1].contains("rows") && lines[1].contains("1.3") && lines[1].ends_with("as in the backup"),
+            "{table}"
+        );
     }
 }

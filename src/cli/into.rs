@@ -183,9 +183,9 @@ impl IntoArgs {
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&document(&done, &warnings, started.elapsed()))?,
-            false => {
-                context.tell(&done.iter().map(|(report, proof, took)| text(context, report, proof, *took)).collect::<String>())?
-            }
+            false => context.tell(
+                &done.iter().map(|(report, proof, took)| text(context, report, proof, *took)).collect::<String>(),
+            )?,
         }
         Ok(watch.say_warnings())
     }

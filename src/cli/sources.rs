@@ -93,9 +93,7 @@ pub fn external(
 pub fn check(source: &Source, context: &Context) -> Option<Vec<Finding>> {
     match source {
         Source::Mysql(mysql) => Some(mysql::checkup::check(&mysql.options(), &context.interrupt)),
-        Source::Postgresql(postgresql) => {
-            Some(postgresql::checkup::check(&postgresql.options(), &context.interrupt))
-        }
+        Source::Postgresql(postgresql) => Some(postgresql::checkup::check(&postgresql.options(), &context.interrupt)),
         Source::Influxdb(influxdb) => Some(influxdb::checkup::check(&influxdb.options(), &context.interrupt)),
         Source::Files(_) | Source::Command(_) => None,
     }

@@ -211,7 +211,10 @@ impl Command {
                 if set.has("command") {
                     set.problem_of("command", "a set has one command, or several in commands, not both");
                 }
-                set.take("commands", values::programs)?.into_iter().map(|(name, program)| (Some(name), program)).collect()
+                set.take("commands", values::programs)?
+                    .into_iter()
+                    .map(|(name, program)| (Some(name), program))
+                    .collect()
             }
             false => vec![(None, set.need("command", values::program)?)],
         };

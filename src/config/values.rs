@@ -171,8 +171,12 @@ pub fn paths(value: &DeValue) -> Read<Vec<PathBuf>> {
 
 /// A program: its words in a list, or a line for `sh -c`.
 pub fn program(value: &DeValue) -> Read<Program> {
-    if value.is_str() {
-        return Ok(Program { words: vec!["sh".to_owned(), "-c".to_owned(), text(value)?] });
+    if let Some(script) = value.as_str() {
+        let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        if script.trim().is_empty() || script.contains(odd) {
+            return Err("lines for the shell are expected, without other control characters".to_owned());
+        }
+        return Ok(Program { words: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()] });
     }
     let words = texts(value).map_err(|_| "a line for the shell, or a list of words, is expected".to_owned())?;
     if words.is_empty() { Err("a program is expected, found an empty list".to_owned()) } else { Ok(Program { words }) }
@@ -306,7 +310,8 @@ mod tests {
     fn a_program_is_words_or_a_line_for_the_shell() {
         assert_eq!(read("['slapcat', '-n', '1']", program).unwrap().words, ["slapcat", "-n", "1"]);
         assert_eq!(read("'slapcat | cat'", program).unwrap().words, ["sh", "-c", "slapcat | cat"]);
-        for bad in ["[]", "''", "[1]", "1", "['']"] {
+        assert_eq!(read("\"\"\"\na\n\tb\"\"\"", program).unwrap().words[2], "a\n\tb");
+        for bad in ["[]", "''", "[1]", "1", "['']", "\"a\\u0007\"", "\" \\n\""] {
             assert!(read(bad, program).is_err(), "{bad}");
         }
     }

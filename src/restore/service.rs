@@ -127,6 +127,7 @@ fn explained(error: Error, service: &dyn Service) -> Error {
     let undone = service.undone();
     match error {
         Error::Failed(why) => Error::Failed(format!("{why}\nThe restore did not end: {undone}")),
+        Error::NoRoom(why) => Error::NoRoom(format!("{why}\nThe restore did not end: {undone}")),
         other => other,
     }
 }

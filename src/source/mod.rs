@@ -51,7 +51,13 @@ pub enum Error {
 impl Error {
     /// A failure of the whole source, from an I/O error.
     pub fn failed(tried: &str, error: &io::Error) -> Self {
-        Self::Failed(format!("{tried}: {error}"))
+        let text = format!("{tried}: {error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NoRoom(text)
+            }
+            _ => Self::Failed(text),
+        }
     }
 }
 

@@ -53,7 +53,8 @@ pub fn is_aside(name: &str) -> bool {
 pub fn free_stamp(stamp: &str, names: &[&String], there: &BTreeSet<String>, most: usize) -> Result<String, Error> {
     let mut stamp = stamp.to_owned();
     let taken = |stamp: &str| {
-        let is_there = |name: &String| ["before", "loading"].iter().any(|mark| there.contains(&aside(name, mark, stamp, most)));
+        let is_there =
+            |name: &String| ["before", "loading"].iter().any(|mark| there.contains(&aside(name, mark, stamp, most)));
         names.iter().any(|name| is_there(name))
     };
     while taken(&stamp) {

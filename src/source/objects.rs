@@ -37,7 +37,8 @@ impl Objects {
         if differences.is_empty() {
             return Ok(());
         }
-        let more = if differences.len() > NAMES { format!(" and {} more", differences.len() - NAMES) } else { String::new() };
+        let more =
+            if differences.len() > NAMES { format!(" and {} more", differences.len() - NAMES) } else { String::new() };
         let named: Vec<&str> = differences.iter().take(NAMES).map(String::as_str).collect();
         Err(Error::Changed(format!(
             "the schema changed while it was dumped, so the dump may lack rows: {}{more}; dump when no ALTER, RENAME, \

@@ -45,7 +45,11 @@ fn each_program_is_a_stream_and_all_have_to_end_well() {
     assert_eq!(done.json()["restored"][0]["checks"], "its restore_command ended 2 times with status 0");
     assert_eq!(fs::read_to_string(at("one")).unwrap(), "first");
     assert_eq!(fs::read_to_string(at("two")).unwrap().lines().count(), 300_000);
-    assert_eq!(fs::read_to_string(at("order")).unwrap(), "one\ntwo\n", "one after the other, in the order of their names");
+    assert_eq!(
+        fs::read_to_string(at("order")).unwrap(),
+        "one\ntwo\n",
+        "one after the other, in the order of their names"
+    );
 }
 
 #[test]
@@ -64,7 +68,11 @@ fn a_restore_command_that_fails_is_an_error_and_a_local_copy_is_read() {
     assert_eq!(backup["snapshot"]["data_time"], made["data_time"], "the copy was read");
     let restore = ["restore", "notes", "--into", "command", "--yes", "--reason", "test"];
     assert!(site.run(&restore).ends(2).err.contains("no restore_command"));
-    for (command, why) in [("exit 6", "exit status 6"), ("cat >/dev/null; exit 7", "exit status 7"), ("head -c 10 >/dev/null; kill -9 $$", "signal 9")] {
+    for (command, why) in [
+        ("exit 6", "exit status 6"),
+        ("cat >/dev/null; exit 7", "exit status 7"),
+        ("head -c 10 >/dev/null; kill -9 $$", "signal 9"),
+    ] {
         lines(&format!("restore_command = \"{command}\""));
         let failed = site.run(&restore).ends(1);
         assert!(failed.err.contains(why) && failed.err.contains("is not undone"), "{}", failed.err);

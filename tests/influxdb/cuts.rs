@@ -38,7 +38,12 @@ fn a_restore_that_is_cut_leaves_one_of_both_whole_and_can_be_run_again() {
     again("");
     // Killed after the old one was dropped: the second load is where that has happened.
     let count = site.machine.at("count");
-    wrap(&site, &server, "restore", "echo >> count; if [ $(wc -l < count) = 2 ]; then kill -9 $PPID; exit 1; fi; \"$@\"");
+    wrap(
+        &site,
+        &server,
+        "restore",
+        "echo >> count; if [ $(wc -l < count) = 2 ]; then kill -9 $PPID; exit 1; fi; \"$@\"",
+    );
     let ended = site.run(&[&RESTORE[..], &REPLACE].concat());
     assert_eq!(ended.status, -9, "{}", ended.err);
     assert!(!has(&server, "telegraf") && has(&server, "telegraf_varu"));
@@ -84,7 +89,11 @@ fn nothing_is_dropped_while_something_writes() {
             number
         });
         let refused = site.run(&[&RESTORE[..], &REPLACE].concat()).ends(5);
-        assert!(refused.err.contains("something writes to telegraf") && refused.err.contains("restore_before"), "{}", refused.err);
+        assert!(
+            refused.err.contains("something writes to telegraf") && refused.err.contains("restore_before"),
+            "{}",
+            refused.err
+        );
         assert!(server.ask("SELECT count(n) FROM telegraf.raw.busy").to_string().contains("count"), "it is as it was");
         let left = site.run(&[&RESTORE[..], &REPLACE].concat()).ends(5);
         assert!(left.err.contains("DROP DATABASE \"telegraf_varu\""), "{}", left.err);

@@ -1,9 +1,10 @@
 //! A backup that isn't whole makes no snapshot.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use crate::influxdb::Influx;
-use crate::site::Site;
+use crate::site::{Site, Small, is_long};
 use crate::{site, wrap};
 
 #[test]
@@ -14,8 +15,14 @@ fn a_backup_that_lacks_something_makes_no_snapshot() {
     for (filter, why) in [
         ("\"$@\"; rm \"${@: -1}\"/*.s2.tar.gz", "which the manifest of the backup names"),
         ("\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); truncate -s -100 \"$f\"", "isn't whole"),
-        ("\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c -1024 | gzip > x; mv x \"$f\"", "ends too early"),
-        ("\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c 1024 | tr -d x | gzip > x; head -c 1024 /dev/zero | gzip > \"$f\"", "in the manifest"),
+        (
+            "\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c -1024 | gzip > x; mv x \"$f\"",
+            "ends too early",
+        ),
+        (
+            "\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c 1024 | tr -d x | gzip > x; head -c 1024 /dev/zero | gzip > \"$f\"",
+            "in the manifest",
+        ),
         ("\"$@\"; sed -i '/\"shardID\": 2,/s/2/99/' \"${@: -1}\"/*.manifest", "lacks the shards 2"),
         ("\"$@\"; rm \"${@: -1}\"/*.manifest", "no portable backup"),
         ("\"$@\"; exit 3", "exit status 3"),
@@ -54,7 +61,10 @@ fn what_is_missing_is_named() {
     let Some((server, site)) = site(1, 3600) else { return };
     let check = |status| String::from_utf8(site.run(&["config", "check"]).ends(status).out).unwrap();
     let said = check(0);
-    assert!(said.contains("InfluxDB 1.") && said.contains("2 retention policies, 1 continuous queries, 1 users"), "{said}");
+    assert!(
+        said.contains("InfluxDB 1.") && said.contains("2 retention policies, 1 continuous queries, 1 users"),
+        "{said}"
+    );
     site.configure(&server.lines("").replace(&format!("rpc = \"127.0.0.1:{}\"", server.rpc), "rpc = \"127.0.0.1:1\""));
     assert!(check(2).contains("the port of backups, 127.0.0.1:1, can't be reached"));
     assert!(site.run(&["backup", "telegraf"]).ends(1).err.contains("can't be reached"));
@@ -70,18 +80,33 @@ fn credentials_come_from_a_file_and_a_user_who_sees_too_little_is_refused() {
     let Some(server) = Influx::start_with("auth-enabled = true") else { return };
     let ask = |user: &str, password: &str, question: &str| {
         let mut client = std::process::Command::new("influx");
-        client.args(["-host", "127.0.0.1", "-port", &server.http.to_string(), "-database", "telegraf", "-execute", question]);
+        client.args([
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &server.http.to_string(),
+            "-database",
+            "telegraf",
+            "-execute",
+            question,
+        ]);
         if !user.is_empty() {
             client.args(["-username", user, "-password", password]);
         }
         assert!(client.output().unwrap().status.success(), "{question}");
     };
     ask("", "", "CREATE USER admin WITH PASSWORD 'geheim' WITH ALL PRIVILEGES");
-    ask("admin", "geheim", "CREATE DATABASE telegraf; CREATE USER weak WITH PASSWORD 'w'; GRANT READ ON telegraf TO weak");
+    ask(
+        "admin",
+        "geheim",
+        "CREATE DATABASE telegraf; CREATE USER weak WITH PASSWORD 'w'; GRANT READ ON telegraf TO weak",
+    );
     ask("admin", "geheim", "INSERT x y=1");
     let file = std::env::temp_dir().join(format!("varu-influx-{}", server.http));
     let site = Site::new("telegraf", &server.lines(&format!("option_file = \"{}\"", file.display())));
-    let credentials = |user: &str, password: &str| fs::write(&file, format!("INFLUX_USERNAME={user}\nINFLUX_PASSWORD='{password}'\n")).unwrap();
+    let credentials = |user: &str, password: &str| {
+        fs::write(&file, format!("INFLUX_USERNAME={user}\nINFLUX_PASSWORD='{password}'\n")).unwrap()
+    };
     credentials("admin", "geheim");
     site.back_up();
     site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
@@ -94,4 +119,23 @@ fn credentials_come_from_a_file_and_a_user_who_sees_too_little_is_refused() {
     assert!(site.run(&["backup", "telegraf"]).status != 0);
     assert_eq!(site.snapshots(), 1);
     fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
+    let Some((server, site)) = site(3, 20) else { return };
+    let rate = if is_long() { "500" } else { "30000" };
+    let start = Instant::now();
+    site.run(&["--limit-upload", rate, "backup", "telegraf"]).ends(0);
+    assert!(start.elapsed() > Duration::from_secs(2));
+    assert_eq!(site.snapshots(), 1);
+    let Some(small) = Small::on(site.machine.at("state/scratch"), "60k") else { return };
+    let full = site.run(&["backup", "telegraf"]).ends(8);
+    assert!(full.err.contains("no space left"), "{}", full.err);
+    assert_eq!(site.snapshots(), 1);
+    let full = site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(8);
+    assert!(full.err.contains("No space left"), "{}", full.err);
+    drop(small);
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    site.back_up();
 }

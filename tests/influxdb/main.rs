@@ -26,7 +26,11 @@ fn day(server: &Influx, number: u64, every: u64) {
         let time = FIRST + number * DAY + at;
         let value = (time / every).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50;
         lines += &format!("cpu,host=a\\ b,cpu=cpu0 usage={value}.25,idle={}i {time}000000000\n", value * 3);
-        lines += &format!("disk\\ io,path=/var\\,x state=\"st{}\\\"ate\",ok={} {time}000000000\n", value % 7, value % 2 == 0);
+        lines += &format!(
+            "disk\\ io,path=/var\\,x state=\"st{}\\\"ate\",ok={} {time}000000000\n",
+            value % 7,
+            value % 2 == 0
+        );
     }
     assert!(server.write("telegraf", "raw", &lines));
 }

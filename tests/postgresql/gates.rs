@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::machine::Ended;
-use crate::site::Site;
+use crate::site::{Site, Small, is_long};
 use crate::{lines, site, wrap};
 
 const SCHEMA: &str = "CREATE TABLE a0 (id int PRIMARY KEY, text text); INSERT INTO a0 VALUES (1, 'a');
@@ -61,9 +61,8 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     assert_eq!(site.snapshots(), 2);
 }
 
-/// The dump waits before it begins, and after 100 kB, until the file `go` is there, which it takes away.
-const PAUSE_EACH: &str =
-    "\"$@\" | { head -c 1000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
+/// The dump stops after its first 1,000 bytes until the file `go` is there, which it takes away.
+const PAUSE_EACH: &str = "\"$@\" | { head -c 1000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
 
 /// What happens during a dump; where `twice`, the second try sees it, too.
 fn during(site: &Site, server: &crate::postgresql::Postgres, statements: &str, twice: bool) -> Ended {
@@ -93,7 +92,8 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
     for (statements, what) in [
         ("CREATE OR REPLACE FUNCTION p() RETURNS int LANGUAGE sql AS 'SELECT 2'", "function public.p"),
         ("DROP TYPE IF EXISTS mood; CREATE TYPE mood AS ENUM ('a')", "type public.mood"),
-        ("DROP TABLE IF EXISTS newer; CREATE TABLE newer (a int)", "table public.newer"),
+        // One that the dump has seen is locked until its end: each time another.
+        ("DO $$ BEGIN EXECUTE 'CREATE TABLE n' || (random() * 1e9)::bigint || ' (a int)'; END $$", "table public.n"),
         ("CREATE SCHEMA IF NOT EXISTS other; DROP SCHEMA other; CREATE SCHEMA other", "schema other"),
     ] {
         let ended = during(&site, &server, statements, true).ends(1);
@@ -104,7 +104,13 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
     assert_eq!(site.snapshots(), 1, "the second try was whole");
     // A table that went empty between the dump's snapshot and its lock: here before the dump's own first statement.
     let psql = format!("psql -X -q -U postgres -h {} -d agama", server.socket().display());
-    wrap(&site, &server, &format!("{psql} -c 'CREATE TABLE x AS SELECT * FROM u; TRUNCATE u; INSERT INTO u SELECT * FROM x; DROP TABLE x'; exec \"$@\""));
+    wrap(
+        &site,
+        &server,
+        &format!(
+            "{psql} -c 'CREATE TABLE x AS SELECT * FROM u; TRUNCATE u; INSERT INTO u SELECT * FROM x; DROP TABLE x'; exec \"$@\""
+        ),
+    );
     let ended = site.run(&["backup", "agama"]).ends(1);
     assert!(ended.err.contains("table public.u"), "{}", ended.err);
     assert_eq!(site.snapshots(), 1);
@@ -162,4 +168,62 @@ fn a_database_that_shrank_is_suspect_and_a_copy_is_a_dump() {
     assert_eq!(server.sql("copy", "SELECT count(*) FROM t"), "4000\n");
     site.configure(&lines(&server, &format!("local_copy = \"{}\"\nlocal_reserve = \"100 %\"", copies.display())));
     assert!(site.run(&["dump", "agama"]).ends(8).err.contains("local_reserve"));
+}
+
+#[test]
+fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
+    let Some((server, site)) = site(SCHEMA) else { return };
+    // A server that ends what is idle for a second; a line that takes much longer for what is stored.
+    for setting in ["idle_in_transaction_session_timeout", "statement_timeout", "client_connection_check_interval"] {
+        server.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '1s'"));
+    }
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    let rate = if is_long() { "500" } else { "30000" };
+    let start = Instant::now();
+    site.run(&["--limit-upload", rate, "backup", "agama"]).ends(0);
+    assert!(start.elapsed() > Duration::from_secs(2));
+    site.run(&["restore", "agama", "--into", "postgresql:copy", "--yes"]).ends(0);
+    // The disk of the local copies, and that of the state and the base cache.
+    let Some(small) = Small::on(site.machine.at("small"), "300k") else { return };
+    site.configure(&lines(
+        &server,
+        &format!("local_copy = \"{}/copies\"\nlocal_reserve = \"0 %\"", site.machine.at("small").display()),
+    ));
+    for words in [["dump", "agama"], ["backup", "agama"]] {
+        assert!(site.run(&words).ends(8).err.contains("No space left"));
+    }
+    assert_eq!(
+        fs::read_dir(site.machine.at("small/copies"))
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+            .count(),
+        0
+    );
+    assert_eq!(site.snapshots(), 1);
+    drop(small);
+    site.configure(&lines(&server, ""));
+    site.back_up();
+}
+
+#[test]
+fn a_restore_needs_rights_of_its_own() {
+    let Some((server, site)) = site(SCHEMA) else { return };
+    site.back_up();
+    server.sql("agama", "CREATE ROLE backup LOGIN; GRANT pg_read_all_data TO backup");
+    let words = ["restore", "agama", "--into", "postgresql:copy", "--yes", "--user"];
+    let refused = site.run(&[&words[..], &["backup"]].concat()).ends(5);
+    assert!(refused.err.contains("ALTER ROLE \"backup\" CREATEDB"), "{}", refused.err);
+    server.sql("postgres", "ALTER ROLE backup CREATEDB");
+    // It may make databases, but not give things to their owners.
+    let failed = site.run(&[&words[..], &["backup"]].concat()).ends(1);
+    assert!(failed.err.contains("The restore did not end") && failed.err.contains("42501"), "{}", failed.err);
+    assert!(site.run(&["backup", "agama"]).ends(5).err.contains("--abandon"));
+    site.run(&[&words[..], &["postgres"]].concat()).ends(0);
+    site.back_up();
+    assert!(
+        site.run(&["restore", "agama", "--into", "postgresql", "--yes", "--only", "agama/t"])
+            .ends(2)
+            .err
+            .contains("restored as a whole")
+    );
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::site::is_long;
 use crate::{REPLACE, RESTORE, site, wrap};
 
-const SCHEMA: &str = "CREATE TABLE a (id int PRIMARY KEY, text text); CREATE TABLE b (id int PRIMARY KEY REFERENCES a (id));
+const SCHEMA: &str =
+    "CREATE TABLE a (id int PRIMARY KEY, text text); CREATE TABLE b (id int PRIMARY KEY REFERENCES a (id));
     INSERT INTO a SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 8000) i; INSERT INTO b SELECT id FROM a;";
 
 /// A number without a pattern.
@@ -96,7 +97,8 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
         }
         let mut running = site.command(&restore).stderr(Stdio::null()).spawn().unwrap();
         // A fifth of them near the end, where names change.
-        let moment = if round % 5 == 0 { whole * (900 + random(round) / 10) / 1000 } else { whole * random(round) / 1000 };
+        let moment =
+            if round % 5 == 0 { whole * (900 + random(round) / 10) / 1000 } else { whole * random(round) / 1000 };
         std::thread::sleep(Duration::from_millis(moment));
         let _ = running.kill();
         let ended = running.wait().unwrap();

@@ -194,7 +194,11 @@ fn a_dump_of_another_job_reaches_no_shell() {
         write(&dump.replace("\nALTER TABLE", &format!("\n{bad}\nALTER TABLE")));
         site.back_up();
         let refused = site.run(&restore).ends(5);
-        assert!(refused.err.contains("no dump needs") || refused.err.contains("no plain dump"), "{bad}: {}", refused.err);
+        assert!(
+            refused.err.contains("no dump needs") || refused.err.contains("no plain dump"),
+            "{bad}: {}",
+            refused.err
+        );
         assert!(!touched.exists(), "{bad}");
         site.run(&["restore", "agama", "--abandon", "--reason", "test"]).ends(0);
     }

@@ -24,7 +24,12 @@ fn free_port() -> u16 {
 
 fn http(port: u16, method: &str, path: &str, body: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).ok()?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .ok()?;
     stream.write_all(body.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -43,7 +48,7 @@ impl Influx {
         Self::start_with("")
     }
 
-    /// As [`Influx::start`], with more lines in the section of its questions.
+    /// As [`Influx::start`], with more lines at the end of its configuration, in the section of its questions.
     pub fn start_with(http: &str) -> Option<Self> {
         if Command::new("influxd").arg("version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: influxdb is not installed");
@@ -113,8 +118,15 @@ impl Influx {
     /// Asks a question with the server's own client.
     #[track_caller]
     pub fn ask(&self, question: &str) -> Value {
+        self.ask_in("", question)
+    }
+
+    /// As [`Influx::ask`], in a database.
+    #[track_caller]
+    pub fn ask_in(&self, database: &str, question: &str) -> Value {
         let mut client = Command::new("influx");
         client.args(["-host", "127.0.0.1", "-port", &self.http.to_string(), "-format", "json", "-execute", question]);
+        client.args(["-database", database]);
         let mut output = client.output().unwrap();
         // So it says while a restore that has ended goes on in it.
         while String::from_utf8_lossy(&output.stdout).contains("shard is disabled") {

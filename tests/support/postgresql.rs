@@ -52,7 +52,10 @@ fn template() -> &'static Path {
     let made = MADE.get_or_init(|| {
         let folder = folder();
         let mut initdb = as_postgres(&programs().unwrap().join("initdb"));
-        initdb.arg("--no-sync").args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "-D"]).arg(folder.path().join("data"));
+        initdb
+            .arg("--no-sync")
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "-D"])
+            .arg(folder.path().join("data"));
         let output = initdb.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         folder
@@ -104,8 +107,7 @@ impl Postgres {
 
     pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
         let mut client = self.client(database);
-        let mut running =
-            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = running.stdin.take().unwrap();
         let text = format!("{statements};\n");
         let writer = std::thread::spawn(move || _ = stdin.write_all(text.as_bytes()));

@@ -85,6 +85,31 @@ impl Drop for Stop<'_> {
     }
 }
 
+/// A small file system of its own on a folder.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// None where nothing can be mounted.
+    pub fn on(folder: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir_all(&folder).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&folder).output();
+        match mounted.is_ok_and(|mounted| mounted.status.success()) {
+            true => Some(Self(folder)),
+            false => {
+                eprintln!("skipped: nothing can be mounted");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 /// Whether the long counts are wanted.
 pub fn is_long() -> bool {
     std::env::var_os("VARU_TEST_LONG").is_some()

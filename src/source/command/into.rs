@@ -49,7 +49,10 @@ impl Service for CommandTarget {
         let names: Vec<String> = taken.iter().map(|entry| entry.name.to_string()).collect();
         let program = self.options.argv.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Plan {
-            lines: vec![format!("{} goes to the input of {program:?}, which does with what is there as it does", names.join(", "))],
+            lines: vec![format!(
+                "{} goes to the input of {program:?}, which does with what is there as it does",
+                names.join(", ")
+            )],
             replaces: vec![self.options.set.clone()],
             bytes: taken.iter().map(|entry| entry.size).sum(),
         })

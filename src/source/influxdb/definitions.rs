@@ -110,7 +110,9 @@ impl Definitions {
 
 fn privilege(server: &Server, user: &str, database: &str) -> Result<Option<String>, Error> {
     let answer = server.ask(&format!("SHOW GRANTS FOR {}", quoted(user)))?;
-    let rows = answer.iter().flat_map(|series| series.rows.iter().map(|row| (series.text(row, "database"), series.text(row, "privilege"))));
+    let rows = answer
+        .iter()
+        .flat_map(|series| series.rows.iter().map(|row| (series.text(row, "database"), series.text(row, "privilege"))));
     let mut rows = rows.filter(|(name, privilege)| name == database && privilege != "NO PRIVILEGES");
     Ok(rows.next().map(|(_, privilege)| privilege))
 }
@@ -168,15 +170,13 @@ fn end_of_quote(text: &str, quote: char) -> usize {
 pub fn count(server: &Server, database: &str, policies: &[Policy], until: i64) -> Result<BTreeMap<String, u64>, Error> {
     let mut counts = BTreeMap::new();
     for policy in policies {
-        let question = format!(
-            "SELECT count(*) FROM {}.{}./.*/ WHERE time <= {until}",
-            quoted(database),
-            quoted(&policy.name)
-        );
+        let question =
+            format!("SELECT count(*) FROM {}.{}./.*/ WHERE time <= {until}", quoted(database), quoted(&policy.name));
         for series in server.ask(&question)? {
             let columns = series.columns.iter().zip(series.rows.first().into_iter().flatten());
             let numbers = columns.filter(|(name, _)| *name != "time").filter_map(|(_, value)| value.as_u64());
-            *counts.entry(format!("{}/{}", escape(&policy.name), escape(&series.name))).or_default() += numbers.sum::<u64>();
+            *counts.entry(format!("{}/{}", escape(&policy.name), escape(&series.name))).or_default() +=
+                numbers.sum::<u64>();
         }
     }
     Ok(counts)
@@ -191,12 +191,19 @@ mod tests {
         let query = r#"CREATE CONTINUOUS QUERY db ON db BEGIN SELECT mean(db) AS "db" INTO db.long.:MEASUREMENT FROM db.raw./db.*\/ FROM db./, "db".raw.db, db..x, other.db.db WHERE db = 'db.x ON db' GROUP BY time(1h), "db" END"#;
         let wanted = r#"CREATE CONTINUOUS QUERY db ON "x y" BEGIN SELECT mean(db) AS "db" INTO "x y".long.:MEASUREMENT FROM "x y".raw./db.*\/ FROM db./, "x y".raw.db, "x y"..x, other.db.db WHERE db = 'db.x ON db' GROUP BY time(1h), "db" END"#;
         assert_eq!(renamed(query, "db", "x y"), wanted);
-        assert_eq!(renamed("CREATE CONTINUOUS QUERY q ON \"a b\" BEGIN", "a b", "c"), "CREATE CONTINUOUS QUERY q ON \"c\" BEGIN");
+        assert_eq!(
+            renamed("CREATE CONTINUOUS QUERY q ON \"a b\" BEGIN", "a b", "c"),
+            "CREATE CONTINUOUS QUERY q ON \"c\" BEGIN"
+        );
     }
 
     #[test]
     fn definitions_read_back() {
-        let found = Definitions { database: "a".into(), queries: vec![("q".into(), "CREATE".into())], ..Definitions::default() };
+        let found = Definitions {
+            database: "a".into(),
+            queries: vec![("q".into(), "CREATE".into())],
+            ..Definitions::default()
+        };
         assert_eq!(Definitions::parse(&found.text().unwrap()).unwrap(), found);
         assert!(Definitions::parse(b"x").is_err());
     }

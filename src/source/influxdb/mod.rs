@@ -21,7 +21,7 @@ use flate2::bufread::GzDecoder;
 
 use self::definitions::{Definitions, count};
 use self::portable::{Portable, ShardFile};
-use self::server::{Server, ServerOptions};
+use self::server::{Server, ServerOptions, Shard};
 use self::tar::TarCheck;
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Kind, StreamName};
@@ -108,7 +108,7 @@ impl InfluxdbSource {
         // A shard that has gone meanwhile was too old to be kept.
         let after = server.shards(database)?;
         let both: Vec<_> = before.into_iter().filter(|shard| after.contains(shard)).collect();
-        portable.manifest.check_shards(database, &both)?;
+        check_shards(&server, &portable, database, &both)?;
         let most = count(&server, database, &definitions.policies, data_time.nanos())?;
         let mut facts = points(&least, &most);
         facts.push(("points_until".to_owned(), data_time.nanos().to_string()));
@@ -119,17 +119,20 @@ impl InfluxdbSource {
     ///
     /// # Errors
     /// As [`InfluxdbSource::new`], and where there is none.
-    pub fn external(options: &InfluxdbOptions, folder: &Path, interrupt: &Interrupt) -> Result<(Self, Timestamp), Error> {
+    pub fn external(
+        options: &InfluxdbOptions,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<(Self, Timestamp), Error> {
         let portable = Portable::open(folder)?;
-        let data_time = Timestamp::from_compact(&portable.stem).ok_or_else(|| {
-            Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST))
-        })?;
+        let data_time = Timestamp::from_compact(&portable.stem)
+            .ok_or_else(|| Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST)))?;
         let server = connect(options, interrupt)?;
         let definitions = Definitions::take(&server, &options.database)?;
         // Those that came later have higher numbers.
         let last = portable.manifest.files.iter().map(|file| file.id).max().unwrap_or(0);
         let shards: Vec<_> = server.shards(&options.database)?.into_iter().filter(|shard| shard.id <= last).collect();
-        portable.manifest.check_shards(&options.database, &shards)?;
+        check_shards(&server, &portable, &options.database, &shards)?;
         Ok((Self::of(portable, None, &server, &definitions, data_time, Vec::new())?, data_time))
     }
 
@@ -168,6 +171,30 @@ impl InfluxdbSource {
     }
 }
 
+/// # Errors
+/// [`Error::Changed`] where one of `shards` isn't in the backup, and isn't empty: the server makes shards ahead of their time, and
+/// leaves those out that nothing was written to.
+fn check_shards(server: &Server, portable: &Portable, database: &str, shards: &[Shard]) -> Result<(), Error> {
+    let lacking = portable.manifest.lacks(database, shards);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let open = server.open_shards(database)?;
+    let mut missing = Vec::new();
+    for shard in lacking {
+        if open.contains_key(&shard.id) || server.has_values(database, &shard)? {
+            missing.push(shard.id.to_string());
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Changed(format!(
+            "the backup of {database} lacks the shards {}, which the server has: it isn't whole",
+            missing.join(", ")
+        ))),
+    }
+}
+
 fn unreadable(file: &ShardFile, error: &std::io::Error) -> Error {
     Error::failed(&format!("reading {} of the portable backup, which isn't whole,", file.file_name), error)
 }
@@ -176,11 +203,14 @@ fn unreadable(file: &ShardFile, error: &std::io::Error) -> Error {
 /// [`Error::Failed`] where a shard's tar isn't whole, or not as long as the manifest says.
 fn check_whole(file: &ShardFile, check: &TarCheck) -> Result<(), Error> {
     let why = check.why_not_whole().or_else(|| {
-        (check.bytes() != file.size).then(|| format!("it has {} bytes, and {} in the manifest", check.bytes(), file.size))
+        (check.bytes() != file.size)
+            .then(|| format!("it has {} bytes, and {} in the manifest", check.bytes(), file.size))
     });
     match why {
         None => Ok(()),
-        Some(why) => Err(Error::Failed(format!("the tar of the shard {} of {} isn't whole: {why}", file.id, file.policy))),
+        Some(why) => {
+            Err(Error::Failed(format!("the tar of the shard {} of {} isn't whole: {why}", file.id, file.policy)))
+        }
     }
 }
 

@@ -58,8 +58,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Failed`] where it is none, or names a file outside of its folder.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let manifest: Self = serde_json::from_slice(text)
-            .map_err(|error| Error::Failed(format!("the manifest of the portable backup can't be understood: {error}")))?;
+        let manifest: Self = serde_json::from_slice(text).map_err(|error| {
+            Error::Failed(format!("the manifest of the portable backup can't be understood: {error}"))
+        })?;
         let names = manifest.files.iter().map(|file| &file.file_name).chain([&manifest.meta.file_name]);
         for name in names {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
@@ -69,18 +70,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// # Errors
-    /// [`Error::Changed`] where one of `shards` isn't in the backup of `database`.
-    pub fn check_shards(&self, database: &str, shards: &[Shard]) -> Result<(), Error> {
-        let has = |shard: &&Shard| self.files.iter().any(|file| file.database == database && file.id == shard.id);
-        let missing: Vec<String> = shards.iter().filter(|shard| !has(shard)).map(|shard| shard.id.to_string()).collect();
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Changed(format!(
-                "the backup of {database} lacks the shards {}, which the server has: it isn't whole",
-                missing.join(", ")
-            ))),
-        }
+    /// Those of `shards` that aren't in the backup of `database`.
+    pub fn lacks(&self, database: &str, shards: &[Shard]) -> Vec<Shard> {
+        let has = |shard: &Shard| self.files.iter().any(|file| file.database == database && file.id == shard.id);
+        shards.iter().filter(|shard| !has(shard)).cloned().collect()
     }
 }
 
@@ -170,10 +163,9 @@ mod tests {
     fn a_manifest_names_its_shards_and_no_file_elsewhere() {
         let manifest = Manifest::parse(TEXT.as_bytes()).unwrap();
         assert_eq!((manifest.files[0].stream().as_str(), manifest.files[0].size), ("shards/a b/7.tar", 10752));
-        let shard = |id| Shard { id, policy: "a b".into() };
-        assert!(manifest.check_shards("telegraf", &[shard(7)]).is_ok());
-        let missing = manifest.check_shards("telegraf", &[shard(7), shard(8)]).unwrap_err();
-        assert!(missing.to_string().contains("lacks the shards 8"), "{missing}");
+        let shard = |id| Shard { id, policy: "a b".into(), times: Default::default() };
+        assert_eq!(manifest.lacks("telegraf", &[shard(7), shard(8)]), [shard(8)]);
+        assert_eq!(manifest.lacks("other", &[shard(7)]), [shard(7)]);
         for bad in ["../x", "a/b", "", ".x"] {
             assert!(Manifest::parse(TEXT.replace("t.s7.tar.gz", bad).as_bytes()).is_err(), "{bad}");
             assert!(Manifest::parse(TEXT.replace("t.meta", bad).as_bytes()).is_err(), "{bad}");

@@ -1,5 +1,6 @@
 //! The server and its programs: how they are run, and questions to the server.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Server {
 pub struct Series {
     /// Its name; empty where it has none.
     pub name: String,
+    /// What it is about: `database`, `id`.
+    pub tags: BTreeMap<String, String>,
     /// What its columns are called.
     pub columns: Vec<String>,
     /// Its rows.
@@ -64,6 +67,8 @@ pub struct Shard {
     pub id: u64,
     /// Its retention policy.
     pub policy: String,
+    /// From when on its points are, and until when: RFC 3339.
+    pub times: (String, String),
 }
 
 /// The most bytes of an answer.
@@ -123,12 +128,19 @@ impl Server {
             .map_err(|error| Error::failed("starting influx", &error))?
             .with_limit(PATIENCE)
             .finish_anyway();
-        let failed = |why: &dyn std::fmt::Display| Error::Failed(format!("asking the server with influx failed: {why}"));
+        let failed =
+            |why: &dyn std::fmt::Display| Error::Failed(format!("asking the server with influx failed: {why}"));
         let (answer, error) = asked.map_err(|error| failed(&error))?;
         let parsed = parse(&answer);
         match (parsed, error) {
             (Ok(_), Some(error)) => Err(failed(&said(&error))),
             (Ok(series), None) => Ok(series),
+            (Err(why), _) if why.contains("not authorized") || why.contains("requires admin") => {
+                Err(Error::Config(format!(
+                    "{why}; a backup has to see users and their grants, and only an administrator does: GRANT ALL PRIVILEGES TO \
+                     the user of the option file"
+                )))
+            }
             (Err(why), _) => Err(failed(&why)),
         }
     }
@@ -158,11 +170,28 @@ impl Server {
             for row in &series.rows {
                 let id = series.text(row, "id").parse();
                 let id = id.map_err(|_| Error::Failed("a shard of the server has no number".to_owned()))?;
-                shards.push(Shard { id, policy: series.text(row, "retention_policy") });
+                let times = (series.text(row, "start_time"), series.text(row, "end_time"));
+                shards.push(Shard { id, policy: series.text(row, "retention_policy"), times });
             }
         }
         shards.sort();
         Ok(shards)
+    }
+
+    /// The shards of a database that are open, each with how many points were written into it since the server started. One
+    /// that was made ahead of its time, and that nothing was written to, is none of them.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn open_shards(&self, database: &str) -> Result<BTreeMap<u64, u64>, Error> {
+        let answer = self.ask("SHOW STATS FOR 'shard'")?;
+        let tag = |series: &Series, name: &str| series.tags.get(name).cloned().unwrap_or_default();
+        let ours = answer.iter().filter(|series| series.name == "shard" && tag(series, "database") == database);
+        let shard = |series: &Series| {
+            let written = series.rows.first().and_then(|row| series.text(row, "writePointsOk").parse().ok());
+            Some((tag(series, "id").parse().ok()?, written.unwrap_or(0)))
+        };
+        Ok(ours.filter_map(shard).collect())
     }
 
     /// How many points were written into a database since the server started.
@@ -170,10 +199,19 @@ impl Server {
     /// # Errors
     /// As [`Server::ask`].
     pub fn written(&self, database: &str) -> Result<u64, Error> {
-        let answer = self.ask("SHOW STATS FOR 'shard'")?;
-        let ours = answer.iter().filter(|series| series.name == format!("shard {database}"));
-        let texts = ours.flat_map(|series| series.rows.iter().map(|row| series.text(row, "writePointsOk")));
-        Ok(texts.filter_map(|text| text.parse::<u64>().ok()).sum())
+        Ok(self.open_shards(database)?.values().sum())
+    }
+
+    /// Whether the server has values where a shard's would be.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn has_values(&self, database: &str, shard: &Shard) -> Result<bool, Error> {
+        let (from, to) = &shard.times;
+        let (database, policy) = (quoted(database), quoted(&shard.policy));
+        let question =
+            format!("SELECT count(*) FROM {database}.{policy}./.*/ WHERE time >= '{from}' AND time < '{to}'");
+        Ok(!self.ask(&question)?.is_empty())
     }
 
     /// Runs statements that answer nothing.
@@ -215,7 +253,10 @@ impl Server {
             .stopping_at("failed dial tcp")
             .finish()
             .map(drop)
-            .map_err(|error| failed(&said(&error)))
+            .map_err(|error| match error.said.contains("no space left on device") {
+                true => Error::NoRoom(format!("influxd {what} failed: {}: {}", folder.display(), said(&error))),
+                false => failed(&said(&error)),
+            })
     }
 
     /// Whether the port of backups can be reached. Its program would try for minutes.
@@ -276,12 +317,9 @@ fn series(value: &Value) -> Series {
     };
     let rows = value["values"].as_array().into_iter().flatten().map(|row| row.as_array().cloned().unwrap_or_default());
     let name = value["name"].as_str().unwrap_or_default();
-    // Numbers of shards are told apart by a tag.
-    let name = match value["tags"]["database"].as_str() {
-        Some(database) => format!("{name} {database}"),
-        None => name.to_owned(),
-    };
-    Series { name, columns: texts(&value["columns"]), rows: rows.collect() }
+    let tags = value["tags"].as_object().into_iter().flatten();
+    let tags = tags.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+    Series { name: name.to_owned(), tags, columns: texts(&value["columns"]), rows: rows.collect() }
 }
 
 fn host_and_port<'h>(address: Option<&'h str>, port: &'h str) -> (&'h str, &'h str) {
@@ -318,7 +356,10 @@ mod tests {
         let tables = parse(answer.as_bytes()).unwrap();
         assert_eq!(tables.len(), 1);
         let text = |row: usize, column: &str| tables[0].text(&tables[0].rows[row], column);
-        assert_eq!((text(0, "x"), text(0, "y"), text(1, "x"), text(1, "y")), ("1".into(), "b".into(), "".into(), "true".into()));
+        assert_eq!(
+            (text(0, "x"), text(0, "y"), text(1, "x"), text(1, "y")),
+            ("1".into(), "b".into(), "".into(), "true".into())
+        );
         assert_eq!(parse(b"{\"results\":[{\"error\":\"no \\u001b\"}]}\nERR: no").unwrap_err(), "no \\u{1b}");
         assert_eq!(parse(b"{\"error\":\"not\"}").unwrap_err(), "not");
         assert!(parse(b"").unwrap().is_empty());

@@ -43,9 +43,16 @@ impl TarCheck {
             self.wrong = Some("something stands behind its end".to_owned());
             return;
         }
-        let sum: u64 = self.block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+        let sum: u64 = self
+            .block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+            .sum();
         match (octal(&self.block[148..156]), size(&self.block[124..136])) {
-            (Some(wanted), Some(size)) if wanted == sum => self.left = size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64),
+            (Some(wanted), Some(size)) if wanted == sum => {
+                self.left = size.div_ceil(BLOCK as u64).saturating_mul(BLOCK as u64)
+            }
             _ => self.wrong = Some("a header of it is damaged".to_owned()),
         }
     }
@@ -73,7 +80,11 @@ fn octal(field: &[u8]) -> Option<u64> {
 /// A size in octal digits, or for large ones as a number of base 256.
 fn size(field: &[u8]) -> Option<u64> {
     match field.first()? {
-        0x80 => field[field.len() - 8..].try_into().ok().map(u64::from_be_bytes).filter(|_| field[1..4].iter().all(|byte| *byte == 0)),
+        0x80 => field[field.len() - 8..]
+            .try_into()
+            .ok()
+            .map(u64::from_be_bytes)
+            .filter(|_| field[1..4].iter().all(|byte| *byte == 0)),
         _ => octal(field),
     }
 }
@@ -95,7 +106,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a"), vec![7; 3000]).unwrap();
         std::fs::write(folder.path().join("b"), []).unwrap();
-        let tar = Command::new("tar").args(["-C", folder.path().to_str().unwrap(), "-b1", "-cf", "-", "a", "b"]).output();
+        let tar =
+            Command::new("tar").args(["-C", folder.path().to_str().unwrap(), "-b1", "-cf", "-", "a", "b"]).output();
         let tar = tar.unwrap().stdout;
         for step in [1, 511, 512, 1000, 1 << 20] {
             assert_eq!(why(&tar, step), None);

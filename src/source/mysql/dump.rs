@@ -7,8 +7,8 @@ use super::flags::{Wanted, flags};
 use super::server::{Program, Server};
 use super::{MysqlOptions, grants};
 use crate::progress::Interrupt;
-use crate::source::{Databases, Error};
 use crate::source::names::is_aside;
+use crate::source::{Databases, Error};
 
 /// Databases that are the server's own.
 const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];

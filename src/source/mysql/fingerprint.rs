@@ -85,7 +85,8 @@ impl Fingerprint {
         }
         for (table, row) in tables.iter().zip(rows) {
             let text = row.get(1).map(String::as_str).unwrap_or_default();
-            self.objects.note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
+            self.objects
+                .note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
         }
         Ok(())
     }

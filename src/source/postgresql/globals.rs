@@ -36,7 +36,9 @@ pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool)
     let whole = b"-- PostgreSQL database cluster dump complete";
     match text.windows(whole.len()).any(|window| window == whole) {
         true => Ok((text, passwords)),
-        false => Err(Error::Failed("the dump of the roles doesn't end with its completion line: it isn't whole".to_owned())),
+        false => {
+            Err(Error::Failed("the dump of the roles doesn't end with its completion line: it isn't whole".to_owned()))
+        }
     }
 }
 

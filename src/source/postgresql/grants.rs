@@ -83,7 +83,8 @@ fn listed(missing: &[String]) -> String {
 
 /// The one grant that stands for those on schemas, tables and sequences, where the server has it.
 fn all_at_once(server: &Server, missing: &[String]) -> String {
-    let many = missing.iter().filter(|statement| statement.starts_with("GRANT ") && !statement.contains("LARGE OBJECT"));
+    let many =
+        missing.iter().filter(|statement| statement.starts_with("GRANT ") && !statement.contains("LARGE OBJECT"));
     match server.version >= 140_000 && many.count() > 1 {
         true => format!(
             "\nor, for all schemas, tables and sequences now and later: GRANT pg_read_all_data TO {};",

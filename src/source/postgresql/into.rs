@@ -108,8 +108,7 @@ impl PostgresqlTarget {
             )));
         }
         let only = &self.options.only;
-        let wanted: Vec<String> =
-            databases.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect();
+        let wanted: Vec<String> = databases.into_iter().filter(|name| only.is_empty() || only.contains(name)).collect();
         if wanted.is_empty() {
             return Err(Error::Config("the snapshot has no database".to_owned()));
         }
@@ -191,7 +190,8 @@ impl PostgresqlTarget {
         let questions: Vec<String> =
             tables.iter().map(|(table, _)| format!("SELECT count(*) FROM ONLY {table}")).collect();
         if !questions.is_empty() {
-            let counted = self.server.names(&place.loading, &format!("SET row_security = off; {}", questions.join(";\n")))?;
+            let counted =
+                self.server.names(&place.loading, &format!("SET row_security = off; {}", questions.join(";\n")))?;
             for ((table, rows), counted) in tables.into_iter().zip(counted) {
                 if counted != rows.to_string() {
                     return Err(Error::Failed(format!(
@@ -257,10 +257,12 @@ impl Service for PostgresqlTarget {
         facts: &[(String, String)],
     ) -> Result<Plan, Error> {
         let meant = |name: &String| name == COMMON;
-        if self.options.name.as_ref().map_or_else(
-            || entries.iter().filter_map(|entry| database_of(&entry.name)).any(|name| meant(&name)),
-            meant,
-        ) {
+        if self
+            .options
+            .name
+            .as_ref()
+            .map_or_else(|| entries.iter().filter_map(|entry| database_of(&entry.name)).any(|name| meant(&name)), meant)
+        {
             self.common = TEMPLATE;
         }
         self.check_server(facts)?;
@@ -321,7 +323,9 @@ impl Service for PostgresqlTarget {
                     "{} is as it was unless {} is there, which then has the old data; {} may be dropped",
                     place.to, place.before, place.loading
                 ),
-                false => format!("{} was not there before; {} is unfinished and may be dropped", place.to, place.loading),
+                false => {
+                    format!("{} was not there before; {} is unfinished and may be dropped", place.to, place.loading)
+                }
             })
             .collect();
         names.join("; ")
@@ -330,7 +334,10 @@ impl Service for PostgresqlTarget {
     fn proof(&self) -> Proof {
         let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
         let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
-        Proof { counted: Some((rows, "rows")), checks: format!("the row counts of {tables} tables are those of the dump") }
+        Proof {
+            counted: Some((rows, "rows")),
+            checks: format!("the row counts of {tables} tables are those of the dump"),
+        }
     }
 }
 
@@ -490,7 +497,10 @@ mod tests {
             ("ALTER ROLE app IN DATABASE \"a b\" SET a TO 'b';", "ALTER ROLE app IN DATABASE \"x\" SET a TO 'b';"),
             ("ALTER DATABASE other SET a TO 'b';", "ALTER DATABASE other SET a TO 'b';"),
             ("COMMENT ON DATABASE \"a b\" IS 'DATABASE \"a b\"';", "COMMENT ON DATABASE \"x\" IS 'DATABASE \"a b\"';"),
-            ("ALTER ROLE \"DATABASE \" IN DATABASE \"a b\" SET x;", "ALTER ROLE \"DATABASE \" IN DATABASE \"x\" SET x;"),
+            (
+                "ALTER ROLE \"DATABASE \" IN DATABASE \"a b\" SET x;",
+                "ALTER ROLE \"DATABASE \" IN DATABASE \"x\" SET x;",
+            ),
             ("SELECT 'DATABASE \"a b\"';", "SELECT 'DATABASE \"a b\"';"),
         ] {
             assert_eq!(of(text), wanted);

@@ -469,10 +469,10 @@ SELECT pg_catalog.lowrite(0, '\x0102');
             let (scanner, pieces) = scan(DUMP, step);
             let all: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
             assert!(all == DUMP.as_bytes(), "{}", String::from_utf8_lossy(&all));
-            assert_eq!(scanner.rows.iter().map(|(name, rows)| (name.as_str(), *rows)).collect::<Vec<_>>(), [
-                ("\"we\"\"ird.s\".\"t (1) FROM stdin;\"", 0),
-                ("public.t", 3)
-            ]);
+            assert_eq!(
+                scanner.rows.iter().map(|(name, rows)| (name.as_str(), *rows)).collect::<Vec<_>>(),
+                [("\"we\"\"ird.s\".\"t (1) FROM stdin;\"", 0), ("public.t", 3)]
+            );
             assert!(scanner.complete && scanner.at_rest() && scanner.makes_database);
             assert_eq!((scanner.large_objects, scanner.suspicious), (1, None));
             let of = |kind: u8| pieces.iter().filter(|(known, _)| *known == kind).count();

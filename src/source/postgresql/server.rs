@@ -308,14 +308,19 @@ mod tests {
         assert_eq!(redacted(said), "ERROR:  23505: duplicate key value violates unique constraint …");
         let said = "ERROR:  42P01: relation \"x\" does not exist\nLINE 1: SELECT secret";
         assert_eq!(redacted(said), "ERROR:  42P01: relation \"x\" does not exist");
-        let said = "psql: error: connection to server on socket \"/x\" failed: No such file or directory\n\tIs the server?";
+        let said =
+            "psql: error: connection to server on socket \"/x\" failed: No such file or directory\n\tIs the server?";
         assert!(redacted(said).contains("connection to server on socket"));
     }
 
     #[test]
     fn a_command_line_names_the_server_and_no_secret() {
         let words = |options: &ServerOptions, name: &str| {
-            argv(options, "psql", name).into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+            argv(options, "psql", name)
+                .into_iter()
+                .map(|word| word.into_string().unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
         let options = ServerOptions { host: Some("db:5433".into()), user: Some("backup".into()), exec, socket: None };

@@ -209,6 +209,9 @@ impl Service for MysqlTarget {
 
     fn proof(&self) -> Proof {
         let (tables, rows) = (self.rows.len(), self.rows.values().sum());
-        Proof { counted: Some((rows, "rows")), checks: format!("the row counts of {tables} tables are those of the dump") }
+        Proof {
+            counted: Some((rows, "rows")),
+            checks: format!("the row counts of {tables} tables are those of the dump"),
+        }
     }
 }
