@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::keys::{KEYS, Key};
-use super::source::Databases;
 use super::*;
+use varu::source::Databases;
 
 const DAY: u64 = 86_400;
 
@@ -53,7 +53,7 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!(files.paths, [Path::new("/etc"), Path::new("/home")]);
     assert!(files.one_file_system);
     let Source::Command(command) = &config.sets["ldap"].source else { panic!() };
-    assert_eq!(command.command.words, ["slapcat", "-n", "1"]);
+    assert_eq!(command.commands[0].1.words, ["slapcat", "-n", "1"]);
     assert_eq!(command.min_size, 10_000);
     assert_eq!(config.text, Some(example()));
 }
@@ -160,16 +160,6 @@ fn keys_that_need_or_exclude_each_other_are_told() {
     assert!(set("source = 'mysql'\ndatabases = 'all'\nkeep_local = 2").contains("local_copy, which is missing"));
     assert!(set("source = 'files'\npaths = []").contains("at least one path"));
     assert!(set("source = 'files'\npaths = ['/a']\nbefore = [{ runs = 'x' }]").contains("keys of a command"));
-}
-
-#[test]
-fn a_source_that_this_version_lacks_is_refused_at_use_not_at_reading() {
-    let config = parse(
-        "[sets.a]\nsource = 'influxdb'\ndatabase = 'x'\n[sets.b]\nsource = 'files'\npaths = ['/b']\nkeep_chains = 2",
-    );
-    assert!(config.sets["a"].check_supported().unwrap_err().contains("its source is influxdb"));
-    assert_eq!(config.sets["b"].check_supported(), Ok(()));
-    assert_eq!(config.not_acted_on, ["sets.a.database"]);
 }
 
 /// A value that no key takes.
