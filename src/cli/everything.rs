@@ -157,7 +157,8 @@ fn one(
             if done {
                 return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
             }
-            let (report, proof) = into.among_several(kind).one(kind, None, unfinished, found, options, context, watch)?;
+            let (report, proof) =
+                into.among_several(kind).one(kind, None, unfinished, found, options, context, watch)?;
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             Ok(Some(row(report.bytes, proof.counted, began.elapsed(), proof.checks)))
         }

@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn the_drop_in_says_what_was_tried() {
-        let wanted = wanted(Access::Append, Path::new("/srv/varu/vm1"), Path::new("/etc/varu/authorized_keys")).unwrap();
+        let wanted =
+            wanted(Access::Append, Path::new("/srv/varu/vm1"), Path::new("/etc/varu/authorized_keys")).unwrap();
         let expected = "# Made by varu host prepare.\nMatch User vm1\n    ChrootDirectory /srv/varu/vm1\n    \
                         ForceCommand internal-sftp -u 0222 -p open,close,read,write,lstat,stat,fstat,opendir,readdir,realpath,\
                         rename,statvfs,fstatvfs,fsync,limits\n    DisableForwarding yes\n    PermitTTY no\n    \

@@ -82,5 +82,7 @@ fn a_page_says_what_is_printed() {
     assert_eq!(steps.iter().map(|step| step.who.as_str()).collect::<Vec<_>>(), ["vm1", "you"]);
     let expected: Vec<&str> = steps[0].expected.iter().map(String::as_str).collect();
     assert!(lines_match(&expected, &["one two", "three"]) && lines_match(&expected, &["one  x"]));
-    assert!(!lines_match(&expected, &["two"]) && !lines_match(&["a … c"], &["a b"]) && lines_match(&["a … c"], &["a b c"]));
+    assert!(
+        !lines_match(&expected, &["two"]) && !lines_match(&["a … c"], &["a b"]) && lines_match(&["a … c"], &["a b c"])
+    );
 }

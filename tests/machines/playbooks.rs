@@ -37,7 +37,14 @@ impl Ansible {
     /// Runs a playbook, as loud as it can be: no secret may be in that either.
     pub fn play(&mut self, playbook: &str, words: &[&str]) -> Ended {
         let mut ansible = Command::new("ansible-playbook");
-        ansible.arg(playbook).arg("-vv").arg("--diff").args(words).arg("-i").arg(&self.inventory).current_dir("ansible");
+        ansible
+            .arg(playbook)
+            .arg("-vv")
+            .arg("--diff")
+            .args(words)
+            .arg("-i")
+            .arg(&self.inventory)
+            .current_dir("ansible");
         ansible.env("ANSIBLE_LOCAL_TEMP", self.folder.join("temporary")).env("ANSIBLE_NOCOLOR", "1");
         ansible.env("ANSIBLE_HOME", &self.folder).env("ANSIBLE_PIPELINING", "1").env("ANSIBLE_NOCOWS", "1");
         let ended = run(&mut ansible);
@@ -49,9 +56,11 @@ impl Ansible {
     #[track_caller]
     pub fn plays(&mut self, playbook: &str, words: &[&str]) -> Played {
         let Ended { what, status, text } = self.play(playbook, words);
-        let failed: Vec<&str> = text.lines().filter(|line| line.contains("fatal:") || line.starts_with("ERROR")).collect();
+        let failed: Vec<&str> =
+            text.lines().filter(|line| line.contains("fatal:") || line.starts_with("ERROR")).collect();
         assert_eq!(status, 0, "{what}\n{}", failed.join("\n"));
-        let changed = text.split("changed=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+        let changed =
+            text.split("changed=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
         let changed = changed.sum();
         Played { text, changed }
     }
