@@ -379,9 +379,10 @@ fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine, backup: &Machine) {
 /// What an administrator sees when something breaks, and that the next run makes up for it.
 fn failures(vm1: &mut Machine, backup: &Machine) {
     let good = |vm1: &Machine| vm1.starts("varu-backup@web", 0);
-    backup.link("down");
+    let route = |what: &str| vm1_route(vm1, what, backup);
+    route("add");
     fails("the backup host is down", vm1, backup, ("varu-backup@web", 6), "sftp://vm1@backup/repo");
-    backup.link("up");
+    route("del");
     good(vm1);
 
     backup.does("dd if=/dev/zero of=/srv/varu/filler bs=1M 2>/dev/null; true");
@@ -397,7 +398,7 @@ fn failures(vm1: &mut Machine, backup: &Machine) {
     backup.does("mv /root/vm1 /etc/varu/authorized_keys/");
     good(vm1);
 
-    vm1.does("systemctl stop mariadb");
+    vm1.does("systemctl stop mariadb.socket mariadb");
     fails("the database is down", vm1, backup, ("varu-dump@shop", 1), "the last local copy stays as it is");
     vm1.does("systemctl start mariadb");
     vm1.starts("varu-dump@shop", 0);
@@ -413,6 +414,11 @@ fn failures(vm1: &mut Machine, backup: &Machine) {
     reboot(vm1);
     assert!(backup.starts("varu-host-accept", 0).contains("vm1"));
     backup.starts("varu-host-verify", 0);
+}
+
+/// What the network says of a host that is down.
+fn vm1_route(vm1: &Machine, what: &str, backup: &Machine) {
+    vm1.does(&format!("ip route {what} unreachable {}/32", backup.address));
 }
 
 /// A unit fails with that status, says why, and the notice says so, too. Prints what an administrator sees.

@@ -233,9 +233,8 @@ impl IntoArgs {
             option_file: self.option_file.clone(),
             user: self.user.clone(),
         };
-        let mut service = sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| Failure {
-            message: format!("nothing was restored into {}: {error}", kind.name()),
-            ..Failure::from(error)
+        let mut service = sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| {
+            Failure { message: format!("nothing was restored into {}: {error}", kind.name()), ..Failure::from(error) }
         })?;
         let environment = &context.config.environment;
         let guard = Guard {

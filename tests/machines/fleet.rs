@@ -197,11 +197,6 @@ impl Machine {
         let _ = fs::remove_file(&self.control);
     }
 
-    /// Takes it off the network, or brings it back.
-    pub fn link(&self, state: &str) {
-        run(Command::new("ip").args(["link", "set", &format!("vb-{}", self.unit), state])).ends(0);
-    }
-
     /// Runs a line of shell as root.
     pub fn run(&self, line: &str) -> Ended {
         let mut ssh = Command::new("ssh");
