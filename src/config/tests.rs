@@ -53,6 +53,7 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!(files.paths, [Path::new("/etc"), Path::new("/home")]);
     assert!(files.one_file_system);
     let Source::Command(command) = &config.sets["ldap"].source else { panic!() };
+    assert_eq!(command.commands.len(), 1);
     assert_eq!(command.commands[0].1.words, ["slapcat", "-n", "1"]);
     assert_eq!(command.min_size, 10_000);
     assert_eq!(config.text, Some(example()));
@@ -160,6 +161,17 @@ fn keys_that_need_or_exclude_each_other_are_told() {
     assert!(set("source = 'mysql'\ndatabases = 'all'\nkeep_local = 2").contains("local_copy, which is missing"));
     assert!(set("source = 'files'\npaths = []").contains("at least one path"));
     assert!(set("source = 'files'\npaths = ['/a']\nbefore = [{ runs = 'x' }]").contains("keys of a command"));
+}
+
+#[test]
+fn several_programs_stand_in_place_of_one() {
+    let set = |text: &str| format!("[sets.a]\nsource = 'command'\n{text}");
+    let config = parse(&set("commands = { b = 'x', a = ['y'] }\nrestore_command = 'z'\nrpo = '1 h'"));
+    let Source::Command(command) = &config.sets["a"].source else { panic!() };
+    assert_eq!(command.commands.iter().map(|(name, _)| name.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+    assert_eq!(config.not_acted_on, ["sets.a.rpo"]);
+    assert!(one_error(&set("commands = { b = 'x' }\ncommand = 'y'")).contains("not both"));
+    assert!(one_error(&set("min_size = 1")).contains("sets.a.command is missing"));
 }
 
 /// A value that no key takes.

@@ -166,6 +166,13 @@ impl PostgresqlTarget {
     fn described(&self, entries: &[Entry]) -> Plan {
         let mut plan = Plan::default();
         plan.lines.push(format!("the server is PostgreSQL {}", self.server.version_text));
+        if !self.server.restricts {
+            plan.lines.push(
+                "psql here is older than 13.22, 14.19, 15.14, 16.10 or 17.6 and can't be told to take no commands of its own; what \
+                 looks like one ends the restore all the same"
+                    .to_owned(),
+            );
+        }
         for place in &self.places {
             let what = format!("the database {} with {} tables", place.from, place.rows.len());
             plan.lines.push(match place.replaces {

@@ -189,12 +189,12 @@ impl Scanner {
             },
             State::Name if byte == b'"' => self.state = State::Plain,
             State::Name => {}
-            State::LineComment if byte == b'\n' => {
+            State::LineComment if matches!(byte, b'\n' | b'\r') => {
                 self.complete |= !self.in_statement && self.comment == COMPLETE.as_bytes()[2..];
                 self.state = State::Plain;
             }
             State::LineComment => {
-                if self.comment.len() < COMPLETE.len() && byte != b'\r' {
+                if self.comment.len() < COMPLETE.len() {
                     self.comment.push(byte);
                 }
             }
@@ -496,6 +496,7 @@ SELECT pg_catalog.lowrite(0, '\x0102');
         for bad in [
             "SELECT 1 \\! touch x\n;",
             "SELECT 1; \\! touch x\n",
+            "-- x\r\\! touch x\n",
             "COPY t FROM PROGRAM 'touch x';",
             "COPY t TO '/x';",
             "SELECT ('a' \\g x",

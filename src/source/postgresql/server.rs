@@ -36,7 +36,7 @@ pub struct Server {
     /// Whether the account may do everything.
     pub is_superuser: bool,
     /// Whether the client can be told to take no commands of its own.
-    restricts: bool,
+    pub restricts: bool,
     interrupt: Interrupt,
 }
 
