@@ -301,8 +301,7 @@ fn by_its_timer(vm1: &Machine) {
     vm1.does(&format!(
         "mkdir -p {dropin} && printf '[Timer]\\nOnCalendar=\\nOnCalendar=*:*:*\\n' > {dropin}/90-now.conf && systemctl daemon-reload && \
          systemctl restart varu-backup@web.timer && sleep 3 && rm -r {dropin} && systemctl daemon-reload && systemctl restart \
-         varu-backup@web.timer; while systemctl is-active --quiet varu-backup@web || systemctl is-failed --quiet varu-backup@web; do \
-         sleep 0.2; done"
+         varu-backup@web.timer; while systemctl is-active varu-backup@web | grep -q activating; do sleep 0.2; done"
     ));
     let journal = vm1.journal("--unit=varu-backup@web --since=-1min");
     assert!(journal.contains("this host's own delay is 1.0 s") && journal.contains("incremental of web"), "{journal}");
