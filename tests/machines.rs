@@ -481,7 +481,11 @@ fn secrets(machines: &[&Machine], ansible: &Ansible, fleet: &Fleet) {
     }
     secrets.extend(fs::read_to_string(fleet.path("production.txt")).unwrap().lines().map(ToOwned::to_owned));
     let is_secret = |line: &String| {
-        line.len() > 30 && !line.starts_with(['#', '-']) && !line.contains("age1") && !line.starts_with("version")
+        line.len() > 30
+            && !line.starts_with(['#', '-'])
+            && !line.starts_with("repository")
+            && !line.contains("age1")
+            && !line.starts_with("version")
     };
     let mut words: Vec<&str> =
         secrets.iter().filter(|line| is_secret(line)).filter_map(|line| line.split(' ').next_back()).collect();
