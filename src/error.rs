@@ -21,7 +21,7 @@ pub enum Error {
     /// What was stored is gone or changed.
     #[error("{0}")]
     Damaged(String),
-    /// The remote hasn't got the room that is needed.
+    /// The remote, or a local disk, hasn't got the room that is needed.
     #[error("{0}")]
     NoRoom(String),
     /// Anything else.

@@ -339,6 +339,7 @@ fn restore_error(error: source::Error) -> Error {
     match error {
         source::Error::Refused(why) => Error::Refused(why),
         source::Error::Config(why) => Error::Usage(why),
+        source::Error::NoRoom(why) => Error::NoRoom(why),
         error => Error::Failed(format!("the restore ended: {error}")),
     }
 }

@@ -19,12 +19,9 @@ use varu::remote::place::Place;
 use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
-use varu::source::command::{CommandOptions, CommandSource};
 use varu::source::copy::{self, CopySource};
 use varu::source::deferred::Deferred;
-use varu::source::files::{FilesOptions, FilesSource, check_exclude};
-use varu::source::mysql::external::ExternalDumps;
-use varu::source::mysql::{MysqlOptions, MysqlSource};
+use varu::source::files::check_exclude;
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
@@ -34,9 +31,10 @@ use super::dump;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::round_backup;
 use super::open::remember_place;
+use super::sources;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
-use crate::config::{Command, Config, Files, Set, Source};
+use crate::config::{Config, Files, Set, Source};
 use crate::terminal::human::{counted, rate, ratio, size};
 
 /// Back up a set of the configuration, paths, or standard input.
@@ -158,12 +156,8 @@ fn whole_days(duration: Duration) -> u32 {
 /// The data of a backup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum What {
-    /// Files and folders.
-    Files(Files),
-    /// A program's output.
-    Command(Command),
-    /// Databases of a server.
-    Mysql(MysqlOptions),
+    /// What a source reads.
+    Source(Source),
     /// Standard input, as a stream of this name.
     Stdin(StreamName),
 }
@@ -210,7 +204,7 @@ impl Args {
             }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                unconfigured(set, What::Files(self.files(words)?))
+                unconfigured(set, What::Source(Source::Files(self.files(words)?)))
             }
         };
         let mut tags = self.tags;
@@ -239,12 +233,7 @@ impl Args {
                 "--exclude and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
             )));
         }
-        let what = match &set.source {
-            Source::Files(files) => What::Files(files.clone()),
-            Source::Command(command) => What::Command(command.clone()),
-            Source::Mysql(mysql) => What::Mysql(mysql.options()),
-            other => return Err(Failure::usage(format!("the source {} can't be backed up", other.kind().name()))),
-        };
+        let what = What::Source(set.source.clone());
         Ok((name.to_owned(), set, what))
     }
 
@@ -285,17 +274,19 @@ impl Args {
 
     /// Backs up and says what was stored.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let options = self.options(context)?;
+        let mut options = self.options(context)?;
         let watch = context.watch();
+        let set = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        watch.acknowledge(set.map_or(&[], |set| &set.acknowledge));
         let remote = match options.init {
             true => made_remote(context, &watch)?,
             false => context.open_remote(&watch)?,
         };
         let repository = context.open_to_write(&remote)?;
+        options.heed_calendar(set, &repository)?;
         let started = Instant::now();
-        let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
         let back_up = || options.back_up(&repository, context, &watch);
-        let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        let report = round_backup(&options.set, set, context, &watch, back_up)?;
         remember_place(&repository)?;
         options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
@@ -327,6 +318,26 @@ fn size_of_stdin() -> Option<u64> {
 }
 
 impl Options {
+    /// Where the schedule says when a full is made, that goes before the days since the last one: a full is due once its
+    /// time has come since the last was stored, also where the machine was off at that time.
+    fn heed_calendar(&mut self, set: Option<&Set>, repository: &Repository) -> Result<(), Failure> {
+        let Some((schedule, expression)) = set.map(|set| &set.schedule).and_then(|all| Some((all, all.full.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        if self.kind != Kind::Due {
+            return Ok(());
+        }
+        let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+        let last = rows.iter().rev().find(|row| row.header.set == self.set && row.header.parent.is_none());
+        match last {
+            Some(last) if dump::is_due(expression, schedule.zone, last.header.stored_time)? => self.kind = Kind::Full,
+            Some(_) => self.rhythm.full_every = u32::MAX,
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Backs up; once again where the data changed while it was read.
     fn back_up(
         &self,
@@ -409,8 +420,8 @@ impl Options {
             let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
             return Ok(Box::new(CopySource::open(&copy)?));
         }
-        let dumps = ExternalDumps::open(&options.folder)?;
-        let (time, schedule) = (dumps.data_time(), &set.schedule);
+        let (dumps, time) = sources::external(&set.source, &options.folder, context)?;
+        let schedule = &set.schedule;
         if let Some(expression) = &schedule.dump
             && dump::is_due(expression, schedule.zone, time)?
         {
@@ -419,7 +430,7 @@ impl Options {
                 options.folder.display()
             )));
         }
-        Ok(Box::new(dumps))
+        Ok(dumps)
     }
 
     /// Once a backup stands, older copies aren't its base any more.
@@ -441,29 +452,12 @@ impl Options {
                 let input = UntilInterrupted::new(input, context.interrupt.clone());
                 Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(size_of_stdin()))
             }
-            What::Command(command) => {
-                let argv = command.command.words.iter().map(OsString::from).collect();
-                let name = StreamName::new(self.set.as_bytes());
-                let name = name.map_err(|error| source::Error::Config(error.to_string()))?;
-                let options = CommandOptions {
-                    completion: command.completion.clone(),
-                    min_size: command.min_size,
-                    ..CommandOptions::new(name, argv)
-                };
-                Box::new(CommandSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?)
-            }
-            What::Mysql(options) => match context.config.sets.get(&self.set) {
-                Some(set) if set.local_copy.is_some() => return self.copied(set, context, watch),
-                _ => Box::new(MysqlSource::new(options, &SystemClock, watch.clone(), context.interrupt.clone())?),
+            What::Source(source) => match context.config.sets.get(&self.set) {
+                Some(set) if set.source == *source && set.local_copy.is_some() => {
+                    return self.copied(set, context, watch);
+                }
+                _ => return sources::fresh(&self.set, source, context, watch),
             },
-            What::Files(files) => {
-                let options = FilesOptions {
-                    paths: files.paths.clone(),
-                    exclude: files.exclude.clone(),
-                    one_file_system: files.one_file_system,
-                };
-                Box::new(FilesSource::new(&options, &SystemClock)?)
-            }
         })
     }
 }
@@ -556,7 +550,7 @@ mod tests {
 
     fn paths(options: &Options) -> &[PathBuf] {
         match &options.what {
-            What::Files(files) => &files.paths,
+            What::Source(Source::Files(files)) => &files.paths,
             other => panic!("{other:?}"),
         }
     }
@@ -572,8 +566,8 @@ mod tests {
         let ldap = options(&["ldap"]).unwrap().rhythm;
         assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
-        assert!(matches!(options(&["ldap"]).unwrap().what, What::Command(_)));
-        assert!(options(&["flux"]).unwrap_err().contains("its source is influxdb"));
+        assert!(matches!(options(&["ldap"]).unwrap().what, What::Source(Source::Command(_))));
+        assert!(matches!(options(&["flux"]).unwrap().what, What::Source(Source::Influxdb(_))));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));
@@ -585,7 +579,9 @@ mod tests {
         let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
         assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
         assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
-        assert!(matches!(&files.what, What::Files(files) if files.one_file_system && files.exclude == ["*.o"]));
+        assert!(
+            matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"])
+        );
         let init = options(&["etc", "--init", "--set", "x"]).unwrap();
         assert_eq!((init.set.as_str(), init.init), ("x", true));
         assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("etc")]);

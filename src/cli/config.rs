@@ -9,11 +9,12 @@ use clap::Subcommand;
 use serde::Serialize;
 use varu::id::RepositoryId;
 use varu::remote::Remote;
+use varu::source::Finding;
 use varu::source::copy::{self, CopyOptions};
-use varu::source::mysql::checkup::{self, Finding};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::sources;
 use crate::config::{DEFAULT_PATH, Source};
 use crate::terminal::human::{counted, size};
 
@@ -118,8 +119,7 @@ fn check_configuration(context: &Context) -> Vec<Check> {
         checks.push(Check::new(Outcome::Note, "configuration", format!("this version doesn't act on {keys}")));
     }
     for (name, set) in &config.sets {
-        let supported = set.check_supported().map(|()| set.source.kind().name().to_owned());
-        checks.push(Check::of(format!("set {name}"), supported));
+        checks.push(Check::new(Outcome::Ok, format!("set {name}"), set.source.kind().name()));
     }
     checks
 }
@@ -127,25 +127,26 @@ fn check_configuration(context: &Context) -> Vec<Check> {
 /// Whether what the sets name is there.
 fn check_sources(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
-    for (name, set) in context.config.sets.iter().filter(|(_, set)| set.check_supported().is_ok()) {
+    for (name, set) in &context.config.sets {
         let subject = format!("set {name}");
         match &set.source {
             Source::Files(files) => {
                 checks.extend(files.paths.iter().map(|path| Check::of(&subject, check_path(path))));
             }
             Source::Command(command) => {
-                let program = command.command.words.first().map(String::as_str).unwrap_or_default();
-                checks.push(Check::of(&subject, check_program(program)));
+                for (_, program) in &command.commands {
+                    let program = program.words.first().map(String::as_str).unwrap_or_default();
+                    checks.push(Check::of(&subject, check_program(program)));
+                }
             }
-            Source::Mysql(mysql) => {
-                let found = checkup::check(&mysql.options(), &context.interrupt).into_iter();
+            source => {
+                let found = sources::check(source, context).unwrap_or_default().into_iter();
                 checks.extend(found.map(|finding| match finding {
                     Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
                     Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
                     Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
                 }));
             }
-            Source::Influxdb(_) | Source::Postgresql(_) => {}
         }
         checks.extend(super::dump::copies(set).map(|copies| check_copies(&subject, &copies)));
     }
@@ -275,13 +276,13 @@ mod tests {
     use crate::cli::context::tests::context;
 
     #[test]
-    fn each_set_has_its_line_and_the_worst_counts() {
-        let config = "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'influxdb'\ndatabase = 'b'";
+    fn each_set_has_its_line() {
+        let config =
+            "[sets.a]\nsource = 'files'\npaths = ['/a']\n[sets.b]\nsource = 'influxdb'\ndatabase = 'b'\nrpo = '1 h'";
         let checks = check_configuration(&context(&[], config, true, &[]).unwrap());
         let lines: Vec<_> = checks.iter().map(Check::line).collect();
         assert!(lines[0].starts_with("ok       configuration: ") && lines[0].ends_with("was read: 2 sets\n"));
-        assert_eq!(lines[1], "note     configuration: this version doesn't act on sets.b.database\n");
-        assert_eq!(lines[2], "ok       set a: files\n");
-        assert!(lines[3].starts_with("FAILED   set b: its source is influxdb"));
+        assert_eq!(lines[1], "note     configuration: this version doesn't act on sets.b.rpo\n");
+        assert_eq!(lines[2..], ["ok       set a: files\n", "ok       set b: influxdb\n"]);
     }
 }

@@ -8,15 +8,15 @@ use varu::index::{Index, Outcome};
 use varu::progress::Progress;
 use varu::repository::Lock;
 use varu::source::copy::{self, Copy, CopyOptions};
-use varu::source::mysql::MysqlSource;
 use varu::source::{Error, Source as _};
 use varu::time::{Clock, SystemClock, Timestamp, Zone, format_duration, parse_duration};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::sources;
 use super::watch::Watch;
 use super::words::set_name;
-use crate::config::{Set, Source};
+use crate::config::Set;
 use crate::terminal::human::{counted, size};
 
 /// Refresh a set's local copy.
@@ -97,13 +97,8 @@ fn refresh(
 ) -> Result<Copy, Error> {
     let _lock = lock(name, options, wait, context, watch)?;
     let dump = || {
-        let mut source = match &set.source {
-            Source::Mysql(mysql) => {
-                MysqlSource::new(&mysql.options(), &SystemClock, watch.clone(), context.interrupt.clone())?
-            }
-            other => return Err(Error::Config(format!("the source {} has no local copy", other.kind().name()))),
-        };
-        copy::make(options, &mut source)
+        let mut source = sources::fresh(name, &set.source, context, watch)?;
+        copy::make(options, &mut *source)
     };
     match dump() {
         Err(Error::Changed(why)) => {

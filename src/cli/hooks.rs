@@ -50,6 +50,11 @@ pub fn round_backup<T>(
     result
 }
 
+/// Runs them one after the other, after a refresh. The first that fails ends it.
+pub fn after_refresh(hooks: &[Hook], name: &str, context: &Context) -> Result<(), Failure> {
+    hooks.iter().try_for_each(|hook| run(hook, "after the refresh", name, context))
+}
+
 /// As [`round_backup`], for a restore into the service.
 pub fn round_restore<T>(
     name: &str,

@@ -11,9 +11,7 @@ use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::restore::RestoreReport;
 use varu::restore::service::{Guard, abandon, restore_into};
-use varu::source::mysql::into::{IntoOptions, MysqlTarget};
-use varu::source::mysql::server::ServerOptions;
-use varu::source::{Plan, Service};
+use varu::source::{Plan, Proof};
 use varu::time::{Clock, SystemClock, format_duration};
 
 use super::context::Context;
@@ -21,20 +19,22 @@ use super::exit::{ExitStatus, Failure};
 use super::hooks::round_restore;
 use super::open::Found;
 use super::restore::{Options, What, Which};
+use super::sources::{self, SERVICES};
 use super::watch::Watch;
 use super::words::{SnapshotWord, short};
-use crate::config::{Set, Source};
+use crate::config::{Refresh, SourceKind};
 use crate::terminal::human::{counted, rate, size};
 
 /// The options of a restore into a service.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct IntoArgs {
-    /// Load into a service that runs: "mysql", or "mysql:NAME" for another name of the one database.
+    /// Load into a service that runs: "mysql", "postgresql", "influxdb", "command"; with ":NAME" under
+    /// another name of the one database.
     #[arg(long, value_name = "SERVICE[:NAME]")]
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.
-    #[arg(long, value_name = "NAME", requires = "into")]
+    #[arg(long, value_name = "NAME")]
     replace: Vec<String>,
 
     /// Why, for the history.
@@ -45,38 +45,78 @@ pub struct IntoArgs {
     #[arg(long)]
     yes: bool,
 
-    /// The option file with which the service is written to [default: the set's].
-    #[arg(long, value_name = "FILE", requires = "into")]
+    /// The option file with which the service is written to [default: the set's]. With --all, that of the MySQL sets.
+    #[arg(long, value_name = "FILE")]
     option_file: Option<PathBuf>,
+
+    /// The account with which the service is written to [default: the set's]. With --all, that of the PostgreSQL sets.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
 
     /// Forget a restore into a service that did not succeed, so that the set's backups go on.
     #[arg(long, requires = "set")]
     abandon: bool,
+
+    /// Whether it is a refresh, which has a guard of its own.
+    #[arg(skip)]
+    refreshes: bool,
+}
+
+impl IntoArgs {
+    /// The same, for one service of several: an option file is MySQL's.
+    pub fn among_several(&self, kind: SourceKind) -> Self {
+        Self { option_file: self.option_file.clone().filter(|_| kind == SourceKind::Mysql), ..self.clone() }
+    }
+
+    /// Those of a refresh into `service`, which nobody is there to be asked about.
+    pub fn of_refresh(refresh: &Refresh, service: &str, reason: &str) -> Self {
+        Self {
+            into: Some(service.to_owned()),
+            replace: refresh.replace.clone(),
+            reason: Some(reason.to_owned()),
+            yes: true,
+            option_file: refresh.option_file.clone(),
+            user: refresh.user.clone(),
+            abandon: false,
+            refreshes: true,
+        }
+    }
+}
+
+/// What the options of a restore into a service mean.
+pub enum Wanted {
+    /// This is to be done with one.
+    Something(Into),
+    /// No service is named; the other options stay.
+    Nothing(IntoArgs),
 }
 
 /// What is to be done with a service.
 pub enum Into {
     /// Restore into it.
-    Load(IntoArgs, Option<String>),
+    Load(IntoArgs, SourceKind, Option<String>),
     /// Forget an unfinished restore.
     Abandon(IntoArgs),
 }
 
 impl IntoArgs {
-    /// What is wanted of a service; None where nothing is.
-    pub fn wanted(self) -> Result<Option<Into>, Failure> {
+    /// What is wanted of a service.
+    pub fn wanted(self) -> Result<Wanted, Failure> {
         if self.abandon {
-            return Ok(Some(Into::Abandon(self)));
+            return Ok(Wanted::Something(Into::Abandon(self)));
         }
-        let Some(service) = &self.into else { return Ok(None) };
+        let Some(service) = &self.into else { return Ok(Wanted::Nothing(self)) };
         let (service, name) = match service.split_once(':') {
             Some((service, name)) if !name.is_empty() => (service, Some(name.to_owned())),
             Some((service, _)) => (service, None),
             None => (service.as_str(), None),
         };
-        match service {
-            "mysql" => Ok(Some(Into::Load(self, name))),
-            other => Err(Failure::usage(format!("there is no service {other:?}; there is mysql"))),
+        match SERVICES.into_iter().find(|kind| kind.name() == service) {
+            Some(kind) => Ok(Wanted::Something(Into::Load(self, kind, name))),
+            None => {
+                let names = SERVICES.map(SourceKind::name).join(", ");
+                Err(Failure::usage(format!("there is no service {service:?}; there are {names}")))
+            }
         }
     }
 
@@ -97,7 +137,7 @@ impl Into {
     pub fn run(self, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
         match self {
             Into::Abandon(args) => args.abandon(options, context),
-            Into::Load(args, name) => args.load(name, options, context),
+            Into::Load(args, kind, name) => args.load(kind, name, options, context),
         }
     }
 }
@@ -122,46 +162,56 @@ impl IntoArgs {
         Ok(watch.say_warnings())
     }
 
-    fn load(&self, name: Option<String>, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
+    fn load(
+        &self,
+        kind: SourceKind,
+        name: Option<String>,
+        options: &Options,
+        context: &Context,
+    ) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         let opened = context.open_to_read(&options.trust, &watch)?;
         let started = Instant::now();
         let mut done = Vec::new();
-        for found in self.ordered(options.all_found(&opened)?, options, context) {
+        for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let began = Instant::now();
-            let report = self.one(name.clone(), &found, options, context, &watch)?;
+            let (report, proof) = self.one(kind, name.clone(), false, &found, options, context, &watch)?;
             report.warnings.iter().for_each(|warning| watch.warn(warning));
-            done.push((report, began.elapsed()));
+            done.push((report, proof, began.elapsed()));
         }
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&document(&done, &warnings, started.elapsed()))?,
-            false => {
-                context.tell(&done.iter().map(|(report, took)| text(context, report, *took)).collect::<String>())?
-            }
+            false => context.tell(
+                &done.iter().map(|(report, proof, took)| text(context, report, proof, *took)).collect::<String>(),
+            )?,
         }
         Ok(watch.say_warnings())
     }
 
     /// The snapshots in the order in which their sets are restored; of several, only those of this service.
-    fn ordered(&self, mut found: Vec<Found>, options: &Options, context: &Context) -> Vec<Found> {
+    fn ordered(&self, kind: SourceKind, mut found: Vec<Found>, options: &Options, context: &Context) -> Vec<Found> {
         let set = |found: &Found| context.config.sets.get(&found.snapshot.header.set);
         if options.what == What::All {
-            found.retain(|found| set(found).is_some_and(|set| matches!(set.source, Source::Mysql(_))));
+            found.retain(|found| set(found).is_some_and(|set| set.source.kind() == kind));
         }
         found.sort_by_key(|found| set(found).and_then(|set| set.restore_order).unwrap_or(u32::MAX));
         found
     }
 
-    fn one(
+    /// Restores one snapshot into a service. With `unfinished` what is there is of a restore that didn't end.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
+    pub fn one(
         &self,
+        kind: SourceKind,
         name: Option<String>,
+        unfinished: bool,
         found: &Found,
         options: &Options,
         context: &Context,
         watch: &Arc<Watch>,
-    ) -> Result<RestoreReport, Failure> {
+    ) -> Result<(RestoreReport, Proof), Failure> {
         let (repository, snapshot) = (&found.repository, &found.snapshot);
         let set = context.config.sets.get(&snapshot.header.set);
         let named = matches!(&options.which, Which::Snapshot(SnapshotWord::Prefix(_)) | Which::At(_));
@@ -172,19 +222,28 @@ impl IntoArgs {
                 snapshot.header.set
             )));
         }
-        let into = IntoOptions {
-            server: self.server(set),
+        let wanted = sources::Wanted {
+            set: snapshot.header.set.clone(),
+            replace_any: unfinished,
             name,
             only: options.only.clone(),
             replace: self.replace.clone(),
             stamp: SystemClock.now().compact(),
             folder: kept_folder(context, repository)?,
+            option_file: self.option_file.clone(),
+            user: self.user.clone(),
         };
-        let mut target = MysqlTarget::connect(into, &context.interrupt)?;
-        let guard = Guard { restore_from: context.config.environment.restore_from.clone(), reason: self.reason() };
-        let service: &mut dyn Service = &mut target;
+        let mut service = sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| {
+            Failure { message: format!("nothing was restored into {}: {error}", kind.name()), ..Failure::from(error) }
+        })?;
+        let environment = &context.config.environment;
+        let guard = Guard {
+            restore_from: environment.restore_from.clone(),
+            refreshes: self.refreshes.then(|| environment.name.clone()),
+            reason: self.reason(),
+        };
         let mut refusal = None;
-        let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), watch) {
+        let mut confirm = |plan: &Plan| match self.confirm(plan, unfinished, snapshot_words(context, found), watch) {
             Ok(()) => true,
             Err(failure) => {
                 refusal = Some(failure);
@@ -194,28 +253,18 @@ impl IntoArgs {
         let clock = &SystemClock;
         let restore = || {
             let interrupt = &context.interrupt;
-            Ok(restore_into(repository, snapshot, service, &guard, &mut confirm, clock, &**watch, interrupt)?)
+            Ok(restore_into(repository, snapshot, &mut *service, &guard, &mut confirm, clock, &**watch, interrupt)?)
         };
         let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
-        report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))
-    }
-
-    fn server(&self, set: Option<&Set>) -> ServerOptions {
-        let mut server = match set.map(|set| &set.source) {
-            Some(Source::Mysql(mysql)) => mysql.server_options(),
-            _ => ServerOptions::default(),
-        };
-        if let Some(file) = &self.option_file {
-            server.option_file = Some(file.clone());
-        }
-        server
+        let report = report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))?;
+        Ok((report, service.proof()))
     }
 
     /// Says what will be done, and asks.
-    fn confirm(&self, plan: &Plan, what: String, watch: &Watch) -> Result<(), Failure> {
+    fn confirm(&self, plan: &Plan, unfinished: bool, what: String, watch: &Watch) -> Result<(), Failure> {
         watch.note_lines(&format!("{what} ({})", size(plan.bytes)));
         plan.lines.iter().for_each(|line| watch.note(&format!("  {line}")));
-        if !plan.replaces.is_empty() && self.reason.is_none() {
+        if !plan.replaces.is_empty() && self.reason.is_none() && !unfinished {
             return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
         }
         if self.yes {
@@ -248,29 +297,33 @@ fn snapshot_words(context: &Context, found: &Found) -> String {
     format!("snapshot {} of {} from {}", short(&found.snapshot.id), header.set, context.zone.stamp(header.data_time))
 }
 
-fn text(context: &Context, report: &RestoreReport, took: Duration) -> String {
+fn text(context: &Context, report: &RestoreReport, proof: &Proof, took: Duration) -> String {
     let header = &report.snapshot.header;
     let rate = rate(report.bytes, took).map(|rate| format!(", {rate}")).unwrap_or_default();
     format!(
-        "restored {} from snapshot {} ({}): {} in {}, in {}{rate}; all row counts are those of the dump\n",
+        "restored {} from snapshot {} ({}): {} in {}, in {}{rate}; {}\n",
         header.set,
         short(&report.snapshot.id),
         context.zone.stamp(header.data_time),
         size(report.bytes),
-        counted(report.streams, "table"),
-        format_duration(took)
+        counted(report.streams, "stream"),
+        format_duration(took),
+        proof.checks
     )
 }
 
-fn document(done: &[(RestoreReport, Duration)], warnings: &[String], took: Duration) -> serde_json::Value {
+fn document(done: &[(RestoreReport, Proof, Duration)], warnings: &[String], took: Duration) -> serde_json::Value {
     let restored: Vec<serde_json::Value> = done
         .iter()
-        .map(|(report, took)| {
+        .map(|(report, proof, took)| {
             json!({
                 "set": report.snapshot.header.set,
                 "snapshot": report.snapshot.id,
-                "tables": report.streams,
+                "streams": report.streams,
                 "bytes": report.bytes,
+                "counted": proof.counted.map(|(count, _)| count),
+                "unit": proof.counted.map(|(_, unit)| unit),
+                "checks": proof.checks,
                 "seconds": took.as_millis() as f64 / 1000.0,
             })
         })

@@ -8,7 +8,7 @@ use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 use varu::format::sheet::{SheetInput, export_text, recovery_sheet};
 use varu::id::RepositoryId;
-use varu::keyring::{Added, Rotated, Unlocked, add_recipient, rotate};
+use varu::keyring::{Added, Rotated, Unlocked, add_recipient, recover, rotate};
 use varu::remote::place::Place;
 use varu::remote::sftp::known_host_key;
 use varu::time::{Clock, SystemClock};
@@ -42,6 +42,9 @@ enum What {
         /// Its public half, age1….
         recipient: String,
     },
+    /// Write the newest writer key to its place on this machine, from the repository; needs the identity. For a machine that
+    /// was lost and is made again, not for one that was broken into.
+    Recover,
     /// Make a new writer key and data key; what comes after shares nothing with what was before.
     Rotate {
         /// Who opens what comes after, beside the identity; may be given several times [default: who did before].
@@ -67,6 +70,16 @@ impl Args {
             What::AddRecipient { recipient } => {
                 let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
                 say_added(context, &recipient, &added)?;
+            }
+            What::Recover => {
+                let (id, path) = recover(&keyring, &*remote, &unlocked)?;
+                match context.json {
+                    true => context.print_json(&json!({ "repository": id, "writer_key": path }))?,
+                    false => context.tell(&format!(
+                        "{} writes the repository {id}\nNext: varu index adopt, once the machine is restored\n",
+                        path.display()
+                    ))?,
+                }
             }
             What::Rotate { recipients } => {
                 let rotated = rotate(&*remote, &keyring, unlocked, &recipients)?;

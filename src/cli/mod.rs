@@ -8,6 +8,7 @@ mod context;
 mod copy;
 mod diff;
 mod dump;
+mod everything;
 mod exit;
 mod hooks;
 mod host;
@@ -21,8 +22,10 @@ mod man;
 mod open;
 mod place;
 mod prune;
+mod refresh;
 mod restore;
 mod schedule;
+mod sources;
 mod verify;
 mod watch;
 mod words;
@@ -71,6 +74,7 @@ enum Command {
     List(list::Args),
     Ls(ls::Args),
     Restore(restore::Args),
+    Refresh(refresh::Args),
     Diff(diff::Args),
     Verify(verify::Args),
     Prune(prune::Args),
@@ -154,6 +158,7 @@ impl Command {
             Command::List(args) => args.run(context),
             Command::Ls(args) => args.run(context),
             Command::Restore(args) => args.run(context),
+            Command::Refresh(args) => args.run(context),
             Command::Diff(args) => args.run(context),
             Command::Verify(args) => args.run(context),
             Command::Prune(args) => args.run(context),

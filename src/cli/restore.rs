@@ -11,6 +11,7 @@ use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Chosen;
+use varu::restore::service::check_refresh;
 use varu::restore::{RestoreReport, chosen_streams, restore};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions};
@@ -19,27 +20,31 @@ use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
 
 use super::context::{Context, print};
+use super::everything;
 use super::exit::{ExitStatus, Failure};
-use super::into::IntoArgs;
+use super::into::{IntoArgs, Wanted};
 use super::open::{Found, Opened};
 use super::watch::Watch;
 use super::words::{SnapshotWord, Trust, set_name, short};
+use crate::config::{Destination, Refresh};
 use crate::terminal::human::{count, counted, rate, size};
 
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "varu restore [OPTIONS] <SET|--all|--configuration> <--to DIR|--into SERVICE|--stdout>",
+    override_usage = "varu restore [OPTIONS] <SET|--configuration> <--to DIR|--into SERVICE|--stdout>\n       varu restore \
+                      [OPTIONS] --all [--to DIR|--into SERVICE]",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"]).required(true)
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"])
 )]
 pub struct Args {
     /// The set; with --snapshot ID it needn't be named.
     #[arg(value_name = "SET", value_parser = set_name)]
     set: Option<String>,
 
-    /// Restore every set.
+    /// Restore every set: below DIR, into SERVICE, or where nothing of that is given to where it was, each database into its
+    /// server and each file to its place, in the order of restore_order.
     #[arg(long, conflicts_with_all = ["snapshot", "stdout"])]
     all: bool,
 
@@ -81,6 +86,10 @@ pub struct Args {
 
     #[command(flatten)]
     trust: Trust,
+
+    /// Whether it is a refresh, which has a guard of its own.
+    #[arg(skip)]
+    refreshes: bool,
 }
 
 /// What happens to a file that is there already.
@@ -142,11 +151,36 @@ pub enum To {
     Folder(PathBuf),
     /// To standard output.
     Stdout,
+    /// To where it was.
+    Back,
 }
 
 impl Args {
+    /// What a refresh does: the newest snapshot of its set, into the service or over what is in the folder.
+    pub fn of_refresh(name: &str, refresh: &Refresh) -> Self {
+        let (to, into) = match &refresh.to {
+            Destination::Folder(folder) => (Some(folder.clone()), IntoArgs::default()),
+            Destination::Service(service) => (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}"))),
+        };
+        Self {
+            set: Some(refresh.set.clone()),
+            all: false,
+            configuration: false,
+            snapshot: None,
+            at: None,
+            to,
+            into,
+            stdout: false,
+            only: Vec::new(),
+            overwrite: Overwrite::Changed,
+            strip_components: 0,
+            trust: Trust::default(),
+            refreshes: true,
+        }
+    }
+
     /// What these arguments mean.
-    fn options(self, context: &Context) -> Result<Options, Failure> {
+    fn options(self, is_into: bool, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
         let what = match (self.set, self.all, self.configuration) {
             (Some(set), ..) => What::Set(set),
@@ -165,10 +199,22 @@ impl Args {
             (None, Some(at)) => Which::At(context.time(&at)?),
             (None, None) => Which::Snapshot(SnapshotWord::Latest),
         };
+        let to = match (self.to, self.stdout, &what) {
+            (Some(folder), ..) => To::Folder(folder),
+            (None, true, _) => To::Stdout,
+            (None, false, _) if is_into => To::Stdout,
+            (None, false, What::All) => To::Back,
+            (None, false, _) => {
+                return Err(Failure::usage(
+                    "to where is it to be restored? Give --to DIR, --into SERVICE or --stdout; --all alone restores everything to \
+                     where it was",
+                ));
+            }
+        };
         Ok(Options {
             what,
             which,
-            to: self.to.map_or(To::Stdout, To::Folder),
+            to,
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
@@ -179,11 +225,15 @@ impl Args {
     /// Restores and says what was written.
     pub fn run(mut self, context: &Context) -> Result<ExitStatus, Failure> {
         let into = std::mem::take(&mut self.into);
-        if let Some(into) = into.wanted()? {
-            let options = self.options(context)?;
-            return into.run(&options, context);
+        let into = match into.wanted()? {
+            Wanted::Something(into) => return into.run(&self.options(true, context)?, context),
+            Wanted::Nothing(args) => args,
+        };
+        let refreshes = self.refreshes;
+        let options = self.options(false, context)?;
+        if options.to == To::Back {
+            return everything::run(&into, Path::new("/"), &options, context);
         }
-        let options = self.options(context)?;
         let aside = options.to == To::Stdout;
         let watch = if aside { context.watch_aside() } else { context.watch() };
         let opened = context.open_to_read(&options.trust, &watch)?;
@@ -194,6 +244,9 @@ impl Args {
             return options.configuration(context, &found, &watch);
         }
         for found in options.all_found(&opened)? {
+            if refreshes {
+                check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
+            }
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
@@ -260,14 +313,14 @@ impl Options {
     /// Where a snapshot's streams go: with --all each set has its own folder below DIR.
     fn folder(&self, found: &Found) -> Option<PathBuf> {
         match (&self.to, &self.what) {
-            (To::Stdout, _) => None,
+            (To::Stdout | To::Back, _) => None,
             (To::Folder(folder), What::All) => Some(folder.join(&found.snapshot.header.set)),
             (To::Folder(folder), _) => Some(folder.clone()),
         }
     }
 
     /// Restores a snapshot. None where nothing in it is meant.
-    fn restore(
+    pub(super) fn restore(
         &self,
         found: &Found,
         folder: Option<&Path>,
@@ -329,7 +382,7 @@ impl Options {
         }
         watch.end(&found.warnings);
         match &self.to {
-            To::Stdout => print(text)?,
+            To::Stdout | To::Back => print(text)?,
             To::Folder(folder) => {
                 let path = folder.join("varu.toml");
                 let written = std::fs::create_dir_all(folder).and_then(|()| self.write_configuration(&path, text));
@@ -444,13 +497,14 @@ mod tests {
     fn options(words: &[&str]) -> Result<Options, String> {
         let line = Line::try_parse_from(["restore"].iter().chain(words)).map_err(|error| error.to_string())?;
         let context = context(&["--repo", "./v"], "", true, &[]).unwrap();
-        line.args.options(&context).map_err(|failure| failure.message)
+        line.args.options(false, &context).map_err(|failure| failure.message)
     }
 
     #[test]
     fn what_and_where_are_needed() {
         let all = options(&["--all", "--to", "/x"]).unwrap();
         assert_eq!((all.what, all.to), (What::All, To::Folder("/x".into())));
+        assert_eq!(options(&["--all"]).unwrap().to, To::Back);
         assert_eq!(options(&["agama", "--stdout"]).unwrap().to, To::Stdout);
         assert_eq!(options(&["--configuration", "--stdout"]).unwrap().what, What::Configuration);
         assert_eq!(options(&["--snapshot", "0af", "--to", "/x"]).unwrap().what, What::SetOfSnapshot);

@@ -1,6 +1,6 @@
 //! What is seen of an operation while it runs, and its warnings, which are said last.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use varu::progress::{Counter, Progress};
 
@@ -13,11 +13,42 @@ use crate::terminal::{Style, Terminal};
 pub struct Watch {
     terminal: Terminal,
     warnings: Mutex<Vec<String>>,
+    known: Known,
+}
+
+/// Warnings that somebody knows about and accepts.
+#[derive(Default)]
+struct Known {
+    /// A warning that has one of these in it is known.
+    texts: OnceLock<Vec<String>>,
+    /// Those that were said.
+    said: Mutex<Vec<String>>,
+}
+
+impl Known {
+    fn has(&self, warning: &str) -> bool {
+        self.texts.get().is_some_and(|texts| texts.iter().any(|text| warning.contains(text)))
+    }
+
+    /// Whether it wasn't said yet.
+    fn is_new(&self, warning: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !said.iter().any(|known| known == warning);
+        if is_new {
+            said.push(warning.to_owned());
+        }
+        is_new
+    }
 }
 
 impl Watch {
     fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on a warning that has one of these texts in it is only a note.
+    pub fn acknowledge(&self, texts: &[String]) {
+        let _ = self.known.texts.set(texts.to_vec());
     }
 
     /// Says several lines that a person should read now.
@@ -55,6 +86,12 @@ impl Progress for Watch {
     }
 
     fn warn(&self, message: &str) {
+        if self.known.has(message) {
+            if self.known.is_new(message) {
+                self.terminal.note(&format!("acknowledged: {message}"));
+            }
+            return;
+        }
         let mut warnings = self.warnings();
         if !warnings.iter().any(|known| known == message) {
             warnings.push(message.to_owned());
@@ -81,6 +118,23 @@ impl Context {
     }
 
     fn watch_in(&self, style: Style) -> Arc<Watch> {
-        Arc::new(Watch { terminal: Terminal::new(style), warnings: Mutex::default() })
+        Arc::new(Watch { terminal: Terminal::new(style), warnings: Mutex::default(), known: Known::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::context::tests::context;
+
+    #[test]
+    fn what_is_acknowledged_is_no_warning() {
+        let watch = context(&["-q"], "", true, &[]).unwrap().watch();
+        watch.acknowledge(&["agama.log".to_owned()]);
+        watch.warn("the table agama.log has no transactions");
+        watch.warn("the table agama.orders has no transactions");
+        let more = ["the table agama.log has no transactions".to_owned()];
+        assert_eq!(watch.end(&more), ["the table agama.orders has no transactions"]);
+        assert_eq!(watch.say_warnings(), ExitStatus::Warnings);
     }
 }

@@ -81,7 +81,7 @@ pub fn absolute(path: &OsStr) -> std::io::Result<PathBuf> {
 }
 
 /// The option with which a person vouches for a repository that the identity file doesn't name.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub struct Trust {
     /// Take this repository, although the identity file doesn't name it.
     #[arg(long, value_name = "ID")]

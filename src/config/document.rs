@@ -190,6 +190,7 @@ impl Part {
             Part::Retention => format!("{key} stands in [retention]"),
             Part::Environment => format!("{key} stands in [environment]"),
             Part::Set => format!("{key} stands in a set, [sets.NAME]"),
+            Part::Restore => format!("{key} stands in a refresh, [restores.NAME]"),
             Part::Schedule => format!("{key} stands in a set's schedule"),
             Part::Hook => format!("{key} stands in a command round a backup"),
         }

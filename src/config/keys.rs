@@ -15,6 +15,8 @@ pub enum Part {
     Environment,
     /// `[sets.NAME]`.
     Set,
+    /// `[restores.NAME]`.
+    Restore,
     /// A set's `schedule`.
     Schedule,
     /// A command round a backup, written as a table.
@@ -24,11 +26,12 @@ pub enum Part {
 impl Part {
     /// How the documentation heads it.
     #[cfg(test)]
-    pub const ALL: [(Part, &str); 6] = [
+    pub const ALL: [(Part, &str); 7] = [
         (Part::Repository, "[repository]"),
         (Part::Retention, "[retention]"),
         (Part::Environment, "[environment]"),
         (Part::Set, "[sets.NAME]"),
+        (Part::Restore, "[restores.NAME]"),
         (Part::Schedule, "schedule"),
         (Part::Hook, "Commands round a backup"),
     ];
@@ -59,10 +62,6 @@ const fn of(sources: &'static [SourceKind], name: &'static str) -> Key {
     Key { part: Part::Set, name, sources, acted_on: true }
 }
 
-const fn later_of(sources: &'static [SourceKind], name: &'static str) -> Key {
-    Key { part: Part::Set, name, sources, acted_on: false }
-}
-
 /// Sources that dump: all but `files`.
 const DUMPS: &[SourceKind] = &[Mysql, Influxdb, Postgresql, Command];
 const SERVERS: &[SourceKind] = &[Mysql, Influxdb, Postgresql];
@@ -73,6 +72,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Root, "retention"),
     key(Part::Root, "environment"),
     key(Part::Root, "sets"),
+    key(Part::Root, "restores"),
     key(Part::Repository, "url"),
     key(Part::Repository, "writer_key"),
     key(Part::Repository, "identity"),
@@ -100,16 +100,19 @@ pub const KEYS: &[Key] = &[
     of(&[Files, Mysql, Postgresql], "exclude"),
     of(&[Files], "one_file_system"),
     of(&[Command], "command"),
-    later_of(&[Command], "restore_command"),
+    of(&[Command], "commands"),
+    of(&[Command], "restore_command"),
     of(&[Command], "completion"),
     of(&[Command], "min_size"),
     of(&[Mysql, Postgresql], "databases"),
-    later_of(&[Influxdb], "database"),
+    of(&[Influxdb], "database"),
     of(&[Mysql, Postgresql], "exclude_tables"),
     of(&[Mysql, Postgresql], "schema_only_tables"),
-    of(&[Mysql], "option_file"),
+    of(&[Mysql, Influxdb], "option_file"),
+    of(&[Postgresql], "user"),
     of(&[Mysql, Postgresql], "socket"),
     of(SERVERS, "host"),
+    of(&[Influxdb], "rpc"),
     of(SERVERS, "exec"),
     of(SERVERS, "dump_by"),
     of(DUMPS, "local_copy"),
@@ -131,6 +134,18 @@ pub const KEYS: &[Key] = &[
     key(Part::Set, "restore_after"),
     key(Part::Set, "restore_order"),
     key(Part::Set, "require_snapshot"),
+    key(Part::Set, "acknowledge"),
+    key(Part::Restore, "repository"),
+    key(Part::Restore, "set"),
+    key(Part::Restore, "identity"),
+    key(Part::Restore, "into"),
+    key(Part::Restore, "to"),
+    key(Part::Restore, "replace"),
+    key(Part::Restore, "option_file"),
+    key(Part::Restore, "user"),
+    key(Part::Restore, "after"),
+    key(Part::Restore, "at"),
+    key(Part::Restore, "timezone"),
     key(Part::Schedule, "timezone"),
     key(Part::Schedule, "dump"),
     key(Part::Schedule, "full"),

@@ -3,7 +3,8 @@
 mod document;
 mod host;
 mod keys;
-mod mysql;
+mod options;
+mod refresh;
 mod set;
 mod source;
 mod values;
@@ -25,8 +26,9 @@ use document::Section;
 pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
+pub use refresh::{Destination, Refresh};
 pub use set::{Hook, Schedule, Set};
-pub use source::{Command, Files, Source};
+pub use source::{Files, Source, SourceKind};
 use values::Read;
 pub use values::{check_set_name, parse_rate};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub environment: Environment,
     /// `[sets.NAME]`, by name.
     pub sets: BTreeMap<String, Set>,
+    /// `[restores.NAME]`, by name.
+    pub restores: BTreeMap<String, Refresh>,
     /// The file's own text; None where there is no file.
     pub text: Option<String>,
     /// Keys that stand in the file and that this version checks, but doesn't act on.
@@ -189,6 +193,16 @@ impl Config {
         }
     }
 
+    /// The files that a service of another account than root is handed: secrets, and what ssh needs.
+    pub fn secrets_mut(&mut self) -> Vec<&mut PathBuf> {
+        let Repository { writer_key, identity, ssh_key, known_hosts, ssh_config, .. } = &mut self.repository;
+        let ssh = ssh_key.iter_mut().chain(known_hosts).chain(ssh_config);
+        let mut secrets: Vec<&mut PathBuf> = writer_key.iter_mut().chain(identity).chain(ssh).collect();
+        secrets.extend(self.restores.values_mut().flat_map(Refresh::secrets_mut));
+        secrets.extend(self.sets.values_mut().filter_map(|set| set.source.option_file_mut()?.as_mut()));
+        secrets
+    }
+
     fn read(root: &Section) -> Self {
         let mut sets = BTreeMap::new();
         for (name, section) in root.named_sections("sets", Part::Set) {
@@ -199,11 +213,22 @@ impl Config {
                 sets.insert(name, set);
             }
         }
+        let mut restores = BTreeMap::new();
+        for (name, section) in root.named_sections("restores", Part::Restore) {
+            section.check_keys(None);
+            if let Err(message) = check_set_name(&name) {
+                section.problem(message);
+            }
+            if let Some(refresh) = Refresh::read(&section) {
+                restores.insert(name, refresh);
+            }
+        }
         Self {
             repository: Repository::read(&root.section("repository", Part::Repository)),
             retention: Retention::read(&root.section("retention", Part::Retention)),
             environment: Environment::read(&root.section("environment", Part::Environment)),
             sets,
+            restores,
             text: None,
             not_acted_on: Vec::new(),
         }

@@ -44,6 +44,8 @@ pub struct Set {
     pub restore_order: Option<u32>,
     /// Whether a restore into the service has to name its snapshot.
     pub require_snapshot: bool,
+    /// A warning of a dump or a backup that has one of these texts in it is known, and no warning.
+    pub acknowledge: Vec<String>,
 }
 
 /// When a set is dumped and backed up. The times are systemd's calendar expressions.
@@ -120,21 +122,13 @@ impl Set {
             hooks,
             restore_order: section.take("restore_order", |value| values::number(value, 0, 1_000_000)),
             require_snapshot: section.take("require_snapshot", values::boolean).unwrap_or_default(),
+            acknowledge: section
+                .take("acknowledge", |value| values::list(value, values::acknowledged))
+                .unwrap_or_default(),
             // Last, because without it there is no set; all else was read and checked by then.
             source: Source::read(kind?, section)?,
         };
         Some(set)
-    }
-
-    /// Says why this version can't back the set up.
-    pub fn check_supported(&self) -> Result<(), String> {
-        match &self.source {
-            Source::Files(_) | Source::Command(_) | Source::Mysql(_) => Ok(()),
-            other => Err(format!(
-                "its source is {}, which this version doesn't have; it has files, command and mysql",
-                other.kind().name()
-            )),
-        }
     }
 }
 
@@ -193,7 +187,7 @@ impl Hooks {
 
 impl Hook {
     /// A program, or a table of `run` and `limit`.
-    fn read(value: &DeValue) -> Read<Self> {
+    pub(super) fn read(value: &DeValue) -> Read<Self> {
         let Some(table) = value.as_table() else {
             return Ok(Self { program: values::program(value)?, limit: HOOK_LIMIT });
         };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use toml::de::DeValue;
+use varu::source::Databases;
 use varu::source::files::check_exclude;
 
 use super::document::Section;
@@ -79,9 +80,9 @@ pub struct Files {
 /// A program's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// The program.
-    pub command: Program,
-    /// Takes the stream on its standard input to bring it back.
+    /// The programs, by the names of their streams. A single one's stream has the set's name, and this one none.
+    pub commands: Vec<(Option<String>, Program)>,
+    /// Takes a stream on its standard input to bring it back.
     pub restore_command: Option<Program>,
     /// What the output's last line holds when it is complete.
     pub completion: Option<String>,
@@ -98,15 +99,6 @@ pub struct Server {
     pub socket: Option<PathBuf>,
     /// Words that go before every program: `docker exec -i db`.
     pub exec: Vec<String>,
-}
-
-/// Which databases of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Databases {
-    /// All but these.
-    AllBut(Vec<String>),
-    /// These, at least one.
-    Only(Vec<String>),
 }
 
 /// Databases of a MySQL or MariaDB server.
@@ -129,6 +121,10 @@ pub struct Mysql {
 pub struct Influxdb {
     /// Its name.
     pub database: String,
+    /// The file with the credentials.
+    pub option_file: Option<PathBuf>,
+    /// Where the server gives and takes backups: a host, with or without `:port`.
+    pub rpc: Option<String>,
     /// The server.
     pub server: Server,
 }
@@ -142,6 +138,8 @@ pub struct Postgresql {
     pub exclude_tables: Vec<String>,
     /// `schema.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// The account.
+    pub user: Option<String>,
     /// The server.
     pub server: Server,
 }
@@ -156,6 +154,24 @@ impl Source {
             SourceKind::Influxdb => Self::Influxdb(Influxdb::read(set)?),
             SourceKind::Postgresql => Self::Postgresql(Postgresql::read(set)?),
         })
+    }
+
+    /// The file with the credentials, of a source that may have one.
+    pub fn option_file_mut(&mut self) -> Option<&mut Option<PathBuf>> {
+        match self {
+            Source::Mysql(mysql) => Some(&mut mysql.option_file),
+            Source::Influxdb(influxdb) => Some(&mut influxdb.option_file),
+            Source::Files(_) | Source::Command(_) | Source::Postgresql(_) => None,
+        }
+    }
+
+    /// The same, where it has one.
+    pub fn option_file(&self) -> Option<&PathBuf> {
+        match self {
+            Source::Mysql(mysql) => mysql.option_file.as_ref(),
+            Source::Influxdb(influxdb) => influxdb.option_file.as_ref(),
+            Source::Files(_) | Source::Command(_) | Source::Postgresql(_) => None,
+        }
     }
 
     /// Which source it is.
@@ -190,7 +206,19 @@ impl Command {
         let restore_command = set.take("restore_command", values::program);
         let completion = set.take("completion", values::text);
         let min_size = set.take("min_size", values::size).unwrap_or_default();
-        Some(Self { command: set.need("command", values::program)?, restore_command, completion, min_size })
+        let commands = match set.has("commands") {
+            true => {
+                if set.has("command") {
+                    set.problem_of("command", "a set has one command, or several in commands, not both");
+                }
+                set.take("commands", values::programs)?
+                    .into_iter()
+                    .map(|(name, program)| (Some(name), program))
+                    .collect()
+            }
+            false => vec![(None, set.need("command", values::program)?)],
+        };
+        Some(Self { commands, restore_command, completion, min_size })
     }
 }
 
@@ -208,25 +236,24 @@ impl Server {
     }
 }
 
-impl Databases {
-    fn read(set: &Section) -> Option<Self> {
-        let exclude = set.take("exclude", values::texts).unwrap_or_default();
-        let only = set.need("databases", |value| match value.as_str() {
-            Some("all") => Ok(None),
-            Some(_) => Err("a list of names, or \"all\", is expected".to_owned()),
-            None => match values::texts(value)? {
-                names if names.is_empty() => Err("at least one name is expected, or \"all\"".to_owned()),
-                names => Ok(Some(names)),
-            },
-        })?;
-        match only {
-            None => Some(Self::AllBut(exclude)),
-            Some(names) => {
-                if set.has("exclude") {
-                    set.problem_of("exclude", "leaves databases out of \"all\"; here databases names them one by one");
-                }
-                Some(Self::Only(names))
+/// `databases` and `exclude`.
+fn databases(set: &Section) -> Option<Databases> {
+    let exclude = set.take("exclude", values::texts).unwrap_or_default();
+    let only = set.need("databases", |value| match value.as_str() {
+        Some("all") => Ok(None),
+        Some(_) => Err("a list of names, or \"all\", is expected".to_owned()),
+        None => match values::texts(value)? {
+            names if names.is_empty() => Err("at least one name is expected, or \"all\"".to_owned()),
+            names => Ok(Some(names)),
+        },
+    })?;
+    match only {
+        None => Some(Databases::AllBut(exclude)),
+        Some(names) => {
+            if set.has("exclude") {
+                set.problem_of("exclude", "leaves databases out of \"all\"; here databases names them one by one");
             }
+            Some(Databases::Only(names))
         }
     }
 }
@@ -237,14 +264,15 @@ impl Mysql {
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
         let option_file = set.take("option_file", values::path);
         let server = Server::read(set, true);
-        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, option_file, server })
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, option_file, server })
     }
 }
 
 impl Influxdb {
     fn read(set: &Section) -> Option<Self> {
+        let (option_file, rpc) = (set.take("option_file", values::path), set.take("rpc", values::text));
         let server = Server::read(set, false);
-        Some(Self { database: set.need("database", values::text)?, server })
+        Some(Self { database: set.need("database", values::text)?, option_file, rpc, server })
     }
 }
 
@@ -252,7 +280,7 @@ impl Postgresql {
     fn read(set: &Section) -> Option<Self> {
         let exclude_tables = set.take("exclude_tables", values::texts).unwrap_or_default();
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
-        let server = Server::read(set, true);
-        Some(Self { databases: Databases::read(set)?, exclude_tables, schema_only_tables, server })
+        let (user, server) = (set.take("user", values::text), Server::read(set, true));
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, user, server })
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::keys::{KEYS, Key};
-use super::source::Databases;
 use super::*;
+use varu::source::Databases;
 
 const DAY: u64 = 86_400;
 
@@ -53,7 +53,8 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!(files.paths, [Path::new("/etc"), Path::new("/home")]);
     assert!(files.one_file_system);
     let Source::Command(command) = &config.sets["ldap"].source else { panic!() };
-    assert_eq!(command.command.words, ["slapcat", "-n", "1"]);
+    assert_eq!(command.commands.len(), 1);
+    assert_eq!(command.commands[0].1.words, ["slapcat", "-n", "1"]);
     assert_eq!(command.min_size, 10_000);
     assert_eq!(config.text, Some(example()));
 }
@@ -163,13 +164,14 @@ fn keys_that_need_or_exclude_each_other_are_told() {
 }
 
 #[test]
-fn a_source_that_this_version_lacks_is_refused_at_use_not_at_reading() {
-    let config = parse(
-        "[sets.a]\nsource = 'influxdb'\ndatabase = 'x'\n[sets.b]\nsource = 'files'\npaths = ['/b']\nkeep_chains = 2",
-    );
-    assert!(config.sets["a"].check_supported().unwrap_err().contains("its source is influxdb"));
-    assert_eq!(config.sets["b"].check_supported(), Ok(()));
-    assert_eq!(config.not_acted_on, ["sets.a.database"]);
+fn several_programs_stand_in_place_of_one() {
+    let set = |text: &str| format!("[sets.a]\nsource = 'command'\n{text}");
+    let config = parse(&set("commands = { b = 'x', a = ['y'] }\nrestore_command = 'z'\nrpo = '1 h'"));
+    let Source::Command(command) = &config.sets["a"].source else { panic!() };
+    assert_eq!(command.commands.iter().map(|(name, _)| name.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b")]);
+    assert_eq!(config.not_acted_on, ["sets.a.rpo"]);
+    assert!(one_error(&set("commands = { b = 'x' }\ncommand = 'y'")).contains("not both"));
+    assert!(one_error(&set("min_size = 1")).contains("sets.a.command is missing"));
 }
 
 /// A value that no key takes.
@@ -183,6 +185,7 @@ fn every_key_in_the_table_is_read_for_each_of_its_sources() {
             Part::Repository => format!("[repository]\n{} = {NEVER}", key.name),
             Part::Retention => format!("[retention]\n{} = {NEVER}", key.name),
             Part::Environment => format!("[environment]\n{} = {NEVER}", key.name),
+            Part::Restore => format!("[restores.a]\n{} = {NEVER}", key.name),
             Part::Schedule => format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nschedule.{} = {NEVER}", key.name),
             Part::Hook => {
                 let run = if key.name == "run" { "" } else { "run = 'x', " };

@@ -171,11 +171,32 @@ pub fn paths(value: &DeValue) -> Read<Vec<PathBuf>> {
 
 /// A program: its words in a list, or a line for `sh -c`.
 pub fn program(value: &DeValue) -> Read<Program> {
-    if value.is_str() {
-        return Ok(Program { words: vec!["sh".to_owned(), "-c".to_owned(), text(value)?] });
+    if let Some(script) = value.as_str() {
+        let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        if script.trim().is_empty() || script.contains(odd) {
+            return Err("lines for the shell are expected, without other control characters".to_owned());
+        }
+        return Ok(Program { words: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()] });
     }
     let words = texts(value).map_err(|_| "a line for the shell, or a list of words, is expected".to_owned())?;
     if words.is_empty() { Err("a program is expected, found an empty list".to_owned()) } else { Ok(Program { words }) }
+}
+
+/// Programs by the names of their streams, ascending.
+pub fn programs(value: &DeValue) -> Read<Vec<(String, Program)>> {
+    let Some(table) = value.as_table().filter(|table| !table.is_empty()) else {
+        return Err("a table of programs is expected: { NAME = PROGRAM, … }".to_owned());
+    };
+    let mut programs = Vec::new();
+    for (name, value) in table {
+        let name = name.get_ref().to_string();
+        if let Err(error) = varu::entry::StreamName::new(name.as_bytes()) {
+            return Err(format!("{name:?} can't name a stream: {error}"));
+        }
+        programs.push((name.clone(), program(value.get_ref()).map_err(|error| format!("{name}: {error}"))?));
+    }
+    programs.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(programs)
 }
 
 /// A zone by its name.
@@ -202,6 +223,15 @@ pub fn url(value: &DeValue) -> Read<String> {
         return Err(format!("an absolute path or a URL is expected, found {url:?}"));
     }
     Ok(url)
+}
+
+/// A text that names a warning: enough of it that it doesn't name every other, too.
+pub fn acknowledged(value: &DeValue) -> Read<String> {
+    let text = text(value)?;
+    match text.chars().count() {
+        0..4 => Err(format!("{text:?} is too short to name a warning: write what stands in it, at least 4 letters")),
+        _ => Ok(text),
+    }
 }
 
 /// Says why `name` can't name a set.
@@ -280,8 +310,18 @@ mod tests {
     fn a_program_is_words_or_a_line_for_the_shell() {
         assert_eq!(read("['slapcat', '-n', '1']", program).unwrap().words, ["slapcat", "-n", "1"]);
         assert_eq!(read("'slapcat | cat'", program).unwrap().words, ["sh", "-c", "slapcat | cat"]);
-        for bad in ["[]", "''", "[1]", "1", "['']"] {
+        assert_eq!(read("\"\"\"\na\n\tb\"\"\"", program).unwrap().words[2], "a\n\tb");
+        for bad in ["[]", "''", "[1]", "1", "['']", "\"a\\u0007\"", "\" \\n\""] {
             assert!(read(bad, program).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_programs_have_the_names_of_their_streams() {
+        let both = read("{ b = 'slapcat', a = ['x', 'y'] }", programs).unwrap();
+        assert_eq!(both.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        for bad in ["{}", "'x'", "{ a = [] }", "{ '/a' = 'x' }"] {
+            assert!(read(bad, programs).is_err(), "{bad}");
         }
     }
 

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use super::accept::make_state;
 use super::area::ADDABLE;
-use super::sshd::{Sshd, run};
+use super::ledger::Ledger;
+use super::sshd::{Access, Sshd, run};
 use super::{Places, REPOSITORY, failed};
 use crate::error::{Error, Result};
 use crate::remote::Folder;
@@ -28,6 +29,8 @@ pub struct PrepareOptions {
     pub places: Places,
     /// The account.
     pub account: String,
+    /// Another account, which may only read what that one stores; None prepares the account itself.
+    pub reader: Option<String>,
     /// Files with the public keys that may log in; those of earlier runs stay.
     pub ssh_keys: Vec<PathBuf>,
     /// The folder with a file of public keys for each account.
@@ -63,19 +66,44 @@ pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
     }
     let keys = read_keys(options)?;
     let mut changes = Vec::new();
-    let group = make_account(&options.account, &mut changes)?;
-    make_folders(&options.places, &options.account, group, &mut changes)?;
-    make_state(&options.places.ledger(&options.account))?;
+    let access = match &options.reader {
+        None => {
+            let group = make_account(&options.account, None, &mut changes)?;
+            make_folders(&options.places, &options.account, group, &mut changes)?;
+            make_ledger(&options.places.ledger(&options.account))?;
+            Access::Append
+        }
+        Some(reader) => {
+            make_reader(reader, options, &mut changes)?;
+            Access::Read
+        }
+    };
     write_keys(options, &keys, &mut changes)?;
     let chroot = options.places.chroot(&options.account);
-    let found = options.sshd.allow(&options.account, &chroot, &options.authorized_keys, &mut changes)?;
+    let found = options.sshd.allow(options.login(), access, &chroot, &options.authorized_keys, &mut changes)?;
     let port = if found.port == 22 { String::new() } else { format!(":{}", found.port) };
     let address = match options.address.contains(':') {
         true => format!("[{}]", options.address),
         false => options.address.clone(),
     };
-    let url = format!("sftp://{}@{address}{port}/{REPOSITORY}", options.account);
+    let url = format!("sftp://{}@{address}{port}/{REPOSITORY}", options.login());
     Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
+}
+
+/// An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is lost.
+fn make_ledger(state: &Path) -> Result<()> {
+    make_state(state)?;
+    match state.join("ledger").exists() {
+        true => Ok(()),
+        false => Ledger::open(state).map(drop),
+    }
+}
+
+impl PrepareOptions {
+    /// The account that logs in.
+    fn login(&self) -> &str {
+        self.reader.as_deref().unwrap_or(&self.account)
+    }
 }
 
 /// This host's name, as it knows it itself.
@@ -103,7 +131,7 @@ fn read_keys(options: &PrepareOptions) -> Result<Vec<String>> {
             return Err(Error::Usage(format!("{} holds no public key", path.display())));
         }
     }
-    let file = options.authorized_keys.join(&options.account);
+    let file = options.authorized_keys.join(options.login());
     match keys.is_empty() && !file.exists() {
         true => Err(Error::Usage(
             "no key is named that may log in; give the public half of the machine's SSH key with --ssh-key FILE"
@@ -122,8 +150,25 @@ fn is_public_key(line: &str) -> bool {
     known && key.len() > 40 && key.bytes().all(plain) && !line.chars().any(char::is_control)
 }
 
-/// Makes the user, or checks the one that is there. Returns its group.
-fn make_account(account: &str, changes: &mut Vec<String>) -> Result<u32> {
+/// Makes a user of the account's group, which may read its objects.
+fn make_reader(reader: &str, options: &PrepareOptions, changes: &mut Vec<String>) -> Result<()> {
+    let account = &options.account;
+    if !options.places.chroot(account).join(REPOSITORY).is_dir() {
+        return Err(Error::Usage(format!("{account} isn't prepared yet: run `varu host prepare {account}` first")));
+    }
+    let look = User::from_name(account).map_err(|error| failed("looking up", Path::new(account), error.into()))?;
+    let Some(user) = look else { return Err(Error::Usage(format!("there is no account {account}"))) };
+    let group = make_account(reader, Some(account), changes)?;
+    match group == user.gid.as_raw() && reader != account {
+        true => Ok(()),
+        false => Err(Error::Refused(format!(
+            "{reader} is there already and isn't of the group {account}; choose another name"
+        ))),
+    }
+}
+
+/// Makes the user, of a group of its own or of the named one, or checks the one that is there. Returns its group.
+fn make_account(account: &str, group: Option<&str>, changes: &mut Vec<String>) -> Result<u32> {
     let look = || User::from_name(account).map_err(|error| failed("looking up", Path::new(account), error.into()));
     if let Some(user) = look()? {
         check_user(&user)?;
@@ -133,9 +178,9 @@ fn make_account(account: &str, changes: &mut Vec<String>) -> Result<u32> {
         }
         return Ok(user.gid.as_raw());
     }
-    let words =
-        ["--system", "--user-group", "--no-create-home", "--home-dir", "/", "--shell", NO_SHELL, "--password", "*"];
-    run(Command::new("useradd").args(words).arg(account))?;
+    let words = ["--system", "--no-create-home", "--home-dir", "/", "--shell", NO_SHELL, "--password", "*"];
+    let group = group.map_or_else(|| vec!["--user-group"], |group| vec!["--gid", group]);
+    run(Command::new("useradd").args(words).args(group).arg(account))?;
     changes.push(format!("the account {account} was made"));
     match look()? {
         Some(user) => Ok(user.gid.as_raw()),
@@ -232,7 +277,7 @@ fn write_keys(options: &PrepareOptions, keys: &[String], changes: &mut Vec<Strin
     let folder = &options.authorized_keys;
     fs::create_dir_all(folder).map_err(|error| failed("making the folder", folder, error))?;
     open_the_way(folder, changes)?;
-    let path = folder.join(&options.account);
+    let path = folder.join(options.login());
     let before = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.map_err(|error| failed("reading", &path, error))?,

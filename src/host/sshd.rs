@@ -13,6 +13,27 @@ use crate::error::{Error, Result};
 pub const REQUESTS: &str =
     "open,close,read,write,lstat,stat,fstat,opendir,readdir,realpath,rename,statvfs,fstatvfs,fsync,limits";
 
+/// What an account may ask that only reads.
+const READS: &str = "open,close,read,lstat,stat,fstat,opendir,readdir,realpath,statvfs,fstatvfs,limits";
+
+/// What an account is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It adds objects and reads them.
+    Append,
+    /// It reads them.
+    Read,
+}
+
+impl Access {
+    fn command(self) -> String {
+        match self {
+            Access::Append => format!("internal-sftp -u 0222 -p {REQUESTS}"),
+            Access::Read => format!("internal-sftp -R -p {READS}"),
+        }
+    }
+}
+
 /// The SSH server of this host.
 #[derive(Debug, Clone)]
 pub struct Sshd {
@@ -32,10 +53,17 @@ pub(super) struct Server {
 }
 
 impl Sshd {
-    /// Lets an account in as append-only. The drop-in is taken back where the server doesn't take it, or doesn't heed it.
-    pub(super) fn allow(&self, account: &str, chroot: &Path, keys: &Path, changes: &mut Vec<String>) -> Result<Server> {
+    /// Lets an account in, for that and nothing else. The drop-in is taken back where the server doesn't take it, or doesn't heed it.
+    pub(super) fn allow(
+        &self,
+        account: &str,
+        access: Access,
+        chroot: &Path,
+        keys: &Path,
+        changes: &mut Vec<String>,
+    ) -> Result<Server> {
         let path = self.drop_ins.join(format!("varu-{account}.conf"));
-        let wanted = wanted(chroot, keys)?;
+        let wanted = wanted(access, chroot, keys)?;
         let text = drop_in(account, &wanted);
         let before = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -80,11 +108,11 @@ impl Sshd {
     }
 }
 
-/// The settings of an append-only account.
-fn wanted(chroot: &Path, keys: &Path) -> Result<[(&'static str, String); 5]> {
+/// The settings of an account.
+fn wanted(access: Access, chroot: &Path, keys: &Path) -> Result<[(&'static str, String); 5]> {
     Ok([
         ("ChrootDirectory", plain(chroot)?.to_owned()),
-        ("ForceCommand", format!("internal-sftp -u 0222 -p {REQUESTS}")),
+        ("ForceCommand", access.command()),
         ("DisableForwarding", "yes".to_owned()),
         ("PermitTTY", "no".to_owned()),
         ("AuthorizedKeysFile", format!("{}/%u", plain(keys)?)),
@@ -166,7 +194,8 @@ mod tests {
 
     #[test]
     fn the_drop_in_says_what_was_tried() {
-        let wanted = wanted(Path::new("/srv/varu/vm1"), Path::new("/etc/varu/authorized_keys")).unwrap();
+        let wanted =
+            wanted(Access::Append, Path::new("/srv/varu/vm1"), Path::new("/etc/varu/authorized_keys")).unwrap();
         let expected = "# Made by varu host prepare.\nMatch User vm1\n    ChrootDirectory /srv/varu/vm1\n    \
                         ForceCommand internal-sftp -u 0222 -p open,close,read,write,lstat,stat,fstat,opendir,readdir,realpath,\
                         rename,statvfs,fstatvfs,fsync,limits\n    DisableForwarding yes\n    PermitTTY no\n    \
@@ -176,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_setting_that_is_not_heeded_is_named() {
-        let wanted = wanted(Path::new("/srv/varu/vm1"), Path::new("/k")).unwrap();
+        let wanted = wanted(Access::Append, Path::new("/srv/varu/vm1"), Path::new("/k")).unwrap();
         let mut found: Vec<_> = wanted.iter().map(|(word, value)| (word.to_lowercase(), value.clone())).collect();
         check_heeded("vm1", &found, &wanted, Path::new("/etc/ssh/sshd_config")).unwrap();
         found[2].1 = "no".to_owned();

@@ -72,13 +72,18 @@ impl Index {
         Ok(())
     }
 
-    /// The newest restore of a set into a service, where that has not succeeded.
-    pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
-        let last = self.read(|database| {
+    /// The newest operation of a kind on a set.
+    pub fn last_of_set(&self, kind: &str, set: &str) -> Result<Option<Operation>> {
+        self.read(|database| {
             let select = "SELECT number, kind, set_name, started, ended, outcome, message FROM operation \
                           WHERE kind = ?1 AND set_name = ?2 ORDER BY number DESC LIMIT 1";
-            database.query_row(select, [INTO_SERVICE, set], operation).optional()
-        })?;
+            database.query_row(select, [kind, set], operation).optional()
+        })
+    }
+
+    /// The newest restore of a set into a service, where that has not succeeded.
+    pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
+        let last = self.last_of_set(INTO_SERVICE, set)?;
         Ok(last.filter(|last| !matches!(last.outcome.as_deref(), Some("done" | "warnings"))))
     }
 

@@ -98,6 +98,30 @@ pub fn rotate(
     Ok(Rotated { id, follows, recipients: file.recipients.clone(), writer_key, identity: unlocked.path })
 }
 
+/// Writes the newest writer key to its place on this machine, from the repository. Returns its id and its file.
+///
+/// # Errors
+///
+/// Where a file is there already that isn't that key.
+pub fn recover(keyring: &Keyring, remote: &dyn Remote, unlocked: &Unlocked) -> Result<(RepositoryId, PathBuf)> {
+    let Some(newest) = unlocked.keys.first() else {
+        return Err(Error::Usage("the identity opened no repository".to_owned()));
+    };
+    let (id, path) = (*newest.id(), keyring.writer_key_path(newest.id())?);
+    if path.exists() {
+        return match super::read_writer_key(&path)?.repository_id() == id {
+            true => Ok((id, path)),
+            false => Err(Error::Refused(format!(
+                "{} is the writer key of another repository; move it away first, or name another file with --writer-key",
+                path.display()
+            ))),
+        };
+    }
+    replace_secret(&path, &newest.file().to_text())?;
+    keyring.remember(&remote.place(), &unlocked.keys.iter().map(|keys| *keys.id()).collect::<Vec<_>>())?;
+    Ok((id, path))
+}
+
 impl Keyring {
     /// Enters a recipient into the writer key of that id on this machine, where there is one. Returns its file.
     fn add_to_local(&self, id: &RepositoryId, recipient: &str) -> Result<Option<PathBuf>> {

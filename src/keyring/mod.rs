@@ -7,7 +7,7 @@
 mod change;
 mod places;
 
-pub use change::{Added, Rotated, add_recipient, rotate};
+pub use change::{Added, Rotated, add_recipient, recover, rotate};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -172,6 +172,11 @@ impl Keyring {
         let path = self.folder.as_ref()?.join(format!("{id}{WRITER_KEY}"));
         let file = read_writer_key(&path).ok().filter(|file| file.repository_id() == *id)?;
         Some(Writer { path, keys: Keys::new(file).ok()? })
+    }
+
+    /// The files of writer keys in the folder of keys, by name.
+    pub fn writer_key_files(&self) -> Vec<PathBuf> {
+        self.files(WRITER_KEY)
     }
 
     /// All writer keys in the folder of keys that can be read.

@@ -62,7 +62,9 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |source| Error::io("reading the secret file", path, source);
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    if metadata.mode() & 0o077 != 0 {
+    // The group root is root; so systemd hands a credential to its service, which an access list names.
+    let others = if metadata.gid() == 0 { 0o037 } else { 0o077 };
+    if metadata.mode() & others != 0 {
         let (path, mode) = (path.display(), metadata.mode() & 0o777);
         return Err(Error::Refused(format!(
             "the secret file {path} can be read by others (mode {mode:04o}); run `chmod 600 {path}`"

@@ -27,8 +27,31 @@ const DEFINITIONS: u64 = 512 << 20;
 pub struct Guard {
     /// The environments whose snapshots may be restored here; None where nothing is said.
     pub restore_from: Option<Vec<String>>,
+    /// For a refresh, the environment of this machine, None where it has no name: data goes into another one alone.
+    pub refreshes: Option<Option<String>>,
     /// Who asked for it, and why, for the history.
     pub reason: String,
+}
+
+/// A refresh brings the data of one environment into another: never into its own, nor from or into one without a name.
+///
+/// # Errors
+///
+/// [`Error::Refused`] where it would.
+pub fn check_refresh(snapshot: &SnapshotRow, own: Option<&str>) -> Result<()> {
+    let (environment, own) = (snapshot.about.environment.as_str(), own.unwrap_or_default());
+    let named =
+        |name: &str| if name.is_empty() { "no environment".to_owned() } else { format!("the environment {name}") };
+    match own.is_empty() || environment.is_empty() || own == environment {
+        false => Ok(()),
+        true => Err(Error::Refused(format!(
+            "a refresh brings the data of one environment into another; the snapshot {} is of {}, and this machine is of {} \
+             (name in [environment])",
+            snapshot.id,
+            named(environment),
+            named(own)
+        ))),
+    }
 }
 
 impl Guard {
@@ -38,6 +61,9 @@ impl Guard {
         let environment = snapshot.about.environment.as_str();
         let shown =
             if environment.is_empty() { "no environment".to_owned() } else { format!("the environment {environment}") };
+        if let Some(own) = &self.refreshes {
+            check_refresh(snapshot, own.as_deref())?;
+        }
         match &self.restore_from {
             Some(list) if !list.iter().any(|name| name == environment) => Err(Error::Refused(format!(
                 "the snapshot {} is of {shown}, and into services of this machine only {} may be restored (restore_from in \
@@ -101,6 +127,7 @@ fn explained(error: Error, service: &dyn Service) -> Error {
     let undone = service.undone();
     match error {
         Error::Failed(why) => Error::Failed(format!("{why}\nThe restore did not end: {undone}")),
+        Error::NoRoom(why) => Error::NoRoom(format!("{why}\nThe restore did not end: {undone}")),
         other => other,
     }
 }
@@ -137,7 +164,7 @@ fn load(
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| service.takes(entry)).collect();
-    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES);
+    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES).min(service.lanes());
     let shares = shares(&wanted, most);
     progress.phase("restoring", Some(wanted.iter().map(|entry| entry.size).sum()), Some(wanted.len() as u64));
     service.open().map_err(restore_error)?;

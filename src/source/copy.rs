@@ -147,13 +147,7 @@ pub fn check_room(options: &CopyOptions) -> Result<(), Error> {
 }
 
 fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
-    let text = format!("{tried} {}: {error}", path.display());
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::NoRoom(text)
-        }
-        _ => Error::Failed(text),
-    }
+    Error::failed(&format!("{tried} {}", path.display()), error)
 }
 
 /// What a copy holds.

@@ -3,8 +3,13 @@
 pub mod command;
 pub mod copy;
 pub mod deferred;
+pub mod external;
 pub mod files;
+pub mod influxdb;
 pub mod mysql;
+pub mod names;
+pub mod objects;
+pub mod postgresql;
 pub mod select;
 pub mod stdin;
 pub mod target;
@@ -46,7 +51,13 @@ pub enum Error {
 impl Error {
     /// A failure of the whole source, from an I/O error.
     pub fn failed(tried: &str, error: &io::Error) -> Self {
-        Self::Failed(format!("{tried}: {error}"))
+        let text = format!("{tried}: {error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NoRoom(text)
+            }
+            _ => Self::Failed(text),
+        }
     }
 }
 
@@ -57,6 +68,31 @@ pub struct Finished {
     pub data_time: Timestamp,
     /// What else the source knows, ascending by key; `rows` is how many rows there are, where there are rows.
     pub facts: Vec<(String, String)>,
+}
+
+/// Which databases of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Databases {
+    /// All but these and the server's own.
+    AllBut(Vec<String>),
+    /// These.
+    Only(Vec<String>),
+}
+
+/// The fact of that key.
+pub fn fact<'f>(facts: &'f [(String, String)], key: &str) -> Option<&'f str> {
+    facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
+/// What one try of all that a source needs has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Worth to be known.
+    Note(String),
+    /// A backup can't be made this way.
+    Bad(String),
 }
 
 /// A set's data, as streams, one after the other.
@@ -139,6 +175,15 @@ pub struct Plan {
     pub bytes: u64,
 }
 
+/// What a restore into a service has proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// How many of what can be counted: rows, points. None where nothing can be.
+    pub counted: Option<(u64, &'static str)>,
+    /// What was compared, for people.
+    pub checks: String,
+}
+
 /// A service that runs, and that a snapshot goes back into.
 ///
 /// Its definitions (all that is small) are read first, so that everything can be judged before anything is written
@@ -163,6 +208,11 @@ pub trait Service {
     /// Makes what the lanes load into.
     fn open(&mut self) -> Result<(), Error>;
 
+    /// How many lanes may load at the same time, at most. With one, entries come in the snapshot's order.
+    fn lanes(&self) -> usize {
+        usize::MAX
+    }
+
     /// Loads entries, beside other lanes that load other ones.
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error>;
 
@@ -171,4 +221,7 @@ pub trait Service {
 
     /// What stands in the service after a restore that didn't end, and what to do.
     fn undone(&self) -> String;
+
+    /// What [`finish`](Service::finish) has proven.
+    fn proof(&self) -> Proof;
 }

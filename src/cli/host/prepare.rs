@@ -21,6 +21,10 @@ pub struct Args {
     #[arg(value_parser = account)]
     account: String,
 
+    /// Make this account instead, which may only read what the account stores: for a staging machine that is refreshed from it.
+    #[arg(long, value_name = "NAME", value_parser = account)]
+    reader: Option<String>,
+
     /// A file with the public half of the machine's SSH key; may be given several times.
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
@@ -59,6 +63,7 @@ impl Args {
         let options = PrepareOptions {
             places,
             account: self.account,
+            reader: self.reader,
             ssh_keys: self.ssh_keys,
             authorized_keys: self.authorized_keys,
             sshd: Sshd { program: self.sshd, config: self.sshd_config, drop_ins: self.drop_ins },
@@ -99,9 +104,10 @@ fn reload() -> Result<(), Failure> {
 }
 
 fn prepared_text(options: &PrepareOptions, prepared: &Prepared, reloaded: bool) -> String {
+    let account = options.reader.as_ref().unwrap_or(&options.account);
     let mut text = match prepared.changes.is_empty() {
-        true => format!("the account {} is prepared already\n", options.account),
-        false => format!("the account {} is prepared\n", options.account),
+        true => format!("the account {account} is prepared already\n"),
+        false => format!("the account {account} is prepared\n"),
     };
     prepared.changes.iter().for_each(|change| text += &format!("  {change}\n"));
     for (kind, fingerprint) in &prepared.host_keys {
@@ -110,6 +116,9 @@ fn prepared_text(options: &PrepareOptions, prepared: &Prepared, reloaded: bool) 
     text += "next:\n";
     if !reloaded {
         text += &format!("  here            {}\n", RELOAD.join(" "));
+    }
+    if options.reader.is_some() {
+        return text + &format!("  on the machine  repository = {:?}, in a [restores.NAME]\n", prepared.url);
     }
     let trusted = prepared.host_keys.iter().find(|(kind, _)| kind == "ed25519").or(prepared.host_keys.first());
     let trust = trusted.map(|(_, fingerprint)| format!(" --trust-host-key {fingerprint}")).unwrap_or_default();

@@ -5,6 +5,8 @@
 //! source.
 
 pub(in crate::source) mod group;
+pub mod into;
+pub mod many;
 pub mod talk;
 pub(in crate::source) mod tail;
 

@@ -51,6 +51,8 @@ pub struct Feed {
     most: usize,
     interrupt: Interrupt,
     deadline: Option<Instant>,
+    /// A text on stderr after which nothing good comes.
+    hopeless: Option<&'static str>,
 }
 
 impl Feed {
@@ -63,12 +65,18 @@ impl Feed {
         fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
         let (errors, output) = (Tail::new(STDERR), Vec::new());
-        Ok(Self { group, stdin, stdout, stderr, errors, output, most, interrupt, deadline: None })
+        Ok(Self { group, stdin, stdout, stderr, errors, output, most, interrupt, deadline: None, hopeless: None })
     }
 
     /// It has to have ended after that time.
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.deadline = Some(Instant::now() + limit);
+        self
+    }
+
+    /// It is stopped once it writes this to stderr.
+    pub fn stopping_at(mut self, text: &'static str) -> Self {
+        self.hopeless = Some(text);
         self
     }
 
@@ -111,6 +119,9 @@ impl Feed {
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(self.failed("did not end in its time"));
+        }
+        if self.hopeless.is_some_and(|text| self.errors.contains(text.as_bytes())) {
+            return Err(self.failed("was stopped"));
         }
         let mut ends = Vec::with_capacity(3);
         ends.extend(self.stdin.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::OUT)));
@@ -229,6 +240,9 @@ mod tests {
         let error = ask_sh("cat >/dev/null; exit 4", b"x", 10, LONG).unwrap_err();
         assert_eq!((error.what.as_str(), error.said.as_str()), ("ended with exit status 4", ""));
         assert!(ask_sh("sleep 100", b"", 10, Duration::from_millis(50)).unwrap_err().what.contains("in its time"));
+        let argv = ["sh", "-c", "echo 'no way' >&2; sleep 100"].map(OsString::from);
+        let feed = Feed::start(&argv, 1, Interrupt::default()).unwrap().stopping_at("no way");
+        assert_eq!(feed.finish().unwrap_err().what, "was stopped");
         let argv = [OsString::from("/does/not/exist")];
         assert!(ask(&argv, b"", 1, LONG, &Interrupt::default()).unwrap_err().what.starts_with("can't be started"));
     }

@@ -4,20 +4,9 @@ use super::dump::{databases, inconsistent};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{literal, quoted};
 use super::server::Server;
-use super::{Databases, MysqlOptions, grants};
+use super::{MysqlOptions, grants};
 use crate::progress::Interrupt;
-use crate::source::Error;
-
-/// What one try found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// As it should be.
-    Good(String),
-    /// Worth to be known.
-    Note(String),
-    /// A backup can't be made this way.
-    Bad(String),
-}
+use crate::source::{Databases, Error, Finding};
 
 /// How many names a finding lists.
 const NAMES: usize = 10;

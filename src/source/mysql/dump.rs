@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
 use super::server::{Program, Server};
-use super::{Databases, MysqlOptions, grants};
+use super::{MysqlOptions, grants};
 use crate::progress::Interrupt;
-use crate::source::Error;
+use crate::source::names::is_aside;
+use crate::source::{Databases, Error};
 
 /// Databases that are the server's own.
 const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
@@ -76,12 +77,6 @@ pub(super) fn databases(server: &Server, wanted: &Databases) -> Result<Vec<Strin
     }
 }
 
-/// Whether a database of that name was made by a restore: the old data, or what is being loaded.
-fn is_aside(name: &str) -> bool {
-    let stamp = |end: &str| end.len() == 16 && end.ends_with('Z') && end[..8].bytes().all(|byte| byte.is_ascii_digit());
-    ["_before_", "_loading_"].iter().any(|mark| name.rsplit_once(mark).is_some_and(|(_, end)| stamp(end)))
-}
-
 fn check_grants(server: &Server, databases: &[String], wanted: &Databases) -> Result<(), Error> {
     let (granted, account) = grants::granted(server)?;
     let all = matches!(wanted, Databases::AllBut(_));
@@ -137,15 +132,4 @@ fn has_position(server: &Server) -> Result<bool, Error> {
     let (granted, _) = grants::granted(server)?;
     let may = |privilege: &str| granted.has_global(privilege);
     Ok(knows && may("RELOAD") && (may("BINLOG MONITOR") || may("REPLICATION CLIENT")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_restore_left_is_no_database_of_the_user() {
-        assert!(is_aside("agama_before_20261121T140000Z") && is_aside("a_before_b_loading_20261121T140000Z"));
-        assert!(!is_aside("agama_before_christmas") && !is_aside("agama"));
-    }
 }

@@ -1,13 +1,13 @@
 //! Dumps that another job leaves in a folder: SQL files of the dump program, one or many.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::own;
 use super::split::Splitter;
 use crate::entry::{Entry, Kind, StreamName};
+use crate::source::external::dumps_in;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
 
@@ -43,27 +43,7 @@ impl ExternalDumps {
     /// # Errors
     /// [`Error::Failed`] where there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let failed = |error: io::Error| Error::failed(&format!("reading the dumps in {}", folder.display()), &error);
-        let mut files = Vec::new();
-        let mut oldest: Option<Timestamp> = None;
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let about = fs::metadata(&path).map_err(failed)?;
-            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !about.is_file() || hidden {
-                continue;
-            }
-            let changed = modified(about.modified().map_err(failed)?);
-            oldest = Some(oldest.map_or(changed, |oldest| oldest.min(changed)));
-            files.push(path);
-        }
-        let Some(data_time) = oldest else {
-            return Err(Error::Failed(format!(
-                "there is no dump in {}: does the job that makes them run?",
-                folder.display()
-            )));
-        };
-        files.sort();
+        let (files, data_time) = dumps_in(folder)?;
         let many = files.len() > 1;
         let (current, entry, facts) = (None, None, Vec::new());
         Ok(Self { files: files.into_iter(), many, current, entry, data_time, rows: 0, longest: 0, facts })
@@ -108,11 +88,6 @@ impl ExternalDumps {
         self.facts.extend(rows);
         Ok(())
     }
-}
-
-fn modified(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Source for ExternalDumps {
@@ -176,6 +151,7 @@ impl Source for ExternalDumps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn names(folder: &Path) -> Result<Vec<String>, Error> {
         let mut source = ExternalDumps::open(folder)?;

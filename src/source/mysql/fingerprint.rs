@@ -1,11 +1,9 @@
 //! What stands in the databases, object by object: taken before and after a dump, it tells what changed meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::names::{literal, quoted};
 use super::server::{Server, Vendor};
-use crate::id::Hasher;
 use crate::source::Error;
+use crate::source::objects::Objects;
 
 /// A table, sequence or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub struct Fingerprint {
     /// Tables, sequences and views.
     pub tables: Vec<Table>,
     /// Each object with a hash of all that tells it from another: `table agama.orders`.
-    objects: BTreeMap<String, [u8; 16]>,
+    pub objects: Objects,
 }
 
 impl Fingerprint {
@@ -54,15 +52,6 @@ impl Fingerprint {
         Ok(found)
     }
 
-    fn note(&mut self, object: String, about: &str) {
-        let mut hasher = Hasher::new();
-        if let Some(before) = self.objects.get(&object) {
-            hasher.update(before);
-        }
-        hasher.update(about.as_bytes());
-        self.objects.insert(object, hasher.finish_short());
-    }
-
     fn read_tables(&mut self, server: &Server, list: &str, exclude: &[String]) -> Result<(), Error> {
         let rows = server.ask(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(DATA_LENGTH, 0), IFNULL(CREATE_TIME, '') \
@@ -74,7 +63,7 @@ impl Fingerprint {
                 continue;
             }
             let (database, name, kind, engine) = (database.clone(), name.clone(), kind.clone(), engine.clone());
-            self.note(format!("{} {database}.{name}", word(&kind)), &format!("{kind} {engine} {created}"));
+            self.objects.note(format!("{} {database}.{name}", word(&kind)), &format!("{kind} {engine} {created}"));
             self.tables.push(Table { database, name, kind, engine, bytes: bytes.parse().unwrap_or(0) });
         }
         Ok(())
@@ -96,7 +85,8 @@ impl Fingerprint {
         }
         for (table, row) in tables.iter().zip(rows) {
             let text = row.get(1).map(String::as_str).unwrap_or_default();
-            self.note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
+            self.objects
+                .note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
         }
         Ok(())
     }
@@ -116,7 +106,7 @@ impl Fingerprint {
         ))?;
         for row in rows {
             if let [kind, database, name, hash] = row.as_slice() {
-                self.note(format!("{kind} {database}.{name}"), hash);
+                self.objects.note(format!("{kind} {database}.{name}"), hash);
             }
         }
         Ok(())
@@ -149,17 +139,10 @@ impl Fingerprint {
                 if without.contains(&format!("{database}.{table}")) {
                     continue;
                 }
-                self.note(format!("table {database}.{table}"), number);
+                self.objects.note(format!("table {database}.{table}"), number);
             }
         }
         Ok(())
-    }
-
-    /// The objects that are not the same in `later`.
-    pub fn differences(&self, later: &Self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.objects.keys().chain(later.objects.keys()).collect();
-        let differs = |name: &&&String| self.objects.get(**name) != later.objects.get(**name);
-        names.iter().filter(differs).map(|name| (*name).clone()).collect()
     }
 }
 
@@ -188,18 +171,5 @@ mod tests {
             |counter: &str| format!("CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=utf8mb4");
         assert_eq!(without_counter(&text(" AUTO_INCREMENT=7")), text(""));
         assert_eq!(without_counter(&text("")), text(""));
-    }
-
-    #[test]
-    fn what_differs_is_named() {
-        let mut before = Fingerprint::default();
-        before.note("table a.b".into(), "1");
-        before.note("table a.c".into(), "1");
-        let mut after = Fingerprint::default();
-        after.note("table a.b".into(), "1");
-        after.note("table a.b".into(), "2");
-        after.note("view a.v".into(), "1");
-        assert_eq!(before.differences(&after), ["table a.b", "table a.c", "view a.v"]);
-        assert!(before.differences(&before.clone()).is_empty());
     }
 }

@@ -27,19 +27,10 @@ use self::names::USERS;
 use self::server::{Server, ServerOptions};
 use self::split::{Counted, Splitter};
 use super::command::{CommandOptions, CommandSource};
-use super::{Error, Finished, Source};
+use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, Kind, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
-
-/// Which databases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Databases {
-    /// All but these and the server's own.
-    AllBut(Vec<String>),
-    /// These.
-    Only(Vec<String>),
-}
 
 /// What is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,17 +151,7 @@ impl Gate {
             &self.options.exclude_tables,
             &self.options.schema_only_tables,
         )?;
-        let differences = self.before.differences(&after);
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let more = if differences.len() > 5 { format!(" and {} more", differences.len() - 5) } else { String::new() };
-        let named: Vec<&str> = differences.iter().take(5).map(String::as_str).collect();
-        Err(Error::Changed(format!(
-            "the schema changed while it was dumped, so the dump may lack rows: {}{more}; dump when no ALTER, RENAME, \
-             TRUNCATE, CREATE or DROP runs",
-            named.join(", ")
-        )))
+        self.before.objects.check_unchanged(&after.objects)
     }
 }
 

@@ -4,6 +4,7 @@
 //! no name of the server can be taken for one of ours: `@preamble.sql`, `agama/@routines.sql`, `agama/v.view.sql`.
 
 use crate::entry::StreamName;
+use crate::source::names::{escape, unescape};
 
 /// All that stands before the first database.
 pub const PREAMBLE: &str = "@preamble.sql";
@@ -107,33 +108,6 @@ impl Part {
             Part::Object(database, ..) => Some(database),
         }
     }
-}
-
-/// A name as a part of a stream's name.
-fn escape(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '.' | '/' | '@' | '%' => out.push_str(&format!("%{:02X}", u32::from(c))),
-            c if c.is_ascii_control() => out.push_str(&format!("%{:02X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The name that was escaped; None where it can't have been.
-fn unescape(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
-        let code = u8::from_str_radix(after.get(..2)?, 16).ok().filter(u8::is_ascii)?;
-        out.push(char::from(code));
-        rest = &after[2..];
-    }
-    out.push_str(rest);
-    (!out.is_empty() && !text.contains(['.', '/', '@'])).then_some(out)
 }
 
 /// A name in backticks, as a statement takes it.

@@ -1,19 +1,13 @@
 //! What is looked at before anything is written, and what is counted after all was loaded.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::{MysqlTarget, Place, aside};
+use super::{MysqlTarget, NAME, Place, aside};
 use crate::entry::Entry;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
-use crate::source::{Error, Plan};
-use crate::time::Timestamp;
-
-/// The fact of that key.
-fn fact<'f>(facts: &'f [(String, String)], key: &str) -> Option<&'f str> {
-    facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-}
+use crate::source::names::free_stamp;
+use crate::source::{Error, Plan, fact};
 
 impl MysqlTarget {
     /// Whether the server takes what the other wrote.
@@ -103,17 +97,7 @@ impl MysqlTarget {
     fn free_stamp(&self, names: &[&String]) -> Result<String, Error> {
         let there: BTreeSet<String> =
             self.server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?.into_iter().flatten().collect();
-        let mut stamp = self.options.stamp.clone();
-        let taken = |stamp: &str| {
-            let is_there =
-                |name: &&&String| ["before", "loading"].iter().any(|mark| there.contains(&aside(name, mark, stamp)));
-            names.iter().any(|name| is_there(&name))
-        };
-        while taken(&stamp) {
-            let next = Timestamp::from_compact(&stamp).map(|time| time.after(Duration::from_secs(1)).compact());
-            stamp = next.ok_or_else(|| Error::Failed(format!("{stamp} is no time to name a database by")))?;
-        }
-        Ok(stamp)
+        free_stamp(&self.options.stamp, names, &there, NAME)
     }
 
     /// Whether a database has anything in it.
@@ -181,7 +165,8 @@ impl MysqlTarget {
                 None => place.to.clone(),
                 Some(tables) => format!("{}/{}", place.to, tables.join(",")),
             };
-            if taken && !self.options.replace.contains(&place.to) && !self.options.replace.contains(&what) {
+            let replace = &self.options.replace;
+            if taken && !self.options.replace_any && !replace.contains(&place.to) && !replace.contains(&what) {
                 return Err(Error::Refused(format!(
                     "{what} is there already; --replace {} --reason TEXT puts what is there aside, into {}, and the restored \
                      data in its place",

@@ -19,7 +19,7 @@ use super::names::{Kind, Part, quoted};
 use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, Plan, Service, Target};
+use crate::source::{Error, Plan, Proof, Service, Target, names};
 
 /// Where to, and what.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ pub struct IntoOptions {
     pub only: Vec<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
     /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
     pub stamp: String,
     /// Where the definitions of what is put aside are kept.
@@ -67,11 +69,12 @@ impl Place {
     }
 }
 
+/// The most bytes of a name; a server takes as many characters.
+const NAME: usize = 64;
+
 /// A name beside `name`, no longer than a server takes.
 fn aside(name: &str, mark: &str, stamp: &str) -> String {
-    let most = 64 - mark.len() - stamp.len() - 2;
-    let name: String = name.chars().take(most).collect();
-    format!("{name}_{mark}_{stamp}")
+    names::aside(name, mark, stamp, NAME)
 }
 
 /// A server that a dump goes back into.
@@ -202,5 +205,13 @@ impl Service for MysqlTarget {
             })
             .collect();
         names.join("; ")
+    }
+
+    fn proof(&self) -> Proof {
+        let (tables, rows) = (self.rows.len(), self.rows.values().sum());
+        Proof {
+            counted: Some((rows, "rows")),
+            checks: format!("the row counts of {tables} tables are those of the dump"),
+        }
     }
 }

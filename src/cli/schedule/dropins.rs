@@ -1,0 +1,231 @@
+//! What the configuration says of a unit: its times, its account, its secrets and its folders.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use varu::remote::place::Place;
+
+use super::jobs::{Job, Work};
+use crate::cli::context::Context;
+use crate::cli::exit::Failure;
+use crate::config::{DEFAULT_PATH, Set, Source};
+
+/// The first line of a drop-in that was made here.
+pub const MARK: &str = "# Made by varu schedule install from the configuration; it is written anew by the next.";
+
+/// The name of the drop-ins. What is to hold against it has a later name.
+pub const NAME: &str = "50-schedule.conf";
+
+/// The account of the services.
+const ACCOUNT: &str = "varu";
+
+/// The drop-ins of all jobs: a folder's name, `varu-dump@agama.timer.d`, and the text.
+///
+/// # Errors
+///
+/// Where the configuration leaves out what a service needs that is not root's.
+pub fn all(jobs: &[Job], context: &Context) -> Result<BTreeMap<String, String>, Failure> {
+    let mut all = BTreeMap::new();
+    for job in jobs {
+        all.insert(format!("{}.service.d", job.unit), service(job, context)?);
+        if !job.calendar.is_empty() {
+            all.insert(format!("{}.timer.d", job.unit), timer(job));
+        }
+    }
+    Ok(all)
+}
+
+/// The times. The first line takes those of the unit away.
+fn timer(job: &Job) -> String {
+    let times: String = job.calendar.iter().map(|time| format!("OnCalendar={}\n", time.replace('%', "%%"))).collect();
+    format!("{MARK}\n[Timer]\nOnCalendar=\n{times}")
+}
+
+fn service(job: &Job, context: &Context) -> Result<String, Failure> {
+    let mut lines = Lines::default();
+    let config = context.config_file.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+    lines.secret(&std::path::absolute(&config).unwrap_or(config))?;
+    let name = lines.secrets.keys().next().cloned().unwrap_or_default();
+    lines.add("Environment", &format!("VARU_CONFIG=%d/{}", escaped(&name)));
+    let as_root = match job.on {
+        Work::Refresh(refresh) => lines.way(refresh.repository.as_deref(), context)?,
+        _ => lines.way(context.repository().ok(), context)?,
+    };
+    match job.on {
+        Work::Dump(set) | Work::Backup(set) => lines.set(set, as_root, matches!(job.on, Work::Dump(_)))?,
+        Work::Refresh(refresh) => refresh.secrets().try_for_each(|secret| lines.secret(secret))?,
+        Work::Repository => {}
+    }
+    match job.on {
+        Work::Refresh(_) => {}
+        Work::Dump(_) | Work::Backup(_) | Work::Repository => lines.keys(context)?,
+    }
+    Ok(lines.text())
+}
+
+/// The lines of a service's drop-in.
+#[derive(Default)]
+struct Lines {
+    text: String,
+    /// Secrets that systemd hands over, by the names of their files.
+    secrets: BTreeMap<String, PathBuf>,
+}
+
+impl Lines {
+    fn add(&mut self, key: &str, value: &str) {
+        // Writing to a text doesn't fail.
+        let _ = writeln!(self.text, "{key}={value}");
+    }
+
+    fn text(self) -> String {
+        let secret = |(name, path): (&String, &PathBuf)| {
+            format!("LoadCredential={}:{}\n", escaped(name), escaped(&path.to_string_lossy()))
+        };
+        let secrets: String = self.secrets.iter().map(secret).collect();
+        format!("{MARK}\n[Service]\n{secrets}{}", self.text)
+    }
+
+    /// A file that the service gets a copy of. It is found by its name, so two can't have the same.
+    fn secret(&mut self, path: &Path) -> Result<(), Failure> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self.secrets.insert(name, path.to_owned()) {
+            Some(other) if other != path => Err(Failure::usage(format!(
+                "{} and {} have the same name, by which a service finds them: give one of them another",
+                other.display(),
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The way to the repository. Whether only root can go it.
+    fn way(&mut self, repository: Option<&str>, context: &Context) -> Result<bool, Failure> {
+        let Some(Ok(place)) = repository.map(Place::parse) else {
+            return Err(Failure::usage(
+                "the services need the repository in the configuration: write url into [repository]",
+            ));
+        };
+        match place {
+            Place::Local(path) => {
+                // Its objects are whoever's they are; root goes on with them.
+                self.add("User", "root");
+                self.add("Group", "root");
+                self.add("CapabilityBoundingSet", "CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER");
+                self.add("ReadWritePaths", &format!("-{}", escaped(&path.to_string_lossy())));
+                Ok(true)
+            }
+            Place::Sftp(_) => {
+                let repository = &context.config.repository;
+                let (Some(key), Some(hosts)) = (&repository.ssh_key, &repository.known_hosts) else {
+                    return Err(Failure::usage(format!(
+                        "the services run as the account {ACCOUNT}, which doesn't have root's SSH key nor the hosts that \
+                         root knows: write ssh_key and known_hosts into [repository] (`ssh-keygen -F HOST` shows a host's \
+                         line)"
+                    )));
+                };
+                self.secret(key)?;
+                self.secret(hosts)?;
+                repository.ssh_config.iter().try_for_each(|file| self.secret(file))?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// The writer keys, and the identity where the machine may restore unattended.
+    fn keys(&mut self, context: &Context) -> Result<(), Failure> {
+        for path in context.writer_keys() {
+            self.secret(&path)?;
+        }
+        context.named_identity().map_or(Ok(()), |path| self.secret(path))
+    }
+
+    fn set(&mut self, set: &Set, as_root: bool, dumps: bool) -> Result<(), Failure> {
+        let reads_all = matches!(set.source, Source::Files(_)) || set.dumped_by_another;
+        if reads_all && !as_root {
+            self.add("CapabilityBoundingSet", "CAP_DAC_READ_SEARCH");
+            self.add("AmbientCapabilities", "CAP_DAC_READ_SEARCH");
+        }
+        if let Source::Files(files) = &set.source {
+            self.add("ProtectHome", "read-only");
+            let temporary = |path: &PathBuf| ["/tmp", "/var/tmp"].iter().any(|folder| overlap(path, folder));
+            if files.paths.iter().any(temporary) {
+                self.add("PrivateTmp", "no");
+            }
+        }
+        set.source.option_file().map_or(Ok(()), |file| self.secret(file))?;
+        if let Some(copy) = set.local_copy.as_ref().filter(|_| !set.dumped_by_another) {
+            let folder = escaped(&copy.folder.to_string_lossy());
+            let owner = if as_root { "root" } else { ACCOUNT };
+            self.add("ExecStartPre", &format!("+/usr/bin/install -d -o {owner} -g {owner} -m 0700 {folder}"));
+            self.add("ExecStartPre", &format!("+/bin/chown --recursive --no-dereference {owner}:{owner} {folder}"));
+            self.add("ReadWritePaths", &format!("-{folder}"));
+        }
+        if dumps {
+            self.add("IOSchedulingClass", "best-effort");
+            self.add("IOSchedulingPriority", "7");
+        }
+        Ok(())
+    }
+}
+
+/// Whether one of them lies in the other.
+fn overlap(path: &Path, folder: &str) -> bool {
+    path.starts_with(folder) || Path::new(folder).starts_with(path)
+}
+
+/// A word as a unit takes it.
+pub fn escaped(word: &str) -> String {
+    let word = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    if word.contains(char::is_whitespace) || word.contains(['\\', '"', '\'', ';', '$']) {
+        format!("\"{word}\"")
+    } else {
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jobs::{jobs, tests::CONFIG};
+    use super::*;
+    use crate::cli::context::tests::context;
+
+    #[test]
+    fn a_service_gets_what_its_set_needs_and_no_more() {
+        let context = context(&[], CONFIG, true, &[]).unwrap();
+        let all = all(&jobs(&context), &context).unwrap();
+        let timer = &all["varu-backup@agama.timer.d"];
+        assert!(timer.ends_with(
+            "[Timer]\nOnCalendar=\nOnCalendar=Sun 01:05 Europe/Tallinn\nOnCalendar=Mon..Sat 01:10 Europe/Tallinn\n"
+        ));
+        let backup = &all["varu-backup@agama.service.d"];
+        for line in [
+            "LoadCredential=mysql.cnf:/etc/varu/mysql.cnf\n",
+            "LoadCredential=ssh_key:/etc/varu/ssh_key\n",
+            "LoadCredential=writer.key:/etc/varu/writer.key\n",
+            "Environment=VARU_CONFIG=%d/varu.toml\n",
+            "ReadWritePaths=-/var/backups/varu/agama\n",
+        ] {
+            assert!(backup.contains(line), "{line}{backup}");
+        }
+        assert!(!backup.contains("CAP_"));
+        let files = &all["varu-backup@etc.service.d"];
+        assert!(files.contains("AmbientCapabilities=CAP_DAC_READ_SEARCH\n") && !files.contains("mysql.cnf"));
+        assert!(!all.contains_key("varu-verify.timer.d"));
+        assert!(all["varu-verify.service.d"].contains("writer.key"));
+    }
+
+    #[test]
+    fn what_only_root_has_is_asked_for() {
+        let without = CONFIG.replace("ssh_key = '/etc/varu/ssh_key'\n", "");
+        let context = context(&[], &without, true, &[]).unwrap();
+        let failure = all(&jobs(&context), &context).unwrap_err();
+        assert!(failure.is_usage() && failure.message.contains("ssh_key"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_word_may_have_any_letter() {
+        assert_eq!(escaped("/etc/varu/my config%.toml"), "\"/etc/varu/my config%%.toml\"");
+        assert_eq!(escaped("/plain"), "/plain");
+    }
+}

@@ -1,0 +1,203 @@
+//! `varu schedule install`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use super::dropins::{self, MARK, NAME, escaped};
+use super::jobs::Job;
+use crate::cli::context::Context;
+use crate::cli::exit::{ExitStatus, Failure};
+
+/// Where an administrator's units lie.
+const UNITS: &str = "/etc/systemd/system";
+/// Where a package's lie.
+const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+
+/// The units, for a machine on which no package brought them.
+const OWN: &[(&str, &str)] = &[
+    ("varu-.service.d/10-common.conf", include_str!("../../../systemd/varu-.service.d/10-common.conf")),
+    ("varu-dump@.service", include_str!("../../../systemd/varu-dump@.service")),
+    ("varu-dump@.timer", include_str!("../../../systemd/varu-dump@.timer")),
+    ("varu-backup@.service", include_str!("../../../systemd/varu-backup@.service")),
+    ("varu-backup@.timer", include_str!("../../../systemd/varu-backup@.timer")),
+    ("varu-restore@.service", include_str!("../../../systemd/varu-restore@.service")),
+    ("varu-restore@.timer", include_str!("../../../systemd/varu-restore@.timer")),
+    ("varu-verify.service", include_str!("../../../systemd/varu-verify.service")),
+    ("varu-verify.timer", include_str!("../../../systemd/varu-verify.timer")),
+    ("varu-prune.service", include_str!("../../../systemd/varu-prune.service")),
+    ("varu-prune.timer", include_str!("../../../systemd/varu-prune.timer")),
+];
+
+/// What was done.
+struct Installed {
+    /// Files that were written, because they are new or differ.
+    written: Vec<String>,
+    /// Drop-ins that were removed.
+    removed: Vec<String>,
+    /// The timers of the configuration.
+    timers: Vec<String>,
+}
+
+/// Writes the drop-ins, and the units where no package brought them; then starts the timers, unless they are written
+/// elsewhere.
+pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(), Failure> {
+    let folder = to.unwrap_or(Path::new(UNITS));
+    let mut files = own_units()?;
+    for (dropin, text) in dropins::all(jobs, context)? {
+        files.insert(format!("{dropin}/{NAME}"), text);
+    }
+    let failed = |error: io::Error| {
+        Failure::new(ExitStatus::Failed, format!("writing the units into {} failed: {error}", folder.display()))
+    };
+    let old = old_dropins(folder).map_err(failed)?;
+    let gone: Vec<String> = old.into_iter().filter(|name| !files.contains_key(name)).collect();
+    if to.is_none() {
+        disable(&gone)?;
+    }
+    gone.iter().try_for_each(|name| remove(&folder.join(name))).map_err(failed)?;
+    let written = write(folder, &files).map_err(failed)?;
+    let timers = jobs.iter().map(|job| format!("{}.timer", job.unit)).collect();
+    let installed = Installed { written, removed: gone, timers };
+    if to.is_none() {
+        systemctl(&["daemon-reload"])?;
+        let timers: Vec<&str> = installed.timers.iter().map(String::as_str).collect();
+        if !timers.is_empty() {
+            systemctl(&[&["enable", "--now", "--quiet"], &timers[..]].concat())?;
+            // A timer that runs heeds new times only so.
+            if !installed.written.is_empty() {
+                systemctl(&[&["restart"], &timers[..]].concat())?;
+            }
+        }
+    }
+    say(&installed, folder, to.is_none(), context)
+}
+
+fn say(installed: &Installed, folder: &Path, started: bool, context: &Context) -> Result<(), Failure> {
+    let Installed { written, removed, timers } = installed;
+    if context.json {
+        return context.print_json(&json!({
+            "folder": folder, "written": written, "removed": removed, "timers": timers, "started": started,
+        }));
+    }
+    let mut text = match written.len() + removed.len() {
+        0 => format!("everything in {} is as the configuration says\n", folder.display()),
+        _ => format!("{} files written into {}, {} removed\n", written.len(), folder.display(), removed.len()),
+    };
+    if started && !timers.is_empty() {
+        text += "these timers run:\n";
+        timers.iter().for_each(|timer| text += &format!("  {timer}\n"));
+    }
+    context.tell(&text)
+}
+
+/// The units that this program carries, for the place where it lies; none where a package brought them.
+fn own_units() -> Result<BTreeMap<String, String>, Failure> {
+    if PACKAGED.iter().any(|folder| Path::new(folder).join("varu-backup@.service").exists()) {
+        return Ok(BTreeMap::new());
+    }
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::new(ExitStatus::Failed, format!("where varu itself is can't be found: {error}")))?;
+    let program = escaped(&program.to_string_lossy());
+    let unit = |(name, text): &(&str, &str)| {
+        // The notice of a failure is the package's.
+        let text = text.replace("/usr/bin/varu", &program).replace("OnFailure=varu-failed@%n.service\n", "");
+        ((*name).to_owned(), format!("{MARK}\n{text}"))
+    };
+    Ok(OWN.iter().map(unit).collect())
+}
+
+/// The drop-ins that were made here, as names below `folder`.
+fn old_dropins(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut old = Vec::new();
+    for entry in entries {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        let file = folder.join(&name).join(NAME);
+        if name.starts_with("varu-") && fs::read_to_string(file).is_ok_and(|text| text.starts_with(MARK)) {
+            old.push(format!("{name}/{NAME}"));
+        }
+    }
+    old.sort();
+    Ok(old)
+}
+
+/// Stops the timers whose drop-ins go.
+fn disable(gone: &[String]) -> Result<(), Failure> {
+    let end = format!(".service.d/{NAME}");
+    let timers: Vec<String> =
+        gone.iter().filter_map(|name| name.strip_suffix(&end)).map(|unit| format!("{unit}.timer")).collect();
+    if timers.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<&str> =
+        ["disable", "--now", "--quiet"].into_iter().chain(timers.iter().map(String::as_str)).collect();
+    systemctl(&words)
+}
+
+/// Removes a drop-in, and its folder where nothing else is in it.
+fn remove(path: &PathBuf) -> io::Result<()> {
+    fs::remove_file(path)?;
+    match path.parent().map(fs::remove_dir) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes what is new or differs. The names of those.
+fn write(folder: &Path, files: &BTreeMap<String, String>) -> io::Result<Vec<String>> {
+    let mut written = Vec::new();
+    for (name, text) in files {
+        let path = folder.join(name);
+        if fs::read_to_string(&path).is_ok_and(|there| there == *text) {
+            continue;
+        }
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(&path, text)?;
+        written.push(name.clone());
+    }
+    Ok(written)
+}
+
+fn systemctl(words: &[&str]) -> Result<(), Failure> {
+    let output = Command::new("systemctl").args(words).output();
+    let why = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::new(ExitStatus::Failed, format!("systemctl {} failed: {why}", words.join(" "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jobs::{jobs, tests::CONFIG};
+    use super::*;
+    use crate::cli::context::tests::context;
+
+    #[test]
+    fn a_second_install_writes_nothing_and_old_drop_ins_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("varu-backup@old.timer.d");
+        let own = folder.path().join("varu-backup@own.timer.d");
+        for (dropin, text) in [(&old, MARK), (&own, "[Timer]")] {
+            fs::create_dir_all(dropin).unwrap();
+            fs::write(dropin.join(NAME), text).unwrap();
+        }
+        let context = context(&["-q"], CONFIG, true, &[]).unwrap();
+        let install = || install(&jobs(&context), Some(folder.path()), &context).unwrap();
+        install();
+        assert!(!old.exists() && own.join(NAME).exists());
+        let backup = folder.path().join("varu-backup@agama.service.d").join(NAME);
+        let before = fs::metadata(&backup).unwrap().modified().unwrap();
+        install();
+        assert_eq!(fs::metadata(&backup).unwrap().modified().unwrap(), before);
+    }
+}

@@ -1,0 +1,137 @@
+//! The way back through a program that takes a stream on its standard input.
+
+use std::ffi::OsString;
+
+use super::talk::{Feed, TalkError};
+use crate::entry::{Entry, StreamName};
+use crate::progress::Interrupt;
+use crate::source::{Error, Plan, Proof, Service, Target};
+
+/// What is run for each stream.
+#[derive(Debug, Clone)]
+pub struct IntoOptions {
+    /// The set, for people.
+    pub set: String,
+    /// The program and its arguments. It finds the stream's name in `VARU_STREAM`.
+    pub argv: Vec<OsString>,
+}
+
+/// The most bytes that the program may print.
+const OUTPUT: usize = 16 << 20;
+
+/// A program that takes streams back, one after the other.
+pub struct CommandTarget {
+    options: IntoOptions,
+    interrupt: Interrupt,
+    streams: usize,
+}
+
+impl CommandTarget {
+    /// Nothing is started yet.
+    pub fn new(options: IntoOptions, interrupt: &Interrupt) -> Self {
+        Self { options, interrupt: interrupt.clone(), streams: 0 }
+    }
+}
+
+impl Service for CommandTarget {
+    fn is_definition(&self, _: &Entry) -> bool {
+        false
+    }
+
+    fn plan(
+        &mut self,
+        entries: &[Entry],
+        _: Vec<(StreamName, Vec<u8>)>,
+        _: &[(String, String)],
+    ) -> Result<Plan, Error> {
+        let taken: Vec<&Entry> = entries.iter().filter(|entry| self.takes(entry)).collect();
+        self.streams = taken.len();
+        let names: Vec<String> = taken.iter().map(|entry| entry.name.to_string()).collect();
+        let program = self.options.argv.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Plan {
+            lines: vec![format!(
+                "{} goes to the input of {program:?}, which does with what is there as it does",
+                names.join(", ")
+            )],
+            replaces: vec![self.options.set.clone()],
+            bytes: taken.iter().map(|entry| entry.size).sum(),
+        })
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        entry.kind.has_content()
+    }
+
+    fn open(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
+        Ok(Box::new(Lane { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn undone(&self) -> String {
+        format!("what the restore_command of {} did is not undone", self.options.set)
+    }
+
+    fn proof(&self) -> Proof {
+        let times = if self.streams == 1 { String::new() } else { format!(" {} times", self.streams) };
+        Proof { counted: None, checks: format!("its restore_command ended{times} with status 0") }
+    }
+}
+
+struct Lane {
+    argv: Vec<OsString>,
+    interrupt: Interrupt,
+    feed: Option<(StreamName, Feed)>,
+}
+
+fn failed(name: &StreamName, error: &TalkError) -> Error {
+    Error::Failed(format!("the restore_command for {name} failed: {error}"))
+}
+
+impl Target for Lane {
+    fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        let mut argv = vec![OsString::from("env"), OsString::from(format!("VARU_STREAM={}", entry.name))];
+        argv.extend(self.argv.iter().cloned());
+        let feed = Feed::start(&argv, OUTPUT, self.interrupt.clone())
+            .map_err(|error| Error::failed(&format!("starting the restore_command for {}", entry.name), &error))?;
+        self.feed = Some((entry.name.clone(), feed));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match &mut self.feed {
+            Some((name, feed)) => feed.write(bytes).map_err(|error| failed(name, &error)),
+            None => Err(Error::Failed("the load had ended before".to_owned())),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        match self.feed.take() {
+            Some((name, feed)) => feed.finish().map(drop).map_err(|error| failed(&name, &error)),
+            None => Ok(()),
+        }
+    }
+
+    fn abandon(&mut self) {
+        // It is stopped before its input ends, so that it can't take half a stream for a whole one.
+        self.feed = None;
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+}

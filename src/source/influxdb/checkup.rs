@@ -1,0 +1,34 @@
+//! All that a backup needs, tried one after the other without a backup.
+
+use super::definitions::Definitions;
+use super::{InfluxdbOptions, connect};
+use crate::progress::Interrupt;
+use crate::source::{Error, Finding};
+
+/// Tries all that a backup of `options` needs.
+pub fn check(options: &InfluxdbOptions, interrupt: &Interrupt) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Err(error) = look(options, interrupt, &mut found) {
+        found.push(Finding::Bad(error.to_string()));
+    }
+    found
+}
+
+fn look(options: &InfluxdbOptions, interrupt: &Interrupt, found: &mut Vec<Finding>) -> Result<(), Error> {
+    let server = connect(options, interrupt)?;
+    found.push(Finding::Good("the programs influx and influxd are there".to_owned()));
+    found.push(Finding::Good(format!("InfluxDB {} answers", server.version)));
+    let definitions = Definitions::take(&server, &options.database)?;
+    let shards = server.shards(&options.database)?;
+    found.push(Finding::Good(format!(
+        "{}: {} shards, {} retention policies, {} continuous queries, {} users",
+        options.database,
+        shards.len(),
+        definitions.policies.len(),
+        definitions.queries.len(),
+        definitions.users.len()
+    )));
+    server.check_rpc()?;
+    found.push(Finding::Good("the port of backups can be reached".to_owned()));
+    Ok(())
+}

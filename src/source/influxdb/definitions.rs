@@ -1,0 +1,210 @@
+//! What a portable backup loses: continuous queries, users and their grants. Retention policies are kept beside them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::server::{Server, quoted};
+use crate::source::Error;
+use crate::source::names::escape;
+
+/// What `SHOW …` says of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definitions {
+    /// The database.
+    pub database: String,
+    /// Retention policies.
+    pub policies: Vec<Policy>,
+    /// Continuous queries: name and statement.
+    pub queries: Vec<(String, String)>,
+    /// Users of the server.
+    pub users: Vec<User>,
+}
+
+/// A retention policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// How long points stay.
+    pub duration: String,
+    /// How long a group of shards is.
+    pub shard_duration: String,
+    /// How many copies there are.
+    pub replicas: String,
+    /// Whether it is meant where none is named.
+    pub is_default: bool,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// Whether it may do everything.
+    pub is_admin: bool,
+    /// What it may do with the database.
+    pub privilege: Option<String>,
+}
+
+impl Definitions {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it doesn't answer.
+    pub fn take(server: &Server, database: &str) -> Result<Self, Error> {
+        let mut found = Self { database: database.to_owned(), ..Self::default() };
+        for series in server.ask(&format!("SHOW RETENTION POLICIES ON {}", quoted(database)))? {
+            found.policies.extend(series.rows.iter().map(|row| {
+                let text = |column: &str| series.text(row, column);
+                Policy {
+                    name: text("name"),
+                    duration: text("duration"),
+                    shard_duration: text("shardGroupDuration"),
+                    replicas: text("replicaN"),
+                    is_default: text("default") == "true",
+                }
+            }));
+        }
+        for series in server.ask("SHOW CONTINUOUS QUERIES")?.iter().filter(|series| series.name == database) {
+            found.queries.extend(series.rows.iter().map(|row| (series.text(row, "name"), series.text(row, "query"))));
+        }
+        for series in server.ask("SHOW USERS")? {
+            for row in &series.rows {
+                let name = series.text(row, "user");
+                let is_admin = series.text(row, "admin") == "true";
+                let privilege = privilege(server, &name, database)?;
+                found.users.push(User { name, is_admin, privilege });
+            }
+        }
+        found.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        found.queries.sort();
+        found.users.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// As a stream.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it can't be written, which can't be.
+    pub fn text(&self) -> Result<Vec<u8>, Error> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|error| Error::Failed(error.to_string()))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// From a stream.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it is none of these.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(text)
+            .map_err(|error| Error::Failed(format!("the definitions of the snapshot can't be understood: {error}")))
+    }
+
+    /// The statements that make the continuous queries in the database `to`.
+    pub fn make_queries(&self, to: &str) -> Vec<String> {
+        self.queries.iter().map(|(_, query)| renamed(query, &self.database, to)).collect()
+    }
+}
+
+fn privilege(server: &Server, user: &str, database: &str) -> Result<Option<String>, Error> {
+    let answer = server.ask(&format!("SHOW GRANTS FOR {}", quoted(user)))?;
+    let rows = answer
+        .iter()
+        .flat_map(|series| series.rows.iter().map(|row| (series.text(row, "database"), series.text(row, "privilege"))));
+    let mut rows = rows.filter(|(name, privilege)| name == database && privilege != "NO PRIVILEGES");
+    Ok(rows.next().map(|(_, privilege)| privilege))
+}
+
+/// A statement with another name where it names the database: before a policy (`telegraf.raw.cpu`, `telegraf..cpu`), and after
+/// `ON`.
+fn renamed(query: &str, from: &str, to: &str) -> String {
+    let mut out = String::with_capacity(query.len());
+    let mut rest = query;
+    let mut last = String::new();
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\'' | '"' => end_of_quote(rest, c),
+            // A pattern of names: it begins where a name could.
+            '/' if matches!(last.as_str(), "." | "," | "FROM" | "=~" | "~" | "(") => end_of_quote(rest, '/'),
+            c if c.is_alphanumeric() || c == '_' => {
+                rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())
+            }
+            c => c.len_utf8(),
+        };
+        let (word, after) = rest.split_at(length);
+        let names_it = word == from || (c == '"' && word == quoted(from));
+        let place = last.eq_ignore_ascii_case("ON")
+            || (after.starts_with('.') && ["INTO", "FROM", ","].iter().any(|word| last.eq_ignore_ascii_case(word)));
+        match names_it && place {
+            true => out += &quoted(to),
+            false => out += word,
+        }
+        if !word.trim().is_empty() {
+            last = word.to_owned();
+        }
+        rest = after;
+    }
+    out
+}
+
+/// Where a text ends that begins with a quote.
+fn end_of_quote(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match (escaped, c) {
+            (true, _) => escaped = false,
+            (_, '\\') => escaped = true,
+            (_, c) if c == quote => return at + c.len_utf8(),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// How many values each measurement has up to a moment, by policy and measurement.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn count(server: &Server, database: &str, policies: &[Policy], until: i64) -> Result<BTreeMap<String, u64>, Error> {
+    let mut counts = BTreeMap::new();
+    for policy in policies {
+        let question =
+            format!("SELECT count(*) FROM {}.{}./.*/ WHERE time <= {until}", quoted(database), quoted(&policy.name));
+        for series in server.ask(&question)? {
+            let columns = series.columns.iter().zip(series.rows.first().into_iter().flatten());
+            let numbers = columns.filter(|(name, _)| *name != "time").filter_map(|(_, value)| value.as_u64());
+            *counts.entry(format!("{}/{}", escape(&policy.name), escape(&series.name))).or_default() +=
+                numbers.sum::<u64>();
+        }
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_the_other_database_only_where_it_named_the_first() {
+        let query = r#"CREATE CONTINUOUS QUERY db ON db BEGIN SELECT mean(db) AS "db" INTO db.long.:MEASUREMENT FROM db.raw./db.*\/ FROM db./, "db".raw.db, db..x, other.db.db WHERE db = 'db.x ON db' GROUP BY time(1h), "db" END"#;
+        let wanted = r#"CREATE CONTINUOUS QUERY db ON "x y" BEGIN SELECT mean(db) AS "db" INTO "x y".long.:MEASUREMENT FROM "x y".raw./db.*\/ FROM db./, "x y".raw.db, "x y"..x, other.db.db WHERE db = 'db.x ON db' GROUP BY time(1h), "db" END"#;
+        assert_eq!(renamed(query, "db", "x y"), wanted);
+        assert_eq!(
+            renamed("CREATE CONTINUOUS QUERY q ON \"a b\" BEGIN", "a b", "c"),
+            "CREATE CONTINUOUS QUERY q ON \"c\" BEGIN"
+        );
+    }
+
+    #[test]
+    fn definitions_read_back() {
+        let found = Definitions {
+            database: "a".into(),
+            queries: vec![("q".into(), "CREATE".into())],
+            ..Definitions::default()
+        };
+        assert_eq!(Definitions::parse(&found.text().unwrap()).unwrap(), found);
+        assert!(Definitions::parse(b"x").is_err());
+    }
+}

@@ -1,0 +1,506 @@
+//! The way back into a server that runs.
+//!
+//! The portable folder is made again from the shards, and `influxd restore` loads it as a new database, whose points are
+//! counted. A database that is there can't be renamed, and nothing is loaded over it: so the new data is proven under
+//! `NAME_varu` first, the old is backed up into a local folder, and only then, if nothing writes to it, it is dropped and the
+//! data is loaded once more under its name.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::definitions::{Definitions, count};
+use super::portable::{self, Manifest, ShardFile};
+use super::server::{Server, ServerOptions, quoted};
+use super::tar::TarCheck;
+use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
+use crate::entry::{Entry, StreamName};
+use crate::progress::Interrupt;
+use crate::source::{Error, Plan, Proof, Service, Target, fact};
+
+/// Where to, and what.
+#[derive(Debug, Clone, Default)]
+pub struct IntoOptions {
+    /// The server.
+    pub server: ServerOptions,
+    /// Another name for the database.
+    pub name: Option<String>,
+    /// Names that may be replaced.
+    pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
+    /// The time, as it stands in the names of what is put aside.
+    pub stamp: String,
+    /// A folder of our own for the portable backup, which is made anew and goes at the end.
+    pub scratch: PathBuf,
+    /// Where the backup of what is dropped is kept.
+    pub folder: PathBuf,
+    /// How long nothing must have been written to a database before it is dropped.
+    pub quiet: Duration,
+}
+
+/// A server that a snapshot goes back into.
+pub struct InfluxdbTarget {
+    server: Server,
+    options: IntoOptions,
+    definitions: Definitions,
+    manifest: Manifest,
+    manifest_text: Vec<u8>,
+    meta: Vec<u8>,
+    /// The name that it gets.
+    to: String,
+    replaces: bool,
+    /// Whether `NAME_varu` is left of a restore that was cut, and `NAME` is gone.
+    is_cut: bool,
+    /// Between which two numbers the values of each measurement lie, and up to when they count.
+    points: BTreeMap<String, (u64, u64)>,
+    until: i64,
+    scratch: Option<Scratch>,
+    /// How many points had been written to what stands there, when that was looked at.
+    written: Option<(u64, Instant)>,
+    counted: u64,
+    warnings: Vec<String>,
+}
+
+/// What the server says of a shard that it is still loading.
+const DISABLED: &str = "shard is disabled";
+/// How long it may say that.
+const BUSY: Duration = Duration::from_secs(600);
+/// How long too few values have to stay as few to be all that will come.
+const SETTLED: Duration = Duration::from_secs(5);
+/// How often they are counted.
+const LOOK: Duration = Duration::from_millis(250);
+/// What the names of the files begin with.
+const STEM: &str = "varu";
+
+impl InfluxdbTarget {
+    /// Finds the server.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = Server::connect(&options.server, interrupt)?;
+        Ok(Self {
+            server,
+            options,
+            definitions: Definitions::default(),
+            manifest: Manifest { meta: portable::MetaFile { file_name: String::new() }, files: Vec::new() },
+            manifest_text: Vec::new(),
+            meta: Vec::new(),
+            to: String::new(),
+            replaces: false,
+            is_cut: false,
+            points: BTreeMap::new(),
+            until: 0,
+            scratch: None,
+            written: None,
+            counted: 0,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Where data is proven before anything is dropped.
+    fn aside(&self) -> String {
+        format!("{}_varu", self.to)
+    }
+
+    /// Where what is dropped is kept.
+    fn kept(&self) -> PathBuf {
+        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+        let name: String = self.to.chars().map(plain).collect();
+        self.options.folder.join(format!("{name}_before_{}", self.options.stamp))
+    }
+
+    fn read_definitions(&mut self, definitions: Vec<(StreamName, Vec<u8>)>) -> Result<(), Error> {
+        let mut found = BTreeMap::new();
+        for (name, bytes) in definitions {
+            found.insert(name.to_string(), bytes);
+        }
+        let mut take = |name: &str| {
+            found
+                .remove(name)
+                .ok_or_else(|| Error::Failed(format!("the snapshot has no {name}, so it is none of InfluxDB")))
+        };
+        self.definitions = Definitions::parse(&take(DEFINITIONS)?)?;
+        self.manifest_text = take(MANIFEST)?;
+        self.meta = take(META)?;
+        self.manifest = Manifest::parse(&self.manifest_text)?;
+        Ok(())
+    }
+
+    /// Every shard of the manifest is in the snapshot, and as long as it says.
+    fn check_shards(&self, entries: &[Entry]) -> Result<(), Error> {
+        for file in self.shards() {
+            let entry = entries.iter().find(|entry| file.is(&entry.name));
+            if entry.is_none_or(|entry| entry.size != file.size) {
+                return Err(Error::Failed(format!(
+                    "the snapshot has no whole shard {} of {}, which its manifest lists; a restore would lack its points: take \
+                     another snapshot",
+                    file.id, file.policy
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn shards(&self) -> impl Iterator<Item = &ShardFile> {
+        self.manifest.files.iter().filter(|file| file.database == self.definitions.database)
+    }
+
+    fn read_points(&mut self, facts: &[(String, String)]) {
+        self.until = fact(facts, "points_until").and_then(|value| value.parse().ok()).unwrap_or(0);
+        for (key, value) in facts {
+            if let (Some(name), Some((least, most))) = (key.strip_prefix("points "), value.split_once(' '))
+                && let (Ok(least), Ok(most)) = (least.parse(), most.parse())
+            {
+                self.points.insert(name.to_owned(), (least, most));
+            }
+        }
+    }
+
+    fn check_names(&mut self) -> Result<(), Error> {
+        let there = self.server.databases()?;
+        self.replaces = there.contains(&self.to);
+        let aside = self.aside();
+        self.is_cut = !self.replaces && there.contains(&aside);
+        if !self.replaces {
+            return Ok(());
+        }
+        if there.contains(&aside) {
+            return Err(Error::Refused(format!(
+                "{aside} is there, perhaps of a restore that was cut, and the data is proven under that name first; if nobody \
+                 needs it: {}",
+                self.drop_command(&aside)
+            )));
+        }
+        if !self.options.replace_any && !self.options.replace.contains(&self.to) {
+            return Err(Error::Refused(format!(
+                "{0} is there already; --replace {0} --reason TEXT backs it up into {1}, drops it, and puts the restored data in \
+                 its place",
+                self.to,
+                self.kept().display()
+            )));
+        }
+        self.look_for_writers()
+    }
+
+    fn drop_command(&self, name: &str) -> String {
+        format!("influx -execute 'DROP DATABASE {}'", quoted(name))
+    }
+
+    /// Notes how much has been written so far.
+    fn look_for_writers(&mut self) -> Result<(), Error> {
+        self.written = Some((self.server.written(&self.to)?, Instant::now()));
+        Ok(())
+    }
+
+    /// Nothing has been written since the first look, and that is long enough ago.
+    fn check_quiet(&self) -> Result<(), Error> {
+        let Some((before, since)) = self.written else { return Ok(()) };
+        std::thread::sleep(self.options.quiet.saturating_sub(since.elapsed()));
+        match self.server.written(&self.to)? {
+            now if now == before => Ok(()),
+            _ => Err(Error::Refused(format!(
+                "something writes to {0}, and what it writes after now would be lost; Telegraf even makes a database again at \
+                 once that is dropped: stop it, with restore_before and restore_after in the set if need be. {0} is as it was, \
+                 and the restored data is in {1}; {2} takes that away",
+                self.to,
+                self.aside(),
+                self.drop_command(&self.aside())
+            ))),
+        }
+    }
+
+    fn folder(&self) -> Result<&Path, Error> {
+        let none = || Error::Failed("the load had not begun".to_owned());
+        Ok(self.scratch.as_ref().ok_or_else(none)?.0.as_path())
+    }
+
+    /// Loads the folder as a new database, and proves it.
+    fn load(&self, name: &str) -> Result<u64, Error> {
+        let from = &self.definitions.database;
+        self.server.restore(from, name, self.folder()?)?;
+        self.check_policies(name)?;
+        self.check_points(name)
+    }
+
+    fn check_policies(&self, name: &str) -> Result<(), Error> {
+        let found = Definitions::take(&self.server, name)?.policies;
+        match found == self.definitions.policies {
+            true => Ok(()),
+            false => Err(Error::Failed(format!(
+                "the retention policies of {name} aren't those of the backup after the load"
+            ))),
+        }
+    }
+
+    /// Each measurement has the values that it had in the backup. The server may still be busy with the last shards when the
+    /// program has ended; it is waited for as long as the numbers grow.
+    fn check_points(&self, name: &str) -> Result<u64, Error> {
+        let (mut last, mut since) = (None, Instant::now());
+        loop {
+            let counts = match count(&self.server, name, &self.definitions.policies, self.until) {
+                Err(Error::Failed(why)) if why.contains(DISABLED) && since.elapsed() < BUSY => None,
+                counts => Some(counts?),
+            };
+            if let Some(counts) = counts {
+                let shards = self.server.open_shards(name)?.len();
+                let Some(missing) = self.missing(name, shards, &counts) else { return Ok(counts.values().sum()) };
+                if last.as_ref() == Some(&counts) && since.elapsed() >= SETTLED {
+                    return Err(Error::Failed(missing));
+                }
+                if last.as_ref() != Some(&counts) {
+                    (last, since) = (Some(counts), Instant::now());
+                }
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// What isn't as it was in the backup.
+    fn missing(&self, name: &str, shards: usize, counts: &BTreeMap<String, u64>) -> Option<String> {
+        let wanted = self.shards().count();
+        if shards < wanted {
+            return Some(format!("{name} has {shards} shards with points after the load, and {wanted} in the backup"));
+        }
+        self.points.iter().find_map(|(measurement, (least, most))| {
+            let counted = counts.get(measurement).copied().unwrap_or(0);
+            let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            (counted < *least || counted > *most).then(|| {
+                format!("{measurement} of {name} has {counted} values after the load, and {wanted} in the backup")
+            })
+        })
+    }
+
+    /// Continuous queries and grants, which no portable backup holds.
+    fn make_definitions(&mut self) -> Result<(), Error> {
+        let to = &self.to;
+        for query in self.definitions.make_queries(to) {
+            self.server.run(&query)?;
+        }
+        let there = Definitions::take(&self.server, to)?.users;
+        let mut absent = Vec::new();
+        for user in &self.definitions.users {
+            let grant = user.privilege.as_ref().filter(|_| !user.is_admin).map(|privilege| {
+                format!("GRANT {} ON {} TO {}", privilege.replace(" PRIVILEGES", ""), quoted(to), quoted(&user.name))
+            });
+            match (there.iter().any(|other| other.name == user.name), grant) {
+                (true, Some(grant)) => self.server.run(&grant)?,
+                (true, None) => {}
+                (false, grant) => {
+                    let all = if user.is_admin { " WITH ALL PRIVILEGES" } else { "" };
+                    let grant = grant.map(|grant| format!("; {grant}")).unwrap_or_default();
+                    absent.push(format!("CREATE USER {} WITH PASSWORD '…'{all}{grant}", quoted(&user.name)));
+                }
+            }
+        }
+        if !absent.is_empty() {
+            self.warnings.push(format!(
+                "these users are absent, and passwords can't be dumped, so make them: {}",
+                absent.join("; ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// What stands there is backed up, dropped, and loaded anew.
+    fn replace(&mut self) -> Result<(), Error> {
+        let aside = self.aside();
+        self.counted = self.load(&aside)?;
+        let kept = self.kept();
+        let failed = |error: std::io::Error| Error::failed(&format!("making {}", kept.display()), &error);
+        fs::create_dir_all(&kept).map_err(failed)?;
+        self.server.back_up(&self.to, &kept)?;
+        self.check_quiet()?;
+        self.server.run(&format!("DROP DATABASE {}", quoted(&self.to)))?;
+        let loaded = self.load(&self.to);
+        if let Err(error) = loaded {
+            let back = self.server.databases().is_ok_and(|names| names.contains(&self.to));
+            return Err(Error::Failed(match back {
+                true => format!(
+                    "{0} came back, or isn't whole, after it was dropped: {error}; {aside} holds the restored data. If something \
+                     made {0} again at once, stop that (restore_before, restore_after)",
+                    self.to
+                ),
+                false => format!("{} is absent; {aside} holds the data: {error}", self.to),
+            }));
+        }
+        self.server.run(&format!("DROP DATABASE {}", quoted(&aside)))?;
+        Ok(())
+    }
+}
+
+impl Service for InfluxdbTarget {
+    fn is_definition(&self, entry: &Entry) -> bool {
+        [DEFINITIONS, MANIFEST, META].iter().any(|name| entry.name.as_bytes() == name.as_bytes())
+    }
+
+    fn plan(
+        &mut self,
+        entries: &[Entry],
+        definitions: Vec<(StreamName, Vec<u8>)>,
+        facts: &[(String, String)],
+    ) -> Result<Plan, Error> {
+        if let Some(other) = fact(facts, "server").filter(|server| *server != "InfluxDB") {
+            return Err(Error::Refused(format!("the snapshot is of {other}, and this server is InfluxDB")));
+        }
+        self.read_definitions(definitions)?;
+        self.check_shards(entries)?;
+        self.read_points(facts);
+        self.to = self.options.name.clone().unwrap_or_else(|| self.definitions.database.clone());
+        self.server.check_rpc()?;
+        self.check_names()?;
+        let mut plan = Plan::default();
+        plan.lines.push(format!("the server is InfluxDB {}", self.server.version));
+        let what = format!("the database {} with {} shards", self.definitions.database, self.shards().count());
+        plan.lines.push(match self.replaces {
+            true => format!(
+                "{what} goes to {0}: it is proven as {1} first; what stands there is backed up into {2}, which stays until you \
+                 remove it, and dropped",
+                self.to,
+                self.aside(),
+                self.kept().display()
+            ),
+            false => format!("{what} goes to {}, where nothing is", self.to),
+        });
+        if self.is_cut {
+            plan.lines.push(format!(
+                "{} is there, of a restore that was cut; it is dropped once {} stands",
+                self.aside(),
+                self.to
+            ));
+        }
+        if self.points.is_empty() {
+            plan.lines.push("how many points there were isn't known, because another job made the backup".to_owned());
+        }
+        if self.replaces {
+            plan.replaces.push(self.to.clone());
+        }
+        plan.bytes = self.shards().map(|file| file.size).sum();
+        Ok(plan)
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        self.shards().any(|file| file.is(&entry.name))
+    }
+
+    fn open(&mut self) -> Result<(), Error> {
+        let scratch = Scratch::new(&self.options.scratch)?;
+        let write = |name: &str, bytes: &[u8]| {
+            let path = scratch.0.join(name);
+            fs::write(&path, bytes).map_err(|error| Error::failed(&format!("writing {}", path.display()), &error))
+        };
+        write(&format!("{STEM}{}", portable::MANIFEST), &self.manifest_text)?;
+        write(&self.manifest.meta.file_name, &self.meta)?;
+        self.scratch = Some(scratch);
+        Ok(())
+    }
+
+    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
+        let files = self.shards().cloned().collect();
+        Ok(Box::new(Lane { folder: self.folder()?.to_owned(), files, current: None }))
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        match self.replaces {
+            true => self.replace()?,
+            false => self.counted = self.load(&self.to)?,
+        }
+        if self.is_cut {
+            self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;
+        }
+        self.make_definitions()?;
+        self.scratch = None;
+        Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn undone(&self) -> String {
+        let (to, aside) = (&self.to, self.aside());
+        let command = |name: &str| self.drop_command(name);
+        match self.replaces {
+            true => format!(
+                "{to} is as it was if {} is empty or absent; if {to} is absent, {aside} holds the restored data and that folder \
+                 the old, and the same command goes on; if both are there, {} before that",
+                self.kept().display(),
+                command(&aside)
+            ),
+            false => format!("{to} was not there before; if it is there now it is unfinished: {}", command(to)),
+        }
+    }
+
+    fn proof(&self) -> Proof {
+        let shards = self.shards().count();
+        let checks = match self.points.is_empty() {
+            true => format!("all {shards} shards are there"),
+            false => format!(
+                "all {shards} shards are there, and the counts of {} measurements are those of the backup",
+                self.points.len()
+            ),
+        };
+        Proof { counted: Some((self.counted, "points")), checks }
+    }
+}
+
+/// Writes shards into the portable folder, beside others that write other ones.
+struct Lane {
+    folder: PathBuf,
+    files: Vec<ShardFile>,
+    current: Option<(ShardFile, GzEncoder<BufWriter<File>>, TarCheck)>,
+}
+
+impl Lane {
+    fn path(&self, file: &ShardFile) -> PathBuf {
+        self.folder.join(&file.file_name)
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::failed(&format!("writing {}", path.display()), error)
+}
+
+impl Target for Lane {
+    fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        let Some(file) = self.files.iter().find(|file| file.is(&entry.name)).cloned() else {
+            return Err(Error::Failed(format!("{} is no shard of the backup", entry.name)));
+        };
+        let path = self.path(&file);
+        let out = File::create_new(&path).map_err(|error| failed(&path, &error))?;
+        // It is read once, and goes then.
+        let out = GzEncoder::new(BufWriter::new(out), Compression::fast());
+        self.current = Some((file, out, TarCheck::default()));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some((file, out, check)) = &mut self.current else {
+            return Err(Error::Failed("the load had ended before".to_owned()));
+        };
+        check.push(bytes);
+        out.write_all(bytes).map_err(|error| failed(&self.folder.join(&file.file_name), &error))
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let Some((file, out, check)) = self.current.take() else { return Ok(()) };
+        check_whole(&file, &check)?;
+        let path = self.path(&file);
+        let written = out.finish().and_then(|mut out| out.flush());
+        written.map_err(|error| failed(&path, &error))
+    }
+
+    fn abandon(&mut self) {
+        self.current = None;
+    }
+
+    fn finish(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+}

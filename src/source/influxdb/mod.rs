@@ -1,0 +1,294 @@
+//! The source `influxdb`: a database of an InfluxDB 1.x server, by the server's own programs.
+//!
+//! A portable backup is made and read: each shard is a stream, its inner tar, so that a shard in which nothing changed is the
+//! same bytes every day. It counts as whole only if every shard that the server names is in it, and each tar is whole and as
+//! long as the manifest says. A restore of one that isn't ends with status 0 and fewer points.
+
+pub mod checkup;
+pub mod definitions;
+pub mod into;
+pub mod portable;
+pub mod server;
+mod tar;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::GzDecoder;
+
+use self::definitions::{Definitions, count};
+use self::portable::{Portable, ShardFile};
+use self::server::{Server, ServerOptions, Shard};
+use self::tar::TarCheck;
+use super::{Error, Finished, Source};
+use crate::entry::{Entry, Kind, StreamName};
+use crate::progress::Interrupt;
+use crate::time::{Clock, Timestamp};
+
+/// What is backed up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InfluxdbOptions {
+    /// The database.
+    pub database: String,
+    /// The server.
+    pub server: ServerOptions,
+}
+
+/// The stream of what `SHOW …` says.
+pub const DEFINITIONS: &str = "definitions.json";
+/// The stream of the manifest.
+pub const MANIFEST: &str = "manifest.json";
+/// The stream of the metadata.
+pub const META: &str = "meta";
+
+/// A portable backup, stream by stream.
+pub struct InfluxdbSource {
+    portable: Portable,
+    /// A folder of our own, which goes with the source.
+    _scratch: Option<Scratch>,
+    ready: VecDeque<(&'static str, Vec<u8>)>,
+    shards: VecDeque<ShardFile>,
+    current: Option<Current>,
+    entry: Option<Entry>,
+    data_time: Timestamp,
+    facts: Vec<(String, String)>,
+}
+
+enum Current {
+    Ready(Vec<u8>, usize),
+    Shard(ShardFile, Box<GzDecoder<BufReader<File>>>, TarCheck),
+}
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the folder anew.
+    fn new(path: &Path) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::failed(&format!("making the folder {}", path.display()), &error);
+        if path.exists() {
+            fs::remove_dir_all(path).map_err(failed)?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl InfluxdbSource {
+    /// Has the server write a portable backup into the folder `scratch`, which is made anew and goes at the end, and checks
+    /// that all shards are in it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a program or the database is missing, [`Error::Failed`] where the backup fails,
+    /// [`Error::Changed`] where a shard isn't in it.
+    pub fn new(
+        options: &InfluxdbOptions,
+        scratch: &Path,
+        clock: &dyn Clock,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let server = connect(options, interrupt)?;
+        let database = &options.database;
+        let data_time = clock.now();
+        let definitions = Definitions::take(&server, database)?;
+        let before = server.shards(database)?;
+        let scratch = Scratch::new(scratch)?;
+        let least = count(&server, database, &definitions.policies, data_time.nanos())?;
+        server.back_up(database, &scratch.0)?;
+        let portable = Portable::open(&scratch.0)?;
+        // A shard that has gone meanwhile was too old to be kept.
+        let after = server.shards(database)?;
+        let both: Vec<_> = before.into_iter().filter(|shard| after.contains(shard)).collect();
+        check_shards(&server, &portable, database, &both)?;
+        let most = count(&server, database, &definitions.policies, data_time.nanos())?;
+        let mut facts = points(&least, &most);
+        facts.push(("points_until".to_owned(), data_time.nanos().to_string()));
+        Self::of(portable, Some(scratch), &server, &definitions, data_time, facts)
+    }
+
+    /// Reads the newest portable backup that another job has left in `folder`.
+    ///
+    /// # Errors
+    /// As [`InfluxdbSource::new`], and where there is none.
+    pub fn external(
+        options: &InfluxdbOptions,
+        folder: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<(Self, Timestamp), Error> {
+        let portable = Portable::open(folder)?;
+        let data_time = Timestamp::from_compact(&portable.stem)
+            .ok_or_else(|| Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST)))?;
+        let server = connect(options, interrupt)?;
+        let definitions = Definitions::take(&server, &options.database)?;
+        // Those that came later have higher numbers.
+        let last = portable.manifest.files.iter().map(|file| file.id).max().unwrap_or(0);
+        let shards: Vec<_> = server.shards(&options.database)?.into_iter().filter(|shard| shard.id <= last).collect();
+        check_shards(&server, &portable, &options.database, &shards)?;
+        Ok((Self::of(portable, None, &server, &definitions, data_time, Vec::new())?, data_time))
+    }
+
+    fn of(
+        portable: Portable,
+        scratch: Option<Scratch>,
+        server: &Server,
+        definitions: &Definitions,
+        data_time: Timestamp,
+        mut facts: Vec<(String, String)>,
+    ) -> Result<Self, Error> {
+        let ready = [(DEFINITIONS, definitions.text()?), (MANIFEST, portable.text.clone()), (META, portable.meta()?)];
+        let own = portable.manifest.files.iter().filter(|file| file.database == definitions.database);
+        let shards: VecDeque<ShardFile> = own.cloned().collect();
+        facts.push(("server".to_owned(), "InfluxDB".to_owned()));
+        facts.push(("server_version".to_owned(), server.version.clone()));
+        facts.push(("shards".to_owned(), shards.len().to_string()));
+        facts.sort();
+        let (current, entry) = (None, None);
+        Ok(Self { portable, _scratch: scratch, ready: ready.into(), shards, current, entry, data_time, facts })
+    }
+
+    /// The end of one shard: it has to be whole.
+    fn close(&mut self) -> Result<(), Error> {
+        let Some(Current::Shard(file, mut input, mut check)) = self.current.take() else { return Ok(()) };
+        // What wasn't asked for is read to its end all the same.
+        let mut rest = vec![0; 1 << 16];
+        loop {
+            match input.read(&mut rest) {
+                Ok(0) => break,
+                Ok(length) => check.push(&rest[..length]),
+                Err(error) => return Err(unreadable(&file, &error)),
+            }
+        }
+        check_whole(&file, &check)
+    }
+}
+
+/// # Errors
+/// [`Error::Changed`] where one of `shards` isn't in the backup, and isn't empty: the server makes shards ahead of their time, and
+/// leaves those out that nothing was written to.
+fn check_shards(server: &Server, portable: &Portable, database: &str, shards: &[Shard]) -> Result<(), Error> {
+    let lacking = portable.manifest.lacks(database, shards);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let open = server.open_shards(database)?;
+    let mut missing = Vec::new();
+    for shard in lacking {
+        if open.contains_key(&shard.id) || server.has_values(database, &shard)? {
+            missing.push(shard.id.to_string());
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Changed(format!(
+            "the backup of {database} lacks the shards {}, which the server has: it isn't whole",
+            missing.join(", ")
+        ))),
+    }
+}
+
+fn unreadable(file: &ShardFile, error: &std::io::Error) -> Error {
+    Error::failed(&format!("reading {} of the portable backup, which isn't whole,", file.file_name), error)
+}
+
+/// # Errors
+/// [`Error::Failed`] where a shard's tar isn't whole, or not as long as the manifest says.
+fn check_whole(file: &ShardFile, check: &TarCheck) -> Result<(), Error> {
+    let why = check.why_not_whole().or_else(|| {
+        (check.bytes() != file.size)
+            .then(|| format!("it has {} bytes, and {} in the manifest", check.bytes(), file.size))
+    });
+    match why {
+        None => Ok(()),
+        Some(why) => {
+            Err(Error::Failed(format!("the tar of the shard {} of {} isn't whole: {why}", file.id, file.policy)))
+        }
+    }
+}
+
+fn connect(options: &InfluxdbOptions, interrupt: &Interrupt) -> Result<Server, Error> {
+    let server = Server::connect(&options.server, interrupt)?;
+    let databases = server.databases()?;
+    match databases.contains(&options.database) {
+        true => Ok(server),
+        false => Err(Error::Config(format!(
+            "the server has no database {}, or the account may not see it; it sees {}",
+            options.database,
+            databases.join(", ")
+        ))),
+    }
+}
+
+/// What was counted before the backup and after it: what is in it lies between.
+fn points(least: &BTreeMap<String, u64>, most: &BTreeMap<String, u64>) -> Vec<(String, String)> {
+    let mut facts = vec![("rows".to_owned(), least.values().sum::<u64>().to_string())];
+    for (name, most) in most {
+        let least = least.get(name).copied().unwrap_or(0).min(*most);
+        facts.push((format!("points {name}"), format!("{least} {most}")));
+    }
+    facts
+}
+
+impl Source for InfluxdbSource {
+    fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.close()?;
+        let (name, current) = if let Some((name, bytes)) = self.ready.pop_front() {
+            (name.to_owned(), Current::Ready(bytes, 0))
+        } else if let Some(file) = self.shards.pop_front() {
+            let input = Box::new(self.portable.shard(&file)?);
+            (file.stream(), Current::Shard(file, input, TarCheck::default()))
+        } else {
+            return Ok(None);
+        };
+        self.current = Some(current);
+        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
+        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
+        Ok(self.entry.clone())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let length = match &mut self.current {
+            Some(Current::Ready(bytes, at)) => {
+                let length = buffer.len().min(bytes.len() - *at);
+                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
+                *at += length;
+                length
+            }
+            Some(Current::Shard(file, input, check)) => {
+                let length = input.read(buffer).map_err(|error| unreadable(file, &error))?;
+                check.push(&buffer[..length]);
+                length
+            }
+            None => 0,
+        };
+        if let Some(entry) = &mut self.entry {
+            entry.size += length as u64;
+        }
+        Ok(length)
+    }
+
+    fn end(&mut self) -> Result<Entry, Error> {
+        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+    }
+
+    fn finish(&mut self) -> Result<Finished, Error> {
+        self.close()?;
+        Ok(Finished { data_time: self.data_time, facts: self.facts.clone() })
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn expected(&mut self) -> Option<u64> {
+        Some(self.shards.iter().map(|file| file.size).sum())
+    }
+}

@@ -1,0 +1,52 @@
+//! All that a dump needs, tried one after the other without a dump.
+
+use super::fingerprint::Fingerprint;
+use super::server::Server;
+use super::{PostgresqlOptions, check_program, check_tables, databases, grants};
+use crate::progress::Interrupt;
+use crate::source::{Error, Finding};
+
+/// Tries all that a dump of `options` needs.
+pub fn check(options: &PostgresqlOptions, interrupt: &Interrupt) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Err(error) = look(options, interrupt, &mut found) {
+        found.push(Finding::Bad(error.to_string()));
+    }
+    found
+}
+
+fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>) -> Result<(), Error> {
+    let server = Server::connect(&options.server, interrupt)?;
+    let help = check_program(&server)?;
+    found.push(Finding::Good("the programs psql, pg_dump and pg_dumpall are there".to_owned()));
+    found.push(Finding::Good(format!("PostgreSQL {} answers, as {}", server.version_text, server.account)));
+    if !help.contains("--restrict-key") {
+        found.push(Finding::Note(
+            "pg_dump has no --restrict-key: it is older than 13.22, 14.19, 15.14, 16.10 or 17.6, which close a hole in dumps".to_owned(),
+        ));
+    }
+    for database in databases(&server, &options.databases)? {
+        let missing = grants::missing(&server, &database, &options.exclude_tables)?;
+        if missing.is_empty() {
+            found.push(Finding::Good(format!("the account may see all that belongs into the dump of {database}")));
+        }
+        let bad = |statement| Finding::Bad(format!("a privilege is missing in {database}: {statement}"));
+        found.extend(missing.into_iter().map(bad));
+        let about = Fingerprint::take(&server, &database, &options.exclude_tables, &options.schema_only_tables)?;
+        check_tables(&about.tables, &database, options)?;
+        let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
+        found.push(Finding::Good(format!(
+            "{database}, {} tables, about {} MB of rows",
+            about.tables.len(),
+            bytes / 1_000_000
+        )));
+        if !grants::sees_passwords(&server, &database)? {
+            found.push(Finding::Note(format!(
+                "the account may not read the passwords of roles, so they aren't in the dump; GRANT SELECT ON pg_authid TO {}; \
+                 in {database} lets it",
+                super::server::quoted(&server.account)
+            )));
+        }
+    }
+    Ok(())
+}

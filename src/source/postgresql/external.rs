@@ -1,0 +1,111 @@
+//! Dumps that another job leaves in a folder: plain ones that `pg_dump --create` wrote, a file a database.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::scan::Scanner;
+use super::{GLOBALS, check_whole, facts_of};
+use crate::entry::{Entry, Kind, StreamName};
+use crate::source::external::dumps_in;
+use crate::source::names::escape;
+use crate::source::{Error, Finished, Source};
+use crate::time::Timestamp;
+
+/// Reads dumps from a folder. A file that isn't named `….sql` is stored as it is.
+pub struct ExternalDumps {
+    files: std::vec::IntoIter<PathBuf>,
+    current: Option<(PathBuf, File, Option<Box<Scanner>>)>,
+    entry: Option<Entry>,
+    data_time: Timestamp,
+    rows: u64,
+    facts: Vec<(String, String)>,
+}
+
+/// The name of a file with the roles, as `pg_dumpall --globals-only` writes it.
+const THEIR_GLOBALS: &str = "globals.sql";
+
+impl ExternalDumps {
+    /// Finds the files of `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where there is none, or one can't be read.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let (files, data_time) = dumps_in(folder)?;
+        let (current, entry, facts) = (None, None, Vec::new());
+        Ok(Self { files: files.into_iter(), current, entry, data_time, rows: 0, facts })
+    }
+
+    /// When the oldest of the files was written.
+    pub fn data_time(&self) -> Timestamp {
+        self.data_time
+    }
+
+    /// The end of one file: it has to be whole.
+    fn close(&mut self) -> Result<(), Error> {
+        let (Some((path, _, Some(scanner))), Some(entry)) = (self.current.take(), &self.entry) else { return Ok(()) };
+        check_whole(&path.display().to_string(), &scanner)?;
+        if !scanner.makes_database {
+            return Err(Error::Failed(format!(
+                "{} doesn't make its database, so what belongs to that (owner, settings, rights) would be lost: have it made \
+                 with pg_dump --create",
+                path.display()
+            )));
+        }
+        self.rows += scanner.rows.values().sum::<u64>();
+        self.facts.extend(facts_of(&entry.name.to_string(), &scanner));
+        Ok(())
+    }
+}
+
+/// The stream of a file, and whether it is a dump.
+fn stream_of(name: &str) -> (String, bool) {
+    match name.strip_suffix(".sql") {
+        Some(_) if name == THEIR_GLOBALS => (GLOBALS.to_owned(), false),
+        Some(stem) => (format!("{}.sql", escape(stem)), true),
+        None => (name.to_owned(), false),
+    }
+}
+
+impl Source for ExternalDumps {
+    fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.close()?;
+        let Some(path) = self.files.next() else { return Ok(None) };
+        let file = File::open(&path).map_err(|error| Error::failed(&format!("opening {}", path.display()), &error))?;
+        let (name, is_dump) = stream_of(&path.file_name().unwrap_or_default().to_string_lossy());
+        self.current = Some((path, file, is_dump.then(Box::default)));
+        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
+        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
+        Ok(self.entry.clone())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Some((path, file, scanner)) = &mut self.current else { return Ok(0) };
+        let read = file.read(buffer).map_err(|error| Error::failed(&format!("reading {}", path.display()), &error))?;
+        if let Some(scanner) = scanner {
+            let Ok(()) = scanner.push(&buffer[..read], &mut |_| Ok::<(), Infallible>(()));
+        }
+        if let Some(entry) = &mut self.entry {
+            entry.size += read as u64;
+        }
+        Ok(read)
+    }
+
+    fn end(&mut self) -> Result<Entry, Error> {
+        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+    }
+
+    fn finish(&mut self) -> Result<Finished, Error> {
+        self.close()?;
+        let mut facts = std::mem::take(&mut self.facts);
+        facts.push(("rows".to_owned(), self.rows.to_string()));
+        facts.push(("server".to_owned(), "PostgreSQL".to_owned()));
+        facts.sort();
+        Ok(Finished { data_time: self.data_time, facts })
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}

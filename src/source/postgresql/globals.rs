@@ -1,0 +1,123 @@
+//! What belongs to the server and to no database: roles, their memberships and settings, tablespaces.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::KEY;
+use super::grants::sees_passwords;
+use super::scan::{Piece, Scanner, name_end};
+use super::server::{COMMON, Server, TEMPLATE};
+use crate::progress::Interrupt;
+use crate::source::Error;
+use crate::source::command::talk::ask;
+
+/// The most bytes of all roles.
+const MOST: usize = 64 << 20;
+
+/// The statements that make the server's roles, and whether their passwords are among them.
+///
+/// # Errors
+/// [`Error::Config`] where the program is missing, [`Error::Failed`] where it fails or its output isn't whole.
+pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool), Error> {
+    let help = server.help("pg_dumpall")?;
+    let common = if server.value(COMMON, "SELECT 1").is_ok() { COMMON } else { TEMPLATE };
+    let passwords = sees_passwords(server, common)?;
+    let mut argv = server.argv("pg_dumpall", common);
+    argv.push("--globals-only".into());
+    if !passwords {
+        argv.push("--no-role-passwords".into());
+    }
+    if help.contains("--restrict-key") {
+        argv.push(OsString::from(format!("--restrict-key={KEY}")));
+    }
+    let text = ask(&argv, b"", MOST, Duration::from_secs(600), interrupt)
+        .map_err(|error| Error::Failed(format!("dumping the roles with pg_dumpall failed: {error}")))?;
+    let whole = b"-- PostgreSQL database cluster dump complete";
+    match text.windows(whole.len()).any(|window| window == whole) {
+        true => Ok((text, passwords)),
+        false => {
+            Err(Error::Failed("the dump of the roles doesn't end with its completion line: it isn't whole".to_owned()))
+        }
+    }
+}
+
+/// The statements of a dump of globals that make the roles which aren't among `there`, and the names of those.
+///
+/// What is about a role that is there stays away: it is as somebody wants it.
+///
+/// # Errors
+/// [`Error::Refused`] where the dump holds what no dump of globals holds.
+pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, BTreeSet<String>), Error> {
+    let mut statements = Vec::new();
+    let mut scanner = Scanner::default();
+    let mut take = |piece: Piece<'_>| {
+        if let Piece::Statement(bytes) = piece {
+            statements.push(String::from_utf8_lossy(bytes).into_owned());
+        }
+        Ok::<(), Error>(())
+    };
+    scanner.push(globals, &mut take)?;
+    scanner.finish(&mut take)?;
+    if let Some(why) = scanner.suspicious {
+        return Err(Error::Refused(format!("the dump of the roles is no such dump: {why}")));
+    }
+    let made: BTreeSet<String> =
+        statements.iter().filter_map(|text| role(text, "CREATE ROLE ")).filter(|role| !there.contains(role)).collect();
+    let meant = |text: &&String| {
+        let of = |start: &str| role(text, start).is_some_and(|role| made.contains(&role));
+        // GRANT a TO b …: to a role that is made.
+        let granted = || {
+            let rest = text.strip_prefix("GRANT ")?;
+            let rest = rest[name_end(rest)?..].strip_prefix(" TO ")?;
+            role(rest, "").map(|role| made.contains(&role))
+        };
+        of("CREATE ROLE ") || of("ALTER ROLE ") || granted() == Some(true)
+    };
+    let text = statements.iter().filter(meant).map(|text| format!("{}\n", without_grantor(text))).collect();
+    Ok((text, made))
+}
+
+/// A membership without who gave it: that role may be no administrator here.
+fn without_grantor(text: &str) -> String {
+    match text.strip_prefix("GRANT ").and_then(|rest| rest.find(" GRANTED BY ").map(|at| &text[..6 + at])) {
+        Some(before) => format!("{before};"),
+        None => text.to_owned(),
+    }
+}
+
+/// The name after `start`, as it is.
+fn role(text: &str, start: &str) -> Option<String> {
+    let rest = text.strip_prefix(start)?;
+    Some(unquoted(&rest[..name_end(rest)?]))
+}
+
+/// A name as it is, from what a statement has.
+pub fn unquoted(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(name) => name.replace("\"\"", "\""),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_roles_that_are_absent_are_made() {
+        let globals = "\\restrict x\nSET client_encoding = 'UTF8';\nCREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD \
+                       'a;CREATE ROLE x;';\nCREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER;\nCREATE ROLE \"a \"\"b\";\n\
+                       ALTER ROLE app SET work_mem TO '1MB';\nGRANT postgres TO app GRANTED BY postgres;\nGRANT app TO postgres;\n\
+                       CREATE TABLESPACE s OWNER app LOCATION '/x';\n";
+        let there = BTreeSet::from(["postgres".to_owned()]);
+        let (text, made) = for_absent(globals.as_bytes(), &there).unwrap();
+        assert_eq!(made.into_iter().collect::<Vec<_>>(), ["a \"b", "app"]);
+        assert_eq!(
+            text,
+            "CREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD 'a;CREATE ROLE x;';\nCREATE ROLE \"a \"\"b\";\nALTER ROLE app SET \
+             work_mem TO '1MB';\nGRANT postgres TO app;\n"
+        );
+        assert!(for_absent(b"CREATE ROLE a \\! x\n;", &there).is_err());
+    }
+}

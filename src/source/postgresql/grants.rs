@@ -1,0 +1,95 @@
+//! What an account may see: what it can't see, a dump leaves out, or ends at.
+
+use super::server::{Server, literal};
+use crate::source::Error;
+
+/// Schemas that aren't the server's own, as a condition on `n`.
+pub const OF_USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+
+/// The statements that give the account what a complete dump of `database` needs; none where nothing is missing.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
+    if server.is_superuser {
+        return Ok(Vec::new());
+    }
+    let excluded: Vec<String> = exclude_tables.iter().map(|name| literal(name)).collect();
+    let but = match excluded.is_empty() {
+        true => String::new(),
+        false => format!("AND n.nspname || '.' || c.relname NOT IN ({})", excluded.join(", ")),
+    };
+    let questions = [
+        format!(
+            "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, current_user) FROM pg_namespace n WHERE {OF_USERS} AND \
+             NOT has_schema_privilege(n.oid, 'USAGE') ORDER BY 1"
+        ),
+        format!(
+            "SELECT format('GRANT SELECT ON %s %I.%I TO %I;', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, \
+             n.nspname, c.relname, current_user) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OF_USERS} \
+             {but} AND c.relkind IN ('r', 'p', 'S') AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, \
+             'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END ORDER BY 1"
+        ),
+        // With row security a dump ends, or would lack the rows that the account isn't shown.
+        format!(
+            "SELECT DISTINCT format('ALTER ROLE %I BYPASSRLS;', current_user) FROM pg_class c JOIN pg_namespace n ON n.oid = \
+             c.relnamespace WHERE {OF_USERS} {but} AND c.relrowsecurity AND (c.relforcerowsecurity OR NOT \
+             pg_has_role(c.relowner, 'USAGE')) AND NOT (SELECT rolbypassrls FROM pg_roles WHERE rolname = current_user)"
+        ),
+        "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I;', m.oid, current_user) FROM pg_largeobject_metadata m WHERE NOT \
+         pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = \
+         'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) ORDER BY m.oid"
+            .to_owned(),
+        // Subscriptions are left out with a word on stderr and status 0. Every account may see how many there are.
+        "SELECT format('ALTER ROLE %I SUPERUSER; -- the database has subscriptions', current_user) WHERE EXISTS (SELECT \
+         oid FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+            .to_owned(),
+    ];
+    server.names(database, &questions.join(";\n"))
+}
+
+/// Whether the account may read the passwords of roles.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn sees_passwords(server: &Server, database: &str) -> Result<bool, Error> {
+    Ok(server.value(database, "SELECT has_table_privilege('pg_authid', 'SELECT')")? == "t")
+}
+
+/// # Errors
+/// [`Error::Config`] where a privilege is missing, with the statements that give it.
+pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Result<(), Error> {
+    let missing = missing(server, database, exclude_tables)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the account {} may not see all that belongs into the dump of {database}; give it, as an administrator of that \
+         database:{}{}",
+        server.account,
+        listed(&missing),
+        all_at_once(server, &missing)
+    )))
+}
+
+/// How many statements are shown.
+const SHOWN: usize = 20;
+
+fn listed(missing: &[String]) -> String {
+    let shown = missing.iter().take(SHOWN).map(|statement| format!("\n    {statement}")).collect::<String>();
+    let more = missing.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{shown}\n    … and {more} more") } else { shown }
+}
+
+/// The one grant that stands for those on schemas, tables and sequences, where the server has it.
+fn all_at_once(server: &Server, missing: &[String]) -> String {
+    let many =
+        missing.iter().filter(|statement| statement.starts_with("GRANT ") && !statement.contains("LARGE OBJECT"));
+    match server.version >= 140_000 && many.count() > 1 {
+        true => format!(
+            "\nor, for all schemas, tables and sequences now and later: GRANT pg_read_all_data TO {};",
+            super::server::quoted(&server.account)
+        ),
+        false => String::new(),
+    }
+}

@@ -1,0 +1,299 @@
+//! The source `postgresql`: databases of a PostgreSQL server, by the server's own programs.
+//!
+//! Each database is one stream, a plain dump that makes the database itself, and the roles are another. A dump counts as
+//! whole only if the program ended well, the dump ends with its completion line ([`scan`]), the account may see all that
+//! there is ([`grants`]), and nothing was put in another's place meanwhile ([`fingerprint`]).
+
+pub mod checkup;
+pub mod external;
+pub mod fingerprint;
+pub mod globals;
+pub mod grants;
+pub mod into;
+pub mod scan;
+pub mod server;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use self::fingerprint::{Fingerprint, Table};
+use self::scan::Scanner;
+use self::server::{COMMON, Server, ServerOptions, TEMPLATE};
+use super::command::{CommandOptions, CommandSource};
+use super::names::{escape, is_aside, unescape};
+use super::{Databases, Error, Finished, Source};
+use crate::entry::{Entry, Kind, StreamName};
+use crate::progress::{Interrupt, Progress};
+use crate::time::{Clock, SystemClock, Timestamp};
+
+/// What is dumped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresqlOptions {
+    /// Which databases.
+    pub databases: Databases,
+    /// `schema.table` that are left out.
+    pub exclude_tables: Vec<String>,
+    /// `schema.table` whose rows are left out.
+    pub schema_only_tables: Vec<String>,
+    /// The server.
+    pub server: ServerOptions,
+}
+
+/// Roles, their memberships and settings.
+pub const GLOBALS: &str = "@globals.sql";
+/// The word without which a dump would end with another line every day.
+const KEY: &str = "varu";
+
+/// The stream of a database.
+fn stream_of(database: &str) -> String {
+    format!("{}.sql", escape(database))
+}
+
+/// The database that a stream is of; None where it is none of a dump's.
+fn database_of(name: &StreamName) -> Option<String> {
+    let name = std::str::from_utf8(name.as_bytes()).ok()?;
+    unescape(name.strip_suffix(".sql")?)
+}
+
+/// Dumps, one database after the other.
+pub struct PostgresqlSource {
+    server: Server,
+    options: PostgresqlOptions,
+    restrict_key: bool,
+    databases: VecDeque<String>,
+    globals: Option<Vec<u8>>,
+    current: Option<Current>,
+    entry: Option<Entry>,
+    data_time: Timestamp,
+    facts: Vec<(String, String)>,
+    rows: u64,
+    progress: Arc<dyn Progress>,
+    interrupt: Interrupt,
+    warnings: Vec<String>,
+}
+
+enum Current {
+    Globals(Vec<u8>, usize),
+    Dump(Box<Dump>),
+}
+
+/// One database as it is dumped.
+struct Dump {
+    database: String,
+    command: CommandSource,
+    scanner: Scanner,
+    before: Fingerprint,
+}
+
+impl PostgresqlSource {
+    /// Looks at the server and judges the account's grants.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a program or a grant is missing, [`Error::Failed`] where the server doesn't answer.
+    pub fn new(
+        options: &PostgresqlOptions,
+        clock: &dyn Clock,
+        progress: Arc<dyn Progress>,
+        interrupt: Interrupt,
+    ) -> Result<Self, Error> {
+        let server = Server::connect(&options.server, &interrupt)?;
+        let restrict_key = check_program(&server)?.contains("--restrict-key");
+        let databases = databases(&server, &options.databases)?;
+        for database in &databases {
+            grants::check(&server, database, &options.exclude_tables)?;
+        }
+        let (globals, passwords) = globals::globals(&server, &interrupt)?;
+        let passwords = if passwords { "yes" } else { "no" };
+        let facts = [("server", "PostgreSQL"), ("server_version", &server.version_text), ("role_passwords", passwords)];
+        Ok(Self {
+            facts: facts.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+            server,
+            options: options.clone(),
+            restrict_key,
+            databases: databases.into(),
+            globals: Some(globals),
+            current: None,
+            entry: None,
+            data_time: clock.now(),
+            rows: 0,
+            progress,
+            interrupt,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn begin(&mut self, database: String) -> Result<Current, Error> {
+        let (exclude, schema_only) = (&self.options.exclude_tables, &self.options.schema_only_tables);
+        let before = Fingerprint::take(&self.server, &database, exclude, schema_only)?;
+        check_tables(&before.tables, &database, &self.options)?;
+        let mut argv = self.server.argv("pg_dump", &database);
+        argv.extend(["--format=plain", "--create", "--encoding=UTF8"].map(OsString::from));
+        if self.restrict_key {
+            argv.push(OsString::from(format!("--restrict-key={KEY}")));
+        }
+        let option = |word: &str, name: &String| OsString::from(format!("--{word}={}", pattern(name)));
+        argv.extend(exclude.iter().map(|name| option("exclude-table", name)));
+        argv.extend(schema_only.iter().map(|name| option("exclude-table-data", name)));
+        let name = StreamName::new(stream_of(&database)).map_err(|error| Error::Failed(error.to_string()))?;
+        let mut command = CommandSource::new(
+            CommandOptions::new(name, argv),
+            &SystemClock,
+            self.progress.clone(),
+            self.interrupt.clone(),
+        )?;
+        command.next()?;
+        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), before })))
+    }
+
+    /// The end of one database's dump: it has to be whole.
+    fn close(&mut self) -> Result<(), Error> {
+        let Some(Current::Dump(dump)) = self.current.take() else { return Ok(()) };
+        let Dump { database, mut command, scanner, before } = *dump;
+        command.finish()?;
+        check_whole(&database, &scanner)?;
+        for table in before.tables.iter().filter(|table| table.has_rows) {
+            if !scanner.rows.contains_key(&table.name) {
+                return Err(Error::Changed(format!(
+                    "the table {} was in {database} before the dump, and its rows aren't in it",
+                    table.plain
+                )));
+            }
+        }
+        let options = &self.options;
+        let after = Fingerprint::take(&self.server, &database, &options.exclude_tables, &options.schema_only_tables)?;
+        before.objects.check_unchanged(&after.objects)?;
+        self.facts.extend(facts_of(&stream_of(&database), &scanner));
+        self.rows += scanner.rows.values().sum::<u64>();
+        Ok(())
+    }
+}
+
+/// # Errors
+/// [`Error::Failed`] where a dump doesn't end as one that is whole.
+fn check_whole(what: &str, scanner: &Scanner) -> Result<(), Error> {
+    match scanner.complete && scanner.at_rest() {
+        true => Ok(()),
+        false => Err(Error::Failed(format!(
+            "the dump of {what} doesn't end with its completion line, {:?}: it isn't whole",
+            scan::COMPLETE
+        ))),
+    }
+}
+
+/// What a restore wants to know of a dump.
+fn facts_of(stream: &str, scanner: &Scanner) -> Vec<(String, String)> {
+    let rows = scanner.rows.iter().map(|(table, rows)| (format!("rows {stream} {table}"), rows.to_string()));
+    rows.chain([(format!("large_objects {stream}"), scanner.large_objects.to_string())]).collect()
+}
+
+/// A name as a pattern that matches it alone.
+fn pattern(name: &str) -> String {
+    let quoted: Vec<String> = name.split('.').map(server::quoted).collect();
+    quoted.join(".")
+}
+
+/// The help text of the dump program, which must not be older than the server.
+fn check_program(server: &Server) -> Result<String, Error> {
+    server.help("pg_dumpall")?;
+    server.help("pg_dump")
+}
+
+/// The databases that are meant, in the order of their names.
+fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
+    let question = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
+    let there = match server.names(COMMON, question) {
+        Err(_) => server.names(TEMPLATE, question)?,
+        names => names?,
+    };
+    match wanted {
+        Databases::Only(names) => match names.iter().find(|name| !there.contains(name)) {
+            Some(missing) => {
+                Err(Error::Config(format!("the server has no database {missing}; it has {}", there.join(", "))))
+            }
+            None => Ok(names.clone()),
+        },
+        Databases::AllBut(out) => {
+            let mut names = Vec::new();
+            for name in there.into_iter().filter(|name| !is_aside(name) && !out.contains(name)) {
+                // The one that is there from the start counts once somebody has put something into it.
+                let used = format!(
+                    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {})",
+                    grants::OF_USERS
+                );
+                if name != COMMON || server.value(&name, &used)? == "t" {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        }
+    }
+}
+
+/// A table that is to be left out by a wrong name would be in the dump, or its rows.
+fn check_tables(tables: &[Table], database: &str, options: &PostgresqlOptions) -> Result<(), Error> {
+    // With several databases a name may belong to another.
+    let Databases::Only(names) = &options.databases else { return Ok(()) };
+    let missing = options.schema_only_tables.iter().find(|name| !tables.iter().any(|table| table.plain == **name));
+    match missing {
+        Some(missing) if names.len() == 1 => {
+            Err(Error::Config(format!("schema_only_tables names {missing}, and {database} has no such table")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Source for PostgresqlSource {
+    fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.close()?;
+        let (name, current) = if let Some(globals) = self.globals.take() {
+            (GLOBALS.to_owned(), Current::Globals(globals, 0))
+        } else if let Some(database) = self.databases.pop_front() {
+            (stream_of(&database), self.begin(database)?)
+        } else {
+            return Ok(None);
+        };
+        self.current = Some(current);
+        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
+        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
+        Ok(self.entry.clone())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let length = match &mut self.current {
+            Some(Current::Globals(bytes, at)) => {
+                let length = buffer.len().min(bytes.len() - *at);
+                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
+                *at += length;
+                length
+            }
+            Some(Current::Dump(dump)) => {
+                let length = dump.command.read(buffer)?;
+                let Ok(()) = dump.scanner.push(&buffer[..length], &mut |_| Ok::<(), Infallible>(()));
+                length
+            }
+            None => 0,
+        };
+        if let Some(entry) = &mut self.entry {
+            entry.size += length as u64;
+        }
+        Ok(length)
+    }
+
+    fn end(&mut self) -> Result<Entry, Error> {
+        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+    }
+
+    fn finish(&mut self) -> Result<Finished, Error> {
+        self.close()?;
+        let mut facts = self.facts.clone();
+        facts.push(("rows".to_owned(), self.rows.to_string()));
+        facts.sort();
+        Ok(Finished { data_time: self.data_time, facts })
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+}

@@ -1,0 +1,219 @@
+//! A machine with three databases and a folder, lost and restored on an empty machine by one command.
+
+#[path = "support/influxdb.rs"]
+mod influxdb;
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/mariadb.rs"]
+mod mariadb;
+#[path = "support/postgresql.rs"]
+mod postgresql;
+#[path = "support/site.rs"]
+mod site;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use influxdb::Influx;
+use machine::Ended;
+use mariadb::MariaDb;
+use postgresql::Postgres;
+use site::Site;
+
+struct Servers {
+    mariadb: MariaDb,
+    postgres: Postgres,
+    influx: Influx,
+}
+
+impl Servers {
+    fn start() -> Option<Self> {
+        Some(Self { mariadb: MariaDb::start()?, postgres: Postgres::start()?, influx: Influx::start()? })
+    }
+
+    fn config(&self, vault: &Path, folder: &Path, notes: &Path) -> String {
+        let (notes, folder) = (notes.display(), folder.display());
+        format!(
+            "[repository]\nurl = \"{}\"\n[environment]\nname = \"production\"\nrestore_from = [\"production\"]\n\
+             [sets.shop]\nsource = \"mysql\"\ndatabases = \"all\"\nsocket = \"{}\"\nrestore_order = 1\n\
+             [sets.crm]\nsource = \"postgresql\"\ndatabases = \"all\"\nuser = \"postgres\"\nsocket = \"{}\"\nrestore_order = 2\n\
+             [sets.telegraf]\n{}\nrestore_order = 3\n\
+             [sets.notes]\nsource = \"command\"\ncommand = [\"cat\", \"{notes}\"]\nrestore_command = \"cat > {notes}\"\nrestore_order = 4\n\
+             [sets.home]\nsource = \"files\"\npaths = [\"{folder}\"]\n",
+            vault.display(),
+            self.mariadb.socket().display(),
+            self.postgres.socket().display(),
+            self.influx.lines("")
+        )
+    }
+
+    fn picture(&self) -> String {
+        let checksums = self
+            .mariadb
+            .sql("CHECKSUM TABLE shop.item, shop.sale; SHOW CREATE TABLE shop.item; SELECT * FROM shop.v LIMIT 3");
+        checksums + &self.postgres.picture("crm") + &self.influx.picture("telegraf", &["autogen"])
+    }
+}
+
+/// The program on the empty machine, which has the configuration, the repository and the identity.
+fn elsewhere(config: &Path, state: &Path, identity: &Path, words: &[&str]) -> Ended {
+    let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+    varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", state);
+    varu.arg("--config").arg(config).arg("--state").arg(state).arg("--identity").arg(identity).args(words);
+    varu.output().unwrap().into()
+}
+
+#[test]
+fn a_lost_machine_comes_back_with_one_command() {
+    let Some(servers) = Servers::start() else { return };
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let (folder, notes) = (site.machine.at("home of all"), site.machine.at("notes"));
+    fs::create_dir_all(folder.join("deep")).unwrap();
+    fs::write(folder.join("deep/file"), vec![7; 300_000]).unwrap();
+    std::os::unix::fs::symlink("deep/file", folder.join("link")).unwrap();
+    fs::write(&notes, "a note\n").unwrap();
+    servers.mariadb.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE item (id INT PRIMARY KEY, text TEXT); CREATE TABLE sale LIKE item;
+         INSERT INTO item SELECT seq, REPEAT(MD5(seq), 9) FROM seq_1_to_3000; INSERT INTO sale SELECT * FROM item; CREATE VIEW v AS SELECT id FROM item",
+    );
+    servers.postgres.sql("postgres", "CREATE ROLE crm LOGIN; CREATE DATABASE crm OWNER crm");
+    servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 4000) i; SELECT lo_from_bytea(0, '\\x01')");
+    servers.influx.ask("CREATE DATABASE telegraf");
+    let lines: String =
+        (0..5000u64).map(|n| format!("cpu,host=a v={n}.5 {}000000000\n", 1_760_054_400 + n * 60)).collect();
+    assert!(servers.influx.write("telegraf", "autogen", &lines));
+    let vault = site.machine.at("vault");
+    site.write(&servers.config(&vault, &folder, &notes));
+    for set in ["shop", "crm", "telegraf", "notes", "home"] {
+        site.run(&["-q", "backup", set]).ends(0);
+    }
+    let expected = servers.picture();
+    drop(servers);
+    fs::remove_dir_all(&folder).unwrap();
+    fs::remove_file(&notes).unwrap();
+    // The empty machine: servers with nothing in them, one of which is not up yet.
+    let Some(servers) = Servers::start() else { return };
+    let (state, identity) = (tempfile::tempdir().unwrap(), site.machine.at("keys/identity.txt"));
+    let config = site.machine.at("new.toml");
+    fs::write(&config, servers.config(&vault, &folder, &notes)).unwrap();
+    let run = |words: &[&str]| elsewhere(&config, state.path(), &identity, words);
+    let stored = String::from_utf8(run(&["restore", "--configuration", "--stdout"]).ends(0).out).unwrap();
+    assert!(stored.contains("[sets.telegraf]"));
+    assert!(run(&["restore", "--all"]).ends(5).err.contains("--yes answers for a script"));
+    servers.influx.kill();
+    let failed = run(&["restore", "--all", "--yes", "--reason", "lost"]).ends(1);
+    let table = String::from_utf8(failed.out).unwrap();
+    assert!(
+        failed.err.contains("restoring the set telegraf failed") && failed.err.contains("it goes on here"),
+        "{}",
+        failed.err
+    );
+    assert!(
+        table.contains("shop") && table.contains("crm") && !table.contains("home") && !table.contains("notes"),
+        "{table}"
+    );
+    servers.influx.restart();
+    let done = run(&["--json", "restore", "--all", "--yes", "--reason", "lost"]).ends(0).json();
+    assert_eq!(done["complete"], true);
+    let restored = done["restored"].as_array().unwrap();
+    let sets: Vec<&str> = restored.iter().map(|row| row["set"].as_str().unwrap()).collect();
+    assert_eq!(sets, ["shop", "crm", "telegraf", "notes", "home"], "the order is that of the configuration");
+    assert_eq!(restored[0]["checks"], "restored by an earlier run");
+    assert_eq!((&restored[2]["counted"], &restored[2]["unit"]), (&5000.into(), &"points".into()));
+    assert_eq!(servers.picture(), expected);
+    assert_eq!(fs::read(folder.join("link")).unwrap(), vec![7; 300_000]);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "a note\n");
+    // Once more: nothing is done twice, and the table says so.
+    let again = run(&["restore", "--all", "--yes"]).ends(0);
+    let table = String::from_utf8(again.out).unwrap();
+    println!("{table}");
+    assert_eq!(table.matches("restored by an earlier run").count(), 5, "{table}");
+    assert_eq!(servers.picture(), expected);
+}
+
+#[test]
+fn on_a_fresh_machine_one_table_shows_all() {
+    let Some(servers) = Servers::start() else { return };
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let (folder, notes) = (site.machine.at("data"), site.machine.at("notes"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("file"), "x").unwrap();
+    servers.mariadb.sql("CREATE DATABASE shop; USE shop; CREATE TABLE item (id INT PRIMARY KEY); INSERT INTO item SELECT seq FROM seq_1_to_500");
+    let vault = site.machine.at("vault");
+    site.write(&servers.config(&vault, &folder, &notes));
+    for set in ["shop", "home"] {
+        site.run(&["-q", "backup", set]).ends(0);
+    }
+    // A set that the configuration no longer has.
+    site.run(&["-q", "backup", "--set", "other", folder.to_str().unwrap()]).ends(0);
+    servers.mariadb.sql("DROP DATABASE shop");
+    fs::remove_file(folder.join("file")).unwrap();
+    let done = site.run(&["restore", "--all", "--yes"]).ends(3);
+    let table = String::from_utf8(done.out).unwrap();
+    println!("{table}");
+    assert!(table.contains("500 rows") && table.contains("left out"), "{table}");
+    assert!(done.err.contains("the set other isn't in the configuration"), "{}", done.err);
+    assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "x");
+    assert_eq!(servers.mariadb.sql("SELECT COUNT(*) FROM shop.item"), "500\n");
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let Some(servers) = Servers::start() else { return };
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let (folder, notes) = (site.machine.at("data"), site.machine.at("notes"));
+    fs::create_dir(&folder).unwrap();
+    (0..200).for_each(|n| fs::write(folder.join(format!("file {n}")), vec![n as u8; 20_000]).unwrap());
+    servers.mariadb.sql(
+        "CREATE DATABASE shop; USE shop; CREATE TABLE item (id INT PRIMARY KEY, text TEXT); CREATE TABLE sale LIKE item;
+         INSERT INTO item SELECT seq, REPEAT(MD5(seq), 9) FROM seq_1_to_9000; INSERT INTO sale SELECT * FROM item; CREATE VIEW v AS SELECT id FROM item",
+    );
+    servers.postgres.sql("postgres", "CREATE DATABASE crm");
+    servers.postgres.sql("crm", "CREATE TABLE person (id int PRIMARY KEY, text text); INSERT INTO person SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 9000) i");
+    site.write(&servers.config(&site.machine.at("vault"), &folder, &notes));
+    for set in ["shop", "crm", "home"] {
+        site.run(&["-q", "backup", set]).ends(0);
+    }
+    let picture = || {
+        let files: usize = fs::read_dir(&folder)
+            .map_or(0, |entries| entries.map(|entry| fs::read(entry.unwrap().path()).unwrap().len()).sum());
+        format!(
+            "{}{}{files}",
+            servers.mariadb.sql("CHECKSUM TABLE shop.item, shop.sale; SELECT COUNT(*) FROM shop.v"),
+            servers.postgres.picture("crm")
+        )
+    };
+    let expected = picture();
+    let rounds: u64 = if site::is_long() { 20 } else { 3 };
+    let mut killed = 0;
+    for round in 0..rounds {
+        let names = servers.mariadb.sql("SELECT CONCAT('DROP DATABASE `', SCHEMA_NAME, '`;') FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'shop%'");
+        servers.mariadb.sql(&names);
+        servers.postgres.sql("postgres", "DROP DATABASE crm WITH (FORCE)");
+        let _ = fs::remove_dir_all(&folder);
+        // Each time a machine that knows nothing of the time before.
+        let state = tempfile::tempdir().unwrap();
+        let command = || {
+            let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+            varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", state.path());
+            varu.arg("--config").arg(site.config()).arg("--state").arg(state.path());
+            varu.arg("--identity").arg(site.machine.at("keys/identity.txt")).args(["restore", "--all", "--yes"]);
+            varu.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+            varu
+        };
+        for turn in 0..3u64 {
+            let mut running = command().spawn().unwrap();
+            let moment = 100 + (round * 3 + turn + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1500;
+            std::thread::sleep(std::time::Duration::from_millis(moment));
+            let _ = running.kill();
+            killed += u32::from(!running.wait().unwrap().success());
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let ended = Ended::from(command().output().unwrap());
+        assert!(ended.status == 0 || ended.status == 3, "{}", ended.err);
+        assert_eq!(picture(), expected, "round {round}");
+    }
+    println!("{killed} of {} runs were killed", rounds * 3);
+    assert!(killed > 0);
+}

@@ -1,0 +1,141 @@
+//! A backup that isn't whole makes no snapshot.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::influxdb::Influx;
+use crate::site::{Site, Small, is_long};
+use crate::{site, wrap};
+
+#[test]
+fn a_backup_that_lacks_something_makes_no_snapshot() {
+    let Some((server, site)) = site(3, 600) else { return };
+    site.back_up();
+    // The last word is the folder.
+    for (filter, why) in [
+        ("\"$@\"; rm \"${@: -1}\"/*.s2.tar.gz", "which the manifest of the backup names"),
+        ("\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); truncate -s -100 \"$f\"", "isn't whole"),
+        (
+            "\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c -1024 | gzip > x; mv x \"$f\"",
+            "ends too early",
+        ),
+        (
+            "\"$@\"; f=$(ls \"${@: -1}\"/*.s2.tar.gz); gzip -dc \"$f\" | head -c 1024 | tr -d x | gzip > x; head -c 1024 /dev/zero | gzip > \"$f\"",
+            "in the manifest",
+        ),
+        ("\"$@\"; sed -i '/\"shardID\": 2,/s/2/99/' \"${@: -1}\"/*.manifest", "lacks the shards 2"),
+        ("\"$@\"; rm \"${@: -1}\"/*.manifest", "no portable backup"),
+        ("\"$@\"; exit 3", "exit status 3"),
+    ] {
+        wrap(&site, &server, "backup", filter);
+        let ended = site.run(&["backup", "telegraf"]).ends(1);
+        assert!(ended.err.contains(why), "{filter}: {}", ended.err);
+        assert_eq!(site.snapshots(), 1, "{filter}");
+        let left = fs::read_dir(site.machine.at("state/scratch")).unwrap().count();
+        assert_eq!(left, 0, "nothing stays in the scratch folder");
+    }
+    wrap(&site, &server, "backup", "\"$@\"");
+    site.back_up();
+    // A server that dies in the middle.
+    wrap(&site, &server, "backup", &format!("kill -9 {}; sleep 0.2; \"$@\"", server.pid()));
+    let ended = site.run(&["backup", "telegraf"]).ends(1);
+    assert!(ended.err.contains("no snapshot was made"), "{}", ended.err);
+    server.restart();
+    assert_eq!(site.snapshots(), 2);
+    // Most of it is gone.
+    site.configure(&server.lines(""));
+    server.ask("CREATE DATABASE other");
+    for _ in 0..3 {
+        crate::day(&server, 10, 10);
+    }
+    site.back_up();
+    server.ask("DROP DATABASE telegraf");
+    server.ask("CREATE DATABASE telegraf WITH DURATION INF NAME raw");
+    server.write("telegraf", "raw", "x y=1");
+    let shrunk = site.run(&["backup", "telegraf"]).ends(3);
+    assert!(shrunk.err.contains("suspect"), "{}", shrunk.err);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some((server, site)) = site(1, 3600) else { return };
+    let check = |status| String::from_utf8(site.run(&["config", "check"]).ends(status).out).unwrap();
+    let said = check(0);
+    assert!(
+        said.contains("InfluxDB 1.") && said.contains("2 retention policies, 1 continuous queries, 1 users"),
+        "{said}"
+    );
+    site.configure(&server.lines("").replace(&format!("rpc = \"127.0.0.1:{}\"", server.rpc), "rpc = \"127.0.0.1:1\""));
+    assert!(check(2).contains("the port of backups, 127.0.0.1:1, can't be reached"));
+    assert!(site.run(&["backup", "telegraf"]).ends(1).err.contains("can't be reached"));
+    site.configure(&server.lines("").replace("\"telegraf\"", "\"nothing\""));
+    assert!(site.run(&["backup", "telegraf"]).ends(2).err.contains("no database nothing"));
+    site.configure(&server.lines("exec = [\"/does/not/exist\"]"));
+    assert!(site.run(&["backup", "telegraf"]).ends(2).err.contains("influx can't be run"));
+    assert_eq!(site.snapshots(), 0);
+}
+
+#[test]
+fn credentials_come_from_a_file_and_a_user_who_sees_too_little_is_refused() {
+    let Some(server) = Influx::start_with("auth-enabled = true") else { return };
+    let ask = |user: &str, password: &str, question: &str| {
+        let mut client = std::process::Command::new("influx");
+        client.args([
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &server.http.to_string(),
+            "-database",
+            "telegraf",
+            "-execute",
+            question,
+        ]);
+        if !user.is_empty() {
+            client.args(["-username", user, "-password", password]);
+        }
+        assert!(client.output().unwrap().status.success(), "{question}");
+    };
+    ask("", "", "CREATE USER admin WITH PASSWORD 'geheim' WITH ALL PRIVILEGES");
+    ask(
+        "admin",
+        "geheim",
+        "CREATE DATABASE telegraf; CREATE USER weak WITH PASSWORD 'w'; GRANT READ ON telegraf TO weak",
+    );
+    ask("admin", "geheim", "INSERT x y=1");
+    let file = std::env::temp_dir().join(format!("varu-influx-{}", server.http));
+    let site = Site::new("telegraf", &server.lines(&format!("option_file = \"{}\"", file.display())));
+    let credentials = |user: &str, password: &str| {
+        fs::write(&file, format!("INFLUX_USERNAME={user}\nINFLUX_PASSWORD='{password}'\n")).unwrap()
+    };
+    credentials("admin", "geheim");
+    site.back_up();
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    credentials("admin", "wrong");
+    let wrong = site.run(&["backup", "telegraf"]).ends(1);
+    assert!(wrong.err.contains("authorization failed") && !wrong.err.contains("wrong"), "{}", wrong.err);
+    credentials("weak", "w");
+    let said = String::from_utf8(site.run(&["config", "check"]).ends(2).out).unwrap();
+    assert!(said.contains("GRANT ALL PRIVILEGES"), "{said}");
+    assert!(site.run(&["backup", "telegraf"]).status != 0);
+    assert_eq!(site.snapshots(), 1);
+    fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
+    let Some((server, site)) = site(3, 20) else { return };
+    let rate = if is_long() { "500" } else { "10000" };
+    let start = Instant::now();
+    site.run(&["--limit-upload", rate, "backup", "telegraf"]).ends(0);
+    assert!(start.elapsed() > Duration::from_secs(2));
+    assert_eq!(site.snapshots(), 1);
+    let Some(small) = Small::on(site.machine.at("state/scratch"), "60k") else { return };
+    let full = site.run(&["backup", "telegraf"]).ends(8);
+    assert!(full.err.contains("no space left"), "{}", full.err);
+    assert_eq!(site.snapshots(), 1);
+    let full = site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(8);
+    assert!(full.err.contains("No space left"), "{}", full.err);
+    drop(small);
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    site.back_up();
+}

@@ -1,0 +1,88 @@
+//! A page of the documentation that is done step by step, and prints what it says.
+
+use super::fleet::Machine;
+
+/// A command of a page, and what it is said to print.
+pub struct Step {
+    /// Who gives it: what stands before the prompt.
+    pub who: String,
+    pub line: String,
+    /// Lines, in which `…` stands for anything; alone on a line for any lines.
+    expected: Vec<String>,
+}
+
+/// The steps in the `console` blocks of a page.
+pub fn steps(page: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        if line.trim_start().starts_with("```") {
+            inside = line.trim() == "```console";
+            continue;
+        }
+        if !inside {
+            continue;
+        }
+        let line = line.trim_start();
+        let prompt = line.split_once("# ").filter(|(who, _)| who.chars().all(|c| c.is_ascii_alphanumeric()));
+        if let Some((who, line)) = prompt.or_else(|| line.strip_prefix("you$ ").map(|line| ("you", line))) {
+            steps.push(Step { who: who.to_owned(), line: line.to_owned(), expected: Vec::new() });
+        } else if let Some(step) = steps.last_mut() {
+            step.expected.push(line.to_owned());
+        }
+    }
+    steps
+}
+
+impl Step {
+    /// Does it on a machine, after the lines of `before` (variables).
+    pub fn run(&self, machine: &Machine, before: &str) {
+        let text = machine.does(&format!("{before}{}", self.line));
+        let printed: Vec<&str> = text.lines().map(str::trim).collect();
+        let expected: Vec<&str> = self.expected.iter().map(|line| line.trim()).collect();
+        assert!(
+            expected.is_empty() || lines_match(&expected, &printed),
+            "{} should print\n{}\nand printed\n{text}",
+            self.line,
+            expected.join("\n")
+        );
+    }
+}
+
+fn lines_match(expected: &[&str], printed: &[&str]) -> bool {
+    match (expected, printed) {
+        ([], []) => true,
+        (["…", rest @ ..], _) => (0..=printed.len()).any(|skip| lines_match(rest, &printed[skip..])),
+        ([first, rest @ ..], [line, others @ ..]) => line_matches(first, line) && lines_match(rest, others),
+        _ => false,
+    }
+}
+
+fn line_matches(expected: &str, line: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (expected, line) = (words(expected), words(line));
+    let mut parts = expected.split('…').map(str::trim);
+    let mut rest = match line.strip_prefix(parts.next().unwrap_or_default()) {
+        Some(rest) => rest,
+        None => return false,
+    };
+    let parts: Vec<&str> = parts.collect();
+    for part in &parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty() || parts.last() == Some(&"")
+}
+
+#[test]
+fn a_page_says_what_is_printed() {
+    let steps = steps("text\n  ```console\n  vm1# a\n  one …\n  …\n  you$ b\n  ```\nvm1# c\n");
+    assert_eq!(steps.iter().map(|step| step.who.as_str()).collect::<Vec<_>>(), ["vm1", "you"]);
+    let expected: Vec<&str> = steps[0].expected.iter().map(String::as_str).collect();
+    assert!(lines_match(&expected, &["one two", "three"]) && lines_match(&expected, &["one  x"]));
+    assert!(
+        !lines_match(&expected, &["two"]) && !lines_match(&["a … c"], &["a b"]) && lines_match(&["a … c"], &["a b c"])
+    );
+}
