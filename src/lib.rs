@@ -54,4 +54,5 @@ pub mod restore;
 pub mod verify;
 pub mod diff;
 pub mod prune;
+pub mod copy;
 pub mod host;

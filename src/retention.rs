@@ -18,6 +18,9 @@ pub const LONG_GAP: Duration = Duration::from_secs(14 * 24 * 3600);
 /// it makes now.
 pub const AFTER_GAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long a pack stays that no snapshot needs: an upload may take days before its snapshot comes.
+pub const UNNEEDED_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// What a tag does for the snapshots that have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagRule {

@@ -516,7 +516,7 @@ fn a_sealed_segment_as_large_as_a_disk() {
 fn a_pack_made_by_the_library_with_a_lie_in_it() {
     let desk = Desk::new();
     let (old, new) = (rows(0), rows(1));
-    let mut pack = PackBuilder::begin(&desk.writer, "set", GENERATION).unwrap();
+    let mut pack = PackBuilder::begin(&desk.writer, desk.writer.remote().begin().unwrap(), "set", GENERATION).unwrap();
     let parts = |crafted: Crafted, bases| SegmentParts {
         frame: crafted.frame,
         ids: crafted.ids,

@@ -15,12 +15,12 @@ use varu::format::layout::parse_snapshot_name;
 use varu::id::SnapshotId;
 use varu::index::SnapshotRow;
 use varu::progress::{Counts, Interrupt};
-use varu::prune::{PruneOptions, PruneReport, UNNEEDED_FOR, prune};
+use varu::prune::{PruneOptions, PruneReport, prune};
 use varu::remote::fault::{Fault, Faulty};
 use varu::remote::memory::MemoryRemote;
 use varu::remote::{ErrorKind, Folder, ObjectName, Remote};
 use varu::repository::Repository;
-use varu::retention::{Rules, TagRule};
+use varu::retention::{Rules, TagRule, UNNEEDED_FOR};
 use varu::time::Clock;
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -166,7 +166,7 @@ impl<'a> Chunking<'a> {
             self.progress.add(Counter::Bytes, length as u64);
         }
         let end = parent.count();
-        self.bases.gap_ends(self.repository, &mut parent, Some(end), &mut self.segment)?;
+        self.bases.gap_ends(self.repository, &mut parent, end, &mut self.segment)?;
         if place.size >= SEGMENT as u64 {
             self.flush()?;
         }
@@ -214,8 +214,10 @@ impl<'a> Chunking<'a> {
         if let Some(predicted) = parent.catch_up(&id)? {
             self.matched(&predicted, window.from, parent, place)?;
         } else if let Some(run) = self.find(&id)? {
-            let at = parent.jump_behind(run);
-            self.bases.gap_ends(self.repository, parent, at, &mut self.segment)?;
+            match parent.jump_behind(run) {
+                Some(number) => self.bases.gap_ends(self.repository, parent, number, &mut self.segment)?,
+                None => self.bases.gap_steps_over(self.repository, parent, length as u64, &mut self.segment)?,
+            }
             push_run(&mut place.runs, run);
             let chunk = window.from..window.from + length;
             self.cache_chunk(chunk);
@@ -233,7 +235,7 @@ impl<'a> Chunking<'a> {
         parent: &mut Parent<'_>,
         place: &mut Place,
     ) -> Result<()> {
-        self.bases.gap_ends(self.repository, parent, Some(predicted.number), &mut self.segment)?;
+        self.bases.gap_ends(self.repository, parent, predicted.number, &mut self.segment)?;
         let length = predicted.length as usize;
         if !self.start.accepts(self.repository, &predicted.run)? {
             return match self.find(&predicted.id)? {

@@ -27,6 +27,7 @@ use crate::format::snapshot::Totals;
 use crate::id::GenerationId;
 use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
+use crate::remote::spool::Spool;
 use crate::repository::{self, Lock, Repository};
 use crate::source::{self, Source};
 use crate::time::{Clock, Zone};
@@ -70,6 +71,9 @@ pub struct BackupOptions {
     pub previous: HashMap<StreamName, PathBuf>,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
+    /// Most bytes of sealed packs that wait on this machine's disk for the remote, so that what makes the data isn't held up by
+    /// the network; 0 for none.
+    pub spool_max: u64,
     /// Whose calendar that is.
     pub zone: Zone,
     /// Whether chains share nothing.
@@ -100,6 +104,7 @@ impl BackupOptions {
             repack_budget: 10,
             previous: HashMap::new(),
             base_cache_max: 8 << 30,
+            spool_max: 0,
             zone: Zone::Local,
             isolate_chains: false,
             max_shrink: None,
@@ -193,16 +198,24 @@ fn run(
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
     let bases = bases::open(repository, &start, options, generation, progress);
     let (set, slots) = (&options.set, bases.slots());
-    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, slots, clock.now())?;
+    let spool = (options.spool_max > 0).then(|| {
+        let (remote, folder) = (repository.remote().clone(), repository.folder().join("spool"));
+        Spool::new(remote, folder, options.spool_max, interrupt.clone())
+    });
+    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, slots, spool, clock.now())?;
     let mut chunking = Chunking::new(repository, &start, pipeline, bases, progress, interrupt)?;
     progress.phase("backing up", None, None);
     let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
     let finished = source.finish()?;
     warnings.extend(source.warnings());
-    let stored = chunking.finish()?;
+    if options.spool_max > 0 {
+        progress.phase("sending what waits in the spool", None, None);
+    }
+    let stored = chunking.finish();
     if interrupt.is_set() {
         return Err(repository::Error::Interrupted.into());
     }
+    let stored = stored?;
     let run = Run { repository, options, start: &start, generation, streams, warnings, finished };
     run.commit(stored, clock.now())
 }

@@ -13,6 +13,7 @@ use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
 use crate::id::{ChunkId, GenerationId, PackId};
 use crate::index::Known;
+use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
 use crate::segment::{Compressor, Decompressor};
 use crate::time::Timestamp;
@@ -177,6 +178,7 @@ impl Pipeline {
         generation: GenerationId,
         level: i32,
         slots: Option<Arc<Slots>>,
+        spool: Option<Arc<Spool>>,
         now: Timestamp,
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
@@ -190,8 +192,8 @@ impl Pipeline {
             std::thread::spawn(move || compress(&queue, &repository, slots.as_deref(), level))
         });
         let compressors = compressors.collect();
-        let packing =
-            Packing { repository, set: set.to_owned(), generation, now, placed: placed_in, buffers: buffers_in };
+        let set = set.to_owned();
+        let packing = Packing { repository, set, generation, spool, now, placed: placed_in, buffers: buffers_in };
         let packer = std::thread::spawn(move || packing.run(&in_order));
         Ok(Self {
             jobs: Some(jobs),
@@ -363,6 +365,7 @@ struct Packing {
     repository: Arc<Repository>,
     set: String,
     generation: GenerationId,
+    spool: Option<Arc<Spool>>,
     now: Timestamp,
     placed: SyncSender<Placed>,
     buffers: SyncSender<Compressed>,
@@ -370,7 +373,7 @@ struct Packing {
 
 impl Packing {
     fn run(self, in_order: &Receiver<Waiting>) -> repository::Result<Packed> {
-        let finisher = Finisher::start(self.repository.clone());
+        let finisher = Finisher::start(&self.repository, self.spool.clone());
         let mut open: Option<(PackBuilder, u32)> = None;
         for (ordinal, waiting) in (0u32..).zip(in_order) {
             let ended = |_| repository::Error::Failed("a thread that compresses ended early".to_owned());
@@ -384,7 +387,7 @@ impl Packing {
             }
             let (pack, _) = match &mut open {
                 Some(open) => open,
-                none => none.insert((PackBuilder::begin(&self.repository, &self.set, self.generation)?, ordinal)),
+                none => none.insert((self.begin()?, ordinal)),
             };
             let parts = SegmentParts {
                 frame,
@@ -398,6 +401,14 @@ impl Packing {
             let _ = self.buffers.try_send(Compressed { segment, frame });
         }
         Ok((open, finisher))
+    }
+
+    fn begin(&self) -> repository::Result<PackBuilder> {
+        let upload = match &self.spool {
+            Some(spool) => spool.begin()?,
+            None => self.repository.remote().begin()?,
+        };
+        PackBuilder::begin(&self.repository, upload, &self.set, self.generation)
     }
 
     /// The bases of a segment by the ids of their packs.

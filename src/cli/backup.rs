@@ -15,6 +15,7 @@ use varu::init::init;
 use varu::keyring::has_repository;
 use varu::progress::Progress;
 use varu::remote::Remote;
+use varu::remote::place::Place;
 use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
@@ -29,6 +30,7 @@ use super::context::Context;
 use super::dump;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::round_backup;
+use super::open::remember_place;
 use super::sources;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, short, tag};
@@ -177,6 +179,8 @@ pub enum Kind {
 const FULL_EVERY: u32 = 7;
 /// Most bytes of the base cache of a set, where the configuration says nothing.
 const BASE_CACHE_MAX: u64 = 8 << 30;
+/// Bytes of a backup that may wait on this machine's disk for the remote, if the configuration says nothing.
+const SPOOL_MAX: u64 = 4 << 30;
 /// How much of such a set a full may store again, in percent.
 const REPACK_BUDGET: u32 = 10;
 
@@ -281,6 +285,7 @@ impl Args {
         let configured = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
         let back_up = || options.back_up(&repository, context, &watch);
         let report = round_backup(&options.set, configured, context, &watch, back_up)?;
+        remember_place(&repository)?;
         options.forget_copies(context, &watch);
         let warnings = watch.end(&report.warnings);
         let summary =
@@ -302,6 +307,12 @@ fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>,
         watch.note_lines(&super::init::text(&made));
     }
     Ok(remote)
+}
+
+/// Bytes of standard input, where that is a plain file.
+fn size_of_stdin() -> Option<u64> {
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
+    input.metadata().ok().filter(Metadata::is_file).map(|file| file.len())
 }
 
 impl Options {
@@ -342,6 +353,10 @@ impl Options {
             rebase_every: self.rhythm.rebase_every,
             repack_budget: self.rhythm.repack_budget,
             base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
+            spool_max: match self.is_made_now(config) && matches!(context.place(), Ok(Place::Sftp(_))) {
+                true => config.repository.spool_max.unwrap_or(SPOOL_MAX),
+                false => 0,
+            },
             zone: self.rhythm.zone,
             max_shrink: self.max_shrink,
             isolate_chains: config.repository.isolate_chains,
@@ -350,6 +365,16 @@ impl Options {
             environment: config.environment.name.clone().unwrap_or_default(),
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
+        }
+    }
+
+    /// Whether a program makes the data while it is read, and has to wait where the reader does.
+    fn is_made_now(&self, config: &Config) -> bool {
+        match &self.what {
+            // A backup of InfluxDB lies in a folder before its first byte is read.
+            What::Source(Source::Files(_) | Source::Influxdb(_)) => false,
+            What::Source(_) => config.sets.get(&self.set).is_none_or(|set| set.local_copy.is_none()),
+            What::Stdin(_) => size_of_stdin().is_none(),
         }
     }
 
@@ -403,9 +428,8 @@ impl Options {
             What::Stdin(name) => {
                 let input = std::io::stdin().as_fd().try_clone_to_owned();
                 let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
-                let expected = input.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
                 let input = UntilInterrupted::new(input, context.interrupt.clone());
-                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(expected))
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(size_of_stdin()))
             }
             What::Source(source) => match context.config.sets.get(&self.set) {
                 Some(set) if set.source == *source && set.local_copy.is_some() => {

@@ -5,6 +5,7 @@ mod backup;
 mod completions;
 mod config;
 mod context;
+mod copy;
 mod diff;
 mod dump;
 mod everything;
@@ -76,6 +77,7 @@ enum Command {
     Verify(verify::Args),
     Prune(prune::Args),
     Undelete(prune::Undelete),
+    Copy(copy::Args),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -158,6 +160,7 @@ impl Command {
             Command::Verify(args) => args.run(context),
             Command::Prune(args) => args.run(context),
             Command::Undelete(args) => args.run(context),
+            Command::Copy(args) => args.run(context),
             Command::Index(args) => args.run(context),
             Command::Key(args) => args.run(context),
             Command::Config(args) => args.run(context),

@@ -1,9 +1,10 @@
 //! The repository of a command, opened.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use varu::id::RepositoryId;
+use varu::id::{Hasher, RepositoryId, hex};
 use varu::index::{Index, SnapshotRow};
 use varu::keyring::Keyring;
 use varu::progress::Progress;
@@ -19,8 +20,23 @@ use super::words::{SnapshotWord, Trust};
 pub struct Opened {
     /// At least one.
     pub repositories: Vec<(Arc<Repository>, Changes)>,
+    /// For each, where this is a second place of it: what the first had when it was last looked at.
+    first: Vec<Option<First>>,
     /// Holds the indexes where there is no state folder that can be written.
     _state: Option<TempDir>,
+}
+
+/// The fact under which an index keeps the place of the last backup.
+const PLACE: &str = "place";
+
+/// A backup went to this place: from now on others are copies of it.
+pub fn remember_place(repository: &Repository) -> Result<(), Failure> {
+    let place = repository.remote().place();
+    let mut index = repository.index();
+    if index.fact(PLACE).map_err(Error::from)?.as_deref() != Some(place.as_bytes()) {
+        index.set_fact(PLACE, place.as_bytes()).map_err(Error::from)?;
+    }
+    Ok(())
 }
 
 impl Context {
@@ -58,16 +74,16 @@ impl Context {
     pub fn open_indexes(&self, trust: &Trust, anew: bool, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
         let remote = self.open_remote(watch)?;
         let keys = self.keyring().reader(&*remote, &trust.ids())?;
-        let state = self.state()?;
         let mut repositories = Vec::new();
         for keys in keys {
+            let (state, _) = second(self.state()?, keys.id(), &remote.place())?;
             if anew
                 && let Some(aside) =
                     Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
             {
                 watch.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
             }
-            repositories.push(Arc::new(Repository::open(remote.clone(), keys, state)?));
+            repositories.push(Arc::new(Repository::open(remote.clone(), keys, &state)?));
         }
         Ok(repositories)
     }
@@ -83,9 +99,21 @@ impl Context {
     }
 
     fn seen(&self, mut opened: Opened, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        for (repository, changes) in &mut opened.repositories {
+        for ((repository, changes), first) in opened.repositories.iter_mut().zip(&opened.first) {
             *changes = repository.sync()?;
             changes.refused.iter().for_each(|refused| watch.warn(refused));
+            let here = newest(&repository.index())?;
+            if let Some(First { place, newest: Some(there) }) = first
+                && here.as_ref().is_none_or(|here| here.header.sequence < there.header.sequence)
+            {
+                let time = |row: &SnapshotRow| self.zone.short(row.header.data_time);
+                let age = here.map_or("nothing".to_owned(), |here| format!("nothing newer than {}", time(&here)));
+                watch.note(&format!(
+                    "{} is older than {place}: it holds {age}, and {place} had data of {} when it was last looked at",
+                    repository.remote().place(),
+                    time(there)
+                ));
+            }
         }
         if let Some((oldest, _)) = opened.repositories.last()
             && let Some(before) = oldest.keys().file().follows
@@ -102,13 +130,16 @@ impl Context {
         let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
         let (state, temporary) = self.state_or_temporary(&ids)?;
         let mut repositories = Vec::new();
+        let mut first = Vec::new();
         for keys in keys {
+            let (state, newest) = second(&state, keys.id(), &remote.place())?;
             repositories.push((Arc::new(Repository::open(remote.clone(), keys, &state)?), Changes::default()));
+            first.push(newest);
         }
         if temporary.is_none() {
             self.keyring().remember(&remote.place(), &ids)?;
         }
-        Ok(Opened { repositories, _state: temporary })
+        Ok(Opened { repositories, first, _state: temporary })
     }
 
     /// The state folder where it can be written, else a temporary one: who only looks needs none that stays.
@@ -123,6 +154,39 @@ impl Context {
         })?;
         Ok((folder.path().to_owned(), Some(folder)))
     }
+}
+
+/// What the first place of a repository had.
+struct First {
+    place: String,
+    newest: Option<SnapshotRow>,
+}
+
+/// The folder for the index of what lies at `place`. A copy of a repository has one of its own: what it lacks is no loss of the
+/// first, whose place the index knows from the last backup.
+fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Option<First>), Failure> {
+    let folder = state.join(id.to_string());
+    if !Index::is_in(&folder) {
+        return Ok((state.to_owned(), None));
+    }
+    // Who rebuilds a damaged index comes by here, too.
+    let Ok(index) = Index::open(&folder) else { return Ok((state.to_owned(), None)) };
+    match index.fact(PLACE).map_err(Error::from)? {
+        Some(first) if first != place.as_bytes() => {
+            let mut hasher = Hasher::new();
+            hasher.update(place.as_bytes());
+            let place = String::from_utf8_lossy(&first).into_owned();
+            let folder = state.join("copies").join(hex(&hasher.finish_short()));
+            Ok((folder, Some(First { place, newest: newest(&index)? })))
+        }
+        _ => Ok((state.to_owned(), None)),
+    }
+}
+
+/// The snapshot with the highest number.
+fn newest(index: &Index) -> Result<Option<SnapshotRow>, Failure> {
+    let rows = index.snapshots().map_err(Error::from)?;
+    Ok(rows.into_iter().max_by_key(|row| row.header.sequence))
 }
 
 /// Whether files can be made in the folder, which is made where it is missing.

@@ -58,6 +58,13 @@ impl Context {
         Ok(self.patient(&place, opened.map_err(absent)?, watch))
     }
 
+    /// Opens another place than the repository's, and makes it where it is missing.
+    pub fn make_other(&self, url: &str, options: &Options, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
+        let place = parse(url)?;
+        let made = self.tries(&place, LOGGING_IN, watch).answer(|| create(&place, options));
+        Ok(self.patient(&place, made?, watch))
+    }
+
     /// Opens the repository's remote, and makes it where it is missing. Refused where a repository was there before, unless
     /// that is `forget`.
     pub fn make_remote(

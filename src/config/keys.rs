@@ -84,6 +84,7 @@ pub const KEYS: &[Key] = &[
     key(Part::Repository, "limit_download"),
     key(Part::Repository, "isolate_chains"),
     key(Part::Repository, "base_cache_max"),
+    key(Part::Repository, "spool_max"),
     key(Part::Retention, "keep"),
     key(Part::Retention, "keep_chains"),
     key(Part::Retention, "grace"),

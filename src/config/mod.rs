@@ -83,6 +83,8 @@ pub struct Repository {
     pub isolate_chains: bool,
     /// The most bytes of the base cache; None is as many as a set has.
     pub base_cache_max: Option<u64>,
+    /// The most bytes that wait on this machine's disk for the remote.
+    pub spool_max: Option<u64>,
 }
 
 /// How long snapshots stay.
@@ -226,6 +228,7 @@ impl Repository {
             limit_download: section.take("limit_download", values::rate),
             isolate_chains: section.take("isolate_chains", values::boolean).unwrap_or_default(),
             base_cache_max: section.take("base_cache_max", values::size),
+            spool_max: section.take("spool_max", values::size),
         }
     }
 }

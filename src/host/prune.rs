@@ -19,11 +19,8 @@ use crate::id::SnapshotId;
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
-use crate::retention::{Reason, Snapshot, Verdict, judge};
+use crate::retention::{Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
 use crate::time::{Clock, Timestamp};
-
-/// How long a pack stays that no snapshot needs: an upload may take days before its snapshot comes.
-pub const UNNEEDED: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What to prune.
 #[derive(Debug, Clone)]
@@ -239,7 +236,7 @@ impl Pruning<'_> {
 
     /// Packs that none of these snapshots needs and that have been here long enough.
     fn unneeded<'n>(&self, staying: impl Iterator<Item = &'n ObjectName>) -> Result<Vec<ObjectName>> {
-        let old = |arrival: Timestamp| self.now.since(arrival) >= UNNEEDED;
+        let old = |arrival: Timestamp| self.now.since(arrival) >= UNNEEDED_FOR;
         let packs = self.ledger.entries().iter();
         let old = packs.filter(|(name, entry)| parse_pack_name(name).is_some() && old(entry.arrival));
         let mut unneeded: HashSet<ObjectName> = old.map(|(name, _)| name.clone()).collect();

@@ -75,6 +75,11 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether there is an index in `folder`.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("index.sqlite").exists()
+    }
+
     /// Opens the index in `folder`, and makes it where there is none.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("index.sqlite");

@@ -19,14 +19,10 @@ use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Marked, Repository};
-use crate::retention::{self, Rules, Verdict};
+use crate::retention::{self, Rules, UNNEEDED_FOR, Verdict};
 use crate::time::{Clock, Timestamp};
 
 use needs::Needs;
-
-/// A pack that no snapshot needs is deleted no earlier than so long after it was stored, or first seen: an upload that takes
-/// days loses nothing.
-pub const UNNEEDED_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What a prune is asked for.
 pub struct PruneOptions<'a> {

@@ -18,6 +18,7 @@ pub mod place;
 pub mod record;
 pub mod retry;
 pub mod sftp;
+pub mod spool;
 pub mod wait;
 
 use std::fmt;

@@ -1,7 +1,9 @@
 //! Packs, from sealed segments to an object under its name.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use super::{Error, Repository, Result};
 use crate::crypto::{PackKey, Purpose, Salt, Sealed};
@@ -11,6 +13,7 @@ use crate::format::recipe::PackRef;
 use crate::id::{ChunkId, GenerationId, Hasher, PackId};
 use crate::index::NewPack;
 use crate::remote::Upload;
+use crate::remote::spool::Spool;
 use crate::time::Timestamp;
 
 /// A compressed segment and what the directory says of it.
@@ -51,15 +54,20 @@ pub struct ClosedPack {
 }
 
 impl PackBuilder {
-    /// Begins a pack of `set` in `generation`.
-    pub fn begin(repository: &Repository, set: &str, generation: GenerationId) -> Result<Self> {
+    /// Begins a pack of `set` in `generation`, in a new `upload`.
+    pub fn begin(
+        repository: &Repository,
+        upload: Box<dyn Upload>,
+        set: &str,
+        generation: GenerationId,
+    ) -> Result<Self> {
         let (key, salt) = (PackKey::random(), Salt::random());
         let wrapped_key = repository.keys().data().wrap_pack_key(&key);
         let header = PackHeader { repository: *repository.id(), salt: *salt.as_bytes(), wrapped_key }.encode();
         let mut pack = Self {
             key,
             salt,
-            upload: repository.remote().begin()?,
+            upload,
             hasher: Hasher::new(),
             size: 0,
             directory: Directory::new(set, generation),
@@ -181,26 +189,45 @@ impl ClosedPack {
     }
 }
 
-/// Finishes packs on a thread of its own, so that the next one fills while one is flushed.
+/// Finishes packs on threads of its own, so that the next one fills while one is flushed, or sent from the spool.
 pub struct Finisher {
-    queue: Option<std::sync::mpsc::SyncSender<ClosedPack>>,
-    thread: Option<std::thread::JoinHandle<Result<()>>>,
+    queue: Option<SyncSender<ClosedPack>>,
+    threads: Vec<JoinHandle<Result<()>>>,
+    spool: Option<Arc<Spool>>,
 }
 
 impl Finisher {
     /// Packs that may wait to be flushed.
     const WAITING: usize = 2;
+    /// Packs that may wait in the spool, whose bytes bound them sooner.
+    const SPOOLED: usize = 4096;
+    /// Packs that are sent from the spool at once: each is held in memory until the remote has it.
+    const SENDING: usize = 2;
 
-    /// Starts the thread.
-    pub fn start(repository: Arc<Repository>) -> Self {
-        let (queue, closed) = std::sync::mpsc::sync_channel::<ClosedPack>(Self::WAITING);
-        let thread = std::thread::spawn(move || closed.into_iter().try_for_each(|pack| pack.finish(&repository)));
-        Self { queue: Some(queue), thread: Some(thread) }
+    /// Starts the threads.
+    pub fn start(repository: &Arc<Repository>, spool: Option<Arc<Spool>>) -> Self {
+        let (waiting, count) = match spool {
+            Some(_) => (Self::SPOOLED, Self::SENDING),
+            None => (Self::WAITING, 1),
+        };
+        let (queue, closed) = sync_channel::<ClosedPack>(waiting);
+        let closed = Arc::new(Mutex::new(closed));
+        let threads = (0..count).map(|_| (Arc::clone(&closed), Arc::clone(repository))).map(|(closed, repository)| {
+            std::thread::spawn(move || {
+                loop {
+                    let next = closed.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(pack) = next else { return Ok(()) };
+                    pack.finish(&repository)?;
+                }
+            })
+        });
+        Self { queue: Some(queue), threads: threads.collect(), spool }
     }
 
     /// Hands a pack over. False where an earlier one failed: [`end`](Self::end) says how.
     pub fn finish(&self, pack: ClosedPack) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.send(pack).is_ok())
+        let failed = self.threads.iter().any(JoinHandle::is_finished);
+        !failed && self.queue.as_ref().is_some_and(|queue| queue.send(pack).is_ok())
     }
 
     /// Waits until all packs are in place.
@@ -210,14 +237,25 @@ impl Finisher {
 
     fn join(&mut self) -> Result<()> {
         self.queue = None;
-        let joined = self.thread.take().map_or(Ok(Ok(())), std::thread::JoinHandle::join);
-        joined.unwrap_or_else(|_| Err(Error::Failed("the thread that finishes packs ended early".to_owned())))
+        let ended = || Error::Failed("the thread that finishes packs ended early".to_owned());
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            let joined = thread.join().unwrap_or_else(|_| Err(ended()));
+            if joined.is_err() && result.is_ok() {
+                self.spool.iter().for_each(|spool| spool.give_up());
+                result = joined;
+            }
+        }
+        result
     }
 }
 
 impl Drop for Finisher {
     fn drop(&mut self) {
-        // Where nobody asks with `end`, the run has failed already.
-        let _ = self.join();
+        if !self.threads.is_empty() {
+            self.spool.iter().for_each(|spool| spool.give_up());
+            // Where nobody asks with `end`, the run has failed already.
+            let _ = self.join();
+        }
     }
 }

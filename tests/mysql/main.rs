@@ -4,6 +4,10 @@
 mod machine;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[path = "../support/sshd.rs"]
+mod sshd;
 
 mod copies;
 mod gates;
@@ -11,4 +15,5 @@ mod kills;
 mod load;
 mod round;
 mod site;
+mod stall;
 mod tables;

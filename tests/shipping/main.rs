@@ -14,6 +14,7 @@ mod cuts;
 mod disks;
 mod limits;
 mod resume;
+mod spool;
 mod wrong;
 
 use std::fs;

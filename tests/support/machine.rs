@@ -81,6 +81,15 @@ impl Machine {
         varu
     }
 
+    /// The program on this machine, with another place as its repository.
+    pub fn varu_at(&self, place: &Path) -> Command {
+        let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+        varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.at("home"));
+        varu.env("VARU_WRITER_KEY", self.writer_key()).env("VARU_IDENTITY", self.identity());
+        varu.arg("--repo").arg(place).arg("--state").arg(self.at("state"));
+        varu
+    }
+
     /// Runs the program on this machine.
     pub fn run<W: AsRef<OsStr>>(&self, words: &[W]) -> Ended {
         self.varu(words).output().unwrap().into()

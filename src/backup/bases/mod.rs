@@ -190,16 +190,34 @@ impl Bases {
         }
     }
 
-    /// The stream goes on with the parent's chunk `at`, or ends where the parent ends; None where it goes on elsewhere.
+    /// The stream goes on with a chunk of `length` bytes that its parent doesn't have near by: a row has come back to what it
+    /// was weeks ago, say. The gap goes on behind it.
+    pub fn gap_steps_over(
+        &mut self,
+        repository: &Repository,
+        parent: &mut Parent<'_>,
+        length: u64,
+        segment: &mut Segment,
+    ) -> Result<()> {
+        let Some(gap) = self.gap else {
+            self.gap = self.based.then(|| Gap { from: parent.position(), into: length, known: length, bytes: 0 });
+            return Ok(());
+        };
+        let gap = if gap.bytes > 0 { self.guess(repository, parent, gap, segment)? } else { gap };
+        let known = if gap.known == gap.into { gap.known + length } else { gap.known };
+        self.gap = Some(Gap { into: gap.into + length, known, ..gap });
+        Ok(())
+    }
+
+    /// The stream goes on with the parent's chunk `to`, or ends where the parent ends.
     pub fn gap_ends(
         &mut self,
         repository: &Repository,
         parent: &mut Parent<'_>,
-        at: Option<u64>,
+        to: u64,
         segment: &mut Segment,
     ) -> Result<()> {
         let Some(gap) = self.gap.take().filter(|gap| gap.bytes > 0) else { return Ok(()) };
-        let Some(to) = at else { return self.guess(repository, parent, gap, segment).map(drop) };
         let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
         let most = 4 * gap.bytes + SPARE;
         let ranges = if to < gap.from {
@@ -241,7 +259,8 @@ impl Bases {
             return Ok(gap);
         }
         // Rows that were inserted may have pushed it off: it is looked for behind the last place that was known.
-        let (back, reach) = (gap.known.saturating_sub(MARGIN), gap.known + 2 * gap.bytes + MARGIN);
+        let back = gap.known.saturating_sub(MARGIN);
+        let reach = (gap.known + gap.bytes).max(gap.into) + gap.bytes + MARGIN;
         let (from, rest) = parent.advance(gap.from, back);
         let (to, _) = parent.advance(gap.from, reach);
         let mut window = Segment::default();

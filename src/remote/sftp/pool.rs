@@ -129,6 +129,16 @@ impl Pool {
         }
     }
 
+    /// An upload turns out to be long: another will begin before this one is flushed, and shouldn't have to wait until a
+    /// connection is open.
+    pub(super) fn foresee(self: &Arc<Self>, runtime: &Handle) {
+        let mut state = lock(&self.state);
+        let idle = state.open.iter().any(|open| open.is_alive() && open.uploads.load(Ordering::Relaxed) == 0);
+        if !idle && state.opening == 0 && state.may_grow(self.most) {
+            self.grow(runtime, &mut state);
+        }
+    }
+
     /// The state, tidy, and the least busy connection. Makes one where there is none; who waits while another thread tries
     /// shares its failure.
     fn first(&self, runtime: &Handle) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Arc<Death>> {

@@ -20,6 +20,8 @@ const IN_FLIGHT: usize = 16;
 const IN_FLIGHT_FAR: usize = 64;
 /// A round trip in milliseconds from which on a host is far.
 const FAR: u128 = 15;
+/// Bytes after which an upload is a long one.
+const LONG: u64 = 4 << 20;
 
 pub(super) struct SftpUpload {
     inner: Arc<Inner>,
@@ -79,6 +81,9 @@ impl SftpUpload {
             None => Err(Fault::Strange("the file is closed".to_owned())),
         };
         let inner = Arc::clone(&self.inner);
+        if self.sent < LONG && self.sent + length >= LONG {
+            inner.pool.foresee(&inner.handle);
+        }
         inner.wait(async {
             match sent {
                 Ok(reply) => self.in_flight.push_back(reply),

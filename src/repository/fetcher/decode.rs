@@ -1,4 +1,4 @@
-//! One segment: fetched, opened, decompressed, and each chunk checked by its id.
+//! One segment: fetched, opened, decompressed, and the chunks that are wanted of it checked by their ids.
 
 use std::collections::HashMap;
 
@@ -31,11 +31,13 @@ struct OpenPack {
 }
 
 impl Decoder {
-    /// The plain bytes of a segment, in `out`'s buffer. `fill` gives its sealed bytes where they were read ahead.
+    /// The plain bytes of a segment, in `out`'s buffer. The chunks of `pieces` (the first one's number in the segment, and how
+    /// many) are checked by their ids. `fill` gives its sealed bytes where they were read ahead.
     pub fn segment(
         &mut self,
         repository: &Repository,
         (pack, number): Key,
+        pieces: &[(u32, u32)],
         fill: impl FnOnce(&mut Vec<u8>) -> remote::Result<bool>,
         mut out: Vec<u8>,
     ) -> Result<Vec<u8>> {
@@ -65,13 +67,19 @@ impl Decoder {
         decompressed.map_err(|error| broken(at(), error))?;
         self.sealed = frame.into_vec();
         let chunks = directory.chunk_range(number).ok_or_else(lacks)?;
-        let mut rest = out.as_slice();
-        for (id, &length) in directory.ids[chunks.clone()].iter().zip(&directory.lengths[chunks]) {
-            let (chunk, after) = rest.split_at(length as usize);
-            if repository.keys().chunk_ids.id(chunk) != *id {
-                return Err(broken(at(), format_args!("the chunk {id} has other bytes")));
+        let ids = &repository.keys().chunk_ids;
+        for &(first, count) in pieces {
+            // Whoever asks for chunks that aren't there is told so.
+            let Some(run) = directory.run_range(number, first, count) else { continue };
+            let skipped: usize = directory.lengths[chunks.start..run.start].iter().map(|&length| length as usize).sum();
+            let mut rest = &out[skipped..];
+            for (id, &length) in directory.ids[run.clone()].iter().zip(&directory.lengths[run]) {
+                let (chunk, after) = rest.split_at(length as usize);
+                if ids.id(chunk) != *id {
+                    return Err(broken(at(), format_args!("the chunk {id} has other bytes")));
+                }
+                rest = after;
             }
-            rest = after;
         }
         Ok(out)
     }

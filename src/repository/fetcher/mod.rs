@@ -1,15 +1,16 @@
 //! Segments, fetched and decoded ahead of need, in the order in which a restore wants them.
 //!
-//! A plan lists each segment once, bases first. Some threads read what its steps need, others decode them in order; a decoded segment is held while a later
-//! piece or a later segment still needs it. Beyond [`HELD_MAX`] bytes the threads wait, and what must be held all the same
-//! goes to an unlinked file.
+//! A plan lists each segment once, bases first. Some threads read what its steps need, others decode them: the first step
+//! whose bases are all there, so that one thread climbs a long stack of bases while another begins the next one. A decoded
+//! segment is held while a later piece or a later segment still needs it. Beyond [`AHEAD_MAX`] bytes the threads wait until
+//! the consumer waits for them, and what must be held beyond [`HELD_MAX`] bytes goes to an unlinked file.
 
 mod ahead;
 mod decode;
 mod plan;
 mod spill;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -21,6 +22,10 @@ use spill::{Spill, Spilled};
 
 /// Bytes of decoded segments that are held in memory.
 const HELD_MAX: usize = 64 << 20;
+/// Bytes of decoded segments beyond which no step is begun that the consumer doesn't wait for.
+const AHEAD_MAX: usize = 32 << 20;
+/// Steps that are looked at for one whose bases are there.
+const LOOKED_AT: usize = 64;
 /// Buffers that are kept for use again.
 const POOL_MAX: usize = 8;
 
@@ -69,8 +74,10 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The next step that no thread has taken.
+    /// The first step that no thread has taken.
     next: usize,
+    /// Steps behind it that a thread has taken.
+    taken: BTreeSet<usize>,
     slots: HashMap<Key, Slot>,
     /// Bytes in memory, those of steps under way included.
     held: usize,
@@ -182,24 +189,25 @@ impl Shared {
         }
     }
 
-    /// Waits until there is room for the next step, or the consumer needs it anyway.
+    /// Waits until a step's bases are there and there is room for it, or the consumer needs it anyway.
     fn begin_step(&self) -> Option<(usize, Vec<u8>)> {
         let mut state = self.lock();
         loop {
-            let step = state.next;
-            if state.stop || step >= self.plan.steps.len() {
+            if state.stop || state.next >= self.plan.steps.len() {
                 return None;
             }
-            let room = self.plan.steps[step].plain;
-            let needed = state.wanted.is_some_and(|wanted| wanted >= step);
-            if needed && state.held + room > HELD_MAX {
-                state.make_room(room);
-            }
-            if needed || state.held + room <= HELD_MAX || state.held == 0 {
-                state.next += 1;
-                state.held += room;
-                let buffer = state.pool.pop().unwrap_or_default();
-                return Some((step, buffer));
+            if let Some(step) = state.first_ready(&self.plan) {
+                let room = self.plan.steps[step].plain;
+                let needed = state.wanted.is_some_and(|wanted| wanted >= step);
+                if needed && state.held + room > HELD_MAX {
+                    state.make_room(room);
+                }
+                if needed || state.held + room <= AHEAD_MAX || state.held == 0 {
+                    state.mark_taken(step);
+                    state.held += room;
+                    let buffer = state.pool.pop().unwrap_or_default();
+                    return Some((step, buffer));
+                }
             }
             state = self.wait(state);
         }
@@ -210,18 +218,28 @@ impl Shared {
         if let Some(why) = &step.refused {
             return Err(Error::Damaged(why.clone()));
         }
-        decoder.prefix.clear();
-        for base in self.plan.bases(&self.repository, step.key)? {
-            let segment = self.take((base.pack, base.segment));
-            match segment {
-                Ok(segment) => {
-                    decoder.prefix.extend_from_slice(&segment[base.range.clone()]);
-                    self.recycle(segment);
-                }
-                Err(error) => return Err(Error::Damaged(format!("a base can't be had: {error}"))),
-            }
+        self.set_prefix(step, &mut decoder.prefix)?;
+        let fill = |sealed: &mut Vec<u8>| self.ahead.fill(number, sealed);
+        decoder.segment(&self.repository, step.key, &step.pieces, fill, buffer)
+    }
+
+    /// Puts what a step's segment was compressed against into `prefix`.
+    fn set_prefix(&self, step: &plan::Step, prefix: &mut Vec<u8>) -> Result<()> {
+        prefix.clear();
+        let mut held = HashMap::with_capacity(step.bases.len());
+        for &base in &step.bases {
+            let key = self.plan.steps[base as usize].key;
+            let segment = self.take(key);
+            held.insert(key, segment.map_err(|error| Error::Damaged(format!("a base can't be had: {error}")))?);
         }
-        decoder.segment(&self.repository, step.key, |sealed| self.ahead.fill(number, sealed), buffer)
+        for base in self.plan.bases(&self.repository, step.key)? {
+            let bytes = held.get(&base.segment).and_then(|segment| segment.get(base.range));
+            prefix.extend_from_slice(
+                bytes.ok_or_else(|| Error::Damaged("a base is shorter than its directory says".to_owned()))?,
+            );
+        }
+        held.into_values().for_each(|segment| self.recycle(segment));
+        Ok(())
     }
 
     /// A decoded segment, for one of its uses. Waits until it is there.
@@ -234,7 +252,7 @@ impl Shared {
             if self.threads_ended(&state, step) {
                 return Err(Error::Failed("a thread that decodes segments ended early".to_owned()));
             }
-            if state.next <= step {
+            if !state.is_taken(step) {
                 state.wanted = Some(step.max(state.wanted.unwrap_or(0)));
                 self.changed.notify_all();
             }
@@ -243,14 +261,18 @@ impl Shared {
         if state.wanted.is_some_and(|wanted| wanted <= step) {
             state.wanted = None;
         }
+        let held = state.held;
         let taken = state.take(key);
+        let freed = state.held < held;
         drop(state);
-        self.changed.notify_all();
+        if freed {
+            self.changed.notify_all();
+        }
         taken
     }
 
     fn threads_ended(&self, state: &State, step: usize) -> bool {
-        state.stop && state.next <= step
+        state.stop && !state.is_taken(step)
     }
 
     fn recycle(&self, segment: Arc<Vec<u8>>) {
@@ -264,6 +286,25 @@ impl Shared {
 }
 
 impl State {
+    fn is_taken(&self, step: usize) -> bool {
+        step < self.next || self.taken.contains(&step)
+    }
+
+    fn mark_taken(&mut self, step: usize) {
+        self.taken.insert(step);
+        while self.taken.remove(&self.next) {
+            self.next += 1;
+        }
+    }
+
+    /// The first of the next steps that no thread has taken and whose bases are all there. The first one of all is among
+    /// them as soon as no thread is at work on its bases, so somebody always goes on.
+    fn first_ready(&self, plan: &Plan) -> Option<usize> {
+        let there = |base: &u32| self.slots.contains_key(&plan.steps[*base as usize].key);
+        let mut next = (self.next..plan.steps.len()).take(LOOKED_AT);
+        next.find(|step| !self.taken.contains(step) && plan.steps[*step].bases.iter().all(there))
+    }
+
     fn take(&mut self, key: Key) -> Result<Arc<Vec<u8>>> {
         let Some(slot) = self.slots.get_mut(&key) else {
             return Err(Error::Failed("a segment was taken more often than planned".to_owned()));

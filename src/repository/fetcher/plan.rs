@@ -18,12 +18,16 @@ pub(super) struct Step {
     pub plain: usize,
     /// Why it must not be decoded.
     pub refused: Option<String>,
+    /// The steps of its bases.
+    pub bases: Vec<u32>,
+    /// The chunks that pieces name: the first one's number in the segment, and how many. They are checked by their ids; where
+    /// a base has other bytes, what stands on it has, too.
+    pub pieces: Vec<(u32, u32)>,
 }
 
 /// The plain bytes of a base run, inside its segment.
 pub(super) struct Base {
-    pub pack: u32,
-    pub segment: u32,
+    pub segment: Key,
     pub range: Range<usize>,
 }
 
@@ -39,6 +43,7 @@ impl Plan {
         for piece in pieces {
             let step = plan.visit(repository, (piece.pack, piece.segment))?;
             plan.steps[step].uses += 1;
+            plan.steps[step].pieces.push((piece.first, piece.count));
         }
         Ok(plan)
     }
@@ -66,11 +71,12 @@ impl Plan {
     }
 
     fn enter(&mut self, Visit { key, plain, checked, .. }: Visit) {
-        for base in checked.iter().flatten() {
-            self.steps[self.by_key[base]].uses += 1;
-        }
+        let mut bases: Vec<u32> = checked.iter().flatten().map(|base| self.by_key[base] as u32).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        bases.iter().for_each(|&base| self.steps[base as usize].uses += 1);
         self.by_key.insert(key, self.steps.len());
-        self.steps.push(Step { key, uses: 0, plain, refused: checked.err() });
+        self.steps.push(Step { key, uses: 0, plain, refused: checked.err(), bases, pieces: Vec::new() });
     }
 
     /// What a segment was compressed against, in order.
@@ -84,7 +90,7 @@ impl Plan {
                 let directory = repository.index().directory(pack)?;
                 let range = directory.and_then(|directory| plain_range(&directory, segment, run.first, run.count));
                 let range = range.ok_or_else(|| Error::Damaged("a base run lies outside of its pack".to_owned()))?;
-                Ok(Base { pack, segment, range })
+                Ok(Base { segment: (pack, segment), range })
             })
             .collect()
     }
@@ -141,18 +147,24 @@ impl Parts {
     /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
     fn base_keys(&self, repository: &Repository) -> std::result::Result<Vec<Key>, String> {
         let runs = &self.directory.segments[self.key.1 as usize].bases;
-        runs.iter()
-            .map(|run| match run.pack {
-                0 => Ok((self.key.0, run.segment)),
-                other => {
-                    let id = self.directory.base_packs[other as usize - 1];
+        // Hundreds of runs name one or two packs.
+        let mut packs = HashMap::from([(0, self.key.0)]);
+        let mut keys = Vec::with_capacity(runs.len());
+        for run in runs {
+            let pack = match packs.get(&run.pack) {
+                Some(&pack) => pack,
+                None => {
+                    let id = self.directory.base_packs[run.pack as usize - 1];
                     let row = repository.index().pack(&id).map_err(|error| error.to_string())?;
                     let row =
                         row.ok_or_else(|| format!("{} is missing, and a segment is based on it", pack_name(&id)))?;
-                    Ok((row.number, run.segment))
+                    packs.insert(run.pack, row.number);
+                    row.number
                 }
-            })
-            .collect()
+            };
+            keys.push((pack, run.segment));
+        }
+        Ok(keys)
     }
 
     /// Whether the rules of `docs/format.md`, "Segments", hold: depth, generations, runs inside their packs, and not too many

@@ -1,0 +1,317 @@
+//! A second repository from the first, object by object. No key is needed: names and clear headers say all that it takes.
+//!
+//! Objects go over byte for byte, each hashed on the way, in the order in which a backup writes them: keys, packs, and a
+//! snapshot only when all of its packs are there. So what stands at the second place restores at every moment, and a copy
+//! that is cut goes on where it stopped. The second place may prune by rules of its own: what is older than the newest that
+//! it has of a chain's set isn't brought back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
+use crate::format::snapshot::SnapshotHeader;
+use crate::id::{ChainId, Hasher, PackId, SnapshotId};
+use crate::progress::{Counter, Interrupt, Progress};
+use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
+use crate::repository;
+
+/// Bytes that are asked for at once.
+const PIECE: usize = 4 << 20;
+/// Objects that are under way at once.
+const AT_ONCE: usize = 4;
+/// Most bytes of a snapshot's clear header: a lie about them takes no memory.
+const MAX_HEADER: usize = 64 << 20;
+
+/// What a copy did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyReport {
+    /// Objects that were sent.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Snapshots among them, in the order of their numbers.
+    pub snapshots: Vec<SnapshotId>,
+    /// Snapshots that both places have now.
+    pub common: u64,
+    /// Snapshots that were left out: the second place has newer ones of their sets, and has pruned these or never had them.
+    pub older: u64,
+    /// Objects of the first place that are damaged or missing, and snapshots that can't be sent for that.
+    pub damaged: Vec<String>,
+}
+
+/// A snapshot at the first place.
+struct Known {
+    listed: Listed,
+    id: SnapshotId,
+    header: SnapshotHeader,
+}
+
+/// What the two places have.
+struct Looked {
+    /// What is to be sent, in the order of the snapshots' numbers.
+    snapshots: Vec<Known>,
+    /// How many more the second place lacks.
+    older: u64,
+    /// The packs of all that the second place has or will have: those that it has lost come back.
+    needed: HashSet<PackId>,
+}
+
+/// What was done so far, by several threads.
+struct Work<'a> {
+    from: &'a dyn Remote,
+    to: &'a dyn Remote,
+    progress: &'a dyn Progress,
+    interrupt: &'a Interrupt,
+    report: Mutex<CopyReport>,
+}
+
+/// Sends what `to` lacks of `from`; with `all`, also snapshots that are older than what it has of their sets.
+///
+/// # Errors
+///
+/// [`Error::Refused`] where `to` holds another repository, [`Error::Usage`] where `from` holds none, those of the remotes,
+/// and an interrupt. Damage at `from` is no error: it is in the report.
+pub fn copy(
+    from: &dyn Remote,
+    to: &dyn Remote,
+    all: bool,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<CopyReport> {
+    let work = Work { from, to, progress, interrupt, report: Mutex::default() };
+    progress.phase("looking at both places", None, None);
+    let keys = work.missing_keys()?;
+    let Looked { snapshots, older, needed } = work.snapshots(all)?;
+    let packs = work.missing_packs(&needed)?;
+    let bytes = |listed: &[Listed]| listed.iter().map(|object| object.size).sum::<u64>();
+    let total = bytes(&keys) + bytes(&packs) + snapshots.iter().map(|known| known.listed.size).sum::<u64>();
+    progress.phase("copying", Some(total), None);
+    to.create_folders().map_err(repository::Error::from)?;
+    work.send_all(&keys)?;
+    work.flush(Folder::Keys)?;
+    let lost = work.send_all(&packs)?;
+    work.flush(Folder::Packs)?;
+    work.send_snapshots(&snapshots, &lost)?;
+    let mut report = work.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.older = older;
+    report.damaged.sort();
+    Ok(report)
+}
+
+impl Work<'_> {
+    fn report(&self) -> std::sync::MutexGuard<'_, CopyReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn damaged(&self, name: &ObjectName, why: impl std::fmt::Display) {
+        self.report().damaged.push(format!("{name}: {why}"));
+    }
+
+    /// The key objects that the second place lacks, and the text for people.
+    fn missing_keys(&self) -> Result<Vec<Listed>> {
+        let is_key = |listed: &Listed| parse_key_name(&listed.name).is_some();
+        let ours: Vec<Listed> = list(self.from, Folder::Keys)?.into_iter().filter(is_key).collect();
+        if ours.is_empty() {
+            return Err(Error::Usage(format!("there is no repository at {}", self.from.place())));
+        }
+        let theirs: HashSet<ObjectName> = list(self.to, Folder::Keys)?.into_iter().map(|listed| listed.name).collect();
+        if !theirs.is_empty() && ours.iter().all(|key| !theirs.contains(&key.name)) {
+            return Err(Error::Refused(format!(
+                "{} holds another repository than {}, with none of its keys; nothing was copied: give a place of its own to \
+                 the copy",
+                self.to.place(),
+                self.from.place()
+            )));
+        }
+        let text = list(self.from, Folder::Info)?.into_iter().filter(|listed| listed.name == info_name());
+        let there: HashSet<ObjectName> = list(self.to, Folder::Info)?.into_iter().map(|listed| listed.name).collect();
+        Ok(text.chain(ours).filter(|key| !theirs.contains(&key.name) && !there.contains(&key.name)).collect())
+    }
+
+    fn snapshots(&self, all: bool) -> Result<Looked> {
+        let theirs = list(self.to, Folder::Snapshots)?;
+        let theirs: HashSet<ObjectName> = theirs.into_iter().map(|listed| listed.name).collect();
+        let (mut missing, mut newest, mut chains) = (Vec::new(), BTreeMap::new(), HashSet::<ChainId>::new());
+        let mut needed = HashSet::new();
+        for listed in list(self.from, Folder::Snapshots)? {
+            let Some(name) = parse_snapshot_name(&listed.name) else { continue };
+            let Some(header) = self.header(&listed)? else { continue };
+            if theirs.contains(&listed.name) {
+                let newest = newest.entry(header.set.clone()).or_insert(0);
+                *newest = header.sequence.max(*newest);
+                chains.insert(header.chain);
+                needed.extend(header.packs);
+                self.report().common += 1;
+            } else {
+                missing.push(Known { listed, id: name.id, header });
+            }
+        }
+        let pruned = |known: &Known| {
+            let newer = newest.get(&known.header.set).is_some_and(|newest| *newest > known.header.sequence);
+            !all && newer && !chains.contains(&known.header.chain)
+        };
+        let before = missing.len();
+        missing.retain(|known| !pruned(known));
+        missing.sort_by_key(|known| (known.header.sequence, known.id));
+        let older = (before - missing.len()) as u64;
+        needed.extend(missing.iter().flat_map(|known| known.header.packs.iter().copied()));
+        Ok(Looked { snapshots: missing, older, needed })
+    }
+
+    /// A snapshot's clear header; None where it doesn't read, which is damage.
+    fn header(&self, listed: &Listed) -> Result<Option<SnapshotHeader>> {
+        let read = |length: usize| {
+            let mut bytes = vec![0; length];
+            self.from.get_range(&listed.name, 0, &mut bytes).map(|()| bytes)
+        };
+        let found = read(SnapshotHeader::START).and_then(|start| match SnapshotHeader::length(&start) {
+            Ok(length) if length <= MAX_HEADER && length as u64 <= listed.size => read(length),
+            _ => Ok(Vec::new()),
+        });
+        let header = match found {
+            Ok(bytes) => SnapshotHeader::decode(&bytes).map_err(|error| error.to_string()),
+            Err(error) if is_damage(&error) => Err(error.to_string()),
+            Err(error) => return Err(repository::Error::from(error).into()),
+        };
+        Ok(header.map_err(|why| self.damaged(&listed.name, format_args!("its header doesn't read: {why}"))).ok())
+    }
+
+    /// Those of these packs that the second place lacks.
+    fn missing_packs(&self, needed: &HashSet<PackId>) -> Result<Vec<Listed>> {
+        let sizes = |remote: &dyn Remote| -> Result<HashMap<ObjectName, u64>> {
+            Ok(list(remote, Folder::Packs)?.into_iter().map(|listed| (listed.name, listed.size)).collect())
+        };
+        let theirs = sizes(self.to)?;
+        let mut missing = Vec::new();
+        for (name, size) in sizes(self.from)? {
+            if !parse_pack_name(&name).is_some_and(|id| needed.contains(&id)) {
+                continue;
+            }
+            match theirs.get(&name) {
+                None => missing.push(Listed { name, size }),
+                Some(there) if *there == size => {}
+                Some(there) => self.damaged(
+                    &name,
+                    format_args!("it has {size} bytes at {}, and {there} at {}", self.from.place(), self.to.place()),
+                ),
+            }
+        }
+        missing.sort();
+        Ok(missing)
+    }
+
+    /// Sends objects, several at once. Returns those that could not be sent because they are damaged.
+    fn send_all(&self, objects: &[Listed]) -> Result<HashSet<ObjectName>> {
+        let (next, lost) = (AtomicUsize::new(0), Mutex::new(HashSet::new()));
+        let work = || -> Result<()> {
+            while let Some(object) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if !self.send(object)? {
+                    lost.lock().unwrap_or_else(PoisonError::into_inner).insert(object.name.clone());
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..AT_ONCE.min(objects.len())).map(|_| scope.spawn(work)).collect();
+            let ended = || Err(Error::Failed("a thread that copies ended early".to_owned()));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| ended())).collect::<Result<()>>()
+        })?;
+        Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends an object. False where it isn't what its name says.
+    fn send(&self, object: &Listed) -> Result<bool> {
+        let mut upload = self.to.begin().map_err(repository::Error::from)?;
+        let mut hasher = Hasher::new();
+        let mut piece = vec![0; PIECE.min(object.size as usize)];
+        let mut offset = 0;
+        while offset < object.size {
+            if self.interrupt.is_set() {
+                return Err(repository::Error::Interrupted.into());
+            }
+            let part = &mut piece[..(object.size - offset).min(PIECE as u64) as usize];
+            match self.from.get_range(&object.name, offset, part) {
+                Ok(()) => {}
+                Err(error) if is_damage(&error) => {
+                    self.damaged(&object.name, error);
+                    return Ok(false);
+                }
+                Err(error) => return Err(repository::Error::from(error).into()),
+            }
+            hasher.update(part);
+            upload.append(part).map_err(repository::Error::from)?;
+            self.progress.add(Counter::Bytes, part.len() as u64);
+            offset += part.len() as u64;
+        }
+        if !is_named_by(&object.name, hasher.finish()) {
+            self.damaged(&object.name, "its bytes aren't those that its name stands for");
+            return Ok(false);
+        }
+        upload.finish(&object.name).map_err(repository::Error::from)?;
+        let mut report = self.report();
+        report.objects += 1;
+        report.bytes += object.size;
+        Ok(true)
+    }
+
+    /// Sends snapshots one after the other, but for those that lack a pack or their parent.
+    fn send_snapshots(&self, snapshots: &[Known], lost: &HashSet<ObjectName>) -> Result<()> {
+        let there: HashSet<ObjectName> = list(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
+        let mut left_out = HashSet::new();
+        for known in snapshots {
+            let packs = known.header.packs.iter().map(crate::format::layout::pack_name);
+            let lacking = packs.filter(|pack| lost.contains(pack) || !there.contains(pack)).count();
+            let stands = known.header.parent.as_ref().is_none_or(|parent| !left_out.contains(&parent.id));
+            let why = match (lacking, stands) {
+                (0, true) => None,
+                (0, false) => Some("its parent wasn't copied".to_owned()),
+                (count, _) => Some(format!("{count} of its packs are missing or damaged")),
+            };
+            let sent = match &why {
+                None => self.send(&known.listed)?,
+                Some(why) => {
+                    self.damaged(&known.listed.name, why);
+                    false
+                }
+            };
+            match sent {
+                true => self.report().snapshots.push(known.id),
+                false => drop(left_out.insert(known.id)),
+            }
+        }
+        let mut report = self.report();
+        report.common += report.snapshots.len() as u64;
+        drop(report);
+        self.flush(Folder::Snapshots)
+    }
+
+    fn flush(&self, folder: Folder) -> Result<()> {
+        self.to.flush(folder).map(drop).map_err(|error| repository::Error::from(error).into())
+    }
+}
+
+/// The objects of a folder; none where it is missing.
+fn list(remote: &dyn Remote, folder: Folder) -> Result<Vec<Listed>> {
+    match remote.list(folder) {
+        Ok((listed, _)) => Ok(listed),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(repository::Error::from(error).into()),
+    }
+}
+
+/// Whether an object, and not the way to it, is what is wrong.
+fn is_damage(error: &remote::Error) -> bool {
+    matches!(error.kind, ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid | ErrorKind::Other)
+}
+
+/// Whether the object's hash is the one that its name stands for. The text for people has no hash.
+fn is_named_by(name: &ObjectName, hash: [u8; 32]) -> bool {
+    match name.folder() {
+        Folder::Info => true,
+        Folder::Keys => name.name().contains(&crate::id::hex(&hash)),
+        Folder::Snapshots => parse_snapshot_name(name).is_some_and(|name| hash.starts_with(name.id.as_bytes())),
+        _ => parse_pack_name(name) == Some(PackId::from_bytes(hash)),
+    }
+}
