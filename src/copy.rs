@@ -216,7 +216,7 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..AT_ONCE.min(objects.len())).map(|_| scope.spawn(work)).collect();
             let ended = || Err(Error::Failed("a thread that copies ended early".to_owned()));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| ended())).collect::<Result<()>>()
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| ended()))
         })?;
         Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

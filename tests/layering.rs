@@ -279,7 +279,7 @@ fn a_crate_outside_its_home_is_caught() {
     caught("format/pack.rs", "fn f(x: ::blake3::Hash) {}", 1, outside);
     caught("format/pack.rs", "fn f() { println!(\"{}\", blake3::hash(b\"\")) }", 1, outside);
     caught("format/pack.rs", "#[derive(clap::Args)] struct A;", 1, outside);
-    caught("remote/memory.rs", "use rustix::fs::fsync;", 1, outside);
+    caught("index/mod.rs", "use rustix::fs::fsync;", 1, outside);
     caught("index/mod.rs", "use rayon::prelude::*;", 1, outside);
     passes("remote/local.rs", "use rustix::fs::fsync;");
     passes("restore/mod.rs", "use rayon::prelude::*;");

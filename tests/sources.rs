@@ -1,5 +1,5 @@
-//! What every source has to do, shown for each: its data is of one moment, all of it is there, a dump that is killed or short
-//! makes no snapshot, an account that sees too little is refused, and what was lost comes back.
+//! What every source has to do, shown for each: its data is of one moment, all of it is there, a local copy is as good, a dump
+//! that is killed or short makes no snapshot, an account that sees too little is refused, and what was lost comes back.
 //!
 //! A new source is one more [`Subject`] and one more test at the end (see CONTRIBUTING.md).
 
@@ -70,6 +70,7 @@ fn conforms(subject: &dyn Subject) {
     let site = Site::new("data", &subject.lines());
     consistent(&site, subject);
     complete_and_restored(&site, subject);
+    copied(&site, subject);
     neither_killed_nor_short(&site, subject);
     refused(&site, subject);
 }
@@ -114,6 +115,22 @@ fn complete_and_restored(site: &Site, subject: &dyn Subject) {
     }
     assert_eq!(subject.picture(), before);
     site.back_up();
+}
+
+/// A backup reads the local copy as long as that is fresh.
+fn copied(site: &Site, subject: &dyn Subject) {
+    let copies = site.machine.at("copies");
+    let more = "local_reserve = \"0 %\"\nschedule = { dump = \"*-01-01 00:00\" }";
+    site.configure(&format!("{}\nlocal_copy = \"{}\"\n{more}", subject.lines(), copies.display()));
+    let before = subject.picture();
+    let made = site.run(&["--json", "dump", "data"]).ends(0).json();
+    subject.change();
+    let backup = site.run(&["--json", "-q", "backup", "data"]).ends(0).json();
+    assert_eq!(backup["snapshot"]["data_time"], made["data_time"], "the copy was read");
+    subject.lose();
+    restore(site, subject, &[]).ends(0);
+    assert_eq!(subject.picture(), before);
+    site.configure(&subject.lines());
 }
 
 /// A dump that was killed, one that failed, and one that is short: none makes a snapshot.

@@ -393,7 +393,8 @@ impl Options {
     /// Whether a program makes the data while it is read, and has to wait where the reader does.
     fn is_made_now(&self, config: &Config) -> bool {
         match &self.what {
-            What::Source(Source::Files(_)) => false,
+            // A backup of InfluxDB lies in a folder before its first byte is read.
+            What::Source(Source::Files(_) | Source::Influxdb(_)) => false,
             What::Source(_) => config.sets.get(&self.set).is_none_or(|set| set.local_copy.is_none()),
             What::Stdin(_) => size_of_stdin().is_none(),
         }

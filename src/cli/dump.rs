@@ -16,7 +16,7 @@ use super::exit::{ExitStatus, Failure};
 use super::sources;
 use super::watch::Watch;
 use super::words::set_name;
-use crate::config::Set;
+use crate::config::{Set, SourceKind};
 use crate::terminal::human::{counted, size};
 
 /// Refresh a set's local copy.
@@ -83,7 +83,11 @@ fn said(error: &Error) -> String {
 /// The local copies of a set that has them.
 pub fn copies(set: &Set) -> Option<CopyOptions> {
     let local = set.local_copy.as_ref()?;
-    Some(CopyOptions { folder: local.folder.clone(), keep: local.keep, reserve: local.reserve })
+    let file = match set.source.kind() {
+        SourceKind::Mysql | SourceKind::Postgresql => copy::SCRIPT,
+        _ => copy::DATA,
+    };
+    Some(CopyOptions { folder: local.folder.clone(), keep: local.keep, reserve: local.reserve, file })
 }
 
 /// Makes a new local copy, once again where the data changed meanwhile.

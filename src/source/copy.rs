@@ -1,7 +1,7 @@
 //! Local copies: the last dumps of a set, on this machine, and the source that reads one.
 //!
-//! A copy is a folder named by its time. In it is one file with all streams, one after the other (for `mysql` that is a dump
-//! that any client loads), and a manifest that says where each begins. It gets its name when it is whole.
+//! A copy is a folder named by its time. In it is one file with all streams, one after the other (for `mysql` and `postgresql`
+//! that is a dump that any client loads), and a manifest that says where each begins. It gets its name when it is whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -22,6 +22,8 @@ pub struct CopyOptions {
     pub keep: u32,
     /// How much of the file system stays free, in percent.
     pub reserve: u8,
+    /// What the file of all streams is called.
+    pub file: &'static str,
 }
 
 /// One copy.
@@ -37,8 +39,10 @@ pub struct Copy {
     pub streams: u64,
 }
 
-/// The file of all streams.
-const DATA: &str = "dump.sql";
+/// The file of all streams, where together they are a script of SQL.
+pub const SCRIPT: &str = "dump.sql";
+/// As [`SCRIPT`], where they are anything else.
+pub const DATA: &str = "data";
 /// The file that says what they are.
 const MANIFEST: &str = "manifest";
 /// The manifest's first line.
@@ -55,7 +59,8 @@ pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<Copy, Erro
     sweep(&options.folder)?;
     check_room(options)?;
     let path = options.folder.join(format!("new{PART}"));
-    let result = write(&path, source).and_then(|(copy, manifest)| finish(options, &path, copy, &manifest));
+    let result =
+        write(&path, options.file, source).and_then(|(copy, manifest)| finish(options, &path, copy, &manifest));
     if result.is_err() {
         let _ = fs::remove_dir_all(&path);
     }
@@ -153,6 +158,8 @@ fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
 /// What a copy holds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Manifest {
+    /// The file of all streams.
+    file: String,
     data_time: i64,
     hash: String,
     /// Each stream's name and length, in order.
@@ -172,7 +179,7 @@ impl Manifest {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{MAGIC}\ndata_time\t{}\nhash\t{}\n", self.data_time, self.hash);
+        let mut text = format!("{MAGIC}\nfile\t{}\ndata_time\t{}\nhash\t{}\n", self.file, self.data_time, self.hash);
         self.streams.iter().for_each(|(name, length)| text += &format!("stream\t{length}\t{}\n", escaped(name)));
         self.facts.iter().for_each(|(key, value)| text += &format!("fact\t{}\t{}\n", escaped(key), escaped(value)));
         self.warnings.iter().for_each(|warning| text += &format!("warning\t{}\n", escaped(warning)));
@@ -189,10 +196,11 @@ impl Manifest {
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix("end\n")?.lines();
         (lines.next()? == MAGIC).then_some(())?;
-        let mut manifest = Self::default();
+        let mut manifest = Self { file: SCRIPT.to_owned(), ..Self::default() };
         for line in lines {
             let columns: Vec<&str> = line.split('\t').collect();
             match columns.as_slice() {
+                ["file", file] => manifest.file = (*file).to_owned(),
                 ["data_time", nanos] => manifest.data_time = nanos.parse().ok()?,
                 ["hash", hash] => manifest.hash = (*hash).to_owned(),
                 ["stream", length, name] => manifest.streams.push((unescaped(name), length.parse().ok()?)),
@@ -231,11 +239,11 @@ fn create(path: &Path) -> Result<File, Error> {
 }
 
 /// Writes all streams. Whether the source was whole is known at its end.
-fn write(path: &Path, source: &mut dyn Source) -> Result<(Copy, Manifest), Error> {
+fn write(path: &Path, file: &str, source: &mut dyn Source) -> Result<(Copy, Manifest), Error> {
     fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| failed("making", path, &error))?;
-    let data = path.join(DATA);
+    let data = path.join(file);
     let mut out = BufWriter::with_capacity(1 << 20, create(&data)?);
-    let mut manifest = Manifest::default();
+    let mut manifest = Manifest { file: file.to_owned(), ..Manifest::default() };
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     let failed = |error: io::Error| failed("writing", &data, &error);
@@ -309,7 +317,7 @@ impl CopySource {
     /// [`Error::Failed`] where it can't be read, or isn't as long as it was.
     pub fn open(copy: &Copy) -> Result<Self, Error> {
         let manifest = Manifest::read(&copy.path)?;
-        let path = copy.path.join(DATA);
+        let path = copy.path.join(&manifest.file);
         let file = File::open(&path).map_err(|error| failed("opening", &path, &error))?;
         let length = file.metadata().map_err(|error| failed("looking at", &path, &error))?.len();
         if length != copy.bytes {
@@ -431,7 +439,7 @@ mod tests {
     #[test]
     fn a_copy_gives_back_what_was_dumped_and_nothing_else_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let options = CopyOptions { folder: folder.path().join("copies"), keep: 1, reserve: 0 };
+        let options = CopyOptions { folder: folder.path().join("copies"), keep: 1, reserve: 0, file: DATA };
         assert_eq!(newest(&options.folder).unwrap(), None);
         let made = make(&options, &mut Two(0, None, true)).unwrap();
         assert_eq!(newest(&options.folder).unwrap().unwrap(), made);
@@ -451,7 +459,7 @@ mod tests {
     #[test]
     fn a_copy_that_was_changed_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let options = CopyOptions { folder: folder.path().to_owned(), keep: 1, reserve: 0 };
+        let options = CopyOptions { folder: folder.path().to_owned(), keep: 1, reserve: 0, file: DATA };
         let made = make(&options, &mut Two(0, None, true)).unwrap();
         fs::write(made.path.join(DATA), b"one\nsecone").unwrap();
         assert!(read_all(&made).unwrap_err().to_string().contains("changed since"));
@@ -464,7 +472,7 @@ mod tests {
     #[test]
     fn a_reserve_that_can_not_be_kept_is_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
-        let options = CopyOptions { folder: folder.path().to_owned(), keep: 1, reserve: 100 };
+        let options = CopyOptions { folder: folder.path().to_owned(), keep: 1, reserve: 100, file: DATA };
         assert!(matches!(make(&options, &mut Two(0, None, true)), Err(Error::NoRoom(_))));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -123,7 +123,7 @@ fn credentials_come_from_a_file_and_a_user_who_sees_too_little_is_refused() {
 
 #[test]
 fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
-    let Some((server, site)) = site(3, 20) else { return };
+    let Some((_server, site)) = site(3, 20) else { return };
     let rate = if is_long() { "500" } else { "10000" };
     let start = Instant::now();
     site.run(&["--limit-upload", rate, "backup", "telegraf"]).ends(0);

@@ -29,7 +29,7 @@ fn day(server: &Influx, number: u64, every: u64) {
         lines += &format!(
             "disk\\ io,path=/var\\,x state=\"st{}\\\"ate\",ok={} {time}000000000\n",
             value % 7,
-            value % 2 == 0
+            value.is_multiple_of(2)
         );
     }
     assert!(server.write("telegraf", "raw", &lines));

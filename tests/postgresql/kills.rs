@@ -87,7 +87,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
     let start = Instant::now();
     site.run(&restore).ends(0);
     let whole = start.elapsed().as_millis() as u64;
-    let rounds = if is_long() { 50 } else { 5 };
+    let rounds = if is_long() { 50 } else { 3 };
     let (mut old, mut new) = (0, 0);
     for round in 0..rounds {
         server.sql("agama", change);

@@ -40,13 +40,14 @@ fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Find
             about.tables.len(),
             bytes / 1_000_000
         )));
-        if !grants::sees_passwords(&server, &database)? {
-            found.push(Finding::Note(format!(
-                "the account may not read the passwords of roles, so they aren't in the dump; GRANT SELECT ON pg_authid TO {}; \
-                 in {database} lets it",
-                super::server::quoted(&server.account)
-            )));
-        }
+    }
+    if !grants::sees_passwords(&server, server.common())? {
+        found.push(Finding::Note(format!(
+            "the account may not read the passwords of roles, so they aren't in the dump; GRANT SELECT ON pg_authid TO {}; in \
+             the database {} lets it",
+            super::server::quoted(&server.account),
+            server.common()
+        )));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::KEY;
 use super::grants::sees_passwords;
 use super::scan::{Piece, Scanner, name_end};
-use super::server::{COMMON, Server, TEMPLATE};
+use super::server::Server;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::ask;
@@ -21,7 +21,7 @@ const MOST: usize = 64 << 20;
 /// [`Error::Config`] where the program is missing, [`Error::Failed`] where it fails or its output isn't whole.
 pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool), Error> {
     let help = server.help("pg_dumpall")?;
-    let common = if server.value(COMMON, "SELECT 1").is_ok() { COMMON } else { TEMPLATE };
+    let common = server.common();
     let passwords = sees_passwords(server, common)?;
     let mut argv = server.argv("pg_dumpall", common);
     argv.push("--globals-only".into());

@@ -72,7 +72,8 @@ impl PostgresqlTarget {
     pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let server = Server::connect(&options.server, interrupt)?;
         let (places, roles, warnings) = (Vec::new(), String::new(), Vec::new());
-        Ok(Self { server, options, places, roles, common: COMMON, warnings })
+        let common = server.common();
+        Ok(Self { server, options, places, roles, common, warnings })
     }
 
     fn check_server(&self, facts: &[(String, String)]) -> Result<(), Error> {

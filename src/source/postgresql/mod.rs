@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use self::fingerprint::{Fingerprint, Table};
 use self::scan::Scanner;
-use self::server::{COMMON, Server, ServerOptions, TEMPLATE};
+use self::server::{COMMON, Server, ServerOptions};
 use super::command::{CommandOptions, CommandSource};
 use super::names::{escape, is_aside, unescape};
 use super::{Databases, Error, Finished, Source};
@@ -203,10 +203,7 @@ fn check_program(server: &Server) -> Result<String, Error> {
 /// The databases that are meant, in the order of their names.
 fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
     let question = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let there = match server.names(COMMON, question) {
-        Err(_) => server.names(TEMPLATE, question)?,
-        names => names?,
-    };
+    let there = server.names(server.common(), question)?;
     match wanted {
         Databases::Only(names) => match names.iter().find(|name| !there.contains(name)) {
             Some(missing) => {

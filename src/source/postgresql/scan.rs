@@ -134,7 +134,7 @@ impl Scanner {
         bytes: &'b [u8],
         take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<&'b [u8], E> {
-        let mut at = 0;
+        let (mut at, mut rows) = (0, 0);
         let mut ends = false;
         while !ends && at < bytes.len() {
             let end = memchr(b'\n', &bytes[at..]).map(|length| at + length);
@@ -144,11 +144,12 @@ impl Scanner {
             at = end.map_or(bytes.len(), |end| end + 1);
             if end.is_some() {
                 ends = self.line == b"\\." || self.line == b"\\.\r";
-                if !ends {
-                    *self.rows.entry(self.table.clone()).or_default() += 1;
-                }
+                rows += u64::from(!ends);
                 self.line.clear();
             }
+        }
+        if let Some(counted) = self.rows.get_mut(&self.table) {
+            *counted += rows;
         }
         if ends {
             self.state = State::Plain;

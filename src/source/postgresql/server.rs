@@ -37,6 +37,7 @@ pub struct Server {
     pub is_superuser: bool,
     /// Whether the client can be told to take no commands of its own.
     pub restricts: bool,
+    common: &'static str,
     interrupt: Interrupt,
 }
 
@@ -63,12 +64,16 @@ impl Server {
             account: String::new(),
             is_superuser: false,
             restricts: help.contains("\\restrict"),
+            common: COMMON,
             interrupt: interrupt.clone(),
         };
         let question = "SELECT current_setting('server_version_num'), current_setting('server_version'), current_user, \
                         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)";
         let rows = match server.ask(COMMON, question) {
-            Err(Error::Failed(why)) if why.contains("does not exist") => server.ask(TEMPLATE, question)?,
+            Err(Error::Failed(why)) if why.contains("does not exist") => {
+                server.common = TEMPLATE;
+                server.ask(TEMPLATE, question)?
+            }
             rows => rows?,
         };
         if let Some([number, version, account, superuser]) = rows.first().map(Vec::as_slice) {
@@ -78,6 +83,11 @@ impl Server {
             server.is_superuser = superuser == "t";
         }
         Ok(server)
+    }
+
+    /// A database that is there whatever is backed up.
+    pub fn common(&self) -> &'static str {
+        self.common
     }
 
     /// The help text of one of the server's programs.
