@@ -31,7 +31,7 @@ fn main() {
     let given: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let (chunks, snapshots) = (given.first().copied().unwrap_or(1_000_000), given.get(1).copied().unwrap_or(400));
     let top = tempfile::tempdir().unwrap();
-    let remote: Arc<dyn Remote> = Arc::new(LocalRemote::create(&top.path().join("vault")).unwrap());
+    let remote: Arc<dyn Remote> = Arc::new(LocalRemote::create(top.path().join("vault")).unwrap());
     let sizes = ChunkSizes { min: 64, average: 256, max: 1024 };
     let owner = Owner::create_with(&*remote, sizes);
     let writer = owner.writer(remote, top.path().join("state").as_path());
