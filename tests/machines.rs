@@ -120,6 +120,7 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
             web:
               source: files
               paths: [/srv/www]
+              max_shrink: 100 %
               schedule: {{timezone: Europe/Tallinn, full: 'Sun 01:20', incremental: 'Mon..Sat 01:25'}}
               restore_order: 1
         vm2:
