@@ -120,6 +120,7 @@ fn inventory(fleet: &Fleet, package: &Path) -> String {
             web:
               source: files
               paths: [/srv/www]
+              max_shrink: 100 %
               schedule: {{timezone: Europe/Tallinn, full: 'Sun 01:20', incremental: 'Mon..Sat 01:25'}}
               restore_order: 1
         vm2:
@@ -544,7 +545,8 @@ fn lose_and_restore(
     assert_eq!(vm1.run("ls /run/varu-restore /etc/varu/*identity* /root/*identity*").status, 2, "the identity is gone");
     assert!(vm1.does("systemctl list-timers --no-pager 'varu-*'").contains("varu-backup@shop.timer"));
     vm1.starts("varu-dump@shop", 0);
-    assert!(vm1.starts("varu-backup@shop", 0).contains("of shop)"));
+    // With a warning: the base cache went with the old machine, so this one is larger.
+    assert!(vm1.starts("varu-backup@shop", 3).contains("the base cache lacks chunks of the newest snapshot"));
     vm1.starts("varu-backup@web", 0);
     vm1.starts("varu-verify", 0);
     let again = ansible.plays("site.yml", &["--limit", "vm1,backup"]);
@@ -586,7 +588,9 @@ fn waits(vm1: &Machine, ansible: &mut Ansible, list: &str) {
     assert!(played.text.contains("so no timer is started and no backup is made"), "{}", played.text);
     assert_eq!(vm1.does("systemctl list-timers --all --no-pager --legend=no 'varu-*'").trim(), "");
     // Past its time, whoever starts it.
-    vm1.starts("varu-backup@web", 2);
+    for line in ["systemctl start varu-backup@web", "varu backup web", "varu backup web --full"] {
+        assert_ne!(vm1.run(line).status, 0, "{line}");
+    }
     let repository = list.lines().next().unwrap_or_default();
     assert!(repository.starts_with("SNAPSHOT"), "{list}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use varu::progress::Progress;
 use varu::time::format_duration;
@@ -20,12 +20,19 @@ pub fn wait(longest: Duration, limit: Duration, context: &Context) {
     let watch = context.watch();
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     // Who starts a service by hand doesn't want to wait.
-    if std::env::var("TRIGGER_UNIT").is_ok_and(|unit| unit.ends_with(".timer")) {
+    let triggered = std::env::var("TRIGGER_TIMER_REALTIME_USEC").ok().and_then(|time| time.parse().ok());
+    if triggered.is_some_and(is_now) {
         let delay = delay(machine.trim(), longest);
         watch.note(&format!("this host's own delay is {}", format_duration(delay)));
         until(delay, context, || false);
     }
     wait_for_packages(limit, context, &watch);
+}
+
+/// Whether a timer has just elapsed. systemd leaves the time of the last one to those who start the unit by hand later.
+fn is_now(microseconds: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_micros(microseconds)) < Duration::from_secs(60)
 }
 
 /// A host's part of the longest delay: always the same, so a backup keeps its distance from its dump, and other hosts have
@@ -85,6 +92,12 @@ mod tests {
         assert_ne!(of("0123456789abcdef0123456789abcdef"), of("1123456789abcdef0123456789abcdef"));
         assert!(["ffffffff", "", "no"].iter().all(|machine| of(machine) <= longest));
         assert_eq!(delay("0123456789abcdef", Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_timer_of_long_ago_is_nobodys() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        assert!(is_now(now) && !is_now(now - 61_000_000));
     }
 
     #[test]
