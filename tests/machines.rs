@@ -565,20 +565,21 @@ fn by_the_page(vm1: Machine, fleet: &Fleet, package: &Path, backup: &Machine) {
     vm1.does("systemctl enable --quiet --now mariadb influxdb");
     vm1.send(package, "/root/varu_0.1.0_amd64.deb");
     let page = fs::read_to_string("docs/restore.md").unwrap().replace("backup.example", "backup");
-    let mut variables = String::new();
+    let (mut variables, mut wrong) = (String::new(), Vec::new());
     for step in page::steps(&page) {
         match (step.who.as_str(), step.line.split(' ').next()) {
             ("you", _) => vm1.send(&fleet.path("production.txt"), "/run/varu-restore/identity.txt"),
             ("vm1", Some("export")) => variables += &format!("{}; ", step.line),
             ("vm1", Some("unset")) => variables.clear(),
-            ("vm1", _) => step.run(&vm1, &variables),
+            ("vm1", _) => wrong.extend(step.run(&vm1, &variables)),
             ("backup", _) => {
                 backup.send(&vm1.root().join("etc/varu/ssh_key.pub"), "/tmp/vm1.pub");
-                step.run(backup, "");
+                wrong.extend(step.run(backup, ""));
             }
             (who, _) => panic!("who is {who}?"),
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert_eq!(vm1.does(STATE), state);
 }
 
