@@ -43,8 +43,6 @@ impl First {
             let options = varu::backup::BackupOptions {
                 set: if day % 3 == 2 { "etc" } else { "shop" }.to_owned(),
                 full_every: 4,
-                // A program that another test starts has the lock's file open for a moment, too.
-                wait: Duration::from_secs(30),
                 ..options()
             };
             let rows = table(600, |row| if u64::from(row) % 30 == day % 30 { day as u32 } else { 0 });

@@ -10,7 +10,15 @@ use super::{Error, Result};
 use crate::progress::{Interrupt, Progress};
 
 /// Held until it is dropped.
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// A program that is just being started has the open file, too, for a moment: closing ours alone would leave it locked.
+    fn drop(&mut self) {
+        // It ends with the process at the latest.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Lock {
     /// Takes the lock file `lock` in `folder` for `what`, and waits for its holder up to `patience`, saying for whom.
