@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::sshd::Sshd;
 use super::support::noise;
-use super::{IMPATIENT, Ship, assert_restores, back_up};
+use super::{Ship, assert_restores, back_up};
 
 #[test]
 fn limits_hold_in_each_direction_from_the_command_line_and_the_configuration() {
     let server = Sshd::shared();
-    let ship = Ship::beside(&server, IMPATIENT);
+    let ship = Ship::beside(&server, "");
     ship.run(&["-q", "init"]).ends(0);
     let data = noise(1_500_000, 1);
     fs::write(ship.at("data"), &data).unwrap();
@@ -24,8 +24,8 @@ fn limits_hold_in_each_direction_from_the_command_line_and_the_configuration() {
     assert!(timed(&|| drop(back_up(&ship.machine, &ship.at("data"), &["--limit-upload", "1M"]).ends(0))) > least);
     let words = ["-q", "--limit-download", "1M", "restore", "data", "--stdout"];
     assert!(timed(&|| assert!(ship.run(&words).ends(0).out == data)) > least);
-    let more = format!("{IMPATIENT}limit_download = '1 MB'\n");
-    ship.goes_to(&server, &server.place(ship.vault()), &more);
+    let more = "limit_download = '1 MB'\n";
+    ship.goes_to(&server, &server.place(ship.vault()), more);
     assert!(timed(&|| assert_restores(&ship.machine, "latest", &data)) > least);
     assert!(ship.run(&["--limit-upload", "0", "list"]).ends(2).err.contains("2M"));
 }

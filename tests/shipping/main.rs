@@ -30,7 +30,8 @@ struct Ship {
     _folder: tempfile::TempDir,
 }
 
-/// Lines of `[repository]` that let a test wait no longer than it must.
+/// Lines of `[repository]` that let a test wait no longer than it must. Only for tests in which something stalls: a busy disk may
+/// let a healthy connection stand still for as long.
 const IMPATIENT: &str = "connect_timeout = '20 s'\nstall_timeout = '2 s'\nretry_for = '60 s'\n";
 
 impl Ship {
