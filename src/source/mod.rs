@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod names;
 pub mod objects;
 pub mod postgresql;
+mod reading;
 pub mod select;
 pub mod stdin;
 pub mod target;

@@ -13,7 +13,7 @@ mod tar;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +23,9 @@ use self::definitions::{Definitions, count};
 use self::portable::{Portable, ShardFile};
 use self::server::{Server, ServerOptions, Shard};
 use self::tar::TarCheck;
+use super::reading::Reading;
 use super::{Error, Finished, Source};
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::Entry;
 use crate::progress::Interrupt;
 use crate::time::{Clock, Timestamp};
 
@@ -52,13 +53,13 @@ pub struct InfluxdbSource {
     ready: VecDeque<(&'static str, Vec<u8>)>,
     shards: VecDeque<ShardFile>,
     current: Option<Current>,
-    entry: Option<Entry>,
+    reading: Reading,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
 }
 
 enum Current {
-    Ready(Vec<u8>, usize),
+    Ready(Cursor<Vec<u8>>),
     Shard(ShardFile, Box<GzDecoder<BufReader<File>>>, TarCheck),
 }
 
@@ -151,8 +152,8 @@ impl InfluxdbSource {
         facts.push(("server_version".to_owned(), server.version.clone()));
         facts.push(("shards".to_owned(), shards.len().to_string()));
         facts.sort();
-        let (current, entry) = (None, None);
-        Ok(Self { portable, _scratch: scratch, ready: ready.into(), shards, current, entry, data_time, facts })
+        let (current, reading) = (None, Reading::default());
+        Ok(Self { portable, _scratch: scratch, ready: ready.into(), shards, current, reading, data_time, facts })
     }
 
     /// The end of one shard: it has to be whole.
@@ -241,7 +242,7 @@ impl Source for InfluxdbSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.close()?;
         let (name, current) = if let Some((name, bytes)) = self.ready.pop_front() {
-            (name.to_owned(), Current::Ready(bytes, 0))
+            (name.to_owned(), Current::Ready(Cursor::new(bytes)))
         } else if let Some(file) = self.shards.pop_front() {
             let input = Box::new(self.portable.shard(&file)?);
             (file.stream(), Current::Shard(file, input, TarCheck::default()))
@@ -249,18 +250,13 @@ impl Source for InfluxdbSource {
             return Ok(None);
         };
         self.current = Some(current);
-        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
-        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
-        Ok(self.entry.clone())
+        self.reading.begin(name)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let length = match &mut self.current {
-            Some(Current::Ready(bytes, at)) => {
-                let length = buffer.len().min(bytes.len() - *at);
-                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
-                *at += length;
-                length
+            Some(Current::Ready(bytes)) => {
+                bytes.read(buffer).map_err(|error| Error::failed("reading a stream", &error))?
             }
             Some(Current::Shard(file, input, check)) => {
                 let length = input.read(buffer).map_err(|error| unreadable(file, &error))?;
@@ -269,14 +265,11 @@ impl Source for InfluxdbSource {
             }
             None => 0,
         };
-        if let Some(entry) = &mut self.entry {
-            entry.size += length as u64;
-        }
-        Ok(length)
+        Ok(self.reading.grow(length))
     }
 
     fn end(&mut self) -> Result<Entry, Error> {
-        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+        self.reading.end()
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::own;
 use super::split::Splitter;
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::Entry;
 use crate::source::external::dumps_in;
+use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
 
@@ -16,7 +17,7 @@ pub struct ExternalDumps {
     files: std::vec::IntoIter<PathBuf>,
     many: bool,
     current: Option<Current>,
-    entry: Option<Entry>,
+    reading: Reading,
     data_time: Timestamp,
     rows: u64,
     longest: u64,
@@ -45,8 +46,8 @@ impl ExternalDumps {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (files, data_time) = dumps_in(folder)?;
         let many = files.len() > 1;
-        let (current, entry, facts) = (None, None, Vec::new());
-        Ok(Self { files: files.into_iter(), many, current, entry, data_time, rows: 0, longest: 0, facts })
+        let (current, reading, facts) = (None, Reading::default(), Vec::new());
+        Ok(Self { files: files.into_iter(), many, current, reading, data_time, rows: 0, longest: 0, facts })
     }
 
     /// When the oldest of the files was written.
@@ -103,7 +104,7 @@ impl Source for ExternalDumps {
                 }
                 Some(Current { prefix, bytes: Bytes::Raw(file), .. }) => {
                     let fresh = file.is_some()
-                        && self.entry.as_ref().is_none_or(|entry| entry.name.as_bytes() != prefix.as_bytes());
+                        && self.reading.entry().is_none_or(|entry| entry.name.as_bytes() != prefix.as_bytes());
                     fresh.then(|| prefix.clone())
                 }
             };
@@ -111,9 +112,7 @@ impl Source for ExternalDumps {
                 self.close()?;
                 continue;
             };
-            let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
-            self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
-            return Ok(self.entry.clone());
+            return self.reading.begin(name);
         }
     }
 
@@ -125,14 +124,11 @@ impl Source for ExternalDumps {
             }
             _ => 0,
         };
-        if let Some(entry) = &mut self.entry {
-            entry.size += read as u64;
-        }
-        Ok(read)
+        Ok(self.reading.grow(read))
     }
 
     fn end(&mut self) -> Result<Entry, Error> {
-        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+        self.reading.end()
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {

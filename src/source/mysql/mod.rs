@@ -18,7 +18,7 @@ pub mod split;
 mod users;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
 use self::dump::Prepared;
@@ -27,8 +27,9 @@ use self::names::USERS;
 use self::server::{Server, ServerOptions};
 use self::split::{Counted, Splitter};
 use super::command::{CommandOptions, CommandSource};
+use super::reading::Reading;
 use super::{Databases, Error, Finished, Source};
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::{Entry, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
 
@@ -51,11 +52,11 @@ type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
 pub struct MysqlSource {
     /// Streams that are there from the start.
     ready: VecDeque<(String, Vec<u8>)>,
-    current: Option<(String, Vec<u8>, usize)>,
+    current: Option<Cursor<Vec<u8>>>,
     splitter: Splitter<Input>,
-    entry: Option<Entry>,
-    /// What has to be the same after the dump; None where the dump was made before.
-    gate: Option<Gate>,
+    reading: Reading,
+    /// What has to be the same after the dump.
+    gate: Gate,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
     warnings: Vec<String>,
@@ -93,23 +94,17 @@ impl MysqlSource {
         dump.next()?;
         let input: Input = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
         let Prepared { server, databases, before, warnings, .. } = prepared;
-        let gate = Gate { server, options: options.clone(), databases, before };
-        let ready = VecDeque::from([(USERS.to_owned(), users.into_bytes())]);
-        Ok(Self::of(ready, input, "", Some(gate), data_time, facts, warnings))
-    }
-
-    fn of(
-        ready: VecDeque<(String, Vec<u8>)>,
-        input: Input,
-        database: &str,
-        gate: Option<Gate>,
-        data_time: Timestamp,
-        facts: Vec<(String, String)>,
-        warnings: Vec<String>,
-    ) -> Self {
-        let splitter = Splitter::new(input, database);
-        let (current, entry, preamble) = (None, None, Vec::new());
-        Self { ready, current, splitter, entry, gate, data_time, facts, warnings, preamble }
+        Ok(Self {
+            ready: VecDeque::from([(USERS.to_owned(), users.into_bytes())]),
+            current: None,
+            splitter: Splitter::new(input, ""),
+            reading: Reading::default(),
+            gate: Gate { server, options: options.clone(), databases, before },
+            data_time,
+            facts,
+            warnings,
+            preamble: Vec::new(),
+        })
     }
 
     /// The bytes of the dump's statements as they come, and what is known at its end.
@@ -120,9 +115,8 @@ impl MysqlSource {
                 "the dump doesn't end with its completion line, \"-- Dump completed\": it isn't whole".to_owned(),
             ));
         }
-        let Some(gate) = &self.gate else { return Ok(counted) };
-        gate.check_streams(&counted)?;
-        gate.check_unchanged()?;
+        self.gate.check_streams(&counted)?;
+        self.gate.check_unchanged()?;
         Ok(counted)
     }
 }
@@ -177,29 +171,17 @@ fn own(error: io::Error) -> Error {
 
 impl Source for MysqlSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
-        self.current = self.ready.pop_front().map(|(name, bytes)| (name, bytes, 0));
-        let name = match &self.current {
-            Some((name, ..)) => Some(name.clone()),
-            None => self.splitter.next_stream().map_err(own)?,
+        let (ready, name) = match self.ready.pop_front() {
+            Some((name, bytes)) => (Some(Cursor::new(bytes)), Some(name)),
+            None => (None, self.splitter.next_stream().map_err(own)?),
         };
-        self.entry = match name {
-            None => None,
-            Some(name) => {
-                let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
-                Some(Entry { name, kind: Kind::Data, size: 0, metadata: None })
-            }
-        };
-        Ok(self.entry.clone())
+        self.current = ready;
+        name.map_or(Ok(None), |name| self.reading.begin(name))
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let length = match &mut self.current {
-            Some((_, bytes, at)) => {
-                let length = buffer.len().min(bytes.len() - *at);
-                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
-                *at += length;
-                length
-            }
+            Some(bytes) => bytes.read(buffer).map_err(|error| Error::failed("reading a stream", &error))?,
             None => {
                 let mut filled = 0;
                 while filled < buffer.len() {
@@ -215,14 +197,11 @@ impl Source for MysqlSource {
             let most = PREAMBLE.saturating_sub(self.preamble.len());
             self.preamble.extend_from_slice(&buffer[..length.min(most)]);
         }
-        if let Some(entry) = &mut self.entry {
-            entry.size += length as u64;
-        }
-        Ok(length)
+        Ok(self.reading.grow(length))
     }
 
     fn end(&mut self) -> Result<Entry, Error> {
-        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+        self.reading.end()
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::scan::Scanner;
 use super::{GLOBALS, check_whole, facts_of};
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::Entry;
 use crate::source::external::dumps_in;
 use crate::source::names::escape;
+use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
 
@@ -17,7 +18,7 @@ use crate::time::Timestamp;
 pub struct ExternalDumps {
     files: std::vec::IntoIter<PathBuf>,
     current: Option<(PathBuf, File, Option<Box<Scanner>>)>,
-    entry: Option<Entry>,
+    reading: Reading,
     data_time: Timestamp,
     rows: u64,
     facts: Vec<(String, String)>,
@@ -33,8 +34,8 @@ impl ExternalDumps {
     /// [`Error::Failed`] where there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (files, data_time) = dumps_in(folder)?;
-        let (current, entry, facts) = (None, None, Vec::new());
-        Ok(Self { files: files.into_iter(), current, entry, data_time, rows: 0, facts })
+        let (current, reading, facts) = (None, Reading::default(), Vec::new());
+        Ok(Self { files: files.into_iter(), current, reading, data_time, rows: 0, facts })
     }
 
     /// When the oldest of the files was written.
@@ -44,7 +45,9 @@ impl ExternalDumps {
 
     /// The end of one file: it has to be whole.
     fn close(&mut self) -> Result<(), Error> {
-        let (Some((path, _, Some(scanner))), Some(entry)) = (self.current.take(), &self.entry) else { return Ok(()) };
+        let (Some((path, _, Some(scanner))), Some(entry)) = (self.current.take(), self.reading.entry()) else {
+            return Ok(());
+        };
         check_whole(&path.display().to_string(), &scanner)?;
         if !scanner.makes_database {
             return Err(Error::Failed(format!(
@@ -75,9 +78,7 @@ impl Source for ExternalDumps {
         let file = File::open(&path).map_err(|error| Error::failed(&format!("opening {}", path.display()), &error))?;
         let (name, is_dump) = stream_of(&path.file_name().unwrap_or_default().to_string_lossy());
         self.current = Some((path, file, is_dump.then(Box::default)));
-        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
-        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
-        Ok(self.entry.clone())
+        self.reading.begin(name)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -86,14 +87,11 @@ impl Source for ExternalDumps {
         if let Some(scanner) = scanner {
             let Ok(()) = scanner.push(&buffer[..read], &mut |_| Ok::<(), Infallible>(()));
         }
-        if let Some(entry) = &mut self.entry {
-            entry.size += read as u64;
-        }
-        Ok(read)
+        Ok(self.reading.grow(read))
     }
 
     fn end(&mut self) -> Result<Entry, Error> {
-        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+        self.reading.end()
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {

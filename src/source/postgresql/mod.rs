@@ -16,6 +16,7 @@ pub mod server;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use self::fingerprint::{Fingerprint, Table};
@@ -23,8 +24,9 @@ use self::scan::Scanner;
 use self::server::{COMMON, Server, ServerOptions};
 use super::command::{CommandOptions, CommandSource};
 use super::names::{escape, is_aside, unescape};
+use super::reading::Reading;
 use super::{Databases, Error, Finished, Source};
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::{Entry, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, SystemClock, Timestamp};
 
@@ -65,7 +67,7 @@ pub struct PostgresqlSource {
     databases: VecDeque<String>,
     globals: Option<Vec<u8>>,
     current: Option<Current>,
-    entry: Option<Entry>,
+    reading: Reading,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
     rows: u64,
@@ -75,7 +77,7 @@ pub struct PostgresqlSource {
 }
 
 enum Current {
-    Globals(Vec<u8>, usize),
+    Globals(Cursor<Vec<u8>>),
     Dump(Box<Dump>),
 }
 
@@ -115,7 +117,7 @@ impl PostgresqlSource {
             databases: databases.into(),
             globals: Some(globals),
             current: None,
-            entry: None,
+            reading: Reading::default(),
             data_time: clock.now(),
             rows: 0,
             progress,
@@ -245,25 +247,20 @@ impl Source for PostgresqlSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.close()?;
         let (name, current) = if let Some(globals) = self.globals.take() {
-            (GLOBALS.to_owned(), Current::Globals(globals, 0))
+            (GLOBALS.to_owned(), Current::Globals(Cursor::new(globals)))
         } else if let Some(database) = self.databases.pop_front() {
             (stream_of(&database), self.begin(database)?)
         } else {
             return Ok(None);
         };
         self.current = Some(current);
-        let name = StreamName::new(name).map_err(|error| Error::Failed(error.to_string()))?;
-        self.entry = Some(Entry { name, kind: Kind::Data, size: 0, metadata: None });
-        Ok(self.entry.clone())
+        self.reading.begin(name)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let length = match &mut self.current {
-            Some(Current::Globals(bytes, at)) => {
-                let length = buffer.len().min(bytes.len() - *at);
-                buffer[..length].copy_from_slice(&bytes[*at..*at + length]);
-                *at += length;
-                length
+            Some(Current::Globals(bytes)) => {
+                bytes.read(buffer).map_err(|error| Error::failed("reading the roles", &error))?
             }
             Some(Current::Dump(dump)) => {
                 let length = dump.command.read(buffer)?;
@@ -272,14 +269,11 @@ impl Source for PostgresqlSource {
             }
             None => 0,
         };
-        if let Some(entry) = &mut self.entry {
-            entry.size += length as u64;
-        }
-        Ok(length)
+        Ok(self.reading.grow(length))
     }
 
     fn end(&mut self) -> Result<Entry, Error> {
-        self.entry.clone().ok_or_else(|| Error::Failed("a stream ended before it began".to_owned()))
+        self.reading.end()
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {
