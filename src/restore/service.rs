@@ -33,6 +33,14 @@ pub struct Guard {
     pub reason: String,
 }
 
+/// An environment's name, which may be empty, for people.
+fn in_words(environment: &str) -> String {
+    match environment.is_empty() {
+        true => "no environment".to_owned(),
+        false => format!("the environment {environment}"),
+    }
+}
+
 /// A refresh brings the data of one environment into another: never into its own, nor from or into one without a name.
 ///
 /// # Errors
@@ -40,16 +48,14 @@ pub struct Guard {
 /// [`Error::Refused`] where it would.
 pub fn check_refresh(snapshot: &SnapshotRow, own: Option<&str>) -> Result<()> {
     let (environment, own) = (snapshot.about.environment.as_str(), own.unwrap_or_default());
-    let named =
-        |name: &str| if name.is_empty() { "no environment".to_owned() } else { format!("the environment {name}") };
     match own.is_empty() || environment.is_empty() || own == environment {
         false => Ok(()),
         true => Err(Error::Refused(format!(
             "a refresh brings the data of one environment into another; the snapshot {} is of {}, and this machine is of {} \
              (name in [environment])",
             snapshot.id,
-            named(environment),
-            named(own)
+            in_words(environment),
+            in_words(own)
         ))),
     }
 }
@@ -59,8 +65,7 @@ impl Guard {
     /// [`Error::Refused`] where the snapshot's environment isn't among those that may be restored here.
     fn check(&self, snapshot: &SnapshotRow) -> Result<Option<String>> {
         let environment = snapshot.about.environment.as_str();
-        let shown =
-            if environment.is_empty() { "no environment".to_owned() } else { format!("the environment {environment}") };
+        let shown = in_words(environment);
         if let Some(own) = &self.refreshes {
             check_refresh(snapshot, own.as_deref())?;
         }
