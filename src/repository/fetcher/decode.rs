@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::Key;
+use super::plan::plain_range;
 use crate::crypto::PackKey;
 use crate::format::layout::{MAX_WRAPPED_KEY, pack_name};
 use crate::format::pack::{HEADER_FIXED, PackHeader};
@@ -66,13 +67,12 @@ impl Decoder {
         let decompressed = self.decompressor.decompress(frame.as_bytes(), &self.prefix, plain_length, &mut out);
         decompressed.map_err(|error| broken(at(), error))?;
         self.sealed = frame.into_vec();
-        let chunks = directory.chunk_range(number).ok_or_else(lacks)?;
         let ids = &repository.keys().chunk_ids;
         for &(first, count) in pieces {
             // Whoever asks for chunks that aren't there is told so.
-            let Some(run) = directory.run_range(number, first, count) else { continue };
-            let skipped: usize = directory.lengths[chunks.start..run.start].iter().map(|&length| length as usize).sum();
-            let mut rest = &out[skipped..];
+            let run = directory.run_range(number, first, count).zip(plain_range(&directory, number, first, count));
+            let Some((run, plain)) = run else { continue };
+            let mut rest = &out[plain];
             for (id, &length) in directory.ids[run.clone()].iter().zip(&directory.lengths[run]) {
                 let (chunk, after) = rest.split_at(length as usize);
                 if ids.id(chunk) != *id {

@@ -125,14 +125,7 @@ impl Fetcher {
     /// The bytes of the next piece. An error is about this piece's segment alone: the next pieces may be whole.
     pub fn take(&self, piece: &Piece) -> Result<Fetched> {
         let directory = self.shared.repository.index().directory(piece.pack)?;
-        let range = directory.as_ref().and_then(|directory| {
-            let all = directory.chunk_range(piece.segment)?;
-            let run = directory.run_range(piece.segment, piece.first, piece.count)?;
-            let sum =
-                |range: Range<usize>| directory.lengths[range].iter().map(|&length| length as usize).sum::<usize>();
-            let start = sum(all.start..run.start);
-            Some(start..start + sum(run))
-        });
+        let range = directory.and_then(|all| plan::plain_range(&all, piece.segment, piece.first, piece.count));
         let range = range.ok_or_else(|| Error::Damaged("a recipe names chunks that its pack lacks".to_owned()))?;
         let segment = self.shared.take((piece.pack, piece.segment))?;
         match range.end <= segment.len() {

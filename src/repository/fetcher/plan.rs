@@ -120,7 +120,7 @@ impl Visit {
 }
 
 /// Where the plain bytes of a run of chunks lie in their segment.
-fn plain_range(directory: &Directory, segment: u32, first: u32, count: u32) -> Option<Range<usize>> {
+pub(super) fn plain_range(directory: &Directory, segment: u32, first: u32, count: u32) -> Option<Range<usize>> {
     let all = directory.chunk_range(segment)?;
     let run = directory.run_range(segment, first, count)?;
     let sum = |range: Range<usize>| directory.lengths[range].iter().map(|&length| length as usize).sum::<usize>();
