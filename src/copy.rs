@@ -15,7 +15,7 @@ use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
-use crate::repository;
+use crate::repository::{self, list_or_none};
 
 /// Bytes that are asked for at once.
 const PIECE: usize = 4 << 20;
@@ -112,11 +112,12 @@ impl Work<'_> {
     /// The key objects that the second place lacks, and the text for people.
     fn missing_keys(&self) -> Result<Vec<Listed>> {
         let is_key = |listed: &Listed| parse_key_name(&listed.name).is_some();
-        let ours: Vec<Listed> = list(self.from, Folder::Keys)?.into_iter().filter(is_key).collect();
+        let ours: Vec<Listed> = list_or_none(self.from, Folder::Keys)?.into_iter().filter(is_key).collect();
         if ours.is_empty() {
             return Err(Error::Usage(format!("there is no repository at {}", self.from.place())));
         }
-        let theirs: HashSet<ObjectName> = list(self.to, Folder::Keys)?.into_iter().map(|listed| listed.name).collect();
+        let theirs: HashSet<ObjectName> =
+            list_or_none(self.to, Folder::Keys)?.into_iter().map(|listed| listed.name).collect();
         if !theirs.is_empty() && ours.iter().all(|key| !theirs.contains(&key.name)) {
             return Err(Error::Refused(format!(
                 "{} holds another repository than {}, with none of its keys; nothing was copied: give a place of its own to \
@@ -125,17 +126,18 @@ impl Work<'_> {
                 self.from.place()
             )));
         }
-        let text = list(self.from, Folder::Info)?.into_iter().filter(|listed| listed.name == info_name());
-        let there: HashSet<ObjectName> = list(self.to, Folder::Info)?.into_iter().map(|listed| listed.name).collect();
+        let text = list_or_none(self.from, Folder::Info)?.into_iter().filter(|listed| listed.name == info_name());
+        let there: HashSet<ObjectName> =
+            list_or_none(self.to, Folder::Info)?.into_iter().map(|listed| listed.name).collect();
         Ok(text.chain(ours).filter(|key| !theirs.contains(&key.name) && !there.contains(&key.name)).collect())
     }
 
     fn snapshots(&self, all: bool) -> Result<Looked> {
-        let theirs = list(self.to, Folder::Snapshots)?;
+        let theirs = list_or_none(self.to, Folder::Snapshots)?;
         let theirs: HashSet<ObjectName> = theirs.into_iter().map(|listed| listed.name).collect();
         let (mut missing, mut newest, mut chains) = (Vec::new(), BTreeMap::new(), HashSet::<ChainId>::new());
         let mut needed = HashSet::new();
-        for listed in list(self.from, Folder::Snapshots)? {
+        for listed in list_or_none(self.from, Folder::Snapshots)? {
             let Some(name) = parse_snapshot_name(&listed.name) else { continue };
             let Some(header) = self.header(&listed)? else { continue };
             if theirs.contains(&listed.name) {
@@ -181,7 +183,7 @@ impl Work<'_> {
     /// Those of these packs that the second place lacks.
     fn missing_packs(&self, needed: &HashSet<PackId>) -> Result<Vec<Listed>> {
         let sizes = |remote: &dyn Remote| -> Result<HashMap<ObjectName, u64>> {
-            Ok(list(remote, Folder::Packs)?.into_iter().map(|listed| (listed.name, listed.size)).collect())
+            Ok(list_or_none(remote, Folder::Packs)?.into_iter().map(|listed| (listed.name, listed.size)).collect())
         };
         let theirs = sizes(self.to)?;
         let mut missing = Vec::new();
@@ -258,7 +260,8 @@ impl Work<'_> {
 
     /// Sends snapshots one after the other, but for those that lack a pack or their parent.
     fn send_snapshots(&self, snapshots: &[Known], lost: &HashSet<ObjectName>) -> Result<()> {
-        let there: HashSet<ObjectName> = list(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
+        let there: HashSet<ObjectName> =
+            list_or_none(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
         let mut left_out = HashSet::new();
         for known in snapshots {
             let packs = known.header.packs.iter().map(crate::format::layout::pack_name);
@@ -289,15 +292,6 @@ impl Work<'_> {
 
     fn flush(&self, folder: Folder) -> Result<()> {
         self.to.flush(folder).map(drop).map_err(|error| repository::Error::from(error).into())
-    }
-}
-
-/// The objects of a folder; none where it is missing.
-fn list(remote: &dyn Remote, folder: Folder) -> Result<Vec<Listed>> {
-    match remote.list(folder) {
-        Ok((listed, _)) => Ok(listed),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(repository::Error::from(error).into()),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::format::layout::info_name;
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::RepositoryId;
-use crate::remote::{ErrorKind, Folder, Remote};
-use crate::repository::{self, Keys, read_secret, unlock};
+use crate::remote::{Folder, Remote};
+use crate::repository::{self, Keys, list_or_none, read_secret, unlock};
 
 /// Most bytes that are read of the text for people.
 const MAX_INFO: u64 = 64 << 10;
@@ -56,11 +56,7 @@ pub struct Writer {
 
 /// Whether a repository, or a part of one, lies on the remote: whether there are key objects.
 pub fn has_repository(remote: &dyn Remote) -> Result<bool> {
-    match remote.list(Folder::Keys) {
-        Ok((listed, _)) => Ok(!listed.is_empty()),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(repository::Error::from(error).into()),
-    }
+    Ok(!list_or_none(remote, Folder::Keys)?.is_empty())
 }
 
 /// The repository id that the text for people names. Nothing vouches for it.

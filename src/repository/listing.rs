@@ -1,11 +1,20 @@
 //! Listings of a repository's folders.
 
 use super::{Error, Result};
-use crate::remote::{Folder, Listed, ObjectName, Remote};
+use crate::remote::{ErrorKind, Folder, Listed, ObjectName, Remote};
 
 /// The most things in a folder that no repository has. A few are somebody's notes; more are another folder's content, and
 /// whoever put them there doesn't know that this is a repository.
 const MOST_STRANGE: u64 = 1000;
+
+/// The objects of a folder; none where it is missing.
+pub fn list_or_none(remote: &dyn Remote, folder: Folder) -> Result<Vec<Listed>> {
+    match remote.list(folder) {
+        Ok((listed, _)) => Ok(listed),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// The objects of a folder whose names say something to `read`, and what that is.
 ///

@@ -33,6 +33,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use self::listing::list_or_none;
 use self::listing::listed;
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
