@@ -15,7 +15,6 @@ use super::exit::{ExitStatus, Failure};
 use super::into::IntoArgs;
 use super::open::Found;
 use super::restore::Options;
-use super::sources::SERVICES;
 use super::watch::Watch;
 use crate::config::{Set, Source, SourceKind};
 use crate::terminal::human::{count, size};
@@ -56,8 +55,7 @@ fn work(set: Option<&Set>, name: &str) -> Work {
             "the set {name} has no restore_command, so it isn't known how it goes back; varu restore {name} --to DIR restores \
              its streams as files"
         )),
-        Some(source) if SERVICES.contains(&source.kind()) => Work::Service(source.kind()),
-        Some(source) => Work::Nothing(format!("the source {} is no service", source.kind().name())),
+        Some(source) => Work::Service(source.kind()),
     }
 }
 
