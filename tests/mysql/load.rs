@@ -1,7 +1,5 @@
 //! A restore that is cut: what was there or what was stored is whole, and the next command says which.
 
-use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::ground::Small;
@@ -117,7 +115,7 @@ fn a_server_without_room_is_refused_or_keeps_what_it_has() {
     };
     site.back_up();
     let folder = site.machine.at("small");
-    let Some(_small) = Small::on(folder.clone(), "140m") else { return };
+    let Some(small) = Small::on(folder.clone(), "140m") else { return };
     let Some(second) = MariaDb::start_below(&folder, &["--innodb-data-file-path=ibdata1:4M:autoextend"]) else {
         return;
     };
@@ -125,29 +123,17 @@ fn a_server_without_room_is_refused_or_keeps_what_it_has() {
     let before = picture(&second, "agama");
     site.configure(&format!("socket = \"{}\"", second.socket().display()));
     let restore = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "test"];
-    let free = || {
-        let stat = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(&folder).output().unwrap();
-        let text = String::from_utf8(stat.stdout).unwrap();
-        let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
-        numbers[0] * numbers[1]
-    };
-    let fill = |leaving: u64| {
-        let bytes = free().saturating_sub(leaving).to_string();
-        let ballast = folder.join("ballast");
-        assert!(Command::new("fallocate").args(["-l", &bytes]).arg(ballast).status().unwrap().success());
-    };
     // The tables have 27 MB in the dump: that can't fit.
-    fill(20 << 20);
+    small.fill(20 << 20);
     let refused = site.run(&restore).ends(8);
     assert!(refused.err.contains("27.") && refused.err.contains("make room there"), "{}", refused.err);
     assert_eq!(picture(&second, "agama"), before);
     // This might, but a server needs more than a dump.
-    fs::remove_file(folder.join("ballast")).unwrap();
-    fill(32 << 20);
+    small.fill(32 << 20);
     let full = site.run(&restore).ends(1);
     assert!(full.err.contains("is full") && full.err.contains("agama is as it was"), "{}", full.err);
     assert_eq!(picture(&second, "agama"), before);
-    fs::remove_file(folder.join("ballast")).unwrap();
+    small.empty();
     for name in second.sql("SHOW DATABASES LIKE 'agama_loading_%'").lines() {
         second.sql(&format!("DROP DATABASE {name}"));
     }
