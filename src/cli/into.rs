@@ -11,7 +11,7 @@ use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::restore::RestoreReport;
 use varu::restore::service::{Guard, abandon, restore_into};
-use varu::source::{Plan, Proof};
+use varu::source::{IntoOptions, Plan, Proof};
 use varu::time::{Clock, SystemClock, format_duration};
 
 use super::context::Context;
@@ -224,12 +224,14 @@ impl IntoArgs {
         }
         let wanted = sources::Wanted {
             set: snapshot.header.set.clone(),
-            replace_any: unfinished,
-            name,
-            only: options.only.clone(),
-            replace: self.replace.clone(),
-            stamp: SystemClock.now().compact(),
-            folder: kept_folder(context, repository)?,
+            options: IntoOptions {
+                name,
+                only: options.only.clone(),
+                replace: self.replace.clone(),
+                replace_any: unfinished,
+                stamp: SystemClock.now().compact(),
+                folder: kept_folder(context, repository)?,
+            },
             option_file: self.option_file.clone(),
             user: self.user.clone(),
         };

@@ -13,7 +13,7 @@ use varu::source::files::{FilesOptions, FilesSource};
 use varu::source::influxdb::{self, InfluxdbSource};
 use varu::source::mysql::{self, MysqlSource};
 use varu::source::postgresql::{self, PostgresqlSource};
-use varu::source::{self, Error, Finding, Service};
+use varu::source::{self, Error, Finding, IntoOptions, Service};
 use varu::time::{SystemClock, Timestamp};
 
 use super::context::Context;
@@ -117,18 +117,8 @@ fn scratch(context: &Context, name: &str) -> Result<PathBuf, Error> {
 pub struct Wanted {
     /// The set's name.
     pub set: String,
-    /// Another name.
-    pub name: Option<String>,
-    /// Which parts of the snapshot.
-    pub only: Vec<String>,
-    /// Names that may be replaced.
-    pub replace: Vec<String>,
-    /// Whether any name may be: what is there is of a restore that didn't end.
-    pub replace_any: bool,
-    /// The time, as it stands in the names of what is put aside.
-    pub stamp: String,
-    /// Where the definitions of what is put aside are kept.
-    pub folder: PathBuf,
+    /// What is wanted of every service.
+    pub options: IntoOptions,
     /// The option file with which it is written to, where that isn't the set's.
     pub option_file: Option<PathBuf>,
     /// The account with which it is written to, where that isn't the set's.
@@ -142,7 +132,7 @@ pub fn service(
     wanted: Wanted,
     context: &Context,
 ) -> Result<Box<dyn Service>, Error> {
-    let Wanted { set: set_name, name, only, replace, replace_any, stamp, folder, option_file, user } = wanted;
+    let Wanted { set: set_name, options, option_file, user } = wanted;
     Ok(match kind {
         SourceKind::Mysql => {
             let mut server = match set {
@@ -150,8 +140,7 @@ pub fn service(
                 _ => Default::default(),
             };
             server.option_file = option_file.or(server.option_file);
-            let options = mysql::into::IntoOptions { server, name, only, replace, replace_any, stamp, folder };
-            Box::new(mysql::into::MysqlTarget::connect(options, &context.interrupt)?)
+            Box::new(mysql::into::MysqlTarget::connect(&server, options, &context.interrupt)?)
         }
         SourceKind::Postgresql => {
             let mut server = match set {
@@ -159,8 +148,7 @@ pub fn service(
                 _ => Default::default(),
             };
             server.user = user.or(server.user);
-            let options = postgresql::into::IntoOptions { server, name, only, replace, replace_any, stamp };
-            Box::new(postgresql::into::PostgresqlTarget::connect(options, &context.interrupt)?)
+            Box::new(postgresql::into::PostgresqlTarget::connect(&server, options, &context.interrupt)?)
         }
         SourceKind::Influxdb => {
             let mut server = match set {
@@ -168,14 +156,12 @@ pub fn service(
                 _ => Default::default(),
             };
             server.option_file = option_file.or(server.option_file);
-            if !only.is_empty() {
+            if !options.only.is_empty() {
                 return Err(Error::Config("a database of InfluxDB is restored as a whole, without --only".to_owned()));
             }
-            let scratch = scratch(context, &format!("into-influxdb-{stamp}"))?;
-            let quiet = QUIET;
-            let options =
-                influxdb::into::IntoOptions { server, name, replace, replace_any, stamp, scratch, folder, quiet };
-            Box::new(influxdb::into::InfluxdbTarget::connect(options, &context.interrupt)?)
+            let scratch = scratch(context, &format!("into-influxdb-{}", options.stamp))?;
+            let needs = influxdb::into::Needs { scratch, quiet: QUIET };
+            Box::new(influxdb::into::InfluxdbTarget::connect(&server, options, needs, &context.interrupt)?)
         }
         SourceKind::Command => {
             let program = match set {
@@ -187,7 +173,7 @@ pub fn service(
                     "the set {set_name} has no restore_command in the configuration; --to DIR restores its streams as files"
                 )));
             };
-            if name.is_some() || !only.is_empty() {
+            if options.name.is_some() || !options.only.is_empty() {
                 return Err(Error::Config("a restore_command takes all streams, and no other name".to_owned()));
             }
             let argv = program.words.iter().map(OsString::from).collect();

@@ -18,6 +18,7 @@ pub mod target;
 pub mod until;
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::entry::{Entry, StreamName};
 use crate::time::Timestamp;
@@ -164,6 +165,30 @@ pub trait Target {
 
     /// After the last entry. Returns warnings: what could not be set, each a whole sentence.
     fn finish(&mut self) -> Result<Vec<String>, Error>;
+}
+
+/// What is wanted of a service that data goes back into.
+#[derive(Debug, Clone, Default)]
+pub struct IntoOptions {
+    /// Another name for the one database.
+    pub name: Option<String>,
+    /// The parts that are meant (`database`, or `database/table` where a service can do that); all where there is none.
+    pub only: Vec<String>,
+    /// Names that may be replaced.
+    pub replace: Vec<String>,
+    /// Whether any name may be: what is there is of a restore that didn't end.
+    pub replace_any: bool,
+    /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
+    pub stamp: String,
+    /// Where what can't be put aside in the service itself is kept.
+    pub folder: PathBuf,
+}
+
+impl IntoOptions {
+    /// Whether what stands under that name may be replaced.
+    fn may_replace(&self, name: &str) -> bool {
+        self.replace_any || self.replace.iter().any(|known| known == name)
+    }
 }
 
 /// What a restore into a service will do.

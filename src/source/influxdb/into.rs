@@ -21,25 +21,13 @@ use super::tar::TarCheck;
 use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, Plan, Proof, Service, Target, fact, room};
+use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
 
-/// Where to, and what.
+/// What is needed beside what is wanted of every service.
 #[derive(Debug, Clone, Default)]
-pub struct IntoOptions {
-    /// The server.
-    pub server: ServerOptions,
-    /// Another name for the database.
-    pub name: Option<String>,
-    /// Names that may be replaced.
-    pub replace: Vec<String>,
-    /// Whether any name may be: what is there is of a restore that didn't end.
-    pub replace_any: bool,
-    /// The time, as it stands in the names of what is put aside.
-    pub stamp: String,
+pub struct Needs {
     /// A folder of our own for the portable backup, which is made anew and goes at the end.
     pub scratch: PathBuf,
-    /// Where the backup of what is dropped is kept.
-    pub folder: PathBuf,
     /// How long nothing must have been written to a database before it is dropped.
     pub quiet: Duration,
 }
@@ -48,6 +36,7 @@ pub struct IntoOptions {
 pub struct InfluxdbTarget {
     server: Server,
     options: IntoOptions,
+    needs: Needs,
     definitions: Definitions,
     manifest: Manifest,
     manifest_text: Vec<u8>,
@@ -83,11 +72,17 @@ impl InfluxdbTarget {
     ///
     /// # Errors
     /// As [`Server::connect`].
-    pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(&options.server, interrupt)?;
+    pub fn connect(
+        server: &ServerOptions,
+        options: IntoOptions,
+        needs: Needs,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let server = Server::connect(server, interrupt)?;
         Ok(Self {
             server,
             options,
+            needs,
             definitions: Definitions::default(),
             manifest: Manifest { meta: portable::MetaFile { file_name: String::new() }, files: Vec::new() },
             manifest_text: Vec::new(),
@@ -178,7 +173,7 @@ impl InfluxdbTarget {
                 self.drop_command(&aside)
             )));
         }
-        if !self.options.replace_any && !self.options.replace.contains(&self.to) {
+        if !self.options.may_replace(&self.to) {
             return Err(Error::Refused(format!(
                 "{0} is there already; --replace {0} --reason TEXT backs it up into {1}, drops it, and puts the restored data in \
                  its place",
@@ -209,7 +204,7 @@ impl InfluxdbTarget {
     /// Nothing has been written since the first look, and that is long enough ago.
     fn check_quiet(&self) -> Result<(), Error> {
         let Some((before, since)) = self.written else { return Ok(()) };
-        std::thread::sleep(self.options.quiet.saturating_sub(since.elapsed()));
+        std::thread::sleep(self.needs.quiet.saturating_sub(since.elapsed()));
         match self.server.written(&self.to)? {
             now if now == before => Ok(()),
             _ => Err(Error::Refused(format!(
@@ -398,7 +393,7 @@ impl Service for InfluxdbTarget {
     }
 
     fn open(&mut self) -> Result<(), Error> {
-        let scratch = Scratch::new(&self.options.scratch)?;
+        let scratch = Scratch::new(&self.needs.scratch)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = scratch.0.join(name);
             fs::write(&path, bytes).map_err(|error| Error::failed(&format!("writing {}", path.display()), &error))

@@ -15,24 +15,7 @@ use super::{GLOBALS, check_whole, database_of, stream_of};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
-use crate::source::{Error, Plan, Proof, Service, Target, fact, room};
-
-/// Where to, and what.
-#[derive(Debug, Clone, Default)]
-pub struct IntoOptions {
-    /// The server.
-    pub server: ServerOptions,
-    /// Another name for the one database.
-    pub name: Option<String>,
-    /// Databases; all where there is none.
-    pub only: Vec<String>,
-    /// Names that may be replaced.
-    pub replace: Vec<String>,
-    /// Whether any name may be: what is there is of a restore that didn't end.
-    pub replace_any: bool,
-    /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
-    pub stamp: String,
-}
+use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
 
 /// The most bytes of a name.
 const NAME: usize = 63;
@@ -70,8 +53,8 @@ impl PostgresqlTarget {
     ///
     /// # Errors
     /// As [`Server::connect`].
-    pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(&options.server, interrupt)?;
+    pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = Server::connect(server, interrupt)?;
         let (places, roles, warnings) = (Vec::new(), String::new(), Vec::new());
         let common = server.common();
         Ok(Self { server, options, places, roles, common, warnings })
@@ -161,7 +144,7 @@ impl PostgresqlTarget {
                     place.from
                 )));
             }
-            let may = self.options.replace_any || self.options.replace.contains(&place.to);
+            let may = self.options.may_replace(&place.to);
             if place.replaces && !may {
                 return Err(Error::Refused(format!(
                     "{0} is there already; --replace {0} --reason TEXT puts what is there aside, as {1}, and the restored data \

@@ -180,8 +180,7 @@ impl MysqlTarget {
                 None => place.to.clone(),
                 Some(tables) => format!("{}/{}", place.to, tables.join(",")),
             };
-            let replace = &self.options.replace;
-            if taken && !self.options.replace_any && !replace.contains(&place.to) && !replace.contains(&what) {
+            if taken && !self.options.may_replace(&place.to) && !self.options.may_replace(&what) {
                 return Err(Error::Refused(format!(
                     "{what} is there already; --replace {} --reason TEXT puts what is there aside, into {}, and the restored \
                      data in its place",

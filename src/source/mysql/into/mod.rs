@@ -11,7 +11,6 @@ mod lane;
 mod swap;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use self::definitions::Definitions;
 use self::lane::Lane;
@@ -19,26 +18,7 @@ use super::names::{Kind, Part, quoted};
 use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, Plan, Proof, Service, Target, names};
-
-/// Where to, and what.
-#[derive(Debug, Clone, Default)]
-pub struct IntoOptions {
-    /// The server.
-    pub server: ServerOptions,
-    /// Another name for the one database.
-    pub name: Option<String>,
-    /// `database` or `database/table`; all where there is none.
-    pub only: Vec<String>,
-    /// Names that may be replaced.
-    pub replace: Vec<String>,
-    /// Whether any name may be: what is there is of a restore that didn't end.
-    pub replace_any: bool,
-    /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
-    pub stamp: String,
-    /// Where the definitions of what is put aside are kept.
-    pub folder: PathBuf,
-}
+use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, names};
 
 /// One database that is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +73,8 @@ impl MysqlTarget {
     ///
     /// # Errors
     /// As [`Server::connect`].
-    pub fn connect(options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(&options.server, interrupt)?;
+    pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let server = Server::connect(server, interrupt)?;
         Ok(Self {
             server,
             options,
