@@ -52,6 +52,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("age", &[Home::Module("crypto")]),
     ("getrandom", &[Home::Module("crypto")]),
     ("flate2", &[Home::Module("source::influxdb")]),
+    ("prost", &[Home::Module("source::influxdb")]),
     ("walkdir", &[Home::Module("source")]),
     ("ignore", &[Home::Module("source")]),
     ("rustix", &[Home::Module("source"), Home::Module("remote"), Home::Module("host")]),

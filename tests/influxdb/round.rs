@@ -161,6 +161,37 @@ fn another_jobs_portable_backup_is_read_and_has_to_be_whole() {
 }
 
 #[test]
+fn a_shard_that_was_made_while_the_backup_ran_is_left_to_the_next() {
+    let Some((server, site)) = site(2, 600) else { return };
+    let folder = site.machine.at("theirs");
+    let dump = |name: &str| {
+        let backup = Command::new("influxd")
+            .args(["backup", "-portable", "-host", &format!("127.0.0.1:{}", server.rpc), "-database", "telegraf"])
+            .arg(folder.join(name))
+            .output();
+        assert!(backup.unwrap().status.success());
+    };
+    let meta = |name: &str| {
+        let files = fs::read_dir(folder.join(name)).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|end| end == "meta")).unwrap()
+    };
+    fs::create_dir(&folder).unwrap();
+    dump("before");
+    let before = server.picture("telegraf", &POLICIES);
+    assert!(server.write("telegraf", POLICIES[0], "cpu,host=late v=1i 1000000000000000000"));
+    dump("after");
+    // The metadata is taken first, and a shard that is made then is in the manifest all the same.
+    fs::copy(meta("before"), meta("after")).unwrap();
+    let lines = format!("local_copy = \"{}\"\ndump_by = \"external\"", folder.join("after").display());
+    site.configure(&server.lines(&lines));
+    site.back_up();
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    assert_eq!(server.picture("copy", &POLICIES), before);
+    fs::write(meta("after"), "no metadata").unwrap();
+    assert!(site.run(&["backup", "telegraf"]).ends(1).err.contains("can't be understood"));
+}
+
+#[test]
 fn shards_that_are_empty_or_had_points_deleted_are_no_gap() {
     let ahead = "[shard-precreation]\nenabled = true\ncheck-interval = \"500ms\"\nadvance-period = \"480h\"";
     let Some(server) = Influx::start_with(ahead) else { return };

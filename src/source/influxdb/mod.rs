@@ -7,6 +7,7 @@
 pub mod checkup;
 pub mod definitions;
 pub mod into;
+mod meta;
 pub mod portable;
 pub mod server;
 mod tar;
@@ -138,14 +139,17 @@ impl InfluxdbSource {
     }
 
     fn of(
-        portable: Portable,
+        mut portable: Portable,
         scratch: Option<Scratch>,
         server: &Server,
         definitions: &Definitions,
         data_time: Timestamp,
         mut facts: Vec<(String, String)>,
     ) -> Result<Self, Error> {
-        let ready = [(DEFINITIONS, definitions.text()?), (MANIFEST, portable.text.clone()), (META, portable.meta()?)];
+        let (meta, database) = (portable.meta()?, &definitions.database);
+        // What was made while the backup ran is left to the next one.
+        portable.leave_out_all_but(database, &meta::shards(&meta, database)?)?;
+        let ready = [(DEFINITIONS, definitions.text()?), (MANIFEST, portable.text.clone()), (META, meta)];
         let own = portable.manifest.files.iter().filter(|file| file.database == definitions.database);
         let shards: VecDeque<ShardFile> = own.cloned().collect();
         facts.push(("server".to_owned(), "InfluxDB".to_owned()));

@@ -1,11 +1,13 @@
 //! A portable backup: a folder with a manifest, the metadata, and a gzipped tar for each shard.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::server::Shard;
 use crate::entry::StreamName;
@@ -128,6 +130,25 @@ impl Portable {
         let text = fs::read(&path).map_err(failed)?;
         let manifest = Manifest::parse(&text)?;
         Ok(Self { folder: folder.to_owned(), stem, text, manifest })
+    }
+
+    /// Leaves those shards of a database out that aren't among `known`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where the manifest can't be written anew.
+    pub fn leave_out_all_but(&mut self, database: &str, known: &BTreeSet<u64>) -> Result<(), Error> {
+        let stays = |file: &ShardFile| file.database != database || known.contains(&file.id);
+        if self.manifest.files.iter().all(stays) {
+            return Ok(());
+        }
+        let failed = |error| Error::Failed(format!("the manifest of the portable backup can't be written: {error}"));
+        let mut text: Value = serde_json::from_slice(&self.text).map_err(failed)?;
+        if let Some(files) = text.get_mut("files").and_then(Value::as_array_mut) {
+            files.retain(|file| ShardFile::deserialize(file).is_ok_and(|file| stays(&file)));
+        }
+        self.text = serde_json::to_vec_pretty(&text).map_err(failed)?;
+        self.manifest = Manifest::parse(&self.text)?;
+        Ok(())
     }
 
     /// The metadata.
