@@ -237,8 +237,16 @@ impl Machine {
     }
 }
 
+/// What an administrator would look at first.
+const LOOK: &str = "systemctl list-jobs --no-pager; systemctl list-units --failed --no-pager --plain --legend=no; for unit in $(systemctl \
+                    list-units --all --plain --legend=no 'varu-*.service' | grep -E ' (failed|activating|deactivating) ' | cut -d' ' \
+                    -f1); do systemctl status --no-pager --full --lines=40 $unit; done; cat /proc/loadavg";
+
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.process.is_some() {
+            eprintln!("--- {}\n{}", self.name, self.run(LOOK).text);
+        }
         let _ = Command::new("ssh")
             .args(["-O", "exit", &format!("-oControlPath={}", self.control.display()), "x"])
             .output();
