@@ -22,6 +22,7 @@ use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, Plan, Proof, Service, Target, fact};
+use crate::warning::{Warning, WarningKind};
 
 /// Where to, and what.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +65,7 @@ pub struct InfluxdbTarget {
     /// How many points had been written to what stands there, when that was looked at.
     written: Option<(u64, Instant)>,
     counted: u64,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 /// What the server says of a shard that it is still loading.
@@ -300,10 +301,10 @@ impl InfluxdbTarget {
             }
         }
         if !absent.is_empty() {
-            self.warnings.push(format!(
+            self.warnings.push(WarningKind::Accounts.warning(format!(
                 "these users are absent, and passwords can't be dumped, so make them: {}",
                 absent.join("; ")
-            ));
+            )));
         }
         Ok(())
     }
@@ -406,7 +407,7 @@ impl Service for InfluxdbTarget {
         Ok(Box::new(Lane { folder: self.folder()?.to_owned(), files, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         match self.replaces {
             true => self.replace()?,
             false => self.counted = self.load(&self.to)?,
@@ -500,7 +501,7 @@ impl Target for Lane {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 }

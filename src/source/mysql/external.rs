@@ -11,6 +11,7 @@ use crate::source::external::dumps_in;
 use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
+use crate::warning::Warning;
 
 /// Reads dumps from a folder, each split as one of our own. Where there are several, each one's streams stand below its name.
 pub struct ExternalDumps {
@@ -139,7 +140,7 @@ impl Source for ExternalDumps {
         Ok(Finished { data_time: self.data_time, facts })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         Vec::new()
     }
 }

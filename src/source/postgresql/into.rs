@@ -15,6 +15,7 @@ use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
 use crate::source::{Error, Plan, Proof, Service, Target, fact};
+use crate::warning::{Warning, WarningKind};
 
 /// Where to, and what.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +62,7 @@ pub struct PostgresqlTarget {
     roles: String,
     /// The database from which others are made and renamed.
     common: &'static str,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl PostgresqlTarget {
@@ -286,9 +287,9 @@ impl Service for PostgresqlTarget {
             let names = made.into_iter().collect::<Vec<_>>().join(", ");
             plan.lines.push(format!("these roles are absent and are made: {names}"));
             if fact(facts, "role_passwords") == Some("no") {
-                self.warnings.push(format!(
+                self.warnings.push(WarningKind::Accounts.warning(format!(
                     "the roles {names} have no password: the account of the backup may not read them; set them with ALTER ROLE"
-                ));
+                )));
             }
         }
         Ok(plan)
@@ -312,7 +313,7 @@ impl Service for PostgresqlTarget {
         Ok(Box::new(Lane { server, places, common: self.common, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         for place in &self.places {
             self.count(place)?;
         }
@@ -487,7 +488,7 @@ impl Target for Lane {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 }

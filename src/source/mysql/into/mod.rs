@@ -20,6 +20,7 @@ use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, Plan, Proof, Service, Target, names};
+use crate::warning::Warning;
 
 /// Where to, and what.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +86,7 @@ pub struct MysqlTarget {
     definitions: Definitions,
     /// Rows that each table must have, by database and table of the dump.
     rows: BTreeMap<(String, String), u64>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl MysqlTarget {
@@ -182,7 +183,7 @@ impl Service for MysqlTarget {
         Ok(Box::new(Lane::new(self)?))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         self.count_rows()?;
         for place in self.places.clone() {
             self.put_in_place(&place)?;
