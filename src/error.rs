@@ -1,5 +1,6 @@
 //! The errors of operations, and what kind of end each is.
 
+use crate::index::IndexError;
 use crate::remote::ErrorKind;
 use crate::{repository, source};
 
@@ -82,12 +83,19 @@ fn repository_class(error: &repository::Error) -> Class {
         repository::Error::Refused(_) => Class::Refused,
         repository::Error::Usage(_) => Class::Usage,
         repository::Error::Interrupted => Class::Interrupted,
-        repository::Error::Io { source, .. } => match source.kind() {
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::ReadOnlyFilesystem => Class::NoRoom,
-            _ => Class::Failed,
-        },
+        repository::Error::Index(IndexError::NoRoom { .. }) => Class::NoRoom,
+        repository::Error::Io { source, .. } | repository::Error::Index(IndexError::Io { source, .. }) => {
+            io_class(source)
+        }
         repository::Error::Index(_) | repository::Error::Failed(_) => Class::Failed,
+    }
+}
+
+fn io_class(error: &std::io::Error) -> Class {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::ReadOnlyFilesystem => Class::NoRoom,
+        _ => Class::Failed,
     }
 }

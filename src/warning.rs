@@ -37,6 +37,8 @@ kinds! {
     Attributes = "attributes",
     /// A table's engine has no transactions, so its rows need not fit the others.
     NoTransactions = "no-transactions",
+    /// Dumps of another job were made with different session settings, so they can be restored to files only.
+    SessionSettings = "session-settings",
     /// Standard input was empty.
     EmptyInput = "empty-input",
     /// The stream is compressed or encrypted already.

@@ -11,7 +11,7 @@ use support::days::*;
 use support::dumps::{Form, Table, dump};
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, BackupReport};
+use varu::backup::{BackupOptions, BackupReport, PreviousFile};
 use varu::entry::StreamName;
 use varu::format::layout::pack_name;
 use varu::format::recipe::Recipe;
@@ -66,7 +66,8 @@ fn a_column_that_comes_and_goes_costs_about_what_one_costs_that_goes() {
     let added = |days: &[&[u8]]| {
         let mut run = Days::with(BackupOptions { base_cache_max: 0, ..options() });
         days.iter().for_each(|day| drop(run.next(&one(day))));
-        run.options.previous = [(StreamName::new("shop.sql").unwrap(), path.clone())].into();
+        run.options.previous =
+            [(StreamName::new("shop.sql").unwrap(), PreviousFile { path: path.clone(), offset: 0 })].into();
         let (report, added) = run.next(&one(&after));
         run.restores(&report.snapshot, &one(&after));
         added
@@ -245,7 +246,7 @@ fn with_previous(previous: Option<&dyn Fn(Vec<u8>) -> Vec<u8>>, cache: bool) -> 
     if let Some(previous) = previous {
         std::fs::write(&path, previous(shop_on(0))).unwrap();
     }
-    days.options.previous = [(StreamName::new("shop.sql").unwrap(), path)].into();
+    days.options.previous = [(StreamName::new("shop.sql").unwrap(), PreviousFile { path, offset: 0 })].into();
     let (report, added) = days.next(&one(&shop_on(1)));
     days.restores(&report.snapshot, &one(&shop_on(1)));
     (added, warnings_about_the_cache(&report).len())

@@ -69,7 +69,7 @@ pub struct BackupOptions {
     pub repack_budget: u32,
     /// Files that still hold what streams of the snapshot before held. Their chunks are hashed before they are used, so a file
     /// that changed since only makes the backup larger, and only where the base cache lacks them, too.
-    pub previous: HashMap<StreamName, PathBuf>,
+    pub previous: HashMap<StreamName, PreviousFile>,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
     /// Most bytes of sealed packs that wait on this machine's disk for the remote, so that what makes the data isn't held up by
@@ -91,6 +91,15 @@ pub struct BackupOptions {
     pub environment: String,
     /// The configuration file, empty for none. It is stored, sealed.
     pub configuration: Vec<u8>,
+}
+
+/// Where a file holds what a stream held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes of it that come before the stream.
+    pub offset: u64,
 }
 
 impl BackupOptions {

@@ -1,5 +1,6 @@
 //! `varu backup`.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
-use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
+use varu::backup::{BackupOptions, BackupReport, PreviousFile, Wanted, backup};
 use varu::entry::StreamName;
 use varu::error::Error;
 use varu::init::init;
@@ -19,7 +20,7 @@ use varu::remote::place::Place;
 use varu::repository::Repository;
 use varu::retention::TagRule;
 use varu::source;
-use varu::source::copy::{self, CopySource};
+use varu::source::copy::{self, CopyOptions, CopySource};
 use varu::source::deferred::Deferred;
 use varu::source::files::check_exclude;
 use varu::source::stdin::StdinSource;
@@ -346,9 +347,11 @@ impl Options {
         context: &Context,
         watch: &Arc<Watch>,
     ) -> Result<BackupReport, Failure> {
+        let previous = self.previous_copy(repository, context)?;
+        let library = BackupOptions { previous, ..self.library(context) };
         let once = || {
             let mut source = Deferred::new(|| self.source(context, watch));
-            backup(repository, &mut source, &self.library(context), &SystemClock, &**watch, &context.interrupt)
+            backup(repository, &mut source, &library, &SystemClock, &**watch, &context.interrupt)
         };
         match once() {
             Err(Error::Source(source::Error::Changed(why))) => {
@@ -389,6 +392,19 @@ impl Options {
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
         }
+    }
+
+    /// Where the local copy that the set's newest snapshot was made of has each stream.
+    fn previous_copy(
+        &self,
+        repository: &Repository,
+        context: &Context,
+    ) -> Result<HashMap<StreamName, PreviousFile>, Failure> {
+        let Some(options) = self.own_copies(context) else { return Ok(HashMap::new()) };
+        let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+        let Some(newest) = rows.iter().rev().find(|row| row.header.set == self.set) else { return Ok(HashMap::new()) };
+        let streams = copy::streams_at(&options.folder, newest.header.data_time).into_iter();
+        Ok(streams.map(|(name, path, offset)| (name, PreviousFile { path, offset })).collect())
     }
 
     /// Whether a program makes the data while it is read, and has to wait where the reader does.
@@ -435,10 +451,15 @@ impl Options {
         Ok(dumps)
     }
 
+    /// The set's local copies, where it makes them itself.
+    fn own_copies(&self, context: &Context) -> Option<CopyOptions> {
+        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
+        set.and_then(dump::copies)
+    }
+
     /// Once a backup stands, older copies aren't its base any more.
     fn forget_copies(&self, context: &Context, watch: &Watch) {
-        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
-        if let Some(options) = set.and_then(dump::copies)
+        if let Some(options) = self.own_copies(context)
             && let Err(error) = copy::forget_old(&options)
         {
             watch.warn(&WarningKind::OldCopies.warning(error.to_string()));

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::format::FormatError;
 
@@ -30,6 +30,14 @@ pub enum IndexError {
     /// SQLite refused.
     #[error("the index {path} can't be used: {source}; `varu index rebuild` makes it again from the repository")]
     Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// It can't be written, for the disk is full or read-only.
+    #[error("the index {path} can't be written: {source}; make room on that disk, and run it again")]
+    NoRoom {
         /// The database.
         path: PathBuf,
         /// What SQLite says.
@@ -65,6 +73,15 @@ pub enum IndexError {
     },
 }
 
+impl IndexError {
+    fn of(path: PathBuf, source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Self::NoRoom { path, source },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}
+
 type Result<T> = std::result::Result<T, IndexError>;
 
 /// The index of one repository.
@@ -83,7 +100,7 @@ impl Index {
     /// Opens the index in `folder`, and makes it where there is none.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("index.sqlite");
-        let database = Connection::open(&path).map_err(|source| IndexError::Sqlite { path, source })?;
+        let database = Connection::open(&path).map_err(|source| IndexError::of(path, source))?;
         let mut index =
             Self { database, folder: folder.to_owned(), directories: RefCell::new(packs::DirectoryCache::default()) };
         index.prepare()?;
@@ -154,7 +171,7 @@ impl Index {
     }
 
     fn error(&self, source: rusqlite::Error) -> IndexError {
-        IndexError::Sqlite { path: self.folder.join("index.sqlite"), source }
+        IndexError::of(self.folder.join("index.sqlite"), source)
     }
 
     /// Runs `work` in one transaction.

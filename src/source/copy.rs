@@ -97,6 +97,23 @@ pub fn newest(folder: &Path) -> Result<Option<Copy>, Error> {
     }
 }
 
+/// Where the copy whose content was true at `data_time` has each stream: its name, the file, and the bytes in that before it.
+/// Empty where there is no such copy, or it can't be read.
+pub fn streams_at(folder: &Path, data_time: Timestamp) -> Vec<(StreamName, PathBuf, u64)> {
+    let whole = |path: PathBuf| Some((Manifest::read(&path).ok()?, path));
+    let mut copies = all(folder).unwrap_or_default().into_iter().rev().filter_map(whole);
+    let Some((manifest, path)) = copies.find(|(manifest, _)| manifest.data_time == data_time.nanos()) else {
+        return Vec::new();
+    };
+    let mut end = 0;
+    let places = manifest.streams.iter().filter_map(|(name, length)| {
+        let offset = end;
+        end += length;
+        Some((StreamName::new(name.as_bytes()).ok()?, path.join(&manifest.file), offset))
+    });
+    places.collect()
+}
+
 /// Whole copies, the oldest first.
 fn all(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {

@@ -11,6 +11,7 @@ pub mod names;
 pub mod objects;
 pub mod postgresql;
 mod reading;
+mod room;
 pub mod select;
 pub mod stdin;
 pub mod target;

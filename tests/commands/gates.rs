@@ -82,3 +82,33 @@ fn a_restore_command_that_fails_is_an_error_and_a_local_copy_is_read() {
     site.run(&restore).ends(0);
     site.back_up();
 }
+
+#[test]
+fn the_last_local_copy_is_what_an_incremental_is_compressed_against() {
+    let site = Site::new("notes", "");
+    let (folder, copies) = (site.machine.at(""), site.machine.at("copies"));
+    let file = |name: &str| folder.join(name).display().to_string();
+    // Hardly a chunk of the second stream is as it was.
+    let day = |factor: u64| {
+        let lines = (0..40_000u64).map(|n| format!("{n}\t{}\n", if n % 20 == factor { n * 7919 } else { n * n * 31 }));
+        fs::write(file("data"), lines.collect::<String>()).unwrap();
+    };
+    site.write(&format!(
+        "[repository]\nbase_cache_max = 0\n[sets.notes]\nsource = \"command\"\n\
+         commands = {{ a = \"echo first\", b = \"cat {}\" }}\nlocal_copy = \"{}\"\nlocal_reserve = \"0 %\"",
+        file("data"),
+        copies.display()
+    ));
+    let stored = || site.run(&["--json", "-q", "backup", "notes"]).ends(0).json()["stored"].as_u64().unwrap();
+    day(1);
+    stored();
+    day(2);
+    let based = stored();
+    fs::remove_dir_all(&copies).unwrap();
+    day(3);
+    let unbased = stored();
+    assert!(2 * based < unbased, "{based} bytes with the copy, {unbased} without");
+    let out = site.machine.at("out");
+    site.run(&["restore", "notes", "--to", out.to_str().unwrap()]).ends(0);
+    assert_eq!(fs::read(out.join("b")).unwrap(), fs::read(file("data")).unwrap());
+}

@@ -96,6 +96,51 @@ fn dumps_of_another_job_are_split_and_have_to_be_whole() {
 }
 
 #[test]
+fn dumps_of_several_databases_come_back_together() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql("CREATE DATABASE crm; USE crm; CREATE TABLE t (id INT PRIMARY KEY, at DATETIME DEFAULT '0000-00-00'); INSERT INTO t VALUES (0, NOW())");
+    let folder = site.machine.at("theirs");
+    fs::create_dir(&folder).unwrap();
+    let lines = |server: &MariaDb| {
+        let (socket, folder) = (server.socket(), folder.display());
+        format!(
+            "databases = \"all\"\nsocket = \"{}\"\nlocal_copy = \"{folder}\"\ndump_by = \"external\"",
+            socket.display()
+        )
+    };
+    // As most scripts make them: a file for each database, without a word about how that is made.
+    let dump = |database: &str, file: &str, options: &[&str]| {
+        let mut dump = std::process::Command::new("mariadb-dump");
+        dump.args(["--no-defaults", "-u", "root", "--single-transaction", "--routines", "--events", "--triggers"]);
+        dump.args(options).arg(format!("--socket={}", site.server.socket().display())).arg(database);
+        let output = dump.output().unwrap();
+        assert!(output.status.success());
+        fs::write(folder.join(file), output.stdout).unwrap();
+    };
+    site.server.sql("CREATE TABLE agama.gone (a INT PRIMARY KEY)");
+    dump("agama", "agama-monday.sql", &[]);
+    site.server.sql("DROP TABLE agama.gone");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    dump("agama", "agama-tuesday.sql", &[]);
+    dump("crm", "crm.sql", &[]);
+    site.configure(&lines(&site.server));
+    site.back_up();
+    let Some(second) = MariaDb::start() else { return };
+    site.configure(&lines(&second));
+    site.run(&["restore", "agama", "--into", "mysql", "--yes"]).ends(0);
+    for database in ["agama", "crm"] {
+        assert_eq!(picture(&second, database), picture(&site.server, database), "{database}");
+    }
+    // Statements of one file don't fit the settings of another.
+    dump("crm", "crm.sql", &["--skip-tz-utc"]);
+    site.configure(&lines(&site.server));
+    assert!(site.run(&["backup", "agama"]).ends(3).err.contains("different session settings"));
+    site.configure(&lines(&second));
+    let refused = site.run(&["restore", "agama", "--into", "mysql", "--yes", "--replace", "crm", "--reason", "test"]);
+    assert!(refused.ends(5).err.contains("none fits them all"));
+}
+
+#[test]
 fn a_check_names_what_is_missing_line_by_line() {
     let Some(site) = Site::new(SCHEMA) else { return };
     site.server.sql("CREATE TABLE agama.m (a INT PRIMARY KEY) ENGINE = MyISAM; CREATE TABLE agama.gone (a INT); CREATE VIEW agama.broken AS SELECT * FROM agama.gone; DROP TABLE agama.gone");

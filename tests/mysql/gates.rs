@@ -1,11 +1,13 @@
 //! A dump that isn't whole makes no snapshot.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::site::Site;
+use crate::ground::Small;
+use crate::site::{Site, picture};
 
 const SCHEMA: &str = "CREATE DATABASE agama; USE agama;
     CREATE TABLE a0 (id INT PRIMARY KEY, text VARCHAR(20)); INSERT INTO a0 VALUES (1, 'a');
@@ -106,7 +108,7 @@ const PAUSE_EACH: &str =
 #[test]
 fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
     for binlog in [&[][..], &["--log-bin=binlog", "--server-id=1"]] {
-        let Some(site) = Site::with(SCHEMA, binlog, "") else { return };
+        let Some(site) = Site::with(SCHEMA, binlog) else { return };
         site.wrap(PAUSE_EACH);
         let swap = |table: &str| {
             format!(
@@ -207,4 +209,56 @@ fn an_empty_dump_after_a_full_one_is_suspect() {
     site.run(&["backup", "agama"]).ends(3);
     site.configure(&format!("socket = \"{}\"\nmax_shrink = \"100 %\"", site.server.socket().display()));
     site.back_up();
+}
+
+#[test]
+fn the_programs_may_run_as_somebody_who_is_nobody() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    if !std::process::Command::new("setpriv")
+        .args(["--reuid=nobody", "true"])
+        .status()
+        .is_ok_and(|ended| ended.success())
+    {
+        eprintln!("skipped: only root can run programs as somebody else");
+        return;
+    }
+    site.server
+        .sql("CREATE USER varu@localhost IDENTIFIED BY 'x'; GRANT ALL ON *.* TO varu@localhost WITH GRANT OPTION");
+    let option_file = site.machine.at("varu.cnf");
+    let socket = site.server.socket();
+    fs::write(&option_file, format!("[client]\nuser=varu\npassword=x\nsocket={}\n", socket.display())).unwrap();
+    // Whom the programs run as, by what a wrapper of theirs finds.
+    let seen = site.machine.at("seen");
+    let noting = site.machine.at("noting");
+    fs::write(&seen, "").unwrap();
+    fs::write(&noting, format!("#!/bin/sh\nid -un >> {}\nexec \"$@\"\n", seen.display())).unwrap();
+    for (path, mode) in [(&seen, 0o666), (&noting, 0o755), (&option_file, 0o644), (&site.machine.top, 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(socket.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    site.configure(&format!(
+        "option_file = \"{}\"\nexec = [\"setpriv\", \"--reuid=nobody\", \"--regid=nogroup\", \"--clear-groups\", \"{}\"]",
+        option_file.display(),
+        noting.display()
+    ));
+    site.back_up();
+    let before = picture(&site.server, "agama");
+    let restore = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "test"];
+    site.run(&restore).ends(0);
+    assert_eq!(picture(&site.server, "agama"), before);
+    let seen = fs::read_to_string(&seen).unwrap();
+    assert!(seen.lines().count() > 3 && seen.lines().all(|line| line == "nobody"), "{seen}");
+}
+
+#[test]
+fn a_full_disk_of_the_state_is_an_error_and_the_next_run_works() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    let Some(small) = Small::on(site.machine.at("state"), "400k") else { return };
+    let full = site.run(&["backup", "agama"]).ends(8);
+    assert!(full.err.contains("make room on that disk"), "{}", full.err);
+    drop(small);
+    assert_eq!(site.snapshots(), 0);
+    let said = site.run(&["backup", "agama"]).ends(0).err;
+    assert!(said.contains("no lock over all tables was held"), "{said}");
+    assert_eq!(site.snapshots(), 1);
 }

@@ -16,6 +16,7 @@ enum Victim {
     Varu,
     DumpProgram,
     Connection,
+    Server,
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let expected = picture(&site.server, "agama");
     let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 50 } else { 3 };
     let (mut snapshots, mut cut) = (1, 0);
-    for victim in [Victim::Varu, Victim::DumpProgram, Victim::Connection] {
+    for victim in [Victim::Varu, Victim::DumpProgram, Victim::Connection, Victim::Server] {
         for round in 0..rounds {
             let random = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000;
             // A fifth of them in the last twentieth.
@@ -59,6 +60,10 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
                         let _ = site.server.try_sql(line);
                     }
                 }
+                Victim::Server => {}
+            }
+            if victim == Victim::Server {
+                site.server.restart(if round % 2 == 0 { "-KILL" } else { "-TERM" });
             }
             let ended = running.wait_with_output().unwrap();
             let made = site.snapshots();
@@ -77,7 +82,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             }
         }
     }
-    println!("{cut} of {} backups were cut, {snapshots} snapshots", 3 * rounds);
+    println!("{cut} of {} backups were cut, {snapshots} snapshots", 4 * rounds);
     assert!(cut > 0);
     site.back_up();
     let Some(second) = MariaDb::start() else { return };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ground::Small;
+use crate::mariadb::MariaDb;
 use crate::site::{Site, picture};
 
 const SCHEMA: &str = "CREATE DATABASE agama; USE agama;
@@ -101,4 +103,40 @@ fn an_unfinished_restore_keeps_backups_away_until_it_is_given_up() {
     site.run(&[&RESTORE[..], &["--snapshot", &good]].concat()).ends(0);
     assert_eq!(picture(&site.server, "agama"), before);
     site.back_up();
+}
+
+#[test]
+fn a_server_without_room_is_refused_or_keeps_what_it_has() {
+    let Some(site) = Site::new(
+        "CREATE DATABASE agama; USE agama; CREATE TABLE big (id INT PRIMARY KEY, text TEXT, a CHAR(99), KEY (a), KEY (a, id), KEY (text(99)));
+         INSERT INTO big SELECT seq, REPEAT(MD5(seq), 20), MD5(seq) FROM seq_1_to_40000",
+    ) else {
+        return;
+    };
+    site.back_up();
+    let folder = site.machine.at("small");
+    let Some(small) = Small::on(folder.clone(), "140m") else { return };
+    let Some(second) = MariaDb::start_below(&folder, &["--innodb-data-file-path=ibdata1:4M:autoextend"]) else {
+        return;
+    };
+    second.sql("CREATE DATABASE agama; USE agama; CREATE TABLE big (id INT PRIMARY KEY); INSERT INTO big VALUES (7)");
+    let before = picture(&second, "agama");
+    site.configure(&format!("socket = \"{}\"", second.socket().display()));
+    let restore = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "test"];
+    // The tables have 27 MB in the dump: that can't fit.
+    small.fill(20 << 20);
+    let refused = site.run(&restore).ends(8);
+    assert!(refused.err.contains("27.") && refused.err.contains("make room there"), "{}", refused.err);
+    assert_eq!(picture(&second, "agama"), before);
+    // This might, but a server needs more than a dump.
+    small.fill(32 << 20);
+    let full = site.run(&restore).ends(1);
+    assert!(full.err.contains("is full") && full.err.contains("agama is as it was"), "{}", full.err);
+    assert_eq!(picture(&second, "agama"), before);
+    small.empty();
+    for name in second.sql("SHOW DATABASES LIKE 'agama_loading_%'").lines() {
+        second.sql(&format!("DROP DATABASE {name}"));
+    }
+    site.run(&restore).ends(0);
+    assert_eq!(picture(&second, "agama"), picture(&site.server, "agama"));
 }

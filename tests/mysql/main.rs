@@ -1,5 +1,9 @@
 //! MySQL as a source and as a service that a snapshot goes back into, on real MariaDB servers of the tests' own.
 
+#[path = "../support/away.rs"]
+mod away;
+#[path = "../support/site.rs"]
+mod ground;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/mariadb.rs"]

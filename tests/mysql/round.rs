@@ -61,7 +61,7 @@ const USERS: &str = "SELECT User, Host, is_role FROM mysql.user WHERE User IN ('
 
 #[test]
 fn everything_comes_back_on_an_empty_server() {
-    let Some(site) = Site::with(RICH, &["--event-scheduler=ON"], "") else { return };
+    let Some(site) = Site::with(RICH, &["--event-scheduler=ON"]) else { return };
     let Some(second) = MariaDb::start_with(&["--event-scheduler=ON", "--default-time-zone=-07:00"]) else { return };
     let snapshot = site.back_up();
     let ls = String::from_utf8(site.run(&["ls", "latest"]).ends(0).out).unwrap();

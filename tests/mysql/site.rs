@@ -1,33 +1,36 @@
 //! A machine with a server, a configuration and a repository.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::ops::Deref;
 
-use crate::machine::{Ended, Machine};
+use crate::ground;
 use crate::mariadb::MariaDb;
 
+/// A site whose set is the server's database `agama`.
 pub struct Site {
     pub server: MariaDb,
-    pub machine: Machine,
-    _folder: tempfile::TempDir,
+    site: ground::Site,
+}
+
+impl Deref for Site {
+    type Target = ground::Site;
+
+    fn deref(&self) -> &ground::Site {
+        &self.site
+    }
 }
 
 impl Site {
-    /// A site whose set `agama` has the database of that name. None where there is no server to be had.
+    /// A site whose server has this schema. None where there is no server to be had.
     pub fn new(schema: &str) -> Option<Self> {
-        Self::with(schema, &[], "")
+        Self::with(schema, &[])
     }
 
-    /// As [`Site::new`], with options for the server and more lines for the set.
-    pub fn with(schema: &str, options: &[&str], lines: &str) -> Option<Self> {
+    /// As [`Site::new`], with options for the server.
+    pub fn with(schema: &str, options: &[&str]) -> Option<Self> {
         let server = MariaDb::start_with(options)?;
-        let folder = tempfile::tempdir().unwrap();
-        let site = Self { server, machine: Machine::new(folder.path()), _folder: folder };
+        let site = Self { server, site: ground::Site::new("agama", "source = \"mysql\"\ndatabases = \"all\"") };
         site.server.sql(schema);
-        site.machine.init();
-        site.configure(&format!("socket = \"{}\"\n{lines}", site.server.socket().display()));
+        site.configure(&format!("socket = \"{}\"", site.server.socket().display()));
         Some(site)
     }
 
@@ -39,51 +42,12 @@ impl Site {
     /// As [`Site::configure`], with lines before the set.
     pub fn configure_all(&self, before: &str, lines: &str) {
         let databases = if lines.contains("databases") { "" } else { "databases = [\"agama\"]\n" };
-        let text = format!("{before}\n[sets.agama]\nsource = \"mysql\"\n{databases}{lines}\n");
-        fs::write(self.config(), text).unwrap();
+        self.write(&format!("{before}\n[sets.agama]\nsource = \"mysql\"\n{databases}{lines}\n"));
     }
 
-    pub fn config(&self) -> PathBuf {
-        self.machine.at("varu.toml")
-    }
-
-    /// The program with the configuration.
-    pub fn command(&self, words: &[&str]) -> Command {
-        let mut varu = self.machine.varu(&["--config"]);
-        varu.arg(self.config()).args(words);
-        varu
-    }
-
-    pub fn run(&self, words: &[&str]) -> Ended {
-        self.command(words).output().unwrap().into()
-    }
-
-    #[track_caller]
-    pub fn back_up(&self) -> String {
-        let ended = self.run(&["--json", "-q", "backup", "agama"]).ends(0);
-        ended.json()["snapshot"]["id"].as_str().unwrap().to_owned()
-    }
-
-    pub fn snapshots(&self) -> usize {
-        self.run(&["--json", "list"]).json()["snapshots"].as_array().unwrap().len()
-    }
-
-    /// A program that runs what it is given; where that is a dump, its output goes through `filter`, a line for bash.
-    pub fn wrapper(&self, filter: &str) -> PathBuf {
-        let path = self.machine.at("wrapper");
-        let text = format!(
-            "#!/bin/bash\nset -o pipefail\ncase \"$*\" in *--help*) exec \"$@\" ;; mariadb-dump*--single-transaction*) ;; *) exec \
-             \"$@\" ;; esac\ncd {}\n{filter}\n",
-            self.machine.top.display()
-        );
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
-
-    /// The set's programs run through a wrapper.
+    /// The set's programs run through a wrapper, which pipes what the dump writes through `filter`, a line for bash.
     pub fn wrap(&self, filter: &str) {
-        let wrapper = self.wrapper(filter);
+        let wrapper = self.wrapper("mariadb-dump*--single-transaction*", filter);
         self.configure(&format!(
             "socket = \"{}\"\nexec = [\"{}\"]\n",
             self.server.socket().display(),

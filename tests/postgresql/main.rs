@@ -1,15 +1,23 @@
 //! PostgreSQL as a source and as a service that a snapshot goes back into, on real servers of the tests' own.
 
+#[path = "../support/away.rs"]
+mod away;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/postgresql.rs"]
 mod postgresql;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/site.rs"]
 mod site;
+#[path = "../support/sshd.rs"]
+mod sshd;
 
 mod gates;
 mod kills;
+mod room;
 mod round;
+mod stall;
 
 use postgresql::Postgres;
 use site::Site;

@@ -5,11 +5,36 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 pub struct MariaDb {
     folder: tempfile::TempDir,
-    server: Child,
+    options: Vec<String>,
+    server: Mutex<Child>,
+}
+
+/// What the server's programs want of root.
+fn as_root() -> Option<&'static str> {
+    let own = std::fs::metadata("/proc/self").unwrap();
+    (std::os::unix::fs::MetadataExt::uid(&own) == 0).then_some("--user=root")
+}
+
+/// The server itself.
+fn serve(folder: &Path, options: &[String]) -> Child {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
+    let mut server = Command::new("mariadbd");
+    server.args([
+        "--no-defaults",
+        "--skip-networking",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--max-allowed-packet=64M",
+    ]);
+    server.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
+    server.arg(format!("--datadir={}", at("data"))).arg(format!("--tmpdir={}", at("scratch")));
+    server.arg(format!("--socket={}", at("sock"))).arg(format!("--pid-file={}", at("pid")));
+    server.args(as_root()).args(options).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 impl MariaDb {
@@ -20,52 +45,47 @@ impl MariaDb {
 
     /// As [`MariaDb::start`], with more options for the server.
     pub fn start_with(options: &[&str]) -> Option<Self> {
+        Self::start_below(&std::env::temp_dir(), options)
+    }
+
+    /// As [`MariaDb::start_with`], with its data below that folder.
+    pub fn start_below(folder: &Path, options: &[&str]) -> Option<Self> {
         if Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: mariadb-server is not installed");
             return None;
         }
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(folder).unwrap();
         let data = folder.path().join("data");
         // Each server its own: one that starts removes every temporary table that it finds in its folder.
         let scratch = folder.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
-        let user = if std::fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap() == 0
-        {
-            "root"
-        } else {
-            ""
-        };
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
         install.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
-        if !user.is_empty() {
-            install.arg(format!("--user={user}"));
-        }
+        install.args(as_root());
         // On a machine that does much else at the same time it may not come up at once.
         let installed = (0..3).any(|_| {
             let _ = std::fs::remove_dir_all(&data);
             install.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
         });
         assert!(installed, "mariadb-install-db failed");
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut server = Command::new("mariadbd");
-        server.args([
-            "--no-defaults",
-            "--skip-networking",
-            "--innodb-flush-log-at-trx-commit=0",
-            "--max-allowed-packet=64M",
-        ]);
-        server.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
-        server.arg(format!("--socket={}", folder.path().join("sock").display()));
-        server.arg(format!("--pid-file={}", folder.path().join("pid").display()));
-        if !user.is_empty() {
-            server.arg(format!("--user={user}"));
-        }
-        server.args(options);
-        let server = server.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let database = Self { folder, server };
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let server = Mutex::new(serve(folder.path(), &options));
+        let database = Self { folder, options, server };
         database.wait();
         Some(database)
+    }
+
+    /// Ends it with that signal and starts it again.
+    pub fn restart(&self, signal: &str) {
+        let mut server = self.server.lock().unwrap();
+        let pid = server.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        server.wait().unwrap();
+        *server = serve(self.folder.path(), &self.options);
+        drop(server);
+        self.wait();
     }
 
     fn wait(&self) {
@@ -118,7 +138,7 @@ impl MariaDb {
 
     /// The process that was started.
     pub fn pid(&self) -> u32 {
-        self.server.id()
+        self.server.lock().unwrap().id()
     }
 
     /// Loads a dump.
@@ -140,7 +160,8 @@ impl MariaDb {
 impl Drop for MariaDb {
     fn drop(&mut self) {
         // Its own process, by the handle that started it. It may have ended already.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        let Ok(server) = self.server.get_mut() else { return };
+        let _ = server.kill();
+        let _ = server.wait();
     }
 }

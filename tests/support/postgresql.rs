@@ -39,9 +39,9 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-/// A folder that the user `postgres` may write.
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+/// A folder below `parent` that the user `postgres` may write.
+fn folder(parent: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir_in(parent).unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     folder
 }
@@ -50,7 +50,7 @@ fn folder() -> tempfile::TempDir {
 fn template() -> &'static Path {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = MADE.get_or_init(|| {
-        let folder = folder();
+        let folder = folder(&std::env::temp_dir());
         let mut initdb = as_postgres(&programs().unwrap().join("initdb"));
         initdb
             .arg("--no-sync")
@@ -66,11 +66,16 @@ fn template() -> &'static Path {
 impl Postgres {
     /// Starts a server with an empty data folder. None, with a word why, where it isn't installed.
     pub fn start() -> Option<Self> {
+        Self::start_below(&std::env::temp_dir())
+    }
+
+    /// As [`Postgres::start`], with its data below that folder, which the user `postgres` may enter.
+    pub fn start_below(parent: &Path) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("skipped: postgresql is not installed");
             return None;
         };
-        let folder = folder();
+        let folder = folder(parent);
         let copied = as_postgres(Path::new("cp")).arg("-a").arg(template().join("data")).arg(folder.path()).status();
         assert!(copied.unwrap().success());
         let log = std::fs::File::create(folder.path().join("log")).unwrap();

@@ -104,6 +104,27 @@ impl Small {
     }
 }
 
+impl Small {
+    /// Fills it, but for so many bytes. What was filled before is free again.
+    pub fn fill(&self, leaving: u64) {
+        self.empty();
+        let stat = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(&self.0).output().unwrap();
+        let text = String::from_utf8(stat.stdout).unwrap();
+        let free: u64 = text.split_whitespace().map(|number| number.parse::<u64>().unwrap()).product();
+        let bytes = free.saturating_sub(leaving).to_string();
+        assert!(Command::new("fallocate").args(["-l", &bytes]).arg(self.ballast()).status().unwrap().success());
+    }
+
+    /// Takes away what filled it.
+    pub fn empty(&self) {
+        let _ = fs::remove_file(self.ballast());
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();

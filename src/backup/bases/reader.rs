@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache::{Slot, Slots};
 use super::clones::Clones;
+use crate::backup::PreviousFile;
 use crate::entry::StreamName;
 use crate::format::pack::BaseRun;
 use crate::format::recipe::Stream;
@@ -33,15 +33,16 @@ pub(in crate::backup) struct Base {
 
 /// Reads bases.
 pub(in crate::backup) struct BaseReader {
-    previous: HashMap<StreamName, PathBuf>,
-    /// The stream that was asked for last, by its number, and its files in the order in which they are tried.
-    current: Option<(usize, Vec<File>)>,
+    previous: HashMap<StreamName, PreviousFile>,
+    /// The stream that was asked for last, by its number, and its files in the order in which they are tried, each with the
+    /// place in it where the stream begins.
+    current: Option<(usize, Vec<(File, u64)>)>,
     slots: Option<Arc<Slots>>,
     missed: bool,
 }
 
 impl BaseReader {
-    pub fn new(previous: HashMap<StreamName, PathBuf>, slots: Option<Arc<Slots>>) -> Self {
+    pub fn new(previous: HashMap<StreamName, PreviousFile>, slots: Option<Arc<Slots>>) -> Self {
         Self { previous, current: None, slots, missed: false }
     }
 
@@ -50,8 +51,9 @@ impl BaseReader {
         if self.current.as_ref().is_none_or(|(current, _)| *current != number) {
             let previous = self.previous.get(&stream.entry.name).cloned();
             let clone = clones.and_then(|clones| clones.path(&stream.entry));
-            let files = previous.into_iter().chain(clone).filter_map(|path| File::open(path).ok());
-            self.current = Some((number, files.collect()));
+            let clone = clone.map(|path| PreviousFile { path, offset: 0 });
+            let open = |file: PreviousFile| Some((File::open(file.path).ok()?, file.offset));
+            self.current = Some((number, previous.into_iter().chain(clone).filter_map(open).collect()));
         }
         self.current.as_ref().is_some_and(|(_, files)| !files.is_empty())
     }
@@ -72,8 +74,8 @@ impl BaseReader {
         out.resize(start + base.length as usize, 0);
         let is_it = |bytes: &[u8]| repository.keys().chunk_ids.id(bytes) == base.id;
         if let (Some(at), Some((_, files))) = (base.offset, &self.current) {
-            for file in files {
-                if file.read_exact_at(&mut out[start..], at).is_ok() && is_it(&out[start..]) {
+            for (file, offset) in files {
+                if file.read_exact_at(&mut out[start..], offset.saturating_add(at)).is_ok() && is_it(&out[start..]) {
                     return true;
                 }
             }

@@ -21,7 +21,7 @@ use super::tar::TarCheck;
 use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, Plan, Proof, Service, Target, fact};
+use crate::source::{Error, Plan, Proof, Service, Target, fact, room};
 use crate::warning::{Warning, WarningKind};
 
 /// Where to, and what.
@@ -188,6 +188,13 @@ impl InfluxdbTarget {
             )));
         }
         self.look_for_writers()
+    }
+
+    /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
+    fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+        // Beside what is there, the new data is there twice for a while.
+        let bytes = if self.replaces { bytes.saturating_mul(2) } else { bytes };
+        self.server.data_folder()?.map_or(Ok(None), |folder| room::beside(&folder, bytes))
     }
 
     fn drop_command(&self, name: &str) -> String {
@@ -383,6 +390,7 @@ impl Service for InfluxdbTarget {
             plan.replaces.push(self.to.clone());
         }
         plan.bytes = self.shards().map(|file| file.size).sum();
+        plan.lines.extend(self.check_room(plan.bytes)?);
         Ok(plan)
     }
 

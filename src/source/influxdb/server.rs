@@ -152,6 +152,20 @@ impl Server {
         Ok(names.collect())
     }
 
+    /// Where it keeps its data, if that is on this machine.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn data_folder(&self) -> Result<Option<PathBuf>, Error> {
+        let (host, _) = host_and_port(self.options.host.as_deref(), HTTP_PORT);
+        if !self.options.exec.is_empty() || !matches!(host, HOST | "localhost" | "[::1]") {
+            return Ok(None);
+        }
+        let answer = self.ask("SHOW DIAGNOSTICS")?;
+        let config = answer.iter().find(|series| series.name == "config-data");
+        Ok(config.and_then(|config| Some(PathBuf::from(config.text(config.rows.first()?, "dir")))))
+    }
+
     /// The databases.
     ///
     /// # Errors

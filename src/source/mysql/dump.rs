@@ -25,6 +25,8 @@ pub(super) struct Prepared {
     pub before: Fingerprint,
     pub argv: Vec<OsString>,
     pub warnings: Vec<Warning>,
+    /// Whether the server writes a binary log.
+    pub has_log: bool,
 }
 
 impl Prepared {
@@ -37,16 +39,17 @@ impl Prepared {
         let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
         let warnings = inconsistent(&before.tables);
+        let has_log = server.value("SELECT @@log_bin")? == "1";
         let wanted = Wanted {
             databases: &databases,
             exclude_tables: &options.exclude_tables,
             schema_only_tables: &options.schema_only_tables,
             versioned: before.tables.iter().any(|table| table.kind == "SYSTEM VERSIONED"),
-            position: has_position(&server)?,
+            position: has_log && has_position(&server)?,
         };
         let mut argv = server.argv(&program);
         argv.extend(flags(&program, server.vendor, &wanted)?);
-        Ok(Self { server, program, databases, before, argv, warnings })
+        Ok(Self { server, program, databases, before, argv, warnings, has_log })
     }
 
     /// What a restore and a report want to know of the server.
@@ -123,11 +126,8 @@ pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
     }
 }
 
-/// Whether the server writes a binary log whose position can be read without a lock on all tables.
+/// Whether the position of the binary log can be read without a lock on all tables.
 fn has_position(server: &Server) -> Result<bool, Error> {
-    if server.value("SELECT @@log_bin")? != "1" {
-        return Ok(false);
-    }
     // MariaDB's snapshot knows its position; without it the program would take a global lock.
     let knows = !server.ask("SHOW STATUS LIKE 'binlog_snapshot_file'")?.is_empty();
     let (granted, _) = grants::granted(server)?;

@@ -270,9 +270,10 @@ enum Between {
     Is(Seen),
 }
 
-/// Whether `/*` begins text that a server runs.
+/// Whether `/*` begins text that a server runs. A dump's first line is for the client alone: `/*M!999999\- enable the sandbox
+/// mode */`.
 fn is_run(rest: &[u8]) -> bool {
-    rest.starts_with(b"/*!") || rest.starts_with(b"/*M!")
+    rest.starts_with(b"/*!") || (rest.starts_with(b"/*M!") && !rest.starts_with(b"/*M!999999\\-"))
 }
 
 /// How many bytes there are up to the end of `*/`.

@@ -12,6 +12,7 @@ mod flags;
 pub mod grants;
 pub mod into;
 mod lexer;
+mod locks;
 pub mod names;
 pub mod server;
 pub mod split;
@@ -20,9 +21,11 @@ mod users;
 use std::collections::VecDeque;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::dump::Prepared;
 use self::fingerprint::Fingerprint;
+use self::locks::Locks;
 use self::names::USERS;
 use self::server::{Server, ServerOptions};
 use self::split::{Counted, Splitter};
@@ -56,6 +59,8 @@ pub struct MysqlSource {
     current: Option<Cursor<Vec<u8>>>,
     splitter: Splitter<Input>,
     reading: Reading,
+    locks: Locks,
+    progress: Arc<dyn Progress>,
     /// What has to be the same after the dump.
     gate: Gate,
     data_time: Timestamp,
@@ -91,15 +96,17 @@ impl MysqlSource {
         let name = StreamName::new("dump.sql").map_err(|error| Error::Failed(error.to_string()))?;
         let (data_time, facts) = (clock.now(), prepared.facts());
         let command = CommandOptions::new(name, prepared.argv.clone());
-        let mut dump = CommandSource::new(command, clock, progress, interrupt)?;
+        let mut dump = CommandSource::new(command, clock, progress.clone(), interrupt)?;
         dump.next()?;
         let input: Input = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
-        let Prepared { server, databases, before, warnings, .. } = prepared;
+        let Prepared { server, databases, before, warnings, has_log, .. } = prepared;
         Ok(Self {
             ready: VecDeque::from([(USERS.to_owned(), users.into_bytes())]),
             current: None,
             splitter: Splitter::new(input, ""),
             reading: Reading::default(),
+            locks: Locks::new(has_log),
+            progress,
             gate: Gate { server, options: options.clone(), databases, before },
             data_time,
             facts,
@@ -174,7 +181,11 @@ impl Source for MysqlSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         let (ready, name) = match self.ready.pop_front() {
             Some((name, bytes)) => (Some(Cursor::new(bytes)), Some(name)),
-            None => (None, self.splitter.next_stream().map_err(own)?),
+            None => {
+                let name = self.splitter.next_stream().map_err(own)?;
+                self.locks.begin(self.splitter.part(), Instant::now());
+                (None, name)
+            }
         };
         self.current = ready;
         name.map_or(Ok(None), |name| self.reading.begin(name))
@@ -207,7 +218,10 @@ impl Source for MysqlSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         let counted = self.check_end()?;
+        let locks = self.locks.said(Instant::now());
+        self.progress.note(&locks);
         let mut facts = self.facts.clone();
+        facts.push(("locks".to_owned(), locks));
         facts.push(("rows".to_owned(), counted.rows.values().sum::<u64>().to_string()));
         facts.extend(position(&self.preamble));
         facts.push(("longest_statement".to_owned(), counted.longest.to_string()));

@@ -116,6 +116,11 @@ impl Server {
         series(&self.version)
     }
 
+    /// Whether its programs run somewhere else: in a container.
+    pub fn is_elsewhere(&self) -> bool {
+        !self.options.exec.is_empty()
+    }
+
     /// A command line of `program`, with the words that say where the server is.
     pub fn argv(&self, program: &Program) -> Vec<OsString> {
         argv(&self.options, &program.name)
@@ -283,9 +288,9 @@ fn rows(answer: &[u8]) -> Vec<Vec<String>> {
 /// What a client said, without what may come from a row: of errors about values only the number stays.
 fn redacted(said: &str) -> String {
     /// Errors that name objects and accounts, and nothing else.
-    const NAMES: [&str; 24] = [
-        "1044", "1045", "1046", "1049", "1050", "1051", "1071", "1118", "1130", "1142", "1146", "1227", "1231", "1269",
-        "1100", "1213", "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
+    const NAMES: [&str; 26] = [
+        "1021", "1044", "1045", "1046", "1049", "1050", "1051", "1071", "1114", "1118", "1130", "1142", "1146", "1227",
+        "1231", "1269", "1100", "1213", "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
     ];
     // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
     let line = |line: &str| {

@@ -159,6 +159,18 @@ fn each_part_is_a_stream_and_together_they_are_the_dump() {
 }
 
 #[test]
+fn a_dump_without_a_word_about_its_database_names_it_in_its_head() {
+    let of = |database: &str| {
+        let own = "--\n-- Current Database: `agama`\n--\n\n";
+        let dump = DUMP.replace(own, "").replace("USE `agama`;\n", "").replace("Database: agama", database);
+        let (streams, ..) = split(dump.as_bytes(), 7, 1 << 20);
+        streams.into_iter().map(|(name, _)| name).find(|name| name.contains("v.view")).unwrap()
+    };
+    assert_eq!(of("Database: crm"), "crm/v.view.sql");
+    assert_eq!(of("Database: "), "shop/v.view.sql");
+}
+
+#[test]
 fn the_pieces_that_a_dump_comes_in_change_nothing() {
     let whole = split(DUMP.as_bytes(), usize::MAX, 1 << 20);
     for piece in [1, 2, 3, 7, 100, 511, 1000] {

@@ -5,6 +5,7 @@
 //! is `NAME_before_TIME`, where it stays until somebody drops it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use super::globals::{for_absent, unquoted};
@@ -14,7 +15,7 @@ use super::{GLOBALS, check_whole, database_of, stream_of};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
-use crate::source::{Error, Plan, Proof, Service, Target, fact};
+use crate::source::{Error, Plan, Proof, Service, Target, fact, room};
 use crate::warning::{Warning, WarningKind};
 
 /// Where to, and what.
@@ -75,6 +76,14 @@ impl PostgresqlTarget {
         let (places, roles, warnings) = (Vec::new(), String::new(), Vec::new());
         let common = server.common();
         Ok(Self { server, options, places, roles, common, warnings })
+    }
+
+    /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
+    fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+        let question = "SELECT current_setting('data_directory', true) WHERE inet_server_addr() IS NULL";
+        // Where an account may not read the setting, it isn't known.
+        let folder = self.server.value(self.common, question).unwrap_or_default();
+        if folder.is_empty() { Ok(None) } else { room::beside(Path::new(&folder), bytes) }
     }
 
     fn check_server(&self, facts: &[(String, String)]) -> Result<(), Error> {
@@ -292,6 +301,7 @@ impl Service for PostgresqlTarget {
                 )));
             }
         }
+        plan.lines.extend(self.check_room(plan.bytes)?);
         Ok(plan)
     }
 

@@ -1,13 +1,15 @@
 //! What is looked at before anything is written, and what is counted after all was loaded.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::{MysqlTarget, NAME, Place, aside};
 use crate::entry::Entry;
+use crate::source::mysql::external::SETTINGS_FACT;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
-use crate::source::{Error, Plan, fact};
+use crate::source::{Error, Plan, fact, room};
 use crate::warning::WarningKind;
 
 impl MysqlTarget {
@@ -23,6 +25,13 @@ impl MysqlTarget {
                 )));
             }
             _ => {}
+        }
+        if fact(facts, SETTINGS_FACT).is_some() {
+            return Err(Error::Refused(
+                "the snapshot has several dumps with different session settings, so none fits them all; restore it to files \
+                 with --to, and load each by itself"
+                    .to_owned(),
+            ));
         }
         if let Some(there) = fact(facts, "server_version")
             && series(there) > self.server.series()
@@ -47,7 +56,13 @@ impl MysqlTarget {
     pub(super) fn find_places(&mut self, entries: &[Entry]) -> Result<(), Error> {
         let mut wanted: Vec<(String, Option<Vec<String>>)> = Vec::new();
         let tables: BTreeSet<(String, String)> = entries.iter().filter_map(table_of).collect();
-        let databases = self.definitions.databases();
+        let mut databases = self.definitions.databases();
+        // A dump that was made without --databases doesn't make its database.
+        for (database, _) in &tables {
+            if !databases.contains(database) {
+                databases.push(database.clone());
+            }
+        }
         for word in &self.options.only {
             let (database, table) = match databases.contains(word) {
                 true => (word.clone(), None),
@@ -240,6 +255,18 @@ impl MysqlTarget {
         }
         plan.bytes = bytes;
         plan
+    }
+
+    /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+        let rows = self.server.ask("SELECT @@hostname, @@datadir, @@log_bin")?;
+        let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let (Some([host, folder, log]), false) = (rows.first().map(Vec::as_slice), self.server.is_elsewhere()) else {
+            return Ok(None);
+        };
+        // The binary log takes each statement once more.
+        let bytes = if log == "1" { bytes.saturating_mul(2) } else { bytes };
+        if *host == here { room::beside(Path::new(folder), bytes) } else { Ok(None) }
     }
 
     /// Each table has as many rows as the dump has.

@@ -35,11 +35,13 @@ impl Definitions {
 
     /// The databases, in the order of the dump.
     pub fn databases(&self) -> Vec<String> {
-        let names = self.0.iter().filter_map(|(part, _)| match part {
-            Part::Database(name) => Some(name.clone()),
-            _ => None,
-        });
-        names.collect()
+        let mut names = Vec::new();
+        for name in self.0.iter().filter_map(|(part, _)| part.database()) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
     }
 
     /// The parts of a database that `wanted` says yes to.
@@ -47,7 +49,8 @@ impl Definitions {
         self.0.iter().filter(|(part, _)| part.database() == Some(database) && wanted(part)).cloned().collect()
     }
 
-    /// The statements that make a database as `from` was, under the name `to`.
+    /// The statements that make a database as `from` was, under the name `to`; with the server's own character set, where the
+    /// dump doesn't say how it was made.
     pub fn create(&self, from: &str, to: &str) -> String {
         let text = String::from_utf8_lossy(self.find(&Part::Database(from.to_owned()))).into_owned();
         let begin = text.find("CREATE DATABASE").unwrap_or(text.len());

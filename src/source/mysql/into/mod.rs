@@ -142,7 +142,9 @@ impl Service for MysqlTarget {
         self.find_rows(entries, facts)?;
         self.check_names()?;
         self.check_definers()?;
-        Ok(self.described(entries))
+        let mut plan = self.described(entries);
+        plan.lines.extend(self.check_room(plan.bytes)?);
+        Ok(plan)
     }
 
     fn takes(&self, entry: &Entry) -> bool {
