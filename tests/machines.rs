@@ -341,7 +341,7 @@ fn secrets(machines: &[&Machine], ansible: &Ansible, fleet: &Fleet) {
 #[test]
 fn the_roles_are_clean() {
     if Command::new("ansible-lint").arg("--version").output().is_err() {
-        tell(&format!("SKIPPED: ansible-lint isn't installed (tests/run installs it)"));
+        tell("SKIPPED: ansible-lint isn't installed (tests/run installs it)");
         return;
     }
     let mut lint = Command::new("ansible-lint");
