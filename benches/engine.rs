@@ -45,7 +45,7 @@ impl Target for ToFile {
 
     fn abandon(&mut self) {}
 
-    fn finish(&mut self) -> Result<Vec<String>, source::Error> {
+    fn finish(&mut self) -> Result<Vec<varu::warning::Warning>, source::Error> {
         Ok(Vec::new())
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 words | [`id`], [`entry`], [`time`], [`progress`] |
+//! | 0 words | [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
 //! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
@@ -31,6 +31,7 @@
 pub mod id;
 pub mod entry;
 pub mod time;
+pub mod warning;
 pub mod progress;
 
 pub mod source;

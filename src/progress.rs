@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::warning::Warning;
+
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counter {
@@ -37,7 +39,7 @@ pub trait Progress: Send + Sync {
     /// Something that a person should read now and that isn't a failure: "waiting for …".
     fn note(&self, message: &str);
     /// Something that went wrong without ending the work. It is also in the operation's result.
-    fn warn(&self, message: &str);
+    fn warn(&self, warning: &Warning);
 }
 
 /// Set when the work should end soon (Ctrl-C, a signal). Clones share one flag.
@@ -76,7 +78,7 @@ impl Progress for Counts {
 
     fn note(&self, _: &str) {}
 
-    fn warn(&self, _: &str) {}
+    fn warn(&self, _: &Warning) {}
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Fetcher, Piece, Repository};
 use crate::source::{self, Target};
 use crate::time::Clock;
+use crate::warning::{Warning, WarningKind};
 
 /// What a restore did.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub struct RestoreReport {
     /// Streams that could not be restored because what was stored is damaged, each a sentence. Nothing of them was written.
     pub damaged: Vec<String>,
     /// What else went wrong without ending the restore.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl RestoreReport {
@@ -41,7 +42,7 @@ impl RestoreReport {
 
     fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
         let damaged = format!("{} can't be restored: {why}", stream.entry.name);
-        progress.warn(&damaged);
+        progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
         self.damaged.push(damaged);
     }
 }
@@ -65,9 +66,9 @@ pub fn restore(
         repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
     let result = fetch(repository, snapshot, chosen, target, progress, interrupt);
     let (outcome, message) = match &result {
-        Ok(report) => match report.damaged.first().or(report.warnings.first()) {
+        Ok(report) => match report.damaged.first().cloned().or(report.warnings.first().map(ToString::to_string)) {
             None => (Outcome::Done, None),
-            Some(first) => (Outcome::Warnings, Some(first.clone())),
+            Some(first) => (Outcome::Warnings, Some(first)),
         },
         Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None),
         Err(error) => (Outcome::Failed, Some(error.to_string())),
@@ -331,8 +332,8 @@ impl Writing<'_> {
     }
 }
 
-fn skipped(name: &StreamName, reason: &str) -> String {
-    format!("{name} was not restored: {reason}")
+fn skipped(name: &StreamName, reason: &str) -> Warning {
+    WarningKind::NotRestored.warning(format!("{name} was not restored: {reason}"))
 }
 
 fn restore_error(error: source::Error) -> Error {

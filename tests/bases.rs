@@ -175,8 +175,8 @@ fn shop_on(day: u64) -> Vec<u8> {
     dump(&tables, Form::Extended)
 }
 
-fn warnings_about_the_cache(report: &BackupReport) -> Vec<&String> {
-    report.warnings.iter().filter(|warning| warning.contains("base cache")).collect()
+fn warnings_about_the_cache(report: &BackupReport) -> Vec<&varu::warning::Warning> {
+    report.warnings.iter().filter(|warning| warning.text.contains("base cache")).collect()
 }
 
 /// What the third day adds where `harm` was done to the base cache after the second, which has the name and content of its

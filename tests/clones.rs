@@ -81,7 +81,7 @@ impl Machine {
         let (streams, _) = bring_back(&reader, &report.snapshot).unwrap();
         let name = self.file().strip_prefix("/").unwrap().to_str().unwrap().to_owned();
         assert!(streams[&name] == fs::read(self.file()).unwrap());
-        (report.totals().stored, report.warnings)
+        (report.totals().stored, report.warnings.into_iter().map(|warning| warning.text).collect())
     }
 
     fn file(&self) -> PathBuf {

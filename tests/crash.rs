@@ -108,7 +108,7 @@ impl Forked<'_> {
         let clock = &self.before.clock;
         let healed = back_up(&writer, &self.before.next, clock).unwrap_or_else(|error| panic!("{what}: {error}"));
         // A fresh state has no base cache, and says so.
-        let others: Vec<_> = healed.warnings.iter().filter(|warning| !warning.contains("base cache")).collect();
+        let others: Vec<_> = healed.warnings.iter().filter(|warning| !warning.text.contains("base cache")).collect();
         assert!(others.is_empty(), "{what}: {others:?}");
         self.check(|after| after == 1 || after == 2, what);
         recorder.bytes(Verb::Append)

@@ -54,7 +54,7 @@ impl Source for Listed {
         Ok(Finished { data_time: self.data_time, facts: Vec::new() })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<varu::warning::Warning> {
         Vec::new()
     }
 }
@@ -86,7 +86,7 @@ impl Target for Kept {
         unreachable!("nothing in the example is damaged");
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, source::Error> {
+    fn finish(&mut self) -> Result<Vec<varu::warning::Warning>, source::Error> {
         Ok(Vec::new())
     }
 }

@@ -598,7 +598,7 @@ impl Source for Waiting {
         self.inner.finish()
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<varu::warning::Warning> {
         Vec::new()
     }
 }
@@ -616,7 +616,7 @@ impl Progress for Notes {
         self.0.lock().unwrap().push(message.to_owned());
     }
 
-    fn warn(&self, _: &str) {}
+    fn warn(&self, _: &varu::warning::Warning) {}
 }
 
 #[test]

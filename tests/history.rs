@@ -217,7 +217,7 @@ impl World {
         let options = BackupOptions { wanted, isolate_chains, base_cache_max, ..self.options(set) };
         let report = back_up_with(&self.vault.writer(), &self.now[set], &options, &self.clock).unwrap();
         // A lost state takes the base cache with it.
-        assert!(report.warnings.iter().all(|warning| warning.contains("base cache")), "{:?}", report.warnings);
+        assert!(report.warnings.iter().all(|warning| warning.text.contains("base cache")), "{:?}", report.warnings);
         let header = &report.snapshot.header;
         assert_eq!(header.sequence, self.committed.len() as u64 + 1);
         assert_eq!(header.previous, self.committed.last().map(|(row, _)| row.id));
@@ -294,7 +294,7 @@ impl Source for Failing {
         Err(source::Error::Failed("the dump ended early".to_owned()))
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<varu::warning::Warning> {
         Vec::new()
     }
 }

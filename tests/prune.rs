@@ -180,7 +180,7 @@ fn marks_that_were_tampered_with_say_nothing() {
     weeks.clock.advance(2 * DAY);
     let report = weeks.prune(8);
     assert_eq!((report.deleted.len(), report.marked.len()), (0, 7));
-    assert!(report.warnings[0].contains("14 marks can't be read"), "{:?}", report.warnings);
+    assert!(report.warnings[0].text.contains("14 marks can't be read"), "{:?}", report.warnings);
     weeks.all_restores();
 }
 

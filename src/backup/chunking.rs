@@ -17,6 +17,7 @@ use crate::index::{Found, Known};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::source::Source;
+use crate::warning::WarningKind;
 
 /// Bytes that are asked of a source at once.
 const READ: usize = 1 << 20;
@@ -114,7 +115,8 @@ impl<'a> Chunking<'a> {
     /// Tells the cache of the new recipe's next chunks. A cache that can't be written is given up.
     fn cached(&mut self, tell: impl FnOnce(&mut BaseCache) -> std::io::Result<()>) {
         if let Some(Err(error)) = self.bases.cache().map(tell) {
-            let why = format!("the base cache can't be written, so the next backup is larger: {error}");
+            let text = format!("the base cache can't be written, so the next backup is larger: {error}");
+            let why = WarningKind::BaseCache.warning(text);
             self.progress.warn(&why);
             self.bases.give_up_cache(why);
         }

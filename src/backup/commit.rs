@@ -19,6 +19,7 @@ use crate::remote::Folder;
 use crate::repository::{self, Needs, Repository, instance};
 use crate::source::Finished;
 use crate::time::Timestamp;
+use crate::warning::{Warning, WarningKind};
 
 /// Most warnings that a snapshot keeps.
 const WARNINGS_KEPT: usize = 100;
@@ -33,7 +34,7 @@ pub(super) struct Run<'a> {
     pub start: &'a Start,
     pub generation: GenerationId,
     pub streams: Vec<Stream>,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     pub finished: Finished,
 }
 
@@ -68,7 +69,7 @@ impl Run<'_> {
         }
         let needed = self.repository.needed_packs(&recipe)?;
         let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
-        self.warnings.extend(suspect.clone());
+        self.warnings.extend(suspect.clone().map(|why| WarningKind::Suspect.warning(why)));
         let body = self.body(&recipe, totals, &needed);
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
         let snapshot = self.repository.seal_snapshot(header, body)?;
@@ -82,7 +83,8 @@ impl Run<'_> {
             self.commit_cache(cache, &snapshot.row.id);
         }
         if let Some(Err(error)) = clones.map(Clones::commit) {
-            self.warnings.push(format!("copies of files could not be kept, so the next backup is larger: {error}"));
+            let text = format!("copies of files could not be kept, so the next backup is larger: {error}");
+            self.warnings.push(WarningKind::BaseCache.warning(text));
         }
         Ok(BackupReport {
             snapshot: snapshot.row,
@@ -150,7 +152,7 @@ impl Run<'_> {
         facts.push((DECODED.to_owned(), needed.decoded.to_string()));
         facts.push((DEPTH.to_owned(), needed.depth.to_string()));
         facts.sort();
-        let short = |warning: &String| warning.chars().take(500).collect();
+        let short = |warning: &Warning| warning.to_string().chars().take(500).collect();
         SnapshotBody {
             instance: instance(),
             host: host_name(),
@@ -168,13 +170,13 @@ impl Run<'_> {
     /// The snapshot stands; a lost cache only makes the next one larger.
     fn commit_cache(&mut self, cache: BaseCache, id: &SnapshotId) {
         if cache.full && !cache.lacked {
-            self.warnings.push(
-                "the base cache has no room for all of the set, so backups are larger from now on; raise base_cache_max"
-                    .to_owned(),
-            );
+            self.warnings.push(WarningKind::BaseCache.warning(
+                "the base cache has no room for all of the set, so backups are larger from now on; raise base_cache_max",
+            ));
         }
         if let Err(error) = cache.commit(id) {
-            self.warnings.push(format!("the base cache could not be written, so the next backup is larger: {error}"));
+            let text = format!("the base cache could not be written, so the next backup is larger: {error}");
+            self.warnings.push(WarningKind::BaseCache.warning(text));
         }
     }
 

@@ -31,6 +31,7 @@ use crate::remote::spool::Spool;
 use crate::repository::{self, Lock, Repository};
 use crate::source::{self, Source};
 use crate::time::{Clock, Zone};
+use crate::warning::{Warning, WarningKind};
 
 use chunking::Chunking;
 use commit::Run;
@@ -136,7 +137,7 @@ pub struct BackupReport {
     /// Why it is a full or an incremental, where that isn't what was asked for.
     pub note: Option<String>,
     /// What went wrong without ending the run.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl BackupReport {
@@ -162,7 +163,7 @@ pub fn backup(
     let (outcome, message, made) = match &result {
         Ok(report) => {
             let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
-            (outcome, report.warnings.first().cloned(), Some((&report.snapshot.id, report.totals())))
+            (outcome, report.warnings.first().map(ToString::to_string), Some((&report.snapshot.id, report.totals())))
         }
         Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None, None),
         Err(error) => (Outcome::Failed, Some(error.to_string()), None),
@@ -235,12 +236,12 @@ fn read_streams(
     start: &Start,
     chunking: &mut Chunking<'_>,
     progress: &dyn Progress,
-) -> Result<(Vec<Stream>, Vec<String>)> {
+) -> Result<(Vec<Stream>, Vec<Warning>)> {
     let mut streams = Vec::new();
     let mut warnings = Vec::new();
-    let mut packed: Vec<String> = Vec::new();
+    let mut packed: Vec<Warning> = Vec::new();
     let mut skip = |name: &dyn std::fmt::Display, reason: &str| {
-        let warning = format!("{name} is not in the snapshot: {reason}");
+        let warning = WarningKind::LeftOut.warning(format!("{name} is not in the snapshot: {reason}"));
         progress.warn(&warning);
         warnings.push(warning);
     };
@@ -269,10 +270,10 @@ fn read_streams(
         match stream {
             Ok(stream) => {
                 if let Some(what) = chunking.take_packed().filter(|_| is_dump) {
-                    packed.push(format!(
+                    packed.push(WarningKind::Packed.warning(format!(
                         "{name} is {what}, so no two backups of it share anything: store it as it was before that, since varu \
                          compresses and encrypts by itself"
-                    ));
+                    )));
                 }
                 progress.add(Counter::Streams, 1);
                 streams.push(stream);

@@ -17,6 +17,7 @@ use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
 use crate::segment::{Compressor, Decompressor};
 use crate::time::Timestamp;
+use crate::warning::Warning;
 
 /// Stands for the index's number of a pack in runs of chunks that are new: the run's segment is an ordinal of this run.
 pub(super) const NEW: u32 = u32::MAX;
@@ -152,7 +153,7 @@ pub(super) struct Stored {
     /// Bytes of new chunks.
     pub new: u64,
     /// What went wrong without ending the run.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 type Waiting = Receiver<repository::Result<Compressed>>;

@@ -14,6 +14,7 @@ use crate::index::{PackRow, SnapshotRow};
 use crate::progress::Progress;
 use crate::repository::{self, Repository};
 use crate::time::Clock;
+use crate::warning::WarningKind;
 
 /// How long a pack that no snapshot needs may still be shared. Prune takes it after 14 days at the earliest.
 const SHARE_UNNEEDED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -52,7 +53,7 @@ impl Start {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let changes = repository.sync()?;
-        changes.refused.iter().for_each(|refused| progress.warn(refused));
+        changes.refused.iter().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(later) = changes.later {
             return Err(Error::Usage(format!("{later}; nothing is written beside it: update varu on this machine")));
         }
@@ -75,7 +76,8 @@ impl Start {
                 Ok(found) => Some(found),
                 // Backups go on where an old one is damaged; what is there is stored again.
                 Err(Error::Repository(repository::Error::Damaged(why))) => {
-                    progress.warn(&format!("the snapshot before can't be built upon, so all is stored again: {why}"));
+                    let text = format!("the snapshot before can't be built upon, so all is stored again: {why}");
+                    progress.warn(&WarningKind::StoredAgain.warning(text));
                     note = Some("a full, because the snapshot before is damaged".to_owned());
                     full = true;
                     None

@@ -26,6 +26,7 @@ use varu::source::files::check_exclude;
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
 use varu::time::{SystemClock, Zone, format_duration, parse_duration};
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::dump;
@@ -461,7 +462,7 @@ impl Options {
         if let Some(options) = self.own_copies(context)
             && let Err(error) = copy::forget_old(&options)
         {
-            watch.warn(&error.to_string());
+            watch.warn(&WarningKind::OldCopies.warning(error.to_string()));
         }
     }
 

@@ -9,6 +9,7 @@ use varu::index::{INTO_SERVICE, Outcome};
 use varu::progress::Progress;
 use varu::repository;
 use varu::time::{Clock, SystemClock, format_duration};
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -127,7 +128,7 @@ fn one(
     let began = Instant::now();
     match work(context.config.sets.get(name), name) {
         Work::Nothing(why) => {
-            watch.warn(&why);
+            watch.warn(&WarningKind::NotRestored.warning(why));
             Ok(Some(row(0, None, Duration::ZERO, "left out".to_owned())))
         }
         Work::Files => {

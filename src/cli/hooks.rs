@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use varu::progress::Progress;
 use varu::source::command::talk::ask;
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -27,7 +28,7 @@ fn run(hook: &Hook, when: &str, name: &str, context: &Context) -> Result<(), Fai
 fn run_all(hooks: &[Hook], when: &str, name: &str, context: &Context, watch: &Watch) {
     for hook in hooks {
         if let Err(failure) = run(hook, when, name, context) {
-            watch.warn(&failure.message);
+            watch.warn(&WarningKind::Command.warning(failure.message));
         }
     }
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::{self, Lock, Repository};
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -64,9 +65,10 @@ fn rebuild(
     for repository in repositories {
         let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
         let changes = repository.rebuild(accept_loss)?;
-        changes.refused.iter().chain(&changes.lost).for_each(|found| watch.warn(found));
+        let unusable = changes.refused.iter().chain(&changes.lost);
+        unusable.for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(missing) = changes.hidden {
-            watch.warn(&missing);
+            watch.warn(&WarningKind::MissingSnapshot.warning(&missing));
             hidden.push(missing);
         }
         let index = repository.index();
@@ -110,7 +112,7 @@ fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<Ex
         return Err(Failure::new(ExitStatus::Damaged, hidden));
     }
     let newest = repository.adopt()?;
-    watch.end(&changes.refused);
+    watch.end(&changes.refused.into_iter().map(|why| WarningKind::UnusableObject.warning(why)).collect::<Vec<_>>());
     match (context.json, &newest) {
         (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,
         (false, None) => context.tell("there is no snapshot yet, so there is nothing to adopt\n")?,

@@ -7,6 +7,7 @@ use serde_json::json;
 use varu::id::{RepositoryId, SnapshotId};
 use varu::index::SnapshotRow;
 use varu::repository::{self, Changes};
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -31,7 +32,8 @@ impl Args {
         let watch = context.watch();
         let opened = context.open_to_look(&self.trust, &watch)?;
         let listing = Listing::read(&opened, self.set.as_deref())?;
-        let warnings = watch.end(&listing.hidden);
+        let warnings =
+            watch.end(&listing.hidden.iter().map(|why| WarningKind::MissingSnapshot.warning(why)).collect::<Vec<_>>());
         match context.json {
             true => context.print_json(&listing.document(&warnings))?,
             false => context.print(&listing.text(context))?,

@@ -10,6 +10,7 @@ use varu::keyring::Keyring;
 use varu::progress::Progress;
 use varu::remote::Remote;
 use varu::repository::{Changes, Chosen, Error, Keys, Repository};
+use varu::warning::{Warning, WarningKind};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -81,7 +82,8 @@ impl Context {
                 && let Some(aside) =
                     Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
             {
-                watch.warn(&format!("the old index is damaged and lies in {} now", aside.display()));
+                let text = format!("the old index is damaged and lies in {} now", aside.display());
+                watch.warn(&WarningKind::DamagedIndex.warning(text));
             }
             repositories.push(Arc::new(Repository::open(remote.clone(), keys, &state)?));
         }
@@ -101,7 +103,7 @@ impl Context {
     fn seen(&self, mut opened: Opened, watch: &Arc<Watch>) -> Result<Opened, Failure> {
         for ((repository, changes), first) in opened.repositories.iter_mut().zip(&opened.first) {
             *changes = repository.sync()?;
-            changes.refused.iter().for_each(|refused| watch.warn(refused));
+            changes.refused.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
             let here = newest(&repository.index())?;
             if let Some(First { place, newest: Some(there) }) = first
                 && here.as_ref().is_none_or(|here| here.header.sequence < there.header.sequence)
@@ -203,7 +205,7 @@ pub struct Found {
     /// The snapshot.
     pub snapshot: SnapshotRow,
     /// What there is to know about the choice: a newer suspect snapshot, a hidden one.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Opened {
@@ -243,7 +245,7 @@ impl Opened {
         }
         match (found, first) {
             (Some(mut found), _) => {
-                found.warnings.extend(hidden);
+                found.warnings.extend(hidden.into_iter().map(|why| WarningKind::MissingSnapshot.warning(why)));
                 Ok(found)
             }
             (None, Some(failure)) => Err(failure),
@@ -263,7 +265,7 @@ impl Opened {
 }
 
 /// Says where a newer snapshot of the set was passed over because it is suspect.
-fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<String>, Failure> {
+fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<Warning>, Failure> {
     if *chosen != Chosen::Latest {
         return Ok(Vec::new());
     }
@@ -273,10 +275,10 @@ fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chose
     });
     Ok(newer
         .map(|row| {
-            format!(
+            WarningKind::NewerSuspect.warning(format!(
                 "a newer snapshot of {}, {} from {}, is suspect and was passed over; --snapshot {} restores it",
                 row.header.set, row.id, row.header.data_time, row.id
-            )
+            ))
         })
         .collect())
 }

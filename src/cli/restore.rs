@@ -18,6 +18,7 @@ use varu::source::files::extract::{self, ExtractOptions};
 use varu::source::select::Selection;
 use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
+use varu::warning::WarningKind;
 
 use super::context::{Context, print};
 use super::everything;
@@ -250,7 +251,7 @@ impl Args {
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
-            report.damaged.iter().for_each(|damage| watch.warn(damage));
+            report.damaged.iter().for_each(|damage| watch.warn(&WarningKind::Damaged.warning(damage)));
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, folder));
         }

@@ -3,52 +3,53 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use varu::progress::{Counter, Progress};
+use varu::warning::Warning;
 
 use super::context::{Context, Verbosity};
 use super::exit::ExitStatus;
+use crate::config::Acknowledged;
 use crate::terminal::{Style, Terminal};
 
 /// Draws progress, and keeps warnings for the end. Those that were not said are said when it is dropped, so none is lost
 /// with an operation that fails.
 pub struct Watch {
     terminal: Terminal,
-    warnings: Mutex<Vec<String>>,
+    warnings: Mutex<Vec<Warning>>,
     known: Known,
 }
 
 /// Warnings that somebody knows about and accepts.
 #[derive(Default)]
 struct Known {
-    /// A warning that has one of these in it is known.
-    texts: OnceLock<Vec<String>>,
+    accepted: OnceLock<Vec<Acknowledged>>,
     /// Those that were said.
-    said: Mutex<Vec<String>>,
+    said: Mutex<Vec<Warning>>,
 }
 
 impl Known {
-    fn has(&self, warning: &str) -> bool {
-        self.texts.get().is_some_and(|texts| texts.iter().any(|text| warning.contains(text)))
+    fn has(&self, warning: &Warning) -> bool {
+        self.accepted.get().is_some_and(|accepted| accepted.iter().any(|accepted| accepted.takes(warning)))
     }
 
     /// Whether it wasn't said yet.
-    fn is_new(&self, warning: &str) -> bool {
+    fn is_new(&self, warning: &Warning) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !said.iter().any(|known| known == warning);
+        let is_new = !said.contains(warning);
         if is_new {
-            said.push(warning.to_owned());
+            said.push(warning.clone());
         }
         is_new
     }
 }
 
 impl Watch {
-    fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+    fn warnings(&self) -> MutexGuard<'_, Vec<Warning>> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on a warning that has one of these texts in it is only a note.
-    pub fn acknowledge(&self, texts: &[String]) {
-        let _ = self.known.texts.set(texts.to_vec());
+    /// From now on these warnings are only notes.
+    pub fn acknowledge(&self, accepted: &[Acknowledged]) {
+        let _ = self.known.accepted.set(accepted.to_vec());
     }
 
     /// Says several lines that a person should read now.
@@ -56,12 +57,12 @@ impl Watch {
         text.lines().for_each(|line| self.terminal.note(line));
     }
 
-    /// Ends what is drawn, and takes in the warnings of the operation's result. Returns all, each once. To be called before
-    /// the result is printed.
-    pub fn end(&self, more: &[String]) -> Vec<String> {
+    /// Ends what is drawn, and takes in the warnings of the operation's result. Returns all as they are printed, each once.
+    /// To be called before the result is.
+    pub fn end(&self, more: &[Warning]) -> Vec<String> {
         self.terminal.end();
         more.iter().for_each(|warning| self.warn(warning));
-        self.warnings().clone()
+        self.warnings().iter().map(ToString::to_string).collect()
     }
 
     /// Says all warnings. The status with which an operation ends that had them.
@@ -85,16 +86,16 @@ impl Progress for Watch {
         self.terminal.note(message);
     }
 
-    fn warn(&self, message: &str) {
-        if self.known.has(message) {
-            if self.known.is_new(message) {
-                self.terminal.note(&format!("acknowledged: {message}"));
+    fn warn(&self, warning: &Warning) {
+        if self.known.has(warning) {
+            if self.known.is_new(warning) {
+                self.terminal.note(&format!("acknowledged: {warning}"));
             }
             return;
         }
         let mut warnings = self.warnings();
-        if !warnings.iter().any(|known| known == message) {
-            warnings.push(message.to_owned());
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
         }
     }
 }
@@ -126,15 +127,23 @@ impl Context {
 mod tests {
     use super::*;
     use crate::cli::context::tests::context;
+    use varu::warning::WarningKind;
 
     #[test]
     fn what_is_acknowledged_is_no_warning() {
         let watch = context(&["-q"], "", true, &[]).unwrap().watch();
-        watch.acknowledge(&["agama.log".to_owned()]);
-        watch.warn("the table agama.log has no transactions");
-        watch.warn("the table agama.orders has no transactions");
-        let more = ["the table agama.log has no transactions".to_owned()];
-        assert_eq!(watch.end(&more), ["the table agama.orders has no transactions"]);
+        let accepted =
+            |text: Option<&str>| Acknowledged { kind: WarningKind::NoTransactions, text: text.map(str::to_owned) };
+        watch.acknowledge(&[accepted(Some("agama.log"))]);
+        let (log, orders) =
+            ["agama.log", "agama.orders"].map(|table| WarningKind::NoTransactions.warning(table)).into();
+        watch.warn(&log);
+        watch.warn(&orders);
+        assert_eq!(
+            watch.end(&[log, WarningKind::Packed.warning("agama.log")]),
+            ["agama.orders [no-transactions]", "agama.log [packed]"]
+        );
+        assert!(accepted(None).takes(&orders));
         assert_eq!(watch.say_warnings(), ExitStatus::Warnings);
     }
 }

@@ -30,7 +30,7 @@ pub use refresh::{Destination, Refresh};
 pub use set::{Hook, Schedule, Set};
 pub use source::{Files, Source, SourceKind};
 use values::Read;
-pub use values::{check_set_name, parse_rate};
+pub use values::{Acknowledged, check_set_name, parse_rate};
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_PATH: &str = "/etc/varu/varu.toml";

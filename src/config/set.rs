@@ -9,7 +9,7 @@ use varu::time::Zone;
 use super::document::Section;
 use super::keys::Part;
 use super::source::{Source, SourceKind};
-use super::values::{self, Program, Read};
+use super::values::{self, Acknowledged, Program, Read};
 
 /// One named thing to protect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Set {
     pub restore_order: Option<u32>,
     /// Whether a restore into the service has to name its snapshot.
     pub require_snapshot: bool,
-    /// A warning of a dump or a backup that has one of these texts in it is known, and no warning.
-    pub acknowledge: Vec<String>,
+    /// Warnings of a dump or a backup that somebody knows about.
+    pub acknowledge: Vec<Acknowledged>,
 }
 
 /// When a set is dumped and backed up. The times are systemd's calendar expressions.

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::keys::{KEYS, Key};
 use super::*;
 use varu::source::Databases;
+use varu::warning::WarningKind;
 
 const DAY: u64 = 86_400;
 
@@ -268,4 +269,26 @@ fn any_text_is_read_or_refused() {
         let _ = Config::parse(text.concat());
         let _ = Config::parse(text.join("\n"));
     });
+}
+
+#[test]
+fn a_warning_is_acknowledged_by_its_name() {
+    let set = |names: &str| {
+        format!("[repository]\nurl = '/vault'\n[sets.etc]\nsource = 'files'\npaths = ['/etc']\nacknowledge = [{names}]")
+    };
+    let config = parse(&set("'left-out: /etc/x', 'changed-while-read'"));
+    let known = &config.sets["etc"].acknowledge;
+    let takes = |text: &str, at: usize| known[at].takes(&WarningKind::LeftOut.warning(text));
+    assert!(takes("/etc/x can't be read", 0) && !takes("/etc/y can't be read", 0) && !takes("/etc/x can't be read", 1));
+    let wrong = one_error(&set("'left_out'"));
+    assert!(wrong.contains("\"left_out\"; did you mean left-out?"), "{wrong}");
+}
+
+#[test]
+fn the_documentation_has_every_warning_and_no_other() {
+    let page = include_str!("../../docs/configuration.md");
+    let (_, section) = page.split_once("\n## Warnings\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<Vec<_>>(), WarningKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>());
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 use varu::time::{Zone, parse_duration};
+use varu::warning::{Warning, WarningKind};
 
 use super::keys::nearest;
 
@@ -225,13 +226,38 @@ pub fn url(value: &DeValue) -> Read<String> {
     Ok(url)
 }
 
-/// A text that names a warning: enough of it that it doesn't name every other, too.
-pub fn acknowledged(value: &DeValue) -> Read<String> {
-    let text = text(value)?;
-    match text.chars().count() {
-        0..4 => Err(format!("{text:?} is too short to name a warning: write what stands in it, at least 4 letters")),
-        _ => Ok(text),
+/// A kind of warnings that somebody knows about, `changed-while-read`, or those of them that have a text in them,
+/// `changed-while-read: /var/log/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The kind.
+    pub kind: WarningKind,
+    /// What has to stand in the warning.
+    pub text: Option<String>,
+}
+
+impl Acknowledged {
+    /// Whether it is about this warning.
+    pub fn takes(&self, warning: &Warning) -> bool {
+        self.kind == warning.kind && self.text.as_ref().is_none_or(|text| warning.text.contains(text))
     }
+}
+
+/// What is acknowledged.
+pub fn acknowledged(value: &DeValue) -> Read<Acknowledged> {
+    let words = text(value)?;
+    let (name, text) = match words.split_once(": ") {
+        Some((name, text)) => (name, Some(text.to_owned())),
+        None => (words.as_str(), None),
+    };
+    let kind = WarningKind::named(name).ok_or_else(|| {
+        let meant = nearest(name, WarningKind::ALL.iter().map(|kind| kind.name()));
+        let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        format!(
+            "no warning has the name {name:?}{meant} (it stands in brackets after each; docs/configuration.md has all)"
+        )
+    })?;
+    Ok(Acknowledged { kind, text })
 }
 
 /// Says why `name` can't name a set.

@@ -29,6 +29,7 @@ use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
 use crate::time::{Clock, Timestamp};
+use crate::warning::{Warning, WarningKind};
 
 pub use strays::SWEEP_AFTER;
 
@@ -64,7 +65,7 @@ pub struct AcceptReport {
     /// Objects that are missing, or differ from the ledger, and snapshots that lack packs.
     pub damage: Vec<Damage>,
     /// What a person should look at.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
 }
@@ -167,7 +168,7 @@ impl<'a> Acceptance<'a> {
         let area =
             Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
         let opened = Ledger::open(&places.ledger(account))?;
-        report.warnings.extend(opened.note);
+        report.warnings.extend(opened.note.map(|why| WarningKind::CutLedger.warning(why)));
         Ok(Self {
             area,
             ledger: opened.ledger,
@@ -207,7 +208,7 @@ impl<'a> Acceptance<'a> {
         self.report.objects = self.present.len() as u64;
         if self.unnamed > 0 {
             let more = format!("{} more things are no objects", self.unnamed);
-            self.report.warnings.push(more);
+            self.report.warnings.push(WarningKind::NoObject.warning(more));
         }
         Ok(())
     }
@@ -379,7 +380,10 @@ impl<'a> Acceptance<'a> {
 
     fn warn_of(&mut self, found: &Found, why: &str) {
         match self.report.warnings.len() < NAMED {
-            true => self.report.warnings.push(format!("{found} is {why}; it was left alone")),
+            true => {
+                let text = format!("{found} is {why}; it was left alone");
+                self.report.warnings.push(WarningKind::NoObject.warning(text));
+            }
             false => self.unnamed += 1,
         }
     }

@@ -21,6 +21,7 @@ use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
 use crate::retention::{Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
 use crate::time::{Clock, Timestamp};
+use crate::warning::Warning;
 
 /// What to prune.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ pub struct PruneReport {
     /// Why nothing went, where something is damaged.
     pub damage: Vec<Damage>,
     /// What a person should look at.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
 }

@@ -23,6 +23,7 @@ use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
 use crate::time::{Clock, Timestamp};
+use crate::warning::{Warning, WarningKind};
 
 /// Objects that are read at the same time and between two looks at the clock.
 const GROUP: usize = 16;
@@ -60,7 +61,7 @@ pub struct VerifyReport {
     /// Objects that are missing or differ, and snapshots that lack packs.
     pub damage: Vec<Damage>,
     /// What a person should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
 }
@@ -106,7 +107,7 @@ fn verify_account(
         Ledger::open(&state)
     };
     let opened = read_ledger()?;
-    report.warnings.extend(opened.note);
+    report.warnings.extend(opened.note.map(|why| WarningKind::CutLedger.warning(why)));
     let ledger = opened.ledger;
     let chroot = options.places.chroot(account);
     let steps = UntilInterrupted(interrupt);

@@ -21,6 +21,7 @@ use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Marked, Repository};
 use crate::retention::{self, Rules, UNNEEDED_FOR, Verdict};
 use crate::time::{Clock, Timestamp};
+use crate::warning::{Warning, WarningKind};
 
 use needs::Needs;
 
@@ -69,7 +70,7 @@ pub struct PruneReport {
     /// Whether the account can't delete: then nothing was done, and the host prunes.
     pub append_only: bool,
     /// What was odd: snapshots from the future, marks that can't be read.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Prunes all repository ids of a place, the newest first. The caller holds their locks.
@@ -90,7 +91,7 @@ pub fn prune(
     let result = run.run(repositories);
     let (outcome, message) = match &result {
         Ok(report) if report.warnings.is_empty() => (Outcome::Done, None),
-        Ok(report) => (Outcome::Warnings, report.warnings.first().cloned()),
+        Ok(report) => (Outcome::Warnings, report.warnings.first().map(ToString::to_string)),
         Err(_) if interrupt.is_set() => (Outcome::Interrupted, None),
         Err(error) => (Outcome::Failed, Some(error.to_string())),
     };
@@ -133,10 +134,10 @@ impl Prune<'_> {
     fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) {
         let seen: Vec<retention::Snapshot> = places.iter().flat_map(Place::as_rules_see).collect();
         for snapshot in seen.iter().filter(|snapshot| snapshot.time > self.now) {
-            report.warnings.push(format!(
+            report.warnings.push(WarningKind::WrongClock.warning(format!(
                 "snapshot {} of {} is from the future, {}: a clock was wrong; its age counts from then",
                 snapshot.id, snapshot.set, snapshot.time
-            ));
+            )));
         }
         let verdicts = retention::judge(&seen, self.options.rules, self.now);
         let gone: BTreeSet<SnapshotId> =
@@ -295,14 +296,13 @@ impl<'a> Place<'a> {
         if let Some(hidden) = changes.hidden {
             return Err(Error::Damaged(format!("nothing was deleted: {hidden}")));
         }
-        report.warnings.extend(changes.refused);
+        report.warnings.extend(changes.refused.into_iter().map(|why| WarningKind::UnusableObject.warning(why)));
         let sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
         let (marks, ignored) = repository.marks()?;
         if ignored > 0 {
-            report
-                .warnings
-                .push(format!("{ignored} marks can't be read, or belong to another repository; they say nothing"));
+            let text = format!("{ignored} marks can't be read, or belong to another repository; they say nothing");
+            report.warnings.push(WarningKind::UnreadableMark.warning(text));
         }
         let rows = repository.index().snapshots().map_err(repository::Error::from)?;
         let rows = rows.into_iter().map(|row| (row.id, row)).collect();

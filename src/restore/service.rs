@@ -13,6 +13,7 @@ use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::source::{self, Plan, Service, Target};
 use crate::time::Clock;
+use crate::warning::Warning;
 
 /// Most streams that are loaded at the same time.
 const LANES: usize = 4;
@@ -257,8 +258,8 @@ impl Progress for Beside<'_> {
         self.0.note(message);
     }
 
-    fn warn(&self, message: &str) {
-        self.0.warn(message);
+    fn warn(&self, warning: &Warning) {
+        self.0.warn(warning);
     }
 }
 
@@ -312,7 +313,7 @@ impl Target for Held {
         self.streams.pop();
     }
 
-    fn finish(&mut self) -> std::result::Result<Vec<String>, source::Error> {
+    fn finish(&mut self) -> std::result::Result<Vec<Warning>, source::Error> {
         Ok(Vec::new())
     }
 }

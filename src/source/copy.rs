@@ -12,6 +12,7 @@ use super::{Error, Finished, Source};
 use crate::entry::{Entry, Kind, StreamName};
 use crate::id::Hasher;
 use crate::time::Timestamp;
+use crate::warning::{Warning, WarningKind};
 
 /// Where copies lie, and how many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +183,7 @@ struct Manifest {
     /// Each stream's name and length, in order.
     streams: Vec<(String, u64)>,
     facts: Vec<(String, String)>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Manifest {
@@ -199,7 +200,9 @@ impl Manifest {
         let mut text = format!("{MAGIC}\nfile\t{}\ndata_time\t{}\nhash\t{}\n", self.file, self.data_time, self.hash);
         self.streams.iter().for_each(|(name, length)| text += &format!("stream\t{length}\t{}\n", escaped(name)));
         self.facts.iter().for_each(|(key, value)| text += &format!("fact\t{}\t{}\n", escaped(key), escaped(value)));
-        self.warnings.iter().for_each(|warning| text += &format!("warning\t{}\n", escaped(warning)));
+        self.warnings.iter().for_each(|warning| {
+            text += &format!("warning\t{}\t{}\n", warning.kind.name(), escaped(&warning.text));
+        });
         text + "end\n"
     }
 
@@ -222,7 +225,7 @@ impl Manifest {
                 ["hash", hash] => manifest.hash = (*hash).to_owned(),
                 ["stream", length, name] => manifest.streams.push((unescaped(name), length.parse().ok()?)),
                 ["fact", key, value] => manifest.facts.push((unescaped(key), unescaped(value))),
-                ["warning", warning] => manifest.warnings.push(unescaped(warning)),
+                ["warning", kind, text] => manifest.warnings.push(WarningKind::named(kind)?.warning(unescaped(text))),
                 _ => return None,
             }
         }
@@ -397,7 +400,7 @@ impl Source for CopySource {
         Ok(Finished { data_time, facts: self.manifest.facts.clone() })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.manifest.warnings)
     }
 }
@@ -432,8 +435,8 @@ mod tests {
                 false => Err(Error::Failed("not whole".into())),
             }
         }
-        fn warnings(&mut self) -> Vec<String> {
-            vec!["w".into()]
+        fn warnings(&mut self) -> Vec<Warning> {
+            vec![WarningKind::Packed.warning("w")]
         }
     }
 
@@ -449,7 +452,7 @@ mod tests {
             all.push((String::from_utf8(entry.name.as_bytes().to_vec()).unwrap(), bytes));
         }
         let finished = source.finish()?;
-        assert_eq!(source.warnings(), ["w"]);
+        assert_eq!(source.warnings(), [WarningKind::Packed.warning("w")]);
         Ok((all, finished))
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use super::{Error, Finished, Source};
 use crate::entry::Entry;
+use crate::warning::Warning;
 
 /// A source that `begin` makes when it is needed.
 pub struct Deferred<B>(State<B>);
@@ -61,7 +62,7 @@ impl<B: FnOnce() -> Result<Box<dyn Source>, Error>> Source for Deferred<B> {
         self.source()?.finish()
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         match &mut self.0 {
             State::Begun(source) => source.warnings(),
             State::Waiting(_) | State::Failed(_) => Vec::new(),

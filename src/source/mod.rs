@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 use crate::entry::{Entry, StreamName};
 use crate::time::Timestamp;
+use crate::warning::Warning;
 
 /// Why a source could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +125,7 @@ pub trait Source {
     }
 
     /// Warnings since the last call, each a whole sentence that names what it is about.
-    fn warnings(&mut self) -> Vec<String>;
+    fn warnings(&mut self) -> Vec<Warning>;
 
     /// How many bytes it will give, about, where that can be told before the first is read. To be asked before
     /// [`next`](Source::next); it may take as long as looking at every file does.
@@ -164,7 +165,7 @@ pub trait Target {
     fn abandon(&mut self);
 
     /// After the last entry. Returns warnings: what could not be set, each a whole sentence.
-    fn finish(&mut self) -> Result<Vec<String>, Error>;
+    fn finish(&mut self) -> Result<Vec<Warning>, Error>;
 }
 
 /// What is wanted of a service that data goes back into.
@@ -244,7 +245,7 @@ pub trait Service {
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error>;
 
     /// After all lanes have ended well. Returns warnings, each a whole sentence.
-    fn finish(&mut self) -> Result<Vec<String>, Error>;
+    fn finish(&mut self) -> Result<Vec<Warning>, Error>;
 
     /// What stands in the service after a restore that didn't end, and what to do.
     fn undone(&self) -> String;

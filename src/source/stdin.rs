@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Kind, StreamName};
 use crate::time::{Clock, Timestamp};
+use crate::warning::{Warning, WarningKind};
 
 /// One stream that is read to its end from `reader`.
 ///
@@ -17,7 +18,7 @@ pub struct StdinSource<R> {
     state: State,
     bytes: u64,
     expected: Option<u64>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,8 @@ impl<R: Read> Source for StdinSource<R> {
         if n == 0 && !buffer.is_empty() {
             self.state = State::Read;
             if self.bytes == 0 {
-                self.warnings.push(format!("standard input ({}) was empty: not one byte came", self.name));
+                let text = format!("standard input ({}) was empty: not one byte came", self.name);
+                self.warnings.push(WarningKind::EmptyInput.warning(text));
             }
         }
         Ok(n)
@@ -88,7 +90,7 @@ impl<R: Read> Source for StdinSource<R> {
         }
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }
 
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(source.end().unwrap().size, 13);
         assert_eq!(source.next().unwrap(), None);
         source.finish().unwrap();
-        assert_eq!(source.warnings(), Vec::<String>::new());
+        assert_eq!(source.warnings(), Vec::<Warning>::new());
     }
 
     #[test]
@@ -148,7 +150,7 @@ mod tests {
         let mut empty = source(io::empty());
         empty.next().unwrap();
         assert_eq!(empty.read(&mut [0; 8]).unwrap(), 0);
-        assert!(empty.warnings()[0].contains("shop.sql"));
+        assert!(empty.warnings()[0].text.contains("shop.sql"));
 
         let mut broken = source(Broken);
         broken.next().unwrap();

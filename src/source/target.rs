@@ -6,6 +6,7 @@ use std::path::Path;
 use super::files::extract::{self, Begin, ExtractOptions, Extractor, FileWriter};
 use super::{Error, Target};
 use crate::entry::{Entry, StreamName};
+use crate::warning::{Warning, WarningKind};
 
 /// Writes streams below a folder, as files.
 pub struct FolderTarget {
@@ -78,8 +79,9 @@ impl Target for FolderTarget {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
-        Ok(self.extractor.take().map(Extractor::finish).unwrap_or_default())
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
+        let lines = self.extractor.take().map(Extractor::finish).unwrap_or_default();
+        Ok(lines.into_iter().map(|line| WarningKind::NotAsItWas.warning(line)).collect())
     }
 }
 
@@ -120,7 +122,7 @@ impl<W: Write> Target for WriterTarget<W> {
 
     fn abandon(&mut self) {}
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         self.writer.flush().map_err(|error| self.failed(&error))?;
         Ok(Vec::new())
     }

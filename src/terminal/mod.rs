@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use varu::progress::{Counter, Counts, Progress};
 use varu::time::format_duration;
+use varu::warning::Warning;
 
 use human::{count, one_line, rate, size};
 
@@ -203,8 +204,8 @@ impl Progress for Terminal {
         }
     }
 
-    fn warn(&self, message: &str) {
-        self.say(&format!("warning: {}", one_line(message)));
+    fn warn(&self, warning: &Warning) {
+        self.say(&format!("warning: {}", one_line(&warning.to_string())));
     }
 }
 
@@ -266,6 +267,7 @@ fn describe_streams(done: u64, all: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use varu::warning::WarningKind;
 
     /// A writer whose bytes the test sees.
     #[derive(Clone, Default)]
@@ -295,7 +297,7 @@ mod tests {
         terminal.add(Counter::Streams, 2);
         terminal.phase("backing up", Some(4_000_000), Some(2));
         terminal.note("waiting for \u{1b}[2J");
-        terminal.warn("a\nb can't be read");
+        terminal.warn(&WarningKind::LeftOut.warning("a\nb can't be read"));
         terminal.add(Counter::Bytes, 1_000_000);
         terminal.add(Counter::Streams, 1);
         terminal.end();
@@ -308,7 +310,7 @@ mod tests {
     fn off_the_terminal_each_phase_ends_with_a_line() {
         let (out, err) = written(Style::Lines(Duration::from_secs(3600)));
         assert!(out.is_empty());
-        assert_eq!(err[1..3], ["waiting for \\u{1b}[2J", "warning: a\\nb can't be read"]);
+        assert_eq!(err[1..3], ["waiting for \\u{1b}[2J", "warning: a\\nb can't be read [left-out]"]);
         assert!(err[0].starts_with("looking: done, 0 B, 2 streams"), "{err:?}");
         assert!(err[3].starts_with("backing up: done, 1.0 MB of 4.0 MB (25 %), 1 of 2 streams"), "{err:?}");
         assert_eq!(err.len(), 4, "{err:?}");
@@ -333,7 +335,7 @@ mod tests {
 
     #[test]
     fn quiet_says_warnings_alone() {
-        assert_eq!(written(Style::Quiet), (vec![], vec!["warning: a\\nb can't be read".to_owned()]));
+        assert_eq!(written(Style::Quiet), (vec![], vec!["warning: a\\nb can't be read [left-out]".to_owned()]));
         assert_eq!(written(Style::Bar).1.len(), 2, "the bar draws by itself");
     }
 

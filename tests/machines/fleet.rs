@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a machine may take until it answers.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(180);
 
 /// What a command on a machine ended with.
 pub struct Ended {
@@ -68,6 +68,14 @@ impl Fleet {
         // Not below /tmp: an overlay wants a file system that it can write to.
         let folder =
             tempfile::Builder::new().prefix("varu-machines-").tempdir_in("/var/lib").map_err(|e| e.to_string())?;
+        let name = format!("varu-probe-{}-{number}", std::process::id());
+        let mut probe = own_cgroup(&name);
+        probe.args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--volatile=overlay", "--directory"]);
+        let probed = run(probe.arg(&image).arg("/bin/true"));
+        forget_cgroup(&name);
+        if probed.status != 0 {
+            return Err(format!("systemd-nspawn can't run a machine here: {}", probed.text.trim()));
+        }
         let number = (std::process::id() % 120) * 2 + number;
         let fleet = Self { folder, image, bridge: format!("varu{number}"), network: format!("10.77.{number}") };
         let address = format!("{}.1/24", fleet.network);
@@ -129,7 +137,7 @@ impl Fleet {
         run(Command::new("chroot").arg(&root).args(["ssh-keygen", "-A"])).ends(0);
         let (key, bridge) = (self.path("key"), self.bridge.clone());
         let control = self.path(&format!("{name}.ssh"));
-        let unit = format!("{name}{}", self.bridge.trim_start_matches("varu"));
+        let unit = format!("{}-{name}", self.bridge);
         let mut machine = Machine { name, unit, folder, address, key, control, bridge, process: None };
         machine.start();
         machine
@@ -139,6 +147,33 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["link", "del", &self.bridge]).output();
+    }
+}
+
+/// Where the kernel keeps groups of processes, in one or two trees.
+const CGROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
+/// What runs a program in a control group of its own. Machines that shared one would take the processes of another's unit of
+/// the same name for theirs: its end would be waited for, and never seen.
+fn own_cgroup(name: &str) -> Command {
+    if Path::new("/run/systemd/system").exists() {
+        let mut scope = Command::new("systemd-run");
+        scope.args(["--quiet", "--scope", "--collect", "--property=Delegate=yes", &format!("--unit={name}")]);
+        return scope;
+    }
+    let script = format!(
+        "for tree in {}; do if [ -e $tree/cgroup.procs ]; then mkdir -p $tree/$0 && echo $$ > $tree/$0/cgroup.procs || exit; fi; done; exec \
+         \"$@\"",
+        CGROUPS.join(" ")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, name]);
+    shell
+}
+
+fn forget_cgroup(name: &str) {
+    for tree in CGROUPS.iter().map(|tree| Path::new(tree).join(name)).filter(|tree| tree.exists()) {
+        let _ = Command::new("find").arg(tree).args(["-depth", "-type", "d", "-delete"]).output();
     }
 }
 
@@ -163,8 +198,15 @@ impl Machine {
     /// Boots it, again where it ran before, and waits until it answers.
     pub fn start(&mut self) {
         let console = fs::File::create(self.folder.join("console")).unwrap();
-        let mut nspawn = Command::new("systemd-nspawn");
-        nspawn.args(["--quiet", "--boot", "--register=no", "--keep-unit", "--resolv-conf=off", "--link-journal=no"]);
+        let mut nspawn = own_cgroup(&self.unit);
+        nspawn.arg("systemd-nspawn").args([
+            "--quiet",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--resolv-conf=off",
+            "--link-journal=no",
+        ]);
         nspawn.arg(format!("--machine={}", self.unit)).arg(format!("--network-bridge={}", self.bridge));
         nspawn.arg("--directory").arg(self.root());
         nspawn.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console);
@@ -237,8 +279,16 @@ impl Machine {
     }
 }
 
+/// What an administrator would look at first.
+const LOOK: &str = "systemctl list-jobs --no-pager; systemctl list-units --failed --no-pager --plain --legend=no; for unit in $(systemctl \
+                    list-units --all --plain --legend=no 'varu-*.service' | grep -E ' (failed|activating|deactivating) ' | cut -d' ' \
+                    -f1); do systemctl status --no-pager --full --lines=40 $unit; done; cat /proc/loadavg";
+
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.process.is_some() {
+            eprintln!("--- {}\n{}", self.name, self.run(LOOK).text);
+        }
         let _ = Command::new("ssh")
             .args(["-O", "exit", &format!("-oControlPath={}", self.control.display()), "x"])
             .output();
@@ -249,6 +299,7 @@ impl Drop for Machine {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+        forget_cgroup(&self.unit);
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

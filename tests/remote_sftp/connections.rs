@@ -1,6 +1,7 @@
 //! Connections that break, stall, and are far away.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,6 +206,28 @@ fn connections_grow_with_the_distance_and_end_with_the_remote() {
     while server.sessions() > 0 {
         assert!(Instant::now() < until, "sessions stay open");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whoever waits for all that a program started, as systemd does, would wait for it.
+#[test]
+fn a_connection_that_is_being_opened_leaves_no_program_behind() {
+    let (base, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let pids = beside.path().join("pids");
+    // The first connection is good; those that follow never greet.
+    let program = format!("mkdir {0}.first && exec {SERVER}; echo $$ >> {0}; exec sleep 1000", pids.display());
+    let program = ["sh", "-c", &program].map(Into::into).to_vec();
+    let remote = SftpRemote::over(program, base.path().to_str().unwrap(), &Options::default()).unwrap();
+    remote.create_folders().unwrap();
+    let mut upload = remote.begin().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while !fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n')) {
+        assert!(Instant::now() < until, "no second connection is tried");
+        upload.append(&content(1_000_000)).unwrap();
+    }
+    drop((upload, remote));
+    for pid in fs::read_to_string(&pids).unwrap().lines() {
+        assert!(!Path::new("/proc").join(pid).exists(), "{pid} goes on");
     }
 }
 

@@ -77,7 +77,7 @@ impl Source for MemorySource {
         Ok(Finished { data_time: self.data_time, facts: Vec::new() })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<varu::warning::Warning> {
         Vec::new()
     }
 }
@@ -113,7 +113,7 @@ impl Target for MemoryTarget {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, source::Error> {
+    fn finish(&mut self) -> Result<Vec<varu::warning::Warning>, source::Error> {
         Ok(Vec::new())
     }
 }

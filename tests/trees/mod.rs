@@ -80,7 +80,7 @@ pub fn walk(mut source: FilesSource) -> Walked {
         }
     }
     source.finish().unwrap();
-    walked.warnings = source.warnings();
+    walked.warnings = source.warnings().into_iter().map(|warning| warning.text).collect();
     walked
 }
 

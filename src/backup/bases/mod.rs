@@ -35,6 +35,7 @@ use crate::id::GenerationId;
 use crate::progress::Progress;
 use crate::repository::{self, Repository};
 use crate::source::Source;
+use crate::warning::{Warning, WarningKind};
 
 /// Base bytes that a gap may have beyond four times its new bytes: context for a few rows.
 const SPARE: u64 = 128 << 10;
@@ -98,7 +99,7 @@ pub(super) struct Bases {
     /// Whether what stands on a stream of the parent is stored plain, by the stream's number: the last one asked for.
     last_asked: Option<(usize, bool)>,
     /// What went wrong with the cache, without ending the run.
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Bases {
@@ -108,7 +109,7 @@ impl Bases {
     }
 
     /// Goes on without a cache.
-    pub fn give_up_cache(&mut self, why: String) {
+    pub fn give_up_cache(&mut self, why: Warning) {
         (self.cache, self.clones) = (None, None);
         self.based &= self.has_previous;
         self.warnings.push(why);
@@ -135,19 +136,19 @@ impl Bases {
     }
 
     /// The cache and the copies, to be committed, and what went wrong with the cache.
-    pub fn finish(mut self) -> (Option<BaseCache>, Option<Clones>, Vec<String>) {
+    pub fn finish(mut self) -> (Option<BaseCache>, Option<Clones>, Vec<Warning>) {
         if let Some(Some(error)) = self.cache.as_ref().map(|cache| cache.slots().failed()) {
-            let why = format!("the base cache can't be written, so the next backup is larger: {error}");
-            self.give_up_cache(why);
+            let text = format!("the base cache can't be written, so the next backup is larger: {error}");
+            self.give_up_cache(WarningKind::BaseCache.warning(text));
         }
         // A cache without room says so itself, when that begins.
         let lacks_room = self.cache.as_ref().is_none_or(|cache| cache.full || cache.lacked);
         if self.reader.has_missed() && (self.has_previous || !lacks_room) {
             let lacking = if self.has_previous { "previous files and the base cache lack" } else { "base cache lacks" };
-            self.warnings.push(format!(
+            self.warnings.push(WarningKind::BaseCache.warning(format!(
                 "the {lacking} chunks of the newest snapshot, or they are damaged, so this backup is larger; the next one has \
                  them again"
-            ));
+            )));
         }
         (self.cache, self.clones, self.warnings)
     }
@@ -434,7 +435,8 @@ pub(super) fn open(
     let cache = match (options.base_cache_max > 0).then(open).transpose() {
         Ok(cache) => cache,
         Err(error) => {
-            let why = format!("the base cache can't be used, so the backup is larger: {error}");
+            let text = format!("the base cache can't be used, so the backup is larger: {error}");
+            let why = WarningKind::BaseCache.warning(text);
             progress.warn(&why);
             warnings.push(why);
             None

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use varu::error::Error;
 use varu::host::{Damage, Places, check_account};
 use varu::progress::Progress;
+use varu::warning::Warning;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -90,11 +91,12 @@ impl<'a> End<'a> {
         account: &str,
         text: String,
         mut document: Value,
-        warnings: &[String],
+        warnings: &[Warning],
         damaged: bool,
         failure: Option<Error>,
     ) {
-        warnings.iter().for_each(|warning| self.watch.warn(&format!("{account}: {warning}")));
+        let named = |warning: &Warning| warning.kind.warning(format!("{account}: {}", warning.text));
+        warnings.iter().for_each(|warning| self.watch.warn(&named(warning)));
         self.text += &text;
         document["account"] = account.into();
         document["failure"] = failure.as_ref().map(ToString::to_string).into();

@@ -8,6 +8,7 @@ use varu::host::Places;
 use varu::host::prepare::{PrepareOptions, Prepared, prepare};
 use varu::host::sshd::Sshd;
 use varu::progress::Progress;
+use varu::warning::WarningKind;
 
 use super::account;
 use crate::cli::context::Context;
@@ -71,7 +72,7 @@ impl Args {
         };
         let prepared = prepare(&options)?;
         let watch = context.watch();
-        prepared.notes.iter().for_each(|note| watch.warn(note));
+        prepared.notes.iter().for_each(|note| watch.warn(&WarningKind::Preparation.warning(note)));
         if self.reload {
             reload()?;
         }

@@ -16,6 +16,7 @@ use crate::progress::{Counter, Progress};
 use crate::repository;
 use crate::retention::TagRule;
 use crate::time::Clock;
+use crate::warning::Warning;
 
 const DAY: i64 = 24 * 3600;
 
@@ -184,7 +185,7 @@ impl Progress for Stop {
         }
     }
     fn note(&self, _: &str) {}
-    fn warn(&self, _: &str) {}
+    fn warn(&self, _: &Warning) {}
 }
 
 #[test]

@@ -261,14 +261,14 @@ fn what_is_no_object_is_named_and_left_alone() {
         let report = host.accept();
         assert_eq!((report.accepted, report.swept, report.damage.len()), (0, 0, 0), "{report:?}");
         assert_eq!(report.warnings.len(), 11, "{report:?}");
-        assert!(report.warnings.iter().all(|warning| !warning.chars().any(char::is_control)), "{report:?}");
-        assert!(report.warnings.iter().any(|warning| warning.contains("a symbolic link")));
+        assert!(report.warnings.iter().all(|warning| !warning.text.chars().any(char::is_control)), "{report:?}");
+        assert!(report.warnings.iter().any(|warning| warning.text.contains("a symbolic link")));
     }
     assert!(
         host.accept_at(NOW, &UntilInterrupted(&Interrupt::default()))
             .warnings
             .iter()
-            .any(|w| w.contains("holes") || w.contains("sparse"))
+            .any(|w| w.text.contains("holes") || w.text.contains("sparse"))
     );
     assert_eq!(fs::read(outside).unwrap(), b"secret");
     // The real one replaces what has its name.
@@ -282,7 +282,7 @@ fn a_lot_of_junk_is_counted() {
     let host = Host::new();
     (0..2000).for_each(|n| host.put(Folder::Packs, &format!("junk{n}"), b"x"));
     let report = host.accept();
-    assert!(report.warnings.len() <= 21 && report.warnings.last().unwrap().contains("1980 more"), "{report:?}");
+    assert!(report.warnings.len() <= 21 && report.warnings.last().unwrap().text.contains("1980 more"), "{report:?}");
 }
 
 #[test]

@@ -58,9 +58,8 @@ fn bounded(limit: u64) -> u64 {
 }
 
 impl Connection {
-    /// Starts the program and greets the server.
-    pub(super) async fn open(launch: &Launch) -> Result<Self, Arc<Death>> {
-        let line = Line::new();
+    /// Starts the program behind a new line and greets the server.
+    pub(super) async fn open(launch: &Launch, line: Arc<Line>) -> Result<Self, Arc<Death>> {
         let mut child =
             launch.command().map_err(Arc::new)?.spawn().map_err(|error| Arc::new(launch.no_start(&error)))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -126,12 +125,12 @@ impl Connection {
     pub(super) fn is_alive(&self) -> bool {
         self.line.death().is_none()
     }
+}
 
-    /// Ends it, and waits a moment for the program to exit.
-    pub(super) async fn close(&self) {
-        self.line.closing.notify_one();
-        let _ = timeout(EXIT, self.line.ended()).await;
-    }
+/// Ends what goes over a line, and waits a moment until its program has exited or was killed.
+pub(super) async fn close(line: &Line) {
+    line.closing.notify_one();
+    let _ = timeout(EXIT * 2, line.ended()).await;
 }
 
 impl Drop for Connection {
@@ -166,8 +165,9 @@ impl Session {
             () = self.line.stalled(self.stall) => End::Stalled(self.stall),
             () = self.line.closing.notified() => End::Unneeded,
         };
-        // The pipes are closed now: ssh exits by itself, unless it hangs.
-        if !matches!(end, End::Closed | End::Unneeded) {
+        // The pipes are closed now: ssh exits by itself, unless it hangs, or still logs in and doesn't look at them.
+        let ends = matches!(end, End::Closed) || matches!(end, End::Unneeded) && self.line.has_greeted();
+        if !ends {
             let _ = child.start_kill();
         }
         let status = match timeout(EXIT, child.wait()).await {
@@ -195,6 +195,7 @@ impl Session {
         };
         // What was said until now is no reason for what happens later: a banner, a warning.
         lock(&self.words).clear();
+        self.line.greeted();
         if greeting.send(extensions).is_err() {
             return End::Unneeded;
         }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ pub(super) struct Line {
     moved: AtomicU64,
     /// Requests that wait for an answer.
     waiting: AtomicUsize,
+    greeted: AtomicBool,
     dead: watch::Sender<Option<Arc<Death>>>,
     /// Woken when nobody needs the connection any more.
     pub closing: Notify,
@@ -44,6 +45,7 @@ impl Line {
             started: Instant::now(),
             moved: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            greeted: AtomicBool::new(false),
             dead: watch::Sender::new(None),
             closing: Notify::new(),
         })
@@ -70,6 +72,15 @@ impl Line {
                 Some(left) => tokio::time::sleep(left).await,
             }
         }
+    }
+
+    /// The server has greeted.
+    pub(super) fn greeted(&self) {
+        self.greeted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Relaxed)
     }
 
     pub(super) fn waiting(&self) -> usize {

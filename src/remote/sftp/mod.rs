@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use openssh_sftp_client_lowlevel::{SftpErrorKind, Statvfs};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use self::connection::Connection;
+use self::connection::{Connection, close};
 use self::failure::Death;
 use self::line::Fault;
 use self::pool::Pool;
@@ -114,13 +114,12 @@ impl Drop for SftpRemote {
         if Arc::strong_count(&self.0) > 1 || Handle::try_current().is_ok() {
             return;
         }
-        let open = self.0.pool.all();
-        for connection in &open {
-            connection.line.closing.notify_one();
-        }
+        // Those that are being opened, too: no program is left behind when ours ends.
+        let lines = self.0.pool.lines();
+        lines.iter().for_each(|line| line.closing.notify_one());
         self.0.wait(async {
-            for connection in open {
-                connection.close().await;
+            for line in lines {
+                close(&line).await;
             }
         });
     }

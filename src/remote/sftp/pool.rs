@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::connection::Connection;
 use super::failure::Death;
 use super::host_key;
+use super::line::Line;
 use super::ssh::Launch;
 use crate::remote::lock;
 
@@ -33,6 +34,8 @@ pub(super) struct Pool {
 struct State {
     open: Vec<Arc<Connection>>,
     opening: usize,
+    /// What goes or went to the server, those that are being opened among them.
+    lines: Vec<Weak<Line>>,
     barred: Option<Instant>,
     /// How often a first connection was tried, and what the last failure of one was.
     tries: u64,
@@ -43,7 +46,16 @@ impl State {
     /// Forgets the connections that died, and sorts the others, the least busy first.
     fn tidy(&mut self) {
         self.open.retain(|connection| connection.is_alive());
+        self.lines.retain(|line| line.strong_count() > 0);
         self.open.sort_by_cached_key(|connection| connection.load());
+    }
+
+    /// A line for one more connection.
+    fn begin(&mut self) -> Arc<Line> {
+        let line = Line::new();
+        self.opening += 1;
+        self.lines.push(Arc::downgrade(&line));
+        line
     }
 
     fn may_grow(&self, most: usize) -> bool {
@@ -156,10 +168,10 @@ impl Pool {
                     _ => continue,
                 }
             }
-            state.opening += 1;
+            let line = state.begin();
             state.tries += 1;
             drop(state);
-            let opened = runtime.block_on(connect(&self.launch));
+            let opened = runtime.block_on(connect(&self.launch, line));
             state = lock(&self.state);
             state.opening -= 1;
             self.changed.notify_all();
@@ -179,10 +191,10 @@ impl Pool {
 
     /// Opens one more connection, beside all else.
     fn grow(self: &Arc<Self>, runtime: &Handle, state: &mut State) {
-        state.opening += 1;
+        let line = state.begin();
         let opening = Opening(Arc::clone(self));
         runtime.spawn(async move {
-            let opened = Connection::open(&opening.0.launch).await;
+            let opened = Connection::open(&opening.0.launch, line).await;
             let mut state = lock(&opening.0.state);
             match opened {
                 Ok(connection) => state.open.push(Arc::new(connection)),
@@ -190,6 +202,11 @@ impl Pool {
                 Err(_) => state.barred = Some(Instant::now()),
             }
         });
+    }
+
+    /// What goes to the server, connections that are being opened among it.
+    pub(super) fn lines(&self) -> Vec<Arc<Line>> {
+        lock(&self.state).lines.iter().filter_map(Weak::upgrade).filter(|line| line.death().is_none()).collect()
     }
 
     /// Every connection that lives.
@@ -211,8 +228,8 @@ impl Drop for Opening {
 }
 
 /// Opens a connection. Where the host isn't known, the error says which key it shows.
-async fn connect(launch: &Launch) -> Result<Connection, Arc<Death>> {
-    match Connection::open(launch).await {
+async fn connect(launch: &Launch, line: Arc<Line>) -> Result<Connection, Arc<Death>> {
+    match Connection::open(launch, line).await {
         Err(death) if death.unknown_host => match launch.host() {
             Some((place, options)) => Err(Arc::new(host_key::introduce(place, options, &death).await)),
             None => Err(death),

@@ -6,6 +6,7 @@ use super::talk::{Feed, TalkError};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, Plan, Proof, Service, Target};
+use crate::warning::Warning;
 
 /// What is run for each stream.
 #[derive(Debug, Clone)]
@@ -74,7 +75,7 @@ impl Service for CommandTarget {
         Ok(Box::new(Lane { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 
@@ -131,7 +132,7 @@ impl Target for Lane {
         self.feed = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 }

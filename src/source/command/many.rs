@@ -8,6 +8,7 @@ use crate::entry::Entry;
 use crate::progress::{Interrupt, Progress};
 use crate::source::{Error, Finished, Source};
 use crate::time::{Clock, SystemClock, Timestamp};
+use crate::warning::Warning;
 
 /// The outputs of several programs. Each starts when the one before it has ended well.
 pub struct CommandsSource {
@@ -64,7 +65,7 @@ impl Source for CommandsSource {
         }
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         Vec::new()
     }
 }

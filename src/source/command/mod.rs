@@ -24,6 +24,7 @@ use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
+use crate::warning::Warning;
 
 /// What to run, and what its output must be like.
 #[derive(Debug, Clone)]
@@ -282,7 +283,7 @@ impl Source for CommandSource {
         }
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         Vec::new()
     }
 }

@@ -4,6 +4,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::*;
 use crate::time::SystemClock;
+use crate::warning::Warning;
 
 /// Keeps the notes.
 #[derive(Default)]
@@ -15,7 +16,7 @@ impl Progress for Notes {
     fn note(&self, message: &str) {
         self.0.lock().unwrap().push(message.to_owned());
     }
-    fn warn(&self, _: &str) {}
+    fn warn(&self, _: &Warning) {}
 }
 
 fn options(script: &str) -> CommandOptions {

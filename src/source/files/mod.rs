@@ -28,6 +28,7 @@ use self::walk::{Found, Walk};
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::time::{Clock, Timestamp};
+use crate::warning::{Warning, WarningKind};
 
 /// What is to be stored.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +49,7 @@ pub struct FilesOptions {
 
 impl FilesOptions {
     /// The walk over what is to be stored, and warnings about the given paths.
-    fn walk(&self) -> Result<(Walk, Vec<String>), Error> {
+    fn walk(&self) -> Result<(Walk, Vec<Warning>), Error> {
         let (roots, warnings) = Roots::find(&self.paths)?;
         let patterns = Patterns::parse(&self.exclude)?;
         let walk = Walk::new(roots, patterns, self.one_file_system);
@@ -91,7 +92,8 @@ impl FilesSource {
         walk.warnings.extend(warnings);
         let xattrs = std::fs::exists("/proc/self/fd").unwrap_or(false).then(XattrReader::new);
         if xattrs.is_none() {
-            walk.warnings.push("extended attributes and ACLs are not stored: /proc is not mounted".into());
+            let text = "extended attributes and ACLs are not stored: /proc is not mounted";
+            walk.warnings.push(WarningKind::Attributes.warning(text));
         }
         let (links, owners) = (Links::default(), Owners::default());
         Ok(Self { options: options.clone(), walk, links, owners, xattrs, current: None, started, done: false })
@@ -115,7 +117,8 @@ impl FilesSource {
             let (xattrs, problem) = reader.read(self.walk.folder()?.fd(), part)?;
             metadata.xattrs = xattrs;
             if let Some(problem) = problem {
-                self.walk.warnings.push(format!("/{name} is stored without an extended attribute: {problem}"));
+                let text = format!("/{name} is stored without an extended attribute: {problem}");
+                self.walk.warnings.push(WarningKind::Attributes.warning(text));
             }
         }
         let mut entry_size = 0;
@@ -218,8 +221,8 @@ impl Source for FilesSource {
         match changed {
             Ok(false) => {}
             Ok(true) => {
-                let warning = format!("/{} changed while it was read; what was read is stored", entry.name);
-                self.walk.warnings.push(warning);
+                let text = format!("/{} changed while it was read; what was read is stored", entry.name);
+                self.walk.warnings.push(WarningKind::ChangedWhileRead.warning(text));
             }
             Err(error) => return Err(self.skip_current("can't be looked at after it was read", &error)),
         }
@@ -243,7 +246,7 @@ impl Source for FilesSource {
         }
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.walk.warnings)
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::shown;
 use crate::source::Error;
+use crate::warning::{Warning, WarningKind};
 
 /// The given paths below `/`. Paths that are given twice are one.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ impl Roots {
     ///
     /// # Errors
     /// [`Error::Failed`] where there are no paths, or one can't be found.
-    pub(super) fn find(paths: &[PathBuf]) -> Result<(Self, Vec<String>), Error> {
+    pub(super) fn find(paths: &[PathBuf]) -> Result<(Self, Vec<Warning>), Error> {
         let mut roots = Self { nodes: vec![Node::default()] };
         let mut warnings = Vec::new();
         if paths.is_empty() {
@@ -47,7 +48,8 @@ impl Roots {
             let (real, metadata) = real?;
             if metadata.is_symlink() && real.is_dir() {
                 let path = shown(bytes);
-                warnings.push(format!("{path} is a symbolic link, and only the link is stored: {path}/ is the folder"));
+                let text = format!("{path} is a symbolic link, and only the link is stored: {path}/ is the folder");
+                warnings.push(WarningKind::SymbolicLink.warning(text));
             }
             roots.insert(&real);
         }
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(real_place(Path::new("/")).unwrap(), Path::new("/"));
         assert_eq!(real_place(Path::new("src")).unwrap(), std::env::current_dir().unwrap().join("src"));
         let (_, warnings) = Roots::find(&[top.join("link")]).unwrap();
-        assert!(warnings[0].contains("only the link is stored"), "{warnings:?}");
+        assert!(warnings[0].text.contains("only the link is stored"), "{warnings:?}");
     }
 
     #[test]

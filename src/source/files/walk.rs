@@ -14,6 +14,7 @@ use super::patterns::Patterns;
 use super::roots::{Place, Roots};
 use super::shown;
 use crate::entry::StreamName;
+use crate::warning::{Warning, WarningKind};
 
 /// The most folders that are open at a time.
 const OPEN: usize = 64;
@@ -62,7 +63,7 @@ pub(super) struct Walk {
     frames: Vec<Frame>,
     path: Vec<u8>,
     entering: Option<Entering>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Walk {
@@ -235,6 +236,6 @@ impl Walk {
 
     /// Warns of what the path is now.
     fn warn(&mut self, what: &str, error: &dyn std::fmt::Display) {
-        self.warnings.push(format!("/{} {what}: {error}", shown(&self.path)));
+        self.warnings.push(WarningKind::LeftOut.warning(format!("/{} {what}: {error}", shown(&self.path))));
     }
 }

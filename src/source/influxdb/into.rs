@@ -22,6 +22,7 @@ use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
+use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,7 @@ pub struct InfluxdbTarget {
     /// How many points had been written to what stands there, when that was looked at.
     written: Option<(u64, Instant)>,
     counted: u64,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 /// What the server says of a shard that it is still loading.
@@ -302,10 +303,10 @@ impl InfluxdbTarget {
             }
         }
         if !absent.is_empty() {
-            self.warnings.push(format!(
+            self.warnings.push(WarningKind::Accounts.warning(format!(
                 "these users are absent, and passwords can't be dumped, so make them: {}",
                 absent.join("; ")
-            ));
+            )));
         }
         Ok(())
     }
@@ -409,7 +410,7 @@ impl Service for InfluxdbTarget {
         Ok(Box::new(Lane { folder: self.folder()?.to_owned(), files, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         match self.replaces {
             true => self.replace()?,
             false => self.counted = self.load(&self.to)?,
@@ -503,7 +504,7 @@ impl Target for Lane {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 }

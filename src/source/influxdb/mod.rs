@@ -29,6 +29,7 @@ use super::{Error, Finished, Source};
 use crate::entry::Entry;
 use crate::progress::Interrupt;
 use crate::time::{Clock, Timestamp};
+use crate::warning::Warning;
 
 /// What is backed up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,7 +282,7 @@ impl Source for InfluxdbSource {
         Ok(Finished { data_time: self.data_time, facts: self.facts.clone() })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         Vec::new()
     }
 

@@ -50,7 +50,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
         about.tables.len(),
         bytes / 1_000_000
     )));
-    found.extend(inconsistent(&about.tables).into_iter().map(Finding::Note));
+    found.extend(inconsistent(&about.tables).into_iter().map(|warning| Finding::Note(warning.text)));
     found.extend(without_key(&server, &about.tables)?);
     found.extend(broken_views(&server, &about.tables)?);
     Ok(())

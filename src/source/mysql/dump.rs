@@ -9,6 +9,7 @@ use super::{MysqlOptions, grants};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
+use crate::warning::{Warning, WarningKind};
 
 /// Databases that are the server's own.
 const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
@@ -23,7 +24,7 @@ pub(super) struct Prepared {
     pub databases: Vec<String>,
     pub before: Fingerprint,
     pub argv: Vec<OsString>,
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Whether the server writes a binary log.
     pub has_log: bool,
 }
@@ -105,7 +106,7 @@ fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
 }
 
 /// Warns of tables that a dump doesn't see as of one moment.
-pub(super) fn inconsistent(tables: &[Table]) -> Vec<String> {
+pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
     let loose = |table: &&Table| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
     let names: Vec<String> = tables
         .iter()
@@ -117,10 +118,10 @@ pub(super) fn inconsistent(tables: &[Table]) -> Vec<String> {
         some => {
             let shown = some.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
             let more = if some.len() > 10 { format!(" and {} more", some.len() - 10) } else { String::new() };
-            vec![format!(
+            vec![WarningKind::NoTransactions.warning(format!(
                 "not consistent with the rest, because their engine has no transactions: {shown}{more}; ALTER TABLE … \
                  ENGINE=InnoDB makes them so"
-            )]
+            ))]
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::source::external::dumps_in;
 use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
+use crate::warning::{Warning, WarningKind};
 
 /// Reads dumps from a folder, each split as one of our own.
 ///
@@ -216,10 +217,10 @@ impl Source for ExternalDumps {
         Ok(Finished { data_time: self.data_time, facts })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         let why = "the dumps were made with different session settings, so they can be restored to files only: make them all with \
                    the same program and options";
-        if self.differ { vec![why.to_owned()] } else { Vec::new() }
+        if self.differ { vec![WarningKind::SessionSettings.warning(why)] } else { Vec::new() }
     }
 }
 

@@ -35,6 +35,7 @@ use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
+use crate::warning::Warning;
 
 /// What is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub struct MysqlSource {
     gate: Gate,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// The start of the dump, which names the binary log's position.
     preamble: Vec<u8>,
 }
@@ -229,7 +230,7 @@ impl Source for MysqlSource {
         Ok(Finished { data_time: self.data_time, facts })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }
 }

@@ -13,6 +13,7 @@ use crate::source::names::escape;
 use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
+use crate::warning::Warning;
 
 /// Reads dumps from a folder. A file that isn't named `….sql` is stored as it is.
 pub struct ExternalDumps {
@@ -103,7 +104,7 @@ impl Source for ExternalDumps {
         Ok(Finished { data_time: self.data_time, facts })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         Vec::new()
     }
 }

@@ -16,6 +16,7 @@ use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
+use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
 const NAME: usize = 63;
@@ -45,7 +46,7 @@ pub struct PostgresqlTarget {
     roles: String,
     /// The database from which others are made and renamed.
     common: &'static str,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl PostgresqlTarget {
@@ -278,9 +279,9 @@ impl Service for PostgresqlTarget {
             let names = made.into_iter().collect::<Vec<_>>().join(", ");
             plan.lines.push(format!("these roles are absent and are made: {names}"));
             if fact(facts, "role_passwords") == Some("no") {
-                self.warnings.push(format!(
+                self.warnings.push(WarningKind::Accounts.warning(format!(
                     "the roles {names} have no password: the account of the backup may not read them; set them with ALTER ROLE"
-                ));
+                )));
             }
         }
         plan.lines.extend(self.check_room(plan.bytes)?);
@@ -305,7 +306,7 @@ impl Service for PostgresqlTarget {
         Ok(Box::new(Lane { server, places, common: self.common, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         for place in &self.places {
             self.count(place)?;
         }
@@ -480,7 +481,7 @@ impl Target for Lane {
         self.current = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
     }
 }

@@ -29,6 +29,7 @@ use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, SystemClock, Timestamp};
+use crate::warning::Warning;
 
 /// What is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub struct PostgresqlSource {
     rows: u64,
     progress: Arc<dyn Progress>,
     interrupt: Interrupt,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 enum Current {
@@ -284,7 +285,7 @@ impl Source for PostgresqlSource {
         Ok(Finished { data_time: self.data_time, facts })
     }
 
-    fn warnings(&mut self) -> Vec<String> {
+    fn warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }
 }

@@ -10,6 +10,7 @@ use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
 use crate::source::{Error, Plan, fact, room};
+use crate::warning::WarningKind;
 
 impl MysqlTarget {
     /// Whether the server takes what the other wrote.
@@ -219,10 +220,10 @@ impl MysqlTarget {
                 literal(&account.host)
             );
             if !made.contains(&account) && self.server.value(&question)? == "0" {
-                self.warnings.push(format!(
+                self.warnings.push(WarningKind::Accounts.warning(format!(
                     "the account {account} isn't there, and what runs as it (a view, routine, trigger or event) will fail until \
                      it is made"
-                ));
+                )));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use crate::source::mysql::lexer::{Lexer, Seen};
 use crate::source::mysql::names::{Part, quoted};
 use crate::source::mysql::server::Server;
 use crate::source::mysql::users::is_of_the_system;
+use crate::warning::{Warning, WarningKind};
 
 /// Streams by what they are, in the order of the dump.
 #[derive(Debug, Default)]
@@ -96,7 +97,7 @@ impl Definitions {
     }
 
     /// Makes users and roles that aren't there, with their grants. Those that are there stay as they are.
-    pub fn make_users(&self, server: &Server, warnings: &mut Vec<String>) -> Result<(), Error> {
+    pub fn make_users(&self, server: &Server, warnings: &mut Vec<Warning>) -> Result<(), Error> {
         let text = String::from_utf8_lossy(self.find(&Part::Users)).into_owned();
         if text.is_empty() {
             return Ok(());
@@ -112,7 +113,8 @@ impl Definitions {
                 continue;
             }
             if let Err(error) = server.run(line.trim_end_matches(';')) {
-                warnings.push(format!("the account {account} could not be made as it was: {error}"));
+                let text = format!("the account {account} could not be made as it was: {error}");
+                warnings.push(WarningKind::Accounts.warning(text));
             }
         }
         Ok(())

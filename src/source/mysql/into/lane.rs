@@ -5,6 +5,7 @@ use crate::entry::Entry;
 use crate::source::mysql::names::{Part, quoted};
 use crate::source::mysql::server::Load;
 use crate::source::{Error, Target};
+use crate::warning::Warning;
 
 /// A client, and where its tables go.
 pub(super) struct Lane {
@@ -57,7 +58,7 @@ impl Target for Lane {
         self.load = None;
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         if let Some(mut load) = self.load.take() {
             load.write(&self.postamble)?;
             load.finish()?;

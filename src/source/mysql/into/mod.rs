@@ -19,6 +19,7 @@ use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, names};
+use crate::warning::Warning;
 
 /// One database that is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub struct MysqlTarget {
     definitions: Definitions,
     /// Rows that each table must have, by database and table of the dump.
     rows: BTreeMap<(String, String), u64>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl MysqlTarget {
@@ -164,7 +165,7 @@ impl Service for MysqlTarget {
         Ok(Box::new(Lane::new(self)?))
     }
 
-    fn finish(&mut self) -> Result<Vec<String>, Error> {
+    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         self.count_rows()?;
         for place in self.places.clone() {
             self.put_in_place(&place)?;

@@ -13,6 +13,7 @@ use crate::source::Error;
 use crate::source::command::talk::Feed;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::split::Splitter;
+use crate::warning::WarningKind;
 
 /// Most bytes of definitions of what is put aside.
 const DEFINITIONS: usize = 256 << 20;
@@ -77,10 +78,10 @@ impl MysqlTarget {
             return Err(failed(&error.map(|error| error.to_string()).unwrap_or_default()));
         }
         if let Some(error) = error {
-            self.warnings.push(format!(
+            self.warnings.push(WarningKind::NotKept.warning(format!(
                 "not all of what the old {} had beside its rows could be kept, because it is broken: {error}",
                 place.to
-            ));
+            )));
         }
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
@@ -231,12 +232,12 @@ impl MysqlTarget {
         for (part, text) in parts {
             let name = part.name();
             if let Err(error) = self.load_parts(&before, &preamble, vec![(part, text)], &postamble) {
-                self.warnings.push(format!(
+                self.warnings.push(WarningKind::NotKept.warning(format!(
                     "the tables of the old {} are whole in {before}, but {name} could not be made there: {error}; its definition \
                      is in {}",
                     place.to,
                     self.kept_path(place).display()
-                ));
+                )));
             }
         }
         Ok(())

@@ -1,0 +1,126 @@
+//! What went wrong without ending the work. Each warning is of a kind, whose name stays what it is from version to version:
+//! `acknowledge` in a set's configuration takes it.
+
+use std::fmt;
+
+/// Kinds, each with its name and what it means.
+macro_rules! kinds {
+    ($($(#[doc = $about:literal])+ $kind:ident = $name:literal,)+) => {
+        /// What kind a warning is of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum WarningKind {
+            $($(#[doc = $about])+ $kind,)+
+        }
+
+        impl WarningKind {
+            /// All of them.
+            pub const ALL: &[WarningKind] = &[$(WarningKind::$kind,)+];
+
+            /// Its name, `changed-while-read`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(WarningKind::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A file or folder could not be read, and isn't in the snapshot.
+    LeftOut = "left-out",
+    /// A file changed while it was read.
+    ChangedWhileRead = "changed-while-read",
+    /// A path of the set is a symbolic link, and only the link is stored.
+    SymbolicLink = "symbolic-link",
+    /// Extended attributes or ACLs are not stored.
+    Attributes = "attributes",
+    /// A table's engine has no transactions, so its rows need not fit the others.
+    NoTransactions = "no-transactions",
+    /// Dumps of another job were made with different session settings, so they can be restored to files only.
+    SessionSettings = "session-settings",
+    /// Standard input was empty.
+    EmptyInput = "empty-input",
+    /// The stream is compressed or encrypted already.
+    Packed = "packed",
+    /// The set shrank so much that the snapshot is suspect.
+    Suspect = "suspect",
+    /// The base cache or copies of files couldn't be used or kept, so backups are larger.
+    BaseCache = "base-cache",
+    /// The snapshot before can't be built upon, so all is stored again.
+    StoredAgain = "stored-again",
+    /// A stored object can't be used.
+    UnusableObject = "unusable-object",
+    /// A snapshot that was seen before is missing.
+    MissingSnapshot = "missing-snapshot",
+    /// A newer snapshot than the one that was chosen is suspect.
+    NewerSuspect = "newer-suspect",
+    /// The old index was damaged.
+    DamagedIndex = "damaged-index",
+    /// A snapshot's time is in the future.
+    WrongClock = "wrong-clock",
+    /// A mark of a prune can't be read.
+    UnreadableMark = "unreadable-mark",
+    /// A command round a backup or a restore failed.
+    Command = "command",
+    /// Old local copies couldn't be removed.
+    OldCopies = "old-copies",
+    /// What is stored of a stream is damaged, and it wasn't restored.
+    Damaged = "damaged",
+    /// A stream or a set wasn't restored.
+    NotRestored = "not-restored",
+    /// Files or folders were there already, or have not all that they had: owner, mode, an attribute.
+    NotAsItWas = "not-as-it-was",
+    /// Accounts or passwords of a service are not as they were.
+    Accounts = "accounts",
+    /// Not all of what a service had before could be kept.
+    NotKept = "not-kept",
+    /// Something in a repository's folder on the backup host is no object.
+    NoObject = "no-object",
+    /// The ledger's last entry was cut, and was taken away.
+    CutLedger = "cut-ledger",
+    /// Something about an account's preparation on the backup host.
+    Preparation = "preparation",
+}
+
+impl WarningKind {
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// A warning of this kind.
+    pub fn warning(self, text: impl Into<String>) -> Warning {
+        Warning { kind: self, text: text.into() }
+    }
+}
+
+/// Something that went wrong without ending the work. Its text is a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Of what kind it is.
+    pub kind: WarningKind,
+    /// What went wrong, and with what.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.text, self.kind.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_name_of_its_own() {
+        for kind in WarningKind::ALL {
+            assert_eq!(WarningKind::named(kind.name()), Some(*kind));
+            assert!(kind.name().chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        }
+        assert_eq!(WarningKind::named("nonsense"), None);
+        assert_eq!(WarningKind::Suspect.warning("it shrank").to_string(), "it shrank [suspect]");
+    }
+}

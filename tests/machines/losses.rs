@@ -1,0 +1,120 @@
+//! Machines that are lost, and come back: by the playbook, and by the page.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use super::fleet::{Fleet, Machine};
+use super::playbooks::Ansible;
+use super::shop::{STATE, change};
+use super::{Clock, HOSTS, page, tell};
+
+/// vm1 is gone. A fresh one waits until somebody restores it, and then is what the old one was at its last backup.
+pub fn lose_and_restore(
+    mut vm1: Machine,
+    fleet: &Fleet,
+    ansible: &mut Ansible,
+    backup: &Machine,
+    clock: &mut Clock,
+) -> Machine {
+    change(&vm1, 9);
+    vm1.starts("varu-dump@shop", 0);
+    for set in ["shop", "web", "metrics"] {
+        vm1.starts(&format!("varu-backup@{set}"), 0);
+    }
+    let (state, list) = (vm1.does(STATE), vm1.does("varu list"));
+    backup.starts("varu-host-accept", 0);
+    vm1.cut();
+    drop(vm1);
+    clock.say("the last backup, and vm1 is gone");
+
+    let gone = Instant::now();
+    let vm1 = fleet.boot("vm1", 1, &HOSTS);
+    vm1.does("systemctl enable --quiet --now mariadb influxdb");
+    waits(&vm1, ansible, &list);
+    clock.say("a fresh vm1 is installed, and waits");
+
+    let restoring = Instant::now();
+    ansible.plays("restore.yml", &["-e", "varu_restore_machine=vm1"]);
+    assert_eq!(vm1.does(STATE), state);
+    tell(&format!(
+        "{:7.1} s  from \"machine gone\" to \"service answers\", {:.1} s of them the restore playbook",
+        gone.elapsed().as_secs_f64(),
+        restoring.elapsed().as_secs_f64()
+    ));
+    assert_eq!(vm1.does("varu list"), list);
+    assert_eq!(vm1.run("ls /run/varu-restore /etc/varu/*identity* /root/*identity*").status, 2, "the identity is gone");
+    assert!(vm1.does("systemctl list-timers --no-pager 'varu-*'").contains("varu-backup@shop.timer"));
+    vm1.starts("varu-dump@shop", 0);
+    // With a warning: the base cache went with the old machine, so this one is larger.
+    assert!(vm1.starts("varu-backup@shop", 3).contains("the base cache lacks chunks of the newest snapshot"));
+    vm1.starts("varu-backup@web", 0);
+    vm1.starts("varu-verify", 0);
+    let again = ansible.plays("client.yml", &["--limit", "vm1"]);
+    let changed: Vec<&str> = again.text.lines().filter(|line| line.starts_with("changed:")).collect();
+    clock.say("the restored machine goes on");
+    // The configuration is the inventory's again, and with that everything is as it was.
+    assert!(changed.len() <= 2, "{changed:?}");
+    vm1
+}
+
+/// vm2 is gone, and what is fresh of it is restored at once.
+pub fn lose_postgresql(mut vm2: Machine, fleet: &Fleet, ansible: &mut Ansible, backup: &Machine) -> Machine {
+    const STATE: &str = "cat /srv/notes/note; cd / && runuser -u postgres -- psql --dbname ledger --tuples-only --command \
+                         'SELECT count(*), md5(string_agg(id || what, $$,$$ ORDER BY id)) FROM bookings'";
+    let sql = "INSERT INTO bookings VALUES (20001, $$new$$); DELETE FROM bookings WHERE id % 7 = 0";
+    vm2.does(&format!(
+        "echo more >> /srv/notes/note; cd / && runuser -u postgres -- psql --quiet --dbname ledger --command '{sql}'"
+    ));
+    for set in ["ledger", "notes"] {
+        vm2.starts(&format!("varu-backup@{set}"), 0);
+    }
+    backup.starts("varu-host-accept", 0);
+    let state = vm2.does(STATE);
+    vm2.cut();
+    drop(vm2);
+    let vm2 = fleet.boot("vm2", 2, &HOSTS);
+    vm2.does("systemctl enable --quiet --now postgresql");
+    ansible.plays("restore.yml", &["-e", "varu_restore_machine=vm2"]);
+    assert_eq!(vm2.does(STATE), state);
+    vm2
+}
+
+/// vm1 is gone once more, and somebody does what docs/restore.md says.
+pub fn by_the_page(vm1: Machine, fleet: &Fleet, package: &Path, backup: &Machine) {
+    let state = vm1.does(STATE);
+    drop(vm1);
+    let vm1 = fleet.boot("vm1", 1, &HOSTS);
+    vm1.does("systemctl enable --quiet --now mariadb influxdb");
+    vm1.send(package, "/root/varu_0.1.0_amd64.deb");
+    let page = fs::read_to_string("docs/restore.md").unwrap().replace("backup.example", "backup");
+    let (mut variables, mut wrong) = (String::new(), Vec::new());
+    for step in page::steps(&page) {
+        match (step.who.as_str(), step.line.split(' ').next()) {
+            ("you", _) => vm1.send(&fleet.path("production.txt"), "/run/varu-restore/identity.txt"),
+            ("vm1", Some("export")) => variables += &format!("{}; ", step.line),
+            ("vm1", Some("unset")) => variables.clear(),
+            ("vm1", _) => wrong.extend(step.run(&vm1, &variables)),
+            ("backup", _) => {
+                backup.send(&vm1.root().join("etc/varu/ssh_key.pub"), "/tmp/vm1.pub");
+                wrong.extend(step.run(backup, ""));
+            }
+            (who, _) => panic!("who is {who}?"),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert_eq!(vm1.does(STATE), state);
+}
+
+/// Nothing of a fresh machine becomes the latest backup before somebody restores it.
+fn waits(vm1: &Machine, ansible: &mut Ansible, list: &str) {
+    let played = ansible.plays("client.yml", &["--limit", "vm1"]);
+    assert!(played.text.contains("so no timer is started and no backup is made"), "{}", played.text);
+    assert_eq!(vm1.does("systemctl list-timers --all --no-pager --legend=no 'varu-*'").trim(), "");
+    // Past its time, whoever starts it.
+    for line in ["systemctl start varu-backup@web", "varu backup web", "varu backup web --full"] {
+        assert_ne!(vm1.run(line).status, 0, "{line}");
+    }
+    let repository = list.lines().next().unwrap_or_default();
+    assert!(repository.starts_with("SNAPSHOT"), "{list}");
+}
