@@ -65,6 +65,8 @@ struct Work<'a> {
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
     report: Mutex<CopyReport>,
+    /// What was found damaged or missing, and how.
+    damaged: Mutex<Vec<(ObjectName, String)>>,
 }
 
 /// Sends what `to` lacks of `from`; with `all`, also snapshots that are older than what it has of their sets.
@@ -80,7 +82,7 @@ pub fn copy(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<CopyReport> {
-    let work = Work { from, to, progress, interrupt, report: Mutex::default() };
+    let work = Work { from, to, progress, interrupt, report: Mutex::default(), damaged: Mutex::default() };
     progress.phase("looking at both places", None, None);
     let keys = work.missing_keys()?;
     let Looked { snapshots, older, needed } = work.snapshots(all)?;
@@ -94,9 +96,9 @@ pub fn copy(
     let lost = work.send_all(&packs)?;
     work.flush(Folder::Packs)?;
     work.send_snapshots(&snapshots, &lost)?;
+    let damaged = work.damage()?;
     let mut report = work.report.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report.older = older;
-    report.damaged.sort();
+    (report.older, report.damaged) = (older, damaged);
     Ok(report)
 }
 
@@ -106,7 +108,30 @@ impl Work<'_> {
     }
 
     fn damaged(&self, name: &ObjectName, why: impl std::fmt::Display) {
-        self.report().damaged.push(format!("{name}: {why}"));
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), why.to_string()));
+    }
+
+    /// The damage, a sentence for each object. What a prune of the first place took away meanwhile is none: a snapshot that
+    /// isn't there any more, and packs that no snapshot there needs.
+    fn damage(&self) -> Result<Vec<String>> {
+        let found = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut there = HashSet::new();
+        for listed in list_or_none(self.from, Folder::Snapshots)? {
+            if let Some(header) = self.header(&listed)? {
+                there.extend(header.packs.iter().map(crate::format::layout::pack_name));
+            }
+            there.insert(listed.name);
+        }
+        let is_there = |(name, _): &(ObjectName, String)| {
+            !matches!(name.folder(), Folder::Packs | Folder::Snapshots) || there.contains(name)
+        };
+        let mut damaged: Vec<String> =
+            found.into_iter().filter(is_there).map(|(name, why)| format!("{name}: {why}")).collect();
+        damaged.sort();
+        Ok(damaged)
     }
 
     /// The key objects that the second place lacks, and the text for people.
