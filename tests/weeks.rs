@@ -144,11 +144,11 @@ impl Life {
         BTreeMap::from([("orders".to_owned(), rows), (format!("log {}", day % 3), noise(3000, self.random.next()))])
     }
 
-    /// One night's backup of a set, with what may come between.
-    fn back_up(&mut self, set: &str) {
+    /// One night's backup of a set, with what may come between. Where it was cut, what it would have stored.
+    fn back_up(&mut self, set: &str) -> Option<Streams> {
         let fate = self.random.below(20);
         if fate == 0 {
-            return;
+            return None;
         }
         let (suspect, skips, cut) = (fate == 1, fate == 2, fate == 3);
         let wanted = match self.random.below(40) {
@@ -174,10 +174,11 @@ impl Life {
                 assert!(!skips || !report.warnings.is_empty(), "{}", self.what);
                 assert_eq!(report.snapshot.header.suspect, suspect && had_good, "{}", self.what);
                 self.keep(report.snapshot, streams);
+                None
             }
             Err(error) => {
                 assert!(cut, "{}: {error}", self.what);
-                self.find_lost(streams);
+                Some(streams)
             }
         }
     }
@@ -187,7 +188,7 @@ impl Life {
         self.made.push(Made { row, streams, time });
     }
 
-    /// A run that was cut at its very end has stored its snapshot.
+    /// A run that was cut at its very end has stored its snapshot; or the host has found it whole in `pending/`.
     fn find_lost(&mut self, streams: Streams) {
         let known: BTreeSet<SnapshotId> = self.made.iter().map(|made| made.row.id).collect();
         if let Some(id) = self.there().difference(&known).next() {
@@ -337,8 +338,9 @@ impl Life {
     /// A day and a night.
     fn next(&mut self) {
         for set in SETS {
-            self.back_up(set);
+            let cut = self.back_up(set);
             self.accept();
+            cut.into_iter().for_each(|streams| self.find_lost(streams));
         }
         self.clock.advance(4 * HOUR);
         if self.random.below(7) > 0 {
