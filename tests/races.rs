@@ -3,7 +3,7 @@
 //! clear refusal.
 //!
 //! Of two operations the orders with at most two changes of turn before one of them ends are run: all where there are at most 3,000 with
-//! VARU_TEST_LONG=1, else as many of them, spread evenly; 30 by default. And of up to five operations random ones, with clocks that
+//! VARU_TEST_LONG=1, else as many of them, spread evenly; 40 by default. And of up to five operations random ones, with clocks that
 //! jump between two steps: 300 by default, 10,000 with VARU_TEST_LONG=1.
 
 #[path = "support/schedule.rs"]
@@ -362,9 +362,9 @@ impl<'a> Race<'a> {
 
     /// The snapshots of before that no prune may take: the newest chain, and what is young.
     fn must_stay(&self) -> BTreeSet<SnapshotId> {
-        let newest = &self.before.rows.last().unwrap().0.header.chain;
+        let newest = self.before.rows.last().map(|(row, _)| row.header.chain);
         let stays = |row: &SnapshotRow| {
-            let is_newest = row.header.chain == *newest && !self.is_later();
+            let is_newest = Some(row.header.chain) == newest && !self.is_later();
             is_newest || row.header.data_time.after(KEEP) > self.clock.now()
         };
         self.before.rows.iter().filter(|(row, _)| stays(row)).map(|(row, _)| row.id).collect()
@@ -447,7 +447,7 @@ fn pairs(before: &Before, pairs: &[(i64, [What; 2])]) {
     let most = match std::env::var("VARU_RACES_ORDERS") {
         Ok(most) => most.parse().unwrap(),
         Err(_) if long() => 3000,
-        Err(_) => 30,
+        Err(_) => 40,
     };
     // Two at a time: each waits for its own steps most of the time.
     let next = AtomicUsize::new(0);
@@ -501,6 +501,52 @@ fn pairs_on_a_backup_host() {
         (0, [Prune, HostPrune]),
     ];
     pairs(&Before::append_only(), &all);
+}
+
+/// A machine is suspended after each of its steps in turn: `hours` pass, others do their work one after the other, with the same time
+/// between them, and then it goes on. `slow` hours pass with each step of it. It ends well, each time.
+fn suspended(before: &Before, backup: What, others: &[What], hours: i64, slow: i64) {
+    for n in 0.. {
+        let what: Vec<What> = [&[backup], others].concat();
+        let race = Race::new(before, 0, &what);
+        let (clock, mut left, mut alive) = (race.clock.clone(), n, what.len() + 1);
+        let chooser: Chooser = Box::new(move |live, _| {
+            if left > 0 && live.contains(&0) {
+                left -= 1;
+                clock.advance_hours(slow);
+                return 0;
+            }
+            let count = live.len() + usize::from(!live.contains(&0));
+            if count < alive {
+                alive = count;
+                clock.advance_hours(hours);
+            }
+            live.iter().copied().find(|&who| who != 0).unwrap_or(0)
+        });
+        let steps = run(what.iter().map(|&what| race.actor(what)).collect(), chooser);
+        race.check(&format!("{what:?}, suspended after step {n}"));
+        assert_eq!(race.good.lock().unwrap().len(), 1, "{what:?}, suspended after step {n}");
+        if n > steps[0] {
+            assert!(n > 5, "{what:?} has only {n} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_is_suspended_for_three_days_loses_nothing() {
+    use What::*;
+    let (ordinary, append_only) = (Before::ordinary(), Before::append_only());
+    for backup in [Backup(7), SetBack(9)] {
+        suspended(&ordinary, backup, &[PruneElsewhere, PruneElsewhere], 24, 0);
+        suspended(&append_only, backup, &[HostPrune, Accept, HostPrune], 18, 0);
+    }
+}
+
+#[test]
+fn a_first_upload_that_takes_longer_than_the_grace_loses_nothing() {
+    let fresh = Before::empty(Vault::new(), None);
+    suspended(&fresh, What::Backup(9), &[What::PruneElsewhere, What::PruneElsewhere], 30, 5);
 }
 
 /// Two to five of them, in a random order, with clocks that jump between two steps.
