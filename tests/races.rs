@@ -233,9 +233,7 @@ impl<'a> Race<'a> {
             copied
         });
         let remote: Arc<dyn Remote> = match &host {
-            Some(base) => {
-                Arc::new(LocalRemote::open(base.path().join("srv").join(ACCOUNT).join(REPOSITORY)).unwrap())
-            }
+            Some(base) => Arc::new(LocalRemote::open(base.path().join("srv").join(ACCOUNT).join(REPOSITORY)).unwrap()),
             None => Arc::new(before.vault.memory.fork()),
         };
         let race = Self {
@@ -417,7 +415,13 @@ impl<'a> Race<'a> {
     }
 }
 
-fn race(before: &Before, off: i64, what: &[What], chooser: impl FnOnce(Arc<TestClock>) -> Chooser, name: &str) -> Vec<u64> {
+fn race(
+    before: &Before,
+    off: i64,
+    what: &[What],
+    chooser: impl FnOnce(Arc<TestClock>) -> Chooser,
+    name: &str,
+) -> Vec<u64> {
     let race = Race::new(before, off, what);
     let actors = what.iter().map(|&what| race.actor(what)).collect();
     let steps = run(actors, chooser(race.clock.clone()));

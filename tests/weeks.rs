@@ -153,7 +153,7 @@ impl Life {
         let (suspect, skips, cut) = (fate == 1, fate == 2, fate == 3);
         let wanted = match self.random.below(40) {
             0 => Wanted::Rebase,
-            _ if self.day % 7 == 0 => Wanted::Full,
+            _ if self.day.is_multiple_of(7) => Wanted::Full,
             _ => Wanted::Incremental,
         };
         let tags: Vec<String> = (self.random.below(9) == 0).then(|| "pre-deploy".to_owned()).into_iter().collect();
@@ -216,8 +216,13 @@ impl Life {
             let of_set: Vec<&Made> =
                 self.made.iter().filter(|made| made.row.header.set == set && there.contains(&made.row.id)).collect();
             let Some(newest) = of_set.iter().map(|made| made.time).max() else { continue };
-            let tagged: Vec<ChainId> =
-                of_set.iter().rev().filter(|made| !made.row.header.tags.is_empty()).take(2).map(|made| made.row.header.chain).collect();
+            let tagged: Vec<ChainId> = of_set
+                .iter()
+                .rev()
+                .filter(|made| !made.row.header.tags.is_empty())
+                .take(2)
+                .map(|made| made.row.header.chain)
+                .collect();
             for made in &of_set {
                 let chain = made.row.header.chain;
                 let last = of_set.iter().rposition(|other| other.row.header.chain == chain).unwrap();
@@ -236,7 +241,11 @@ impl Life {
         let (before, going, now) = (self.there(), self.going(), self.clock.now());
         let gone: BTreeSet<ChainId> = match &self.host {
             Some(_) => going.clone(),
-            None => going.iter().copied().filter(|chain| self.marked.get(chain).is_some_and(|at| at.after(DAY) <= now)).collect(),
+            None => going
+                .iter()
+                .copied()
+                .filter(|chain| self.marked.get(chain).is_some_and(|at| at.after(DAY) <= now))
+                .collect(),
         };
         let stays: BTreeSet<SnapshotId> = self
             .made
@@ -291,9 +300,12 @@ impl Life {
         };
         let live = needed(&|made| !going.contains(&made.row.header.chain));
         let all = needed(&|_| true);
-        let sum = |which: &dyn Fn(&PackId) -> bool| sizes.iter().filter(|(id, _)| which(id)).map(|(_, size)| size).sum::<u64>();
+        let sum = |which: &dyn Fn(&PackId) -> bool| {
+            sizes.iter().filter(|(id, _)| which(id)).map(|(_, size)| size).sum::<u64>()
+        };
         let objects = |chains: &BTreeSet<ChainId>| {
-            let of = self.made.iter().filter(|made| there.contains(&made.row.id) && chains.contains(&made.row.header.chain));
+            let of =
+                self.made.iter().filter(|made| there.contains(&made.row.id) && chains.contains(&made.row.header.chain));
             of.map(|made| made.row.size).sum::<u64>()
         };
         assert_eq!(report.held.0, sum(&|id| live.contains(id)), "{}", self.what);
@@ -380,7 +392,7 @@ fn life(seed: u64, days: u64) {
     while life.day < days {
         life.what = format!("seed {seed}, day {}", life.day);
         life.next();
-        let all = life.day % 28 == 0;
+        let all = life.day.is_multiple_of(28);
         life.restore(all);
     }
     life.what = format!("seed {seed}, after its end");

@@ -50,7 +50,8 @@ impl Lent {
         if set_back {
             return Ok(lent);
         }
-        let young = |(pack, stored): &(PackId, Timestamp)| !needed.contains(pack) && now.since(*stored) < SHARE_UNNEEDED;
+        let young =
+            |(pack, stored): &(PackId, Timestamp)| !needed.contains(pack) && now.since(*stored) < SHARE_UNNEEDED;
         lent.packs.extend(stored.into_iter().filter(young));
         if !lent.packs.is_empty() {
             for marked in marks(repository)?.iter().filter(|marked| marked.mark.due <= now.after(SHARE_UNNEEDED)) {
@@ -71,7 +72,13 @@ impl Lent {
     /// # Errors
     ///
     /// Where one may be. The snapshot stands, and the next backup looks whether all of it is there.
-    pub fn look_again(&self, repository: &Repository, snapshot: &SnapshotRow, made: bool, clock: &dyn Clock) -> Result<()> {
+    pub fn look_again(
+        &self,
+        repository: &Repository,
+        snapshot: &SnapshotRow,
+        made: bool,
+        clock: &dyn Clock,
+    ) -> Result<()> {
         let used: HashMap<&PackId, Timestamp> =
             snapshot.header.packs.iter().filter_map(|pack| Some((pack, *self.packs.get(pack)?))).collect();
         if !used.is_empty() {
@@ -87,7 +94,10 @@ impl Lent {
             None => Ok(()),
             Some(age) => {
                 let days = age.as_secs() / (24 * 3600);
-                Err(at_risk(snapshot, &format!("packs of it are {days} days old, and no snapshot needed them until now")))
+                Err(at_risk(
+                    snapshot,
+                    &format!("packs of it are {days} days old, and no snapshot needed them until now"),
+                ))
             }
         }
     }

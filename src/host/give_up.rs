@@ -118,7 +118,9 @@ fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
     }
     match found.len() {
         1 => Ok((found.remove(0), objects.into_iter().collect())),
-        0 => Err(Error::Usage("no account has all of these objects in its ledger; `varu host verify` names what is damaged".to_owned())),
+        0 => Err(Error::Usage(
+            "no account has all of these objects in its ledger; `varu host verify` names what is damaged".to_owned(),
+        )),
         _ => Err(Error::Usage(format!("{} have such objects; give --account", found.join(" and ")))),
     }
 }

@@ -121,8 +121,7 @@ impl Drop for HostGate {
 
 /// Runs actors until all have ended. How many steps each made.
 pub fn run(actors: Vec<Actor<'_>>, chooser: Chooser) -> Vec<u64> {
-    let state =
-        State { live: (0..actors.len()).collect(), turn: None, busy: false, steps: vec![0; actors.len()] };
+    let state = State { live: (0..actors.len()).collect(), turn: None, busy: false, steps: vec![0; actors.len()] };
     let shared = Arc::new(Shared { state: Mutex::new(state), chooser: Mutex::new(chooser), changed: Condvar::new() });
     shared.pass(&mut shared.state());
     std::thread::scope(|scope| {
