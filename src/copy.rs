@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
-use crate::format::snapshot::SnapshotHeader;
+use crate::format::layout::{info_name, parse_key_name, parse_mark_name, parse_pack_name, parse_snapshot_name};
+use crate::format::snapshot::{Parent, SnapshotHeader};
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
@@ -37,6 +37,8 @@ pub struct CopyReport {
     pub common: u64,
     /// Snapshots that were left out: the second place has newer ones of their sets, and has pruned these or never had them.
     pub older: u64,
+    /// Snapshots that wait for the next copy: they need packs that a prune of the second place is about to delete.
+    pub waiting: u64,
     /// Objects of the first place that are damaged or missing, and snapshots that can't be sent for that.
     pub damaged: Vec<String>,
 }
@@ -187,21 +189,32 @@ impl Work<'_> {
         Ok(Looked { snapshots: missing, older, needed })
     }
 
-    /// A snapshot's clear header; None where it doesn't read, which is damage.
+    /// The packs that lie at the second place and that only snapshots need which are marked there: a prune may be deleting them
+    /// already.
+    ///
+    /// Marks stand for the grace before anything is deleted. So what a prune may delete before it can see the snapshots that are
+    /// sent next is marked by now.
+    fn doomed(&self) -> Result<HashSet<PackId>> {
+        let marks = list_or_none(self.to, Folder::Marks)?;
+        let marked: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
+        let (mut doomed, mut kept) = (HashSet::new(), HashSet::new());
+        if marked.is_empty() {
+            return Ok(doomed);
+        }
+        for listed in list_or_none(self.to, Folder::Snapshots)? {
+            let Some(name) = parse_snapshot_name(&listed.name) else { continue };
+            if let Ok(header) = read_header(self.to, &listed)? {
+                let of = if marked.contains(&name.id) { &mut doomed } else { &mut kept };
+                of.extend(header.packs);
+            }
+        }
+        doomed.retain(|pack| !kept.contains(pack));
+        Ok(doomed)
+    }
+
+    /// The clear header of a snapshot of the first place; None where it doesn't read, which is damage.
     fn header(&self, listed: &Listed) -> Result<Option<SnapshotHeader>> {
-        let read = |length: usize| {
-            let mut bytes = vec![0; length];
-            self.from.get_range(&listed.name, 0, &mut bytes).map(|()| bytes)
-        };
-        let found = read(SnapshotHeader::START).and_then(|start| match SnapshotHeader::length(&start) {
-            Ok(length) if length <= MAX_HEADER && length as u64 <= listed.size => read(length),
-            _ => Ok(Vec::new()),
-        });
-        let header = match found {
-            Ok(bytes) => SnapshotHeader::decode(&bytes).map_err(|error| error.to_string()),
-            Err(error) if is_damage(&error) => Err(error.to_string()),
-            Err(error) => return Err(repository::Error::from(error).into()),
-        };
+        let header = read_header(self.from, listed)?;
         Ok(header.map_err(|why| self.damaged(&listed.name, format_args!("its header doesn't read: {why}"))).ok())
     }
 
@@ -287,8 +300,16 @@ impl Work<'_> {
     fn send_snapshots(&self, snapshots: &[Known], lost: &HashSet<ObjectName>) -> Result<()> {
         let there: HashSet<ObjectName> =
             list_or_none(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
-        let mut left_out = HashSet::new();
+        let doomed = self.doomed()?;
+        let (mut left_out, mut waiting) = (HashSet::new(), HashSet::new());
         for known in snapshots {
+            let waits = |parent: &Parent| waiting.contains(&parent.id);
+            if known.header.packs.iter().any(|pack| doomed.contains(pack))
+                || known.header.parent.as_ref().is_some_and(waits)
+            {
+                waiting.insert(known.id);
+                continue;
+            }
             let packs = known.header.packs.iter().map(crate::format::layout::pack_name);
             let lacking = packs.filter(|pack| lost.contains(pack) || !there.contains(pack)).count();
             let stands = known.header.parent.as_ref().is_none_or(|parent| !left_out.contains(&parent.id));
@@ -311,12 +332,30 @@ impl Work<'_> {
         }
         let mut report = self.report();
         report.common += report.snapshots.len() as u64;
+        report.waiting = waiting.len() as u64;
         drop(report);
         self.flush(Folder::Snapshots)
     }
 
     fn flush(&self, folder: Folder) -> Result<()> {
         self.to.flush(folder).map(drop).map_err(|error| repository::Error::from(error).into())
+    }
+}
+
+/// A snapshot's clear header, or why it doesn't read.
+fn read_header(remote: &dyn Remote, listed: &Listed) -> Result<std::result::Result<SnapshotHeader, String>> {
+    let read = |length: usize| {
+        let mut bytes = vec![0; length];
+        remote.get_range(&listed.name, 0, &mut bytes).map(|()| bytes)
+    };
+    let found = read(SnapshotHeader::START).and_then(|start| match SnapshotHeader::length(&start) {
+        Ok(length) if length <= MAX_HEADER && length as u64 <= listed.size => read(length),
+        _ => Ok(Vec::new()),
+    });
+    match found {
+        Ok(bytes) => Ok(SnapshotHeader::decode(&bytes).map_err(|error| error.to_string())),
+        Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
+        Err(error) => Err(repository::Error::from(error).into()),
     }
 }
 

@@ -37,7 +37,7 @@ use varu::remote::fault::{Fault, Faulty};
 use varu::remote::local::LocalRemote;
 use varu::remote::memory::MemoryRemote;
 use varu::remote::{Folder, Remote};
-use varu::repository::Lock;
+use varu::repository::{Lock, Repository};
 use varu::retention::Rules;
 use varu::time::{Clock, Timestamp};
 
@@ -71,6 +71,8 @@ struct Before {
     vault: Vault,
     /// The machine's state when it had made its first two snapshots.
     old_state: TempDir,
+    /// A second place, which a prune of its own has marked things at, and the state of that prune.
+    second: Option<(MemoryRemote, TempDir)>,
     /// Where the repository lies on a backup host; None where it lies in memory, on an account that can delete.
     host: Option<TempDir>,
     rows: Vec<(SnapshotRow, Streams)>,
@@ -80,19 +82,42 @@ struct Before {
 impl Before {
     /// An account that can delete. The first chain is marked and due, and so will packs be that an upload left which was cut.
     fn ordinary() -> Self {
+        let mut before = Self::four_days();
+        before.mark(&before.vault.writer());
+        before.now = MONDAY + 4 * DAY + 2 * HOUR;
+        before
+    }
+
+    /// A second place, where the first chain is marked and due, and a first place with a snapshot that shares packs of that chain.
+    fn copied() -> Self {
+        let mut before = Self::four_days();
+        let (second, second_state) = (before.vault.memory.fork(), state());
+        copy_state(before.vault.state.path(), second_state.path());
+        before.mark(&before.vault.owner.writer(Arc::new(second.clone()), second_state.path()));
+        before.second = Some((second, second_state));
+        before.back_up(1, 4);
+        let (chain, last) = (&before.rows[1].0.header, &before.rows[4].0.header);
+        assert!(last.packs.iter().any(|pack| chain.packs.contains(pack)) && last.chain != chain.chain);
+        before.now = MONDAY + 4 * DAY + 2 * HOUR;
+        before
+    }
+
+    fn four_days() -> Self {
         let mut before = Self::empty(Vault::new(), None);
         (0..2).for_each(|day| before.back_up(day, day as i64));
         copy_state(before.vault.state.path(), before.old_state.path());
         before.cut_upload(7, 2);
         (2..4).for_each(|day| before.back_up(day, day as i64));
+        before
+    }
+
+    /// A prune that marks the first chain.
+    fn mark(&self, writer: &Arc<Repository>) {
         let rules = |_: &str| Rules { keep: KEEP, ..Rules::default() };
         let options = PruneOptions { rules: &rules, grace: GRACE, dry_run: false };
         let clock = TestClock::at(MONDAY + 3 * DAY + HOUR);
-        let writer = before.vault.writer();
-        let pruned = prune(&[writer], &options, &clock, &Counts::default(), &Interrupt::default()).unwrap();
+        let pruned = prune(&[writer.clone()], &options, &clock, &Counts::default(), &Interrupt::default()).unwrap();
         assert_eq!(pruned.marked.len(), 2);
-        before.now = MONDAY + 4 * DAY + 2 * HOUR;
-        before
     }
 
     /// An append-only account on a backup host. The first chains and the packs of an upload that was cut may go.
@@ -121,7 +146,7 @@ impl Before {
     }
 
     fn empty(vault: Vault, host: Option<TempDir>) -> Self {
-        Self { vault, old_state: state(), host, rows: Vec::new(), now: MONDAY }
+        Self { vault, old_state: state(), second: None, host, rows: Vec::new(), now: MONDAY }
     }
 
     fn back_up(&mut self, content_of: u64, day: i64) {
@@ -200,6 +225,8 @@ enum What {
     Restore(usize),
     /// A copy to the second place.
     Copy,
+    /// A prune at the second place.
+    PruneSecond,
     Accept,
     HostPrune,
 }
@@ -213,6 +240,7 @@ struct Race<'a> {
     state: TempDir,
     other_state: TempDir,
     old_state: TempDir,
+    second_state: TempDir,
     clock: Arc<TestClock>,
     /// What the machine's clock is off by.
     off: i64,
@@ -239,11 +267,12 @@ impl<'a> Race<'a> {
         let race = Self {
             before,
             remote,
-            second: MemoryRemote::new(),
+            second: before.second.as_ref().map_or_else(MemoryRemote::new, |(second, _)| second.fork()),
             host,
             state: state(),
             other_state: state(),
             old_state: state(),
+            second_state: state(),
             clock: Arc::new(TestClock::at(before.now)),
             off,
             backs_up: what.iter().any(|what| matches!(what, What::Backup(_) | What::SetBack(_))),
@@ -254,6 +283,9 @@ impl<'a> Race<'a> {
         copy_state(before.vault.state.path(), race.state.path());
         copy_state(before.vault.state.path(), race.other_state.path());
         copy_state(before.old_state.path(), race.old_state.path());
+        if let Some((_, second_state)) = &before.second {
+            copy_state(second_state.path(), race.second_state.path());
+        }
         race
     }
 
@@ -262,8 +294,9 @@ impl<'a> Race<'a> {
             let done = match what {
                 What::Backup(day) => self.back_up(gate, self.state.path(), day),
                 What::SetBack(day) => self.back_up(gate, self.old_state.path(), day),
-                What::Prune => self.prune(gate, self.state.path()),
-                What::PruneElsewhere => self.prune(gate, self.other_state.path()),
+                What::Prune => self.prune(gate, self.remote.clone(), self.state.path()),
+                What::PruneElsewhere => self.prune(gate, self.remote.clone(), self.other_state.path()),
+                What::PruneSecond => self.prune(gate, Arc::new(self.second.clone()), self.second_state.path()),
                 What::Restore(number) => self.restore(gate, number),
                 What::Copy => self.copy(gate),
                 What::Accept => self.accept(gate),
@@ -293,10 +326,10 @@ impl<'a> Race<'a> {
         Ok(())
     }
 
-    fn prune(&self, gate: &Gate, state: &Path) -> Result<(), Error> {
+    fn prune(&self, gate: &Gate, remote: Arc<dyn Remote>, state: &Path) -> Result<(), Error> {
         // Who has the lock first is a matter of the order, too.
         gate.step(|| ());
-        let writer = self.before.vault.owner.writer(gate.remote(self.remote.clone(), self.host.is_some()), state);
+        let writer = self.before.vault.owner.writer(gate.remote(remote, self.host.is_some()), state);
         let (counts, interrupt) = (Counts::default(), Interrupt::default());
         let _lock = Lock::take(writer.folder(), "prune", Duration::ZERO, &counts, &interrupt)?;
         let rules = |_: &str| Rules { keep: KEEP, ..Rules::default() };
@@ -400,10 +433,19 @@ impl<'a> Race<'a> {
         if self.second.content(Folder::Snapshots).is_empty() {
             return;
         }
+        // After a prune that has deleted what it was about to, the next copy has everything.
+        if self.before.second.is_some() {
+            run(vec![self.actor(What::PruneSecond)], planned(Vec::new()));
+            run(vec![self.actor(What::Copy)], planned(Vec::new()));
+        }
         let fresh = state();
         let reader = self.before.vault.owner.reader(Arc::new(self.second.clone()), fresh.path()).unwrap();
         reader.sync().unwrap();
         let rows = reader.index().snapshots().unwrap();
+        if self.before.second.is_some() {
+            let newest = self.before.rows.last().unwrap().0.id;
+            assert!(rows.iter().any(|row| row.id == newest), "{what}: the newest isn't at the second place");
+        }
         let all: Vec<_> = self.before.rows.iter().cloned().chain(good.iter().cloned()).collect();
         for (row, streams) in all.iter().filter(|(row, _)| rows.iter().any(|there| there.id == row.id)) {
             match bring_back(&reader, row) {
@@ -485,6 +527,12 @@ fn pairs_on_an_account_that_can_delete() {
         [Backup(1), Copy],
     ];
     pairs(&Before::ordinary(), &all.map(|what| (0, what)));
+}
+
+#[test]
+fn pairs_with_a_second_place() {
+    use What::*;
+    pairs(&Before::copied(), &[[Copy, PruneSecond], [Backup(9), Copy]].map(|what| (0, what)));
 }
 
 #[test]

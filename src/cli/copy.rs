@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use varu::copy::{CopyReport, copy};
+use varu::progress::Progress;
 use varu::remote::options::Options;
 
 use super::context::Context;
@@ -43,6 +44,13 @@ impl Args {
             return Err(Failure::usage(format!("{} is where the repository is: give another place", to.place())));
         }
         let report = copy(&*from, &*to, self.all, &*watch, &context.interrupt)?;
+        if report.waiting > 0 {
+            watch.warn(&format!(
+                "{} wait for the next copy: a prune of {} is about to delete packs that they need",
+                counted(report.waiting, "snapshot"),
+                to.place()
+            ));
+        }
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&json!({
@@ -53,6 +61,7 @@ impl Args {
                 "bytes": report.bytes,
                 "common": report.common,
                 "older": report.older,
+                "waiting": report.waiting,
                 "damaged": report.damaged,
                 "warnings": warnings,
             }))?,
