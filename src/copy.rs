@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::layout::{info_name, parse_key_name, parse_mark_name, parse_pack_name, parse_snapshot_name};
-use crate::format::snapshot::{Parent, SnapshotHeader};
+use crate::format::layout::{
+    info_name, pack_name, parse_key_name, parse_mark_name, parse_pack_name, parse_snapshot_name,
+};
+use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
@@ -60,6 +62,24 @@ struct Looked {
     needed: HashSet<PackId>,
 }
 
+/// What snapshots of the second place need, where marks lie there.
+#[derive(Default)]
+struct Marked {
+    /// Packs that marked ones need.
+    doomed: HashSet<PackId>,
+    /// Packs that others need.
+    kept: HashSet<PackId>,
+    /// Whether marked ones are gone already: then it isn't known what they needed.
+    under_way: bool,
+}
+
+impl Marked {
+    /// Whether a prune may be about to delete a pack; `sent` says whether this copy brought it.
+    fn may_go(&self, pack: &PackId, sent: bool) -> bool {
+        !self.kept.contains(pack) && (self.doomed.contains(pack) || (self.under_way && !sent))
+    }
+}
+
 /// What was done so far, by several threads.
 struct Work<'a> {
     from: &'a dyn Remote,
@@ -97,7 +117,7 @@ pub fn copy(
     work.flush(Folder::Keys)?;
     let lost = work.send_all(&packs)?;
     work.flush(Folder::Packs)?;
-    work.send_snapshots(&snapshots, &lost)?;
+    work.send_snapshots(&snapshots, &packs, &lost)?;
     let damaged = work.damage()?;
     let mut report = work.report.into_inner().unwrap_or_else(PoisonError::into_inner);
     (report.older, report.damaged) = (older, damaged);
@@ -123,7 +143,7 @@ impl Work<'_> {
         let mut there = HashSet::new();
         for listed in list_or_none(self.from, Folder::Snapshots)? {
             if let Some(header) = self.header(&listed)? {
-                there.extend(header.packs.iter().map(crate::format::layout::pack_name));
+                there.extend(header.packs.iter().map(pack_name));
             }
             there.insert(listed.name);
         }
@@ -189,27 +209,26 @@ impl Work<'_> {
         Ok(Looked { snapshots: missing, older, needed })
     }
 
-    /// The packs that lie at the second place and that only snapshots need which are marked there: a prune may be deleting them
-    /// already.
+    /// What a prune of the second place may be deleting already.
     ///
     /// Marks stand for the grace before anything is deleted. So what a prune may delete before it can see the snapshots that are
     /// sent next is marked by now.
-    fn doomed(&self) -> Result<HashSet<PackId>> {
+    fn marked(&self) -> Result<Marked> {
         let marks = list_or_none(self.to, Folder::Marks)?;
-        let marked: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
-        let (mut doomed, mut kept) = (HashSet::new(), HashSet::new());
-        if marked.is_empty() {
-            return Ok(doomed);
+        let mut ids: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
+        let mut marked = Marked::default();
+        if ids.is_empty() {
+            return Ok(marked);
         }
         for listed in list_or_none(self.to, Folder::Snapshots)? {
             let Some(name) = parse_snapshot_name(&listed.name) else { continue };
-            if let Ok(header) = read_header(self.to, &listed)? {
-                let of = if marked.contains(&name.id) { &mut doomed } else { &mut kept };
-                of.extend(header.packs);
-            }
+            let Ok(header) = read_header(self.to, &listed)? else { continue };
+            let of = if ids.remove(&name.id) { &mut marked.doomed } else { &mut marked.kept };
+            of.extend(header.packs);
         }
-        doomed.retain(|pack| !kept.contains(pack));
-        Ok(doomed)
+        // The snapshots go first.
+        marked.under_way = !ids.is_empty();
+        Ok(marked)
     }
 
     /// The clear header of a snapshot of the first place; None where it doesn't read, which is damage.
@@ -296,38 +315,41 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Sends snapshots one after the other, but for those that lack a pack or their parent.
-    fn send_snapshots(&self, snapshots: &[Known], lost: &HashSet<ObjectName>) -> Result<()> {
+    /// Sends snapshots one after the other, but for those that lack a pack or their parent. `packs` were sent before, but for
+    /// those that are `lost`.
+    fn send_snapshots(&self, snapshots: &[Known], packs: &[Listed], lost: &HashSet<ObjectName>) -> Result<()> {
+        let sent: HashSet<&ObjectName> = packs.iter().map(|listed| &listed.name).collect();
+        let marked = self.marked()?;
+        // After the marks: what a prune took before it took its marks away is missing here.
         let there: HashSet<ObjectName> =
             list_or_none(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
-        let doomed = self.doomed()?;
         let (mut left_out, mut waiting) = (HashSet::new(), HashSet::new());
         for known in snapshots {
-            let waits = |parent: &Parent| waiting.contains(&parent.id);
-            if known.header.packs.iter().any(|pack| doomed.contains(pack))
-                || known.header.parent.as_ref().is_some_and(waits)
-            {
-                waiting.insert(known.id);
-                continue;
+            let parent = known.header.parent.as_ref().map(|parent| parent.id);
+            let (mut waits, mut lacking) = (parent.is_some_and(|parent| waiting.contains(&parent)), 0);
+            for pack in &known.header.packs {
+                let name = pack_name(pack);
+                match there.contains(&name) && !lost.contains(&name) {
+                    true => waits |= marked.may_go(pack, sent.contains(&name)),
+                    false if lost.contains(&name) || !self.has(&name)? => lacking += 1,
+                    // It was there when the copy began.
+                    false => waits = true,
+                }
             }
-            let packs = known.header.packs.iter().map(crate::format::layout::pack_name);
-            let lacking = packs.filter(|pack| lost.contains(pack) || !there.contains(pack)).count();
-            let stands = known.header.parent.as_ref().is_none_or(|parent| !left_out.contains(&parent.id));
+            let stands = parent.is_none_or(|parent| !left_out.contains(&parent));
             let why = match (lacking, stands) {
                 (0, true) => None,
                 (0, false) => Some("its parent wasn't copied".to_owned()),
                 (count, _) => Some(format!("{count} of its packs are missing or damaged")),
             };
-            let sent = match &why {
-                None => self.send(&known.listed)?,
+            match why {
                 Some(why) => {
                     self.damaged(&known.listed.name, why);
-                    false
+                    left_out.insert(known.id);
                 }
-            };
-            match sent {
-                true => self.report().snapshots.push(known.id),
-                false => drop(left_out.insert(known.id)),
+                None if waits => drop(waiting.insert(known.id)),
+                None if self.send(&known.listed)? => self.report().snapshots.push(known.id),
+                None => drop(left_out.insert(known.id)),
             }
         }
         let mut report = self.report();
@@ -335,6 +357,11 @@ impl Work<'_> {
         report.waiting = waiting.len() as u64;
         drop(report);
         self.flush(Folder::Snapshots)
+    }
+
+    /// Whether the first place has an object.
+    fn has(&self, name: &ObjectName) -> Result<bool> {
+        Ok(self.from.stat(name).map_err(repository::Error::from)?.is_some())
     }
 
     fn flush(&self, folder: Folder) -> Result<()> {

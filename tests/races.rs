@@ -422,7 +422,7 @@ impl<'a> Race<'a> {
                 Err(error) => panic!("{what}: {} doesn't restore: {error}", row.id),
             }
         }
-        let damaged = self.damaged.lock().unwrap();
+        let damaged = self.damaged.lock().unwrap().clone();
         let unwhole = self.unwhole.load(Ordering::Relaxed);
         assert!(damaged.is_empty() || unwhole > 0, "{what}: a copy says {damaged:?}, and no backup did");
         self.check_second(what, &good);
