@@ -116,7 +116,8 @@ impl Before {
         let rules = |_: &str| Rules { keep: KEEP, ..Rules::default() };
         let options = PruneOptions { rules: &rules, grace: GRACE, dry_run: false };
         let clock = TestClock::at(MONDAY + 3 * DAY + HOUR);
-        let pruned = prune(&[writer.clone()], &options, &clock, &Counts::default(), &Interrupt::default()).unwrap();
+        let pruned =
+            prune(std::slice::from_ref(writer), &options, &clock, &Counts::default(), &Interrupt::default()).unwrap();
         assert_eq!(pruned.marked.len(), 2);
     }
 

@@ -140,8 +140,7 @@ pub fn run(actors: Vec<Actor<'_>>, chooser: Chooser) -> Vec<u64> {
             });
         }
     });
-    let steps = shared.state().steps.clone();
-    steps
+    shared.state().steps.clone()
 }
 
 /// Lets each actor make so many steps in turn, and then one after the other to its end.
