@@ -382,7 +382,10 @@ impl Life {
         // The machine comes back.
         (self.day, self.is_back) = (self.day + 46, true);
         self.next();
-        assert_eq!(self.vault.writer().check_index().unwrap(), Vec::<String>::new(), "{}", self.what);
+        // Its last backup may have been cut after its snapshot.
+        let writer = self.vault.writer();
+        writer.sync().unwrap();
+        assert_eq!(writer.check_index().unwrap(), Vec::<String>::new(), "{}", self.what);
         self.restore(true);
     }
 }
@@ -424,7 +427,8 @@ fn eight_weeks() {
         Err(_) if long() => 1000,
         Err(_) => 4,
     };
-    lives(1..seeds + 1, 56);
+    let first = std::env::var("VARU_WEEKS_FROM").map_or(1, |first| first.parse().unwrap());
+    lives(first..first + seeds, 56);
 }
 
 #[test]
