@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
+use crate::format::layout::{
+    info_name, pack_name, parse_key_name, parse_mark_name, parse_pack_name, parse_snapshot_name,
+};
 use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
@@ -37,6 +39,8 @@ pub struct CopyReport {
     pub common: u64,
     /// Snapshots that were left out: the second place has newer ones of their sets, and has pruned these or never had them.
     pub older: u64,
+    /// Snapshots that wait for the next copy: they need packs that a prune of the second place is about to delete.
+    pub waiting: u64,
     /// Objects of the first place that are damaged or missing, and snapshots that can't be sent for that.
     pub damaged: Vec<String>,
 }
@@ -58,6 +62,24 @@ struct Looked {
     needed: HashSet<PackId>,
 }
 
+/// What snapshots of the second place need, where marks lie there.
+#[derive(Default)]
+struct Marked {
+    /// Packs that marked ones need.
+    doomed: HashSet<PackId>,
+    /// Packs that others need.
+    kept: HashSet<PackId>,
+    /// Whether marked ones are gone already: then it isn't known what they needed.
+    under_way: bool,
+}
+
+impl Marked {
+    /// Whether a prune may be about to delete a pack; `sent` says whether this copy brought it.
+    fn may_go(&self, pack: &PackId, sent: bool) -> bool {
+        !self.kept.contains(pack) && (self.doomed.contains(pack) || (self.under_way && !sent))
+    }
+}
+
 /// What was done so far, by several threads.
 struct Work<'a> {
     from: &'a dyn Remote,
@@ -65,6 +87,8 @@ struct Work<'a> {
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
     report: Mutex<CopyReport>,
+    /// What was found damaged or missing, and how.
+    damaged: Mutex<Vec<(ObjectName, String)>>,
 }
 
 /// Sends what `to` lacks of `from`; with `all`, also snapshots that are older than what it has of their sets.
@@ -80,7 +104,7 @@ pub fn copy(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<CopyReport> {
-    let work = Work { from, to, progress, interrupt, report: Mutex::default() };
+    let work = Work { from, to, progress, interrupt, report: Mutex::default(), damaged: Mutex::default() };
     progress.phase("looking at both places", None, None);
     let keys = work.missing_keys()?;
     let Looked { snapshots, older, needed } = work.snapshots(all)?;
@@ -93,10 +117,10 @@ pub fn copy(
     work.flush(Folder::Keys)?;
     let lost = work.send_all(&packs)?;
     work.flush(Folder::Packs)?;
-    work.send_snapshots(&snapshots, &lost)?;
+    work.send_snapshots(&snapshots, &packs, &lost)?;
+    let damaged = work.damage()?;
     let mut report = work.report.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report.older = older;
-    report.damaged.sort();
+    (report.older, report.damaged) = (older, damaged);
     Ok(report)
 }
 
@@ -106,7 +130,30 @@ impl Work<'_> {
     }
 
     fn damaged(&self, name: &ObjectName, why: impl std::fmt::Display) {
-        self.report().damaged.push(format!("{name}: {why}"));
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), why.to_string()));
+    }
+
+    /// The damage, a sentence for each object. What a prune of the first place took away meanwhile is none: a snapshot that
+    /// isn't there any more, and packs that no snapshot there needs.
+    fn damage(&self) -> Result<Vec<String>> {
+        let found = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut there = HashSet::new();
+        for listed in list_or_none(self.from, Folder::Snapshots)? {
+            if let Some(header) = self.header(&listed)? {
+                there.extend(header.packs.iter().map(pack_name));
+            }
+            there.insert(listed.name);
+        }
+        let is_there = |(name, _): &(ObjectName, String)| {
+            !matches!(name.folder(), Folder::Packs | Folder::Snapshots) || there.contains(name)
+        };
+        let mut damaged: Vec<String> =
+            found.into_iter().filter(is_there).map(|(name, why)| format!("{name}: {why}")).collect();
+        damaged.sort();
+        Ok(damaged)
     }
 
     /// The key objects that the second place lacks, and the text for people.
@@ -162,21 +209,31 @@ impl Work<'_> {
         Ok(Looked { snapshots: missing, older, needed })
     }
 
-    /// A snapshot's clear header; None where it doesn't read, which is damage.
+    /// What a prune of the second place may be deleting already.
+    ///
+    /// Marks stand for the grace before anything is deleted. So what a prune may delete before it can see the snapshots that are
+    /// sent next is marked by now.
+    fn marked(&self) -> Result<Marked> {
+        let marks = list_or_none(self.to, Folder::Marks)?;
+        let mut ids: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
+        let mut marked = Marked::default();
+        if ids.is_empty() {
+            return Ok(marked);
+        }
+        for listed in list_or_none(self.to, Folder::Snapshots)? {
+            let Some(name) = parse_snapshot_name(&listed.name) else { continue };
+            let Ok(header) = read_header(self.to, &listed)? else { continue };
+            let of = if ids.remove(&name.id) { &mut marked.doomed } else { &mut marked.kept };
+            of.extend(header.packs);
+        }
+        // The snapshots go first.
+        marked.under_way = !ids.is_empty();
+        Ok(marked)
+    }
+
+    /// The clear header of a snapshot of the first place; None where it doesn't read, which is damage.
     fn header(&self, listed: &Listed) -> Result<Option<SnapshotHeader>> {
-        let read = |length: usize| {
-            let mut bytes = vec![0; length];
-            self.from.get_range(&listed.name, 0, &mut bytes).map(|()| bytes)
-        };
-        let found = read(SnapshotHeader::START).and_then(|start| match SnapshotHeader::length(&start) {
-            Ok(length) if length <= MAX_HEADER && length as u64 <= listed.size => read(length),
-            _ => Ok(Vec::new()),
-        });
-        let header = match found {
-            Ok(bytes) => SnapshotHeader::decode(&bytes).map_err(|error| error.to_string()),
-            Err(error) if is_damage(&error) => Err(error.to_string()),
-            Err(error) => return Err(repository::Error::from(error).into()),
-        };
+        let header = read_header(self.from, listed)?;
         Ok(header.map_err(|why| self.damaged(&listed.name, format_args!("its header doesn't read: {why}"))).ok())
     }
 
@@ -258,40 +315,74 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Sends snapshots one after the other, but for those that lack a pack or their parent.
-    fn send_snapshots(&self, snapshots: &[Known], lost: &HashSet<ObjectName>) -> Result<()> {
+    /// Sends snapshots one after the other, but for those that lack a pack or their parent. `packs` were sent before, but for
+    /// those that are `lost`.
+    fn send_snapshots(&self, snapshots: &[Known], packs: &[Listed], lost: &HashSet<ObjectName>) -> Result<()> {
+        let sent: HashSet<&ObjectName> = packs.iter().map(|listed| &listed.name).collect();
+        let marked = self.marked()?;
+        // After the marks: what a prune took before it took its marks away is missing here.
         let there: HashSet<ObjectName> =
             list_or_none(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
-        let mut left_out = HashSet::new();
+        let (mut left_out, mut waiting) = (HashSet::new(), HashSet::new());
         for known in snapshots {
-            let packs = known.header.packs.iter().map(crate::format::layout::pack_name);
-            let lacking = packs.filter(|pack| lost.contains(pack) || !there.contains(pack)).count();
-            let stands = known.header.parent.as_ref().is_none_or(|parent| !left_out.contains(&parent.id));
+            let parent = known.header.parent.as_ref().map(|parent| parent.id);
+            let (mut waits, mut lacking) = (parent.is_some_and(|parent| waiting.contains(&parent)), 0);
+            for pack in &known.header.packs {
+                let name = pack_name(pack);
+                match there.contains(&name) && !lost.contains(&name) {
+                    true => waits |= marked.may_go(pack, sent.contains(&name)),
+                    false if lost.contains(&name) || !self.has(&name)? => lacking += 1,
+                    // It was there when the copy began.
+                    false => waits = true,
+                }
+            }
+            let stands = parent.is_none_or(|parent| !left_out.contains(&parent));
             let why = match (lacking, stands) {
                 (0, true) => None,
                 (0, false) => Some("its parent wasn't copied".to_owned()),
                 (count, _) => Some(format!("{count} of its packs are missing or damaged")),
             };
-            let sent = match &why {
-                None => self.send(&known.listed)?,
+            match why {
                 Some(why) => {
                     self.damaged(&known.listed.name, why);
-                    false
+                    left_out.insert(known.id);
                 }
-            };
-            match sent {
-                true => self.report().snapshots.push(known.id),
-                false => drop(left_out.insert(known.id)),
+                None if waits => drop(waiting.insert(known.id)),
+                None if self.send(&known.listed)? => self.report().snapshots.push(known.id),
+                None => drop(left_out.insert(known.id)),
             }
         }
         let mut report = self.report();
         report.common += report.snapshots.len() as u64;
+        report.waiting = waiting.len() as u64;
         drop(report);
         self.flush(Folder::Snapshots)
     }
 
+    /// Whether the first place has an object.
+    fn has(&self, name: &ObjectName) -> Result<bool> {
+        Ok(self.from.stat(name).map_err(repository::Error::from)?.is_some())
+    }
+
     fn flush(&self, folder: Folder) -> Result<()> {
         self.to.flush(folder).map(drop).map_err(|error| repository::Error::from(error).into())
+    }
+}
+
+/// A snapshot's clear header, or why it doesn't read.
+fn read_header(remote: &dyn Remote, listed: &Listed) -> Result<std::result::Result<SnapshotHeader, String>> {
+    let read = |length: usize| {
+        let mut bytes = vec![0; length];
+        remote.get_range(&listed.name, 0, &mut bytes).map(|()| bytes)
+    };
+    let found = read(SnapshotHeader::START).and_then(|start| match SnapshotHeader::length(&start) {
+        Ok(length) if length <= MAX_HEADER && length as u64 <= listed.size => read(length),
+        _ => Ok(Vec::new()),
+    });
+    match found {
+        Ok(bytes) => Ok(SnapshotHeader::decode(&bytes).map_err(|error| error.to_string())),
+        Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
+        Err(error) => Err(repository::Error::from(error).into()),
     }
 }
 

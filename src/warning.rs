@@ -75,6 +75,8 @@ kinds! {
     Accounts = "accounts",
     /// Not all of what a service had before could be kept.
     NotKept = "not-kept",
+    /// Snapshots wait for the next copy.
+    NotCopied = "not-copied",
     /// Something in a repository's folder on the backup host is no object.
     NoObject = "no-object",
     /// The ledger's last entry was cut, and was taken away.

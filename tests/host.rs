@@ -247,6 +247,49 @@ fn the_host_verifies_holds_prunes_and_says_how_it_stands() {
 }
 
 #[test]
+fn what_rots_on_the_host_is_given_up_and_stored_again() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let old = (host.back_up_as(&noise(100_000, 1), &["--full"]), noise(100_000, 1));
+    let packs = host.names(Folder::Packs);
+    let bytes = noise(300_000, 2);
+    let lost = host.back_up_as(&bytes, &["--full"]);
+    host.accept().ends(0);
+    let rotten = host.names(Folder::Packs).into_iter().find(|name| !packs.contains(name)).unwrap();
+    let path = host.file(Folder::Packs, &rotten);
+    let mut damaged = fs::read(&path).unwrap();
+    damaged[1000] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+    let object = format!("packs/{rotten}");
+    host.run(&["give-up", &format!("packs/{}", packs[0])]).ends(5);
+    host.run(&["give-up", "nonsense"]).ends(2);
+    assert_eq!(host.run(&["verify"]).ends(7).json()["accounts"][0]["damage"][0]["object"], object.as_str());
+    let given = host.run(&["give-up", &object]).ends(0).json();
+    assert_eq!((&given["objects"][0], &given["snapshots"]), (&object.as_str().into(), &serde_json::json!([lost])));
+    host.run(&["verify"]).ends(0);
+    // The machine says so, and what it still has is stored again.
+    host.varu(&["verify"]).ends(7);
+    let next = host.varu(&["backup", host.at("data").to_str().unwrap()]).ends(3).json();
+    assert!(next["note"].as_str().unwrap().contains("is damaged"), "{next}");
+    let again = (next["snapshot"]["id"].as_str().unwrap().to_owned(), bytes);
+    host.accept().ends(0);
+    host.run(&["verify"]).ends(0);
+    host.run(&["prune"]).ends(0);
+    host.run(&["status"]).ends(0);
+    host.assert_restore(&[old, again]);
+    assert!(host.bring_back(&lost).is_err());
+    // A thief finds nothing that he could use: the name is the hash of what has it.
+    let mut raw = raw_sftp::Raw::open(host.ssh(), &host.login());
+    raw.put(&format!("/repo/{object}"), b"something else").unwrap();
+    host.accept().ends(3);
+    assert_eq!(host.run(&["verify"]).ends(0).json()["accounts"][0]["of"], 8);
+}
+
+#[test]
 fn an_account_has_no_shell_and_no_forwarding() {
     if skipped() {
         return;

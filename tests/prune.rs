@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, Wanted};
+use varu::backup::BackupOptions;
 use varu::error::{Class, Error};
 use varu::format::layout::parse_snapshot_name;
 use varu::id::SnapshotId;
@@ -20,8 +20,7 @@ use varu::remote::fault::{Fault, Faulty};
 use varu::remote::memory::MemoryRemote;
 use varu::remote::{ErrorKind, Folder, ObjectName, Remote};
 use varu::repository::Repository;
-use varu::retention::{Rules, TagRule, UNNEEDED_FOR};
-use varu::time::Clock;
+use varu::retention::{Reason, Rules, TagRule, UNNEEDED_FOR};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -247,64 +246,42 @@ fn a_prune_that_dies_anywhere_loses_nothing_and_ends_the_next_time() {
     }
 }
 
-/// Eight weeks of a machine's life: two sets, fulls on their day, tags, re-bases, days without a backup, a prune on most
-/// days. The model says the rules in other words.
-fn eight_weeks(seed: u64) {
-    let mut random = Random(seed);
-    let mut weeks = Weeks::new(0);
-    let keep = 14;
-    for day in 0..56 {
-        let what = format!("seed {seed}, day {day}");
-        for set in ["shop", "files"] {
-            if random.below(10) == 0 {
-                continue;
-            }
-            let tags: &[String] = if random.below(8) == 0 { &["pre-deploy".to_owned()] } else { &[] };
-            let wanted = if random.below(20) == 0 { Wanted::Rebase } else { Wanted::Due };
-            let streams = content(set, day * 7 + random.next() % 7);
-            let options = BackupOptions { tags: tags.to_vec(), wanted, rebase_every: 14, ..BackupOptions::new(set) };
-            let report = back_up_with(&weeks.vault.writer(), &streams, &options, &weeks.clock).unwrap();
-            weeks.rows.push((report.snapshot, streams));
-        }
-        weeks.clock.advance(DAY - Duration::from_secs(3600));
-        if random.below(6) > 0 {
-            run(&weeks.vault.writer(), &rules(keep), false, &weeks.clock).unwrap();
-        }
-        weeks.clock.advance(Duration::from_secs(3600));
-        must_be_there(&weeks, keep, &what);
-        if day % 14 == 13 {
-            weeks.all_restores();
-        }
-    }
-    // Twice, with the grace between: what may go is gone.
-    run(&weeks.vault.writer(), &rules(keep), false, &weeks.clock).unwrap();
-    weeks.clock.advance(DAY);
-    run(&weeks.vault.writer(), &rules(keep), false, &weeks.clock).unwrap();
-    let left = there(&weeks.vault.memory);
-    assert!(left.len() < weeks.rows.len() * 3 / 4, "seed {seed}: {} of {} are left", left.len(), weeks.rows.len());
-    weeks.all_restores();
-    let known = weeks.vault.writer().index().packs().unwrap().len();
-    assert_eq!(known, weeks.vault.memory.content(Folder::Packs).len(), "seed {seed}");
-    assert_eq!(weeks.vault.writer().check_index().unwrap(), Vec::<String>::new(), "seed {seed}");
-}
-
-/// Young snapshots, the newest, the newest good one and the two newest with the tag are there, for each set.
-fn must_be_there(weeks: &Weeks, keep: u32, what: &str) {
-    let there = there(&weeks.vault.memory);
-    for set in ["shop", "files"] {
-        let rows: Vec<&SnapshotRow> =
-            weeks.rows.iter().map(|(row, _)| row).filter(|row| row.header.set == set).collect();
-        let young = rows.iter().filter(|row| row.header.data_time.after(keep * DAY) > weeks.clock.now());
-        let tagged = rows.iter().rev().filter(|row| !row.header.tags.is_empty()).take(2);
-        let good = rows.iter().rev().find(|row| !row.header.suspect);
-        for row in young.chain(tagged).chain(good).chain(rows.last()) {
-            assert!(there.contains(&row.id), "{what}: {set} of {} is gone", row.header.data_time);
-        }
-    }
-}
-
 #[test]
-fn eight_weeks_of_a_machine() {
-    let seeds = if long() { 1000 } else { 3 };
-    (1..=seeds).for_each(eight_weeks);
+fn the_last_good_chain_stays_however_many_suspect_ones_follow() {
+    let mut weeks = Weeks::new(0);
+    let back_up = |weeks: &mut Weeks, day: u64, bytes: usize| {
+        let streams = BTreeMap::from([("data".to_owned(), noise(bytes, day / 7))]);
+        let options = BackupOptions { max_shrink: Some(50), ..BackupOptions::new("shop") };
+        let report = back_up_with(&weeks.vault.writer(), &streams, &options, &weeks.clock).unwrap();
+        weeks.rows.push((report.snapshot, streams));
+        weeks.clock.advance(DAY);
+    };
+    let suspect = |weeks: &Weeks| weeks.rows.iter().filter(|(row, _)| row.header.suspect).count();
+    let whole = 1_500_000;
+    (0..7).for_each(|day| back_up(&mut weeks, day, whole));
+    (7..28).for_each(|day| back_up(&mut weeks, day, 50_000));
+    assert_eq!(suspect(&weeks), 21);
+    for _ in 0..2 {
+        let report = weeks.prune(8);
+        assert!(report.marked.is_empty() && report.chains[0].verdict.reasons.contains(&Reason::Newest), "{report:?}");
+        weeks.clock.advance(2 * DAY);
+    }
+    // A good chain that has lost a pack pushes nothing out either.
+    (28..30).for_each(|day| back_up(&mut weeks, day, whole));
+    let (last, before) = (&weeks.rows[29].0.header, &weeks.rows[27].0.header);
+    let own = last.packs.iter().find(|pack| !before.packs.contains(pack)).unwrap();
+    let name = varu::format::layout::pack_name(own);
+    let bytes = weeks.vault.memory.get(&name, 1 << 30).unwrap();
+    assert!(weeks.vault.memory.lose(&name));
+    weeks.clock.advance(20 * DAY);
+    assert!(weeks.prune(8).marked.is_empty());
+    weeks.vault.memory.put(Folder::Packs, name.name(), bytes);
+    (30..40).for_each(|day| back_up(&mut weeks, day, whole));
+    assert_eq!(suspect(&weeks), 21);
+    // What came before the good chains goes, suspect or not.
+    assert_eq!(weeks.prune(8).marked.len(), 30);
+    weeks.clock.advance(DAY);
+    assert_eq!(weeks.prune(8).deleted.len(), 30);
+    assert_eq!(there(&weeks.vault.memory), weeks.rows[30..].iter().map(|(row, _)| row.id).collect());
+    weeks.all_restores();
 }

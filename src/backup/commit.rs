@@ -18,7 +18,7 @@ use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
 use crate::repository::{self, Needs, Repository, instance};
 use crate::source::Finished;
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
 /// Most warnings that a snapshot keeps.
@@ -40,7 +40,8 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// Stores the last pack and the snapshot. Returns when they would outlive a power cut, and are seen on the remote.
-    pub fn commit(mut self, stored: Stored, now: Timestamp) -> Result<BackupReport> {
+    pub fn commit(mut self, stored: Stored, clock: &dyn Clock) -> Result<BackupReport> {
+        let now = clock.now();
         let streams = std::mem::take(&mut self.streams);
         let count = streams.len() as u64;
         let Stored { mut placed, open, known, cache, clones, new, warnings } = stored;
@@ -76,6 +77,7 @@ impl Run<'_> {
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
+        self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
         if let Some(mut known) = known {
             known.save(&self.repository.index()).map_err(repository::Error::from)?;
         }

@@ -5,6 +5,7 @@
 mod bases;
 mod chunking;
 mod commit;
+mod lent;
 mod parent;
 mod pipeline;
 mod rebase;
@@ -227,7 +228,7 @@ fn run(
     }
     let stored = stored?;
     let run = Run { repository, options, start: &start, generation, streams, warnings, finished };
-    run.commit(stored, clock.now())
+    run.commit(stored, clock)
 }
 
 /// Takes all streams of the source through the chunker.

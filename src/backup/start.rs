@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::time::Duration;
 
+use super::lent::Lent;
 use super::{BackupOptions, Wanted, rebase};
 use crate::entry::{Entry, StreamName};
 use crate::error::{Error, Result};
@@ -16,9 +16,6 @@ use crate::repository::{self, Repository};
 use crate::time::Clock;
 use crate::warning::WarningKind;
 
-/// How long a pack that no snapshot needs may still be shared. Prune takes it after 14 days at the earliest.
-const SHARE_UNNEEDED: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// What stands before the first byte is read.
 pub(super) struct Start {
     /// The snapshot that an incremental is an edit of; None for a full.
@@ -29,6 +26,8 @@ pub(super) struct Start {
     pub packs: Vec<PackRow>,
     /// The numbers of the packs that may be shared.
     pub shared: HashSet<u32>,
+    /// Those among them that a prune may take.
+    pub lent: Lent,
     /// The numbers of packs whose chunks are stored again, so that they can go.
     pub worn: HashSet<u32>,
     /// The generation to go on with; None for a new one.
@@ -97,10 +96,11 @@ impl Start {
             }
             _ => HashSet::new(),
         };
-        let mut shared = match (&before, rebase) {
-            (Some(_), true) if options.isolate_chains => HashSet::new(),
-            (Some(_), true) => rebase::kept(repository, &recipe, &packs)?,
-            (None, _) if options.isolate_chains => HashSet::new(),
+        let alone = |shared| (shared, Lent::nothing(clock.now()));
+        let (mut shared, lent) = match (&before, rebase) {
+            (Some(_), true) if options.isolate_chains => alone(HashSet::new()),
+            (Some(_), true) => alone(rebase::kept(repository, &recipe, &packs)?),
+            (None, _) if options.isolate_chains => alone(HashSet::new()),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
         };
         shared.retain(|number| !worn.contains(number));
@@ -114,7 +114,7 @@ impl Start {
         });
         let ordinals = ordinals.collect();
         let parent = before.clone().filter(|_| !full);
-        Ok(Self { parent, recipe, packs, shared, worn, generation, rebase, before, note, by_name, ordinals })
+        Ok(Self { parent, recipe, packs, shared, lent, worn, generation, rebase, before, note, by_name, ordinals })
     }
 
     /// Whether the snapshot before needs that pack.
@@ -284,18 +284,19 @@ fn shared(
     before: Option<&SnapshotRow>,
     sizes: &HashMap<PackId, u64>,
     clock: &dyn Clock,
-) -> Result<HashSet<u32>> {
+) -> Result<(HashSet<u32>, Lent)> {
     let needed: HashSet<PackId> = if options.isolate_chains {
         before.into_iter().flat_map(|row| row.header.packs.iter().copied()).collect()
     } else {
         newest.values().flat_map(|row| row.header.packs.iter().copied()).collect()
     };
-    let now = clock.now();
     let rows = repository.index().packs().map_err(repository::Error::from)?;
-    let young = |row: &PackRow| {
-        let age = row.stored_time.map(|stored| (now.since(stored), stored <= now));
-        !options.isolate_chains && age.is_some_and(|(age, past)| past && age < SHARE_UNNEEDED)
+    let lent = match options.isolate_chains {
+        true => Lent::nothing(clock.now()),
+        false => Lent::among(repository, rows.iter(), &needed, newest, clock.now())?,
     };
     let there = |row: &&PackRow| row.whole && sizes.get(&row.id) == Some(&row.size);
-    Ok(rows.iter().filter(there).filter(|row| needed.contains(&row.id) || young(row)).map(|row| row.number).collect())
+    let may = |row: &&PackRow| needed.contains(&row.id) || lent.has(&row.id);
+    let numbers = rows.iter().filter(there).filter(may).map(|row| row.number).collect();
+    Ok((numbers, lent))
 }

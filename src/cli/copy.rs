@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use varu::copy::{CopyReport, copy};
+use varu::progress::Progress;
 use varu::remote::options::Options;
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -43,6 +45,13 @@ impl Args {
             return Err(Failure::usage(format!("{} is where the repository is: give another place", to.place())));
         }
         let report = copy(&*from, &*to, self.all, &*watch, &context.interrupt)?;
+        if report.waiting > 0 {
+            watch.warn(&WarningKind::NotCopied.warning(format!(
+                "{} wait for the next copy: a prune of {} is about to delete packs that they need",
+                counted(report.waiting, "snapshot"),
+                to.place()
+            )));
+        }
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&json!({
@@ -53,6 +62,7 @@ impl Args {
                 "bytes": report.bytes,
                 "common": report.common,
                 "older": report.older,
+                "waiting": report.waiting,
                 "damaged": report.damaged,
                 "warnings": warnings,
             }))?,

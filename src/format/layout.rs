@@ -165,6 +165,13 @@ pub fn mark_name(snapshot: Option<&SnapshotId>, object: &[u8]) -> ObjectName {
     }
 }
 
+/// The snapshot that a mark is of; None where it is of packs, or the name isn't a mark's.
+pub fn parse_mark_name(name: &ObjectName) -> Option<SnapshotId> {
+    let (id, hash) = name.name().strip_prefix("snapshot-")?.split_once('-')?;
+    hash.parse::<SnapshotId>().ok()?;
+    id.parse().ok()
+}
+
 /// The text for people.
 pub fn info_name() -> ObjectName {
     named(Folder::Info, "varu.toml".to_owned())
@@ -191,6 +198,13 @@ mod tests {
             assert_eq!(parsed.time, "20270115T080000Z");
         }
         assert_eq!(parse_key_name(&key_name(KeyObject::Data, b"x")), Some(KeyObject::Data));
+    }
+
+    #[test]
+    fn a_mark_names_its_snapshot() {
+        let id = SnapshotId::of(b"x");
+        assert_eq!(parse_mark_name(&mark_name(Some(&id), b"mark")), Some(id));
+        assert_eq!(parse_mark_name(&mark_name(None, b"mark")), None);
     }
 
     #[test]

@@ -106,8 +106,9 @@ pub(super) fn make_state(folder: &std::path::Path) -> Result<()> {
     made.map_err(|error| failed("making the folder", folder, error))
 }
 
-/// Accepts one account's objects. Its lock is held.
-pub(super) fn accept_account(
+/// Accepts one account's objects. The caller holds its lock. `steps` is asked before each change: what it ends, the next run
+/// finishes.
+pub fn accept_account(
     places: &Places,
     account: &str,
     now: Timestamp,
@@ -400,7 +401,8 @@ impl<'a> Acceptance<'a> {
     fn check_needs(&mut self) -> Result<()> {
         let mut snapshots: Vec<_> = self.present.iter().filter(|name| name.folder() == Folder::Snapshots).collect();
         snapshots.sort();
-        let lacking = check::lacking(&self.area, snapshots.into_iter(), &|name| self.present.contains(name))?;
+        let has = |name: &ObjectName| self.present.contains(name) || self.ledger.given_up().contains(name);
+        let lacking = check::lacking(&self.area, snapshots.into_iter(), &has)?;
         self.report.damage.extend(lacking);
         Ok(())
     }

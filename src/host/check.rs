@@ -81,6 +81,6 @@ pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<Damage>> {
         damage.push(Damage { object: name.clone(), reason });
     }
     let snapshots = ledger.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
-    damage.extend(lacking(area, snapshots, &|name| ledger.get(name).is_some())?);
+    damage.extend(lacking(area, snapshots, &|name| ledger.accounts_for(name))?);
     Ok(damage)
 }

@@ -45,6 +45,7 @@ pub struct Ledger {
     file: File,
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
+    given_up: BTreeSet<ObjectName>,
     check: [u8; CHECK],
 }
 
@@ -79,8 +80,8 @@ impl Ledger {
             file.set_len(read.good).and_then(|()| file.sync_all()).map_err(fail)?;
             file.seek(io::SeekFrom::End(0)).map_err(fail)?;
         }
-        let Reading { entries, gone, check, .. } = read;
-        Ok(Opened { ledger: Self { path: path.clone(), file, entries, gone, check }, note })
+        let Reading { entries, gone, given_up, check, .. } = read;
+        Ok(Opened { ledger: Self { path: path.clone(), file, entries, gone, given_up, check }, note })
     }
 
     /// Reads the ledger in `folder` as it is now, whoever writes it meanwhile. It is changed by [`Ledger::open`] alone.
@@ -91,8 +92,8 @@ impl Ledger {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("ledger");
         let file = File::open(&path).map_err(|error| failed("reading the ledger", &path, error))?;
-        let Reading { entries, gone, check, .. } = Reading::of(&file, &path)?;
-        Ok(Self { path, file, entries, gone, check })
+        let Reading { entries, gone, given_up, check, .. } = Reading::of(&file, &path)?;
+        Ok(Self { path, file, entries, gone, given_up, check })
     }
 
     /// What is in it, by name.
@@ -110,6 +111,16 @@ impl Ledger {
         &self.gone
     }
 
+    /// What was damaged and root gave up. It may come again: then it is an entry like all others.
+    pub fn given_up(&self) -> &BTreeSet<ObjectName> {
+        &self.given_up
+    }
+
+    /// Whether an object is there, or isn't and root knows that.
+    pub(super) fn accounts_for(&self, name: &ObjectName) -> bool {
+        self.entries.contains_key(name) || self.given_up.contains(name)
+    }
+
     /// Enters objects that lie on the host, flushed. On return the entries outlive a power cut.
     ///
     /// # Errors
@@ -124,6 +135,7 @@ impl Ledger {
             self.append(lines.collect(), steps)?;
             for (name, _) in batch {
                 self.gone.remove(name);
+                self.given_up.remove(name);
             }
             self.entries.extend(batch.iter().cloned());
         }
@@ -141,6 +153,22 @@ impl Ledger {
             for name in batch {
                 self.entries.remove(name);
                 self.gone.insert(name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives objects up, flushed. What is left of them is deleted after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::enter`].
+    pub(super) fn give_up(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+        for batch in names.chunks(BATCH) {
+            self.append(batch.iter().map(|name| format!("! {} {name}", now.compact())).collect(), steps)?;
+            for name in batch {
+                self.entries.remove(name);
+                self.given_up.insert(name.clone());
             }
         }
         Ok(())
@@ -171,6 +199,7 @@ impl Ledger {
 struct Reading {
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
+    given_up: BTreeSet<ObjectName>,
     check: [u8; CHECK],
     /// Bytes of whole lines so far.
     good: u64,
@@ -182,8 +211,8 @@ struct Reading {
 impl Reading {
     fn of(file: &File, path: &Path) -> Result<Self> {
         let fail = |error: io::Error| failed("reading the ledger", path, error);
-        let (entries, gone, check) = (BTreeMap::new(), BTreeSet::new(), [0; CHECK]);
-        let mut read = Self { entries, gone, check, good: 0, lines: 0, torn: 0 };
+        let (entries, gone, given_up) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut read = Self { entries, gone, given_up, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
         read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
         read.torn = length - read.good;
@@ -229,12 +258,13 @@ impl Reading {
     }
 
     fn entry(&mut self, words: &str) -> Option<()> {
-        if let Some(gone) = words.strip_prefix("- ") {
-            let (time, name) = gone.split_once(' ')?;
+        for (word, left) in [("- ", &mut self.gone), ("! ", &mut self.given_up)] {
+            let Some(rest) = words.strip_prefix(word) else { continue };
+            let (time, name) = rest.split_once(' ')?;
             Timestamp::from_compact(time)?;
             let name = parse_name(name)?;
             self.entries.remove(&name);
-            self.gone.insert(name);
+            left.insert(name);
             return Some(());
         }
         let mut words = words.split(' ');
@@ -247,6 +277,7 @@ impl Reading {
         decode_hex(hash, &mut entry.hash).then_some(())?;
         let name = parse_name(name)?;
         self.gone.remove(&name);
+        self.given_up.remove(&name);
         self.entries.insert(name, entry);
         Some(())
     }

@@ -14,6 +14,7 @@
 pub mod accept;
 mod area;
 mod check;
+pub mod give_up;
 pub mod holds;
 pub mod ledger;
 mod object;
@@ -23,7 +24,7 @@ pub mod prune;
 mod seen;
 pub mod sshd;
 pub mod status;
-mod steps;
+pub mod steps;
 pub mod verify;
 
 use std::path::{Path, PathBuf};

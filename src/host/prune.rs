@@ -111,8 +111,12 @@ pub fn prune(
     Ok(reports)
 }
 
-/// Prunes one account. Its lock is held.
-pub(super) fn prune_account(
+/// Prunes one account. The caller holds its lock. `steps` is asked before each change: what it ends, the next run finishes.
+///
+/// # Errors
+///
+/// Where a file can't be read or written, and what `steps` ends it with.
+pub fn prune_account(
     options: &PruneOptions,
     account: &str,
     now: Timestamp,
@@ -176,6 +180,7 @@ impl Pruning<'_> {
             let Some(mut header) = header(&self.area, name)? else { continue };
             // Of a hundred thousand headers only what counts is held.
             let rules = self.options.policy.rules(self.account, &header.set);
+            let whole = header.packs.iter().all(|pack| !self.ledger.given_up().contains(&pack_name(pack)));
             header.tags.retain(|tag| rules.tags.contains_key(tag));
             let snapshot = Snapshot {
                 id: parsed.id,
@@ -184,7 +189,7 @@ impl Pruning<'_> {
                 sequence: header.sequence,
                 time: entry.arrival,
                 tags: header.tags,
-                good: !header.suspect,
+                good: whole && !header.suspect,
             };
             known.push(Known { name: name.clone(), parent: header.parent.map(|parent| parent.id), snapshot });
         }

@@ -5,7 +5,7 @@ use std::io;
 use crate::progress::Interrupt;
 
 /// Asked before each change.
-pub(super) trait Steps {
+pub trait Steps {
     /// An error ends the work before the change `what`.
     fn before(&self, what: &'static str) -> io::Result<()>;
 }

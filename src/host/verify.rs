@@ -122,7 +122,7 @@ fn verify_account(
     let now = if damaged.is_empty() { ledger } else { read_ledger()?.ledger };
     report.damage = damaged.into_iter().filter(|damage| now.get(&damage.object).is_some()).collect();
     let snapshots = now.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
-    report.damage.extend(lacking(&area, snapshots, &|name| now.get(name).is_some())?);
+    report.damage.extend(lacking(&area, snapshots, &|name| now.accounts_for(name))?);
     run_ended(&own, &report.damage, options.sample, clock.now())
 }
 
@@ -253,7 +253,7 @@ fn is_drawn(seed: &[u8; 32], name: &ObjectName, sample: f64) -> bool {
 }
 
 /// How an object differs from its entry.
-fn difference(file: Option<File>, entry: &Entry) -> Option<String> {
+pub(super) fn difference(file: Option<File>, entry: &Entry) -> Option<String> {
     let Some(mut file) = file else {
         return Some("it is in the ledger, and isn't there or isn't root's".to_owned());
     };

@@ -8,7 +8,7 @@ use super::{Error, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
-use crate::remote::{Folder, ObjectName};
+use crate::remote::{ErrorKind, Folder, ObjectName};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
@@ -124,6 +124,8 @@ impl Repository {
                 changes.refused.push(why);
                 return Ok(());
             }
+            // A prune has deleted it since the listing.
+            Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         // One writer counts up. What it had not seen at a lower number was taken away before, and put back.

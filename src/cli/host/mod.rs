@@ -1,6 +1,7 @@
 //! `varu host`: one file a command, and what they share.
 
 mod accept;
+mod give_up;
 mod hold;
 mod prepare;
 mod prune;
@@ -45,6 +46,7 @@ enum What {
     Prune(prune::Args),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
+    GiveUp(give_up::Args),
     Status(status::Args),
 }
 
@@ -66,6 +68,7 @@ impl Args {
             What::Prune(args) => args.run(context, places),
             What::Hold(args) => args.run(context, places),
             What::Release(args) => args.run(context, places),
+            What::GiveUp(args) => args.run(context, places),
             What::Status(args) => args.run(context, places),
         }
     }

@@ -18,9 +18,9 @@ use crate::retention::TagRule;
 use crate::time::Clock;
 use crate::warning::Warning;
 
-const DAY: i64 = 24 * 3600;
+pub(super) const DAY: i64 = 24 * 3600;
 
-struct At(i64);
+pub(super) struct At(pub(super) i64);
 
 impl Clock for At {
     fn now(&self) -> Timestamp {
@@ -29,10 +29,10 @@ impl Clock for At {
 }
 
 /// A snapshot that a machine, or a thief on it, makes up.
-struct Draft {
+pub(super) struct Draft {
     chain: u8,
     number: u64,
-    parent: Option<SnapshotId>,
+    pub(super) parent: Option<SnapshotId>,
     tags: Vec<String>,
     packs: Vec<PackId>,
     data_time: i64,
@@ -40,13 +40,13 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(chain: u8, number: u64, packs: &[&(ObjectName, Vec<u8>)]) -> Self {
+    pub(super) fn new(chain: u8, number: u64, packs: &[&(ObjectName, Vec<u8>)]) -> Self {
         let packs: BTreeSet<PackId> = packs.iter().map(|(_, bytes)| PackId::of(bytes)).collect();
         let packs = packs.into_iter().collect();
         Self { chain, number, parent: None, tags: Vec::new(), packs, data_time: NOW, set: "set" }
     }
 
-    fn make(&self) -> (ObjectName, Vec<u8>) {
+    pub(super) fn make(&self) -> (ObjectName, Vec<u8>) {
         let parent = self.parent.map(|id| crate::format::snapshot::Parent { id, sequence: self.number.max(2) - 1 });
         let header = SnapshotHeader {
             body: 30,
@@ -69,11 +69,11 @@ impl Draft {
     }
 }
 
-fn id_of(object: &(ObjectName, Vec<u8>)) -> SnapshotId {
+pub(super) fn id_of(object: &(ObjectName, Vec<u8>)) -> SnapshotId {
     SnapshotId::of(&object.1)
 }
 
-fn numbered_pack(n: u64) -> (ObjectName, Vec<u8>) {
+pub(super) fn numbered_pack(n: u64) -> (ObjectName, Vec<u8>) {
     let header = PackHeader { repository: RepositoryId::from_bytes([1; 16]), salt: [9; 32], wrapped_key: vec![7; 100] };
     let trailer = PackTrailer { recipe_copy: 0, directory: 50, segments: 0 };
     let bytes = [&header.encode()[..], &[n as u8; 42], &n.to_le_bytes(), &trailer.encode()].concat();
@@ -81,11 +81,11 @@ fn numbered_pack(n: u64) -> (ObjectName, Vec<u8>) {
 }
 
 impl Host {
-    fn put_object(&self, object: &(ObjectName, Vec<u8>)) {
+    pub(super) fn put_object(&self, object: &(ObjectName, Vec<u8>)) {
         write(&self.object(&object.0), &object.1);
     }
 
-    fn accept_on(&self, seconds: i64) -> AcceptReport {
+    pub(super) fn accept_on(&self, seconds: i64) -> AcceptReport {
         let report = self.accept_at(seconds, &UntilInterrupted(&Interrupt::default()));
         assert!(report.failure.is_none(), "{report:?}");
         report
@@ -105,14 +105,14 @@ impl Host {
         report
     }
 
-    fn prune(&self, seconds: i64) -> PruneReport {
+    pub(super) fn prune(&self, seconds: i64) -> PruneReport {
         let steps = UntilInterrupted(&Interrupt::default());
         let report = self.prune_with(seconds, &Policy::default(), false, &steps);
         assert!(report.failure.is_none(), "{report:?}");
         report
     }
 
-    fn has(&self, object: &(ObjectName, Vec<u8>)) -> bool {
+    pub(super) fn has(&self, object: &(ObjectName, Vec<u8>)) -> bool {
         let there = self.object(&object.0).exists();
         assert_eq!(there, self.ledger().get(&object.0).is_some(), "{}: the ledger says otherwise", object.0);
         there
@@ -125,14 +125,14 @@ impl Host {
         Ok(verify(&options, &At(NOW), progress, interrupt)?.remove(0))
     }
 
-    fn verify_all(&self) -> VerifyReport {
+    pub(super) fn verify_all(&self) -> VerifyReport {
         let report = self.verify(1.0, &Counts::default(), &Interrupt::default()).unwrap();
         assert!(report.failure.is_none(), "{report:?}");
         report
     }
 
     /// Changes a byte of an accepted object, as a disk does.
-    fn rot(&self, name: &ObjectName) {
+    pub(super) fn rot(&self, name: &ObjectName) {
         let path = self.object(name);
         let mut bytes = fs::read(&path).unwrap();
         bytes[60] ^= 4;

@@ -1,5 +1,6 @@
 //! Accepting in folders that the test writes as an account would.
 
+mod give_up;
 mod keep;
 
 use std::cell::Cell;

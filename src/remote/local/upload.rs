@@ -98,6 +98,10 @@ impl Upload for LocalUpload {
                 Ok(())
             }
             Err(Errno::EXIST) => self.meet(&folder, name),
+            // A backup host has found the whole object in `pending/` and was faster.
+            Err(Errno::NOENT) if matches!(self.root.size(&folder, "finishing", name), Ok(Some(_))) => {
+                self.meet(&folder, name)
+            }
             Err(error) => Err(self.root.error("finishing", name, error)),
         }
     }

@@ -1,0 +1,163 @@
+//! `host give-up`: a damaged object that no second copy has is let go, so that the machine's next backup stores what it held again.
+//!
+//! Only what is missing or differs from the ledger can be given up, and only by root: a thief on the machine can't damage what was
+//! accepted, and so has no way in here. The ledger's line is written before the rest of the object is deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::area::Area;
+use super::check::{fail, header, open};
+use super::ledger::{Ledger, parse_name};
+use super::steps::{Steps, UntilInterrupted};
+use super::verify::difference;
+use super::{Places, failed};
+use crate::error::{Error, Result};
+use crate::format::layout::{pack_name, parse_pack_name, parse_snapshot_name};
+use crate::id::SnapshotId;
+use crate::progress::{Interrupt, Progress};
+use crate::remote::{Folder, ObjectName};
+use crate::repository::Lock;
+use crate::time::{Clock, Timestamp};
+
+/// What to give up.
+#[derive(Debug, Clone)]
+pub struct GiveUpOptions {
+    /// Where the host keeps things.
+    pub places: Places,
+    /// The accounts to look in; all where none is named.
+    pub accounts: Vec<String>,
+    /// The objects, as `host verify` names them: `packs/….pack`, `snapshots/…`.
+    pub objects: Vec<String>,
+    /// How long another run on the same account is waited for.
+    pub wait: Duration,
+}
+
+/// What was given up of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The account.
+    pub account: String,
+    /// The objects.
+    pub objects: Vec<ObjectName>,
+    /// The snapshots that can't be restored whole without them, with the names of their objects.
+    pub snapshots: BTreeMap<SnapshotId, ObjectName>,
+}
+
+/// Gives objects up that are damaged.
+///
+/// # Errors
+///
+/// [`Error::Usage`] where an object isn't one that exactly one account has, or is a key; [`Error::Refused`] where it is whole. Then
+/// nothing was given up.
+pub fn give_up(
+    options: &GiveUpOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<GivenUp> {
+    let (account, objects) = find(options)?;
+    let state = options.places.ledger(&account);
+    let _lock = Lock::take(&state, "host give-up", options.wait, progress, interrupt)?;
+    progress.phase(&format!("looking at what is damaged of {account}"), None, None);
+    give_up_objects(&options.places, account, objects, clock.now(), &UntilInterrupted(interrupt))
+}
+
+/// Gives up an account's objects. Its lock is held.
+pub(super) fn give_up_objects(
+    places: &Places,
+    account: String,
+    objects: Vec<ObjectName>,
+    now: Timestamp,
+    steps: &dyn Steps,
+) -> Result<GivenUp> {
+    let chroot = places.chroot(&account);
+    let area = Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
+    let mut ledger = Ledger::open(&places.ledger(&account))?.ledger;
+    for name in &objects {
+        refuse_whole(&area, &ledger, name)?;
+    }
+    let snapshots = needing(&area, &ledger, &objects)?;
+    let fresh: Vec<ObjectName> = objects.iter().filter(|name| ledger.get(name).is_some()).cloned().collect();
+    ledger.give_up(&fresh, now, steps)?;
+    let mut folders = BTreeSet::new();
+    for name in &objects {
+        if area.delete(name).map_err(|error| fail(&area, "deleting", name, error))? {
+            folders.insert(name.folder());
+        }
+    }
+    for folder in folders {
+        let flushed = area.flush(super::area::Spot::In(folder));
+        flushed.map_err(|error| failed("flushing", &area.path().join(folder.name()), error))?;
+    }
+    Ok(GivenUp { account, objects, snapshots })
+}
+
+/// The account that has these objects, or had them and gave them up in a run that was cut.
+fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
+    let mut objects = BTreeSet::new();
+    for word in &options.objects {
+        let name = parse_name(word).filter(|name| matches!(name.folder(), Folder::Packs | Folder::Snapshots));
+        objects.insert(name.ok_or_else(|| {
+            Error::Usage(format!(
+                "{word:?} is no pack and no snapshot; name it as `varu host verify` does: packs/….pack or snapshots/…. A key that is \
+                 damaged is put back from a second copy"
+            ))
+        })?);
+    }
+    let mut found = Vec::new();
+    for account in options.places.chosen(&options.accounts)? {
+        let state = options.places.ledger(&account);
+        if !state.join("ledger").exists() {
+            continue;
+        }
+        let ledger = Ledger::read(&state)?;
+        if objects.iter().all(|name| ledger.accounts_for(name)) {
+            found.push(account);
+        }
+    }
+    match found.len() {
+        1 => Ok((found.remove(0), objects.into_iter().collect())),
+        0 => Err(Error::Usage(
+            "no account has all of these objects in its ledger; `varu host verify` names what is damaged".to_owned(),
+        )),
+        _ => Err(Error::Usage(format!("{} have such objects; give --account", found.join(" and ")))),
+    }
+}
+
+/// Nobody is talked into giving up what is whole.
+fn refuse_whole(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<()> {
+    let Some(entry) = ledger.get(name) else { return Ok(()) };
+    match difference(open(area, name)?, entry) {
+        Some(_) => Ok(()),
+        None => Err(Error::Refused(format!("{name} is whole: its bytes are those that arrived; nothing was given up"))),
+    }
+}
+
+/// The snapshots that list one of these packs, are one of these objects, or stand on such a snapshot.
+fn needing(area: &Area, ledger: &Ledger, objects: &[ObjectName]) -> Result<BTreeMap<SnapshotId, ObjectName>> {
+    let packs: BTreeSet<&ObjectName> = objects.iter().filter(|name| parse_pack_name(name).is_some()).collect();
+    let (mut needing, mut children) = (BTreeMap::new(), BTreeMap::<SnapshotId, Vec<(SnapshotId, ObjectName)>>::new());
+    let mut lost: Vec<SnapshotId> = Vec::new();
+    for (name, parsed) in objects.iter().filter_map(|name| Some((name, parse_snapshot_name(name)?))) {
+        lost.push(parsed.id);
+        needing.insert(parsed.id, name.clone());
+    }
+    for name in ledger.entries().keys() {
+        let Some(parsed) = parse_snapshot_name(name) else { continue };
+        let Some(header) = header(area, name)? else { continue };
+        if let Some(parent) = header.parent {
+            children.entry(parent.id).or_default().push((parsed.id, name.clone()));
+        }
+        if header.packs.iter().any(|pack| packs.contains(&pack_name(pack))) {
+            needing.insert(parsed.id, name.clone());
+        }
+    }
+    while let Some(id) = lost.pop() {
+        for (child, name) in children.remove(&id).unwrap_or_default() {
+            lost.push(child);
+            needing.insert(child, name);
+        }
+    }
+    Ok(needing)
+}
