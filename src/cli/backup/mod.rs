@@ -1,0 +1,309 @@
+//! `varu backup`.
+
+mod options;
+mod summary;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ArgGroup;
+use varu::entry::StreamName;
+use varu::init::init;
+use varu::keyring::has_repository;
+use varu::remote::Remote;
+use varu::source::files::check_exclude;
+use varu::time::parse_duration;
+
+use self::options::{Kind, Options, Rhythm, What};
+use self::summary::Summary;
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::hooks::round_backup;
+use super::open::remember_place;
+use super::watch::Watch;
+use super::words::{absolute, is_path, set_name, tag};
+use crate::config::{Files, Set, Source};
+
+/// Back up a set of the configuration, paths, or standard input.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "varu backup [OPTIONS] SET\n       varu backup [OPTIONS] [--set NAME] PATH...\n       varu backup \
+                      [OPTIONS] [--set NAME] --stdin NAME",
+    group = ArgGroup::new("what").args(["words", "stdin"]).required(true)
+)]
+pub struct Args {
+    /// A SET of the configuration, or PATHs. A word with a slash is a PATH; with --init every word is one.
+    #[arg(value_name = "SET|PATH")]
+    words: Vec<OsString>,
+
+    /// Store standard input as the stream NAME.
+    #[arg(long, value_name = "NAME")]
+    stdin: Option<OsString>,
+
+    /// The set that paths or standard input belong to [default: files, or the NAME of --stdin].
+    #[arg(long, value_name = "NAME", value_parser = set_name)]
+    set: Option<String>,
+
+    /// Make a full.
+    #[arg(long, group = "kind")]
+    full: bool,
+
+    /// Make an incremental, even where a full is due.
+    #[arg(long, group = "kind")]
+    incremental: bool,
+
+    /// Make a full that stores everything plain in new packs.
+    #[arg(long, group = "kind")]
+    rebase: bool,
+
+    /// Tag the snapshot; may be given several times.
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
+    tags: Vec<String>,
+
+    /// Make the repository, the writer key and the identity where they are missing.
+    #[arg(long)]
+    init: bool,
+
+    /// Leave out what this pattern of .gitignore's form matches; may be given several times.
+    #[arg(long, value_name = "PATTERN", conflicts_with = "stdin")]
+    exclude: Vec<String>,
+
+    /// Leave out other file systems that are mounted below a PATH.
+    #[arg(long, conflicts_with = "stdin")]
+    one_file_system: bool,
+
+    /// Begin even where the repository's disk seems to have too little room.
+    #[arg(long)]
+    ignore_space: bool,
+
+    /// How long to wait for another run on the same repository.
+    #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = parse_duration)]
+    wait: Duration,
+}
+impl Args {
+    /// What these arguments mean.
+    fn options(self, context: &Context) -> Result<Options, Failure> {
+        let unconfigured = |set, what| {
+            let (rhythm, init, ignore_space) = (Rhythm::unconfigured(context), self.init, self.ignore_space);
+            let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
+            Options { set, what, kind, max_shrink: None, rhythm, tags, init, ignore_space, wait }
+        };
+        let options = match (&self.stdin, self.words.as_slice()) {
+            (Some(name), _) => {
+                let (set, stream) = self.stdin_names(name)?;
+                unconfigured(set, What::Stdin(stream))
+            }
+            (None, [word]) if !self.init && !is_path(word) => {
+                let (name, set, what) = self.configured(word, context)?;
+                let (max_shrink, rhythm) = (Some(set.max_shrink), Rhythm::of(set, context));
+                Options { max_shrink, rhythm, ..unconfigured(name, what) }
+            }
+            (None, words) => {
+                let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
+                unconfigured(set, What::Source(Source::Files(self.files(words)?)))
+            }
+        };
+        let mut tags = self.tags;
+        tags.sort();
+        tags.dedup();
+        let kind = match (self.full, self.incremental, self.rebase) {
+            (true, ..) => Kind::Full,
+            (_, true, _) => Kind::Incremental,
+            (.., true) => Kind::Rebase,
+            _ => Kind::Due,
+        };
+        Ok(Options { kind, tags, ..options })
+    }
+
+    /// A set of the configuration.
+    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set, What), Failure> {
+        let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
+        if let Some(set) = &self.set {
+            return Err(Failure::usage(format!(
+                "{name} has no slash, so it is a SET, and --set {set} goes with PATHs: write ./{name} for a PATH"
+            )));
+        }
+        let set = context.set(name)?;
+        if !self.exclude.is_empty() || self.one_file_system {
+            return Err(Failure::usage(format!(
+                "--exclude and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
+            )));
+        }
+        let what = What::Source(set.source.clone());
+        Ok((name.to_owned(), set, what))
+    }
+
+    /// The paths of the command line, absolute.
+    fn files(&self, words: &[OsString]) -> Result<Files, Failure> {
+        if let Some(word) = words.iter().find(|word| !self.init && !is_path(word)) {
+            let word = word.to_string_lossy();
+            return Err(Failure::usage(format!(
+                "{word} has no slash, so it is a SET, which doesn't go with other words: write ./{word} for a PATH"
+            )));
+        }
+        check_exclude(&self.exclude).map_err(|error| Failure::usage(error.to_string()))?;
+        let paths: Result<Vec<PathBuf>, Failure> = words
+            .iter()
+            .map(|word| {
+                absolute(word).map_err(|error| {
+                    Failure::new(
+                        ExitStatus::Failed,
+                        format!("{} can't be found: {error}", PathBuf::from(word).display()),
+                    )
+                })
+            })
+            .collect();
+        Ok(Files { paths: paths?, exclude: self.exclude.clone(), one_file_system: self.one_file_system })
+    }
+
+    /// The set and the stream of `--stdin NAME`.
+    fn stdin_names(&self, name: &OsString) -> Result<(String, StreamName), Failure> {
+        let stream =
+            StreamName::new(name.as_encoded_bytes()).map_err(|error| Failure::usage(format!("--stdin: {error}")))?;
+        let set = match &self.set {
+            Some(set) => set.clone(),
+            None => set_name(&name.to_string_lossy())
+                .map_err(|error| Failure::usage(format!("--stdin: {error}; --set NAME gives the set another name")))?,
+        };
+        Ok((set, stream))
+    }
+
+    /// Backs up and says what was stored.
+    pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
+        let mut options = self.options(context)?;
+        let watch = context.watch();
+        let set = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        watch.acknowledge(set.map_or(&[], |set| &set.acknowledge));
+        let remote = match options.init {
+            true => made_remote(context, &watch)?,
+            false => context.open_remote(&watch)?,
+        };
+        let repository = context.open_to_write(&remote)?;
+        options.heed_calendar(set, &repository)?;
+        let started = Instant::now();
+        let back_up = || options.back_up(&repository, context, &watch);
+        let report = round_backup(&options.set, set, context, &watch, back_up)?;
+        remember_place(&repository)?;
+        options.forget_copies(context, &watch);
+        let warnings = watch.end(&report.warnings);
+        let summary =
+            Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
+        match context.json {
+            true => context.print_json(&summary.document())?,
+            false => context.tell(&summary.text(context))?,
+        }
+        Ok(watch.say_warnings())
+    }
+}
+
+/// The repository's remote, which is made where there is no repository.
+fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
+    let keyring = context.keyring();
+    let remote = context.make_remote(&keyring, None, watch)?;
+    if !has_repository(&*remote)? {
+        let made = init(&*remote, &keyring, &[], None)?;
+        watch.note_lines(&super::init::text(&made));
+    }
+    Ok(remote)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::context::tests::context;
+    use clap::Parser;
+
+    const CONFIG: &str = "
+        [sets.etc]\nsource = 'files'\npaths = ['/etc']\nexclude = ['*.tmp']\nfull_every = '14 days'
+        schedule = { timezone = 'Europe/Tallinn' }
+        [sets.ldap]\nsource = 'command'\ncommand = ['slapcat']\nkeep = '3 weeks'\nrepack_budget = '0 %'
+        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'\n[sets.flux]\nsource = 'influxdb'\ndatabase = 'x'";
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(words: &[&str]) -> Result<Options, String> {
+        let line = Line::try_parse_from(["backup"].iter().chain(words)).map_err(|error| error.to_string())?;
+        line.args.options(&context(&[], CONFIG, true, &[]).unwrap()).map_err(|failure| {
+            assert!(matches!(failure.status, ExitStatus::Usage | ExitStatus::Failed));
+            failure.message
+        })
+    }
+
+    fn paths(options: &Options) -> &[PathBuf] {
+        match &options.what {
+            What::Source(Source::Files(files)) => &files.paths,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_word_without_a_slash_is_a_set() {
+        let etc = options(&["etc"]).unwrap();
+        assert_eq!(
+            (etc.set.as_str(), etc.rhythm.full_every, etc.rhythm.zone),
+            ("etc", 14, "Europe/Tallinn".parse().unwrap())
+        );
+        assert_eq!((etc.rhythm.rebase_every, etc.rhythm.repack_budget), (28, 10));
+        let ldap = options(&["ldap"]).unwrap().rhythm;
+        assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
+        assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
+        assert!(matches!(options(&["ldap"]).unwrap().what, What::Source(Source::Command(_))));
+        assert!(matches!(options(&["flux"]).unwrap().what, What::Source(Source::Influxdb(_))));
+        assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
+        assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
+        assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));
+        assert!(options(&["etc", "/usr"]).unwrap_err().contains("doesn't go with other words"));
+    }
+
+    #[test]
+    fn a_word_with_a_slash_is_a_path_and_with_init_every_word_is() {
+        let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
+        assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
+        assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
+        assert!(
+            matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"])
+        );
+        let init = options(&["etc", "--init", "--set", "x"]).unwrap();
+        assert_eq!((init.set.as_str(), init.init), ("x", true));
+        assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("etc")]);
+    }
+
+    #[test]
+    fn standard_input_names_its_stream_and_its_set() {
+        let dump = options(&["--stdin", "agama.sql"]).unwrap();
+        assert_eq!(dump.set, "agama.sql");
+        assert_eq!(dump.what, What::Stdin(StreamName::new("agama.sql").unwrap()));
+        assert_eq!(options(&["--stdin", "a/B.sql", "--set", "agama"]).unwrap().set, "agama");
+        assert!(options(&["--stdin", "a/B.sql"]).unwrap_err().contains("--set NAME gives the set another name"));
+        assert!(options(&["--stdin", "/a", "--set", "agama"]).unwrap_err().contains("leaves its folder"));
+        assert!(options(&["--stdin", "a", "etc"]).is_err());
+        assert!(options(&["--stdin", "a", "--exclude", "x"]).is_err());
+        assert!(options(&[]).is_err());
+    }
+
+    #[test]
+    fn the_kind_is_one_of_three_or_what_is_due() {
+        let kind = |words: &[&str]| options(&[&["etc"], words].concat()).map(|options| options.kind);
+        assert_eq!(kind(&[]), Ok(Kind::Due));
+        assert_eq!(kind(&["--full"]), Ok(Kind::Full));
+        assert_eq!(kind(&["--incremental"]), Ok(Kind::Incremental));
+        assert_eq!(kind(&["--rebase"]), Ok(Kind::Rebase));
+        assert!(kind(&["--full", "--rebase"]).is_err());
+    }
+
+    #[test]
+    fn tags_and_the_wait_are_checked() {
+        let tagged = options(&["etc", "--tag", "pre-deploy", "--tag", "a", "--tag", "a", "--wait", "90 min"]).unwrap();
+        assert_eq!(tagged.tags, ["a", "pre-deploy"]);
+        assert_eq!(tagged.wait, Duration::from_secs(5400));
+        assert_eq!(options(&["etc"]).unwrap().wait, Duration::from_secs(6 * 3600));
+        assert!(options(&["etc", "--tag", "A B"]).unwrap_err().contains("is no tag"));
+        assert!(options(&["etc", "--wait", "5 m"]).unwrap_err().contains("min or months"));
+    }
+}

@@ -1,0 +1,289 @@
+//! What a backup is to do, and its run.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use varu::backup::{BackupOptions, BackupReport, PreviousFile, Wanted, backup};
+use varu::entry::StreamName;
+use varu::error::Error;
+use varu::progress::Progress;
+use varu::remote::place::Place;
+use varu::repository::Repository;
+use varu::retention::TagRule;
+use varu::source;
+use varu::source::copy::{self, CopyOptions, CopySource};
+use varu::source::deferred::Deferred;
+use varu::source::stdin::StdinSource;
+use varu::source::until::UntilInterrupted;
+use varu::time::{SystemClock, Zone};
+use varu::warning::WarningKind;
+
+use crate::cli::context::Context;
+use crate::cli::exit::Failure;
+use crate::cli::watch::Watch;
+use crate::cli::{dump, sources};
+use crate::config::{Config, Set, Source};
+
+/// What is backed up, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The set's name.
+    pub set: String,
+    /// Its data.
+    pub what: What,
+    /// The kind of snapshot.
+    pub kind: Kind,
+    /// When all of it is stored again.
+    pub rhythm: Rhythm,
+    /// A snapshot that shrank by more than so many percent is suspect.
+    pub max_shrink: Option<u8>,
+    /// Tags, each once.
+    pub tags: Vec<String>,
+    /// Whether what is missing is made.
+    pub init: bool,
+    /// Whether room isn't asked for.
+    pub ignore_space: bool,
+    /// How long another run is waited for.
+    pub wait: Duration,
+}
+
+/// When a set is stored again, and how much of it. Days are those of the calendar in `zone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// A full is due so many days after the last.
+    pub full_every: u32,
+    /// A re-base is due so many days after the last.
+    pub rebase_every: u32,
+    /// How much of the set a full that is no re-base may store again, in percent.
+    pub repack_budget: u32,
+    /// The set's time zone.
+    pub zone: Zone,
+}
+
+impl Rhythm {
+    /// That of a set which the configuration doesn't have.
+    pub fn unconfigured(context: &Context) -> Self {
+        let rebase_every = whole_days(context.config.retention.keep);
+        Self { full_every: FULL_EVERY, rebase_every, repack_budget: REPACK_BUDGET, zone: context.zone }
+    }
+
+    /// That of a set of the configuration.
+    pub fn of(set: &Set, context: &Context) -> Self {
+        let keep = set.keep.unwrap_or(context.config.retention.keep);
+        Self {
+            full_every: set.full_every,
+            rebase_every: set.rebase_every.unwrap_or(whole_days(keep)),
+            repack_budget: set.repack_budget.into(),
+            zone: set.schedule.zone,
+        }
+    }
+}
+
+fn whole_days(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs() / (24 * 3600)).unwrap_or(u32::MAX).max(1)
+}
+
+/// The data of a backup.
+#[derive(Debug, PartialEq, Eq)]
+pub enum What {
+    /// What a source reads.
+    Source(Source),
+    /// Standard input, as a stream of this name.
+    Stdin(StreamName),
+}
+
+/// The kind of snapshot that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An incremental, or a full where one is due.
+    Due,
+    /// A full.
+    Full,
+    /// An incremental.
+    Incremental,
+    /// A full with everything plain.
+    Rebase,
+}
+
+/// Days between fulls of a set that the configuration doesn't have.
+const FULL_EVERY: u32 = 7;
+/// Most bytes of the base cache of a set, where the configuration says nothing.
+const BASE_CACHE_MAX: u64 = 8 << 30;
+/// Bytes of a backup that may wait on this machine's disk for the remote, if the configuration says nothing.
+const SPOOL_MAX: u64 = 4 << 30;
+/// How much of such a set a full may store again, in percent.
+const REPACK_BUDGET: u32 = 10;
+/// Bytes of standard input, where that is a plain file.
+fn size_of_stdin() -> Option<u64> {
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
+    input.metadata().ok().filter(Metadata::is_file).map(|file| file.len())
+}
+
+impl Options {
+    /// Where the schedule says when a full is made, that goes before the days since the last one: a full is due once its
+    /// time has come since the last was stored, also where the machine was off at that time.
+    pub fn heed_calendar(&mut self, set: Option<&Set>, repository: &Repository) -> Result<(), Failure> {
+        let Some((schedule, expression)) = set.map(|set| &set.schedule).and_then(|all| Some((all, all.full.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        if self.kind != Kind::Due {
+            return Ok(());
+        }
+        let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+        let last = rows.iter().rev().find(|row| row.header.set == self.set && row.header.parent.is_none());
+        match last {
+            Some(last) if dump::is_due(expression, schedule.zone, last.header.stored_time)? => self.kind = Kind::Full,
+            Some(_) => self.rhythm.full_every = u32::MAX,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Backs up; once again where the data changed while it was read.
+    pub fn back_up(
+        &self,
+        repository: &Arc<Repository>,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<BackupReport, Failure> {
+        let previous = self.previous_copy(repository, context)?;
+        let library = BackupOptions { previous, ..self.library(context) };
+        let once = || {
+            let mut source = Deferred::new(|| self.source(context, watch));
+            backup(repository, &mut source, &library, &SystemClock, &**watch, &context.interrupt)
+        };
+        match once() {
+            Err(Error::Source(source::Error::Changed(why))) => {
+                watch.note(&format!("{why}; it is tried once more"));
+                Ok(once()?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// What the library is to do.
+    fn library(&self, context: &Context) -> BackupOptions {
+        let config = &context.config;
+        BackupOptions {
+            wanted: match self.kind {
+                // What stays longer than the chains around it needs bases of its own, or theirs would stay, too.
+                Kind::Due | Kind::Full if self.is_kept_longer(config) => Wanted::Rebase,
+                Kind::Due => Wanted::Due,
+                Kind::Full => Wanted::Full,
+                Kind::Incremental => Wanted::Incremental,
+                Kind::Rebase => Wanted::Rebase,
+            },
+            tags: self.tags.clone(),
+            full_every: self.rhythm.full_every,
+            rebase_every: self.rhythm.rebase_every,
+            repack_budget: self.rhythm.repack_budget,
+            base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
+            spool_max: match self.is_made_now(config) && matches!(context.place(), Ok(Place::Sftp(_))) {
+                true => config.repository.spool_max.unwrap_or(SPOOL_MAX),
+                false => 0,
+            },
+            zone: self.rhythm.zone,
+            max_shrink: self.max_shrink,
+            isolate_chains: config.repository.isolate_chains,
+            ignore_space: self.ignore_space,
+            wait: self.wait,
+            environment: config.environment.name.clone().unwrap_or_default(),
+            configuration: config.text.clone().unwrap_or_default().into_bytes(),
+            ..BackupOptions::new(&self.set)
+        }
+    }
+
+    /// Where the local copy that the set's newest snapshot was made of has each stream.
+    fn previous_copy(
+        &self,
+        repository: &Repository,
+        context: &Context,
+    ) -> Result<HashMap<StreamName, PreviousFile>, Failure> {
+        let Some(options) = self.own_copies(context) else { return Ok(HashMap::new()) };
+        let rows = repository.index().snapshots().map_err(varu::repository::Error::from)?;
+        let Some(newest) = rows.iter().rev().find(|row| row.header.set == self.set) else { return Ok(HashMap::new()) };
+        let streams = copy::streams_at(&options.folder, newest.header.data_time).into_iter();
+        Ok(streams.map(|(name, path, offset)| (name, PreviousFile { path, offset })).collect())
+    }
+
+    /// Whether a program makes the data while it is read, and has to wait where the reader does.
+    fn is_made_now(&self, config: &Config) -> bool {
+        match &self.what {
+            // A backup of InfluxDB lies in a folder before its first byte is read.
+            What::Source(Source::Files(_) | Source::Influxdb(_)) => false,
+            What::Source(_) => config.sets.get(&self.set).is_none_or(|set| set.local_copy.is_none()),
+            What::Stdin(_) => size_of_stdin().is_none(),
+        }
+    }
+
+    /// Whether a tag's rule keeps the snapshot longer than its set's rule does.
+    fn is_kept_longer(&self, config: &Config) -> bool {
+        let rules = config.rules(&self.set);
+        let longer = |rule: &TagRule| matches!(rule, TagRule::For(length) if *length > rules.keep);
+        self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
+    }
+
+    /// The source that reads the set's local copy, or what another job left in its place.
+    fn copied(
+        &self,
+        set: &Set,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<Box<dyn source::Source>, source::Error> {
+        let Some(options) = dump::copies(set) else {
+            return Err(source::Error::Config(format!("the set {} has no local_copy", self.set)));
+        };
+        if !set.dumped_by_another {
+            let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
+            return Ok(Box::new(CopySource::open(&copy)?));
+        }
+        let (dumps, time) = sources::external(&set.source, &options.folder, context)?;
+        let schedule = &set.schedule;
+        if let Some(expression) = &schedule.dump
+            && dump::is_due(expression, schedule.zone, time)?
+        {
+            return Err(source::Error::Failed(format!(
+                "the dump in {} is from {time}, and one has been due since ({expression}): does the job that makes it run?",
+                options.folder.display()
+            )));
+        }
+        Ok(dumps)
+    }
+
+    /// The set's local copies, where it makes them itself.
+    fn own_copies(&self, context: &Context) -> Option<CopyOptions> {
+        let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
+        set.and_then(dump::copies)
+    }
+
+    /// Once a backup stands, older copies aren't its base any more.
+    pub fn forget_copies(&self, context: &Context, watch: &Watch) {
+        if let Some(options) = self.own_copies(context)
+            && let Err(error) = copy::forget_old(&options)
+        {
+            watch.warn(&WarningKind::OldCopies.warning(error.to_string()));
+        }
+    }
+
+    /// The data's source.
+    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
+        Ok(match &self.what {
+            What::Stdin(name) => {
+                let input = std::io::stdin().as_fd().try_clone_to_owned();
+                let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
+                let input = UntilInterrupted::new(input, context.interrupt.clone());
+                Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(size_of_stdin()))
+            }
+            What::Source(source) => match context.config.sets.get(&self.set) {
+                Some(set) if set.source == *source && set.local_copy.is_some() => {
+                    return self.copied(set, context, watch);
+                }
+                _ => return sources::fresh(&self.set, source, context, watch),
+            },
+        })
+    }
+}
