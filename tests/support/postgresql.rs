@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub struct Postgres {
     folder: tempfile::TempDir,
+    _log: tempfile::TempDir,
     server: Child,
 }
 
@@ -69,7 +70,8 @@ impl Postgres {
         Self::start_below(&std::env::temp_dir())
     }
 
-    /// As [`Postgres::start`], with its data below that folder, which the user `postgres` may enter.
+    /// As [`Postgres::start`], with its data below that folder, which the user `postgres` may enter; but its log is not there,
+    /// for a server whose log has no room ends.
     pub fn start_below(parent: &Path) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("skipped: postgresql is not installed");
@@ -78,12 +80,16 @@ impl Postgres {
         let folder = folder(parent);
         let copied = as_postgres(Path::new("cp")).arg("-a").arg(template().join("data")).arg(folder.path()).status();
         assert!(copied.unwrap().success());
+        let wal = self::folder(&std::env::temp_dir());
+        let (here, there) = (folder.path().join("data/pg_wal"), wal.path().join("pg_wal"));
+        assert!(as_postgres(Path::new("mv")).args([&here, &there]).status().unwrap().success());
+        assert!(as_postgres(Path::new("ln")).arg("-s").args([&there, &here]).status().unwrap().success());
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut server = as_postgres(&programs.join("postgres"));
         server.arg("-D").arg(folder.path().join("data")).arg("-k").arg(folder.path());
         server.args(["-F", "-c", "listen_addresses=", "-c", "shared_buffers=32MB", "-c", "autovacuum=off"]);
         let server = server.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let database = Self { folder, server };
+        let database = Self { folder, _log: wal, server };
         let start = Instant::now();
         while database.try_sql("postgres", "SELECT 1").is_err() {
             assert!(start.elapsed() < Duration::from_secs(60), "the server did not come up");
