@@ -39,7 +39,7 @@ timed() { # WHAT COMMAND…: seconds of the best of three
 }
 
 server one
-rows=$((megabytes * 1000 / 4))
+rows=$((megabytes * 1000 / 2))
 client one -e "CREATE DATABASE shop; USE shop;
     CREATE TABLE customer (id INT PRIMARY KEY, name VARCHAR(80), street VARCHAR(120), note TEXT, since DATETIME);
     CREATE TABLE orders (id INT PRIMARY KEY, customer INT, at DATETIME, total DECIMAL(10,2), text VARCHAR(400), KEY (customer));
