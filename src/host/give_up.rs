@@ -106,12 +106,7 @@ fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
         })?);
     }
     let mut found = Vec::new();
-    for account in options.places.chosen(&options.accounts)? {
-        let state = options.places.ledger(&account);
-        if !state.join("ledger").exists() {
-            continue;
-        }
-        let ledger = Ledger::read(&state)?;
+    for (account, ledger) in options.places.ledgers(&options.accounts)? {
         if objects.iter().all(|name| ledger.accounts_for(name)) {
             found.push(account);
         }

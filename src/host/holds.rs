@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ledger::Ledger;
 use super::prepare::replace;
 use super::{Places, failed};
 use crate::error::{Error, Result};
@@ -64,12 +63,7 @@ const FILE: &str = "holds";
 
 fn find(options: &HoldOptions) -> Result<(String, SnapshotId)> {
     let mut found = Vec::new();
-    for account in options.places.chosen(&options.accounts)? {
-        let state = options.places.ledger(&account);
-        if !state.join("ledger").exists() {
-            continue;
-        }
-        let ledger = Ledger::read(&state)?;
+    for (account, ledger) in options.places.ledgers(&options.accounts)? {
         let ids = ledger.entries().keys().filter_map(parse_snapshot_name).map(|name| name.id);
         found.extend(ids.filter(|id| id.to_string().starts_with(&options.prefix)).map(|id| (account.clone(), id)));
     }

@@ -148,14 +148,7 @@ impl Ledger {
     ///
     /// As [`Ledger::enter`].
     pub(super) fn let_go(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
-        for batch in names.chunks(BATCH) {
-            self.append(batch.iter().map(|name| format!("- {} {name}", now.compact())).collect(), steps)?;
-            for name in batch {
-                self.entries.remove(name);
-                self.gone.insert(name.clone());
-            }
-        }
-        Ok(())
+        self.leave('-', |ledger| &mut ledger.gone, names, now, steps)
     }
 
     /// Gives objects up, flushed. What is left of them is deleted after that.
@@ -164,11 +157,23 @@ impl Ledger {
     ///
     /// As [`Ledger::enter`].
     pub(super) fn give_up(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+        self.leave('!', |ledger| &mut ledger.given_up, names, now, steps)
+    }
+
+    /// Writes with that mark that objects are no entries any more, and notes them among what has left in that way.
+    fn leave(
+        &mut self,
+        mark: char,
+        left: fn(&mut Self) -> &mut BTreeSet<ObjectName>,
+        names: &[ObjectName],
+        now: Timestamp,
+        steps: &dyn Steps,
+    ) -> Result<()> {
         for batch in names.chunks(BATCH) {
-            self.append(batch.iter().map(|name| format!("! {} {name}", now.compact())).collect(), steps)?;
+            self.append(batch.iter().map(|name| format!("{mark} {} {name}", now.compact())).collect(), steps)?;
             for name in batch {
                 self.entries.remove(name);
-                self.given_up.insert(name.clone());
+                left(self).insert(name.clone());
             }
         }
         Ok(())

@@ -29,6 +29,7 @@ pub mod verify;
 
 use std::path::{Path, PathBuf};
 
+use self::ledger::Ledger;
 use crate::error::{Error, Result};
 use crate::repository;
 
@@ -57,6 +58,18 @@ impl Places {
     /// The accounts that were named, or all that have a repository.
     fn chosen(&self, named: &[String]) -> Result<Vec<String>> {
         if named.is_empty() { self.accounts() } else { Ok(named.to_vec()) }
+    }
+
+    /// Those of the chosen accounts that have a ledger, each with it.
+    fn ledgers(&self, named: &[String]) -> Result<Vec<(String, Ledger)>> {
+        let mut found = Vec::new();
+        for account in self.chosen(named)? {
+            let state = self.ledger(&account);
+            if state.join("ledger").exists() {
+                found.push((account, Ledger::read(&state)?));
+            }
+        }
+        Ok(found)
     }
 
     /// The accounts that have a repository, by name.
