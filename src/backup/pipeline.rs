@@ -15,7 +15,7 @@ use crate::id::{ChunkId, GenerationId, PackId};
 use crate::index::Known;
 use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
-use crate::segment::{Compressor, Decompressor};
+use crate::segment::{Compressor, Decompressor, compress_near};
 use crate::time::Timestamp;
 use crate::warning::Warning;
 
@@ -310,7 +310,7 @@ impl Press {
         if segment.bases.is_empty() {
             self.compressor.compress(&segment.plain, frame)?;
         } else {
-            self.compressor.compress_based(&segment.prefix, &segment.plain, frame)?;
+            compress_near(&segment.prefix, &segment.plain, frame)?;
             // A delta this small needs no comparison.
             if frame.len() > segment.plain.len() / 16 {
                 self.compressor.compress(&segment.plain, &mut self.other)?;

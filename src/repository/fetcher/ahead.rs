@@ -14,7 +14,7 @@ use crate::remote::{self, ErrorKind};
 use crate::repository::{Repository, Result};
 
 /// Bytes that are read ahead.
-const HELD_MAX: usize = 32 << 20;
+const HELD_MAX: usize = 24 << 20;
 /// Bytes of one read at most, unless one segment is longer.
 const READ_MAX: u64 = 2 << 20;
 /// What lies between two segments, and is read for nothing.

@@ -22,8 +22,9 @@ use spill::{Spill, Spilled};
 
 /// Bytes of decoded segments that are held in memory.
 const HELD_MAX: usize = 64 << 20;
-/// Bytes of decoded segments beyond which no step is begun that the consumer doesn't wait for.
-const AHEAD_MAX: usize = 16 << 20;
+/// Bytes of decoded segments beyond which no step is begun that the consumer doesn't wait for. The bases of one segment may
+/// take half of them: with fewer, one thread climbs while the others wait.
+const AHEAD_MAX: usize = 32 << 20;
 /// Steps that are looked at for one whose bases are there.
 const LOOKED_AT: usize = 64;
 /// Buffers that are kept for use again.

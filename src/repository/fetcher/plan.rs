@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{Key, Piece};
 use crate::format::layout::{MAX_BASE_BYTES, pack_name};
 use crate::format::pack::Directory;
+use crate::id::PackId;
 use crate::repository::{Error, Repository, Result};
 
 /// One segment to decode.
@@ -35,6 +36,8 @@ pub(super) struct Base {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub by_key: HashMap<Key, usize>,
+    /// The index's numbers of packs that hold bases.
+    numbers: HashMap<PackId, u32>,
 }
 
 impl Plan {
@@ -59,11 +62,11 @@ impl Plan {
         }
         // The path down to a segment whose bases all have steps. Each stands on ones of smaller depth, or is refused: so the
         // path ends, and never meets itself.
-        let mut path = vec![Visit::new(repository, key)?];
+        let mut path = vec![Visit::new(repository, key, &mut self.numbers)?];
         while let Some(last) = path.last_mut() {
             match last.open.next() {
                 Some(base) if self.by_key.contains_key(&base) => {}
-                Some(base) => path.push(Visit::new(repository, base)?),
+                Some(base) => path.push(Visit::new(repository, base, &mut self.numbers)?),
                 None => path.pop().into_iter().for_each(|visit| self.enter(visit)),
             }
         }
@@ -82,7 +85,7 @@ impl Plan {
     /// What a segment was compressed against, in order.
     pub fn bases(&self, repository: &Repository, key: Key) -> Result<Vec<Base>> {
         let Some(parts) = Parts::new(repository, key)? else { return Ok(Vec::new()) };
-        let keys = parts.base_keys(repository).map_err(Error::Damaged)?;
+        let keys = parts.base_keys(&self.numbers).map_err(Error::Damaged)?;
         let runs = &parts.directory.segments[key.1 as usize].bases;
         keys.into_iter()
             .zip(runs)
@@ -107,11 +110,14 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(repository: &Repository, key: Key) -> Result<Self> {
+    fn new(repository: &Repository, key: Key, numbers: &mut HashMap<PackId, u32>) -> Result<Self> {
         let parts = Parts::new(repository, key)?;
         let checked = match &parts {
             None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
-            Some(parts) => parts.check(repository)?,
+            Some(parts) => {
+                parts.look_up_bases(repository, numbers)?;
+                parts.check(repository, numbers)?
+            }
         };
         let mut open = checked.clone().unwrap_or_default();
         open.dedup();
@@ -144,34 +150,44 @@ impl Parts {
         self.directory.plain_length(self.key.1).unwrap_or(0) as usize
     }
 
-    /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
-    fn base_keys(&self, repository: &Repository) -> std::result::Result<Vec<Key>, String> {
-        let runs = &self.directory.segments[self.key.1 as usize].bases;
-        // Hundreds of runs name one or two packs.
-        let mut packs = HashMap::from([(0, self.key.0)]);
-        let mut keys = Vec::with_capacity(runs.len());
-        for run in runs {
-            let pack = match packs.get(&run.pack) {
-                Some(&pack) => pack,
-                None => {
-                    let id = self.directory.base_packs[run.pack as usize - 1];
-                    let row = repository.index().pack(&id).map_err(|error| error.to_string())?;
-                    let row =
-                        row.ok_or_else(|| format!("{} is missing, and a segment is based on it", pack_name(&id)))?;
-                    packs.insert(run.pack, row.number);
-                    row.number
-                }
-            };
-            keys.push((pack, run.segment));
+    /// Adds the numbers of the packs that the base runs name and the index has.
+    fn look_up_bases(&self, repository: &Repository, numbers: &mut HashMap<PackId, u32>) -> Result<()> {
+        for run in &self.directory.segments[self.key.1 as usize].bases {
+            let Some(id) = self.base_pack(run.pack).filter(|id| !numbers.contains_key(id)) else { continue };
+            if let Some(row) = repository.index().pack(&id)? {
+                numbers.insert(id, row.number);
+            }
         }
-        Ok(keys)
+        Ok(())
+    }
+
+    /// The pack that a base run names; None for the segment's own.
+    fn base_pack(&self, pack: u32) -> Option<PackId> {
+        pack.checked_sub(1).map(|other| self.directory.base_packs[other as usize])
+    }
+
+    /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
+    fn base_keys(&self, numbers: &HashMap<PackId, u32>) -> std::result::Result<Vec<Key>, String> {
+        let runs = &self.directory.segments[self.key.1 as usize].bases;
+        let number = |pack: u32| match self.base_pack(pack) {
+            None => Ok(self.key.0),
+            Some(id) => {
+                let lacks = || format!("{} is missing, and a segment is based on it", pack_name(&id));
+                numbers.get(&id).copied().ok_or_else(lacks)
+            }
+        };
+        runs.iter().map(|run| Ok((number(run.pack)?, run.segment))).collect()
     }
 
     /// Whether the rules of `docs/format.md`, "Segments", hold: depth, generations, runs inside their packs, and not too many
     /// bytes. Returns the segments that the base runs name.
-    fn check(&self, repository: &Repository) -> Result<std::result::Result<Vec<Key>, String>> {
+    fn check(
+        &self,
+        repository: &Repository,
+        numbers: &HashMap<PackId, u32>,
+    ) -> Result<std::result::Result<Vec<Key>, String>> {
         let entry = &self.directory.segments[self.key.1 as usize];
-        let keys = match self.base_keys(repository) {
+        let keys = match self.base_keys(numbers) {
             Ok(keys) => keys,
             Err(why) => return Ok(Err(why)),
         };
