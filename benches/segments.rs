@@ -15,6 +15,9 @@ const MARGIN: usize = 32 << 10;
 /// Bytes by which a row may have moved.
 const REACH: usize = 32 << 20;
 
+/// Compresses a block against its base, into the buffer.
+type Way<'w> = &'w mut dyn FnMut(&[u8], &[u8], &mut Vec<u8>) -> Result<(), SegmentError>;
+
 fn main() {
     let files: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let [yesterday, today] = files.as_slice() else {
@@ -37,7 +40,7 @@ fn main() {
         })
         .collect();
     println!("{} blocks of {}", pairs.len(), today.len() / BLOCK);
-    let measure = |name: &str, compress: &mut dyn FnMut(&[u8], &[u8], &mut Vec<u8>) -> Result<(), SegmentError>| {
+    let measure = |name: &str, compress: Way<'_>| {
         let (mut best, mut bytes, mut frame) = (Duration::MAX, 0, Vec::new());
         for _ in 0..ROUNDS {
             let start = Instant::now();

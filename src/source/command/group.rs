@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
 /// How a program ended.
@@ -46,6 +47,9 @@ pub(in crate::source) struct Pipes {
     pub(in crate::source) stderr: ChildStderr,
 }
 
+/// Bytes that a program can write before it has to wait for us; Linux gives no more to everybody.
+const PIPE: usize = 1 << 20;
+
 struct Started {
     group: Group,
     pipes: Pipes,
@@ -77,6 +81,8 @@ impl Group {
         let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("its output has no pipe"))?;
         fcntl_setfl(&stdout, fcntl_getfl(&stdout)? | OFlags::NONBLOCK)?;
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;
+        // Where a user's pipes have used up their pages it stays as small as it was, and only costs time.
+        let _ = fcntl_setpipe_size(&stdout, PIPE);
         Ok(Started { group, pipes: Pipes { stdout, stderr } })
     }
 

@@ -81,6 +81,9 @@ impl CommandSource {
     const STDERR: usize = 2048;
     /// How often a silent program is looked after.
     const LOOK: Duration = Duration::from_millis(100);
+    /// How long an empty pipe is left alone. A dump program writes 4 KiB at a time, and to wake up for each takes more time
+    /// than to read it.
+    const NAP: Duration = Duration::from_millis(2);
 
     /// Starts the program. The data time is `clock`'s now. A set `interrupt` makes the next read fail, also while the
     /// program says nothing.
@@ -188,11 +191,16 @@ impl CommandSource {
 
     /// Bytes of the output, at least one; 0 at its end.
     fn pull(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let mut silent_since = None;
+        let (mut silent_since, mut rested) = (None, false);
         loop {
             match self.stdout.read(buffer) {
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !rested => {
+                    std::thread::sleep(Self::NAP);
+                    rested = true;
+                    continue;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.io_failed("reading the output of", &error)),
             }

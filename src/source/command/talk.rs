@@ -112,8 +112,9 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits a little for anything to happen, and takes what the program has written.
-    fn look(&mut self, wait: Duration) -> Result<(), TalkError> {
+    /// Waits a little for anything to happen, also for room in the input where `writing`, and takes what the program has
+    /// written.
+    fn look(&mut self, wait: Duration, writing: bool) -> Result<(), TalkError> {
         if self.interrupt.is_set() {
             return Err(self.failed("was stopped because the run was interrupted"));
         }
@@ -124,7 +125,9 @@ impl Feed {
             return Err(self.failed("was stopped"));
         }
         let mut ends = Vec::with_capacity(3);
-        ends.extend(self.stdin.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::OUT)));
+        ends.extend(
+            self.stdin.as_ref().filter(|_| writing).map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::OUT)),
+        );
         ends.extend(self.stdout.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)));
         ends.extend(self.stderr.as_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN)));
         match ends.is_empty() {
@@ -146,7 +149,7 @@ impl Feed {
             let Some(stdin) = &mut self.stdin else { return Err(self.failed("was written to after its end")) };
             match stdin.write(bytes) {
                 Ok(length) => bytes = &bytes[length..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look(LOOK)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look(LOOK, true)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Why it takes no more is what it says itself.
                 Err(_) => {
@@ -159,6 +162,29 @@ impl Feed {
         Ok(())
     }
 
+    /// What the program has written since the last answer, up to a line `end`, which it has to write within `limit`.
+    ///
+    /// # Errors
+    /// Where it doesn't, or has ended.
+    pub fn answer(&mut self, end: &str, limit: Duration) -> Result<Vec<u8>, TalkError> {
+        self.deadline = Some(Instant::now() + limit);
+        let line = format!("{end}\n");
+        loop {
+            let before = self.output.strip_suffix(line.as_bytes());
+            if before.is_some_and(|before| before.is_empty() || before.ends_with(b"\n")) {
+                let mut answer = std::mem::take(&mut self.output);
+                answer.truncate(answer.len() - line.len());
+                self.deadline = None;
+                return Ok(answer);
+            }
+            if self.stdout.is_none() {
+                let ended = self.wait()?;
+                return Err(self.failed(ended));
+            }
+            self.look(LOOK, false)?;
+        }
+    }
+
     fn wait(&mut self) -> Result<Ended, TalkError> {
         loop {
             let ended = self.group.ended().map_err(|error| self.failed(format!("can't be waited for: {error}")))?;
@@ -168,7 +194,7 @@ impl Feed {
             }
             // A program that has closed its output is about to end.
             let closing = self.stdout.is_none() && self.stderr.is_none();
-            self.look(if closing { Duration::from_millis(1) } else { LOOK })?;
+            self.look(if closing { Duration::from_millis(1) } else { LOOK }, false)?;
         }
     }
 
@@ -231,6 +257,19 @@ mod tests {
         let question: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
         assert!(ask_sh("cat", &question, 1 << 22, LONG).unwrap() == question);
         assert!(ask_sh("cat", &question, 1 << 20, LONG).unwrap_err().what.contains("more than 1048576 bytes"));
+    }
+
+    #[test]
+    fn one_program_answers_several_questions() {
+        let argv = ["sh", "-c", "while read x; do test $x = bad && exit 5; echo a $x; echo; echo end; done"];
+        let mut feed = Feed::start(&argv.map(OsString::from), 100, Interrupt::default()).unwrap();
+        for question in ["1", "2"] {
+            feed.write(format!("{question}\n").as_bytes()).unwrap();
+            assert_eq!(feed.answer("end", LONG).unwrap(), format!("a {question}\n\n").as_bytes());
+        }
+        assert_eq!(feed.answer("end", Duration::from_millis(50)).unwrap_err().what, "did not end in its time");
+        feed.write(b"bad\n").unwrap();
+        assert_eq!(feed.answer("end", LONG).unwrap_err().what, "ended with exit status 5");
     }
 
     #[test]

@@ -93,6 +93,8 @@ impl MysqlSource {
     ) -> Result<Self, Error> {
         let prepared = Prepared::new(options, &interrupt)?;
         let users = users::users(&prepared.server)?;
+        // The dump may take hours.
+        prepared.server.hang_up();
         let name = StreamName::new("dump.sql").map_err(|error| Error::Failed(error.to_string()))?;
         let (data_time, facts) = (clock.now(), prepared.facts());
         let command = CommandOptions::new(name, prepared.argv.clone());

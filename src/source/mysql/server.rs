@@ -1,7 +1,10 @@
 //! The server and its programs: which ones there are, what they can, and questions to the server.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::names::quoted;
@@ -75,6 +78,17 @@ pub struct Server {
     /// Its version, `10.11.19-MariaDB-0+deb12u1`.
     pub version: String,
     interrupt: Interrupt,
+    session: Session,
+}
+
+/// A client that has answered, and waits for the next question.
+#[derive(Clone, Default)]
+struct Session(Arc<Mutex<Option<Feed>>>);
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
 }
 
 /// The most bytes of an answer.
@@ -90,7 +104,8 @@ impl Server {
     pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let client = find(options, &["mariadb", "mysql"], interrupt)?;
         let (vendor, version) = (Vendor::Mariadb, String::new());
-        let mut server = Self { options: options.clone(), client, vendor, version, interrupt: interrupt.clone() };
+        let (options, interrupt) = (options.clone(), interrupt.clone());
+        let mut server = Self { options, client, vendor, version, interrupt, session: Session::default() };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
         if !server.version.contains("MariaDB") {
@@ -139,15 +154,39 @@ impl Server {
         argv
     }
 
-    /// Asks the server. Each row is a line; NULL comes as `NULL`.
+    /// Asks the server something that changes nothing, neither in it nor in the session. Each row is a line; NULL comes as
+    /// `NULL`. One client answers one question after the other, until one of them fails or it is [hung up](Self::hang_up).
     ///
     /// # Errors
     /// [`Error::Failed`] with what the client says.
     pub fn ask(&self, statements: &str) -> Result<Vec<Vec<String>>, Error> {
-        let question = format!("SET SESSION sql_mode='', sql_quote_show_create=1;\n{statements};\n");
-        let answer = ask(&self.client_argv(), question.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+        let mut session = self.session.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut client) = session.take()
+            && let Ok(answer) = question(&mut client, statements)
+        {
+            *session = Some(client);
+            return Ok(rows(&answer));
+        }
+        // The server may have closed a session that was silent for long: a new one says what is the matter.
+        let mut argv = self.client_argv();
+        argv.push("--unbuffered".into());
+        let mut client = self.start(&argv)?;
+        let answer = question(&mut client, &format!("{SESSION}{statements}"))
             .map_err(|error| failed(&self.client.name, "asking the server", &error))?;
+        *session = Some(client);
         Ok(rows(&answer))
+    }
+
+    /// Ends the session, so that the server holds no connection for us while nothing is asked.
+    pub fn hang_up(&self) {
+        let client = self.session.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It has answered all that it was asked.
+        let _ = client.map(Feed::finish);
+    }
+
+    fn start(&self, argv: &[OsString]) -> Result<Feed, Error> {
+        let feed = Feed::start(argv, ANSWER, self.interrupt.clone());
+        feed.map_err(|error| Error::failed(&format!("starting {}", self.client.name), &error))
     }
 
     /// The one value of the one row of an answer; empty where there is none.
@@ -163,8 +202,7 @@ impl Server {
     /// # Errors
     /// [`Error::Failed`] where it can't be started.
     pub fn load(&self, database: Option<&str>) -> Result<Load, Error> {
-        let feed = Feed::start(&self.client_argv(), ANSWER, self.interrupt.clone())
-            .map_err(|error| Error::failed(&format!("starting {}", self.client.name), &error))?;
+        let feed = self.start(&self.client_argv())?;
         let mut load = Load { client: self.client.name.clone(), feed };
         if let Some(database) = database {
             load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
@@ -172,13 +210,26 @@ impl Server {
         Ok(load)
     }
 
-    /// Runs statements that answer nothing.
+    /// Runs statements that answer nothing, in a session of their own.
     ///
     /// # Errors
     /// [`Error::Failed`] with what the client says.
     pub fn run(&self, statements: &str) -> Result<(), Error> {
-        self.ask(statements).map(drop)
+        let statements = format!("{SESSION}{statements};\n");
+        ask(&self.client_argv(), statements.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+            .map(drop)
+            .map_err(|error| failed(&self.client.name, "changing the server", &error))
     }
+}
+
+/// What each session begins with.
+const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1;\n";
+
+/// Asks a client, which says a word behind the answer that no answer holds.
+fn question(client: &mut Feed, statements: &str) -> Result<Vec<u8>, TalkError> {
+    let end = format!("the end of the answer {:016x}", RandomState::new().hash_one(statements));
+    client.write(format!("{statements};\nSELECT '{end}';\n").as_bytes())?;
+    client.answer(&end, PATIENCE)
 }
 
 fn failed(client: &str, tried: &str, error: &TalkError) -> Error {
