@@ -369,6 +369,26 @@ mod tests {
         assert!(rows(b"").is_empty());
     }
 
+    /// A client whose server closes each session behind its first answer.
+    const ONE_ANSWER: &str = r#"
+        case "$*" in *--help*) exit 0;; esac
+        while read -r line; do
+            case "$line" in "SELECT 'the end"*) echo 10.11; end=${line#*\'}; echo "${end%\'*}"; exit 0;; esac
+        done"#;
+
+    #[test]
+    fn a_session_that_the_server_closed_is_followed_by_another() {
+        let exec = ["sh", "-c", ONE_ANSWER].map(str::to_owned).to_vec();
+        let options = ServerOptions { exec, ..ServerOptions::default() };
+        let server = Server::connect(&options, &Interrupt::default()).unwrap();
+        assert_eq!(server.version, "10.11");
+        for _ in 0..3 {
+            assert_eq!(server.value("SELECT 1").unwrap(), "10.11");
+        }
+        server.hang_up();
+        assert_eq!(server.value("SELECT 1").unwrap(), "10.11");
+    }
+
     #[test]
     fn no_value_of_a_row_is_shown() {
         let said = "ERROR 1062 (23000) at line 5: Duplicate entry 'secret' for key 'PRIMARY'";
