@@ -62,7 +62,8 @@ const USERS: &str = "SELECT User, Host, is_role FROM mysql.user WHERE User IN ('
 #[test]
 fn everything_comes_back_on_an_empty_server() {
     let Some(site) = Site::with(RICH, &["--event-scheduler=ON"]) else { return };
-    let Some(second) = MariaDb::start_with(&["--event-scheduler=ON", "--default-time-zone=-07:00"]) else { return };
+    let options = ["--event-scheduler=ON", "--default-time-zone=-07:00", "--autocommit=0"];
+    let Some(second) = MariaDb::start_with(&options) else { return };
     let snapshot = site.back_up();
     let ls = String::from_utf8(site.run(&["ls", "latest"]).ends(0).out).unwrap();
     for stream in
@@ -98,7 +99,8 @@ fn everything_comes_back_on_an_empty_server() {
 
 #[test]
 fn what_is_there_is_put_aside_whole() {
-    let Some(site) = Site::new(RICH) else { return };
+    // A session that has read a table keeps a lock on it until it commits.
+    let Some(site) = Site::with(RICH, &["--autocommit=0", "--lock-wait-timeout=20"]) else { return };
     site.back_up();
     site.server.sql("CREATE DATABASE other; CREATE TABLE other.child (id INT, FOREIGN KEY (id) REFERENCES agama.customer (id) ON DELETE CASCADE);
         USE agama; DROP TABLE log; DELETE FROM account; CREATE TABLE newer (id INT); CREATE VIEW newest AS SELECT * FROM newer; DROP VIEW cheap;

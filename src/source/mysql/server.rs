@@ -222,8 +222,8 @@ impl Server {
     }
 }
 
-/// What each session begins with.
-const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1;\n";
+/// What each session begins with. One that doesn't commit by itself would keep a lock on each table that it has read.
+const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1, autocommit=1;\n";
 
 /// Asks a client, which says a word behind the answer that no answer holds.
 fn question(client: &mut Feed, statements: &str) -> Result<Vec<u8>, TalkError> {
