@@ -12,8 +12,8 @@ const WINDOW_LOG_MAX: u32 = 27;
 
 /// zstd takes so many bytes of a prefix, as a power of two, for each place in a table of the fast strategy.
 const PREFIX_PER_PLACE_LOG: u32 = 3;
-/// zstd's smallest and our largest table, as powers of two.
-const TABLE_LOG: std::ops::RangeInclusive<u32> = 6..=20;
+/// The most places of such a table, as a power of two.
+const TABLE_LOG_MAX: u32 = 20;
 
 /// zstd's shortest match in text. Rows of a dump share short words everywhere; the longer matches say more, in less time.
 const TEXT_MATCH: u32 = 6;
@@ -77,8 +77,7 @@ impl Compressor {
 /// the one that goes with its level knows the last bytes alone. Long-distance matching adds little to that and reads
 /// everything twice more.
 pub fn compress_near(prefix: &[u8], block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
-    let table =
-        window_log(prefix, block).saturating_sub(PREFIX_PER_PLACE_LOG).clamp(*TABLE_LOG.start(), *TABLE_LOG.end());
+    let table = (window_log(prefix, block) - PREFIX_PER_PLACE_LOG).min(TABLE_LOG_MAX);
     let with = [
         CParameter::CompressionLevel(1),
         CParameter::Strategy(Strategy::ZSTD_fast),
@@ -101,7 +100,7 @@ fn compress_with(with: &[CParameter], prefix: &[u8], block: &[u8], out: &mut Vec
     Ok(())
 }
 
-/// The window that covers both, as a power of two.
+/// The window that covers both, as a power of two: at least 10, zstd's smallest.
 fn window_log(prefix: &[u8], block: &[u8]) -> u32 {
     (prefix.len() + block.len()).max(1024).next_power_of_two().ilog2().min(WINDOW_LOG_MAX)
 }

@@ -1,6 +1,7 @@
 //! Packs, from sealed segments to an object under its name.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -193,6 +194,8 @@ impl ClosedPack {
 pub struct Finisher {
     queue: Option<SyncSender<ClosedPack>>,
     threads: Vec<JoinHandle<Result<()>>>,
+    /// Whether one of them failed, so that the others begin no other pack.
+    failed: Arc<AtomicBool>,
     spool: Option<Arc<Spool>>,
 }
 
@@ -211,23 +214,24 @@ impl Finisher {
             None => (Self::WAITING, 1),
         };
         let (queue, closed) = sync_channel::<ClosedPack>(waiting);
-        let closed = Arc::new(Mutex::new(closed));
-        let threads = (0..count).map(|_| (Arc::clone(&closed), Arc::clone(repository))).map(|(closed, repository)| {
+        let (closed, failed) = (Arc::new(Mutex::new(closed)), Arc::new(AtomicBool::new(false)));
+        let threads = (0..count).map(|_| {
+            let (closed, repository, failed) = (Arc::clone(&closed), Arc::clone(repository), Arc::clone(&failed));
             std::thread::spawn(move || {
                 loop {
                     let next = closed.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(pack) = next else { return Ok(()) };
-                    pack.finish(&repository)?;
+                    let Some(pack) = next.ok().filter(|_| !failed.load(Ordering::Relaxed)) else { return Ok(()) };
+                    pack.finish(&repository).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
                 }
             })
         });
-        Self { queue: Some(queue), threads: threads.collect(), spool }
+        let threads = threads.collect();
+        Self { queue: Some(queue), threads, failed, spool }
     }
 
     /// Hands a pack over. False where an earlier one failed: [`end`](Self::end) says how.
     pub fn finish(&self, pack: ClosedPack) -> bool {
-        let failed = self.threads.iter().any(JoinHandle::is_finished);
-        !failed && self.queue.as_ref().is_some_and(|queue| queue.send(pack).is_ok())
+        !self.failed.load(Ordering::Relaxed) && self.queue.as_ref().is_some_and(|queue| queue.send(pack).is_ok())
     }
 
     /// Waits until all packs are in place.

@@ -9,6 +9,7 @@ mod site;
 
 mod cuts;
 mod gates;
+mod kills;
 mod round;
 
 use influxdb::Influx;
