@@ -62,10 +62,11 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     for victim in VICTIMS {
         for round in 0..rounds {
             let moment = whole * random(round) / 1000;
-            let running = start(&site, &["-q", "backup", "telegraf"]);
+            let mut running = start(&site, &["-q", "backup", "telegraf"]);
+            let told = || !fs::read(site.machine.at("program.pid")).unwrap_or_default().is_empty();
             match round {
                 // At least one is cut in the middle, however fast the others are.
-                0 => while fs::read(site.machine.at("program.pid")).unwrap_or_default().is_empty() {},
+                0 => while !told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }
             let (success, said) = victim.kill(running, &server, &site);
