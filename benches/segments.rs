@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
-use varu::segment::{Compressor, SegmentError, compress_near};
+use varu::segment::{SegmentError, compress_based, compress_near};
 
 const BLOCK: usize = 1 << 20;
 const ROUNDS: usize = 5;
@@ -54,8 +54,7 @@ fn main() {
         println!("{name:18} {:6.2} s {:11} bytes", best.as_secs_f64(), bytes);
     };
     for level in [3, 9] {
-        let mut compressor = Compressor::new(level).expect("zstd makes a context");
-        measure(&format!("based, level {level}"), &mut |base, block, out| compressor.compress_based(base, block, out));
+        measure(&format!("based, level {level}"), &mut |base, block, out| compress_based(level, base, block, out));
     }
     measure("near", &mut |base, block, out| compress_near(base, block, out));
 }

@@ -39,10 +39,9 @@ pub enum SegmentError {
     },
 }
 
-/// Compresses blocks, one after the other, with one context.
+/// Compresses blocks alone, one after the other, with one context.
 pub struct Compressor {
     plain: CCtx<'static>,
-    level: i32,
 }
 
 impl Compressor {
@@ -50,7 +49,7 @@ impl Compressor {
     pub fn new(level: i32) -> Result<Self, SegmentError> {
         let mut plain = CCtx::create();
         plain.set_parameter(CParameter::CompressionLevel(level)).map_err(compress_error)?;
-        Ok(Self { plain, level })
+        Ok(Self { plain })
     }
 
     /// Compresses `block` alone. `out` is overwritten.
@@ -62,16 +61,16 @@ impl Compressor {
         self.plain.compress2(out, block).map_err(compress_error)?;
         Ok(())
     }
+}
 
-    /// Compresses `block` against `prefix`, at the compressor's level and with long-distance matching. `out` is overwritten.
-    pub fn compress_based(&mut self, prefix: &[u8], block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
-        let with = [CParameter::CompressionLevel(self.level), CParameter::EnableLongDistanceMatching(true)];
-        compress_with(&with, prefix, block, out)
-    }
+/// Compresses `block` against `prefix`, at that zstd level and with long-distance matching. `out` is overwritten.
+pub fn compress_based(level: i32, prefix: &[u8], block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
+    let with = [CParameter::CompressionLevel(level), CParameter::EnableLongDistanceMatching(true)];
+    compress_with(&with, prefix, block, out)
 }
 
 /// Compresses `block` against `prefix`, which is to hold nearly all of it, in half the time of
-/// [`compress_based`](Compressor::compress_based). `out` is overwritten.
+/// [`compress_based`]. `out` is overwritten.
 ///
 /// zstd's fast strategy finds what two nearly equal texts share, if only its table is large enough for all of the prefix:
 /// the one that goes with its level knows the last bytes alone. Long-distance matching adds little to that and reads
@@ -196,7 +195,7 @@ mod tests {
         let mut block = base.clone();
         block.splice(300_000..300_010, *b"a new one row");
         let (mut frame, mut back) = (Vec::new(), Vec::new());
-        Compressor::new(3).unwrap().compress_based(&base, &block, &mut frame).unwrap();
+        compress_based(3, &base, &block, &mut frame).unwrap();
         assert!(frame.len() < 400, "{}", frame.len());
         let mut decompressor = Decompressor::new();
         decompressor.decompress(&frame, &base, block.len(), &mut back).unwrap();

@@ -23,7 +23,7 @@ use varu::progress::{Counts, Interrupt};
 use varu::remote::Folder;
 use varu::remote::memory::MemoryRemote;
 use varu::repository::{Chosen, PackBuilder, Repository, SegmentParts, instance};
-use varu::segment::Compressor;
+use varu::segment::{Compressor, compress_based};
 use varu::time::Timestamp;
 use varu::verify::{Level, VerifyOptions, VerifyReport, verify};
 
@@ -53,11 +53,10 @@ struct Desk {
 }
 
 fn frame(prefix: &[u8], plain: &[u8]) -> Vec<u8> {
-    let mut compressor = Compressor::new(3).unwrap();
     let mut frame = Vec::new();
     match prefix {
-        [] => compressor.compress(plain, &mut frame).unwrap(),
-        _ => compressor.compress_based(prefix, plain, &mut frame).unwrap(),
+        [] => Compressor::new(3).unwrap().compress(plain, &mut frame).unwrap(),
+        _ => compress_based(3, prefix, plain, &mut frame).unwrap(),
     }
     frame
 }

@@ -23,7 +23,7 @@ use varu::format::writer_key::WriterKeyFile;
 use varu::format::{Kind as ObjectKind, check_prefix};
 use varu::id::{ChainId, ChunkId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId, StreamHash};
 use varu::remote::{Folder, ObjectName};
-use varu::segment::{Compressor, Decompressor};
+use varu::segment::{Compressor, Decompressor, compress_based};
 use varu::time::Timestamp;
 
 /// Most bytes that this process may ever hold, all tests at once.
@@ -408,11 +408,10 @@ fn wrapped_secrets() {
 
 #[test]
 fn frames() {
-    let mut compressor = Compressor::new(3).unwrap();
     let (base, block) = (table(3000, |_| 0), table(3000, |row| row / 100 % 7));
     let (mut plain, mut based) = (Vec::new(), Vec::new());
-    compressor.compress(&block, &mut plain).unwrap();
-    compressor.compress_based(&base, &block, &mut based).unwrap();
+    Compressor::new(3).unwrap().compress(&block, &mut plain).unwrap();
+    compress_based(3, &base, &block, &mut based).unwrap();
     let (mut random, mut harmed, mut out) = (Random(4), Vec::new(), Vec::new());
     let mut decompressor = Decompressor::new();
     let mut taken = 0;

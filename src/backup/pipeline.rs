@@ -15,7 +15,7 @@ use crate::id::{ChunkId, GenerationId, PackId};
 use crate::index::Known;
 use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
-use crate::segment::{Compressor, Decompressor, compress_near};
+use crate::segment::{Compressor, Decompressor, compress_based, compress_near};
 use crate::time::Timestamp;
 use crate::warning::Warning;
 
@@ -287,7 +287,7 @@ impl Drop for Pipeline {
 struct Press {
     compressor: Compressor,
     /// For segments of which a base says much and not all.
-    harder: Compressor,
+    harder: i32,
     decompressor: Decompressor,
     check: Vec<u8>,
     other: Vec<u8>,
@@ -297,7 +297,7 @@ impl Press {
     fn new(level: i32) -> repository::Result<Self> {
         Ok(Self {
             compressor: Compressor::new(level)?,
-            harder: Compressor::new(level.max(HARDER_LEVEL))?,
+            harder: level.max(HARDER_LEVEL),
             decompressor: Decompressor::new(),
             check: Vec::new(),
             other: Vec::new(),
@@ -318,7 +318,7 @@ impl Press {
                     std::mem::swap(frame, &mut self.other);
                     segment.drop_bases();
                 } else {
-                    self.harder.compress_based(&segment.prefix, &segment.plain, frame)?;
+                    compress_based(self.harder, &segment.prefix, &segment.plain, frame)?;
                 }
             }
         }

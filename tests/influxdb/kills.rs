@@ -1,17 +1,11 @@
 //! Killed at any moment, a backup leaves no snapshot of what isn't whole, and a restore leaves the old or the new whole.
 
-use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::influxdb::Influx;
-use crate::site::{Site, is_long};
+use crate::site::{Attacked, Site, TELLING, is_long, random};
 use crate::{POLICIES, REPLACE, RESTORE, site, wrap};
-
-/// A number below 1,000, without a pattern.
-fn random(round: u64) -> u64 {
-    (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -21,68 +15,53 @@ enum Victim {
 }
 
 const VICTIMS: [Victim; 3] = [Victim::Varu, Victim::Program, Victim::Server];
-/// The wrapped program tells its number.
-const TOLD: &str = "\"$@\" & echo $! > program.pid; wait $!";
 
 impl Victim {
-    /// Kills it while `running` runs. Returns whether that succeeded nevertheless, and what it said. The server is there then.
-    fn kill(self, mut running: Child, server: &Influx, site: &Site) -> (bool, String) {
+    /// Kills it while `running` runs, and waits for the end of that. The server is there then.
+    fn kill(self, mut running: Child, server: &Influx, site: &Site) -> Output {
         match self {
             Victim::Varu => running.kill().unwrap(),
-            Victim::Program => {
-                if let Ok(pid) = fs::read_to_string(site.machine.at("program.pid")) {
-                    let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
-                }
-            }
+            Victim::Program => site.kill_told(),
             Victim::Server => server.kill(),
         }
         let ended = running.wait_with_output().unwrap();
         if self == Victim::Server {
             server.restart();
         }
-        (ended.status.success(), String::from_utf8_lossy(&ended.stderr).into_owned())
+        ended
     }
 }
 
 fn start(site: &Site, words: &[&str]) -> Child {
-    let _ = fs::remove_file(site.machine.at("program.pid"));
+    site.forget_told();
     site.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
 fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let Some((server, site)) = site(2, 60) else { return };
-    wrap(&site, &server, "backup", TOLD);
+    wrap(&site, &server, "backup", TELLING);
     let begun = Instant::now();
     site.back_up();
     let whole = begun.elapsed().as_millis() as u64;
     let expected = server.picture("telegraf", &POLICIES);
     let rounds = if is_long() { 50 } else { 3 };
-    let (mut snapshots, mut cut) = (1, 0);
+    let mut attacked = Attacked { snapshots: 1, cut: 0 };
     for victim in VICTIMS {
         for round in 0..rounds {
             let moment = whole * random(round) / 1000;
             let mut running = start(&site, &["-q", "backup", "telegraf"]);
-            let told = || !fs::read(site.machine.at("program.pid")).unwrap_or_default().is_empty();
             match round {
                 // At least one is cut in the middle, however fast the others are.
-                0 => while !told() && running.try_wait().unwrap().is_none() {},
+                0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }
-            let (success, said) = victim.kill(running, &server, &site);
-            let made = site.snapshots();
-            match success {
-                true => assert_eq!(made, snapshots + 1, "{victim:?} after {moment} ms"),
-                // Killed after its commit, it could not say so.
-                false if victim == Victim::Varu => assert!(made <= snapshots + 1),
-                false => assert_eq!(made, snapshots, "{victim:?} after {moment} ms: {said}"),
-            }
-            cut += u32::from(!success);
-            snapshots = made;
+            let ended = victim.kill(running, &server, &site);
+            attacked.ended(&site, &ended, victim == Victim::Varu, &format!("{victim:?} after {moment} ms"));
         }
     }
-    println!("{cut} of {} backups were cut, {snapshots} snapshots", 3 * rounds);
-    assert!(cut > 0);
+    println!("{} of {} backups were cut, {} snapshots", attacked.cut, 3 * rounds, attacked.snapshots);
+    assert!(attacked.cut > 0);
     assert_eq!(server.picture("telegraf", &POLICIES), expected);
     site.configure(&server.lines(""));
     site.run(&[&RESTORE[..], &REPLACE].concat()).ends(0);
@@ -99,7 +78,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
     site.run(&restore).ends(0);
     let whole = begun.elapsed().as_millis() as u64;
     assert_eq!(server.picture("telegraf", &POLICIES), stored);
-    wrap(&site, &server, "restore", TOLD);
+    wrap(&site, &server, "restore", TELLING);
     let rounds = if is_long() { 50 } else { 3 };
     let (mut old, mut new) = (0, 0);
     for round in 0..rounds {

@@ -1,9 +1,10 @@
 //! Killed at any moment, a backup leaves no snapshot of a dump that isn't whole, and the next one works.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::ground::{Attacked, TELLING, is_long, random};
 use crate::mariadb::MariaDb;
 use crate::site::{Site, picture};
 
@@ -23,8 +24,7 @@ enum Victim {
 fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let Some(site) = Site::new(SCHEMA) else { return };
     let copies = site.machine.at("copies");
-    let pid = site.machine.at("dump.pid");
-    site.wrap("\"$@\" & echo $! > dump.pid; wait $!");
+    site.wrap(TELLING);
     let text = fs::read_to_string(site.config()).unwrap();
     fs::write(site.config(), format!("{text}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display()))
         .unwrap();
@@ -32,28 +32,24 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     site.back_up();
     let whole = start.elapsed().as_millis() as u64;
     let expected = picture(&site.server, "agama");
-    let rounds = if std::env::var_os("VARU_TEST_LONG").is_some() { 50 } else { 3 };
-    let (mut snapshots, mut cut) = (1, 0);
+    let rounds = if is_long() { 50 } else { 3 };
+    let mut attacked = Attacked { snapshots: 1, cut: 0 };
     for victim in [Victim::Varu, Victim::DumpProgram, Victim::Connection, Victim::Server] {
         for round in 0..rounds {
-            let random = (round as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000;
             // A fifth of them in the last twentieth.
-            let moment = if round % 5 == 4 { whole * (950 + random / 20) / 1000 } else { whole * random / 1000 };
-            let _ = fs::remove_file(&pid);
+            let part = if round % 5 == 4 { 950 + random(round) / 20 } else { random(round) };
+            let moment = whole * part / 1000;
+            site.forget_told();
             let mut running =
                 site.command(&["-q", "backup", "agama"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             match round {
                 // At least one is cut in the middle, however fast the others are.
-                0 => while !pid.exists() && running.try_wait().unwrap().is_none() {},
+                0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }
             match victim {
                 Victim::Varu => running.kill().unwrap(),
-                Victim::DumpProgram => {
-                    if let Ok(pid) = fs::read_to_string(&pid) {
-                        let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
-                    }
-                }
+                Victim::DumpProgram => site.kill_told(),
                 Victim::Connection => {
                     let kill = "SELECT CONCAT('KILL ', ID, ';') FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID()";
                     for line in site.server.sql(kill).lines() {
@@ -66,15 +62,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
                 site.server.restart(if round % 2 == 0 { "-KILL" } else { "-TERM" });
             }
             let ended = running.wait_with_output().unwrap();
-            let made = site.snapshots();
-            match ended.status.success() {
-                true => assert_eq!(made, snapshots + 1, "{victim:?} after {moment} ms"),
-                // Killed after its commit, it could not say so.
-                false if victim == Victim::Varu => assert!(made <= snapshots + 1),
-                false => assert_eq!(made, snapshots, "{victim:?} after {moment} ms"),
-            }
-            cut += u32::from(!ended.status.success());
-            snapshots = made;
+            attacked.ended(&site, &ended, victim == Victim::Varu, &format!("{victim:?} after {moment} ms"));
             for copy in fs::read_dir(&copies).unwrap().map(|entry| entry.unwrap().path()) {
                 let whole =
                     |path: &std::path::Path| fs::read(path.join("dump.sql")).unwrap().ends_with(b"-- Dump completed\n");
@@ -82,8 +70,8 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             }
         }
     }
-    println!("{cut} of {} backups were cut, {snapshots} snapshots", 4 * rounds);
-    assert!(cut > 0);
+    println!("{} of {} backups were cut, {} snapshots", attacked.cut, 4 * rounds, attacked.snapshots);
+    assert!(attacked.cut > 0);
     site.back_up();
     let Some(second) = MariaDb::start() else { return };
     let listed = site.run(&["--json", "list"]).json();

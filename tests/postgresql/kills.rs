@@ -1,20 +1,14 @@
 //! Killed at any moment, a backup leaves no snapshot of a dump that isn't whole, and a restore leaves the old or the new whole.
 
-use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::site::is_long;
+use crate::site::{Attacked, TELLING, is_long, random};
 use crate::{REPLACE, RESTORE, site, wrap};
 
 const SCHEMA: &str =
     "CREATE TABLE a (id int PRIMARY KEY, text text); CREATE TABLE b (id int PRIMARY KEY REFERENCES a (id));
     INSERT INTO a SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 8000) i; INSERT INTO b SELECT id FROM a;";
-
-/// A number without a pattern.
-fn random(round: u64) -> u64 {
-    (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -26,50 +20,37 @@ enum Victim {
 #[test]
 fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let Some((server, site)) = site(SCHEMA) else { return };
-    let pid = site.machine.at("dump.pid");
-    wrap(&site, &server, "\"$@\" & echo $! > dump.pid; wait $!");
+    wrap(&site, &server, TELLING);
     let start = Instant::now();
     site.back_up();
     let whole = start.elapsed().as_millis() as u64;
     let rounds = if is_long() { 50 } else { 3 };
-    let (mut snapshots, mut cut) = (1, 0);
+    let mut attacked = Attacked { snapshots: 1, cut: 0 };
     for victim in [Victim::Varu, Victim::Dump, Victim::Connection] {
         for round in 0..rounds {
             let moment = whole * random(round) / 1000;
-            let _ = fs::remove_file(&pid);
+            site.forget_told();
             let mut running =
                 site.command(&["-q", "backup", "agama"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             match round {
                 // At least one is cut in the middle, however fast the others are.
-                0 => while fs::read(&pid).unwrap_or_default().is_empty() && running.try_wait().unwrap().is_none() {},
+                0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }
             match victim {
                 Victim::Varu => running.kill().unwrap(),
-                Victim::Dump => {
-                    if let Ok(pid) = fs::read_to_string(&pid) {
-                        let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
-                    }
-                }
+                Victim::Dump => site.kill_told(),
                 Victim::Connection => {
                     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'agama'";
                     let _ = server.try_sql("postgres", end);
                 }
             }
             let ended = running.wait_with_output().unwrap();
-            let made = site.snapshots();
-            match ended.status.success() {
-                true => assert_eq!(made, snapshots + 1, "{victim:?} after {moment} ms"),
-                // Killed after its commit, it could not say so.
-                false if victim == Victim::Varu => assert!(made <= snapshots + 1),
-                false => assert_eq!(made, snapshots, "{victim:?} after {moment} ms"),
-            }
-            cut += u32::from(!ended.status.success());
-            snapshots = made;
+            attacked.ended(&site, &ended, victim == Victim::Varu, &format!("{victim:?} after {moment} ms"));
         }
     }
-    println!("{cut} of {} backups were cut, {snapshots} snapshots", 3 * rounds);
-    assert!(cut > 0);
+    println!("{} of {} backups were cut, {} snapshots", attacked.cut, 3 * rounds, attacked.snapshots);
+    assert!(attacked.cut > 0);
     let expected = server.picture("agama");
     site.run(&[&RESTORE[..], &REPLACE].concat()).ends(0);
     assert_eq!(server.picture("agama"), expected);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use crate::machine::{Ended, Machine};
 
@@ -128,6 +128,57 @@ impl Small {
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// A number below 1,000, without a pattern.
+pub fn random(round: u64) -> u64 {
+    (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20) % 1000
+}
+
+/// A wrapper's line by which the program tells its number, for [`Site::kill_told`].
+pub const TELLING: &str = "\"$@\" & echo $! > program.pid; wait $!";
+
+impl Site {
+    /// Whether a program has told its number since the last [`Site::forget_told`].
+    pub fn has_told(&self) -> bool {
+        !fs::read(self.machine.at("program.pid")).unwrap_or_default().is_empty()
+    }
+
+    /// Forgets the number that a program told.
+    pub fn forget_told(&self) {
+        let _ = fs::remove_file(self.machine.at("program.pid"));
+    }
+
+    /// Kills the program that told its number, if one did.
+    pub fn kill_told(&self) {
+        if let Ok(pid) = fs::read_to_string(self.machine.at("program.pid")) {
+            let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// Backups that something was killed under.
+pub struct Attacked {
+    /// Snapshots by now.
+    pub snapshots: usize,
+    /// Backups that failed.
+    pub cut: u32,
+}
+
+impl Attacked {
+    /// Sees that one that ended well made a snapshot, and one that failed none. One that was killed after its commit could
+    /// not say so: `is_victim`.
+    #[track_caller]
+    pub fn ended(&mut self, site: &Site, ended: &Output, is_victim: bool, what: &str) {
+        let made = site.snapshots();
+        match ended.status.success() {
+            true => assert_eq!(made, self.snapshots + 1, "{what}"),
+            false if is_victim => assert!(made <= self.snapshots + 1, "{what}"),
+            false => assert_eq!(made, self.snapshots, "{what}: {}", String::from_utf8_lossy(&ended.stderr)),
+        }
+        self.cut += u32::from(!ended.status.success());
+        self.snapshots = made;
     }
 }
 

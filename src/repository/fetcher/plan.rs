@@ -1,13 +1,13 @@
 //! Which segments are decoded, in which order, and how often each is needed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Key, Piece};
 use crate::format::layout::{MAX_BASE_BYTES, pack_name};
 use crate::format::pack::Directory;
-use crate::id::PackId;
 use crate::repository::{Error, Repository, Result};
 
 /// One segment to decode.
@@ -32,12 +32,15 @@ pub(super) struct Base {
     pub range: Range<usize>,
 }
 
+/// The index's numbers of packs; None for one that it lacks.
+type BasePacks = Vec<Option<u32>>;
+
 #[derive(Default)]
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub by_key: HashMap<Key, usize>,
-    /// The index's numbers of packs that hold bases.
-    numbers: HashMap<PackId, u32>,
+    /// By pack: the index's numbers of the packs that its base runs name, in the order of its directory.
+    base_packs: HashMap<u32, BasePacks>,
 }
 
 impl Plan {
@@ -62,11 +65,11 @@ impl Plan {
         }
         // The path down to a segment whose bases all have steps. Each stands on ones of smaller depth, or is refused: so the
         // path ends, and never meets itself.
-        let mut path = vec![Visit::new(repository, key, &mut self.numbers)?];
+        let mut path = vec![Visit::new(repository, key, &mut self.base_packs)?];
         while let Some(last) = path.last_mut() {
             match last.open.next() {
                 Some(base) if self.by_key.contains_key(&base) => {}
-                Some(base) => path.push(Visit::new(repository, base, &mut self.numbers)?),
+                Some(base) => path.push(Visit::new(repository, base, &mut self.base_packs)?),
                 None => path.pop().into_iter().for_each(|visit| self.enter(visit)),
             }
         }
@@ -85,7 +88,8 @@ impl Plan {
     /// What a segment was compressed against, in order.
     pub fn bases(&self, repository: &Repository, key: Key) -> Result<Vec<Base>> {
         let Some(parts) = Parts::new(repository, key)? else { return Ok(Vec::new()) };
-        let keys = parts.base_keys(&self.numbers).map_err(Error::Damaged)?;
+        let lost = || Error::Failed("a piece was asked for that wasn't planned".to_owned());
+        let keys = parts.base_keys(self.base_packs.get(&key.0).ok_or_else(lost)?).map_err(Error::Damaged)?;
         let runs = &parts.directory.segments[key.1 as usize].bases;
         keys.into_iter()
             .zip(runs)
@@ -110,13 +114,16 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(repository: &Repository, key: Key, numbers: &mut HashMap<PackId, u32>) -> Result<Self> {
+    fn new(repository: &Repository, key: Key, base_packs: &mut HashMap<u32, BasePacks>) -> Result<Self> {
         let parts = Parts::new(repository, key)?;
         let checked = match &parts {
             None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
             Some(parts) => {
-                parts.look_up_bases(repository, numbers)?;
-                parts.check(repository, numbers)?
+                let base_packs = match base_packs.entry(key.0) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(parts.base_packs(repository)?),
+                };
+                parts.check(repository, base_packs)?
             }
         };
         let mut open = checked.clone().unwrap_or_default();
@@ -150,31 +157,20 @@ impl Parts {
         self.directory.plain_length(self.key.1).unwrap_or(0) as usize
     }
 
-    /// Adds the numbers of the packs that the base runs name and the index has.
-    fn look_up_bases(&self, repository: &Repository, numbers: &mut HashMap<PackId, u32>) -> Result<()> {
-        for run in &self.directory.segments[self.key.1 as usize].bases {
-            let Some(id) = self.base_pack(run.pack).filter(|id| !numbers.contains_key(id)) else { continue };
-            if let Some(row) = repository.index().pack(&id)? {
-                numbers.insert(id, row.number);
-            }
-        }
-        Ok(())
-    }
-
-    /// The pack that a base run names; None for the segment's own.
-    fn base_pack(&self, pack: u32) -> Option<PackId> {
-        pack.checked_sub(1).map(|other| self.directory.base_packs[other as usize])
+    /// The packs that the base runs of its pack name.
+    fn base_packs(&self, repository: &Repository) -> Result<BasePacks> {
+        let index = repository.index();
+        self.directory.base_packs.iter().map(|id| Ok(index.pack(id)?.map(|row| row.number))).collect()
     }
 
     /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
-    fn base_keys(&self, numbers: &HashMap<PackId, u32>) -> std::result::Result<Vec<Key>, String> {
+    fn base_keys(&self, base_packs: &[Option<u32>]) -> std::result::Result<Vec<Key>, String> {
         let runs = &self.directory.segments[self.key.1 as usize].bases;
-        let number = |pack: u32| match self.base_pack(pack) {
+        let number = |pack: u32| match pack.checked_sub(1).map(|other| other as usize) {
             None => Ok(self.key.0),
-            Some(id) => {
-                let lacks = || format!("{} is missing, and a segment is based on it", pack_name(&id));
-                numbers.get(&id).copied().ok_or_else(lacks)
-            }
+            Some(other) => base_packs[other].ok_or_else(|| {
+                format!("{} is missing, and a segment is based on it", pack_name(&self.directory.base_packs[other]))
+            }),
         };
         runs.iter().map(|run| Ok((number(run.pack)?, run.segment))).collect()
     }
@@ -184,10 +180,10 @@ impl Parts {
     fn check(
         &self,
         repository: &Repository,
-        numbers: &HashMap<PackId, u32>,
+        base_packs: &[Option<u32>],
     ) -> Result<std::result::Result<Vec<Key>, String>> {
         let entry = &self.directory.segments[self.key.1 as usize];
-        let keys = match self.base_keys(numbers) {
+        let keys = match self.base_keys(base_packs) {
             Ok(keys) => keys,
             Err(why) => return Ok(Err(why)),
         };
