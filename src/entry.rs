@@ -75,10 +75,14 @@ fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match c {
                 '\\' => f.write_str("\\\\")?,
                 c if c.is_control() => write!(f, "{}", c.escape_default())?,
-                // Marks that turn the direction of text, and line separators.
-                '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    write!(f, "{}", c.escape_unicode())?
-                }
+                // Marks that turn the direction of text, line separators, and what has no width.
+                '\u{061c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}' => write!(f, "{}", c.escape_unicode())?,
                 c => write!(f, "{c}")?,
             }
         }
@@ -95,6 +99,62 @@ pub struct Escaped<'a>(pub &'a [u8]);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         escape(self.0, f)
+    }
+}
+
+/// Text that isn't ours: what an object of the repository, a server or another program says. It is shown escaped, and in no
+/// other way: a terminal can't be driven by it.
+///
+/// It derefs to nothing and gives its text by [`Untrusted::raw`] alone, for what compares or stores it. Who shows it formats it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Untrusted(String);
+
+impl Untrusted {
+    /// The text as it is: to compare it, to store it, to write it into a JSON document. Not for people.
+    pub fn raw(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Untrusted {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Untrusted {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl PartialEq<str> for Untrusted {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Untrusted {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+/// Escaped as [`StreamName`] is.
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(self.0.as_bytes(), f)
+    }
+}
+
+impl fmt::Debug for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -240,6 +300,15 @@ mod tests {
             assert!(StreamName::new(good).is_ok(), "{good:?}");
         }
         assert!(StreamName::new(vec![b'a'; StreamName::MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn untrusted_text_is_shown_escaped_whichever_way() {
+        let text = Untrusted::from("a\u{1b}]0;x\u{7}\u{202e}\u{9b}2J\n");
+        let shown = "a\\u{1b}]0;x\\u{7}\\u{202e}\\u{9b}2J\\n";
+        assert_eq!(text.to_string(), shown);
+        assert_eq!(format!("{text:?}"), format!("\"{shown}\""));
+        assert_eq!(text.raw().len(), 15);
     }
 
     #[test]

@@ -173,9 +173,9 @@ impl Desk {
         };
         let body = SnapshotBody {
             instance: instance(),
-            host: "thief".to_owned(),
-            program: "by hand".to_owned(),
-            environment: String::new(),
+            host: "thief".into(),
+            program: "by hand".into(),
+            environment: "".into(),
             generation: GENERATION,
             facts: Vec::new(),
             warnings: Vec::new(),

@@ -199,7 +199,7 @@ fn header(tags: usize) -> SnapshotHeader {
         data_time: Timestamp::from_nanos(-1),
         stored_time: Timestamp::from_nanos(1 << 60),
         set: "agama".to_owned(),
-        tags: (0..tags).map(|n| format!("tag{n:03}")).collect(),
+        tags: (0..tags).map(|n| format!("tag{n:03}").into()).collect(),
         packs: (0..tags as u8).map(|n| PackId::from_bytes([n; 32])).collect(),
     }
 }
@@ -207,12 +207,12 @@ fn header(tags: usize) -> SnapshotHeader {
 fn body(recipe: Vec<u8>) -> SnapshotBody {
     SnapshotBody {
         instance: InstanceId::from_bytes([9; 16]),
-        host: "vm1".to_owned(),
-        program: "varu 0.1.0".to_owned(),
-        environment: "production".to_owned(),
+        host: "vm1".into(),
+        program: "varu 0.1.0".into(),
+        environment: "production".into(),
         generation: GenerationId::from_bytes([8; 16]),
         facts: vec![("decoded".to_owned(), "12".to_owned()), ("rows".to_owned(), "õ".to_owned())],
-        warnings: vec!["x changed while it was read".to_owned()],
+        warnings: vec!["x changed while it was read".into()],
         configuration: b"[repository]".to_vec(),
         totals: Totals { read: 1, new: 1 << 40, stored: 300, packs: 4 },
         recipe,

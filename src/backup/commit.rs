@@ -9,6 +9,7 @@ use super::shrink::shrunk;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
+use crate::entry::Untrusted;
 use crate::error::{Error, Result};
 use crate::format::pack::RecipeCopy;
 use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
@@ -128,7 +129,7 @@ impl Run<'_> {
     }
 
     fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {
-        let mut tags = self.options.tags.clone();
+        let mut tags: Vec<Untrusted> = self.options.tags.iter().map(|tag| tag.as_str().into()).collect();
         tags.sort();
         tags.dedup();
         let parent = self.start.parent.as_ref();
@@ -154,12 +155,12 @@ impl Run<'_> {
         facts.push((DECODED.to_owned(), needed.decoded.to_string()));
         facts.push((DEPTH.to_owned(), needed.depth.to_string()));
         facts.sort();
-        let short = |warning: &Warning| warning.to_string().chars().take(500).collect();
+        let short = |warning: &Warning| warning.to_string().chars().take(500).collect::<String>().into();
         SnapshotBody {
             instance: instance(),
-            host: host_name(),
-            program: concat!("varu ", env!("CARGO_PKG_VERSION")).to_owned(),
-            environment: self.options.environment.clone(),
+            host: host_name().into(),
+            program: concat!("varu ", env!("CARGO_PKG_VERSION")).into(),
+            environment: self.options.environment.as_str().into(),
             generation: self.generation,
             facts,
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),

@@ -53,6 +53,7 @@ fn rows_of(facts: &[(String, String)]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Untrusted;
     use crate::id::{GenerationId, InstanceId};
 
     fn judged(most: u8, before: (u64, u64), now: (u64, u64)) -> Option<String> {
@@ -60,9 +61,9 @@ mod tests {
         let totals = |read| Totals { read, ..Totals::default() };
         let before = SnapshotBody {
             instance: InstanceId::from_bytes([0; 16]),
-            host: String::new(),
-            program: String::new(),
-            environment: String::new(),
+            host: Untrusted::default(),
+            program: Untrusted::default(),
+            environment: Untrusted::default(),
             generation: GenerationId::from_bytes([0; 16]),
             facts: facts(before.1),
             warnings: vec![],

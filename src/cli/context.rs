@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use varu::entry::Escaped;
 use varu::progress::Interrupt;
 use varu::remote::limit::Rates;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time};
@@ -282,9 +283,8 @@ impl Context {
 
     /// Prints a result as a JSON document on one line.
     pub fn print_json(&self, document: &impl Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(document).map_err(|error| Failure::printing(&error.into()))?;
-        line.push(b'\n');
-        print(&line)
+        let line = serde_json::to_string(document).map_err(|error| Failure::printing(&error.into()))?;
+        print(format!("{}\n", plain_json(&line)).as_bytes())
     }
 }
 
@@ -292,6 +292,18 @@ impl Context {
 pub fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::printing(&error))
+}
+
+/// The same document, with all that a terminal could take for a command as `\uNNNN`. Outside of strings JSON has none of it.
+pub fn plain_json(document: &str) -> String {
+    let mut plain = String::with_capacity(document.len());
+    for c in document.chars() {
+        match c == '\\' || Escaped(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string().len() == c.len_utf8() {
+            true => plain.push(c),
+            false => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| plain += &format!("\\u{unit:04x}")),
+        }
+    }
+    plain
 }
 
 /// `text` as one word for a shell.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 
 use serde_json::json;
+use varu::entry::Untrusted;
 use varu::id::{RepositoryId, SnapshotId};
 use varu::index::SnapshotRow;
 use varu::repository::{self, Changes};
@@ -155,8 +156,13 @@ fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String;
     let (header, totals) = (&row.header, &row.about.totals);
     let suspect = header.suspect.then(|| "suspect".to_owned());
     let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
-    let notes: Vec<String> =
-        broken.map(str::to_owned).into_iter().chain(suspect).chain(warned).chain(header.tags.iter().cloned()).collect();
+    let notes: Vec<String> = broken
+        .map(str::to_owned)
+        .into_iter()
+        .chain(suspect)
+        .chain(warned)
+        .chain(header.tags.iter().map(Untrusted::to_string))
+        .collect();
     [
         short(&row.id),
         header.set.clone(),
@@ -185,6 +191,11 @@ fn gaps(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
     gaps
 }
 
+/// Texts for a JSON document, which escapes by itself.
+fn raw(texts: &[Untrusted]) -> Vec<&str> {
+    texts.iter().map(Untrusted::raw).collect()
+}
+
 /// A snapshot as JSON documents show it.
 pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_json::Value {
     let (header, totals) = (&row.header, &row.about.totals);
@@ -198,16 +209,16 @@ pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_
         "sequence": header.sequence,
         "data_time": header.data_time.to_string(),
         "stored_time": header.stored_time.to_string(),
-        "tags": header.tags,
+        "tags": raw(&header.tags),
         "suspect": header.suspect,
-        "host": row.about.host,
-        "environment": row.about.environment,
+        "host": row.about.host.raw(),
+        "environment": row.about.environment.raw(),
         "read": totals.read,
         "new": totals.new,
         "stored": totals.stored,
         "depth": row.about.depth(),
         "decoded": row.about.decoded(),
-        "warnings": row.about.warnings,
+        "warnings": raw(&row.about.warnings),
     })
 }
 

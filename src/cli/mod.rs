@@ -38,8 +38,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use varu::progress::Interrupt;
 
-use context::{Context, Globals, Surroundings};
+use context::{Context, Globals, Surroundings, plain_json};
 use exit::{ExitStatus, Failure};
+
+use crate::terminal::human::one_line;
 
 /// What the statuses mean, for the long help and the man page.
 const EXIT_STATUS: &str = "\
@@ -113,14 +115,17 @@ pub fn main(words: impl Iterator<Item = OsString>, interrupt: Interrupt) -> Exit
 
 /// Ends with clap's own words: help and version on standard output, an error on standard error.
 fn wrong_words(error: &clap::Error, json: bool) -> ExitCode {
-    let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitStatus::Done.into(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitStatus::Done.into()
+        }
         _ => {
+            let _ = writeln!(std::io::stderr(), "{}", plain_lines(error.to_string().trim_end()));
             if json {
                 let message = error.to_string();
                 let failure = Failure::usage(message.trim_start_matches("error: ").trim_end());
-                let _ = context::print(format!("{}\n", failure.json()).as_bytes());
+                let _ = context::print(format!("{}\n", plain_json(&failure.json().to_string())).as_bytes());
             }
             ExitStatus::Usage.into()
         }
@@ -132,10 +137,15 @@ fn report(failure: &Failure, json: bool) {
     if failure.message.is_empty() {
         return;
     }
-    let _ = writeln!(std::io::stderr(), "varu: {}", failure.message);
+    let _ = writeln!(std::io::stderr(), "varu: {}", plain_lines(&failure.message));
     if json {
-        let _ = context::print(format!("{}\n", failure.json()).as_bytes());
+        let _ = context::print(format!("{}\n", plain_json(&failure.json().to_string())).as_bytes());
     }
+}
+
+/// A message line by line, without anything that a terminal could take for a command.
+fn plain_lines(message: &str) -> String {
+    message.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 impl Cli {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::entry::Untrusted;
 use crate::format::layout::{SnapshotKind, is_set_name};
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
@@ -44,7 +45,7 @@ pub struct SnapshotHeader {
     /// The set.
     pub set: String,
     /// Its tags, ascending.
-    pub tags: Vec<String>,
+    pub tags: Vec<Untrusted>,
     /// All packs that a restore reads, bases included, ascending.
     pub packs: Vec<PackId>,
 }
@@ -83,7 +84,7 @@ impl SnapshotHeader {
         out.raw(&self.stored_time.nanos().to_le_bytes());
         short_text(&mut out, &self.set);
         out.u8(self.tags.len() as u8);
-        self.tags.iter().for_each(|tag| short_text(&mut out, tag));
+        self.tags.iter().for_each(|tag| short_text(&mut out, tag.raw()));
         out.raw(&(self.packs.len() as u32).to_le_bytes());
         self.packs.iter().for_each(|pack| out.raw(pack.as_bytes()));
         let length = (out.0.len() as u32).to_le_bytes();
@@ -186,9 +187,9 @@ fn read_short_text(reader: &mut Reader<'_>) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn read_tags(reader: &mut Reader<'_>) -> Result<Vec<String>> {
+fn read_tags(reader: &mut Reader<'_>) -> Result<Vec<Untrusted>> {
     let count = reader.u8("the tags")?;
-    (0..count).map(|_| read_short_text(reader)).collect()
+    (0..count).map(|_| read_short_text(reader).map(Untrusted::from)).collect()
 }
 
 fn read_packs(reader: &mut Reader<'_>) -> Result<Vec<PackId>> {
@@ -226,17 +227,17 @@ pub struct SnapshotBody {
     /// The machine that wrote it.
     pub instance: InstanceId,
     /// That machine's name.
-    pub host: String,
+    pub host: Untrusted,
     /// Name and version of the writer.
-    pub program: String,
+    pub program: Untrusted,
     /// The environment, empty where none is configured.
-    pub environment: String,
+    pub environment: Untrusted,
     /// The generation that the run wrote into.
     pub generation: GenerationId,
     /// What the source knows, ascending by key.
     pub facts: Vec<(String, String)>,
     /// Warnings of the run.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Untrusted>,
     /// The configuration file, empty where there was none.
     pub configuration: Vec<u8>,
     /// Counts of the run.
@@ -264,7 +265,7 @@ impl SnapshotBody {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.raw(self.instance.as_bytes());
-        [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.as_bytes()));
+        [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
         out.raw(self.generation.as_bytes());
         out.count(self.facts.len());
         for (key, value) in &self.facts {
@@ -272,7 +273,7 @@ impl SnapshotBody {
             out.bytes(value.as_bytes());
         }
         out.count(self.warnings.len());
-        self.warnings.iter().for_each(|warning| out.bytes(warning.as_bytes()));
+        self.warnings.iter().for_each(|warning| out.bytes(warning.raw().as_bytes()));
         out.bytes(&self.configuration);
         let totals = &self.totals;
         [totals.read, totals.new, totals.stored, totals.packs].into_iter().for_each(|total| out.varint(total));
@@ -285,14 +286,14 @@ impl SnapshotBody {
         let mut reader = Reader(bytes);
         Ok(Self {
             instance: InstanceId::from_bytes(reader.array("the instance")?),
-            host: reader.text("the host")?.to_owned(),
-            program: reader.text("the program")?.to_owned(),
-            environment: reader.text("the environment")?.to_owned(),
+            host: reader.text("the host")?.into(),
+            program: reader.text("the program")?.into(),
+            environment: reader.text("the environment")?.into(),
             generation: GenerationId::from_bytes(reader.array("the generation")?),
             facts: reader.list(2, "the facts", |reader| {
                 Ok((reader.text("a fact")?.to_owned(), reader.text("a fact")?.to_owned()))
             })?,
-            warnings: reader.list(1, "the warnings", |reader| Ok(reader.text("a warning")?.to_owned()))?,
+            warnings: reader.list(1, "the warnings", |reader| Ok(reader.text("a warning")?.into()))?,
             configuration: reader.bytes("the configuration")?.to_vec(),
             totals: Totals {
                 read: reader.varint("the totals")?,
@@ -322,7 +323,7 @@ mod tests {
             data_time: Timestamp::from_nanos(-1),
             stored_time: Timestamp::from_nanos(1 << 60),
             set: "agama".to_owned(),
-            tags: vec!["monthly".to_owned(), "pre-deploy".to_owned()],
+            tags: vec!["monthly".into(), "pre-deploy".into()],
             packs: vec![PackId::from_bytes([1; 32]), PackId::from_bytes([2; 32])],
         }
     }
@@ -360,12 +361,12 @@ mod tests {
     fn bodies_read_back() {
         let body = SnapshotBody {
             instance: InstanceId::from_bytes([9; 16]),
-            host: "vm1".to_owned(),
-            program: "varu 0.1.0".to_owned(),
-            environment: String::new(),
+            host: "vm1".into(),
+            program: "varu 0.1.0".into(),
+            environment: Untrusted::default(),
             generation: GenerationId::from_bytes([8; 16]),
             facts: vec![("rows".to_owned(), "12".to_owned())],
-            warnings: vec!["x changed while it was read".to_owned()],
+            warnings: vec!["x changed while it was read".into()],
             configuration: b"[repository]".to_vec(),
             totals: Totals { read: 1, new: 2, stored: 300, packs: 4 },
             recipe: vec![1, 2, 3],

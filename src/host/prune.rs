@@ -181,14 +181,14 @@ impl Pruning<'_> {
             // Of a hundred thousand headers only what counts is held.
             let rules = self.options.policy.rules(self.account, &header.set);
             let whole = header.packs.iter().all(|pack| !self.ledger.given_up().contains(&pack_name(pack)));
-            header.tags.retain(|tag| rules.tags.contains_key(tag));
+            header.tags.retain(|tag| rules.tags.contains_key(tag.raw()));
             let snapshot = Snapshot {
                 id: parsed.id,
                 set: header.set,
                 chain: header.chain,
                 sequence: header.sequence,
                 time: entry.arrival,
-                tags: header.tags,
+                tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
                 good: whole && !header.suspect,
             };
             known.push(Known { name: name.clone(), parent: header.parent.map(|parent| parent.id), snapshot });

@@ -370,7 +370,7 @@ impl<'a> Place<'a> {
                 chain: header.chain,
                 sequence: header.sequence,
                 time: header.data_time,
-                tags: header.tags.clone(),
+                tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
                 good: whole && !header.suspect,
             });
         }

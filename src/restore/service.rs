@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{RestoreReport, fetch, restore_error};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
 use crate::index::{INTO_SERVICE, Operation, Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
@@ -35,7 +35,7 @@ pub struct Guard {
 }
 
 /// An environment's name, which may be empty, for people.
-fn in_words(environment: &str) -> String {
+fn in_words(environment: &Untrusted) -> String {
     match environment.is_empty() {
         true => "no environment".to_owned(),
         false => format!("the environment {environment}"),
@@ -48,15 +48,15 @@ fn in_words(environment: &str) -> String {
 ///
 /// [`Error::Refused`] where it would.
 pub fn check_refresh(snapshot: &SnapshotRow, own: Option<&str>) -> Result<()> {
-    let (environment, own) = (snapshot.about.environment.as_str(), own.unwrap_or_default());
-    match own.is_empty() || environment.is_empty() || own == environment {
+    let (environment, own) = (&snapshot.about.environment, own.unwrap_or_default());
+    match own.is_empty() || environment.is_empty() || *environment == own {
         false => Ok(()),
         true => Err(Error::Refused(format!(
             "a refresh brings the data of one environment into another; the snapshot {} is of {}, and this machine is of {} \
              (name in [environment])",
             snapshot.id,
             in_words(environment),
-            in_words(own)
+            in_words(&own.into())
         ))),
     }
 }
@@ -65,13 +65,13 @@ impl Guard {
     /// # Errors
     /// [`Error::Refused`] where the snapshot's environment isn't among those that may be restored here.
     fn check(&self, snapshot: &SnapshotRow) -> Result<Option<String>> {
-        let environment = snapshot.about.environment.as_str();
+        let environment = &snapshot.about.environment;
         let shown = in_words(environment);
         if let Some(own) = &self.refreshes {
             check_refresh(snapshot, own.as_deref())?;
         }
         match &self.restore_from {
-            Some(list) if !list.iter().any(|name| name == environment) => Err(Error::Refused(format!(
+            Some(list) if !list.iter().any(|name| *environment == name.as_str()) => Err(Error::Refused(format!(
                 "the snapshot {} is of {shown}, and into services of this machine only {} may be restored (restore_from in \
                  [environment]); restore it to files with --to",
                 snapshot.id,

@@ -25,7 +25,8 @@ impl Summary<'_> {
         let Self { report, repository, took, .. } = self;
         let (row, totals) = (&report.snapshot, report.totals());
         let header = &row.header;
-        let tags = if header.tags.is_empty() { String::new() } else { format!(", tagged {}", header.tags.join(", ")) };
+        let tags: Vec<String> = header.tags.iter().map(ToString::to_string).collect();
+        let tags = if tags.is_empty() { String::new() } else { format!(", tagged {}", tags.join(", ")) };
         let mut text = format!("snapshot {} ({} of {}{tags})\n", row.id, header.kind(), header.set);
         if let Some(note) = &report.note {
             text += &format!("  it is {note}\n");

@@ -60,7 +60,7 @@ impl Draft {
             data_time: Timestamp::from_seconds(self.data_time),
             stored_time: Timestamp::from_seconds(self.data_time),
             set: self.set.to_owned(),
-            tags: self.tags.clone(),
+            tags: self.tags.iter().map(|tag| tag.as_str().into()).collect(),
             packs: self.packs.clone(),
         };
         let kind = header.kind();
