@@ -119,17 +119,129 @@ fn a_lost_machine_comes_back_with_one_command() {
     let restored = done["restored"].as_array().unwrap();
     let sets: Vec<&str> = restored.iter().map(|row| row["set"].as_str().unwrap()).collect();
     assert_eq!(sets, ["shop", "crm", "telegraf", "notes", "home"], "the order is that of the configuration");
-    assert_eq!(restored[0]["checks"], "restored by an earlier run");
+    assert_eq!(restored[0]["checks"], "restored by an earlier run, and as it was then");
     assert_eq!((&restored[2]["counted"], &restored[2]["unit"]), (&5000.into(), &"points".into()));
     assert_eq!(servers.picture(), expected);
     assert_eq!(fs::read(folder.join("link")).unwrap(), vec![7; 300_000]);
     assert_eq!(fs::read_to_string(&notes).unwrap(), "a note\n");
-    // Once more: nothing is done twice, and the table says so.
-    let again = run(&["restore", "--all", "--yes"]).ends(0);
+    // Once more: nothing is done twice but the command, which can't be looked at, and the table says so.
+    fs::remove_file(&notes).unwrap();
+    let again = run(&["restore", "--all", "--yes", "--reason", "again"]).ends(0);
     let table = String::from_utf8(again.out).unwrap();
     println!("{table}");
-    assert_eq!(table.matches("restored by an earlier run").count(), 5, "{table}");
+    assert_eq!(table.matches("restored by an earlier run").count(), 4, "{table}");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "a note\n");
     assert_eq!(servers.picture(), expected);
+    // What was lost or changed since is seen, and nothing that somebody wrote since goes without being told.
+    let all = |words: &[&str]| run(&[&["restore", "--all", "--yes", "--reason", "again"], words].concat());
+    servers.mariadb.sql("UPDATE shop.item SET text = 'new' WHERE id = 7");
+    servers.postgres.sql("crm", "UPDATE person SET text = 'new' WHERE id = 7");
+    servers.influx.ask("DROP DATABASE telegraf");
+    fs::remove_file(folder.join("deep/file")).unwrap();
+    let changed = all(&["--overwrite", "changed"]).ends(3);
+    for set in ["shop", "crm"] {
+        let way = format!("--replace {set} --reason TEXT");
+        assert!(changed.err.contains(&way) && changed.err.contains("changed since"), "{}", changed.err);
+    }
+    assert_eq!(servers.mariadb.sql("SELECT text FROM shop.item WHERE id = 7"), "new\n");
+    assert_eq!(fs::read(folder.join("link")).unwrap(), vec![7; 300_000]);
+    all(&["--overwrite", "changed", "--replace", "shop", "--replace", "crm"]).ends(0);
+    assert_eq!(servers.picture(), expected);
+    servers.mariadb.sql("DROP DATABASE shop");
+    servers.postgres.sql("postgres", "DROP DATABASE crm");
+    all(&["--overwrite", "changed"]).ends(0);
+    assert_eq!(servers.picture(), expected);
+}
+
+/// A site with one set of two files.
+fn two_files() -> (Site, std::path::PathBuf) {
+    let site = Site::new("none", "source = \"files\"\npaths = [\"/etc\"]");
+    let folder = site.machine.at("data");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("f"), "1").unwrap();
+    fs::write(folder.join("g"), "2").unwrap();
+    let vault = site.machine.at("vault");
+    site.write(&format!(
+        "[repository]\nurl = \"{}\"\n[sets.s]\nsource = \"files\"\npaths = [\"{}\"]\n",
+        vault.display(),
+        folder.display()
+    ));
+    site.run(&["-q", "backup", "s"]).ends(0);
+    (site, folder)
+}
+
+#[test]
+fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
+    let (site, folder) = two_files();
+    let all = |words: &[&str]| site.run(&[&["restore", "--all", "--yes"], words].concat());
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    fs::write(folder.join("f"), "mine").unwrap();
+    // What was refused isn't said to be that of the backup.
+    let refused = all(&[]).ends(3);
+    let table = String::from_utf8(refused.out).unwrap();
+    assert!(table.contains("NOT restored") && !table.contains("each byte's hash"), "{table}");
+    // Refused again, and never done because it was tried before.
+    all(&[]).ends(3);
+    all(&["--overwrite", "changed"]).ends(0);
+    assert_eq!((read("f"), read("g")), ("1".into(), "2".into()));
+    let again = all(&["--overwrite", "changed"]).ends(0);
+    assert!(String::from_utf8_lossy(&again.out).contains("restored by an earlier run, and as it was then"));
+    // Each of these is another thing than what the run before wrote.
+    let lost: [&dyn Fn(); 6] = [
+        &|| fs::remove_file(folder.join("f")).unwrap(),
+        &|| fs::remove_dir_all(&folder).unwrap(),
+        &|| fs::write(folder.join("g"), "3").unwrap(),
+        &|| fs::set_permissions(folder.join("g"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap(),
+        &|| fs::rename(folder.join("f"), folder.join("h")).unwrap(),
+        &|| {
+            // The same size and the same time.
+            let time = fs::metadata(folder.join("g")).unwrap().modified().unwrap();
+            fs::write(folder.join("g"), "3").unwrap();
+            fs::File::options().write(true).open(folder.join("g")).unwrap().set_modified(time).unwrap();
+        },
+    ];
+    let mode = fs::metadata(folder.join("g")).unwrap().permissions();
+    for lose in lost {
+        all(&["--overwrite", "always"]).ends(0);
+        lose();
+        all(&["--overwrite", "always"]).ends(0);
+        assert_eq!((read("f"), read("g")), ("1".into(), "2".into()));
+        assert_eq!(fs::metadata(folder.join("g")).unwrap().permissions(), mode);
+    }
+    // Another request is another restore: part of it, and an older snapshot in its place.
+    fs::remove_file(folder.join("f")).unwrap();
+    fs::remove_file(folder.join("g")).unwrap();
+    all(&["--only", "f", "--overwrite", "always"]).ends(0);
+    assert_eq!((read("f"), read("g")), ("1".into(), String::new()));
+    all(&["--overwrite", "always"]).ends(0);
+    assert_eq!(read("g"), "2");
+    fs::write(folder.join("f"), "newer").unwrap();
+    site.run(&["-q", "backup", "s"]).ends(0);
+    all(&["--overwrite", "always"]).ends(0);
+    site.run(&["restore", "s", "--at", "2000-01-01", "--to", "/"]).ends(2);
+    let first = site.run(&["--json", "list"]).ends(0).json()["snapshots"][0]["id"].as_str().unwrap().to_owned();
+    site.run(&["restore", "--snapshot", &first, "--to", "/", "--overwrite", "always"]).ends(0);
+    assert_eq!(read("f"), "1");
+    all(&["--overwrite", "always"]).ends(0);
+    assert_eq!(read("f"), "newer");
+}
+
+#[test]
+fn nothing_that_matches_is_a_wrong_command_line() {
+    let (site, folder) = two_files();
+    let to = site.machine.at("to");
+    for words in [
+        &["restore", "--all", "--yes", "--only", "nothing"][..],
+        &["restore", "--all", "--yes", "--only", "nothing", "--only", "nor this"],
+        &["restore", "--all", "--to", to.to_str().unwrap(), "--only", "nothing"],
+        &["restore", "s", "--to", to.to_str().unwrap(), "--only", "nothing"],
+    ] {
+        let ended = site.run(words).ends(2);
+        assert!(ended.err.contains("nothing matches --only nothing"), "{}", ended.err);
+    }
+    // Also where a set is left out, whatever the patterns say.
+    site.run(&["-q", "backup", "--set", "other", folder.to_str().unwrap()]).ends(0);
+    site.run(&["restore", "--all", "--yes", "--only", "nothing"]).ends(2);
 }
 
 #[test]

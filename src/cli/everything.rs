@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use varu::index::{INTO_SERVICE, Outcome};
+use varu::index::Outcome;
 use varu::progress::Progress;
 use varu::repository;
+use varu::restore::RestoreReport;
 use varu::time::{Clock, SystemClock, format_duration};
 use varu::warning::WarningKind;
 
-use super::context::Context;
+use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
 use super::into::IntoArgs;
 use super::open::Found;
 use super::restore::Options;
+use super::standing::{self, Record};
 use super::watch::Watch;
 use crate::config::{Set, Source, SourceKind};
 use crate::terminal::human::{count, size};
@@ -33,7 +35,10 @@ struct Row {
 /// The kind of a restore of files to where they were.
 const INTO_PLACE: &str = "restore-back";
 /// What is said of what needn't be done.
-const DONE: &str = "restored by an earlier run";
+const DONE: &str = "restored by an earlier run, and as it was then";
+
+/// What is said of a set that nothing can be done with.
+const LEFT_OUT: &str = "left out";
 
 /// What is to be done with a set.
 enum Work {
@@ -69,13 +74,18 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
     found.sort_by_key(|found| set(found).and_then(|set| set.restore_order).unwrap_or(u32::MAX));
     let started = Instant::now();
     let mut rows = Vec::new();
-    let mut failure = None;
+    let (mut failure, mut missed) = (None, None);
     for found in &found {
         found.warnings.iter().for_each(|warning| watch.warn(warning));
         let name = &found.snapshot.header.set;
         match one(into, root, found, options, context, &watch) {
             Ok(Some(row)) => rows.push(row),
             Ok(None) => {}
+            // The patterns name parts of other sets.
+            Err(error) if error.is_usage() && !options.only.is_empty() => {
+                watch.note(&format!("nothing of the set {name} is meant: {}", error.message));
+                missed.get_or_insert(error);
+            }
             Err(error) => {
                 let left = found_after(name, &rows);
                 failure = Some(Failure {
@@ -89,6 +99,9 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
                 break;
             }
         }
+    }
+    if failure.is_none() && !options.only.is_empty() && rows.iter().all(|row| row.checks == LEFT_OUT) {
+        return Err(missed.unwrap_or_else(|| options.nothing_matches()));
     }
     let warnings = watch.end(&[]);
     match context.json {
@@ -129,17 +142,30 @@ fn one(
     match work(context.config.sets.get(name), name) {
         Work::Nothing(why) => {
             watch.warn(&WarningKind::NotRestored.warning(why));
-            Ok(Some(row(0, None, Duration::ZERO, "left out".to_owned())))
+            Ok(Some(row(0, None, Duration::ZERO, LEFT_OUT.to_owned())))
         }
         Work::Files => {
-            if before(INTO_PLACE, found)?.0 {
+            let request =
+                request(root, &options.only, &format!("{:?} {}", options.overwrite, options.strip_components));
+            let selection = options.selection()?;
+            let look = || standing::of_files(found, root, &selection, options.strip_components);
+            if let Some(record) = Record::of(found, &request)?
+                && record.warning.is_none()
+                && look()?.as_ref() == Some(&record.standing)
+            {
                 return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
             }
             watch.note(&format!("{name} goes below {}", root.display()));
             let failed = |error| Failure::from(repository::Error::from(error));
             let index = || found.repository.index();
+            Record::keep(found, &request, None, None)?;
             let number = index().begin_operation(INTO_PLACE, Some(name), SystemClock.now()).map_err(failed)?;
-            let Some(report) = options.restore(found, Some(root), context, watch)? else { return Ok(None) };
+            let Some(report) = options.restore(found, Some(root), context, watch)? else {
+                index()
+                    .end_operation(number, SystemClock.now(), Outcome::Done, Some("nothing"), None)
+                    .map_err(failed)?;
+                return Ok(None);
+            };
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             if let Some(damage) = report.damaged.first() {
                 return Err(Failure::new(ExitStatus::Damaged, damage.clone()));
@@ -147,32 +173,72 @@ fn one(
             let what = format!("snapshot {}; below {}", found.snapshot.id, root.display());
             let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
             index().end_operation(number, SystemClock.now(), outcome, Some(&what), None).map_err(failed)?;
-            let kept = if report.kept > 0 { format!(", {} kept", count(report.kept)) } else { String::new() };
-            let checks = format!("each byte's hash is that of the backup{kept}");
+            if report.warnings.is_empty() {
+                Record::keep(found, &request, look()?, None)?;
+            }
+            let checks = checks(&report);
             Ok(Some(row(report.bytes, Some((report.streams, "files")), began.elapsed(), checks)))
         }
         Work::Service(kind) => {
-            let (done, unfinished) = before(INTO_SERVICE, found)?;
-            if done {
-                return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
+            let into = into.among_several(kind);
+            let request = request(root, &options.only, &format!("{kind:?} {}", into.wish()));
+            let unfinished = found.repository.index().unfinished_restore(name).map_err(repository::Error::from)?;
+            if let (None, Some(record)) = (&unfinished, Record::of(found, &request)?)
+                && let Ok((kept, Some(now))) = into.standing(kind, found, options, context, watch)
+                && let Some(said) = said_before(found, &record, &kept, &now, watch)
+            {
+                return Ok(Some(row(0, None, Duration::ZERO, said)));
             }
-            let (report, proof) =
-                into.among_several(kind).one(kind, None, unfinished, found, options, context, watch)?;
+            Record::keep(found, &request, None, None)?;
+            let (report, service) = into.one(kind, None, unfinished.is_some(), found, options, context, watch)?;
             report.warnings.iter().for_each(|warning| watch.warn(warning));
+            // What can't be looked at is restored again the next time.
+            let now = service.standing().ok().flatten();
+            Record::keep(found, &request, now, report.warnings.first().map(ToString::to_string))?;
+            let proof = service.proof();
             Ok(Some(row(report.bytes, proof.counted, began.elapsed(), proof.checks)))
         }
     }
 }
 
-/// Whether this very snapshot was the last that was restored so; and whether the last restore didn't end.
-fn before(kind: &str, found: &Found) -> Result<(bool, bool), Failure> {
-    let last =
-        found.repository.index().last_of_set(kind, &found.snapshot.header.set).map_err(repository::Error::from)?;
-    let Some(last) = last else { return Ok((false, false)) };
-    let good = [Outcome::Done.word(), Outcome::Warnings.word()];
-    let ended = last.outcome.as_deref().is_some_and(|outcome| good.contains(&outcome));
-    let same = last.message.is_some_and(|message| message.starts_with(&format!("snapshot {};", found.snapshot.id)));
-    Ok((ended && same, !ended))
+/// What was asked for, as far as it decides what is written to where.
+fn request(root: &Path, only: &[String], how: &str) -> String {
+    format!("{} {only:?} {how}", root.display())
+}
+
+/// What is said of a set whose data an earlier run loaded into a service and which needn't, or mustn't, be loaded again; None
+/// where it is. `kept` are names of what is there and may not be replaced.
+fn said_before(found: &Found, record: &Record, kept: &[String], now: &str, watch: &Watch) -> Option<String> {
+    let name = &found.snapshot.header.set;
+    if record.standing == now {
+        if let Some(warning) = &record.warning {
+            let text = format!("the set {name} was restored at {}, with warnings; the first: {warning}", record.time);
+            watch.warn(&WarningKind::NotAsItWas.warning(text));
+        }
+        return Some(DONE.to_owned());
+    }
+    let replace: Vec<String> = kept.iter().map(|name| format!("--replace {}", shell_word(name))).collect();
+    if replace.is_empty() {
+        return None;
+    }
+    watch.warn(&WarningKind::NotRestored.warning(format!(
+        "the set {name} was restored at {}, and what is there has changed since, so it stays as it is; {} --reason TEXT \
+         restores it again, and puts what is there aside",
+        record.time,
+        replace.join(" ")
+    )));
+    Some("NOT restored: changed since an earlier run restored it".to_owned())
+}
+
+/// What a restore of files proved.
+fn checks(report: &RestoreReport) -> String {
+    let kept = if report.kept > 0 { format!(", {} kept", count(report.kept)) } else { String::new() };
+    let left = report.warnings.iter().filter(|warning| warning.kind == WarningKind::NotRestored).count();
+    match (left, report.warnings.is_empty()) {
+        (0, true) => format!("each byte's hash is that of the backup{kept}"),
+        (0, false) => format!("each byte's hash is that of the backup, with warnings{kept}"),
+        (left, _) => format!("{} NOT restored{kept}", count(left as u64)),
+    }
 }
 
 fn table(rows: &[Row], took: Duration) -> String {

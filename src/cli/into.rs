@@ -10,8 +10,8 @@ use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::restore::RestoreReport;
-use varu::restore::service::{Guard, abandon, restore_into};
-use varu::source::{IntoOptions, Plan, Proof};
+use varu::restore::service::{Guard, abandon, restore_into, standing};
+use varu::source::{IntoOptions, Plan, Proof, Service};
 use varu::time::{Clock, SystemClock, format_duration};
 
 use super::context::Context;
@@ -120,6 +120,11 @@ impl IntoArgs {
         }
     }
 
+    /// What of it decides where data goes, for the record. What may be replaced on the way doesn't.
+    pub fn wish(&self) -> String {
+        format!("{:?} {:?}", self.option_file, self.user)
+    }
+
     /// Who restores, and why.
     fn reason(&self) -> String {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -176,7 +181,8 @@ impl IntoArgs {
         for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let began = Instant::now();
-            let (report, proof) = self.one(kind, name.clone(), false, &found, options, context, &watch)?;
+            let (report, service) = self.one(kind, name.clone(), false, &found, options, context, &watch)?;
+            let proof = service.proof();
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, proof, began.elapsed()));
         }
@@ -200,7 +206,56 @@ impl IntoArgs {
         found
     }
 
-    /// Restores one snapshot into a service. With `unfinished` what is there is of a restore that didn't end.
+    /// The service that a snapshot goes back into. With `any` whatever is there may be replaced.
+    fn service(
+        &self,
+        kind: SourceKind,
+        name: Option<String>,
+        any: bool,
+        found: &Found,
+        options: &Options,
+        context: &Context,
+    ) -> Result<Box<dyn Service>, Failure> {
+        let snapshot = &found.snapshot;
+        let set = context.config.sets.get(&snapshot.header.set);
+        let wanted = sources::Wanted {
+            set: snapshot.header.set.clone(),
+            options: IntoOptions {
+                name,
+                only: options.only.clone(),
+                replace: self.replace.clone(),
+                replace_any: any,
+                stamp: SystemClock.now().compact(),
+                folder: kept_folder(context, &found.repository)?,
+            },
+            option_file: self.option_file.clone(),
+            user: self.user.clone(),
+        };
+        sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| Failure {
+            message: format!("nothing was restored into {}: {error}", kind.name()),
+            ..Failure::from(error)
+        })
+    }
+
+    /// What a restore would replace without being allowed to, and what stands now where the data goes; None for what can't be
+    /// looked at.
+    pub fn standing(
+        &self,
+        kind: SourceKind,
+        found: &Found,
+        options: &Options,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<(Vec<String>, Option<String>), Failure> {
+        let mut service = self.service(kind, None, true, found, options, context)?;
+        let (repository, snapshot) = (&found.repository, &found.snapshot);
+        let (plan, now) = standing(repository, snapshot, &mut *service, &**watch, &context.interrupt)?;
+        let kept = plan.replaces.into_iter().filter(|name| !self.replace.contains(name)).collect();
+        Ok((kept, now))
+    }
+
+    /// Restores one snapshot into a service, and gives the service. With `unfinished` what is there is of a restore that didn't
+    /// end.
     #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub fn one(
         &self,
@@ -211,7 +266,7 @@ impl IntoArgs {
         options: &Options,
         context: &Context,
         watch: &Arc<Watch>,
-    ) -> Result<(RestoreReport, Proof), Failure> {
+    ) -> Result<(RestoreReport, Box<dyn Service>), Failure> {
         let (repository, snapshot) = (&found.repository, &found.snapshot);
         let set = context.config.sets.get(&snapshot.header.set);
         let named = matches!(&options.which, Which::Snapshot(SnapshotWord::Prefix(_)) | Which::At(_));
@@ -222,22 +277,7 @@ impl IntoArgs {
                 snapshot.header.set
             )));
         }
-        let wanted = sources::Wanted {
-            set: snapshot.header.set.clone(),
-            options: IntoOptions {
-                name,
-                only: options.only.clone(),
-                replace: self.replace.clone(),
-                replace_any: unfinished,
-                stamp: SystemClock.now().compact(),
-                folder: kept_folder(context, repository)?,
-            },
-            option_file: self.option_file.clone(),
-            user: self.user.clone(),
-        };
-        let mut service = sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| {
-            Failure { message: format!("nothing was restored into {}: {error}", kind.name()), ..Failure::from(error) }
-        })?;
+        let mut service = self.service(kind, name, unfinished, found, options, context)?;
         let environment = &context.config.environment;
         let guard = Guard {
             restore_from: environment.restore_from.clone(),
@@ -259,7 +299,7 @@ impl IntoArgs {
         };
         let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
         let report = report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))?;
-        Ok((report, service.proof()))
+        Ok((report, service))
     }
 
     /// Says what will be done, and asks.

@@ -26,6 +26,7 @@ mod refresh;
 mod restore;
 mod schedule;
 mod sources;
+mod standing;
 mod verify;
 mod watch;
 mod words;

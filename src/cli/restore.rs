@@ -256,10 +256,7 @@ impl Args {
             done.push((report, folder));
         }
         if done.is_empty() {
-            return Err(Failure::usage(format!(
-                "nothing matches --only {}; `varu ls` shows what there is",
-                options.only.join(" --only ")
-            )));
+            return Err(options.nothing_matches());
         }
         let warnings = watch.end(&[]);
         let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
@@ -274,6 +271,16 @@ impl Args {
 }
 
 impl Options {
+    /// What of a snapshot is meant.
+    pub(super) fn selection(&self) -> Result<Selection, Failure> {
+        Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))
+    }
+
+    /// Nothing in any snapshot is meant.
+    pub(super) fn nothing_matches(&self) -> Failure {
+        Failure::usage(format!("nothing matches --only {}; `varu ls` shows what there is", self.only.join(" --only ")))
+    }
+
     fn chosen(&self) -> Chosen {
         match &self.which {
             Which::Snapshot(word) => word.into(),
@@ -328,7 +335,7 @@ impl Options {
         context: &Context,
         watch: &Watch,
     ) -> Result<Option<RestoreReport>, Failure> {
-        let selection = Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+        let selection = self.selection()?;
         if !self.only.is_empty() {
             let recipe = found.repository.recipe(&found.snapshot.id)?;
             if !recipe.streams.iter().any(|stream| selection.takes(&stream.entry)) {

@@ -128,6 +128,20 @@ pub fn restore_into(
     Ok(Some(report))
 }
 
+/// What a restore of the snapshot into the service would do, and what stands now where its data goes. Writes nothing.
+pub fn standing(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    service: &mut dyn Service,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<(Plan, Option<String>)> {
+    let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
+    let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
+    let plan = service.plan(&entries, definitions, &snapshot.about.facts).map_err(restore_error)?;
+    Ok((plan, service.standing().map_err(restore_error)?))
+}
+
 /// The error, and what stands in the service now.
 fn explained(error: Error, service: &dyn Service) -> Error {
     let undone = service.undone();

@@ -247,6 +247,13 @@ pub trait Service {
     /// After all lanes have ended well. Returns warnings, each a whole sentence.
     fn finish(&mut self) -> Result<Vec<Warning>, Error>;
 
+    /// What stands where the restored data goes to, as a line that is another one once any of it is another. It is asked after
+    /// [`finish`](Service::finish), and after [`plan`](Service::plan) where the same restore is wanted once more. None where
+    /// the service can't be looked at.
+    fn standing(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// What stands in the service after a restore that didn't end, and what to do.
     fn undone(&self) -> String;
 

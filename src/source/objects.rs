@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
-use crate::id::Hasher;
+use crate::id::{Hasher, hex};
 
 /// Each object with a hash of all that tells it from another: `table agama.orders`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,17 @@ impl Objects {
         }
         hasher.update(about.as_bytes());
         self.0.insert(object, hasher.finish_short());
+    }
+
+    /// All of it as one line, which is another one once any object is.
+    pub fn digest(&self) -> String {
+        let mut hasher = Hasher::new();
+        for (object, about) in &self.0 {
+            hasher.update(&(object.len() as u64).to_le_bytes());
+            hasher.update(object.as_bytes());
+            hasher.update(about);
+        }
+        hex(&hasher.finish_short())
     }
 
     /// The objects that are not the same in `later`.

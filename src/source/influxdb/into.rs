@@ -21,6 +21,7 @@ use super::tar::TarCheck;
 use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
+use crate::source::objects::Objects;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
 use crate::warning::{Warning, WarningKind};
 
@@ -421,6 +422,19 @@ impl Service for InfluxdbTarget {
         self.make_definitions()?;
         self.scratch = None;
         Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn standing(&self) -> Result<Option<String>, Error> {
+        let there = self.server.databases()?.contains(&self.to);
+        let mut all = Objects::default();
+        all.note(format!("database {}", self.to), if there { "there" } else { "absent" });
+        if there {
+            let policies = Definitions::take(&self.server, &self.to)?.policies;
+            for (measurement, counted) in count(&self.server, &self.to, &policies, self.until)? {
+                all.note(format!("measurement {measurement}"), &counted.to_string());
+            }
+        }
+        Ok(Some(all.digest()))
     }
 
     fn undone(&self) -> String {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use super::fingerprint::Fingerprint;
 use super::globals::{for_absent, unquoted};
 use super::scan::{Piece, Scanner, name_end};
 use super::server::{COMMON, Load, Server, ServerOptions, TEMPLATE, literal, quoted};
@@ -15,6 +16,7 @@ use super::{GLOBALS, check_whole, database_of, stream_of};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
+use crate::source::objects::Objects;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
 use crate::warning::{Warning, WarningKind};
 
@@ -314,6 +316,39 @@ impl Service for PostgresqlTarget {
             self.put_in_place(place)?;
         }
         Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn standing(&self) -> Result<Option<String>, Error> {
+        let mut all = Objects::default();
+        for place in &self.places {
+            let list = format!("SELECT oid FROM pg_database WHERE datname = {}", literal(&place.to));
+            all.note(format!("database {}", place.to), &self.server.value(self.common, &list)?);
+            if self.server.value(self.common, &list)?.is_empty() {
+                continue;
+            }
+            let found = Fingerprint::take(&self.server, &place.to, &[], &[])?;
+            all.note(format!("objects of {}", place.to), &found.objects.digest());
+            // A row that was changed was written by another transaction.
+            let tables = found.tables.iter().filter(|table| table.has_rows);
+            let questions: Vec<String> = tables
+                .map(|table| {
+                    format!(
+                        "SELECT {}, count(*), sum(hashtext(xmin::text || ctid::text)::bigint) FROM ONLY {}",
+                        literal(&table.plain),
+                        table.name
+                    )
+                })
+                .collect();
+            if !questions.is_empty() {
+                let question = format!("SET row_security = off; {}", questions.join(";\n"));
+                for row in self.server.ask(&place.to, &question)? {
+                    all.note(format!("rows of {}", place.to), &row.join(" "));
+                }
+            }
+            let large = self.server.value(&place.to, "SELECT count(*) FROM pg_largeobject_metadata")?;
+            all.note(format!("large objects of {}", place.to), &large);
+        }
+        Ok(Some(all.digest()))
     }
 
     fn undone(&self) -> String {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use self::definitions::Definitions;
 use self::lane::Lane;
+use super::fingerprint::{Fingerprint, Table};
 use super::names::{Kind, Part, quoted};
 use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
@@ -171,6 +172,26 @@ impl Service for MysqlTarget {
             self.put_in_place(&place)?;
         }
         Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn standing(&self) -> Result<Option<String>, Error> {
+        let databases: Vec<String> = self.places.iter().map(|place| place.to.clone()).collect();
+        let mut found = Fingerprint::take(&self.server, &databases, &[], &[])?;
+        let with_rows = |table: &&Table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED");
+        let tables: Vec<String> = found
+            .tables
+            .iter()
+            .filter(with_rows)
+            .map(|table| format!("{}.{}", quoted(&table.database), quoted(&table.name)))
+            .collect();
+        if !tables.is_empty() {
+            for row in self.server.ask(&format!("CHECKSUM TABLE {}", tables.join(", ")))? {
+                if let [table, sum] = row.as_slice() {
+                    found.objects.note(format!("rows {table}"), sum);
+                }
+            }
+        }
+        Ok(Some(found.objects.digest()))
     }
 
     fn undone(&self) -> String {

@@ -1,0 +1,117 @@
+//! What an earlier `varu restore --all` wrote, and whether it still stands.
+//!
+//! A set is done where the same was asked for before, it ended, and what is there now is what was there then: looked at, and not
+//! believed of the record alone.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use varu::entry::{Entry, Kind};
+use varu::id::{Hasher, hex};
+use varu::repository;
+use varu::source::select::Selection;
+use varu::time::{Clock, SystemClock};
+
+use super::exit::Failure;
+use super::open::Found;
+
+/// The record of a set that was restored to its end.
+pub struct Record {
+    /// What stood there then.
+    pub standing: String,
+    /// When.
+    pub time: String,
+    /// The first warning, where there was one.
+    pub warning: Option<String>,
+}
+
+fn key(found: &Found) -> String {
+    format!("restored {}", found.snapshot.header.set)
+}
+
+impl Record {
+    /// The record of the same request for the same snapshot; None where the last one was another.
+    pub fn of(found: &Found, request: &str) -> Result<Option<Self>, Failure> {
+        let fact = found.repository.index().fact(&key(found)).map_err(repository::Error::from)?;
+        let Some(record) = fact.and_then(|fact| serde_json::from_slice::<Value>(&fact).ok()) else { return Ok(None) };
+        let text = |name: &str| record[name].as_str().map(str::to_owned);
+        if text("snapshot") != Some(found.snapshot.id.to_string()) || text("request").as_deref() != Some(request) {
+            return Ok(None);
+        }
+        let (Some(standing), Some(time)) = (text("standing"), text("time")) else { return Ok(None) };
+        Ok(Some(Self { standing, time, warning: text("warning") }))
+    }
+
+    /// Remembers that the set was restored, and what stands there; forgets the record before where that isn't known.
+    pub fn keep(
+        found: &Found,
+        request: &str,
+        standing: Option<String>,
+        warning: Option<String>,
+    ) -> Result<(), Failure> {
+        let mut index = found.repository.index();
+        let kept = match standing {
+            None => index.forget_fact(&key(found)),
+            Some(standing) => {
+                let record = json!({
+                    "snapshot": found.snapshot.id,
+                    "request": request,
+                    "standing": standing,
+                    "time": SystemClock.now().to_string(),
+                    "warning": warning,
+                });
+                index.set_fact(&key(found), record.to_string().as_bytes())
+            }
+        };
+        Ok(kept.map_err(repository::Error::from)?)
+    }
+}
+
+/// What stands below `root` of the files of a snapshot, as a line that is another one once any of them is another: each by its
+/// inode and all times of it, folders by owner and mode. None where something isn't what the snapshot has.
+pub fn of_files(found: &Found, root: &Path, selection: &Selection, stripped: u32) -> Result<Option<String>, Failure> {
+    let recipe = found.repository.recipe(&found.snapshot.id)?;
+    let mut hasher = Hasher::new();
+    for entry in recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry)) {
+        let Some(path) = place(root, entry, stripped) else { continue };
+        let Ok(there) = fs::symlink_metadata(&path) else { return Ok(None) };
+        if !is_restored(entry, &there) {
+            return Ok(None);
+        }
+        let mut numbers = vec![u64::from(there.mode()), there.uid().into(), there.gid().into()];
+        if !there.is_dir() {
+            let times = [there.mtime(), there.mtime_nsec(), there.ctime(), there.ctime_nsec()];
+            numbers.extend([there.dev(), there.ino(), there.size()]);
+            numbers.extend(times.map(i64::cast_unsigned));
+        }
+        for number in numbers {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    Ok(Some(hex(&hasher.finish_short())))
+}
+
+/// Where an entry goes; None where it has no folder left.
+fn place(root: &Path, entry: &Entry, stripped: u32) -> Option<PathBuf> {
+    let mut components = entry.name.components().skip(stripped as usize).peekable();
+    components.peek()?;
+    Some(components.fold(root.to_owned(), |path, part| path.join(OsStr::from_bytes(part))))
+}
+
+/// Whether what is there is what a restore makes of the entry, as far as a look tells.
+fn is_restored(entry: &Entry, there: &fs::Metadata) -> bool {
+    match &entry.kind {
+        Kind::Data => there.is_file() && there.len() == entry.size,
+        Kind::File => {
+            let time = entry.metadata.as_ref().map(|metadata| metadata.mtime.seconds);
+            there.is_file() && there.len() == entry.size && time.is_none_or(|time| time == there.mtime())
+        }
+        Kind::Directory => there.is_dir(),
+        Kind::Symlink(_) => there.is_symlink(),
+        Kind::Hardlink(_) | Kind::Fifo | Kind::Socket | Kind::CharDevice(..) | Kind::BlockDevice(..) => !there.is_dir(),
+    }
+}
