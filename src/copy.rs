@@ -16,7 +16,7 @@ use crate::format::layout::{
 use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
-use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
+use crate::remote::{Folder, Listed, ObjectName, Remote};
 use crate::repository::{self, list_or_none};
 
 /// Bytes that are asked for at once.
@@ -293,7 +293,7 @@ impl Work<'_> {
             let part = &mut piece[..(object.size - offset).min(PIECE as u64) as usize];
             match self.from.get_range(&object.name, offset, part) {
                 Ok(()) => {}
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_of_object() => {
                     self.damaged(&object.name, error);
                     return Ok(false);
                 }
@@ -381,14 +381,9 @@ fn read_header(remote: &dyn Remote, listed: &Listed) -> Result<std::result::Resu
     });
     match found {
         Ok(bytes) => Ok(SnapshotHeader::decode(&bytes).map_err(|error| error.to_string())),
-        Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
+        Err(error) if error.is_of_object() => Ok(Err(error.to_string())),
         Err(error) => Err(repository::Error::from(error).into()),
     }
-}
-
-/// Whether an object, and not the way to it, is what is wrong.
-fn is_damage(error: &remote::Error) -> bool {
-    matches!(error.kind, ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid | ErrorKind::Other)
 }
 
 /// Whether the object's hash is the one that its name stands for. The text for people has no hash.

@@ -77,7 +77,7 @@ fn repository_class(error: &repository::Error) -> Class {
             ErrorKind::Invalid => Class::Usage,
             ErrorKind::Refused => Class::Refused,
             ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Exists => Class::Damaged,
-            ErrorKind::Other => Class::Failed,
+            ErrorKind::Medium | ErrorKind::Other => Class::Failed,
         },
         repository::Error::Damaged(_) => Class::Damaged,
         repository::Error::Refused(_) => Class::Refused,

@@ -51,6 +51,8 @@ kinds! {
     StoredAgain = "stored-again",
     /// A stored object can't be used.
     UnusableObject = "unusable-object",
+    /// A stored object is damaged or can't be read, so what needs it isn't there to be restored.
+    DamagedObject = "damaged-object",
     /// A snapshot that was seen before is missing.
     MissingSnapshot = "missing-snapshot",
     /// A newer snapshot than the one that was chosen is suspect.
@@ -89,6 +91,11 @@ impl WarningKind {
     /// The kind of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is about damage of what is stored: who reads the repository ends with the status for that.
+    pub fn is_damage(self) -> bool {
+        matches!(self, WarningKind::DamagedObject | WarningKind::Damaged)
     }
 
     /// A warning of this kind.

@@ -332,8 +332,8 @@ fn a_changed_byte_in_any_clear_header_is_refused_by_name() {
         let changes = fresh.sync().unwrap();
         assert_eq!(changes.added.len(), 1, "byte {at}");
         // With another repository's id in it, it is another repository's: it is counted.
-        let named = changes.refused.iter().any(|refused| refused.contains(fitting.name()));
-        assert!(named || (20..36).contains(&at) && changes.foreign == 1, "byte {at}: {:?}", changes.refused);
+        let named = changes.unusable().any(|unusable| unusable.contains(fitting.name()));
+        assert!(named || (20..36).contains(&at) && changes.foreign == 1, "byte {at}: {changes:?}");
         vault.memory.lose(&fitting);
     }
     // The same for packs: under the name that recipes know, with the hash of the whole left aside.

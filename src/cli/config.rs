@@ -255,7 +255,7 @@ fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
         let repository = context.open_to_write(remote)?;
         let changes = repository.sync()?;
         let mut checks: Vec<Check> =
-            changes.refused.into_iter().map(|refused| Check::new(Outcome::Note, "snapshots", refused)).collect();
+            changes.unusable().map(|refused| Check::new(Outcome::Note, "snapshots", refused.clone())).collect();
         if let Some(hidden) = changes.hidden {
             return Err(Failure::new(ExitStatus::Damaged, hidden));
         }

@@ -65,8 +65,8 @@ fn rebuild(
     for repository in repositories {
         let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
         let changes = repository.rebuild(accept_loss)?;
-        let unusable = changes.refused.iter().chain(&changes.lost);
-        unusable.for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
+        changes.warnings().for_each(|warning| watch.warn(&warning));
+        changes.lost.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(missing) = changes.hidden {
             watch.warn(&WarningKind::MissingSnapshot.warning(&missing));
             hidden.push(missing);
@@ -112,7 +112,7 @@ fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<Ex
         return Err(Failure::new(ExitStatus::Damaged, hidden));
     }
     let newest = repository.adopt()?;
-    watch.end(&changes.refused.into_iter().map(|why| WarningKind::UnusableObject.warning(why)).collect::<Vec<_>>());
+    watch.end(&changes.warnings().collect::<Vec<_>>());
     match (context.json, &newest) {
         (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,
         (false, None) => context.tell("there is no snapshot yet, so there is nothing to adopt\n")?,

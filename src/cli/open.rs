@@ -103,7 +103,7 @@ impl Context {
     fn seen(&self, mut opened: Opened, watch: &Arc<Watch>) -> Result<Opened, Failure> {
         for ((repository, changes), first) in opened.repositories.iter_mut().zip(&opened.first) {
             *changes = repository.sync()?;
-            changes.refused.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
+            changes.warnings().for_each(|warning| watch.warn(&warning));
             let here = newest(&repository.index())?;
             if let Some(First { place, newest: Some(there) }) = first
                 && here.as_ref().is_none_or(|here| here.header.sequence < there.header.sequence)

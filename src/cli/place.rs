@@ -9,6 +9,7 @@ use varu::progress::Progress;
 use varu::remote::limit::{Limited, Rates};
 use varu::remote::options::{Options, create, open};
 use varu::remote::place::Place;
+use varu::remote::reread::Reread;
 use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::wait::RealTime;
 use varu::remote::{self, Remote};
@@ -92,6 +93,7 @@ impl Context {
             true => remote,
             false => Arc::new(Limited::new(remote, self.rates, Arc::new(RealTime::default()))),
         };
+        let remote: Arc<dyn Remote> = Arc::new(Reread::new(remote, Arc::new(RealTime::default())));
         match place {
             Place::Local(_) => remote,
             Place::Sftp(_) => Arc::new(Retry::new(remote, self.tries(place, Duration::MAX, watch))),

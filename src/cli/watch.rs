@@ -69,7 +69,11 @@ impl Watch {
     pub fn say_warnings(&self) -> ExitStatus {
         let warnings = std::mem::take(&mut *self.warnings());
         warnings.iter().for_each(|warning| self.terminal.warn(warning));
-        if warnings.is_empty() { ExitStatus::Done } else { ExitStatus::Warnings }
+        match warnings.as_slice() {
+            [] => ExitStatus::Done,
+            some if some.iter().any(|warning| warning.kind.is_damage()) => ExitStatus::Damaged,
+            _ => ExitStatus::Warnings,
+        }
     }
 }
 

@@ -286,6 +286,8 @@ struct Place<'a> {
     stand_ins: BTreeSet<SnapshotId>,
     /// Packs of this repository id that no snapshot needs.
     unneeded: BTreeSet<PackId>,
+    /// Whether there are snapshots that can't be read: what they need isn't known.
+    is_unclear: bool,
     /// Bytes that the newest snapshots need for bases alone.
     only_for_bases: u64,
 }
@@ -296,7 +298,15 @@ impl<'a> Place<'a> {
         if let Some(hidden) = changes.hidden {
             return Err(Error::Damaged(format!("nothing was deleted: {hidden}")));
         }
-        report.warnings.extend(changes.refused.into_iter().map(|why| WarningKind::UnusableObject.warning(why)));
+        report.warnings.extend(changes.warnings());
+        let is_unclear = !changes.damaged.is_empty() || changes.later.is_some();
+        if is_unclear {
+            report.warnings.push(WarningKind::UnusableObject.warning(format!(
+                "no pack is deleted in {}: objects in snapshots/ can't be read, and may need it. Where they are beyond help, \
+                 take them away and prune again",
+                repository.remote().place()
+            )));
+        }
         let sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
         let (marks, ignored) = repository.marks()?;
@@ -314,6 +324,7 @@ impl<'a> Place<'a> {
             needs: Needs::default(),
             stand_ins: repository.index().stand_ins().map_err(repository::Error::from)?.into_iter().collect(),
             unneeded: BTreeSet::new(),
+            is_unclear,
             only_for_bases: 0,
         };
         place.look_at_needs()?;
@@ -323,6 +334,9 @@ impl<'a> Place<'a> {
 
     fn look_at_needs(&mut self) -> Result<()> {
         self.needs = Needs::of(self.rows.values(), &self.sizes);
+        if self.is_unclear {
+            return Ok(());
+        }
         let packs = self.repository.index().packs().map_err(repository::Error::from)?;
         self.unneeded = packs.into_iter().map(|pack| pack.id).filter(|id| !self.needs.has(id)).collect();
         Ok(())

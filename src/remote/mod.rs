@@ -4,7 +4,7 @@
 //! What it may use is what an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename, read,
 //! stat, list, free space. Deleting is the one thing that only an ordinary account can.
 //!
-//! A [`place`] says where one is, and [`options::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes. [`retry`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
+//! A [`place`] says where one is, and [`options::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes. [`retry`], [`reread`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
 //! each adds one concern and passes the rest on, so they stack in any order. The usual one is retry over limit over the
 //! remote: what is sent again then counts against the limit.
 
@@ -16,6 +16,7 @@ pub mod options;
 mod part;
 pub mod place;
 pub mod record;
+pub mod reread;
 pub mod retry;
 pub mod sftp;
 pub mod spool;
@@ -24,6 +25,8 @@ pub mod wait;
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
 
 /// The folders of a repository. Each is flat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,11 +119,17 @@ pub enum ErrorKind {
     Unreachable,
     /// The object is shorter than what was asked of it.
     Short,
+    /// The medium fails, or the file system on it: a bad sector; a host that says no more than "Failure".
+    Medium,
     /// The place isn't what a repository needs: a file where a folder should be, names that can't be.
     Invalid,
     /// Anything else.
     Other,
 }
+
+/// What a kernel says of a medium that fails: a bad sector, a checksum of the file system that doesn't fit, a file system that
+/// is damaged.
+const MEDIUM: [Errno; 6] = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO, Errno::NODATA, Errno::ILSEQ];
 
 /// A failed call: what was tried, on what, why it failed and, where there is something, what to do next.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -150,6 +159,13 @@ impl Error {
         self
     }
 
+    /// Whether a read failed for what is wrong with the object that was asked for, and not with the way to it or with this
+    /// machine: what needs nothing of that object can still be had.
+    pub fn is_of_object(&self) -> bool {
+        use ErrorKind::{Invalid, Medium, NotFound, Refused, Short};
+        matches!(self.kind, NotFound | Refused | Short | Invalid | Medium)
+    }
+
     /// The error that an `io::Error` of a local file system means.
     pub fn from_io(action: &'static str, object: impl fmt::Display, error: &io::Error) -> Self {
         let kind = match error.kind() {
@@ -170,6 +186,9 @@ impl Error {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
             | io::ErrorKind::StaleNetworkFileHandle => ErrorKind::Unreachable,
+            _ if error.raw_os_error().is_some_and(|code| MEDIUM.contains(&Errno::from_raw_os_error(code))) => {
+                ErrorKind::Medium
+            }
             _ => ErrorKind::Other,
         };
         Self::new(kind, action, object, error)
@@ -272,5 +291,16 @@ mod tests {
             error.hint("make room there").to_string(),
             "writing /srv/vault/packs/a failed: no storage space; make room there"
         );
+    }
+
+    #[test]
+    fn a_bad_sector_is_of_the_object_and_a_lack_of_files_is_of_this_machine() {
+        let of = |errno: Errno| Error::from_io("reading", "packs/a", &errno.into());
+        for errno in [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::ACCESS, Errno::NOENT, Errno::LOOP] {
+            assert!(of(errno).is_of_object() || errno == Errno::LOOP, "{errno:?}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE, Errno::TIMEDOUT, Errno::NOSPC] {
+            assert!(!of(errno).is_of_object(), "{errno:?}");
+        }
     }
 }

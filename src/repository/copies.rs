@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::directory::PackParts;
 use super::snapshots::describe;
-use super::{Error, Repository, Result, broken};
+use super::{Error, Repository, Result, broken, of_object};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::pack_name;
 use crate::format::pack::{PackHeader, RecipeCopy, TRAILER_LEN};
@@ -88,7 +88,7 @@ impl Repository {
         let name = pack_name(&parts.id);
         let mut sealed = vec![0; trailer.recipe_copy as usize];
         let behind = TRAILER_LEN as u64 + u64::from(trailer.directory) + u64::from(trailer.recipe_copy);
-        self.remote.get_range(&name, parts.size - behind, &mut sealed)?;
+        self.remote.get_range(&name, parts.size - behind, &mut sealed).map_err(of_object)?;
         let salt = Salt::from_bytes(PackHeader::decode(&parts.header).map_err(|error| broken(&name, error))?.salt);
         let opened = self.keys.metadata.open(Purpose::RecipeCopy, &salt, &[&parts.header], sealed);
         Ok(Some(opened.map_err(|error| broken(&name, error))?.as_bytes().to_vec()))

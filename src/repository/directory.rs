@@ -1,6 +1,6 @@
 //! Pack directories, read from the remote without any chunk data.
 
-use super::{Error, Repository, Result, broken};
+use super::{Repository, Result, broken, of_object};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::pack_name;
 use crate::format::pack::{
@@ -8,7 +8,7 @@ use crate::format::pack::{
 };
 use crate::id::PackId;
 use crate::index::NewPack;
-use crate::remote::{ErrorKind, ObjectName};
+use crate::remote::ObjectName;
 
 /// A pack without its segments.
 pub struct PackParts {
@@ -35,8 +35,8 @@ impl Repository {
         if size < least {
             return Err(broken(&name, format_args!("it has {size} bytes, and a pack has at least {least}")));
         }
-        let header = self.fetch_header(&name).map_err(short)?;
-        let (trailer_bytes, trailer, sealed) = self.fetch_end(&name, size).map_err(short)?;
+        let header = self.fetch_header(&name)?;
+        let (trailer_bytes, trailer, sealed) = self.fetch_end(&name, size)?;
         let found = directory_check(&header, &sealed, &trailer_bytes);
         if check.is_some_and(|check| *check != found) {
             return Err(broken(&name, "its directory isn't the one that the snapshot was made with"));
@@ -53,10 +53,10 @@ impl Repository {
 
     fn fetch_header(&self, name: &ObjectName) -> Result<Vec<u8>> {
         let mut header = vec![0; HEADER_FIXED];
-        self.remote.get_range(name, 0, &mut header)?;
+        self.remote.get_range(name, 0, &mut header).map_err(of_object)?;
         let length = PackHeader::length(&header).map_err(|error| broken(name, error))?;
         header.resize(length, 0);
-        self.remote.get_range(name, HEADER_FIXED as u64, &mut header[HEADER_FIXED..])?;
+        self.remote.get_range(name, HEADER_FIXED as u64, &mut header[HEADER_FIXED..]).map_err(of_object)?;
         let decoded = PackHeader::decode(&header).map_err(|error| broken(name, error))?;
         if decoded.repository != *self.id() {
             return Err(broken(name, format_args!("it belongs to the repository {}", decoded.repository)));
@@ -68,10 +68,10 @@ impl Repository {
     fn fetch_end(&self, name: &ObjectName, size: u64) -> Result<([u8; TRAILER_LEN], PackTrailer, Vec<u8>)> {
         let mut bytes = [0; TRAILER_LEN];
         let end = size - TRAILER_LEN as u64;
-        self.remote.get_range(name, end, &mut bytes)?;
+        self.remote.get_range(name, end, &mut bytes).map_err(of_object)?;
         let trailer = PackTrailer::decode(&bytes, size).map_err(|error| broken(name, error))?;
         let mut sealed = vec![0; trailer.directory as usize];
-        self.remote.get_range(name, end - u64::from(trailer.directory), &mut sealed)?;
+        self.remote.get_range(name, end - u64::from(trailer.directory), &mut sealed).map_err(of_object)?;
         Ok((bytes, trailer, sealed))
     }
 
@@ -108,15 +108,5 @@ impl PackParts {
             true => Ok(()),
             false => Err("its parts don't fill it"),
         }
-    }
-}
-
-/// A pack that ends early, or is gone, is damage of the pack.
-fn short(error: Error) -> Error {
-    match error {
-        Error::Remote(error) if matches!(error.kind, ErrorKind::Short | ErrorKind::NotFound) => {
-            Error::Damaged(error.to_string())
-        }
-        error => error,
     }
 }

@@ -15,7 +15,7 @@ use crate::format::VERSION;
 use crate::format::layout::{KeyObject, MAX_KEY_OBJECT, info_name, key_name, parse_key_name};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::{RepositoryId, derive_bytes};
-use crate::remote::{self, Folder, ObjectName, Remote};
+use crate::remote::{Folder, ObjectName, Remote};
 
 /// All that a writer knows of its repository, and the data key's secret where an identity opened it.
 pub struct Keys {
@@ -237,7 +237,7 @@ fn open_key_object(
 ) -> Result<Option<Zeroizing<String>>> {
     let wrapped = match remote.get(name, MAX_KEY_OBJECT + MAX_WRAPPING_OVERHEAD as u64) {
         Ok(wrapped) => wrapped,
-        Err(error) if error.kind == remote::ErrorKind::Invalid => return Ok(None),
+        Err(error) if error.is_of_object() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     if key_name(kind, &wrapped) != *name {

@@ -1,6 +1,6 @@
 //! Mark objects: sealed and stored, fetched and opened.
 
-use super::{Error, Repository, Result, broken, unreadable};
+use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
 use crate::format::mark::{Mark, MarkHeader};
@@ -69,10 +69,7 @@ impl Repository {
     }
 
     fn fetch_mark(&self, name: &ObjectName) -> Result<Mark> {
-        let object = self.remote.get(name, MAX_MARK_OBJECT).map_err(|error| match error.kind {
-            ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid => Error::Damaged(error.to_string()),
-            _ => error.into(),
-        })?;
+        let object = self.remote.get(name, MAX_MARK_OBJECT).map_err(of_object)?;
         let (header, clear, sealed) = MarkHeader::split(&object).map_err(|error| unreadable(name, error))?;
         if header.repository != *self.id() {
             return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));

@@ -98,6 +98,14 @@ fn broken(object: impl std::fmt::Display, why: impl std::fmt::Display) -> Error 
     Error::Damaged(format!("{object} is damaged: {why}"))
 }
 
+/// The error of reading one object. Where that object is what is wrong, it is damage: what needs nothing of it goes on.
+fn of_object(error: remote::Error) -> Error {
+    match error.is_of_object() {
+        true => Error::Damaged(error.to_string()),
+        false => error.into(),
+    }
+}
+
 /// The error of a part of the format that doesn't read; another version is no damage.
 fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
     match error {

@@ -1,13 +1,13 @@
 //! Snapshot objects: sealed and stored, fetched and opened.
 
-use super::{Error, Repository, Result, broken, unreadable};
+use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::{MAX_SNAPSHOT_OBJECT, parse_snapshot_name, snapshot_name};
 use crate::format::pack::TAG_LEN;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
 use crate::index::SnapshotRow;
-use crate::remote::{Folder, ObjectName};
+use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::segment::{Compressor, Decompressor};
 use crate::time::Timestamp;
 
@@ -66,7 +66,11 @@ impl Repository {
 
     /// Fetches a snapshot object, checks it against its name, and opens it: what the index keeps, and the recipe's bytes.
     pub fn fetch_snapshot(&self, name: &ObjectName) -> Result<(SnapshotRow, Vec<u8>)> {
-        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT)?;
+        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(|error| match error.kind {
+            // It may have been deleted since it was listed. Whoever knows better says so.
+            ErrorKind::NotFound => error.into(),
+            _ => of_object(error),
+        })?;
         self.open_snapshot(name, &object)
     }
 
@@ -95,7 +99,7 @@ impl Repository {
 
     /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it.
     pub fn peek_snapshot(&self, name: &ObjectName) -> Result<SnapshotHeader> {
-        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT)?;
+        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(of_object)?;
         Ok(SnapshotHeader::split(&object).map_err(|error| unreadable(name, error))?.0)
     }
 

@@ -9,6 +9,7 @@ use crate::format::layout::parse_snapshot_name;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
@@ -24,7 +25,9 @@ pub struct Changes {
     pub gone: Vec<SnapshotId>,
     /// A snapshot that was seen before and is missing though nothing newer is there: a sentence that names it.
     pub hidden: Option<String>,
-    /// Objects in `snapshots/` that aren't what they claim, each a sentence that names it. They are not used.
+    /// Objects in `snapshots/` that aren't what they claim, or can't be read, each a sentence that names it. They are not used.
+    pub damaged: Vec<String>,
+    /// Other objects that are not used, each a sentence that names it.
     pub refused: Vec<String>,
     /// The first of these that a later version of the format wrote: who writes must know that version.
     pub later: Option<String>,
@@ -33,6 +36,19 @@ pub struct Changes {
     pub lost: Vec<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
+}
+
+impl Changes {
+    /// What isn't used, each a sentence that names it and says why.
+    pub fn unusable(&self) -> impl Iterator<Item = &String> {
+        self.damaged.iter().chain(&self.refused)
+    }
+
+    /// The same for who reads what is there.
+    pub fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let damaged = self.damaged.iter().map(|why| WarningKind::DamagedObject.warning(why));
+        damaged.chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
+    }
 }
 
 impl Repository {
@@ -114,7 +130,7 @@ impl Repository {
             Err(Error::Damaged(why)) => {
                 match self.peek_snapshot(name) {
                     Ok(header) if header.repository != *self.id() => changes.foreign += 1,
-                    _ => changes.refused.push(why),
+                    _ => changes.damaged.push(why),
                 }
                 return Ok(());
             }
@@ -273,7 +289,7 @@ impl Repository {
         let ids: BTreeSet<PackId> = sizes.keys().copied().chain(needed.iter().copied()).collect();
         for id in ids {
             let Some(size) = sizes.get(&id) else {
-                changes.refused.push(format!("packs/{id}.pack is missing, and a snapshot needs it"));
+                changes.damaged.push(format!("packs/{id}.pack is missing, and a snapshot needs it"));
                 continue;
             };
             match self.fetch_directory(&id, *size, None) {
@@ -281,7 +297,7 @@ impl Repository {
                     self.enter_pack(&parts)?;
                 }
                 // A pack of another repository id, or a damaged one.
-                Err(Error::Damaged(why)) if needed.contains(&id) => changes.refused.push(why),
+                Err(Error::Damaged(why)) if needed.contains(&id) => changes.damaged.push(why),
                 Err(Error::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }

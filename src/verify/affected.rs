@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::structure::Recipes;
 use super::{Bad, VerifyReport};
 use crate::error::Result;
-use crate::format::layout::pack_name;
 use crate::format::pack::Directory;
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::PackId;
@@ -16,10 +15,7 @@ use crate::repository::{self, Repository};
 pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], report: &mut VerifyReport) -> Result<()> {
     let parts: HashSet<Bad> = bad.iter().copied().collect();
     for part in parts {
-        let object = match part {
-            Bad::Pack(id) => pack_name(&id).to_string(),
-            Bad::Segment(id, segment) => format!("{} segment {segment}", pack_name(&id)),
-        };
+        let object = part.object();
         if !report.damage.iter().any(|damage| damage.object == object) {
             report.damaged(&object, "it is missing");
         }

@@ -34,7 +34,8 @@ pub(super) fn segments(
         let index = repository.index();
         let Some(row) = index.pack(id).map_err(repository::Error::from)? else { continue };
         let Some(directory) = index.directory(row.number).map_err(repository::Error::from)? else { continue };
-        let all = directory.segments.iter().zip(0..).filter(|_| draw(sample));
+        let known = |segment: u32| bad.contains(&Bad::Segment(*id, segment));
+        let all = directory.segments.iter().zip(0..).filter(|(_, segment)| draw(sample) && !known(*segment));
         pieces.extend(
             all.map(|(entry, segment)| (*id, Piece { pack: row.number, segment, first: 0, count: entry.chunks })),
         );

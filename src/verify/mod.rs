@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::layout::pack_name;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
@@ -88,6 +89,16 @@ enum Bad {
     Segment(PackId, u32),
 }
 
+impl Bad {
+    /// What it is called in a report.
+    fn object(&self) -> String {
+        match self {
+            Bad::Pack(id) => pack_name(id).to_string(),
+            Bad::Segment(id, segment) => format!("{} segment {segment}", pack_name(id)),
+        }
+    }
+}
+
 /// Verifies the repository. Damage is in the report; an error is about the verification itself.
 pub fn verify(
     repository: &Arc<Repository>,
@@ -127,11 +138,11 @@ fn run(
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let changes = repository.sync()?;
-    if let Some(hidden) = changes.hidden {
+    if let Some(hidden) = &changes.hidden {
         report.damaged("snapshots/", hidden);
     }
-    for refused in changes.refused {
-        report.damaged("snapshots/", refused);
+    for unusable in changes.unusable() {
+        report.damaged("snapshots/", unusable);
     }
     structure::keys(repository, &mut report)?;
     let sizes = repository.pack_sizes()?;

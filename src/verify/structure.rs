@@ -32,7 +32,7 @@ pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result
         match remote.get(&object.name, MAX_KEY_OBJECT) {
             Ok(bytes) if key_name(kind, &bytes) == object.name => {}
             Ok(_) => report.damaged(&object.name, "its bytes aren't those that it was named by"),
-            Err(error) if is_damage(error.kind) => report.damaged(&object.name, error),
+            Err(error) if error.is_of_object() => report.damaged(&object.name, error),
             Err(error) => return Err(repository::Error::from(error).into()),
         }
     }
@@ -40,10 +40,6 @@ pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result
         report.damaged("keys/", "a data key or a writer key is missing, so a fresh machine can't restore");
     }
     Ok(())
-}
-
-fn is_damage(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Invalid)
 }
 
 /// Checks each snapshot object, its place among the others, its recipe, and its list of packs.
@@ -152,7 +148,7 @@ fn check_pack_list(repository: &Repository, row: &SnapshotRow, recipe: &Recipe) 
 
 fn gone(error: repository::Error) -> repository::Error {
     match error {
-        repository::Error::Remote(error) if is_damage(error.kind) => repository::Error::Damaged(error.to_string()),
+        repository::Error::Remote(error) if error.is_of_object() => repository::Error::Damaged(error.to_string()),
         error => error,
     }
 }
@@ -218,16 +214,42 @@ pub(super) fn packs(
         report.bytes += size;
         match result.map_err(gone) {
             Ok(()) => {}
-            Err(repository::Error::Damaged(why)) => bad.push((Bad::Pack(id), why)),
+            Err(repository::Error::Damaged(why)) => match unreadable_segments(repository, &id)? {
+                parts if parts.is_empty() => bad.push((Bad::Pack(id), why)),
+                parts => bad.extend(parts.into_iter().map(|(segment, why)| (Bad::Segment(id, segment), why))),
+            },
             Err(error) => return Err(error.into()),
         }
     }
     for (part, why) in &bad {
-        if let Bad::Pack(id) = part {
-            report.damaged(pack_name(id), why);
-        }
+        report.damaged(part.object(), why);
     }
     Ok(bad.into_iter().map(|(part, _)| part).collect())
+}
+
+/// The segments of a pack whose bytes the medium doesn't give, and why: the others can be restored. None where all its bytes
+/// come, or where it isn't known what lies where.
+fn unreadable_segments(repository: &Repository, id: &PackId) -> repository::Result<Vec<(u32, String)>> {
+    let index = repository.index();
+    let Some(row) = index.pack(id)? else { return Ok(Vec::new()) };
+    let Some(directory) = index.directory(row.number)? else { return Ok(Vec::new()) };
+    drop(index);
+    let mut unreadable = Vec::new();
+    let mut buffer = Vec::new();
+    for (segment, entry) in (0..).zip(&directory.segments) {
+        buffer.resize(entry.sealed as usize, 0);
+        let offset = row.header_length + directory.sealed_offset(segment);
+        match repository.remote().get_range(&pack_name(id), offset, &mut buffer) {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.is_of_object() => unreadable.push((segment, error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match unreadable.len() == directory.segments.len() {
+        true => Ok(Vec::new()),
+        false => Ok(unreadable),
+    }
 }
 
 fn one_pack(

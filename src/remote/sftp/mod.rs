@@ -237,6 +237,7 @@ fn kind_of(code: SftpErrorKind) -> ErrorKind {
     match code {
         SftpErrorKind::NoSuchFile => ErrorKind::NotFound,
         SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported => ErrorKind::Refused,
+        SftpErrorKind::Failure => ErrorKind::Medium,
         _ => ErrorKind::Other,
     }
 }

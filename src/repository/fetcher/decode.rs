@@ -108,6 +108,7 @@ fn missing(row: &PackRow, error: remote::Error) -> Error {
     match error.kind {
         ErrorKind::NotFound => broken(pack_name(&row.id), "it is missing"),
         ErrorKind::Short => broken(pack_name(&row.id), "it is shorter than it was"),
+        _ if error.is_of_object() => broken(pack_name(&row.id), format_args!("it can't be read: {}", error.reason)),
         _ => error.into(),
     }
 }

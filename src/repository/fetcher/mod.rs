@@ -99,8 +99,8 @@ struct Slot {
 enum Content {
     Held(Arc<Vec<u8>>),
     Spilled(Spilled),
-    /// Why it can't be had: the error for who asks first, its text for the others.
-    Failed(Option<Error>, String),
+    /// Why it can't be had.
+    Failed(Error),
 }
 
 impl Fetcher {
@@ -141,6 +141,16 @@ impl Fetcher {
     }
 }
 
+/// The same error, for the next who needs what failed.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Damaged(why) => Error::Damaged(why.clone()),
+        Error::Remote(error) => Error::Remote(error.clone()),
+        Error::Usage(why) => Error::Usage(why.clone()),
+        error => Error::Failed(error.to_string()),
+    }
+}
+
 impl Drop for Fetcher {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
@@ -173,8 +183,7 @@ impl Shared {
                 Ok(plain) => Content::Held(Arc::new(plain)),
                 Err(error) => {
                     state.held -= entry.plain;
-                    let text = error.to_string();
-                    Content::Failed(Some(error), text)
+                    Content::Failed(error)
                 }
             };
             state.slots.insert(entry.key, Slot { content, uses: entry.uses, step });
@@ -224,7 +233,12 @@ impl Shared {
         for &base in &step.bases {
             let key = self.plan.steps[base as usize].key;
             let segment = self.take(key);
-            held.insert(key, segment.map_err(|error| Error::Damaged(format!("a base can't be had: {error}")))?);
+            let segment = segment.map_err(|error| match error {
+                Error::Damaged(why) => Error::Damaged(format!("a base can't be had: {why}")),
+                // A remote that can't be reached is no damage of what is stored there.
+                error => error,
+            })?;
+            held.insert(key, segment);
         }
         for base in self.plan.bases(&self.repository, step.key)? {
             let bytes = held.get(&base.segment).and_then(|segment| segment.get(base.range));
@@ -308,7 +322,7 @@ impl State {
         let taken = match &mut slot.content {
             Content::Held(segment) => Ok(segment.clone()),
             Content::Spilled(place) => self.spill.read(place).map(Arc::new),
-            Content::Failed(error, text) => Err(error.take().unwrap_or_else(|| Error::Damaged(text.clone()))),
+            Content::Failed(error) => Err(again(error)),
         };
         if last && let Some(Slot { content: Content::Held(segment), .. }) = self.slots.remove(&key) {
             self.held = self.held.saturating_sub(segment.len());
