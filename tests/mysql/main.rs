@@ -18,6 +18,7 @@ mod gates;
 mod kills;
 mod load;
 mod round;
+mod settings;
 mod site;
 mod stall;
 mod tables;

@@ -4,7 +4,7 @@ use super::dump::{databases, inconsistent};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{literal, quoted};
 use super::server::Server;
-use super::{MysqlOptions, grants};
+use super::{MysqlOptions, grants, settings};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};
 
@@ -41,6 +41,12 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
             );
             return Ok(());
         }
+    }
+    match settings::check(&server, &program) {
+        Ok(_) => found
+            .push(Finding::Good("no setting of the server or of an option file changes what a dump sees".to_owned())),
+        Err(Error::Config(why)) => found.push(Finding::Bad(why)),
+        Err(error) => return Err(error),
     }
     let about = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
     let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();

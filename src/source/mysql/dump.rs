@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
 use super::server::{Program, Server};
-use super::{MysqlOptions, grants};
+use super::{MysqlOptions, grants, settings};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
@@ -36,12 +36,14 @@ impl Prepared {
         let program = server.dump_program()?;
         let databases = databases(&server, &options.databases)?;
         check_grants(&server, &databases, &options.databases)?;
+        let guard = settings::check(&server, &program)?;
         let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
         let warnings = inconsistent(&before.tables);
         let has_log = server.value("SELECT @@log_bin")? == "1";
         let wanted = Wanted {
             databases: &databases,
+            guard: &guard,
             exclude_tables: &options.exclude_tables,
             schema_only_tables: &options.schema_only_tables,
             versioned: before.tables.iter().any(|table| table.kind == "SYSTEM VERSIONED"),

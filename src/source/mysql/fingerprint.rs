@@ -42,26 +42,26 @@ impl Fingerprint {
         exclude: &[String],
         schema_only: &[String],
     ) -> Result<Self, Error> {
-        let names: Vec<String> = databases.iter().map(|name| literal(name)).collect();
-        let list = names.join(", ");
         let mut found = Self::default();
-        found.read_tables(server, &list, exclude)?;
+        found.read_tables(server, databases, exclude)?;
         found.read_definitions(server)?;
-        found.read_others(server, &list)?;
+        found.read_others(server, databases)?;
         found.read_numbers(server, databases, &[exclude, schema_only].concat())?;
         Ok(found)
     }
 
-    fn read_tables(&mut self, server: &Server, list: &str, exclude: &[String]) -> Result<(), Error> {
-        let rows = server.ask(&format!(
+    fn read_tables(&mut self, server: &Server, databases: &[String], exclude: &[String]) -> Result<(), Error> {
+        let rows = server.ask(&for_each(
+            databases,
             "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(DATA_LENGTH, 0), IFNULL(CREATE_TIME, '') \
-             FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({list}) ORDER BY 1, 2"
+             FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} ORDER BY 1, 2",
         ))?;
         for row in rows {
             let [database, name, kind, engine, bytes, created] = row.as_slice() else { continue };
             if exclude.contains(&format!("{database}.{name}")) || kind == "TEMPORARY" {
                 continue;
             }
+            let created = if KEEPS_ITS_TIME.contains(&engine.as_str()) { created } else { "" };
             let (database, name, kind, engine) = (database.clone(), name.clone(), kind.clone(), engine.clone());
             self.objects.note(format!("{} {database}.{name}", word(&kind)), &format!("{kind} {engine} {created}"));
             self.tables.push(Table { database, name, kind, engine, bytes: bytes.parse().unwrap_or(0) });
@@ -85,6 +85,13 @@ impl Fingerprint {
         }
         for (table, row) in tables.iter().zip(rows) {
             let text = row.get(1).map(String::as_str).unwrap_or_default();
+            if text.starts_with("CREATE TEMPORARY") {
+                return Err(Error::Config(format!(
+                    "each new session of this account has a temporary table in the place of {}.{}, and a dump would have its \
+                     rows: the server's init_connect makes it",
+                    table.database, table.name
+                )));
+            }
             self.objects
                 .note(format!("{} {}.{}", word(&table.kind), table.database, table.name), &without_counter(text));
         }
@@ -92,17 +99,18 @@ impl Fingerprint {
     }
 
     /// Views, triggers, routines and events.
-    fn read_others(&mut self, server: &Server, list: &str) -> Result<(), Error> {
-        let rows = server.ask(&format!(
+    fn read_others(&mut self, server: &Server, databases: &[String]) -> Result<(), Error> {
+        let rows = server.ask(&for_each(
+            databases,
             "SELECT 'view', TABLE_SCHEMA, TABLE_NAME, MD5(CONCAT_WS('|', VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE)) \
-             FROM information_schema.VIEWS WHERE TABLE_SCHEMA IN ({list});\n\
+             FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {};\n\
              SELECT 'trigger', TRIGGER_SCHEMA, TRIGGER_NAME, MD5(CONCAT_WS('|', EVENT_MANIPULATION, EVENT_OBJECT_TABLE, \
              ACTION_ORDER, ACTION_STATEMENT, ACTION_TIMING, SQL_MODE, DEFINER, CREATED)) \
-             FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA IN ({list});\n\
+             FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {};\n\
              SELECT LOWER(ROUTINE_TYPE), ROUTINE_SCHEMA, ROUTINE_NAME, MD5(CONCAT_WS('|', ROUTINE_DEFINITION, CREATED, \
-             LAST_ALTERED, SQL_MODE, DEFINER)) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA IN ({list});\n\
+             LAST_ALTERED, SQL_MODE, DEFINER)) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {};\n\
              SELECT 'event', EVENT_SCHEMA, EVENT_NAME, MD5(CONCAT_WS('|', EVENT_DEFINITION, CREATED, LAST_ALTERED, STATUS, \
-             DEFINER)) FROM information_schema.EVENTS WHERE EVENT_SCHEMA IN ({list})"
+             DEFINER)) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
         ))?;
         for row in rows {
             if let [kind, database, name, hash] = row.as_slice() {
@@ -144,6 +152,17 @@ impl Fingerprint {
         }
         Ok(())
     }
+}
+
+/// Engines whose tables' time of creation is that of their definition. ARCHIVE's is when somebody last read it.
+const KEEPS_ITS_TIME: [&str; 6] = ["InnoDB", "MyISAM", "Aria", "ROCKSDB", "TokuDB", "MEMORY"];
+
+/// The question for each of the databases, whose name stands for `{}`. It has to be a condition by which the server looks tables up
+/// (of triggers that is EVENT_OBJECT_SCHEMA, not TRIGGER_SCHEMA). To be asked of one database at a time: with more than one
+/// the server looks at the tables of all that it has, and waits for whoever holds one of them.
+fn for_each(databases: &[String], question: &str) -> String {
+    let one = |database: &String| question.replace("{}", &literal(database));
+    databases.iter().map(one).collect::<Vec<_>>().join(";\n")
 }
 
 fn word(kind: &str) -> &'static str {

@@ -9,6 +9,8 @@ use crate::source::Error;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted<'a> {
     pub databases: &'a [String],
+    /// The condition that each query for rows carries: an error where a setting of the session hides rows.
+    pub guard: &'a str,
     /// `database.table` that are left out.
     pub exclude_tables: &'a [String],
     /// `database.table` whose rows are left out.
@@ -30,6 +32,7 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
         // A table whose column takes its default from a sequence can't be loaded under a lock of its own (error 1100).
         "--skip-add-locks",
         "--comments",
+        "--quote-names",
         "--single-transaction",
         "--order-by-primary",
         "--routines",
@@ -43,6 +46,7 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
     ]
     .map(str::to_owned)
     .to_vec();
+    words.push(format!("--where={}", wanted.guard));
     let mut add = |option: &str, word: &str| {
         if program.knows(option) {
             words.push(word.to_owned());

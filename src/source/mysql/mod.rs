@@ -15,6 +15,7 @@ mod lexer;
 mod locks;
 pub mod names;
 pub mod server;
+mod settings;
 pub mod split;
 mod users;
 
@@ -174,6 +175,7 @@ fn own(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         // The server's own word for a table that is another one now.
         Ok(Error::Failed(why)) if why.contains("Error 1412") => Error::Changed(why),
+        Ok(Error::Failed(why)) => settings::explained(&why).unwrap_or(Error::Failed(why)),
         Ok(error) => error,
         Err(error) => Error::failed("reading the dump", &error),
     }

@@ -1,5 +1,6 @@
 //! The server and its programs: which ones there are, what they can, and questions to the server.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::names::quoted;
+use super::settings::{self, QUESTION, SESSION};
 use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
@@ -57,6 +59,13 @@ impl Program {
     /// A program with that help text.
     pub fn new(name: &str, help: String) -> Self {
         Self { name: name.to_owned(), help }
+    }
+
+    /// Whether it knows the option of a word as `--skip-name` or `--name=value`.
+    fn knows_word(&self, word: &str) -> bool {
+        let name = word.trim_start_matches("--").split('=').next().unwrap_or_default();
+        let plain = name.trim_start_matches("skip-").trim_start_matches("disable-");
+        self.knows(plain)
     }
 
     /// Whether it knows the option `--name`.
@@ -145,6 +154,8 @@ impl Server {
         let mut argv = self.argv(&self.client);
         argv.extend(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"].map(OsString::from));
         argv.push("--max-allowed-packet=1G".into());
+        let ours = OURS.into_iter().filter(|word| self.client.knows_word(word));
+        argv.extend(ours.map(OsString::from));
         // Nothing that a dump says may reach a shell.
         for option in ["sandbox", "skip-system-command"] {
             if self.client.knows(option) {
@@ -171,10 +182,49 @@ impl Server {
         let mut argv = self.client_argv();
         argv.push("--unbuffered".into());
         let mut client = self.start(&argv)?;
-        let answer = question(&mut client, &format!("{SESSION}{statements}"))
+        let answer = question(&mut client, &format!("{SESSION}{QUESTION}{statements}"))
             .map_err(|error| failed(&self.client.name, "asking the server", &error))?;
         *session = Some(client);
         Ok(rows(&answer))
+    }
+
+    /// The settings of a session that is like any other of this account: what the server gives it, before it sets anything
+    /// itself.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub(super) fn fresh_settings(&self) -> Result<BTreeMap<String, String>, Error> {
+        const NAME: &str = "sql_select_limit";
+        // The limit holds for the answer with the limit, too: where it is 0 there is none.
+        let statements =
+            format!("SELECT @@{NAME};\nSET SESSION {NAME}=18446744073709551615;\nSHOW SESSION VARIABLES;\n");
+        let answer = ask(&self.client_argv(), statements.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+            .map_err(|error| failed(&self.client.name, "asking the server", &error))?;
+        let mut rows = rows(&answer);
+        let is_limit = rows.first().is_some_and(|row| row.len() == 1);
+        let limit = if is_limit { rows.remove(0).remove(0) } else { "0".to_owned() };
+        let pair = |row: Vec<String>| <[String; 2]>::try_from(row).ok().map(|[name, value]| (name, value));
+        let mut found: BTreeMap<String, String> = rows.into_iter().filter_map(pair).collect();
+        found.insert(NAME.to_owned(), limit);
+        Ok(found)
+    }
+
+    /// The words that option files give a program, by its own account of them. They may hold a password.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it can't read them.
+    pub(super) fn defaults(&self, program: &Program) -> Result<Vec<String>, Error> {
+        let mut argv: Vec<OsString> = self.options.exec.iter().map(OsString::from).collect();
+        argv.push(OsString::from(&program.name));
+        if let Some(file) = &self.options.option_file {
+            let mut word = OsString::from("--defaults-file=");
+            word.push(file);
+            argv.push(word);
+        }
+        argv.push("--print-defaults".into());
+        let text = ask(&argv, b"", 1 << 20, Duration::from_secs(60), &self.interrupt)
+            .map_err(|error| Error::Config(format!("reading the options of {} failed: {error}", program.name)))?;
+        Ok(settings::printed(&String::from_utf8_lossy(&text)))
     }
 
     /// Ends the session, so that the server holds no connection for us while nothing is asked.
@@ -222,8 +272,20 @@ impl Server {
     }
 }
 
-/// What each session begins with. One that doesn't commit by itself would keep a lock on each table that it has read.
-const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1, autocommit=1;\n";
+/// What an option file may have made of the client, said the other way: its answers are read by a program.
+const OURS: [&str; 11] = [
+    "--init-command=DO 0",
+    "--skip-safe-updates",
+    "--skip-html",
+    "--skip-xml",
+    "--skip-vertical",
+    "--skip-table",
+    "--skip-raw",
+    "--skip-force",
+    "--disable-tee",
+    "--skip-show-warnings",
+    "--delimiter=;",
+];
 
 /// Asks a client, which says a word behind the answer that no answer holds.
 fn question(client: &mut Feed, statements: &str) -> Result<Vec<u8>, TalkError> {
@@ -333,7 +395,8 @@ fn rows(answer: &[u8]) -> Vec<Vec<String>> {
         }
         out
     };
-    text.lines().map(|line| line.split('\t').map(column).collect()).collect()
+    // A name may end with a carriage return, which the client writes as it is.
+    text.split_terminator('\n').map(|line| line.split('\t').map(column).collect()).collect()
 }
 
 /// What a client said, without what may come from a row: of errors about values only the number stays.
