@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bases::{BaseCache, Clones};
 use super::pipeline::{NEW, Placed, Stored};
 use super::shrink::shrunk;
+use super::start::ORIGIN;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
@@ -70,7 +71,7 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
-        let suspect = shrunk(self.repository, self.options, &totals, &self.finished.facts)?;
+        let suspect = shrunk(self.repository, self.options, self.start, &recipe, &totals, &self.finished.facts)?;
         self.warnings.extend(suspect.clone().map(|why| WarningKind::Suspect.warning(why)));
         let body = self.body(&recipe, totals, &needed);
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
@@ -154,6 +155,9 @@ impl Run<'_> {
         let mut facts = self.finished.facts.clone();
         facts.push((DECODED.to_owned(), needed.decoded.to_string()));
         facts.push((DEPTH.to_owned(), needed.depth.to_string()));
+        if !self.options.origin.is_empty() {
+            facts.push((ORIGIN.to_owned(), self.options.origin.clone()));
+        }
         facts.sort();
         let short = |warning: &Warning| warning.to_string().chars().take(500).collect::<String>().into();
         SnapshotBody {

@@ -82,6 +82,12 @@ pub struct BackupOptions {
     pub isolate_chains: bool,
     /// A snapshot that shrank by more than so many percent is suspect; None judges none.
     pub max_shrink: Option<u8>,
+    /// Where the data comes from, as `paths` or a source's name: it is noted in the snapshot. Empty where nothing is to be noted.
+    pub origin: String,
+    /// Whether data from elsewhere than the set's newest snapshot is refused.
+    pub keep_origin: bool,
+    /// The folders that the set consists of: one that has lost all of its bytes makes the snapshot suspect.
+    pub roots: Vec<StreamName>,
     /// zstd's level.
     pub level: i32,
     /// Whether it is begun even where the remote seems to have too little room.
@@ -119,6 +125,9 @@ impl BackupOptions {
             zone: Zone::Local,
             isolate_chains: false,
             max_shrink: None,
+            origin: String::new(),
+            keep_origin: false,
+            roots: Vec::new(),
             level: 3,
             ignore_space: false,
             wait: Duration::from_secs(6 * 3600),

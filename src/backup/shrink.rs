@@ -1,49 +1,79 @@
 //! Whether a set shrank so much that its new snapshot looks wrong.
 
 use super::BackupOptions;
+use super::start::Start;
+use crate::entry::StreamName;
 use crate::error::Result;
+use crate::format::recipe::Recipe;
 use crate::format::snapshot::{SnapshotBody, Totals};
 use crate::repository::{self, Repository};
 
 /// The fact that says how many rows a snapshot has.
 const ROWS: &str = "rows";
-/// What was smaller than this before is not judged.
-const BYTES: u64 = 1 << 20;
-/// As [`BYTES`], for rows.
-const LEAST_ROWS: u64 = 1000;
 
 /// Why the snapshot is suspect, measured against the set's newest one that isn't; None where it isn't.
 pub(super) fn shrunk(
     repository: &Repository,
     options: &BackupOptions,
+    start: &Start,
+    recipe: &Recipe,
     totals: &Totals,
     facts: &[(String, String)],
 ) -> Result<Option<String>> {
-    let Some(most) = options.max_shrink else { return Ok(None) };
+    let Some(most) = options.max_shrink.filter(|most| *most < 100) else { return Ok(None) };
     let rows = repository.index().snapshots().map_err(repository::Error::from)?;
     let before = rows.into_iter().rev().find(|row| row.header.set == options.set && !row.header.suspect);
-    Ok(before.and_then(|before| judge(most, &before.about, totals, facts)))
+    let Some(before) = before else { return Ok(None) };
+    if let Some(why) = judge(most, &before.about, totals, facts) {
+        return Ok(Some(why));
+    }
+    if options.roots.is_empty() {
+        return Ok(None);
+    }
+    let known = start.before.as_ref().is_some_and(|newest| newest.id == before.id);
+    let loaded = if known { None } else { Some(repository.recipe(&before.id)?) };
+    Ok(emptied(&options.roots, loaded.as_ref().unwrap_or(&start.recipe), recipe))
+}
+
+/// What a suspect snapshot means, and the way out.
+fn verdict(what: &str) -> String {
+    format!(
+        "{what}: the snapshot is stored, but it is suspect, and `latest` stays the one before; if that is right, back up once \
+         more with --accept-shrink"
+    )
+}
+
+/// The first of the folders that had bytes before and has none now: a disk that isn't mounted, most likely.
+fn emptied(roots: &[StreamName], before: &Recipe, now: &Recipe) -> Option<String> {
+    let bytes = |recipe: &Recipe, root: &StreamName| -> u64 {
+        let below = |name: &StreamName| {
+            name.as_bytes().strip_prefix(root.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        recipe.streams.iter().filter(|stream| below(&stream.entry.name)).map(|stream| stream.entry.size).sum()
+    };
+    let root = roots.iter().find(|root| bytes(now, root) == 0 && bytes(before, root) > 0)?;
+    Some(verdict(&format!("/{root} had {} bytes before and has none now", bytes(before, root))))
 }
 
 fn judge(most: u8, before: &SnapshotBody, totals: &Totals, facts: &[(String, String)]) -> Option<String> {
-    let lost = |before: u64, now: u64, least: u64| {
+    let lost = |before: u64, now: u64| {
         let lost = before.saturating_sub(now);
         let share = (u128::from(lost) * 100).checked_div(u128::from(before)).unwrap_or(0);
-        (before >= least && share > u128::from(most)).then_some(share)
+        // More than so many percent, to the byte.
+        (u128::from(lost) * 100 > u128::from(before) * u128::from(most)).then_some(share)
     };
     let say = |share: u128, before: u64, now: u64, what: &str| {
-        format!(
-            "the set shrank by {share} %, from {before} to {now} {what}, more than the {most} % of max_shrink: the snapshot is \
-             stored, but it is suspect, and `latest` stays the one before; if that is right, raise max_shrink for one backup"
-        )
+        verdict(&format!(
+            "the set shrank by {share} %, from {before} to {now} {what}, more than the {most} % of max_shrink"
+        ))
     };
     if let (Some(before), Some(now)) = (rows_of(&before.facts), rows_of(facts))
-        && let Some(share) = lost(before, now, LEAST_ROWS)
+        && let Some(share) = lost(before, now)
     {
         return Some(say(share, before, now, "rows"));
     }
     let (before, now) = (before.totals.read, totals.read);
-    lost(before, now, BYTES).map(|share| say(share, before, now, "bytes"))
+    lost(before, now).map(|share| say(share, before, now, "bytes"))
 }
 
 fn rows_of(facts: &[(String, String)]) -> Option<u64> {
@@ -80,7 +110,9 @@ mod tests {
         assert!(judged(50, (10 << 20, 5000), (10 << 20, 2000)).unwrap().contains("from 5000 to 2000 rows"));
         assert_eq!(judged(50, (10 << 20, 5000), (5 << 20, 2500)), None);
         assert_eq!(judged(95, (10 << 20, 5000), (1 << 20, 500)), None);
-        assert_eq!(judged(50, (1000, 999), (0, 0)), None, "too little to judge");
+        assert!(judged(50, (9, 0), (0, 0)).unwrap().contains("from 9 to 0 bytes"), "nothing is too little to judge");
+        assert!(judged(50, (100, 9), (100, 4)).unwrap().contains("from 9 to 4 rows"));
+        assert_eq!(judged(50, (0, 0), (0, 0)), None);
         assert_eq!(judged(50, (1000, 999), (1 << 30, 1 << 30)), None);
     }
 }

@@ -68,6 +68,7 @@ impl Start {
         }
         let newest = newest_by_set(repository)?;
         let before = newest.get(&options.set).cloned();
+        check_origin(options, before.as_ref())?;
         let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
         let found = match &before {
             None => None,
@@ -196,6 +197,24 @@ impl Start {
     /// All runs of a stream of the recipe before, with the index's numbers of their packs.
     pub fn runs_by_index(&self, stream: &Stream) -> Vec<Run> {
         stream.runs.iter().map(|&run| self.by_index(run)).collect()
+    }
+}
+
+/// The fact that says where a snapshot's data comes from.
+pub(super) const ORIGIN: &str = "origin";
+
+/// Data from elsewhere in the place of a set's data would push that out in time.
+fn check_origin(options: &BackupOptions, before: Option<&SnapshotRow>) -> Result<()> {
+    let of = before.and_then(|row| row.about.facts.iter().find(|(key, _)| key == ORIGIN));
+    match of {
+        Some((_, of)) if options.keep_origin && *of != options.origin => Err(Error::Refused(format!(
+            "the set {} is of {}, and {} in their place would push them out in time: --set NAME makes it a set of its own; \
+             --change-paths says that the set is of this from now on",
+            options.set,
+            of.replace('\n', ", "),
+            options.origin.replace('\n', ", ")
+        ))),
+        _ => Ok(()),
     }
 }
 

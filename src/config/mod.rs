@@ -27,7 +27,7 @@ pub use host::load_policy;
 use keys::Part;
 pub use keys::nearest;
 pub use refresh::{Destination, Refresh};
-pub use set::{Hook, Schedule, Set};
+pub use set::{Hook, MAX_SHRINK, Schedule, Set};
 pub use source::{Files, Source, SourceKind};
 use values::Read;
 pub use values::{Acknowledged, check_set_name, parse_rate};

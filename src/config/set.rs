@@ -96,6 +96,9 @@ pub struct Hook {
     pub limit: Duration,
 }
 
+/// The share by which a set may shrink, in percent, where nothing is said.
+pub const MAX_SHRINK: u8 = 50;
+
 /// How long a hook may run that names no limit.
 const HOOK_LIMIT: Duration = Duration::from_secs(10 * 60);
 
@@ -114,7 +117,7 @@ impl Set {
             repack_budget: section.take("repack_budget", values::percent).unwrap_or(10),
             keep: section.take("keep", values::duration),
             keep_chains: section.take("keep_chains", values::count),
-            max_shrink: section.take("max_shrink", values::percent).unwrap_or(50),
+            max_shrink: section.take("max_shrink", values::percent).unwrap_or(MAX_SHRINK),
             rpo: section.take("rpo", values::duration),
             rto: section.take("rto", values::duration),
             dumped_by_another: read_dump_by(section, kind),

@@ -24,7 +24,7 @@ use super::hooks::round_backup;
 use super::open::remember_place;
 use super::watch::Watch;
 use super::words::{absolute, is_path, set_name, tag};
-use crate::config::{Files, Set, Source};
+use crate::config::{Files, MAX_SHRINK, Set, Source};
 
 /// Back up a set of the configuration, paths, or standard input.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,14 @@ pub struct Args {
     #[arg(long)]
     ignore_space: bool,
 
+    /// It is right that the set shrank: the snapshot isn't suspect.
+    #[arg(long)]
+    accept_shrink: bool,
+
+    /// The set consists of these PATHs, or of this standard input, from now on.
+    #[arg(long)]
+    change_paths: bool,
+
     /// How long to wait for another run on the same repository.
     #[arg(long, value_name = "DURATION", default_value = "6h", value_parser = parse_duration)]
     wait: Duration,
@@ -88,7 +96,9 @@ impl Args {
         let unconfigured = |set, what| {
             let (rhythm, init, ignore_space) = (Rhythm::unconfigured(context), self.init, self.ignore_space);
             let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
-            Options { set, what, kind, max_shrink: None, rhythm, tags, init, ignore_space, wait }
+            let (max_shrink, change_paths) = (Some(MAX_SHRINK), self.change_paths);
+            let configured = false;
+            Options { set, what, kind, max_shrink, configured, change_paths, rhythm, tags, init, ignore_space, wait }
         };
         let options = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
@@ -98,7 +108,7 @@ impl Args {
             (None, [word]) if !self.init && !is_path(word) => {
                 let (name, set, what) = self.configured(word, context)?;
                 let (max_shrink, rhythm) = (Some(set.max_shrink), Rhythm::of(set, context));
-                Options { max_shrink, rhythm, ..unconfigured(name, what) }
+                Options { max_shrink, rhythm, configured: true, ..unconfigured(name, what) }
             }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
@@ -114,7 +124,8 @@ impl Args {
             (.., true) => Kind::Rebase,
             _ => Kind::Due,
         };
-        Ok(Options { kind, tags, ..options })
+        let max_shrink = options.max_shrink.filter(|_| !self.accept_shrink && !self.change_paths);
+        Ok(Options { kind, tags, max_shrink, ..options })
     }
 
     /// A set of the configuration.
@@ -126,6 +137,11 @@ impl Args {
             )));
         }
         let set = context.set(name)?;
+        if self.change_paths {
+            return Err(Failure::usage(format!(
+                "--change-paths goes with PATHs; what the set {name} consists of is in the configuration"
+            )));
+        }
         if !self.exclude.is_empty() || self.one_file_system {
             return Err(Failure::usage(format!(
                 "--exclude and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
@@ -174,7 +190,7 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let mut options = self.options(context)?;
         let watch = context.watch();
-        let set = context.config.sets.get(&options.set).filter(|_| options.max_shrink.is_some());
+        let set = context.config.sets.get(&options.set).filter(|_| options.configured);
         watch.acknowledge(set.map_or(&[], |set| &set.acknowledge));
         let remote = match options.init {
             true => made_remote(context, &watch)?,

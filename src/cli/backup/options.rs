@@ -1,13 +1,15 @@
 //! What a backup is to do, and its run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use varu::backup::{BackupOptions, BackupReport, PreviousFile, Wanted, backup};
-use varu::entry::StreamName;
+use varu::entry::{Escaped, StreamName};
 use varu::error::Error;
 use varu::progress::Progress;
 use varu::remote::place::Place;
@@ -38,8 +40,12 @@ pub struct Options {
     pub kind: Kind,
     /// When all of it is stored again.
     pub rhythm: Rhythm,
-    /// A snapshot that shrank by more than so many percent is suspect.
+    /// A snapshot that shrank by more than so many percent is suspect; None where that is right.
     pub max_shrink: Option<u8>,
+    /// Whether it is a set of the configuration.
+    pub configured: bool,
+    /// Whether a set may be of something else from now on.
+    pub change_paths: bool,
     /// Tags, each once.
     pub tags: Vec<String>,
     /// Whether what is missing is made.
@@ -188,6 +194,9 @@ impl Options {
             },
             zone: self.rhythm.zone,
             max_shrink: self.max_shrink,
+            origin: self.origin(),
+            keep_origin: !self.configured && !self.change_paths,
+            roots: self.roots(),
             isolate_chains: config.repository.isolate_chains,
             ignore_space: self.ignore_space,
             wait: self.wait,
@@ -195,6 +204,30 @@ impl Options {
             configuration: config.text.clone().unwrap_or_default().into_bytes(),
             ..BackupOptions::new(&self.set)
         }
+    }
+
+    /// Where the data comes from, in words that are the same for the same.
+    fn origin(&self) -> String {
+        match &self.what {
+            What::Stdin(name) => format!("standard input as {name}"),
+            What::Source(Source::Files(files)) => {
+                let shown = |path: &PathBuf| Escaped(path.as_os_str().as_bytes()).to_string();
+                let paths: BTreeSet<String> = files.paths.iter().map(shown).collect();
+                paths.into_iter().collect::<Vec<_>>().join("\n")
+            }
+            What::Source(source) => format!("the source {}", source.kind().name()),
+        }
+    }
+
+    /// The folders that the set consists of.
+    fn roots(&self) -> Vec<StreamName> {
+        let What::Source(Source::Files(files)) = &self.what else { return Vec::new() };
+        let name = |path: &PathBuf| {
+            let path = path.as_os_str().as_bytes();
+            let trimmed = path.iter().position(|byte| *byte != b'/').map_or(&[][..], |first| &path[first..]);
+            StreamName::new(trimmed).ok()
+        };
+        files.paths.iter().filter_map(name).collect()
     }
 
     /// Where the local copy that the set's newest snapshot was made of has each stream.
