@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::{PackId, StreamHash};
 use crate::index::{Outcome, SnapshotRow};
-use crate::progress::{Counter, Interrupt, Progress};
+use crate::progress::{Counter, Counts, Interrupt, Progress};
 use crate::repository::{self, Fetcher, Piece, Repository};
 use crate::source::{self, Target};
 use crate::time::Clock;
@@ -77,6 +77,58 @@ pub fn restore(
     let report = result?;
     ended.map_err(failed)?;
     Ok(report)
+}
+
+/// The content of small streams, by name, without a record of it. What isn't in the snapshot, isn't chosen, has no content or
+/// is larger than `most` isn't given.
+pub fn read_small(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    chosen: &dyn Fn(&Entry) -> bool,
+    most: u64,
+    interrupt: &Interrupt,
+) -> Result<Vec<(StreamName, Vec<u8>)>> {
+    let mut target = MemoryTarget::default();
+    let chosen = |entry: &Entry| entry.kind.has_content() && entry.size <= most && chosen(entry);
+    let report = fetch(repository, snapshot, &chosen, &mut target, &Counts::default(), interrupt)?;
+    match report.damaged.first() {
+        Some(damage) => Err(Error::Damaged(damage.clone())),
+        None => Ok(target.0),
+    }
+}
+
+/// Keeps streams in memory.
+#[derive(Default)]
+struct MemoryTarget(Vec<(StreamName, Vec<u8>)>);
+
+impl Target for MemoryTarget {
+    fn wants(&mut self, _: &Entry) -> std::result::Result<bool, source::Error> {
+        Ok(true)
+    }
+
+    fn begin(&mut self, entry: &Entry) -> std::result::Result<(), source::Error> {
+        self.0.push((entry.name.clone(), Vec::new()));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), source::Error> {
+        if let Some((_, content)) = self.0.last_mut() {
+            content.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::result::Result<(), source::Error> {
+        Ok(())
+    }
+
+    fn abandon(&mut self) {
+        self.0.pop();
+    }
+
+    fn finish(&mut self) -> std::result::Result<Vec<Warning>, source::Error> {
+        Ok(Vec::new())
+    }
 }
 
 /// As [`restore`], without a record.
@@ -336,7 +388,8 @@ fn skipped(name: &StreamName, reason: &str) -> Warning {
     WarningKind::NotRestored.warning(format!("{name} was not restored: {reason}"))
 }
 
-fn restore_error(error: source::Error) -> Error {
+/// What a target's error means for a restore as a whole.
+pub fn restore_error(error: source::Error) -> Error {
     match error {
         source::Error::Refused(why) => Error::Refused(why),
         source::Error::Config(why) => Error::Usage(why),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
 use varu::entry::{Entry, FileTime, Hole, Kind, Metadata};
-use varu::source::files::extract::{Begin, Error, ExtractOptions, Extractor, Overwrite};
+use varu::source::files::extract::{Begin, Error, ExtractOptions, Extractor, Overwrite, Owners};
 
 use trees::*;
 
@@ -437,8 +437,8 @@ fn owners_go_by_name_before_number() {
         return;
     }
     let (_guard, top) = scratch();
-    let owned = |numeric_owners| {
-        let options = ExtractOptions { numeric_owners, overwrite: Overwrite::Always, ..ExtractOptions::default() };
+    let owned = |owners| {
+        let options = ExtractOptions { owners, overwrite: Overwrite::Always, ..ExtractOptions::default() };
         let mut extractor = Extractor::create(&top, options).unwrap();
         let mut entry = file("f", "x");
         let names =
@@ -449,8 +449,8 @@ fn owners_go_by_name_before_number() {
         let stat = fs::metadata(top.join("f")).unwrap();
         (stat.uid(), stat.gid())
     };
-    assert_eq!(owned(false), (1, 778));
-    assert_eq!(owned(true), (777, 778));
+    assert_eq!(owned(Owners::Here), (1, 778));
+    assert_eq!(owned(Owners::Numeric), (777, 778));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use varu::warning::WarningKind;
 
 use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
+use super::in_place::{InPlace, is_running};
 use super::into::IntoArgs;
 use super::open::Found;
 use super::restore::Options;
@@ -73,12 +74,13 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
     let set = |found: &Found| context.config.sets.get(&found.snapshot.header.set);
     found.sort_by_key(|found| set(found).and_then(|set| set.restore_order).unwrap_or(u32::MAX));
     let started = Instant::now();
+    let in_place = is_running(root).then(|| InPlace::prepare(options, &found, context)).transpose()?;
     let mut rows = Vec::new();
     let (mut failure, mut missed) = (None, None);
     for found in &found {
         found.warnings.iter().for_each(|warning| watch.warn(warning));
         let name = &found.snapshot.header.set;
-        match one(into, root, found, options, context, &watch) {
+        match one(into, root, found, in_place.as_ref(), options, context, &watch) {
             Ok(Some(row)) => rows.push(row),
             Ok(None) => {}
             // The patterns name parts of other sets.
@@ -104,8 +106,10 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
         return Err(missed.unwrap_or_else(|| options.nothing_matches()));
     }
     let warnings = watch.end(&[]);
+    let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
+    in_place.iter().for_each(|in_place| in_place.end(&watch));
     match context.json {
-        true => context.print_json(&document(&rows, &warnings, failure.is_none(), started.elapsed()))?,
+        true => context.print_json(&document(&rows, &stayed, &warnings, failure.is_none(), started.elapsed()))?,
         false => context.print(&table(&rows, started.elapsed()))?,
     }
     match failure {
@@ -125,6 +129,7 @@ fn one(
     into: &IntoArgs,
     root: &Path,
     found: &Found,
+    in_place: Option<&InPlace>,
     options: &Options,
     context: &Context,
     watch: &Arc<Watch>,
@@ -145,8 +150,7 @@ fn one(
             Ok(Some(row(0, None, Duration::ZERO, LEFT_OUT.to_owned())))
         }
         Work::Files => {
-            let request =
-                request(root, &options.only, &format!("{:?} {}", options.overwrite, options.strip_components));
+            let request = request(root, &options.only, &options.how());
             let selection = options.selection()?;
             let look = || standing::of_files(found, root, &selection, options.strip_components);
             if let Some(record) = Record::of(found, &request)?
@@ -160,7 +164,7 @@ fn one(
             let index = || found.repository.index();
             Record::keep(found, &request, None, None)?;
             let number = index().begin_operation(INTO_PLACE, Some(name), SystemClock.now()).map_err(failed)?;
-            let Some(report) = options.restore(found, Some(root), context, watch)? else {
+            let Some(report) = options.restore(found, Some(root), in_place, context, watch)? else {
                 index()
                     .end_operation(number, SystemClock.now(), Outcome::Done, Some("nothing"), None)
                     .map_err(failed)?;
@@ -262,7 +266,7 @@ fn table(rows: &[Row], took: Duration) -> String {
     text + &format!("in {}\n", format_duration(took))
 }
 
-fn document(rows: &[Row], warnings: &[String], complete: bool, took: Duration) -> serde_json::Value {
+fn document(rows: &[Row], stayed: &[String], warnings: &[String], complete: bool, took: Duration) -> serde_json::Value {
     let restored = rows.iter().map(|row| {
         json!({
             "set": row.set,
@@ -277,6 +281,7 @@ fn document(rows: &[Row], warnings: &[String], complete: bool, took: Duration) -
     json!({
         "restored": restored.collect::<Vec<_>>(),
         "complete": complete,
+        "stayed": stayed,
         "seconds": took.as_millis() as f64 / 1000.0,
         "warnings": warnings,
     })

@@ -12,6 +12,7 @@ mod everything;
 mod exit;
 mod hooks;
 mod host;
+mod in_place;
 mod index;
 mod init;
 mod into;

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
+use varu::entry::Entry;
 use varu::progress::Progress;
 use varu::repository::Chosen;
 use varu::restore::service::check_refresh;
-use varu::restore::{RestoreReport, chosen_streams, restore};
+use varu::restore::{RestoreReport, chosen_streams, restore, restore_error};
 use varu::source::Target;
-use varu::source::files::extract::{self, ExtractOptions};
+use varu::source::files::extract::{self, ExtractOptions, Owners};
+use varu::source::in_place::InPlaceTarget;
 use varu::source::select::Selection;
 use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
@@ -23,6 +25,7 @@ use varu::warning::WarningKind;
 use super::context::{Context, print};
 use super::everything;
 use super::exit::{ExitStatus, Failure};
+use super::in_place::{InPlace, is_running, owners_below};
 use super::into::{IntoArgs, Wanted};
 use super::open::{Found, Opened};
 use super::watch::Watch;
@@ -85,6 +88,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     strip_components: u32,
 
+    /// Take the numbers of owners and groups as they were stored. Otherwise a name that the restored system knows goes before
+    /// its number.
+    #[arg(long, conflicts_with = "stdout")]
+    numeric_owner: bool,
+
+    /// Over the system that runs, restore also what belongs to one machine: machine-id, host name, fstab, network, ssh host
+    /// keys, and its accounts as they were. What this restore itself uses stays all the same.
+    #[arg(long, conflicts_with = "stdout")]
+    with_machine_files: bool,
+
     #[command(flatten)]
     trust: Trust,
 
@@ -119,6 +132,10 @@ pub struct Options {
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
     pub strip_components: u32,
+    /// Whether owners are their numbers, and not their names.
+    pub numeric_owner: bool,
+    /// Whether what belongs to one machine is restored over the running system, too.
+    pub with_machine_files: bool,
     /// The repository that is vouched for.
     pub trust: Trust,
 }
@@ -175,6 +192,8 @@ impl Args {
             only: Vec::new(),
             overwrite: Overwrite::Changed,
             strip_components: 0,
+            numeric_owner: false,
+            with_machine_files: false,
             trust: Trust::default(),
             refreshes: true,
         }
@@ -219,6 +238,8 @@ impl Args {
             only: self.only,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
+            numeric_owner: self.numeric_owner,
+            with_machine_files: self.with_machine_files,
             trust: self.trust,
         })
     }
@@ -244,13 +265,22 @@ impl Args {
             let found = options.find(&opened, None)?;
             return options.configuration(context, &found, &watch);
         }
-        for found in options.all_found(&opened)? {
+        let all = options.all_found(&opened)?;
+        let in_place = match &options.to {
+            To::Folder(folder) if is_running(folder) && options.what != What::All => {
+                Some(InPlace::prepare(&options, &all, context)?)
+            }
+            _ => None,
+        };
+        for found in all {
             if refreshes {
                 check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
             }
             let folder = options.folder(&found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
-            let Some(report) = options.restore(&found, folder.as_deref(), context, &watch)? else { continue };
+            let Some(report) = options.restore(&found, folder.as_deref(), in_place.as_ref(), context, &watch)? else {
+                continue;
+            };
             report.damaged.iter().for_each(|damage| watch.warn(&WarningKind::Damaged.warning(damage)));
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, folder));
@@ -259,7 +289,9 @@ impl Args {
             return Err(options.nothing_matches());
         }
         let warnings = watch.end(&[]);
-        let summary = Summary { done: &done, warnings: &warnings, took: started.elapsed() };
+        let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
+        in_place.iter().for_each(|in_place| in_place.end(&watch));
+        let summary = Summary { done: &done, warnings: &warnings, stayed: &stayed, took: started.elapsed() };
         match (aside, context.json) {
             (true, _) => watch.note_lines(&summary.text(context)),
             (false, true) => context.print_json(&summary.document())?,
@@ -332,6 +364,7 @@ impl Options {
         &self,
         found: &Found,
         folder: Option<&Path>,
+        in_place: Option<&InPlace>,
         context: &Context,
         watch: &Watch,
     ) -> Result<Option<RestoreReport>, Failure> {
@@ -342,29 +375,41 @@ impl Options {
                 return Ok(None);
             }
         }
-        let mut target: Box<dyn Target> = match folder {
-            Some(folder) => Box::new(FolderTarget::create(folder, self.extract_options(found))?),
-            None => {
+        let run = |target: &mut dyn Target| {
+            let takes = |entry: &Entry| selection.takes(entry);
+            restore(&found.repository, &found.snapshot, &takes, target, &SystemClock, watch, &context.interrupt)
+        };
+        let report = match (folder, in_place) {
+            (Some(folder), Some(in_place)) => {
+                let options = self.extract_options(found, in_place.owners.clone());
+                let target = FolderTarget::create(folder, options).map_err(restore_error)?;
+                let mut target = InPlaceTarget::new(target, folder, in_place.spared.clone());
+                let report = run(&mut target);
+                in_place.keep(target.touched());
+                report?
+            }
+            (Some(folder), None) => {
+                let owners = owners_below(folder, self, found, context)?;
+                run(&mut FolderTarget::create(folder, self.extract_options(found, owners)).map_err(restore_error)?)?
+            }
+            (None, _) => {
                 only_one(found, &selection)?;
                 // Not through the standard library's buffer, which looks for the ends of lines.
                 let out = std::io::stdout().as_fd().try_clone_to_owned();
                 let out = out.map_err(|error| Failure::printing(&error))?;
-                Box::new(WriterTarget::new(File::from(out), "standard output"))
+                run(&mut WriterTarget::new(File::from(out), "standard output"))?
             }
         };
-        let report = restore(
-            &found.repository,
-            &found.snapshot,
-            &|entry| selection.takes(entry),
-            &mut *target,
-            &SystemClock,
-            watch,
-            &context.interrupt,
-        )?;
         Ok(Some(report))
     }
 
-    fn extract_options(&self, found: &Found) -> ExtractOptions {
+    /// How files are written: a restore that asks for another way isn't the same.
+    pub(super) fn how(&self) -> String {
+        let (numeric, machine) = (self.numeric_owner, self.with_machine_files);
+        format!("{:?} {} {numeric} {machine}", self.overwrite, self.strip_components)
+    }
+
+    fn extract_options(&self, found: &Found, owners: Owners) -> ExtractOptions {
         ExtractOptions {
             label: Some(found.snapshot.header.set.clone()),
             overwrite: match self.overwrite {
@@ -373,7 +418,7 @@ impl Options {
                 Overwrite::Always => extract::Overwrite::Always,
             },
             strip_components: self.strip_components,
-            numeric_owners: false,
+            owners,
         }
     }
 
@@ -439,6 +484,8 @@ fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
 struct Summary<'a> {
     done: &'a [(RestoreReport, Option<PathBuf>)],
     warnings: &'a [String],
+    /// What stayed over the running system.
+    stayed: &'a [String],
     took: Duration,
 }
 
@@ -485,6 +532,7 @@ impl Summary<'_> {
         json!({
             "restored": restored.collect::<Vec<_>>(),
             "seconds": self.took.as_millis() as f64 / 1000.0,
+            "stayed": self.stayed,
             "warnings": self.warnings,
         })
     }

@@ -5,6 +5,7 @@ pub mod copy;
 pub mod deferred;
 pub mod external;
 pub mod files;
+pub mod in_place;
 pub mod influxdb;
 pub mod mysql;
 pub mod names;

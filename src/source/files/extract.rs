@@ -10,6 +10,7 @@
 
 mod attributes;
 mod folders;
+mod owners;
 mod report;
 mod resume;
 mod temporary;
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 
 use self::attributes::{Attributes, Handle};
 use self::folders::{Folders, Missing, Trouble};
+pub use self::owners::{Names, Owners};
 use self::report::{Problem, Report};
 use self::resume::Resume;
 use self::temporary::Temporary;
@@ -61,8 +63,8 @@ pub struct ExtractOptions {
     pub overwrite: Overwrite,
     /// How many components are taken off the front of each name; an entry that has no more is passed over.
     pub strip_components: u32,
-    /// Take the owners' numbers as they are. Otherwise a name that this machine knows goes before the number.
-    pub numeric_owners: bool,
+    /// How owners get their numbers.
+    pub owners: Owners,
 }
 
 /// Why an entry could not be written. The rest can go on, unless [`Error::is_fatal`].
@@ -206,7 +208,7 @@ impl Extractor {
         let resume = resume.map_err(|error| failed("beginning in the folder", error))?;
         let of_the_process = || format!(".varu-{:x}-", std::process::id());
         let prefix = resume.as_ref().map_or_else(of_the_process, Resume::prefix);
-        let attributes = Attributes::new(options.numeric_owners);
+        let attributes = Attributes::new(options.owners.clone());
         let (report, foreign) = (Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { options, place, attributes, report, foreign, prefix });
         Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new() })

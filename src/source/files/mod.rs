@@ -3,6 +3,7 @@
 //! Streams are named by their absolute paths without the first slash. The order is that of the paths, component by
 //! component, by bytes; a folder comes before what is in it. It is the same at each run.
 
+pub mod accounts;
 pub mod extract;
 mod folder;
 mod holes;

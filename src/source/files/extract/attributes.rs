@@ -1,17 +1,15 @@
 //! Sets what the file system says of an entry.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Mutex, PoisonError};
 
-use nix::unistd::{Group, User};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmod, chownat, fchmod,
     fremovexattr, fsetxattr, fstat, futimens, removexattr, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
+use super::owners::{OwnerNumbers, Owners};
 use super::report::Problem;
 use crate::entry::{FileTime, Metadata, Xattr};
 
@@ -75,17 +73,14 @@ impl<'a> Handle<'a> {
     }
 }
 
-/// Sets metadata. Knows the numbers of owners' names, asked for once.
+/// Sets metadata.
 pub(super) struct Attributes {
-    numeric: bool,
-    users: Mutex<HashMap<Vec<u8>, Option<u32>>>,
-    groups: Mutex<HashMap<Vec<u8>, Option<u32>>>,
+    owners: OwnerNumbers,
 }
 
 impl Attributes {
-    /// With `numeric`, owners' names are ignored.
-    pub(super) fn new(numeric: bool) -> Self {
-        Self { numeric, users: Mutex::default(), groups: Mutex::default() }
+    pub(super) fn new(owners: Owners) -> Self {
+        Self { owners: OwnerNumbers::new(owners) }
     }
 
     /// Sets the owner, then what depends on it, then the times. What can't be set is given to `report`, and the rest is
@@ -128,10 +123,7 @@ impl Attributes {
 
     /// Sets owner and group, as far as that is allowed. An error where one of them isn't right then.
     fn set_owner(&self, handle: Handle<'_>, metadata: &Metadata, stat: &Stat) -> rustix::io::Result<()> {
-        let by_name = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
-        let uid = self.number(&self.users, &metadata.user, metadata.uid, by_name);
-        let by_name = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
-        let gid = self.number(&self.groups, &metadata.group, metadata.gid, by_name);
+        let (uid, gid) = self.owners.of(metadata);
         if (stat.st_uid, stat.st_gid) == (uid, gid) {
             return Ok(());
         }
@@ -143,25 +135,6 @@ impl Attributes {
             // A user may still give a file to another of their groups.
             let _ = chownat(handle.fd(), "", None, group, AtFlags::EMPTY_PATH);
         })
-    }
-
-    /// The number of an owner: by name where this machine knows the name, else as it was.
-    fn number(
-        &self,
-        known: &Mutex<HashMap<Vec<u8>, Option<u32>>>,
-        name: &[u8],
-        number: u32,
-        ask: impl FnOnce(&str) -> Option<u32>,
-    ) -> u32 {
-        if self.numeric || name.is_empty() {
-            return number;
-        }
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= 4096 {
-            known.clear();
-        }
-        let ask = || std::str::from_utf8(name).ok().and_then(ask);
-        known.entry(name.to_vec()).or_insert_with(ask).unwrap_or(number)
     }
 }
 

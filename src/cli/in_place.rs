@@ -1,0 +1,243 @@
+//! What is done round a restore of files over the system that runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use varu::progress::Progress;
+use varu::remote::place::Place;
+use varu::restore::read_small;
+use varu::source::files::accounts::{AccountFile, Accounts, Added};
+use varu::source::files::extract::Owners;
+use varu::source::in_place::{Spared, Touched};
+use varu::source::select::Selection;
+
+use super::context::Context;
+use super::exit::{ExitStatus, Failure};
+use super::open::Found;
+use super::restore::{Options, Overwrite};
+use super::watch::Watch;
+
+/// The most bytes of a file of accounts.
+const ACCOUNTS_MAX: u64 = 64 << 20;
+
+/// A restore over the system that runs.
+pub struct InPlace {
+    /// How owners get their numbers.
+    pub owners: Owners,
+    /// What stays.
+    pub spared: Spared,
+    added: Added,
+    touched: RefCell<Vec<Touched>>,
+}
+
+/// Whether a folder is that of the system that runs.
+pub fn is_running(folder: &Path) -> bool {
+    folder.canonicalize().is_ok_and(|folder| folder == Path::new("/"))
+}
+
+impl InPlace {
+    /// Looks what this run uses, and adds the accounts of all snapshots that are restored to those of this machine: before the
+    /// first file, because owners are set by name.
+    pub fn prepare(options: &Options, found: &[Found], context: &Context) -> Result<Self, Failure> {
+        let mut spared = Spared { with_machine_files: options.with_machine_files, ..used(context) };
+        let (mut owners, mut added) = (Owners::Here, Added::default());
+        // What may not be overwritten isn't merged either.
+        if options.overwrite != Overwrite::Never {
+            let mut restored = Accounts::default();
+            for found in found {
+                read_accounts(&mut restored, options, found, context)?;
+            }
+            if options.with_machine_files {
+                owners = Owners::of(&restored, true);
+            } else if !restored.is_empty()
+                && let Some(here) = accounts_here()?
+            {
+                let merged;
+                (merged, added) = here.merged(&restored);
+                merged.write(&here, Path::new("/")).map_err(|error| failed("writing", &error))?;
+                owners = Owners::of(&merged, true);
+                spared.merged_accounts = true;
+            }
+        }
+        if options.numeric_owner {
+            owners = Owners::Numeric;
+        }
+        Ok(Self { owners, spared, added, touched: RefCell::default() })
+    }
+
+    /// Keeps what a restore left and touched.
+    pub fn keep(&self, touched: Touched) {
+        self.touched.borrow_mut().push(touched);
+    }
+
+    /// What wasn't written, with the reasons.
+    pub fn stayed(&self) -> Vec<String> {
+        self.touched.borrow().iter().flat_map(|touched| touched.stayed.iter().cloned()).collect()
+    }
+
+    /// After the last set: what stayed and which accounts came is said, and the service manager reads its units again.
+    pub fn end(&self, watch: &Watch) {
+        let touched = self.touched.borrow();
+        let stayed = self.stayed();
+        if !stayed.is_empty() {
+            watch.note(&format!(
+                "{} stayed as they are here:",
+                crate::terminal::human::counted(stayed.len() as u64, "file")
+            ));
+            stayed.iter().for_each(|line| watch.note(&format!("  {line}")));
+            watch.note("  varu restore SET --to DIR --only /PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
+        }
+        if !self.added.names.is_empty() {
+            watch.note(&format!("accounts were added: {}", self.added.names.join(", ")));
+        }
+        for line in &self.added.renumbered {
+            watch.note(&format!("  the number was taken here: {line}; owners are set by name"));
+        }
+        if !Path::new("/run/systemd/system").is_dir() {
+            return;
+        }
+        if touched.iter().any(|touched| touched.units) {
+            match systemctl(&["daemon-reload"]) {
+                Ok(_) => watch.note("systemd has read its units again"),
+                Err(why) => {
+                    watch.note(&format!("systemd could not read its units again: {why}; run systemctl daemon-reload"))
+                }
+            }
+        }
+        let settings: BTreeSet<String> = touched.iter().flat_map(|touched| touched.settings.iter().cloned()).collect();
+        let running = systemctl(&["show", "--property=Names", "--state=running", "*.service"]).unwrap_or_default();
+        let services = services(&running, &settings);
+        if !services.is_empty() {
+            watch.note(&format!(
+                "these services run with what their settings were before: systemctl restart {}",
+                services.join(" ")
+            ));
+        }
+    }
+}
+
+/// The owners' numbers in another system than the one that runs, which is restored into `folder`: those of its accounts as they
+/// will be.
+pub fn owners_below(folder: &Path, options: &Options, found: &Found, context: &Context) -> Result<Owners, Failure> {
+    if options.numeric_owner {
+        return Ok(Owners::Numeric);
+    }
+    let stays = |file: AccountFile| {
+        options.overwrite == Overwrite::Never && fs::symlink_metadata(folder.join(file.path())).is_ok()
+    };
+    if options.strip_components == 0 && !stays(AccountFile::Passwd) && !stays(AccountFile::Group) {
+        let mut restored = Accounts::default();
+        read_accounts(&mut restored, options, found, context)?;
+        if restored.numbers(AccountFile::Passwd).is_some() {
+            return Ok(Owners::of(&restored, false));
+        }
+    }
+    Ok(Owners::below(folder))
+}
+
+/// Reads the files of accounts that are restored from a snapshot.
+fn read_accounts(into: &mut Accounts, options: &Options, found: &Found, context: &Context) -> Result<(), Failure> {
+    let selection = Selection::parse(&options.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+    let chosen = |entry: &varu::entry::Entry| {
+        entry.kind == varu::entry::Kind::File
+            && AccountFile::at(entry.name.as_bytes()).is_some()
+            && selection.takes(entry)
+    };
+    for (name, content) in read_small(&found.repository, &found.snapshot, &chosen, ACCOUNTS_MAX, &context.interrupt)? {
+        if let Some(file) = AccountFile::at(name.as_bytes()) {
+            into.insert(file, content);
+        }
+    }
+    Ok(())
+}
+
+/// This machine's accounts; None where they can't be read, so that they can't be changed either.
+fn accounts_here() -> Result<Option<Accounts>, Failure> {
+    match Accounts::read(Path::new("/")) {
+        Ok(accounts) => Ok(Some(accounts)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(failed("reading", &error)),
+    }
+}
+
+fn failed(tried: &str, error: &io::Error) -> Failure {
+    let message = format!("{tried} the accounts of this machine (/etc/passwd and its like) failed: {error}");
+    Failure::new(ExitStatus::Failed, message)
+}
+
+/// What this run uses.
+fn used(context: &Context) -> Spared {
+    let configured = &context.config.repository;
+    let named = [
+        context.config_file.as_deref(),
+        context.named_identity(),
+        context.named_writer_key(),
+        configured.writer_key.as_deref(),
+        configured.identity.as_deref(),
+        configured.ssh_key.as_deref(),
+        configured.known_hosts.as_deref(),
+        configured.ssh_config.as_deref(),
+    ];
+    let mut files: Vec<PathBuf> = named.into_iter().flatten().map(Path::to_owned).collect();
+    files.extend(context.writer_keys());
+    if let Some(key) = &configured.ssh_key {
+        files.push(key.with_added_extension("pub"));
+    }
+    let mut folders: Vec<PathBuf> = context.state().ok().map(Path::to_owned).into_iter().collect();
+    let mut settings: Vec<PathBuf> = context.keys().ok().map(Path::to_owned).into_iter().collect();
+    match context.place() {
+        Ok(Place::Local(path)) => folders.push(path),
+        // ssh's own keys and settings, and those by which somebody is logged in here.
+        _ => settings.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh"))),
+    }
+    let with_real = |paths: Vec<PathBuf>| -> Vec<PathBuf> {
+        let absolute = paths.into_iter().filter_map(|path| std::path::absolute(path).ok());
+        absolute.flat_map(|path| [path.canonicalize().ok(), Some(path)].into_iter().flatten()).collect()
+    };
+    Spared { files: with_real(files), folders: with_real(folders), settings: with_real(settings), ..Spared::default() }
+}
+
+fn systemctl(words: &[&str]) -> Result<String, String> {
+    let output = Command::new("systemctl").args(words).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+/// The services, of those that run, whose settings are among the given names in `/etc`. `running` has their names as systemd
+/// shows them, all those of one service in a line.
+fn services(running: &str, settings: &BTreeSet<String>) -> Vec<String> {
+    let is_set = |name: &str| {
+        let name = name.strip_suffix(".service").unwrap_or(name);
+        let name = name.split('@').next().unwrap_or(name);
+        settings.iter().any(|setting| setting.strip_suffix(".conf").unwrap_or(setting) == name)
+    };
+    let mut services: Vec<String> = running
+        .lines()
+        .filter_map(|line| line.strip_prefix("Names="))
+        .filter(|names| names.split(' ').any(is_set))
+        .filter_map(|names| names.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    services.sort();
+    services
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_known_by_their_folder_in_etc() {
+        let running = "Names=mariadb.service mysql.service\n\nNames=postgresql@15-main.service\n\nNames=dbus.service\n\
+                       Names=nginx.service\n";
+        let settings = ["mysql", "postgresql", "nginx.conf", "hosts"].map(str::to_owned).into();
+        assert_eq!(services(running, &settings), ["mariadb.service", "nginx.service", "postgresql@15-main.service"]);
+        assert!(services(running, &BTreeSet::new()).is_empty());
+    }
+}
