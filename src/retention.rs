@@ -3,7 +3,10 @@
 //! Chains go whole. A chain goes when its newest snapshot is older than the rule says and a newer good chain exists. The
 //! newest good chain of a set, and what came after it, never go. Rules for tags, and for a number of chains, only lengthen.
 //!
-//! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived.
+//! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived. Their order is that
+//! of the numbers that come with them, whatever the times say; see [`order`].
+
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +50,26 @@ impl Default for Rules {
     }
 }
 
+/// How the rules are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    /// What the clock says.
+    pub now: Timestamp,
+    /// Whether ages are counted by the clock, on a person's word. Else they are counted at the newest snapshot of the set, so
+    /// that a clock which runs ahead of it makes nothing old.
+    pub by_clock: bool,
+    /// Whether somebody may add snapshots who must not push others out. Then what pushes an older one out, or is counted by a
+    /// rule with a number, has been there for `keep` itself; and what came on one day counts as one.
+    pub settled: bool,
+}
+
+impl Basis {
+    /// Of snapshots that are all believed.
+    pub fn at(now: Timestamp) -> Self {
+        Self { now, by_clock: false, settled: false }
+    }
+}
+
 /// A snapshot as the rules see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -56,7 +79,7 @@ pub struct Snapshot {
     pub set: String,
     /// Its chain.
     pub chain: ChainId,
-    /// Its number in the repository.
+    /// Its place in the order in which they came.
     pub sequence: u64,
     /// What its age is counted from.
     pub time: Timestamp,
@@ -74,7 +97,12 @@ pub enum Reason {
         /// When that ends.
         until: Timestamp,
     },
-    /// No newer chain of the set is good.
+    /// It is as old as the rule says, but the set has been silent: ages are counted at its newest snapshot.
+    Silent {
+        /// When that was.
+        newest: Timestamp,
+    },
+    /// No newer chain of the set is good, or none has been there long enough to push it out.
     Newest,
     /// Its chain is among the newest good chains that `keep_chains` asks for.
     Counted,
@@ -119,17 +147,14 @@ impl Verdict {
         let ends = self.reasons.iter().map(|reason| match reason {
             Reason::Young { until } | Reason::Gap { until } => Some(*until),
             Reason::Tagged { until, .. } => *until,
-            Reason::Newest | Reason::Counted => None,
+            Reason::Silent { .. } | Reason::Newest | Reason::Counted => None,
         });
         ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 }
 
 /// Judges all chains. The verdicts come by set, and in it by age, the oldest first.
-///
-/// Ages are counted at `now`, or at the newest snapshot's time where that is earlier: a clock that runs ahead of the last
-/// backup makes nothing old.
-pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, now: Timestamp) -> Vec<Verdict> {
+pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, basis: Basis) -> Vec<Verdict> {
     let mut sets: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         sets.entry(&snapshot.set).or_default().push(snapshot);
@@ -137,25 +162,33 @@ pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, now: Timesta
     let mut verdicts = Vec::new();
     for (set, mut of_set) in sets {
         of_set.sort_by_key(|snapshot| (snapshot.sequence, snapshot.id));
-        let rules = rules(set);
-        verdicts.extend(Set { rules: &rules, now: reference(&of_set, now), clock: now, snapshots: of_set }.judge());
+        let times: Vec<Timestamp> = of_set.iter().map(|snapshot| snapshot.time).collect();
+        let times = order::in_order(&times, basis.now);
+        let newest = times.iter().copied().max().unwrap_or(basis.now);
+        let now = if basis.by_clock { basis.now } else { newest.min(basis.now) };
+        let members = of_set.into_iter().zip(times).map(|(snapshot, time)| Member { snapshot, time });
+        verdicts.extend(Set { rules: &rules(set), now, basis, members: members.collect() }.judge());
     }
     verdicts
 }
 
-fn reference(snapshots: &[&Snapshot], now: Timestamp) -> Timestamp {
-    let newest = snapshots.iter().map(|snapshot| snapshot.time).max();
-    newest.map_or(now, |newest| newest.min(now))
+/// A snapshot, with the time at which it came by the order of all.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    snapshot: &'a Snapshot,
+    time: Timestamp,
 }
+
+/// A chain with its members, at least one.
+type Chain<'a> = (ChainId, Vec<Member<'a>>);
 
 /// One set's snapshots, by sequence.
 struct Set<'a> {
     rules: &'a Rules,
     /// What ages are counted at.
     now: Timestamp,
-    /// What the clock says.
-    clock: Timestamp,
-    snapshots: Vec<&'a Snapshot>,
+    basis: Basis,
+    members: Vec<Member<'a>>,
 }
 
 impl Set<'_> {
@@ -168,47 +201,74 @@ impl Set<'_> {
         let verdicts = chains.iter().enumerate().map(|(place, (chain, members))| {
             let mut reasons = Vec::new();
             let until = members.iter().map(|member| member.time).max().unwrap_or(self.now).after(self.rules.keep);
-            if until > self.now {
+            if until > self.basis.now {
                 reasons.push(Reason::Young { until });
+            } else if until > self.now {
+                reasons.push(Reason::Silent { newest: self.now });
             }
             if place >= best {
                 reasons.push(Reason::Newest);
             } else if counted.contains(chain) {
                 reasons.push(Reason::Counted);
             }
-            reasons.extend(members.iter().flat_map(|member| tagged.get(&member.id).cloned().unwrap_or_default()));
+            let ids = members.iter().map(|member| member.snapshot.id);
+            reasons.extend(ids.clone().flat_map(|id| tagged.get(&id).cloned().unwrap_or_default()));
             reasons.extend(gap.map(|until| Reason::Gap { until }));
-            let snapshots = members.iter().map(|member| member.id).collect();
-            Verdict { chain: *chain, set: members[0].set.clone(), snapshots, reasons }
+            Verdict { chain: *chain, set: members[0].snapshot.set.clone(), snapshots: ids.collect(), reasons }
         });
         verdicts.collect()
     }
 
-    /// The chains in the order of their first snapshots, each with its own, at least one.
-    fn chains(&self) -> Vec<(ChainId, Vec<&Snapshot>)> {
-        let mut chains: Vec<(ChainId, Vec<&Snapshot>)> = Vec::new();
+    /// The chains in the order of their first snapshots.
+    fn chains(&self) -> Vec<Chain<'_>> {
+        let mut chains: Vec<Chain<'_>> = Vec::new();
         let mut places: BTreeMap<ChainId, usize> = BTreeMap::new();
-        for &snapshot in &self.snapshots {
-            let place = *places.entry(snapshot.chain).or_insert(chains.len());
+        for &member in &self.members {
+            let place = *places.entry(member.snapshot.chain).or_insert(chains.len());
             match chains.get_mut(place) {
-                Some((_, members)) => members.push(snapshot),
-                None => chains.push((snapshot.chain, vec![snapshot])),
+                Some((_, members)) => members.push(member),
+                None => chains.push((member.snapshot.chain, vec![member])),
             }
         }
         chains
     }
 
-    /// The newest good chains, at most `count`, the newest first.
-    fn newest_good(&self, chains: &[(ChainId, Vec<&Snapshot>)], count: usize) -> Vec<ChainId> {
-        let good = chains.iter().rev().filter(|(_, members)| members.iter().any(|member| member.good));
-        good.take(count).map(|(chain, _)| *chain).collect()
+    /// Whether a snapshot may push others out.
+    fn counts(&self, member: &Member<'_>) -> bool {
+        member.snapshot.good && (!self.basis.settled || member.time.after(self.rules.keep) <= self.now)
+    }
+
+    /// The newest chains that count, the newest first: `count` of them, or those of so many days.
+    fn newest_good(&self, chains: &[Chain<'_>], count: usize) -> Vec<ChainId> {
+        let mut good = Vec::new();
+        let mut days = BTreeSet::new();
+        for (place, (chain, members)) in chains.iter().enumerate().rev() {
+            let Some(first) = members.iter().find(|member| self.counts(member)) else { continue };
+            days.insert(self.unit(first, place));
+            if days.len() > count {
+                break;
+            }
+            good.push(*chain);
+        }
+        good
+    }
+
+    /// What counts as one: the day, or each for itself.
+    fn unit(&self, member: &Member<'_>, number: usize) -> i64 {
+        match self.basis.settled {
+            true => member.time.seconds().div_euclid(24 * 3600),
+            false => i64::try_from(number).unwrap_or(i64::MAX),
+        }
     }
 
     /// When the peace after a gap between the last snapshots ends, if there is one.
     fn gap(&self) -> Option<Timestamp> {
-        let recent = |snapshot: &&&Snapshot| snapshot.time.after(AFTER_GAP) > self.clock;
-        let times: BTreeSet<Timestamp> = self.snapshots.iter().map(|snapshot| snapshot.time).collect();
-        let first = self.snapshots.iter().filter(recent).map(|snapshot| snapshot.time).min()?;
+        if self.basis.by_clock {
+            return None;
+        }
+        let recent = |time: &Timestamp| time.after(AFTER_GAP) > self.basis.now;
+        let times: BTreeSet<Timestamp> = self.members.iter().map(|member| member.time).collect();
+        let first = *times.iter().find(|time| recent(time))?;
         let before = times.range(..first).next_back()?;
         (first.since(*before) > self.rules.keep.max(LONG_GAP)).then(|| first.after(AFTER_GAP))
     }
@@ -217,11 +277,11 @@ impl Set<'_> {
     fn tagged(&self) -> BTreeMap<SnapshotId, Vec<Reason>> {
         let mut reasons: BTreeMap<SnapshotId, Vec<Reason>> = BTreeMap::new();
         for (tag, rule) in &self.rules.tags {
-            let having = self.snapshots.iter().rev().filter(|snapshot| snapshot.tags.contains(tag));
+            let having = self.members.iter().filter(|member| member.snapshot.tags.contains(tag));
             let pinned: Vec<(SnapshotId, Option<Timestamp>)> = match rule {
-                TagRule::Newest(count) => having.take(*count as usize).map(|snapshot| (snapshot.id, None)).collect(),
+                TagRule::Newest(count) => self.newest_tagged(having.copied().collect(), *count as usize),
                 TagRule::For(length) => having
-                    .map(|snapshot| (snapshot.id, Some(snapshot.time.after(*length))))
+                    .map(|member| (member.snapshot.id, Some(member.time.after(*length))))
                     .filter(|(_, until)| until.is_some_and(|until| until > self.now))
                     .collect(),
             };
@@ -230,6 +290,22 @@ impl Set<'_> {
             }
         }
         reasons
+    }
+
+    /// The newest `count` of those that have a tag. What may not push others out doesn't count, and stays as they do.
+    fn newest_tagged(&self, having: Vec<Member<'_>>, count: usize) -> Vec<(SnapshotId, Option<Timestamp>)> {
+        let mut pinned = Vec::new();
+        let mut units = BTreeSet::new();
+        for (number, member) in having.iter().enumerate().rev() {
+            if !self.basis.settled || self.counts(member) {
+                units.insert(self.unit(member, number));
+            }
+            if units.len() > count {
+                break;
+            }
+            pinned.push((member.snapshot.id, None));
+        }
+        pinned
     }
 }
 
@@ -271,7 +347,7 @@ mod tests {
 
     /// The numbers of the chains that stay.
     fn kept(snapshots: &[Snapshot], rules: &Rules, now: i64) -> Vec<u8> {
-        let verdicts = judge(snapshots, |_| rules.clone(), on(now));
+        let verdicts = judge(snapshots, |_| rules.clone(), Basis::at(on(now)));
         verdicts.iter().filter(|verdict| !verdict.goes()).map(|verdict| verdict.chain.as_bytes()[0]).collect()
     }
 
@@ -292,7 +368,7 @@ mod tests {
         }
         let rules = rules(7 * DAY, &[("pre-deploy", TagRule::Newest(2))]);
         assert_eq!(kept(&snapshots, &rules, 59), [2, 4, 7, 8]);
-        let verdicts = judge(&snapshots, |_| rules.clone(), on(59));
+        let verdicts = judge(&snapshots, |_| rules.clone(), Basis::at(on(59)));
         let tagged = &verdicts.iter().find(|verdict| verdict.chain.as_bytes()[0] == 2).unwrap().reasons;
         let reason = Reason::Tagged { tag: "pre-deploy".to_owned(), snapshot: snapshots[20].id, until: None };
         assert_eq!(*tagged, [reason]);
@@ -372,7 +448,7 @@ mod tests {
             let rules = Rules { keep_chains: chains, ..rules(keep * DAY, tags) };
             let newest = snapshots.last().unwrap();
             let now = newest.time.after(later as u32 * DAY);
-            let verdicts = judge(&snapshots, |_| rules.clone(), now);
+            let verdicts = judge(&snapshots, |_| rules.clone(), Basis::at(now));
             let stays = |snapshot: &Snapshot| !verdicts.iter().any(|v| v.goes() && v.snapshots.contains(&snapshot.id));
 
             prop_assert_eq!(verdicts.iter().map(|verdict| verdict.snapshots.len()).sum::<usize>(), snapshots.len());
@@ -394,7 +470,7 @@ mod tests {
                 prop_assert!(snapshots.iter().any(|other| other.good && other.sequence > last));
             }
             // Time alone never brings back what went.
-            let gone = |at| judge(&snapshots, |_| rules.clone(), at).iter().filter(|v| v.goes()).count();
+            let gone = |at| judge(&snapshots, |_| rules.clone(), Basis::at(at)).iter().filter(|v| v.goes()).count();
             prop_assert!(gone(now.after(30 * DAY)) >= gone(now));
         }
     }

@@ -81,6 +81,8 @@ kinds! {
     NotCopied = "not-copied",
     /// Something in a repository's folder on the backup host is no object.
     NoObject = "no-object",
+    /// An object is of a later version of the format than this varu knows.
+    NewerFormat = "newer-format",
     /// The ledger's last entry was cut, and was taken away.
     CutLedger = "cut-ledger",
     /// Something about an account's preparation on the backup host.

@@ -206,7 +206,7 @@ impl Life {
     }
 
     /// The chains that may go, in other words than the program's: the newest of the chain is four weeks older than the newest of
-    /// the set, a later chain has a good snapshot, and none of the chain is among the two newest with the tag.
+    /// the set, a later chain has a good snapshot that counts, and none of the chain is among the two newest with the tag.
     fn going(&self) -> BTreeSet<ChainId> {
         let there = self.there();
         let mut going = BTreeSet::new();
@@ -217,18 +217,25 @@ impl Life {
             let of_set: Vec<&Made> =
                 self.made.iter().filter(|made| made.row.header.set == set && there.contains(&made.row.id)).collect();
             let Some(newest) = of_set.iter().map(|made| made.time).max() else { continue };
-            let tagged: Vec<ChainId> = of_set
-                .iter()
-                .rev()
-                .filter(|made| !made.row.header.tags.is_empty())
-                .take(2)
-                .map(|made| made.row.header.chain)
-                .collect();
+            // On the host only what has been there for four weeks itself pushes something out, and a day counts once.
+            let counts =
+                |made: &Made| self.host.is_none() || made.time.after(KEEP) <= newest && !made.row.header.suspect;
+            let (mut tagged, mut units) = (BTreeSet::new(), BTreeSet::new());
+            for made in of_set.iter().rev().filter(|made| !made.row.header.tags.is_empty()) {
+                if counts(made) {
+                    let day = made.time.seconds().div_euclid(24 * 3600).unsigned_abs();
+                    units.insert(if self.host.is_some() { day } else { made.row.header.sequence });
+                }
+                if units.len() > 2 {
+                    break;
+                }
+                tagged.insert(made.row.header.chain);
+            }
             for made in &of_set {
                 let chain = made.row.header.chain;
                 let last = of_set.iter().rposition(|other| other.row.header.chain == chain).unwrap();
                 let old = of_set[last].time.after(KEEP) <= newest;
-                let followed = of_set[last + 1..].iter().any(|other| !other.row.header.suspect);
+                let followed = of_set[last + 1..].iter().any(|other| !other.row.header.suspect && counts(other));
                 if old && followed && !tagged.contains(&chain) {
                     going.insert(chain);
                 }

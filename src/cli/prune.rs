@@ -161,6 +161,9 @@ impl Summary<'_> {
 fn reasons(context: &Context, chain: &ChainReport) -> String {
     let said = chain.verdict.reasons.iter().map(|reason| match reason {
         Reason::Young { until } => format!("young until {}", context.zone.short(*until)),
+        Reason::Silent { newest } => {
+            format!("the set's newest snapshot is of {}, and ages are counted at it", context.zone.short(*newest))
+        }
         Reason::Newest => "no newer chain is good".to_owned(),
         Reason::Counted => "keep_chains counts it".to_owned(),
         Reason::Tagged { tag, snapshot, until } => {
@@ -177,6 +180,7 @@ fn reasons(context: &Context, chain: &ChainReport) -> String {
 fn reason_document(reason: &Reason) -> serde_json::Value {
     match reason {
         Reason::Young { until } => json!({ "reason": "young", "until": until.to_string() }),
+        Reason::Silent { newest } => json!({ "reason": "silent", "newest": newest.to_string() }),
         Reason::Newest => json!({ "reason": "newest" }),
         Reason::Counted => json!({ "reason": "counted" }),
         Reason::Tagged { tag, snapshot, until } => {

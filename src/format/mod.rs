@@ -9,4 +9,4 @@ pub mod snapshot;
 mod wire;
 pub mod writer_key;
 
-pub use wire::{FormatError, Kind, VERSION, check_prefix};
+pub use wire::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};

@@ -6,7 +6,7 @@
 pub const VERSION: u8 = 1;
 
 /// Length of the prefix that packs, snapshots and marks start with.
-pub(super) const PREFIX_LEN: usize = 8;
+pub const PREFIX_LEN: usize = 8;
 
 const MAGIC: &[u8; 4] = b"VARU";
 

@@ -19,11 +19,12 @@ use rustix::io::Errno;
 use super::area::{Area, Copy, Found, Spot, What};
 use super::check::{self, Damage};
 use super::ledger::{BATCH, Entry, Ledger};
-use super::object::{Form, form, name_of};
+use super::object::{Form, form, later, name_of};
 use super::seen::Seen;
 use super::steps::{Steps, UntilInterrupted};
 use super::{Places, failed};
 use crate::error::{Error, Result};
+use crate::format::VERSION;
 use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
@@ -62,8 +63,10 @@ pub struct AcceptReport {
     pub put_back: Vec<(String, ObjectName)>,
     /// What was swept from `pending/`.
     pub swept: u64,
-    /// Objects that are missing, or differ from the ledger, and snapshots that lack packs.
+    /// Objects that are missing, or differ from the ledger, and snapshots that lack packs or can't be read.
     pub damage: Vec<Damage>,
+    /// An object of a later version of the format, where there is one, and that version. It is left where it is.
+    pub later: Option<(String, u8)>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
@@ -152,6 +155,8 @@ enum Examined {
     Whole(Box<Copy>, ObjectName),
     /// No whole object.
     Junk(&'static str),
+    /// An object of that later version of the format, which only a later program can tell a whole one of.
+    Later(u8),
     /// It went away, or changed while it was read.
     Gone,
 }
@@ -226,9 +231,7 @@ impl<'a> Acceptance<'a> {
     /// Passes over what the disk can't read: the other objects are accepted all the same.
     fn pass(&mut self, found: &Found, done: Result<()>) -> Result<()> {
         match done {
-            Err(Error::Repository(repository::Error::Io { source, .. }))
-                if source.raw_os_error() == Some(Errno::IO.raw_os_error()) =>
-            {
+            Err(Error::Repository(repository::Error::Io { source, .. })) if is_of_one_file(&source) => {
                 self.warn_of(found, "unreadable, so the disk says");
                 Ok(())
             }
@@ -277,10 +280,24 @@ impl<'a> Acceptance<'a> {
                     self.strays.push(found.clone());
                 }
                 Examined::Junk(why) => self.junk(found, why),
+                Examined::Later(version) => self.later(found, version),
                 Examined::Gone => {}
             },
         }
         Ok(())
+    }
+
+    /// Leaves an object of a later version of the format where it is.
+    fn later(&mut self, found: &Found, version: u8) {
+        let text = format!(
+            "{found} is of version {version} of the format, and this varu knows {VERSION}: update varu on this host. Until then it \
+             isn't accepted, and nothing of its repository is pruned. If no varu of yours wrote it, delete it"
+        );
+        match self.report.later.is_none() || self.report.warnings.len() < NAMED {
+            true => self.report.warnings.push(WarningKind::NewerFormat.warning(text)),
+            false => self.unnamed += 1,
+        }
+        self.report.later.get_or_insert((found.to_string(), version));
     }
 
     /// Enters what is root's already: a run was cut before it could, or root put it there.
@@ -296,6 +313,7 @@ impl<'a> Acceptance<'a> {
                 self.enter(name, &copy)?;
             }
             Examined::Junk(why) => self.warn_of(found, why),
+            Examined::Later(version) => self.later(found, version),
             Examined::Gone => {}
         }
         Ok(())
@@ -307,7 +325,8 @@ impl<'a> Acceptance<'a> {
         let (What::Ours(inode) | What::Theirs(inode)) = found.what else { return Ok(Examined::Junk("no plain file")) };
         let Some(file) = self.area.read(found).map_err(fail)? else { return Ok(Examined::Gone) };
         let Some(form) = form(&file, inode.size, place).map_err(fail)? else {
-            return Ok(Examined::Junk("no whole object"));
+            let later = later(&file).map_err(fail)?;
+            return Ok(later.map_or(Examined::Junk("no whole object"), Examined::Later));
         };
         if form != Form::Info && self.area.is_sparse(&file).map_err(fail)? {
             return Ok(Examined::Junk("a file with holes, which no upload makes"));
@@ -406,6 +425,12 @@ impl<'a> Acceptance<'a> {
         self.report.damage.extend(lacking);
         Ok(())
     }
+}
+
+/// Whether a call failed because of the file that it was made on, and not because of the disk as a whole.
+pub(super) fn is_of_one_file(error: &io::Error) -> bool {
+    let of_one = [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::BADMSG, Errno::UCLEAN];
+    error.raw_os_error().is_some_and(|code| of_one.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// The name of an object that can lie where this was found.

@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::REPOSITORY;
+use super::accept::is_of_one_file;
 use super::steps::Steps;
 use crate::entry::Escaped;
 use crate::id::Hasher;
@@ -29,6 +30,8 @@ pub(super) const ADDABLE: u32 = 0o1770;
 const MOST_NAMES: usize = 4_000_000;
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
+/// What is said of what can't be looked at.
+const UNREADABLE: &str = "unreadable, so the disk says";
 /// How often a name is tried that the account takes away or puts back meanwhile.
 const TRIES: usize = 100;
 
@@ -169,6 +172,8 @@ impl<'a> Area<'a> {
         let looked = names.into_iter().filter_map(|name| match self.look(spot, &name) {
             Ok(Some(what)) => Some(Ok(Found { spot, name, what })),
             Ok(None) => None,
+            // One that can't be looked at keeps no other from being found.
+            Err(error) if is_of_one_file(&error) => Some(Ok(Found { spot, name, what: What::Strange(UNREADABLE) })),
             Err(error) => Some(Err(error)),
         });
         looked.collect()

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::layout::pack_name;
 use crate::format::snapshot::SnapshotHeader;
 use crate::remote::{Folder, ObjectName};
+use crate::repository;
 
 /// An object that isn't as the ledger or a snapshot says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +40,49 @@ pub(super) fn open(area: &Area, name: &ObjectName) -> Result<Option<File>> {
     }
 }
 
-/// The clear header of a snapshot that is root's. None where there is no such one.
-pub(super) fn header(area: &Area, name: &ObjectName) -> Result<Option<SnapshotHeader>> {
-    let Some(file) = open(area, name)? else { return Ok(None) };
-    let header = snapshot_header(&file).map_err(|error| fail(area, "reading", name, error))?;
-    Ok(header.map(|(header, _)| header))
+/// What became of a look at an object.
+pub(super) enum Look<T> {
+    /// It was read.
+    Read(T),
+    /// There is no such object of root's.
+    Absent,
+    /// The disk, or what lies there, doesn't let it be read: a sentence that says so.
+    Unreadable(String),
 }
 
-/// The snapshots that lack a pack.
+/// Passes over what can't be read: that is damage of one object, and keeps no other. An interrupt ends the work.
+fn looked<T>(read: Result<Option<T>>) -> Result<Look<T>> {
+    match read {
+        Ok(Some(read)) => Ok(Look::Read(read)),
+        Ok(None) => Ok(Look::Absent),
+        Err(Error::Repository(repository::Error::Io { source, .. })) => {
+            Ok(Look::Unreadable(format!("it can't be read: {source}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens an object that is root's, where it can be.
+pub(super) fn open_if_readable(area: &Area, name: &ObjectName) -> Result<Look<File>> {
+    looked(open(area, name))
+}
+
+/// The clear header of a snapshot that is root's.
+pub(super) fn header(area: &Area, name: &ObjectName) -> Result<Look<SnapshotHeader>> {
+    let file = match open_if_readable(area, name)? {
+        Look::Read(file) => file,
+        Look::Absent => return Ok(Look::Absent),
+        Look::Unreadable(why) => return Ok(Look::Unreadable(why)),
+    };
+    let header = looked(snapshot_header(&file).map_err(|error| fail(area, "reading", name, error)))?;
+    Ok(match header {
+        Look::Read((header, _)) => Look::Read(header),
+        Look::Absent => Look::Unreadable("its header doesn't read".to_owned()),
+        Look::Unreadable(why) => Look::Unreadable(why),
+    })
+}
+
+/// The snapshots that lack a pack, and those that can't be read. What is absent is the ledger's to say.
 pub(super) fn lacking<'a>(
     area: &Area,
     snapshots: impl Iterator<Item = &'a ObjectName>,
@@ -54,7 +90,14 @@ pub(super) fn lacking<'a>(
 ) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     for name in snapshots {
-        let Some(header) = header(area, name)? else { continue };
+        let header = match header(area, name)? {
+            Look::Read(header) => header,
+            Look::Absent => continue,
+            Look::Unreadable(reason) => {
+                damage.push(Damage { object: name.clone(), reason });
+                continue;
+            }
+        };
         let mut missing = header.packs.iter().map(pack_name).filter(|pack| !has(pack));
         let Some(first) = missing.next() else { continue };
         let more = match missing.count() {
@@ -72,11 +115,12 @@ pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     for (name, entry) in ledger.entries() {
         let look = area.look(Spot::In(name.folder()), name.name().as_bytes());
-        let reason = match look.map_err(|error| fail(area, "looking at", name, error))? {
-            Some(What::Ours(inode)) if inode.size == entry.size => continue,
-            Some(What::Ours(inode)) => format!("it has {} bytes, and the ledger says {}", inode.size, entry.size),
-            Some(_) => "it is in the ledger, and isn't root's".to_owned(),
-            None => "it is in the ledger, and isn't there".to_owned(),
+        let reason = match looked(look.map_err(|error| fail(area, "looking at", name, error)))? {
+            Look::Read(What::Ours(inode)) if inode.size == entry.size => continue,
+            Look::Read(What::Ours(inode)) => format!("it has {} bytes, and the ledger says {}", inode.size, entry.size),
+            Look::Read(_) => "it is in the ledger, and isn't root's".to_owned(),
+            Look::Absent => "it is in the ledger, and isn't there".to_owned(),
+            Look::Unreadable(why) => why,
         };
         damage.push(Damage { object: name.clone(), reason });
     }

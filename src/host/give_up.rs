@@ -1,13 +1,13 @@
 //! `host give-up`: a damaged object that no second copy has is let go, so that the machine's next backup stores what it held again.
 //!
-//! Only what is missing or differs from the ledger can be given up, and only by root: a thief on the machine can't damage what was
-//! accepted, and so has no way in here. The ledger's line is written before the rest of the object is deleted.
+//! Only what is missing, can't be read or differs from the ledger can be given up, and a snapshot of which a pack never came. Only
+//! root does it: a thief on the machine can't damage what was accepted, and so has no way in here. The ledger's line is written before the rest of the object is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::area::Area;
-use super::check::{fail, header, open};
+use super::check::{Look, fail, header, open_if_readable};
 use super::ledger::{Ledger, parse_name};
 use super::steps::{Steps, UntilInterrupted};
 use super::verify::difference;
@@ -78,7 +78,7 @@ pub(super) fn give_up_objects(
         refuse_whole(&area, &ledger, name)?;
     }
     let snapshots = needing(&area, &ledger, &objects)?;
-    let fresh: Vec<ObjectName> = objects.iter().filter(|name| ledger.get(name).is_some()).cloned().collect();
+    let fresh: Vec<ObjectName> = objects.iter().filter(|name| !ledger.given_up().contains(*name)).cloned().collect();
     ledger.give_up(&fresh, now, steps)?;
     let mut folders = BTreeSet::new();
     for name in &objects {
@@ -93,7 +93,7 @@ pub(super) fn give_up_objects(
     Ok(GivenUp { account, objects, snapshots })
 }
 
-/// The account that has these objects, or had them and gave them up in a run that was cut.
+/// The account that has these objects, or lacks them and has snapshots that need them, or gave them up in a run that was cut.
 fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
     let mut objects = BTreeSet::new();
     for word in &options.objects {
@@ -107,23 +107,61 @@ fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
     }
     let mut found = Vec::new();
     for (account, ledger) in options.places.ledgers(&options.accounts)? {
-        if objects.iter().all(|name| ledger.accounts_for(name)) {
+        let mut strange: BTreeSet<ObjectName> =
+            objects.iter().filter(|name| !ledger.accounts_for(name)).cloned().collect();
+        if !strange.is_empty() {
+            strange = unneeded(&options.places, &account, &ledger, strange)?;
+        }
+        if strange.is_empty() {
             found.push(account);
         }
     }
     match found.len() {
         1 => Ok((found.remove(0), objects.into_iter().collect())),
         0 => Err(Error::Usage(
-            "no account has all of these objects in its ledger; `varu host verify` names what is damaged".to_owned(),
+            "no account has all of these objects in its ledger, or snapshots that need them; `varu host verify` names what is \
+             damaged"
+                .to_owned(),
         )),
         _ => Err(Error::Usage(format!("{} have such objects; give --account", found.join(" and ")))),
     }
 }
 
+/// Those of these objects that no snapshot of the account needs.
+fn unneeded(
+    places: &Places,
+    account: &str,
+    ledger: &Ledger,
+    mut objects: BTreeSet<ObjectName>,
+) -> Result<BTreeSet<ObjectName>> {
+    let chroot = places.chroot(account);
+    let interrupt = Interrupt::default();
+    let steps = UntilInterrupted(&interrupt);
+    let area = Area::open(&chroot, &steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
+    for name in ledger.entries().keys().filter(|name| name.folder() == Folder::Snapshots) {
+        if let Look::Read(header) = header(&area, name)? {
+            objects.retain(|object| !header.packs.iter().any(|pack| pack_name(pack) == *object));
+        }
+    }
+    Ok(objects)
+}
+
+/// Whether a snapshot needs a pack that never came, or that can't be read: it can be given up though its own bytes are whole.
+fn lacks(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<bool> {
+    if name.folder() != Folder::Snapshots {
+        return Ok(false);
+    }
+    Ok(match header(area, name)? {
+        Look::Read(header) => header.packs.iter().any(|pack| ledger.get(&pack_name(pack)).is_none()),
+        Look::Absent | Look::Unreadable(_) => true,
+    })
+}
+
 /// Nobody is talked into giving up what is whole.
 fn refuse_whole(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<()> {
     let Some(entry) = ledger.get(name) else { return Ok(()) };
-    match difference(open(area, name)?, entry) {
+    match difference(open_if_readable(area, name)?, entry) {
+        None if lacks(area, ledger, name)? => Ok(()),
         Some(_) => Ok(()),
         None => Err(Error::Refused(format!("{name} is whole: its bytes are those that arrived; nothing was given up"))),
     }
@@ -140,7 +178,7 @@ fn needing(area: &Area, ledger: &Ledger, objects: &[ObjectName]) -> Result<BTree
     }
     for name in ledger.entries().keys() {
         let Some(parsed) = parse_snapshot_name(name) else { continue };
-        let Some(header) = header(area, name)? else { continue };
+        let Look::Read(header) = header(area, name)? else { continue };
         if let Some(parent) = header.parent {
             children.entry(parent.id).or_default().push((parsed.id, name.clone()));
         }

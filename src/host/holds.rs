@@ -70,7 +70,7 @@ fn find(options: &HoldOptions) -> Result<(String, SnapshotId)> {
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => Err(Error::Usage(format!(
-            "no account has an accepted snapshot whose id starts with {:?}; `varu host status` shows what there is",
+            "no account has an accepted snapshot whose id starts with {:?}; `varu host prune --dry-run` shows what there is",
             options.prefix
         ))),
         _ => Err(Error::Usage(format!(

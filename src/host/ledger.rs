@@ -3,7 +3,7 @@
 //! A text file that only grows. Each line carries a check over itself and all lines before it, so a line that was changed or
 //! taken away is noticed, and what a power cut left of the last lines is told from damage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,7 +46,27 @@ pub struct Ledger {
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
+    order: Order,
     check: [u8; CHECK],
+}
+
+/// Which objects were entered together, and in which order: what a run entered has one time of arrival.
+#[derive(Debug, Default)]
+struct Order {
+    runs: HashMap<ObjectName, u64>,
+    last: Option<(u64, Timestamp)>,
+}
+
+impl Order {
+    fn enter(&mut self, name: &ObjectName, arrival: Timestamp) {
+        let run = match self.last {
+            Some((run, time)) if time == arrival => run,
+            Some((run, _)) => run + 1,
+            None => 0,
+        };
+        self.last = Some((run, arrival));
+        self.runs.insert(name.clone(), run);
+    }
 }
 
 /// A ledger that was opened, and what a person should know of it.
@@ -80,8 +100,7 @@ impl Ledger {
             file.set_len(read.good).and_then(|()| file.sync_all()).map_err(fail)?;
             file.seek(io::SeekFrom::End(0)).map_err(fail)?;
         }
-        let Reading { entries, gone, given_up, check, .. } = read;
-        Ok(Opened { ledger: Self { path: path.clone(), file, entries, gone, given_up, check }, note })
+        Ok(Opened { ledger: read.into_ledger(path.clone(), file), note })
     }
 
     /// Reads the ledger in `folder` as it is now, whoever writes it meanwhile. It is changed by [`Ledger::open`] alone.
@@ -92,8 +111,8 @@ impl Ledger {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("ledger");
         let file = File::open(&path).map_err(|error| failed("reading the ledger", &path, error))?;
-        let Reading { entries, gone, given_up, check, .. } = Reading::of(&file, &path)?;
-        Ok(Self { path, file, entries, gone, given_up, check })
+        let read = Reading::of(&file, &path)?;
+        Ok(read.into_ledger(path, file))
     }
 
     /// What is in it, by name.
@@ -104,6 +123,11 @@ impl Ledger {
     /// The entry of an object that lies on the host.
     pub fn get(&self, name: &ObjectName) -> Option<&Entry> {
         self.entries.get(name)
+    }
+
+    /// The place of an object in the order in which objects came, whatever the clock said. Those that came together share it.
+    pub fn place(&self, name: &ObjectName) -> u64 {
+        self.order.runs.get(name).copied().unwrap_or(0)
     }
 
     /// What was let go. Of the last run's it may still lie there.
@@ -133,9 +157,10 @@ impl Ledger {
                 format!("+ {time} {} {hash} {name}", entry.size)
             });
             self.append(lines.collect(), steps)?;
-            for (name, _) in batch {
+            for (name, entry) in batch {
                 self.gone.remove(name);
                 self.given_up.remove(name);
+                self.order.enter(name, entry.arrival);
             }
             self.entries.extend(batch.iter().cloned());
         }
@@ -205,6 +230,7 @@ struct Reading {
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
+    order: Order,
     check: [u8; CHECK],
     /// Bytes of whole lines so far.
     good: u64,
@@ -214,10 +240,16 @@ struct Reading {
 }
 
 impl Reading {
+    fn into_ledger(self, path: PathBuf, file: File) -> Ledger {
+        let Self { entries, gone, given_up, order, check, .. } = self;
+        Ledger { path, file, entries, gone, given_up, order, check }
+    }
+
     fn of(file: &File, path: &Path) -> Result<Self> {
         let fail = |error: io::Error| failed("reading the ledger", path, error);
         let (entries, gone, given_up) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let mut read = Self { entries, gone, given_up, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
+        let order = Order::default();
+        let mut read = Self { entries, gone, given_up, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
         read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
         read.torn = length - read.good;
@@ -283,6 +315,7 @@ impl Reading {
         let name = parse_name(name)?;
         self.gone.remove(&name);
         self.given_up.remove(&name);
+        self.order.enter(&name, entry.arrival);
         self.entries.insert(name, entry);
         Some(())
     }

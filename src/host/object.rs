@@ -10,6 +10,7 @@ use crate::format::layout::{
 };
 use crate::format::pack::{HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN};
 use crate::format::snapshot::SnapshotHeader;
+use crate::format::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};
 use crate::id::{PackId, SnapshotId};
 use crate::remote::{Folder, ObjectName};
 
@@ -44,6 +45,19 @@ impl Form {
             Form::Info => MAX_INFO,
         }
     }
+}
+
+/// The version of the format, where a file is an object of a later one than this program knows.
+pub(super) fn later(file: &File) -> io::Result<Option<u8>> {
+    let mut start = [0; PREFIX_LEN];
+    if read_at_most(file, &mut start, 0)? < start.len() {
+        return Ok(None);
+    }
+    let later = |kind| match check_prefix(kind, &start) {
+        Err(FormatError::Version(version)) if version > VERSION => Some(version),
+        _ => None,
+    };
+    Ok([Kind::Pack, Kind::Snapshot, Kind::Mark].into_iter().find_map(later))
 }
 
 /// What `file` may be that lies as `place`, without reading all of it. None where it is no whole object.

@@ -1,14 +1,18 @@
 //! `host prune`: root's own policy, by the times at which things arrived.
 //!
-//! What a machine writes into a header can only keep: its tags, its parents, its packs. Ages are the ledger's. The ledger's line is
-//! written before an object is deleted, so a run that is cut leaves what the next one deletes.
+//! What a machine writes into a header can only keep: its tags, its parents, its packs. Ages are the ledger's, and their order is
+//! that of its lines. Only a snapshot of which each pack was accepted and is whole pushes others out, and only once it has been
+//! there as long as the policy keeps things. The ledger's line is written before an object is deleted, so a run that is cut leaves
+//! what the next one deletes.
+//!
+//! Damage of one object keeps what needs it, and stops nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::accept::{AcceptReport, accept_account, make_state};
 use super::area::Area;
-use super::check::{Damage, fail, header};
+use super::check::{Damage, Look, fail, header};
 use super::ledger::Ledger;
 use super::policy::Policy;
 use super::steps::{Steps, UntilInterrupted};
@@ -19,7 +23,7 @@ use crate::id::SnapshotId;
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
-use crate::retention::{Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
+use crate::retention::{Basis, Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
 
@@ -60,6 +64,8 @@ pub enum Stays {
     Held(SnapshotId),
     /// A snapshot that stays says that it stands on this one.
     Parent(SnapshotId),
+    /// Something of its chain that was accepted is damaged, and may be mended yet.
+    Damaged,
 }
 
 /// What was done for an account.
@@ -73,7 +79,7 @@ pub struct PruneReport {
     pub packs: u64,
     /// Bytes that went, or would.
     pub freed: u64,
-    /// Why nothing went, where something is damaged.
+    /// What is damaged. What needs it stays.
     pub damage: Vec<Damage>,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
@@ -125,23 +131,29 @@ pub fn prune_account(
     report: &mut PruneReport,
 ) -> Result<()> {
     let places = &options.places;
-    let AcceptReport { damage, warnings, failure, .. } = accept_account(places, account, now, progress, steps);
+    let AcceptReport { damage, later, warnings, failure, .. } = accept_account(places, account, now, progress, steps);
     (report.damage, report.warnings) = (damage, warnings);
     failure.map_or(Ok(()), Err)?;
+    if let Some((object, version)) = later {
+        return Err(Error::Usage(format!(
+            "nothing was deleted: {object} is of version {version} of the format, and what it needs isn't known here; update varu \
+             on this host, or delete it if no varu of yours wrote it"
+        )));
+    }
     let state = places.ledger(account);
     let ledger = Ledger::open(&state)?.ledger;
+    let named: HashSet<ObjectName> = report.damage.iter().map(|damage| damage.object.clone()).collect();
     let known = verify::known_damage(&state)?.into_iter();
-    report.damage.extend(known.filter(|damage| ledger.get(&damage.object).is_some()));
+    report
+        .damage
+        .extend(known.filter(|damage| ledger.get(&damage.object).is_some() && !named.contains(&damage.object)));
     let chroot = places.chroot(account);
     let area = Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
     let mut pruning = Pruning { options, account, now, area, ledger, steps, report };
     pruning.finish_earlier()?;
-    let snapshots = pruning.snapshots()?;
+    let (snapshots, unread) = pruning.snapshots()?;
     pruning.judge(&snapshots, &holds::read(&state)?);
-    if !pruning.report.damage.is_empty() {
-        return Ok(());
-    }
-    pruning.delete(&snapshots)
+    pruning.delete(&snapshots, &unread)
 }
 
 /// One run on one account.
@@ -160,6 +172,8 @@ struct Known {
     name: ObjectName,
     parent: Option<SnapshotId>,
     snapshot: Snapshot,
+    /// Whether it, or an accepted pack of it, is damaged.
+    damaged: bool,
 }
 
 impl Pruning<'_> {
@@ -172,15 +186,23 @@ impl Pruning<'_> {
         self.unlink(&gone)
     }
 
-    /// The snapshots of the ledger, in the order in which they arrived.
-    fn snapshots(&self) -> Result<Vec<Known>> {
-        let mut known = Vec::new();
+    /// The snapshots of the ledger, in the order in which they arrived, and when those arrived whose headers can't be read.
+    fn snapshots(&self) -> Result<(Vec<Known>, Vec<Timestamp>)> {
+        let damaged: HashSet<&ObjectName> = self.report.damage.iter().map(|damage| &damage.object).collect();
+        let (mut known, mut unread) = (Vec::new(), Vec::new());
         for (name, entry) in self.ledger.entries() {
             let Some(parsed) = parse_snapshot_name(name) else { continue };
-            let Some(mut header) = header(&self.area, name)? else { continue };
+            let Look::Read(mut header) = header(&self.area, name)? else {
+                unread.push(entry.arrival);
+                continue;
+            };
             // Of a hundred thousand headers only what counts is held.
             let rules = self.options.policy.rules(self.account, &header.set);
-            let whole = header.packs.iter().all(|pack| !self.ledger.given_up().contains(&pack_name(pack)));
+            let packs = || header.packs.iter().map(pack_name);
+            let whole = packs().all(|pack| self.ledger.get(&pack).is_some() && !damaged.contains(&pack));
+            // A pack that never came, or was given up, is nothing that could be mended; nor is a snapshot that lacks one.
+            let lacks = packs().any(|pack| self.ledger.get(&pack).is_none());
+            let mendable = packs().any(|pack| damaged.contains(&pack)) || damaged.contains(name) && !lacks;
             header.tags.retain(|tag| rules.tags.contains_key(tag.raw()));
             let snapshot = Snapshot {
                 id: parsed.id,
@@ -189,25 +211,27 @@ impl Pruning<'_> {
                 sequence: header.sequence,
                 time: entry.arrival,
                 tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
-                good: whole && !header.suspect,
+                good: whole && !mendable && !header.suspect,
             };
-            known.push(Known { name: name.clone(), parent: header.parent.map(|parent| parent.id), snapshot });
+            let parent = header.parent.map(|parent| parent.id);
+            known.push(Known { name: name.clone(), parent, snapshot, damaged: mendable });
         }
         // A header's sequence decides only between those that arrived together.
-        known.sort_by_key(|known| (known.snapshot.time, known.snapshot.sequence, known.snapshot.id));
+        known.sort_by_cached_key(|known| (self.ledger.place(&known.name), known.snapshot.sequence, known.snapshot.id));
         let mut whole = HashSet::new();
         for (number, known) in known.iter_mut().enumerate() {
             known.snapshot.sequence = number as u64 + 1;
             known.snapshot.good &= known.parent.is_none_or(|parent| whole.contains(&parent));
             whole.insert(known.snapshot.id);
         }
-        Ok(known)
+        Ok((known, unread))
     }
 
     fn judge(&mut self, known: &[Known], held: &BTreeSet<SnapshotId>) {
         let snapshots: Vec<Snapshot> = known.iter().map(|known| known.snapshot.clone()).collect();
         let rules = |set: &str| self.options.policy.rules(self.account, set);
-        let verdicts = judge(&snapshots, rules, self.now);
+        let basis = Basis { settled: true, ..Basis::at(self.now) };
+        let verdicts = judge(&snapshots, rules, basis);
         let fates = fates(&verdicts, known, held);
         let order = verdicts.iter().flat_map(|verdict| &verdict.snapshots);
         let by_id: BTreeMap<SnapshotId, &Snapshot> = snapshots.iter().map(|snapshot| (snapshot.id, snapshot)).collect();
@@ -219,14 +243,14 @@ impl Pruning<'_> {
             .collect();
     }
 
-    fn delete(&mut self, known: &[Known]) -> Result<()> {
+    fn delete(&mut self, known: &[Known], unread: &[Timestamp]) -> Result<()> {
         let fates = self.report.snapshots.iter();
         let going: HashSet<SnapshotId> = fates.filter(|fate| fate.reasons.is_empty()).map(|fate| fate.id).collect();
         let goes = |known: &&Known| going.contains(&known.snapshot.id);
         // The newest first: what is left of a chain can be restored.
         let snapshots: Vec<ObjectName> = known.iter().rev().filter(goes).map(|known| known.name.clone()).collect();
         let staying = known.iter().filter(|known| !goes(known)).map(|known| &known.name);
-        let packs = self.unneeded(staying)?;
+        let packs = self.unneeded(staying, unread)?;
         self.report.packs = packs.len() as u64;
         let sizes = snapshots.iter().chain(&packs).filter_map(|name| self.ledger.get(name));
         self.report.freed = sizes.map(|entry| entry.size).sum();
@@ -240,14 +264,22 @@ impl Pruning<'_> {
         Ok(())
     }
 
-    /// Packs that none of these snapshots needs and that have been here long enough.
-    fn unneeded<'n>(&self, staying: impl Iterator<Item = &'n ObjectName>) -> Result<Vec<ObjectName>> {
-        let old = |arrival: Timestamp| self.now.since(arrival) >= UNNEEDED_FOR;
+    /// Packs that none of these snapshots needs and that have been here long enough. A snapshot that can't be read, and arrived
+    /// at one of the times `unread`, may need any that was there by then.
+    fn unneeded<'n>(
+        &self,
+        staying: impl Iterator<Item = &'n ObjectName>,
+        unread: &[Timestamp],
+    ) -> Result<Vec<ObjectName>> {
+        let unread = unread.iter().max();
+        let old = |arrival: Timestamp| {
+            self.now.since(arrival) >= UNNEEDED_FOR && unread.is_none_or(|unread| arrival > *unread)
+        };
         let packs = self.ledger.entries().iter();
         let old = packs.filter(|(name, entry)| parse_pack_name(name).is_some() && old(entry.arrival));
         let mut unneeded: HashSet<ObjectName> = old.map(|(name, _)| name.clone()).collect();
         for name in staying {
-            let Some(header) = header(&self.area, name)? else {
+            let Look::Read(header) = header(&self.area, name)? else {
                 return Err(Error::Damaged(format!("{name} can't be read any more; nothing was deleted")));
             };
             header.packs.iter().for_each(|pack| drop(unneeded.take(&pack_name(pack))));
@@ -276,11 +308,14 @@ impl Pruning<'_> {
 
 /// Why each snapshot stays: by the rules, because one of its chain is held, or because one that stays names it as parent.
 fn fates(verdicts: &[Verdict], known: &[Known], held: &BTreeSet<SnapshotId>) -> BTreeMap<SnapshotId, Vec<Stays>> {
+    let damaged: HashSet<SnapshotId> =
+        known.iter().filter(|known| known.damaged).map(|known| known.snapshot.id).collect();
     let mut fates = BTreeMap::new();
     let mut chains: BTreeMap<SnapshotId, usize> = BTreeMap::new();
     for (number, verdict) in verdicts.iter().enumerate() {
         let mut reasons: Vec<Stays> = verdict.reasons.iter().cloned().map(Stays::Rule).collect();
         reasons.extend(verdict.snapshots.iter().filter(|id| held.contains(id)).map(|id| Stays::Held(*id)));
+        reasons.extend(verdict.snapshots.iter().any(|id| damaged.contains(id)).then_some(Stays::Damaged));
         for id in &verdict.snapshots {
             chains.insert(*id, number);
             fates.insert(*id, reasons.clone());

@@ -2,6 +2,7 @@
 //!
 //! A run that is ended goes on where it stopped: how far it came, and what it found, stands beside the ledger.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 use super::accept::make_state;
 use super::area::{Area, hash};
-use super::check::{Damage, lacking, open};
+use super::check::{Damage, Look, lacking, open_if_readable};
 use super::ledger::{Entry, Ledger, parse_name};
 use super::prepare::replace;
 use super::steps::UntilInterrupted;
@@ -121,9 +122,13 @@ fn verify_account(
     // What was pruned meanwhile is no damage.
     let now = if damaged.is_empty() { ledger } else { read_ledger()?.ledger };
     report.damage = damaged.into_iter().filter(|damage| now.get(&damage.object).is_some()).collect();
+    run_ended(&own, &report.damage, options.sample, clock.now())?;
+    // What a snapshot lacks is looked at again each time, and not kept.
     let snapshots = now.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
-    report.damage.extend(lacking(&area, snapshots, &|name| now.accounts_for(name))?);
-    run_ended(&own, &report.damage, options.sample, clock.now())
+    let lacking = lacking(&area, snapshots, &|name| now.accounts_for(name))?;
+    let damaged: HashSet<ObjectName> = report.damage.iter().map(|damage| damage.object.clone()).collect();
+    report.damage.extend(lacking.into_iter().filter(|damage| !damaged.contains(&damage.object)));
+    Ok(())
 }
 
 /// Keeps what a whole run found, for `prune` and `status`. A sample can only add to it.
@@ -211,7 +216,7 @@ impl Run<'_> {
     fn group(&mut self, group: &[(&ObjectName, &Entry)]) -> Result<()> {
         let mut files = Vec::new();
         for (name, entry) in group {
-            files.push((*name, *entry, open(self.area, name)?));
+            files.push((*name, *entry, open_if_readable(self.area, name)?));
         }
         let differences: Vec<Option<String>> =
             files.into_par_iter().map(|(_, entry, file)| difference(file, entry)).collect();
@@ -253,9 +258,11 @@ fn is_drawn(seed: &[u8; 32], name: &ObjectName, sample: f64) -> bool {
 }
 
 /// How an object differs from its entry.
-pub(super) fn difference(file: Option<File>, entry: &Entry) -> Option<String> {
-    let Some(mut file) = file else {
-        return Some("it is in the ledger, and isn't there or isn't root's".to_owned());
+pub(super) fn difference(file: Look<File>, entry: &Entry) -> Option<String> {
+    let mut file = match file {
+        Look::Read(file) => file,
+        Look::Absent => return Some("it is in the ledger, and isn't there or isn't root's".to_owned()),
+        Look::Unreadable(why) => return Some(why),
     };
     match hash(&mut file, entry.size) {
         Ok((size, hash)) if (size, hash) == (entry.size, entry.hash) => None,

@@ -19,7 +19,7 @@ use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Marked, Repository};
-use crate::retention::{self, Rules, UNNEEDED_FOR, Verdict};
+use crate::retention::{self, Basis, Rules, UNNEEDED_FOR, Verdict};
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
@@ -139,7 +139,7 @@ impl Prune<'_> {
                 snapshot.id, snapshot.set, snapshot.time
             )));
         }
-        let verdicts = retention::judge(&seen, self.options.rules, self.now);
+        let verdicts = retention::judge(&seen, self.options.rules, Basis::at(self.now));
         let gone: BTreeSet<SnapshotId> =
             verdicts.iter().filter(|verdict| verdict.goes()).flat_map(|verdict| verdict.snapshots.clone()).collect();
         for verdict in verdicts {

@@ -43,6 +43,10 @@ fn text(report: &AcceptReport) -> String {
     if report.failure.is_some() {
         return text;
     }
+    // It runs every few minutes, and has nothing to say where nothing came.
+    if report.accepted == 0 && report.swept == 0 {
+        return text;
+    }
     let swept = if report.swept > 0 { format!(", {} swept", report.swept) } else { String::new() };
     let (new, all) = (counted(report.accepted, "object"), counted(report.objects, "object"));
     text + &format!("{account}: {new} accepted ({}), {all} in all{swept}\n", size(report.bytes))

@@ -73,25 +73,31 @@ fn reason(context: &Context, why: &Stays) -> String {
     let day = |time| context.zone.short(time);
     match why {
         Stays::Rule(Reason::Young { until }) => format!("young until {}", day(*until)),
-        Stays::Rule(Reason::Newest) => "the newest chain of its set".to_owned(),
+        Stays::Rule(Reason::Silent { newest }) => {
+            format!("the newest of its set arrived at {}, and ages are counted at it", day(*newest))
+        }
+        Stays::Rule(Reason::Newest) => "no newer chain of its set is whole and has been here as long".to_owned(),
         Stays::Rule(Reason::Counted) => "among the newest chains".to_owned(),
         Stays::Rule(Reason::Tagged { tag, until: Some(until), .. }) => format!("tag {tag} until {}", day(*until)),
         Stays::Rule(Reason::Tagged { tag, until: None, .. }) => format!("among the newest with tag {tag}"),
         Stays::Rule(Reason::Gap { until }) => format!("nothing goes after a long gap until {}", day(*until)),
         Stays::Held(id) => format!("{} is held", short(id)),
         Stays::Parent(id) => format!("{} stands on it", short(id)),
+        Stays::Damaged => "something of it is damaged: mend it or give it up".to_owned(),
     }
 }
 
 fn document(report: &PruneReport) -> serde_json::Value {
     let word = |why: &Stays| match why {
         Stays::Rule(Reason::Young { .. }) => "young",
+        Stays::Rule(Reason::Silent { .. }) => "silent",
         Stays::Rule(Reason::Newest) => "newest",
         Stays::Rule(Reason::Counted) => "counted",
         Stays::Rule(Reason::Tagged { .. }) => "tagged",
         Stays::Rule(Reason::Gap { .. }) => "gap",
         Stays::Held(_) => "held",
         Stays::Parent(_) => "parent",
+        Stays::Damaged => "damaged",
     };
     let snapshot = |fate: &Fate| {
         json!({

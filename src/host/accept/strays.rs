@@ -62,6 +62,15 @@ impl Acceptance<'_> {
                 self.put(*copy, name, &found)
             }
             Examined::Junk(why) => self.no_object(found, why),
+            Examined::Later(version) => {
+                self.later(&found, version);
+                match found.spot {
+                    Spot::Staging => {
+                        self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error))
+                    }
+                    Spot::In(_) => Ok(()),
+                }
+            }
             Examined::Gone => Ok(()),
         }
     }
@@ -104,7 +113,7 @@ impl Acceptance<'_> {
                     return self.discard(&taken.name);
                 }
                 Examined::Whole(copy, _) => self.discard(copy.name.as_bytes())?,
-                Examined::Gone => {}
+                Examined::Later(_) | Examined::Gone => {}
             }
         }
         self.strays.push(taken);

@@ -88,6 +88,9 @@ fn a_chain_that_lost_what_it_stands_on_pushes_no_older_one_out() {
     host.accept_on(NOW + 201 * DAY);
     host.put_object(&Draft::new(3, 10, &[]).make());
     host.prune(NOW + 209 * DAY);
+    assert!(host.has(&chains.snapshots[0]), "the new one hasn't been there long enough");
+    host.put_object(&Draft::new(3, 11, &[]).make());
+    host.prune(NOW + 229 * DAY);
     assert!(!host.has(&chains.snapshots[0]) && host.has(&chains.packs[0]));
 }
 

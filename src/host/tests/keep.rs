@@ -33,17 +33,18 @@ pub(super) struct Draft {
     chain: u8,
     number: u64,
     pub(super) parent: Option<SnapshotId>,
-    tags: Vec<String>,
+    pub(super) tags: Vec<String>,
     packs: Vec<PackId>,
     data_time: i64,
-    set: &'static str,
+    pub(super) suspect: bool,
+    pub(super) set: &'static str,
 }
 
 impl Draft {
     pub(super) fn new(chain: u8, number: u64, packs: &[&(ObjectName, Vec<u8>)]) -> Self {
         let packs: BTreeSet<PackId> = packs.iter().map(|(_, bytes)| PackId::of(bytes)).collect();
         let packs = packs.into_iter().collect();
-        Self { chain, number, parent: None, tags: Vec::new(), packs, data_time: NOW, set: "set" }
+        Self { chain, number, parent: None, tags: Vec::new(), packs, data_time: NOW, suspect: false, set: "set" }
     }
 
     pub(super) fn make(&self) -> (ObjectName, Vec<u8>) {
@@ -56,7 +57,7 @@ impl Draft {
             parent,
             previous: None,
             sequence: self.number.max(2),
-            suspect: false,
+            suspect: self.suspect,
             data_time: Timestamp::from_seconds(self.data_time),
             stored_time: Timestamp::from_seconds(self.data_time),
             set: self.set.to_owned(),
@@ -91,7 +92,7 @@ impl Host {
         report
     }
 
-    fn prune_with(&self, seconds: i64, policy: &Policy, dry_run: bool, steps: &dyn Steps) -> PruneReport {
+    pub(super) fn prune_with(&self, seconds: i64, policy: &Policy, dry_run: bool, steps: &dyn Steps) -> PruneReport {
         let options = PruneOptions {
             places: self.places.clone(),
             accounts: Vec::new(),
@@ -237,9 +238,9 @@ fn chains_go_by_their_arrival_and_with_them_the_packs_that_nothing_needs() {
         let report = host.prune(NOW + day as i64 * DAY);
         assert!(report.damage.is_empty() && report.warnings.is_empty(), "{report:?}");
         for (then, (snapshot, pack)) in made.iter().enumerate() {
-            // A chain goes when its last is 28 days old.
-            let last = (then / 7 * 7 + 6) as u64;
-            let stays = last + 28 > day;
+            // A chain goes when its last is 28 days old, and the first of the next, too.
+            let next = (then / 7 * 7 + 7) as u64;
+            let stays = next + 28 > day;
             assert_eq!(host.has(snapshot), stays, "day {day}: the snapshot of day {then}");
             assert_eq!(host.has(pack), stays, "day {day}: the pack of day {then}");
         }
@@ -291,7 +292,7 @@ fn what_a_header_claims_can_only_keep() {
 }
 
 #[test]
-fn a_hold_and_a_tag_keep_and_only_damage_stops_everything() {
+fn a_hold_and_a_tag_keep_and_holds_that_can_not_be_read_stop_everything() {
     let host = Host::new();
     let mut tagged = Draft::new(2, 3, &[]);
     tagged.tags = vec!["pre-deploy".to_owned()];
@@ -322,7 +323,9 @@ fn a_hold_and_a_tag_keep_and_only_damage_stops_everything() {
     let newest = Draft::new(5, 6, &[]).make();
     host.put_object(&newest);
     host.accept_on(NOW + 60 * DAY);
-    let later = NOW + 68 * DAY;
+    host.put_object(&Draft::new(6, 7, &[]).make());
+    host.accept_on(NOW + 90 * DAY);
+    let later = NOW + 98 * DAY;
     let dry = host.prune_with(later, &policy, true, &steps);
     assert!(dry.freed > 0 && snapshots.iter().all(|snapshot| host.has(snapshot)), "{dry:?}");
     let report = host.prune_with(later, &policy, false, &steps);
@@ -350,29 +353,32 @@ fn a_cut_before_any_change_of_a_prune_is_finished_by_the_next() {
         let stays = [Draft::new(2, 4, &[&c]).make(), c];
         stays.iter().for_each(|object| host.put_object(object));
         host.accept_on(NOW + 40 * DAY);
+        // What pushes the old ones out has been there for as long as they stay.
+        host.put_object(&Draft::new(3, 5, &[&stays[1]]).make());
+        host.accept_on(NOW + 70 * DAY);
         (objects, stays)
     };
     let full = until(u64::MAX);
     let host = Host::new();
     upload(&host);
-    assert!(host.prune_with(NOW + 50 * DAY, &Policy::default(), false, &full).failure.is_none());
+    assert!(host.prune_with(NOW + 80 * DAY, &Policy::default(), false, &full).failure.is_none());
     let changes = full.done.get();
     assert!(changes > 10, "{changes}");
     for n in 0..changes {
         let host = Host::new();
         let (goes, stays) = upload(&host);
-        let cut = host.prune_with(NOW + 50 * DAY, &Policy::default(), false, &until(n));
+        let cut = host.prune_with(NOW + 80 * DAY, &Policy::default(), false, &until(n));
         assert!(cut.failure.is_some(), "cut {n}");
         // Whatever is left in the ledger is there, and has its packs; accepting doesn't take back what was let go.
         let before = host.ledger().entries().len();
-        let accepted = host.accept_on(NOW + 50 * DAY);
+        let accepted = host.accept_on(NOW + 80 * DAY);
         assert!(accepted.damage.is_empty() && host.ledger().entries().len() == before, "cut {n}: {accepted:?}");
-        host.prune(NOW + 50 * DAY);
+        host.prune(NOW + 80 * DAY);
         assert!(goes.iter().all(|object| !host.object(&object.0).exists()), "cut {n}");
         assert!(stays.iter().all(|object| host.has(object)), "cut {n}");
         // What went may come again.
         host.put_object(&goes[0]);
-        host.accept_on(NOW + 51 * DAY);
+        host.accept_on(NOW + 81 * DAY);
         assert!(host.has(&goes[0]));
     }
 }

@@ -2,6 +2,7 @@
 
 mod give_up;
 mod keep;
+mod policy;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
