@@ -203,7 +203,7 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
     assert_eq!((&first["snapshot"]["kind"], &first["read"]), (&"full".into(), &monday.len().into()));
     let second = machine.feed(&["backup", "--stdin", "agama.sql", "--tag", "pre-deploy", "--json"], &tuesday).ends(0);
     let second = second.json();
-    assert_eq!(second["snapshot"]["kind"], "incremental");
+    assert_eq!(second["snapshot"]["kind"], "incr");
     assert!(second["stored"].as_u64() < first["stored"].as_u64());
     let (one, other) = (first["snapshot"]["id"].as_str().unwrap(), second["snapshot"]["id"].as_str().unwrap());
 

@@ -11,9 +11,11 @@ use serde::Serialize;
 use varu::entry::Escaped;
 use varu::progress::Interrupt;
 use varu::remote::limit::Rates;
-use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time};
+use varu::repository::Chosen;
+use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time, parse_until};
 
 use super::exit::Failure;
+use super::words::When;
 use crate::config::{Config, DEFAULT_PATH, Set, nearest, parse_rate};
 
 /// The options that go with every command.
@@ -255,9 +257,22 @@ impl Context {
         Ok(set)
     }
 
-    /// The moment that a word of the command line means.
+    /// The first moment that a word of the command line means.
     pub fn time(&self, word: &str) -> Result<Timestamp, Failure> {
         Ok(parse_time(word, SystemClock.now(), self.zone)?)
+    }
+
+    /// The last moment that a word of the command line means: a day, a minute and a second are meant as a whole.
+    pub fn until(&self, word: &str) -> Result<Timestamp, Failure> {
+        Ok(parse_until(word, SystemClock.now(), self.zone)?)
+    }
+
+    /// Which snapshot of a set is meant.
+    pub fn chosen(&self, when: &When) -> Result<Chosen, Failure> {
+        Ok(match when {
+            When::Latest => Chosen::Latest,
+            When::Until(time) => Chosen::At(self.until(time)?),
+        })
     }
 
     /// The option that names the repository at `place`, as a command has to give it; none where the configuration does.

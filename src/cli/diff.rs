@@ -9,23 +9,23 @@ use varu::entry::StreamName;
 use varu::format::recipe::{Recipe, Run};
 use varu::id::{ChunkId, PackId};
 use varu::index::SnapshotRow;
-use varu::repository::{self, Chosen, Cost, Repository};
+use varu::repository::{self, Cost, Repository};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust, short};
+use super::words::{Pick, Trust, short};
 use crate::terminal::human::{counted, size};
 
 /// Show what changed between two snapshots.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The earlier one: an id, the beginning of one, or "latest".
+    /// The earlier one: an id, the beginning of one, "latest" of all sets, or SET@yesterday, SET@2026-11-27.
     #[arg(value_name = "A")]
-    one: SnapshotWord,
+    one: Pick,
 
     /// The later one.
     #[arg(value_name = "B")]
-    other: SnapshotWord,
+    other: Pick,
 
     #[command(flatten)]
     trust: Trust,
@@ -36,8 +36,8 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         let opened = context.open_to_look(&self.trust, &watch)?;
-        let one = opened.find(None, &Chosen::from(&self.one))?;
-        let other = opened.find(None, &Chosen::from(&self.other))?;
+        let one = opened.pick(&self.one, context)?;
+        let other = opened.pick(&self.other, context)?;
         let (a, b) = (&one.snapshot.id, &other.snapshot.id);
         if one.repository.id() != other.repository.id() {
             return Err(Failure::usage(format!(

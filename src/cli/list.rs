@@ -8,6 +8,7 @@ use varu::entry::Untrusted;
 use varu::id::{RepositoryId, SnapshotId};
 use varu::index::SnapshotRow;
 use varu::repository::{self, Changes};
+use varu::time::{Clock, SystemClock, Timestamp};
 use varu::warning::WarningKind;
 
 use super::context::Context;
@@ -23,6 +24,18 @@ pub struct Args {
     #[arg(value_name = "SET", value_parser = set_name)]
     set: Option<String>,
 
+    /// Only the newest N of each set.
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+
+    /// Only those with data from this time or after: 2026-11-20, "2 days ago", yesterday.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Show what was new, and how many deltas stand on one another, too.
+    #[arg(short)]
+    long: bool,
+
     #[command(flatten)]
     trust: Trust,
 }
@@ -32,12 +45,17 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         let opened = context.open_to_look(&self.trust, &watch)?;
-        let listing = Listing::read(&opened, self.set.as_deref())?;
+        if let Some(set) = &self.set {
+            opened.check_set(set, context)?;
+        }
+        let mut listing = Listing::read(&opened, self.set.as_deref())?;
+        let since = self.since.as_ref().map(|since| context.time(since)).transpose()?;
+        listing.retain(since, self.last);
         let warnings =
             watch.end(&listing.hidden.iter().map(|why| WarningKind::MissingSnapshot.warning(why)).collect::<Vec<_>>());
         match context.json {
             true => context.print_json(&listing.document(&warnings))?,
-            false => context.print(&listing.text(context))?,
+            false => context.print(&listing.text(context, self.long))?,
         }
         let status = watch.say_warnings();
         Ok(if listing.hidden.is_empty() { status } else { ExitStatus::Damaged })
@@ -54,6 +72,8 @@ struct Listing {
     /// Sequences that no snapshot has, each first and last.
     gaps: Vec<(u64, u64)>,
     hidden: Vec<String>,
+    /// Whether only some of them are meant.
+    is_part: bool,
 }
 
 impl Listing {
@@ -68,36 +88,49 @@ impl Listing {
         }
         let gaps = gaps(rows.iter().map(|(_, row)| row.header.sequence));
         rows.retain(|(_, row)| set.is_none_or(|set| row.header.set == set));
-        Ok(Self { set: set.map(str::to_owned), rows, broken, gaps, hidden })
+        Ok(Self { set: set.map(str::to_owned), rows, broken, gaps, hidden, is_part: false })
     }
 
-    fn text(&self, context: &Context) -> String {
+    /// Leaves out what is older than `since`, and all but the newest `last` of each set.
+    fn retain(&mut self, since: Option<Timestamp>, last: Option<usize>) {
+        if since.is_none() && last.is_none() {
+            return;
+        }
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut kept: Vec<_> = std::mem::take(&mut self.rows).into_iter().rev().collect();
+        kept.retain(|(_, row)| {
+            let number = seen.entry(row.header.set.clone()).or_default();
+            *number += 1;
+            last.is_none_or(|last| *number <= last) && since.is_none_or(|since| row.header.data_time >= since)
+        });
+        self.rows = kept.into_iter().rev().collect();
+        self.is_part = true;
+        self.gaps.clear();
+    }
+
+    fn text(&self, context: &Context, long: bool) -> String {
         if self.rows.is_empty() {
             let of_set = self.set.as_ref().map(|set| format!(" of the set {set}")).unwrap_or_default();
-            return format!("there is no snapshot{of_set} yet\n");
+            let which = if self.is_part { " that is meant" } else { " yet" };
+            return format!("there is no snapshot{of_set}{which}\n");
         }
-        let mut table = Table::new([
-            ("SNAPSHOT", Side::Left),
-            ("SET", Side::Left),
-            ("KIND", Side::Left),
-            ("DATA FROM", Side::Left),
-            ("SIZE", Side::Right),
-            ("NEW", Side::Right),
-            ("STORED", Side::Right),
-            ("DEPTH", Side::Right),
-            ("NOTES", Side::Left),
-        ]);
+        let now = SystemClock.now();
         // A chain is a full and the incrementals under it, so the sets stand one after the other.
         let mut by_set: BTreeMap<&str, Vec<&SnapshotRow>> = BTreeMap::new();
         for (_, row) in &self.rows {
             by_set.entry(&row.header.set).or_default().push(row);
         }
-        let mut red = Vec::new();
-        for row in by_set.into_values().flatten() {
-            red.push(row.header.suspect || self.broken.contains_key(&row.id));
-            table.row(cells(context, row, self.broken.get(&row.id).copied()));
-        }
-        let table = coloured(&table.to_string(), &red);
+        let rows: Vec<(&SnapshotRow, String)> =
+            by_set.into_values().flatten().map(|row| (row, notes(row, self.broken.get(&row.id).copied()))).collect();
+        let table = match long {
+            true => long_table(context, &rows, now),
+            false => table(context, &rows, now),
+        };
+        let notes = std::iter::once("NOTES").chain(rows.iter().map(|(_, notes)| notes.as_str()));
+        // The heading is no snapshot.
+        let is_red = |(row, _): &(&SnapshotRow, String)| row.header.suspect || self.broken.contains_key(&row.id);
+        let red: Vec<bool> = std::iter::once(false).chain(rows.iter().map(is_red)).collect();
+        let table = coloured(&with_notes(&table, notes), &red);
         let gaps = self.gaps.iter().map(|(first, last)| match first == last {
             true => format!("the snapshot with sequence {first} isn't there any more\n"),
             false => format!("the snapshots with sequences {first} to {last} aren't there any more\n"),
@@ -140,39 +173,98 @@ fn unrestorable(
     broken
 }
 
-/// The table with the rows of what can't be relied on in red, where a person looks at it.
-fn coloured(table: &str, red: &[bool]) -> String {
+/// The rows with those of what can't be relied on in red, where a person looks at it.
+fn coloured(rows: &[String], red: &[bool]) -> String {
     let shown = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // The first line is the heading.
-    let is_red = |number: usize| shown && number.checked_sub(1).and_then(|row| red.get(row)).copied().unwrap_or(false);
-    let line = |(number, line): (usize, &str)| match is_red(number) {
-        true => format!("\x1b[31m{line}\x1b[0m\n"),
-        false => format!("{line}\n"),
+    let row = |(row, red): (&String, &bool)| match shown && *red {
+        true => format!("\x1b[31m{row}\x1b[0m\n"),
+        false => format!("{row}\n"),
     };
-    table.lines().enumerate().map(line).collect()
+    rows.iter().zip(red).map(row).collect()
 }
 
-fn cells(context: &Context, row: &SnapshotRow, broken: Option<&str>) -> [String; 9] {
-    let (header, totals) = (&row.header, &row.about.totals);
+/// What a terminal shows in a line.
+const WIDTH: usize = 80;
+
+/// Each row of the table with its notes: behind it where that fits, else below it.
+fn with_notes<'a>(table: &str, notes: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let widest = table.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let with = |(line, notes): (&str, &str)| match notes {
+        "" => line.to_owned(),
+        notes if widest + 2 + notes.chars().count() <= WIDTH => format!("{line:<widest$}  {notes}"),
+        notes => format!("{line}\n    {notes}"),
+    };
+    table.lines().zip(notes).map(with).collect()
+}
+
+/// How old data is, in the largest unit of which there are two.
+fn age(data_time: Timestamp, now: Timestamp) -> String {
+    let Ok(seconds) = u64::try_from(now.seconds() - data_time.seconds()) else { return "ahead".to_owned() };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}min", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn table(context: &Context, rows: &[(&SnapshotRow, String)], now: Timestamp) -> String {
+    let mut table = Table::new([
+        ("SNAPSHOT", Side::Left),
+        ("SET", Side::Left),
+        ("KIND", Side::Left),
+        ("DATA FROM", Side::Left),
+        ("AGE", Side::Right),
+        ("SIZE", Side::Right),
+        ("STORED", Side::Right),
+    ]);
+    for (row, _) in rows {
+        let [id, set, data_time, age, size, _, stored, _] = cells(context, row, now);
+        let kind = if row.header.parent.is_some() { "incr" } else { "full" };
+        table.row([id, set, kind.to_owned(), data_time, age, size, stored]);
+    }
+    table.to_string()
+}
+
+fn long_table(context: &Context, rows: &[(&SnapshotRow, String)], now: Timestamp) -> String {
+    let mut table = Table::new([
+        ("SNAPSHOT", Side::Left),
+        ("SET", Side::Left),
+        ("KIND", Side::Left),
+        ("DATA FROM", Side::Left),
+        ("AGE", Side::Right),
+        ("SIZE", Side::Right),
+        ("NEW", Side::Right),
+        ("STORED", Side::Right),
+        ("DEPTH", Side::Right),
+    ]);
+    for (row, _) in rows {
+        let [id, set, data_time, age, size, new, stored, depth] = cells(context, row, now);
+        table.row([id, set, row.header.kind().to_string(), data_time, age, size, new, stored, depth]);
+    }
+    table.to_string()
+}
+
+/// What there is to know of a snapshot that isn't usual.
+fn notes(row: &SnapshotRow, broken: Option<&str>) -> String {
+    let header = &row.header;
     let suspect = header.suspect.then(|| "suspect".to_owned());
     let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
-    let notes: Vec<String> = broken
-        .map(str::to_owned)
-        .into_iter()
-        .chain(suspect)
-        .chain(warned)
-        .chain(header.tags.iter().map(Untrusted::to_string))
-        .collect();
+    let tags = header.tags.iter().map(Untrusted::to_string);
+    broken.map(str::to_owned).into_iter().chain(suspect).chain(warned).chain(tags).collect::<Vec<_>>().join(", ")
+}
+
+fn cells(context: &Context, row: &SnapshotRow, now: Timestamp) -> [String; 8] {
+    let (header, totals) = (&row.header, &row.about.totals);
     [
         short(&row.id),
         header.set.clone(),
-        header.kind().to_string(),
         context.zone.short(header.data_time),
+        age(header.data_time, now),
         size(totals.read),
         size(totals.new),
         size(totals.stored),
         row.about.depth().map(|depth| depth.to_string()).unwrap_or_default(),
-        notes.join(", "),
     ]
 }
 
@@ -225,6 +317,25 @@ pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_short() {
+        let now = Timestamp::from_seconds(1_000_000_000);
+        let of = |seconds: i64| age(Timestamp::from_seconds(1_000_000_000 - seconds), now);
+        assert_eq!(
+            [of(0), of(119), of(120), of(7200), of(172_800), of(-1)],
+            ["0s", "119s", "2min", "2h", "2d", "ahead"]
+        );
+    }
+
+    #[test]
+    fn notes_stand_behind_where_they_fit_and_else_below() {
+        let table = format!("HEAD\n{}\nb\n", "a".repeat(70));
+        let rows = with_notes(&table, ["NOTES", "suspect", "with warnings, monthly"].into_iter());
+        assert_eq!(rows[1], format!("{}  suspect", "a".repeat(70)));
+        assert_eq!(rows[2], "b\n    with warnings, monthly");
+        assert!(rows.iter().flat_map(|row| row.lines()).all(|line| line.len() <= 80));
+    }
 
     #[test]
     fn gaps_are_what_is_missing_between() {

@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 use varu::entry::{Entry, Escaped, Kind, Metadata, StreamName};
 use varu::format::recipe::Recipe;
 use varu::index::SnapshotRow;
-use varu::repository::{Chosen, Cost, Repository};
+use varu::repository::{Cost, Repository};
 use varu::time::Timestamp;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust, short};
+use super::words::{Pick, Trust, short};
 use crate::terminal::human::{Side, Table};
 
 /// List the streams inside a snapshot.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which: an id, the beginning of one, or "latest".
-    snapshot: SnapshotWord,
+    /// Which: an id, the beginning of one, "latest" of all sets, or SET@latest, SET@yesterday, SET@2026-11-27.
+    snapshot: Pick,
 
     /// Only what is at or below this path.
     #[arg(value_name = "PATH")]
@@ -38,7 +38,7 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         let opened = context.open_to_look(&self.trust, &watch)?;
-        let found = opened.find(None, &Chosen::from(&self.snapshot))?;
+        let found = opened.pick(&self.snapshot, context)?;
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
         let costs = if self.long { costs(&found.repository, &found.snapshot, &recipe)? } else { Costs::default() };
@@ -51,7 +51,11 @@ impl Args {
             .collect();
         if let (true, Some(path)) = (entries.is_empty(), path) {
             let (path, id) = (Escaped(path), short(&found.snapshot.id));
-            return Err(Failure::usage(format!("there is no {path} in snapshot {id}; varu ls {id} shows all that is")));
+            let set = &found.snapshot.header.set;
+            return Err(Failure::usage(format!(
+                "there is no {path} in snapshot {id} of the set {set}; varu ls {id} shows all that is, and varu ls SET@latest \
+                 another set's"
+            )));
         }
         let warnings = watch.end(&found.warnings);
         match (context.json, self.long) {

@@ -15,7 +15,8 @@ use varu::warning::{Warning, WarningKind};
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
-use super::words::{SnapshotWord, Trust};
+use super::words::{Pick, SnapshotWord, Trust};
+use crate::config::nearest;
 
 /// All repository ids at one place, the newest first, each with what a look at the remote found.
 pub struct Opened {
@@ -253,6 +254,28 @@ impl Opened {
         }
     }
 
+    /// Finds the snapshot that a word of the command line names.
+    pub fn pick(&self, pick: &Pick, context: &Context) -> Result<Found, Failure> {
+        match pick {
+            Pick::Any(word) => self.find(None, &word.into()),
+            Pick::Of(set, when) => self.find(Some(set), &context.chosen(when)?),
+        }
+    }
+
+    /// Refuses a set that neither the repository nor the configuration has.
+    pub fn check_set(&self, set: &str, context: &Context) -> Result<(), Failure> {
+        let there = self.sets()?;
+        if there.iter().any(|name| name == set) || context.config.sets.contains_key(set) {
+            return Ok(());
+        }
+        let known = match (nearest(set, there.iter().map(String::as_str)), there.is_empty()) {
+            (Some(near), _) => format!("did you mean {near}?"),
+            (None, false) => format!("there are {}", there.join(", ")),
+            (None, true) => "there is no snapshot at all".to_owned(),
+        };
+        Err(Failure::usage(format!("neither the repository nor the configuration has a set {set:?}; {known}")))
+    }
+
     /// All sets that have a snapshot, by name.
     pub fn sets(&self) -> Result<Vec<String>, Failure> {
         let mut sets = std::collections::BTreeSet::new();
@@ -266,12 +289,17 @@ impl Opened {
 
 /// Says where a newer snapshot of the set was passed over because it is suspect.
 fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<Warning>, Failure> {
-    if *chosen != Chosen::Latest {
-        return Ok(Vec::new());
-    }
+    let until = match chosen {
+        Chosen::Latest => None,
+        Chosen::At(time) => Some(*time),
+        Chosen::Id(_) => return Ok(Vec::new()),
+    };
     let rows = repository.index().snapshots().map_err(Error::from)?;
     let newer = rows.iter().filter(|row| {
-        row.header.suspect && row.header.set == snapshot.header.set && row.header.sequence > snapshot.header.sequence
+        row.header.suspect
+            && row.header.set == snapshot.header.set
+            && row.header.sequence > snapshot.header.sequence
+            && until.is_none_or(|until| row.header.data_time <= until)
     });
     Ok(newer
         .map(|row| {

@@ -55,14 +55,14 @@ impl Context {
     /// Opens the repository's remote. What fails later for a while is tried again, and `watch` says so.
     pub fn open_remote(&self, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
         let (place, options) = (self.place()?, self.remote_options());
-        let opened = self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options));
+        let opened = self.log_in(&place, watch, || open(&place, &options));
         Ok(self.patient(&place, opened.map_err(absent)?, watch))
     }
 
     /// Opens another place than the repository's, and makes it where it is missing.
     pub fn make_other(&self, url: &str, options: &Options, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
         let place = parse(url)?;
-        let made = self.tries(&place, LOGGING_IN, watch).answer(|| create(&place, options));
+        let made = self.log_in(&place, watch, || create(&place, options));
         Ok(self.patient(&place, made?, watch))
     }
 
@@ -75,7 +75,7 @@ impl Context {
         watch: &Arc<Watch>,
     ) -> Result<Arc<dyn Remote>, Failure> {
         let (place, options) = (self.place()?, self.remote_options());
-        match self.tries(&place, LOGGING_IN, watch).answer(|| open(&place, &options)) {
+        match self.log_in(&place, watch, || open(&place, &options)) {
             Ok(there) => keyring.refuse_lost_on(&*there, forget)?,
             Err(error) if error.kind == remote::ErrorKind::NotFound => {
                 keyring.refuse_lost(&place.to_string(), forget)?
@@ -100,6 +100,25 @@ impl Context {
         }
     }
 
+    /// The first connection. A name that isn't known is tried for less long than a host that doesn't answer, unless a service
+    /// asks: it may have been started before the network.
+    fn log_in<T>(
+        &self,
+        place: &Place,
+        watch: &Arc<Watch>,
+        mut call: impl FnMut() -> remote::Result<T>,
+    ) -> remote::Result<T> {
+        let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
+        let is_unknown = |error: &remote::Error| error.to_string().contains("Could not resolve hostname");
+        if !is_service {
+            match self.tries(place, LOOKING_UP, watch).answer(&mut call) {
+                Err(error) if error.kind == remote::ErrorKind::Unreachable && !is_unknown(&error) => {}
+                answer => return answer,
+            }
+        }
+        self.tries(place, LOGGING_IN, watch).answer(call)
+    }
+
     /// How what fails on the way to `place` is tried again, for `most` at most.
     fn tries(&self, place: &Place, most: Duration, watch: &Arc<Watch>) -> Tries {
         let usual = Patience::default();
@@ -115,6 +134,9 @@ impl Context {
 
 /// How long the first connection is tried: who has mistaken the host's name shouldn't wait long for the error.
 const LOGGING_IN: Duration = Duration::from_secs(60);
+
+/// How long a host's name is looked up.
+const LOOKING_UP: Duration = Duration::from_secs(2);
 
 /// A folder that isn't there may be a disk that isn't mounted.
 fn absent(error: remote::Error) -> Failure {

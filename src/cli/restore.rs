@@ -29,7 +29,7 @@ use super::in_place::{InPlace, is_running, owners_below};
 use super::into::{IntoArgs, Wanted};
 use super::open::{Found, Opened};
 use super::watch::Watch;
-use super::words::{SnapshotWord, Trust, set_name, short};
+use super::words::{SetWord, SnapshotWord, Trust, When, short};
 use crate::config::{Destination, Refresh};
 use crate::terminal::human::{count, counted, rate, size};
 
@@ -43,9 +43,9 @@ use crate::terminal::human::{count, counted, rate, size};
     group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"])
 )]
 pub struct Args {
-    /// The set; with --snapshot ID it needn't be named.
-    #[arg(value_name = "SET", value_parser = set_name)]
-    set: Option<String>,
+    /// The set, or SET@latest, SET@yesterday, SET@2026-11-27; with --snapshot ID it needn't be named.
+    #[arg(value_name = "SET")]
+    set: Option<SetWord>,
 
     /// Restore every set: below DIR, into SERVICE, or where nothing of that is given to where it was, each database into its
     /// server and each file to its place, in the order of restore_order.
@@ -60,7 +60,8 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     snapshot: Option<SnapshotWord>,
 
-    /// The newest snapshot whose data is from this time or before: "2026-11-20 14:03", "2 days ago".
+    /// The newest snapshot whose data is from this time or before: "2026-11-20 14:03" as varu list
+    /// shows it, 2026-11-20, "2 days ago", yesterday, now.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
 
@@ -158,7 +159,7 @@ pub enum What {
 pub enum Which {
     /// The one that is named.
     Snapshot(SnapshotWord),
-    /// The newest whose data is from this time or before. Stamps are shown to the second, so one of the same second counts.
+    /// The newest whose data is from this time or before.
     At(Timestamp),
 }
 
@@ -181,7 +182,7 @@ impl Args {
             Destination::Service(service) => (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}"))),
         };
         Self {
-            set: Some(refresh.set.clone()),
+            set: Some(SetWord { set: refresh.set.clone(), when: None }),
             all: false,
             configuration: false,
             snapshot: None,
@@ -202,8 +203,12 @@ impl Args {
     /// What these arguments mean.
     fn options(self, is_into: bool, context: &Context) -> Result<Options, Failure> {
         let names_a_snapshot = matches!(self.snapshot, Some(SnapshotWord::Prefix(_)));
+        let when = self.set.as_ref().and_then(|word| word.when.clone());
+        if when.is_some() && (self.snapshot.is_some() || self.at.is_some()) {
+            return Err(Failure::usage("which snapshot is said twice: by SET@WHEN, and by --snapshot or --at"));
+        }
         let what = match (self.set, self.all, self.configuration) {
-            (Some(set), ..) => What::Set(set),
+            (Some(word), ..) => What::Set(word.set),
             (_, true, _) => What::All,
             (.., true) => What::Configuration,
             _ if names_a_snapshot => What::SetOfSnapshot,
@@ -214,10 +219,10 @@ impl Args {
                 ));
             }
         };
-        let which = match (self.snapshot, self.at) {
-            (Some(snapshot), _) => Which::Snapshot(snapshot),
-            (None, Some(at)) => Which::At(context.time(&at)?),
-            (None, None) => Which::Snapshot(SnapshotWord::Latest),
+        let which = match (self.snapshot, self.at, when) {
+            (Some(snapshot), ..) => Which::Snapshot(snapshot),
+            (None, Some(at), _) | (None, None, Some(When::Until(at))) => Which::At(context.until(&at)?),
+            (None, None, Some(When::Latest) | None) => Which::Snapshot(SnapshotWord::Latest),
         };
         let to = match (self.to, self.stdout, &what) {
             (Some(folder), ..) => To::Folder(folder),
@@ -316,8 +321,7 @@ impl Options {
     fn chosen(&self) -> Chosen {
         match &self.which {
             Which::Snapshot(word) => word.into(),
-            // A stamp is shown to the second, and all of that second is meant.
-            Which::At(time) => Chosen::At(Timestamp::from_seconds(time.seconds() + 1).before(Duration::from_nanos(1))),
+            Which::At(time) => Chosen::At(*time),
         }
     }
 
@@ -328,7 +332,10 @@ impl Options {
     /// The snapshots that are restored: one, or one of each set that has one.
     pub(super) fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
         let sets = match &self.what {
-            What::Set(set) => return Ok(vec![self.find(opened, Some(set))?]),
+            What::Set(set) => {
+                let found = self.find(opened, Some(set));
+                return Ok(vec![found.map_err(|failure| no_set(failure, set))?]);
+            }
             What::SetOfSnapshot | What::Configuration => return Ok(vec![self.find(opened, None)?]),
             What::All => opened.sets()?,
         };
@@ -463,6 +470,18 @@ impl Options {
     }
 }
 
+/// Says what to type where a snapshot was named in the place of a set.
+fn no_set(failure: Failure, word: &str) -> Failure {
+    let hint = match word.parse() {
+        Ok(SnapshotWord::Latest) if failure.is_usage() => "latest is no set: name the set, and its latest is restored",
+        Ok(SnapshotWord::Prefix(_)) if failure.is_usage() => {
+            "if it is the id of a snapshot, write --snapshot before it"
+        }
+        _ => return failure,
+    };
+    Failure { message: format!("{}; {hint}", failure.message), ..failure }
+}
+
 /// Refuses where not one stream alone would go to standard output.
 fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
     let recipe = found.repository.recipe(&found.snapshot.id)?;
@@ -583,7 +602,14 @@ mod tests {
         let which = |words: &[&str]| options(&[&["agama", "--to", "/x"], words].concat()).map(|options| options.which);
         assert_eq!(which(&[]), Ok(Which::Snapshot(SnapshotWord::Latest)));
         assert_eq!(which(&["--snapshot", "0af"]), Ok(Which::Snapshot(SnapshotWord::Prefix("0af".to_owned()))));
-        assert_eq!(which(&["--at", "2026-11-20T00:00:00Z"]), Ok(Which::At(Timestamp::from_seconds(1_795_132_800))));
+        assert_eq!(
+            which(&["--at", "2026-11-20T00:00:00Z"]),
+            Ok(Which::At(Timestamp::from_nanos(1_795_132_800_999_999_999)))
+        );
+        let named = |word: &str| options(&[word, "--to", "/x"]).map(|options| options.which);
+        assert_eq!(named("agama@latest"), which(&[]));
+        assert_eq!(named("agama@2026-11-20T00:00:00Z"), which(&["--at", "2026-11-20T00:00:00Z"]));
+        assert!(options(&["agama@latest", "--at", "now", "--to", "/x"]).unwrap_err().contains("said twice"));
         assert!(which(&["--at", "noon"]).unwrap_err().contains("is not a time"));
     }
 

@@ -34,6 +34,62 @@ impl FromStr for SnapshotWord {
     }
 }
 
+/// Which snapshot of a set is meant: what stands after the `@` of `SET@yesterday`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// The newest one that isn't suspect.
+    Latest,
+    /// The newest of this time or before, in a form of a time.
+    Until(String),
+}
+
+/// A set, and which of its snapshots where that is said: `SET` or `SET@WHEN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetWord {
+    /// The set.
+    pub set: String,
+    /// Which of its snapshots.
+    pub when: Option<When>,
+}
+
+impl FromStr for SetWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let (set, when) = match word.split_once('@') {
+            None => (word, None),
+            Some((_, "")) => return Err("after the @ comes latest, yesterday, or a time as 2026-11-27".to_owned()),
+            Some((set, "latest")) => (set, Some(When::Latest)),
+            Some((set, when)) => (set, Some(When::Until(when.to_owned()))),
+        };
+        Ok(Self { set: set_name(set)?, when })
+    }
+}
+
+/// A snapshot of any set, or one of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// By its id, or the newest of all sets.
+    Any(SnapshotWord),
+    /// That of a set.
+    Of(String, When),
+}
+
+impl FromStr for Pick {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        if !word.contains('@') {
+            return word
+                .parse()
+                .map(Self::Any)
+                .map_err(|error: String| format!("{error}, or SET@latest, SET@yesterday"));
+        }
+        let SetWord { set, when } = word.parse()?;
+        Ok(Self::Of(set, when.unwrap_or(When::Latest)))
+    }
+}
+
 /// Reads the name of a set.
 pub fn set_name(word: &str) -> Result<String, String> {
     check_set_name(word).map(|()| word.to_owned())
@@ -99,6 +155,19 @@ mod tests {
         for bad in ["", "Latest", "0AF", "xyz", &"a".repeat(33)] {
             assert!(bad.parse::<SnapshotWord>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_set_is_said_by_its_time() {
+        let of = |when| Ok(Pick::Of("shop".to_owned(), when));
+        assert_eq!("shop@latest".parse(), of(When::Latest));
+        assert_eq!("shop@2026-11-27 14:03".parse(), of(When::Until("2026-11-27 14:03".to_owned())));
+        assert_eq!("latest".parse(), Ok(Pick::Any(SnapshotWord::Latest)));
+        assert_eq!("shop".parse(), Ok(SetWord { set: "shop".to_owned(), when: None }));
+        for bad in ["shop@", "@latest", "Shop@latest", "../x@latest", ""] {
+            assert!(bad.parse::<Pick>().is_err() && bad.parse::<SetWord>().is_err(), "{bad}");
+        }
+        assert!("shop".parse::<Pick>().unwrap_err().contains("SET@latest"));
     }
 
     #[test]

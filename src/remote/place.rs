@@ -44,6 +44,12 @@ const FORMS: &str = "write a folder, sftp://USER@HOST/PATH or USER@HOST:PATH";
 const HOSTS: &str = "a host has letters, digits, dots, hyphens and underscores, or is an IPv6 address in brackets";
 const USERS: &str = "a user has letters, digits and any of . _ + @ ~ = -, and doesn't begin with -";
 
+/// What other programs write before a colon.
+const SCHEMES: [&str; 16] = [
+    "s3", "b2", "gs", "gcs", "azure", "swift", "rest", "rclone", "rsync", "webdav", "webdavs", "dav", "ftp", "http",
+    "https", "ssh",
+];
+
 const NO_PASSWORD: &str = "use an SSH key or an agent: nothing secret belongs into a URL";
 
 impl Place {
@@ -177,6 +183,22 @@ fn split_scp(text: &str) -> Option<(&str, &str)> {
 }
 
 fn parse_scp(account: &str, path: &str) -> Parsed<Place> {
+    if account == "sftp" {
+        return Err(("sftp: is followed by two slashes".to_owned(), FORMS));
+    }
+    if SCHEMES.contains(&account) {
+        return Err((
+            format!("nothing speaks {account}: here, and a host of that name is written sftp://{account}/PATH"),
+            FORMS,
+        ));
+    }
+    let before_slash = path.split('/').next().unwrap_or(path);
+    if before_slash.parse::<u16>().is_ok() {
+        return Err((
+            format!("{before_slash} may be a port or a folder"),
+            "write sftp://USER@HOST:PORT/PATH for a port, USER@HOST:./FOLDER for a folder",
+        ));
+    }
     // USER:PASSWORD@HOST:PATH was split at its first colon.
     let first = path.split('/').next().unwrap_or(path);
     if !account.contains('@') && first.split_once('@').is_some_and(|(_, host)| host.contains(':')) {
@@ -304,7 +326,8 @@ fn decode(text: &str) -> Parsed<String> {
 
 /// The text, with what stands between a colon and an @ before the path taken out.
 fn without_password(text: &str) -> String {
-    let start = text.find("://").map_or(0, |at| at + 3);
+    let scheme = if text.starts_with("sftp:") { "sftp:".len() } else { 0 };
+    let start = text.find("://").map_or(scheme, |at| at + 3);
     let end = text[start..].find('/').map_or(text.len(), |slash| start + slash);
     let Some(at) = text[start..end].rfind('@').map(|at| start + at) else { return text.to_owned() };
     match text[start..at].find(':') {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use parse::{TimeError, parse_time};
+pub use parse::{TimeError, parse_time, parse_until};
 pub use zone::{Date, UnknownZone, Zone};
 
 /// A moment: nanoseconds since 1970-01-01T00:00:00Z, without leap seconds.

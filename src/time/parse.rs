@@ -1,5 +1,7 @@
 //! The forms in which a command line takes a time.
 
+use std::time::Duration;
+
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 
 use super::duration::{DurationError, parse_duration};
@@ -11,7 +13,8 @@ use super::{Timestamp, Zone};
 pub enum TimeError {
     /// No form of a time.
     #[error(
-        "{0:?} is not a time: write 2026-11-20T14:03:00Z (RFC 3339), \"2026-11-20 14:03\", 2026-11-20 or \"2 days ago\""
+        "{0:?} is not a time: write 2026-11-20T14:03:00Z (RFC 3339), \"2026-11-20 14:03\", 2026-11-20, now, \
+         today, yesterday or \"2 days ago\""
     )]
     Form(String),
     /// The part before `ago` is no duration.
@@ -42,24 +45,41 @@ pub enum TimeError {
     Range(String),
 }
 
-/// Reads a time: RFC 3339; `2026-11-20 14:03` or `2026-11-20 14:03:05` on the clocks of `zone`; `2026-11-20`, the first
-/// moment of that day in `zone`; or `2 days ago`, that duration before `now` (a day is 24 hours here).
+/// Reads a time: RFC 3339; `2026-11-20 14:03` or `2026-11-20 14:03:05` on the clocks of `zone`; `2026-11-20`, `today` or
+/// `yesterday`, the first moment of that day in `zone`; `now`; or `2 days ago`, that duration before `now` (a day is 24 hours
+/// here).
 ///
 /// # Errors
 ///
 /// A text of another form, and a time that the clocks of `zone` show twice or never.
 pub fn parse_time(text: &str, now: Timestamp, zone: Zone) -> Result<Timestamp, TimeError> {
+    Ok(parse(text, now, zone)?.0)
+}
+
+/// As [`parse_time`], but the last moment of what is written: a day, a minute and a second are meant as a whole.
+///
+/// # Errors
+///
+/// As [`parse_time`].
+pub fn parse_until(text: &str, now: Timestamp, zone: Zone) -> Result<Timestamp, TimeError> {
+    Ok(parse(text, now, zone)?.1)
+}
+
+/// The first and the last moment of what is written.
+fn parse(text: &str, now: Timestamp, zone: Zone) -> Result<(Timestamp, Timestamp), TimeError> {
     let text = text.trim();
     let shown = || text.chars().take(80).collect::<String>();
     if let Some(duration) = text.strip_suffix("ago").filter(|duration| duration.ends_with(' ')) {
-        return Ok(now.before(parse_duration(duration)?));
+        let time = now.before(parse_duration(duration)?);
+        return Ok((time, time));
     }
     let range = |time: DateTime<FixedOffset>| {
         time.timestamp_nanos_opt().map(Timestamp::from_nanos).ok_or_else(|| TimeError::Range(shown()))
     };
-    if let Some(time) = wall_clock(text) {
+    let whole = |first: Timestamp, length: u64| (first, first.after(Duration::from_nanos(length * SECOND - 1)));
+    if let Some((time, length)) = wall_clock(text) {
         return match zone.moment(time) {
-            OnTheWall::Once(time) => range(time),
+            OnTheWall::Once(time) => Ok(whole(range(time)?, length)),
             OnTheWall::Never => Err(TimeError::Never { text: shown(), zone }),
             OnTheWall::Twice(one, other) => {
                 let clear = |time: DateTime<FixedOffset>| time.format("%Y-%m-%d %H:%M:%S%:z").to_string();
@@ -67,14 +87,29 @@ pub fn parse_time(text: &str, now: Timestamp, zone: Zone) -> Result<Timestamp, T
             }
         };
     }
-    if let Some(day) = day(text) {
-        return zone.start_of(day).map_or_else(|| Err(TimeError::Never { text: shown(), zone }), range);
+    let day = match text {
+        "now" => return Ok((now, now)),
+        "today" => Some(zone.date(now).0),
+        "yesterday" => zone.date(now).0.pred_opt(),
+        _ => day(text),
+    };
+    if let Some(day) = day {
+        let first = zone.start_of(day).map_or_else(|| Err(TimeError::Never { text: shown(), zone }), range)?;
+        // The next day may be one that the zone left out.
+        let next = day.iter_days().skip(1).take(3).find_map(|next| zone.start_of(next)).map(range).transpose()?;
+        let last = next.map_or(Timestamp::from_nanos(i64::MAX), |next| next.before(Duration::from_nanos(1)));
+        return Ok((first, last));
     }
     match DateTime::parse_from_rfc3339(text) {
-        Ok(time) => range(time),
+        // Times are shown to the second.
+        Ok(time) if time.timestamp_subsec_nanos() == 0 => Ok(whole(range(time)?, 1)),
+        Ok(time) => range(time).map(|time| (time, time)),
         Err(_) => Err(TimeError::Form(shown())),
     }
 }
+
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
 
 /// `2026-11-20`.
 fn day(text: &str) -> Option<NaiveDate> {
@@ -82,17 +117,17 @@ fn day(text: &str) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)
 }
 
-/// `2026-11-20 14:03` or `2026-11-20T14:03`, with or without seconds.
-fn wall_clock(text: &str) -> Option<NaiveDateTime> {
+/// `2026-11-20 14:03` or `2026-11-20T14:03`, with or without seconds; and how many seconds are meant.
+fn wall_clock(text: &str) -> Option<(NaiveDateTime, u64)> {
     let (date, time) = (text.get(..10)?, text.get(10..)?);
-    let [hour, minute, second] = match time.len() {
+    let ([hour, minute, second], length) = match time.len() {
         6 => {
             let [hour, minute] = numbers(time, [(2, Some(b" Tt")), (2, Some(b":"))])?;
-            [hour, minute, 0]
+            ([hour, minute, 0], 60)
         }
-        _ => numbers(time, [(2, Some(b" Tt")), (2, Some(b":")), (2, Some(b":"))])?,
+        _ => (numbers(time, [(2, Some(b" Tt")), (2, Some(b":")), (2, Some(b":"))])?, 1),
     };
-    day(date)?.and_hms_opt(hour, minute, second)
+    Some((day(date)?.and_hms_opt(hour, minute, second)?, length))
 }
 
 /// Numbers of so many digits, each after one of the given separators; None unless that is the whole text.
@@ -167,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_day_a_minute_and_a_second_are_meant_as_a_whole() {
+        let until = |text: &str| parse_until(text, NOW, tallinn()).map(|time| time.nanos());
+        let at = |text: &str| parse_time(text, NOW, tallinn()).map(|time| time.nanos());
+        let seconds = |text: &str| (until(text).unwrap() + 1 - at(text).unwrap()) / 1_000_000_000;
+        assert_eq!([seconds("2026-11-20 14:03"), seconds("2026-11-20 14:03:05")], [60, 1]);
+        assert_eq!([seconds("2026-11-20T14:03:05Z"), seconds("2026-11-20"), seconds("yesterday")], [1, 86_400, 86_400]);
+        assert_eq!(seconds("2026-10-25"), 25 * 3600, "the day on which the clocks go back");
+        assert_eq!((until("now"), until("2 days ago")), (Ok(NOW.nanos()), at("2 days ago")));
+        assert!(until("today").unwrap() > NOW.nanos() && at("today").unwrap() < NOW.nanos());
+        assert_eq!(until("yesterday").unwrap() + 1, at("today").unwrap());
+        let samoa = parse_until("2011-12-29", NOW, "Pacific/Apia".parse().unwrap()).unwrap();
+        assert_eq!(samoa.after(Duration::from_nanos(1)).to_string(), "2011-12-30T10:00:00Z", "the 30th never was");
+    }
+
+    #[test]
     fn an_hour_that_happens_twice_or_never_is_refused_and_says_so() {
         assert_eq!(
             read("2026-10-25 03:30").unwrap_err(),
@@ -186,9 +236,7 @@ mod tests {
     fn other_forms_are_refused() {
         for bad in [
             "",
-            "now",
             "ago",
-            "yesterday",
             "2026-1-2",
             "26-11-20",
             "2026-11-20 14",

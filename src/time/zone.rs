@@ -113,7 +113,7 @@ impl Zone {
 
 /// A day of the calendar, in a zone that its maker knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Date(NaiveDate);
+pub struct Date(pub(super) NaiveDate);
 
 impl Date {
     /// Days from `earlier` to this day; negative where this is the earlier one.

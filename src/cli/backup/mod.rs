@@ -112,7 +112,7 @@ impl Args {
             }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                unconfigured(set, What::Source(Source::Files(self.files(words)?)))
+                unconfigured(set, What::Source(Source::Files(self.files(words, context)?)))
             }
         };
         let mut tags = self.tags;
@@ -152,7 +152,7 @@ impl Args {
     }
 
     /// The paths of the command line, absolute.
-    fn files(&self, words: &[OsString]) -> Result<Files, Failure> {
+    fn files(&self, words: &[OsString], context: &Context) -> Result<Files, Failure> {
         if let Some(word) = words.iter().find(|word| !self.init && !is_path(word)) {
             let word = word.to_string_lossy();
             return Err(Failure::usage(format!(
@@ -160,7 +160,7 @@ impl Args {
             )));
         }
         check_exclude(&self.exclude).map_err(|error| Failure::usage(error.to_string()))?;
-        let paths: Result<Vec<PathBuf>, Failure> = words
+        let paths: Vec<PathBuf> = words
             .iter()
             .map(|word| {
                 absolute(word).map_err(|error| {
@@ -170,8 +170,29 @@ impl Args {
                     )
                 })
             })
-            .collect();
-        Ok(Files { paths: paths?, exclude: self.exclude.clone(), one_file_system: self.one_file_system })
+            .collect::<Result<_, Failure>>()?;
+        if self.init {
+            Self::check_init(words, &paths, context)?;
+        }
+        Ok(Files { paths, exclude: self.exclude.clone(), one_file_system: self.one_file_system })
+    }
+
+    /// Refuses to make a repository for what can't be backed up.
+    fn check_init(words: &[OsString], paths: &[PathBuf], context: &Context) -> Result<(), Failure> {
+        for (word, path) in words.iter().zip(paths) {
+            let name = word.to_string_lossy();
+            if !is_path(word) && context.config.sets.contains_key(&*name) {
+                return Err(Failure::usage(format!(
+                    "{name} is a set of the configuration, and --init takes PATHs: varu init makes the repository, then varu \
+                     backup {name} backs the set up; ./{name} is a PATH"
+                )));
+            }
+            std::fs::symlink_metadata(path).map_err(|error| {
+                let message = format!("the path {} can't be backed up: {error}; nothing was made", path.display());
+                Failure::new(ExitStatus::Failed, message)
+            })?;
+        }
+        Ok(())
     }
 
     /// The set and the stream of `--stdin NAME`.
@@ -285,9 +306,11 @@ mod tests {
         assert!(
             matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"])
         );
-        let init = options(&["etc", "--init", "--set", "x"]).unwrap();
+        let init = options(&["src", "--init", "--set", "x"]).unwrap();
         assert_eq!((init.set.as_str(), init.init), ("x", true));
-        assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("etc")]);
+        assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("src")]);
+        assert!(options(&["etc", "--init"]).unwrap_err().contains("etc is a set of the configuration"));
+        assert!(options(&["none", "--init"]).unwrap_err().contains("nothing was made"));
     }
 
     #[test]

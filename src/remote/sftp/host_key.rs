@@ -133,6 +133,12 @@ fn at_home(path: &str) -> PathBuf {
 pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &Death) -> Death {
     let Ok(key) = ask(place, options, None).await else { return refused.clone() };
     let file = file_of_known_hosts(place, options).await;
+    if let Err(error) = fs::read(&file)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        let reason = format!("the file of known host keys {} can't be read: {error}", file.display());
+        return Death::new(ErrorKind::Refused, reason).hint("run it as an account that may read that file");
+    }
     let HostKey { fingerprint, line } = key;
     let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here; it shows {fingerprint}"));
     let word = |path: &Path| shell_word(&path.to_string_lossy());
