@@ -203,7 +203,7 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
     assert_eq!((&first["snapshot"]["kind"], &first["read"]), (&"full".into(), &monday.len().into()));
     let second = machine.feed(&["backup", "--stdin", "agama.sql", "--tag", "pre-deploy", "--json"], &tuesday).ends(0);
     let second = second.json();
-    assert_eq!(second["snapshot"]["kind"], "incr");
+    assert_eq!(second["snapshot"]["kind"], "incremental");
     assert!(second["stored"].as_u64() < first["stored"].as_u64());
     let (one, other) = (first["snapshot"]["id"].as_str().unwrap(), second["snapshot"]["id"].as_str().unwrap());
 
@@ -211,8 +211,8 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
     let ids: Vec<_> = list["snapshots"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [one, other]);
     assert_eq!(list["snapshots"][1]["parent"], one);
-    machine.run(&["list", "agama.sql"]).ends(0).says("pre-deploy").says("incremental");
-    machine.run(&["list", "other"]).ends(0).says("there is no snapshot of the set other");
+    machine.run(&["list", "agama.sql"]).ends(0).says("pre-deploy").says("incr");
+    machine.run(&["list", "other"]).ends(2).says("has a set \"other\"; there are agama.sql");
     machine.run(&["ls", one]).ends(0).says("agama.sql\n");
     let diff = machine.run(&["diff", one, "latest", "--json"]).ends(0).json();
     assert_eq!(
