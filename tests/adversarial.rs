@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use support::forge::{Crafted, forge_pack};
 use support::*;
-use varu::crypto::{PackKey, Purpose, Salt, random_bytes};
+use varu::crypto::random_bytes;
 use varu::entry::{Entry, Kind, StreamName};
 use varu::format::layout::pack_name;
-use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, SegmentEntry, directory_check};
+use varu::format::pack::BaseRun;
 use varu::format::recipe::{PackRef, Recipe, Run, Stream, encode_full};
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader, Totals};
 use varu::id::{ChainId, ChunkId, GenerationId, PackId, StreamHash};
 use varu::index::SnapshotRow;
 use varu::progress::{Counts, Interrupt};
-use varu::remote::Folder;
 use varu::remote::memory::MemoryRemote;
 use varu::repository::{Chosen, PackBuilder, Repository, SegmentParts, instance};
 use varu::segment::{Compressor, compress_based};
@@ -33,16 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY: u64 = 256 << 20;
 
 const GENERATION: GenerationId = GenerationId::from_bytes([7; 16]);
-
-/// A segment as a thief writes it: nothing in it need fit.
-#[derive(Clone)]
-struct Crafted {
-    frame: Vec<u8>,
-    ids: Vec<ChunkId>,
-    lengths: Vec<u32>,
-    bases: Vec<BaseRun>,
-    depth: u32,
-}
 
 /// The thief's desk: the writer key, and a hand on the remote.
 struct Desk {
@@ -102,40 +92,7 @@ impl Desk {
         base_packs: &[PackId],
         segments: &[Crafted],
     ) -> PackRef {
-        let keys = self.writer.keys();
-        let (key, salt) = (PackKey::random(), Salt::random());
-        let wrapped_key = keys.data().wrap_pack_key(&key);
-        let header = PackHeader { repository: *self.writer.id(), salt: *salt.as_bytes(), wrapped_key }.encode();
-        let mut directory = Directory::new("set", generation);
-        directory.base_packs = base_packs.to_vec();
-        let mut object = header.clone();
-        for (number, segment) in (0..).zip(segments) {
-            let sealed = key.seal_segment(number, &header, segment.frame.clone()).into_vec();
-            directory.segments.push(SegmentEntry {
-                sealed: sealed.len() as u32,
-                first_chunk: directory.ids.len() as u32,
-                chunks: segment.ids.len() as u32,
-                bases: segment.bases.clone(),
-                depth: segment.depth,
-            });
-            directory.ids.extend(&segment.ids);
-            directory.lengths.extend(&segment.lengths);
-            object.extend(sealed);
-        }
-        let plain = directory.encode();
-        let trailer = PackTrailer {
-            recipe_copy: 0,
-            directory: (plain.len() + varu::crypto::TAG_LEN) as u32,
-            segments: segments.len() as u32,
-        }
-        .encode();
-        let sealed = keys.metadata.seal(Purpose::PackDirectory, &salt, &[&header, &trailer], plain).into_vec();
-        let check = directory_check(&header, &sealed, &trailer);
-        object.extend(sealed);
-        object.extend(trailer);
-        let id = name.unwrap_or_else(|| PackId::of(&object));
-        self.memory.put(Folder::Packs, format!("{id}.pack"), object);
-        PackRef { id, check }
+        forge_pack(&self.writer, &self.memory, name, generation, base_packs, segments)
     }
 
     fn stream(&self, name: &str, bytes: &[u8], runs: &[(u32, u32, u32, u32)]) -> Stream {

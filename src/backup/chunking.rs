@@ -100,8 +100,8 @@ impl<'a> Chunking<'a> {
     }
 
     /// Whether an unchanged stream may be taken over without being read.
-    pub fn may_keep(&self, parent: &Stream) -> Result<bool> {
-        self.start.accepts_all(self.repository, parent)
+    pub fn may_keep(&self, parent: &Stream) -> bool {
+        self.start.accepts_all(parent)
     }
 
     /// A stream of the snapshot before is taken over whole.
@@ -239,7 +239,7 @@ impl<'a> Chunking<'a> {
     ) -> Result<()> {
         self.bases.gap_ends(self.repository, parent, predicted.number, &mut self.segment)?;
         let length = predicted.length as usize;
-        if !self.start.accepts(self.repository, &predicted.run)? {
+        if !self.start.accepts(&predicted.run) {
             return match self.find(&predicted.id)? {
                 Some(run) => {
                     push_run(&mut place.runs, run);

@@ -188,7 +188,10 @@ impl Run<'_> {
     }
 
     fn enter(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
-        self.repository.index().add_snapshot(row, recipe).map_err(repository::Error::from)?;
+        let mut index = self.repository.index();
+        index.add_snapshot(row, recipe).map_err(repository::Error::from)?;
+        index.trust_snapshot(&row.id).map_err(repository::Error::from)?;
+        drop(index);
         Ok(self.repository.note_highest()?)
     }
 

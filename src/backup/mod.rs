@@ -269,7 +269,7 @@ fn read_streams(
         let name = entry.name.clone();
         let is_dump = entry.kind == Kind::Data;
         let stream = match parent {
-            Some((number, parent)) if unchanged(&parent.entry, &entry) && chunking.may_keep(parent)? => {
+            Some((number, parent)) if unchanged(&parent.entry, &entry) && chunking.may_keep(parent) => {
                 progress.add(Counter::Bytes, entry.size);
                 chunking.keep(number);
                 Ok(start.kept_stream(entry, parent))

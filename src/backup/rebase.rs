@@ -1,4 +1,4 @@
-//! Re-bases: when all is stored plain again, and what is kept all the same.
+//! Re-bases: when all is stored plain again; and what other fulls store again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::time::Clock;
 
 /// A restore should decode at most so many times what it writes.
 pub(super) const MOST_DECODED: u64 = 6;
-/// The share of a pack's plain bytes that the newest snapshot must need for the pack to be kept, in percent.
+/// The share of a pack's plain bytes that the newest snapshot must need for the pack not to be worn, in percent.
 const KEEP_PERCENT: u64 = 75;
 
 /// Whether a full becomes a re-base.
@@ -41,12 +41,6 @@ fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
     let (count, new) = incrementals.fold((0, 0), |(count, new), row| (count + 1, new + row.about.totals.new));
     let today = new.checked_div(count).unwrap_or(0);
     before.about.decoded().unwrap_or(0) + today + new
-}
-
-/// The packs whose plain segments a re-base keeps: of most of their plain bytes the newest snapshot has a use.
-pub(super) fn kept(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashSet<u32>> {
-    let uses = uses(repository, recipe, packs)?;
-    Ok(uses.into_iter().filter(|(_, used)| used.is_well(used.plain)).map(|(number, _)| number).collect())
 }
 
 /// The packs whose chunks a full that is no re-base stores again, so that they can go: the least used first, as far as

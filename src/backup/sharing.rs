@@ -18,7 +18,7 @@ pub(super) struct Sharing(HashMap<(u32, u32), bool>);
 impl Sharing {
     /// Whether a chunk that lies there may be taken.
     pub fn may(&mut self, repository: &Repository, start: &Start, run: &Run) -> Result<bool> {
-        let accepted = start.shared.contains(&run.pack) && start.accepts(repository, run)?;
+        let accepted = start.shared.contains(&run.pack) && start.accepts(run);
         Ok(accepted && self.stands(&repository.index(), start, (run.pack, run.segment), MAX_DEPTH + 1)?)
     }
 

@@ -72,6 +72,19 @@ impl Start {
         let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
         let found = match &before {
             None => None,
+            Some(before) if !is_own(repository, before)? => {
+                let text = format!(
+                    "the snapshot before ({}) was not made by this machine as its state knows it, so nothing is built upon it",
+                    before.id
+                );
+                if repository.index().trusts_any_snapshot().map_err(repository::Error::from)? {
+                    let why = "its state was set back, or somebody else has written with its key";
+                    progress.warn(&WarningKind::StoredAgain.warning(format!("{text}: {why}")));
+                }
+                note = Some(format!("a full, because {text}"));
+                full = true;
+                None
+            }
             Some(before) => match usable(repository, before, &sizes) {
                 Ok(found) => Some(found),
                 // Backups go on where an old one is damaged; what is there is stored again.
@@ -99,9 +112,9 @@ impl Start {
         };
         let alone = |shared| (shared, Lent::nothing(clock.now()));
         let (mut shared, lent) = match (&before, rebase) {
-            (Some(_), true) if options.isolate_chains => alone(HashSet::new()),
-            (Some(_), true) => alone(rebase::kept(repository, &recipe, &packs)?),
-            (None, _) if options.isolate_chains => alone(HashSet::new()),
+            // A re-base stores what was read, whatever index and remote say lies where.
+            (Some(_), true) => alone(HashSet::new()),
+            (None, _) if options.isolate_chains || options.wanted == Wanted::Rebase => alone(HashSet::new()),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
         };
         shared.retain(|number| !worn.contains(number));
@@ -154,26 +167,13 @@ impl Start {
     }
 
     /// Whether a chunk that lies there may be taken as it is.
-    pub fn accepts(&self, repository: &Repository, run: &Run) -> Result<bool> {
-        if !self.rebase || self.before.is_none() {
-            return Ok(!self.worn.contains(&run.pack));
-        }
-        if !self.shared.contains(&run.pack) {
-            return Ok(false);
-        }
-        let directory = repository.index().directory(run.pack).map_err(repository::Error::from)?;
-        let segment = directory.as_ref().and_then(|directory| directory.segments.get(run.segment as usize));
-        Ok(segment.is_some_and(|segment| segment.depth == 0))
+    pub fn accepts(&self, run: &Run) -> bool {
+        (!self.rebase || self.before.is_none()) && !self.worn.contains(&run.pack)
     }
 
     /// Whether all of a stream may be taken as it is.
-    pub fn accepts_all(&self, repository: &Repository, stream: &Stream) -> Result<bool> {
-        for run in self.runs_by_index(stream) {
-            if !self.accepts(repository, &run)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub fn accepts_all(&self, stream: &Stream) -> bool {
+        self.runs_by_index(stream).iter().all(|run| self.accepts(run))
     }
 
     /// The stream of that name in the snapshot before, with its number.
@@ -294,8 +294,24 @@ fn placeholder(id: PackId, check: [u8; 16]) -> PackRow {
     }
 }
 
-/// The packs that a backup may rely on: what the newest snapshot of some set needs, which prune never takes, and whole packs
-/// of this machine that are younger than a week.
+/// Whether this machine made a snapshot and all that its recipe stands on. A recipe by somebody else could give a file that
+/// hasn't changed, and so isn't read, any content.
+fn is_own(repository: &Repository, snapshot: &SnapshotRow) -> Result<bool> {
+    let index = repository.index();
+    let mut next = Some(snapshot.id);
+    while let Some(id) = next {
+        if !index.trusts_snapshot(&id).map_err(repository::Error::from)? {
+            return Ok(false);
+        }
+        let row = index.snapshot(&id).map_err(repository::Error::from)?;
+        let Some(row) = row else { return Ok(false) };
+        next = row.header.parent.map(|parent| parent.id);
+    }
+    Ok(true)
+}
+
+/// The packs that a backup may rely on, trusted ones all: what the newest snapshot of some set needs, which prune never takes,
+/// and whole packs of this machine that are younger than a week.
 fn shared(
     repository: &Repository,
     options: &BackupOptions,
@@ -314,7 +330,9 @@ fn shared(
         true => Lent::nothing(clock.now()),
         false => Lent::among(repository, rows.iter(), &needed, newest, clock.now())?,
     };
-    let there = |row: &&PackRow| row.whole && sizes.get(&row.id) == Some(&row.size);
+    let trusted = repository.index().trusted_packs().map_err(repository::Error::from)?;
+    let trusted: HashSet<u32> = trusted.into_iter().collect();
+    let there = |row: &&PackRow| trusted.contains(&row.number) && row.whole && sizes.get(&row.id) == Some(&row.size);
     let may = |row: &&PackRow| needed.contains(&row.id) || lent.has(&row.id);
     let numbers = rows.iter().filter(there).filter(may).map(|row| row.number).collect();
     Ok((numbers, lent))

@@ -3,7 +3,7 @@
 //! Memory is 10 bits a chunk for the filter and at most [`RECENT_MAX`] entries of what came since the file was written.
 //! The file is a cache: it is made again from the packs' directories whenever it doesn't fit them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -54,7 +54,8 @@ fn fingerprint(id: &ChunkId) -> u64 {
 }
 
 impl Known {
-    /// Opens the known chunks of `index` and adds the packs that are new to it.
+    /// Opens the known chunks of `index` and adds the packs that are new to it: the trusted ones, for any other directory may
+    /// lie about what its segments hold.
     pub fn open(index: &Index) -> Result<Self> {
         let path = index.folder().join("chunks");
         let (file, covered) = Sorted::open(&path).map_or((None, 0), |(file, covered)| (Some(file), covered));
@@ -69,8 +70,9 @@ impl Known {
     }
 
     fn catch_up(&mut self, index: &Index) -> Result<()> {
+        let trusted: HashSet<u32> = index.trusted_packs()?.into_iter().collect();
         for pack in index.packs_after(self.newest)? {
-            if let Some(directory) = index.directory(pack.number)? {
+            if let Some(directory) = index.directory(pack.number)?.filter(|_| trusted.contains(&pack.number)) {
                 for (segment, entry) in directory.segments.iter().enumerate() {
                     let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
                     for (chunk, id) in ids.iter().enumerate() {
@@ -113,7 +115,7 @@ impl Known {
         Ok(())
     }
 
-    /// Forgets the file, as where packs were renumbered.
+    /// Forgets the file, as where packs were renumbered, or older ones became trusted.
     pub fn forget(index: &Index) {
         // It is a cache: that it is gone already is as good.
         let _ = std::fs::remove_file(index.folder().join("chunks"));

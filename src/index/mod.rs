@@ -7,6 +7,7 @@ mod history;
 mod known;
 mod packs;
 mod snapshots;
+mod trust;
 
 pub use history::{INTO_SERVICE, Operation, Outcome};
 pub use known::{Found, Known};

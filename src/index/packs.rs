@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::trust::trust_pack;
 use super::{Index, IndexError, Result};
 use crate::format::pack::{Directory, DirectoryCheck};
 use crate::id::{GenerationId, PackId};
@@ -107,6 +108,9 @@ impl Index {
             let select = "SELECT number FROM pack WHERE id = ?1";
             let number: u32 = database.query_row(select, [pack.id.as_bytes()], |row| row.get(0))?;
             insert_segments(database, number, pack)?;
+            if stored.is_some() {
+                trust_pack(database, &pack.id, &pack.check)?;
+            }
             Ok(number)
         })
     }
@@ -120,7 +124,10 @@ impl Index {
     /// Takes a pack out.
     pub fn remove_pack(&mut self, id: &PackId) -> Result<()> {
         self.directories.borrow_mut().clear();
-        self.write(|database| database.execute("DELETE FROM pack WHERE id = ?1", [id.as_bytes()]))?;
+        self.write(|database| {
+            database.execute("DELETE FROM trusted_pack WHERE id = ?1", [id.as_bytes()])?;
+            database.execute("DELETE FROM pack WHERE id = ?1", [id.as_bytes()])
+        })?;
         Ok(())
     }
 

@@ -46,6 +46,7 @@ impl Index {
     pub fn remove_snapshot(&mut self, id: &SnapshotId) -> Result<()> {
         self.write(|database| {
             database.execute("DELETE FROM snapshot WHERE id = ?1", [id.as_bytes()])?;
+            database.execute("DELETE FROM trusted_snapshot WHERE id = ?1", [id.as_bytes()])?;
             database.execute("DELETE FROM chain WHERE id NOT IN (SELECT chain FROM snapshot)", [])
         })?;
         Ok(())

@@ -1,9 +1,10 @@
-//! The packs that a verification found damaged: nothing new is built upon them.
+//! What a verification found of packs: nothing new is built upon damaged ones, and what was opened can be trusted.
 
 use std::collections::BTreeSet;
 
 use super::{Repository, Result};
 use crate::id::PackId;
+use crate::index::Known;
 
 /// The fact under which the index keeps them.
 const DAMAGED: &str = "damaged";
@@ -13,6 +14,15 @@ impl Repository {
     pub fn damaged_packs(&self) -> Result<BTreeSet<PackId>> {
         let fact = self.index().fact(DAMAGED)?.unwrap_or_default();
         Ok(fact.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
+    }
+
+    /// Remembers that every segment of these packs was opened, and every chunk had its id: backups may share them.
+    pub fn trust_packs(&self, packs: impl Iterator<Item = PackId>) -> Result<()> {
+        let mut index = self.index();
+        if index.trust_packs(packs)? > 0 {
+            Known::forget(&index);
+        }
+        Ok(())
     }
 
     /// Notes which packs a verification found damaged. Where it looked at `all` bytes, others are whole again.

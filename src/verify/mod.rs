@@ -4,7 +4,7 @@ mod affected;
 mod data;
 mod structure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -155,7 +155,12 @@ fn run(
         Bad::Pack(id) | Bad::Segment(id, _) => *id,
     });
     let all = options.level == Level::Data && options.sample >= 1.0;
-    repository.note_damaged(damaged, all)?;
+    let damaged: BTreeSet<PackId> = damaged.collect();
+    repository.note_damaged(damaged.iter().copied(), all)?;
+    if all {
+        let needed: BTreeSet<PackId> = recipes.iter().flat_map(|(row, _)| row.header.packs.iter().copied()).collect();
+        repository.trust_packs(needed.difference(&damaged).copied())?;
+    }
     affected::name(repository, &recipes, &bad, &mut report)?;
     Ok(report)
 }

@@ -3,6 +3,7 @@
 
 pub mod days;
 pub mod dumps;
+pub mod forge;
 pub mod vault;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
--- The index of one repository. All but `operation`, `verification`, `drill` and `fact` can be rebuilt from the repository.
+-- The index of one repository. All but `operation`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can
+-- be rebuilt from the repository.
 
 -- What is known of the repository as a whole, and of this machine's part in it.
 CREATE TABLE fact (
@@ -56,6 +57,16 @@ CREATE TABLE segment (
     chunks  INTEGER NOT NULL,
     depth   INTEGER NOT NULL,
     PRIMARY KEY (pack, number)
+) STRICT, WITHOUT ROWID;
+
+-- What this machine knows by itself. It outlives a rebuild: no object on the remote can make its way in here.
+CREATE TABLE trusted_snapshot (
+    id BLOB PRIMARY KEY                     -- this machine made it
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE trusted_pack (
+    id              BLOB PRIMARY KEY,       -- this machine wrote it, or opened every segment of it since
+    directory_check BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Local history.
