@@ -2,5 +2,7 @@
 
 mod support;
 
+#[path = "attacks/bombs.rs"]
+mod bombs;
 #[path = "attacks/poison.rs"]
 mod poison;

@@ -50,7 +50,10 @@ fn a_chunk_of_another_set_is_shared_with_the_bases_under_it() {
     assert_whole(&vault.reader(vault.state.path()).unwrap());
     assert_whole(&vault.fresh_reader());
     assert_all_restore(&vault, &expected);
-    let elsewhere = vault.owner.writer(vault.remote.clone(), &vault.empty_state());
+    // Another state shares it, too, once a verification has opened it there.
+    let state = vault.empty_state();
+    assert_whole(&vault.reader(&state).unwrap());
+    let elsewhere = vault.owner.writer(vault.remote.clone(), &state);
     let report = back_up_with(&elsewhere, &streams, &of_set("two"), &clock).unwrap();
     assert_eq!(report.totals().new, 0);
     expected.insert(report.snapshot.id, streams);

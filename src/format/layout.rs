@@ -8,8 +8,20 @@ use crate::time::Timestamp;
 
 /// Most bytes of a key object.
 pub const MAX_KEY_OBJECT: u64 = 64 << 10;
-/// Most bytes of a snapshot object, and of its body when decompressed.
-pub const MAX_SNAPSHOT_OBJECT: u64 = 1 << 30;
+/// Most bytes of a snapshot object.
+pub const MAX_SNAPSHOT_OBJECT: u64 = 256 << 20;
+/// Most bytes of a snapshot's body when decompressed.
+pub const MAX_SNAPSHOT_BODY: u64 = 512 << 20;
+/// Most bytes of a snapshot's body when decompressed, for each byte of its zstd frame, beyond [`FREE_SNAPSHOT_BODY`].
+pub const MAX_SNAPSHOT_RATIO: u64 = 1000;
+/// Bytes of a snapshot's body that may come of any frame.
+pub const FREE_SNAPSHOT_BODY: u64 = 1 << 20;
+/// Most bytes of a snapshot's body before its recipe.
+pub const MAX_SNAPSHOT_ABOUT: usize = 4 << 20;
+/// Most facts of a snapshot.
+pub const MAX_FACTS: usize = 131_072;
+/// Most warnings of a snapshot.
+pub const MAX_WARNINGS: usize = 1000;
 /// Most bytes of a sealed directory or recipe copy.
 pub const MAX_DIRECTORY: u64 = 1 << 30;
 /// Most packs that a mark names.

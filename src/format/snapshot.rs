@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::entry::Untrusted;
-use crate::format::layout::{SnapshotKind, is_set_name};
+use crate::format::layout::{MAX_FACTS, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind, is_set_name};
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
@@ -281,19 +281,21 @@ impl SnapshotBody {
         out.0
     }
 
-    /// Reads a body.
+    /// Reads a body. What stands before its recipe is bounded, whatever the body's size: each snapshot's is held in memory.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
-        Ok(Self {
+        let about = &bytes[..bytes.len().min(MAX_SNAPSHOT_ABOUT)];
+        let mut reader = Reader(about);
+        let body = Self {
             instance: InstanceId::from_bytes(reader.array("the instance")?),
             host: reader.text("the host")?.into(),
             program: reader.text("the program")?.into(),
             environment: reader.text("the environment")?.into(),
             generation: GenerationId::from_bytes(reader.array("the generation")?),
-            facts: reader.list(2, "the facts", |reader| {
+            facts: reader.list_of_at_most(MAX_FACTS, 2, "the facts", |reader| {
                 Ok((reader.text("a fact")?.to_owned(), reader.text("a fact")?.to_owned()))
             })?,
-            warnings: reader.list(1, "the warnings", |reader| Ok(reader.text("a warning")?.into()))?,
+            warnings: reader
+                .list_of_at_most(MAX_WARNINGS, 1, "the warnings", |reader| Ok(reader.text("a warning")?.into()))?,
             configuration: reader.bytes("the configuration")?.to_vec(),
             totals: Totals {
                 read: reader.varint("the totals")?,
@@ -301,8 +303,10 @@ impl SnapshotBody {
                 stored: reader.varint("the totals")?,
                 packs: reader.varint("the totals")?,
             },
-            recipe: reader.0.to_vec(),
-        })
+            recipe: Vec::new(),
+        };
+        let recipe = bytes[about.len() - reader.0.len()..].to_vec();
+        Ok(Self { recipe, ..body })
     }
 }
 

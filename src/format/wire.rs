@@ -19,6 +19,9 @@ pub enum FormatError {
     /// A field holds what it can't hold.
     #[error("{0}")]
     Invalid(&'static str),
+    /// There are more of something than any writer makes.
+    #[error("{0} are more than {1}")]
+    TooMany(&'static str, usize),
     /// Bytes stand behind the end.
     #[error("{0} bytes stand behind its end")]
     Trailing(usize),
@@ -207,9 +210,23 @@ impl<'a> Reader<'a> {
         &mut self,
         smallest: usize,
         what: &'static str,
+        read: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.list_of_at_most(usize::MAX, smallest, what, read)
+    }
+
+    /// A list that is refused, before memory is taken for it, where it has more than `most` items.
+    pub fn list_of_at_most<T>(
+        &mut self,
+        most: usize,
+        smallest: usize,
+        what: &'static str,
         mut read: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Vec<T>> {
         let count = self.count(smallest, what)?;
+        if count > most {
+            return Err(FormatError::TooMany(what, most));
+        }
         // Grows as items are really read: a struct may be many times its encoding.
         let mut items = Vec::with_capacity(count.min(1024));
         for _ in 0..count {

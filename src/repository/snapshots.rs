@@ -2,7 +2,9 @@
 
 use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Purpose, Salt};
-use crate::format::layout::{MAX_SNAPSHOT_OBJECT, parse_snapshot_name, snapshot_name};
+use crate::format::layout::{
+    FREE_SNAPSHOT_BODY, MAX_SNAPSHOT_BODY, MAX_SNAPSHOT_OBJECT, MAX_SNAPSHOT_RATIO, parse_snapshot_name, snapshot_name,
+};
 use crate::format::pack::TAG_LEN;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
@@ -32,12 +34,23 @@ impl Repository {
         let plain = body.encode();
         let mut frame = Vec::new();
         Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
-        let length = u32::try_from(plain.len()).map_err(|_| Error::Failed("the recipe is too large".to_owned()))?;
+        // What can't be read again must not be written.
+        let unreadable = |why: &dyn std::fmt::Display| {
+            Error::Usage(format!(
+                "the snapshot can't be stored, for no reader would take it: {why}; divide the set {} into smaller ones",
+                header.set
+            ))
+        };
+        let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        if u64::from(length) > most_plain(frame.len()) {
+            return Err(unreadable(&format_args!("its body has {} bytes, out of {}", plain.len(), frame.len())));
+        }
+        SnapshotBody::decode(&plain).map_err(|error| unreadable(&error))?;
         let packed = [&length.to_le_bytes()[..], &frame].concat();
         let salt = Salt::random();
         let header = SnapshotHeader { salt: *salt.as_bytes(), body: packed.len() as u64 + TAG_LEN, ..header };
         let clear = header.encode();
-        // What can't be read again must not be written: too many tags, or one that is too long.
+        // The same of the header: too many tags, or one that is too long.
         if !SnapshotHeader::decode(&clear).is_ok_and(|read| read == header) {
             let tags = header.tags.len();
             return Err(Error::Usage(format!(
@@ -109,11 +122,17 @@ impl Repository {
     }
 }
 
+/// Most bytes that a body's frame of that length may become: no recipe compresses better, and a frame that claims to would
+/// take memory that its own bytes don't justify.
+fn most_plain(frame: usize) -> u64 {
+    MAX_SNAPSHOT_BODY.min(FREE_SNAPSHOT_BODY + MAX_SNAPSHOT_RATIO * frame as u64)
+}
+
 fn decompress_body(packed: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let (length, frame) = packed.split_first_chunk().ok_or("its body is too short")?;
     let length = u32::from_le_bytes(*length);
-    if u64::from(length) > MAX_SNAPSHOT_OBJECT {
-        return Err(format!("its body claims {length} bytes"));
+    if u64::from(length) > most_plain(frame.len()) {
+        return Err(format!("its body claims {length} bytes, out of {}", frame.len()));
     }
     let mut plain = Vec::new();
     let decompressed = Decompressor::new().decompress(frame, &[], length as usize, &mut plain);

@@ -2,12 +2,15 @@
 //! that name them.
 
 use varu::crypto::{PackKey, Purpose, Salt};
+use varu::format::layout::snapshot_name;
 use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, SegmentEntry, directory_check};
 use varu::format::recipe::PackRef;
-use varu::id::{ChunkId, GenerationId, PackId};
-use varu::remote::Folder;
+use varu::format::snapshot::SnapshotHeader;
+use varu::id::{ChunkId, GenerationId, PackId, SnapshotId};
 use varu::remote::memory::MemoryRemote;
+use varu::remote::{Folder, ObjectName};
 use varu::repository::Repository;
+use varu::segment::Compressor;
 
 /// A segment as a thief writes it: nothing in it need fit.
 #[derive(Clone)]
@@ -62,4 +65,18 @@ pub fn forge_pack(
     let id = name.unwrap_or_else(|| PackId::of(&object));
     memory.put(Folder::Packs, format!("{id}.pack"), object);
     PackRef { id, check }
+}
+
+/// A snapshot object whose plain body is `body`, whatever that says, and its name.
+pub fn forge_snapshot(writer: &Repository, header: SnapshotHeader, body: &[u8]) -> (ObjectName, Vec<u8>) {
+    let mut frame = Vec::new();
+    Compressor::new(9).unwrap().compress(body, &mut frame).unwrap();
+    let packed = [&(body.len() as u32).to_le_bytes()[..], &frame].concat();
+    let salt = Salt::random();
+    let length = (packed.len() + varu::crypto::TAG_LEN) as u64;
+    let header = SnapshotHeader { salt: *salt.as_bytes(), body: length, ..header };
+    let clear = header.encode();
+    let sealed = writer.keys().metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+    let object = [&clear, sealed.as_bytes()].concat();
+    (snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(&object)), object)
 }
