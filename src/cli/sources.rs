@@ -46,7 +46,8 @@ pub fn fresh(
                     let stream = stream.map_err(|error| Error::Config(error.to_string()))?;
                     let argv = program.words.iter().map(OsString::from).collect();
                     let (completion, min_size) = (command.completion.clone(), command.min_size);
-                    Ok(CommandOptions { completion, min_size, ..CommandOptions::new(stream, argv) })
+                    let stall_limit = command.stall_limit;
+                    Ok(CommandOptions { completion, min_size, stall_limit, ..CommandOptions::new(stream, argv) })
                 })
                 .collect();
             Box::new(CommandsSource::new(commands?, clock, progress, interrupt))

@@ -104,6 +104,7 @@ pub const KEYS: &[Key] = &[
     of(&[Command], "restore_command"),
     of(&[Command], "completion"),
     of(&[Command], "min_size"),
+    of(&[Mysql, Postgresql, Command], "stall_limit"),
     of(&[Mysql, Postgresql], "databases"),
     of(&[Influxdb], "database"),
     of(&[Mysql, Postgresql], "exclude_tables"),

@@ -13,6 +13,7 @@ impl Mysql {
             databases: self.databases.clone(),
             exclude_tables: self.exclude_tables.clone(),
             schema_only_tables: self.schema_only_tables.clone(),
+            stall_limit: self.stall_limit,
             server: self.server_options(),
         }
     }
@@ -35,6 +36,7 @@ impl Postgresql {
             databases: self.databases.clone(),
             exclude_tables: self.exclude_tables.clone(),
             schema_only_tables: self.schema_only_tables.clone(),
+            stall_limit: self.stall_limit,
             server: self.server_options(),
         }
     }

@@ -1,9 +1,11 @@
 //! What a set protects, by its source.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeValue;
 use varu::source::Databases;
+use varu::source::command::STALL_LIMIT;
 use varu::source::files::check_exclude;
 
 use super::document::Section;
@@ -88,6 +90,8 @@ pub struct Command {
     pub completion: Option<String>,
     /// Bytes that a complete output has at least.
     pub min_size: u64,
+    /// How long a dump's program may write nothing.
+    pub stall_limit: Duration,
 }
 
 /// Where a database server is, and how its programs are run.
@@ -110,6 +114,8 @@ pub struct Mysql {
     pub exclude_tables: Vec<String>,
     /// `database.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// How long a dump's program may write nothing.
+    pub stall_limit: Duration,
     /// The option file that the client programs read, credentials included.
     pub option_file: Option<PathBuf>,
     /// The server.
@@ -138,6 +144,8 @@ pub struct Postgresql {
     pub exclude_tables: Vec<String>,
     /// `schema.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// How long a dump's program may write nothing.
+    pub stall_limit: Duration,
     /// The account.
     pub user: Option<String>,
     /// The server.
@@ -218,7 +226,7 @@ impl Command {
             }
             false => vec![(None, set.need("command", values::program)?)],
         };
-        Some(Self { commands, restore_command, completion, min_size })
+        Some(Self { commands, restore_command, completion, min_size, stall_limit: stall_limit(set) })
     }
 }
 
@@ -234,6 +242,11 @@ impl Server {
         }
         server
     }
+}
+
+/// `stall_limit`.
+fn stall_limit(set: &Section) -> Duration {
+    set.take("stall_limit", values::duration).unwrap_or(STALL_LIMIT)
 }
 
 /// `databases` and `exclude`.
@@ -264,7 +277,8 @@ impl Mysql {
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
         let option_file = set.take("option_file", values::path);
         let server = Server::read(set, true);
-        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, option_file, server })
+        let stall_limit = stall_limit(set);
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, stall_limit, option_file, server })
     }
 }
 
@@ -281,6 +295,7 @@ impl Postgresql {
         let exclude_tables = set.take("exclude_tables", values::texts).unwrap_or_default();
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
         let (user, server) = (set.take("user", values::text), Server::read(set, true));
-        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, user, server })
+        let stall_limit = stall_limit(set);
+        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, stall_limit, user, server })
     }
 }

@@ -15,6 +15,7 @@ mod sshd;
 
 mod copies;
 mod gates;
+mod hangs;
 mod kills;
 mod load;
 mod round;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -39,6 +39,41 @@ pub(in crate::source) struct Group {
     pid: Pid,
     grace: Duration,
     reaped: bool,
+    /// Dropped after all of the group has ended.
+    _guardian: Option<Guardian>,
+}
+
+/// A process that kills a group when this program is gone without having ended it: killed itself, or out of memory. A dump
+/// program that nobody reads may go on for ever, with its locks on tables.
+struct Guardian {
+    child: Child,
+    /// Its end of the pipe closes with this program, however that ends.
+    stdin: Option<ChildStdin>,
+}
+
+impl Guardian {
+    /// Waits for a line, and kills the group where the pipe ends without one.
+    const SCRIPT: &str = r#"read -r done || kill -s KILL -- "-$1""#;
+
+    /// None where there is no shell, and the group goes unguarded.
+    fn of(group: Pid) -> Option<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", Self::SCRIPT, "sh", &group.as_raw_nonzero().to_string()]).process_group(0).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().ok()?;
+        let stdin = child.stdin.take();
+        Some(Self { child, stdin })
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            // Where it is gone already there is nobody to tell.
+            let _ = stdin.write_all(b"done\n");
+        }
+        let _ = self.child.wait();
+    }
 }
 
 /// The near ends of a program's output. Reading never blocks.
@@ -77,7 +112,7 @@ impl Group {
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let pipes = child.stdout.take().zip(child.stderr.take());
-        let group = Self { child, pid, grace, reaped: false };
+        let group = Self { child, pid, grace, reaped: false, _guardian: Guardian::of(pid) };
         let (stdout, stderr) = pipes.ok_or_else(|| io::Error::other("its output has no pipe"))?;
         fcntl_setfl(&stdout, fcntl_getfl(&stdout)? | OFlags::NONBLOCK)?;
         fcntl_setfl(&stderr, fcntl_getfl(&stderr)? | OFlags::NONBLOCK)?;

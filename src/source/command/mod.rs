@@ -23,7 +23,7 @@ use self::tail::{Lines, Tail};
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::progress::{Interrupt, Progress};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, format_duration};
 use crate::warning::Warning;
 
 /// What to run, and what its output must be like.
@@ -39,17 +39,24 @@ pub struct CommandOptions {
     pub min_size: u64,
     /// How long the output may stay open, without a byte, after the program has ended: something that it started holds it.
     pub linger: Duration,
+    /// How long the program may write nothing, to its output or to stderr, while its output is waited for.
+    pub stall_limit: Duration,
     /// How long the process group has to end by itself when the source is dropped.
     pub grace: Duration,
 }
 
 impl CommandOptions {
-    /// Runs `argv` for the stream `name`, without gates, with 10 s to linger and 5 s of grace.
+    /// Runs `argv` for the stream `name`, without gates, with 10 s to linger, an hour to be silent and 5 s of grace.
     pub fn new(name: StreamName, argv: Vec<OsString>) -> Self {
         let (linger, grace) = (Duration::from_secs(10), Duration::from_secs(5));
-        Self { name, argv, completion: None, min_size: 0, linger, grace }
+        Self { name, argv, completion: None, min_size: 0, linger, stall_limit: STALL_LIMIT, grace }
     }
 }
+
+/// The key that says how long, which an error names.
+pub(in crate::source) const STALLED: &str = "stall_limit";
+/// How long a program may write nothing where nobody says otherwise.
+pub const STALL_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A running program. What it writes to stderr goes to the progress as notes, line by line.
 pub struct CommandSource {
@@ -61,6 +68,10 @@ pub struct CommandSource {
     error_lines: Lines,
     output: Tail,
     bytes: u64,
+    /// Since when it is waited for something from it.
+    waiting: Instant,
+    /// Why nothing more comes after what was read last.
+    broken: Option<Error>,
     state: State,
     started: Timestamp,
     progress: Arc<dyn Progress>,
@@ -108,6 +119,8 @@ impl CommandSource {
             error_lines: Lines::new(),
             output: Tail::new(Self::COMPLETION),
             bytes: 0,
+            waiting: Instant::now(),
+            broken: None,
             state: State::New,
             started,
             progress,
@@ -141,6 +154,7 @@ impl CommandSource {
         while let Some(stderr) = &mut self.stderr {
             match stderr.read(&mut buffer) {
                 Ok(n) if n > 0 => {
+                    self.waiting = Instant::now();
                     self.errors.push(&buffer[..n]);
                     self.error_lines.push(&buffer[..n], show);
                 }
@@ -158,6 +172,13 @@ impl CommandSource {
     fn look(&mut self, stdout: bool, most: Duration) -> Result<(), Error> {
         if self.interrupt.is_set() {
             return Err(self.failed("was stopped because the run was interrupted"));
+        }
+        if self.waiting.elapsed() >= self.options.stall_limit {
+            let limit = format_duration(self.options.stall_limit);
+            return Err(self.failed(format!(
+                "wrote nothing for {limit}, the set's {STALLED}, and was ended with all that it started; where it only takes \
+                 long, {STALLED} gives it more time"
+            )));
         }
         let mut ends = Vec::with_capacity(2);
         if stdout {
@@ -192,6 +213,7 @@ impl CommandSource {
     /// Bytes of the output, at least one; 0 at its end.
     fn pull(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let (mut silent_since, mut rested) = (None, false);
+        self.waiting = Instant::now();
         loop {
             match self.stdout.read(buffer) {
                 Ok(n) => return Ok(n),
@@ -222,6 +244,7 @@ impl CommandSource {
     /// After the last byte: waits for the program's end, and looks at the gates.
     fn complete(&mut self) -> Result<(), Error> {
         let mut pause = Duration::from_millis(1);
+        self.waiting = Instant::now();
         let ended = loop {
             if let Some(ended) = self.ended()? {
                 break ended;
@@ -264,11 +287,20 @@ impl Source for CommandSource {
         if self.state != State::Reading {
             return Ok(0);
         }
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.pull(&mut buffer[filled..])? {
-                0 => break,
-                n => filled += n,
+            match self.pull(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if filled == 0 => return Err(error),
+                // What came before is given first: it says where the program stood.
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
             }
         }
         self.output.push(&buffer[..filled]);

@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use super::group::{Ended, Group, Pipes};
 use super::tail::Tail;
 use crate::progress::Interrupt;
+use crate::time::format_duration;
 
 /// How much of stderr an error keeps, in bytes.
 const STDERR: usize = 2048;
@@ -20,6 +21,9 @@ const STDERR: usize = 2048;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a program has to end by itself when it is stopped.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a program may neither take nor write a byte. What it is given may make it work for hours without a word: an index of
+/// a large table.
+const STALL_LIMIT: Duration = Duration::from_secs(12 * 3600);
 
 /// Why a program did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,9 @@ pub struct Feed {
     most: usize,
     interrupt: Interrupt,
     deadline: Option<Instant>,
+    /// When something last went to it or came from it, or it began to be waited for.
+    moved: Instant,
+    stall_limit: Duration,
     /// A text on stderr after which nothing good comes.
     hopeless: Option<&'static str>,
 }
@@ -65,7 +72,22 @@ impl Feed {
         fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
         let (errors, output) = (Tail::new(STDERR), Vec::new());
-        Ok(Self { group, stdin, stdout, stderr, errors, output, most, interrupt, deadline: None, hopeless: None })
+        let (moved, stall_limit) = (Instant::now(), STALL_LIMIT);
+        let (deadline, hopeless) = (None, None);
+        Ok(Self {
+            group,
+            stdin,
+            stdout,
+            stderr,
+            errors,
+            output,
+            most,
+            interrupt,
+            deadline,
+            moved,
+            stall_limit,
+            hopeless,
+        })
     }
 
     /// It has to have ended after that time.
@@ -91,7 +113,10 @@ impl Feed {
         while let Some(stderr) = &mut self.stderr {
             match stderr.read(&mut buffer) {
                 Ok(0) => self.stderr = None,
-                Ok(length) => self.errors.push(&buffer[..length]),
+                Ok(length) => {
+                    self.moved = Instant::now();
+                    self.errors.push(&buffer[..length]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.stderr = None,
@@ -103,7 +128,10 @@ impl Feed {
                 Ok(length) if self.output.len() + length > self.most => {
                     return Err(format!("wrote more than {} bytes", self.most));
                 }
-                Ok(length) => self.output.extend_from_slice(&buffer[..length]),
+                Ok(length) => {
+                    self.moved = Instant::now();
+                    self.output.extend_from_slice(&buffer[..length]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(format!("can't be read from: {error}")),
@@ -120,6 +148,10 @@ impl Feed {
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(self.failed("did not end in its time"));
+        }
+        if self.moved.elapsed() >= self.stall_limit {
+            let limit = format_duration(self.stall_limit);
+            return Err(self.failed(format!("neither took nor wrote anything for {limit}, and was ended")));
         }
         if self.hopeless.is_some_and(|text| self.errors.contains(text.as_bytes())) {
             return Err(self.failed("was stopped"));
@@ -145,10 +177,14 @@ impl Feed {
     /// # Errors
     /// Where it has ended, or the run is interrupted.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), TalkError> {
+        self.moved = Instant::now();
         while !bytes.is_empty() {
             let Some(stdin) = &mut self.stdin else { return Err(self.failed("was written to after its end")) };
             match stdin.write(bytes) {
-                Ok(length) => bytes = &bytes[length..],
+                Ok(length) => {
+                    self.moved = Instant::now();
+                    bytes = &bytes[length..];
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look(LOOK, true)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Why it takes no more is what it says itself.
@@ -186,6 +222,7 @@ impl Feed {
     }
 
     fn wait(&mut self) -> Result<Ended, TalkError> {
+        self.moved = Instant::now();
         loop {
             let ended = self.group.ended().map_err(|error| self.failed(format!("can't be waited for: {error}")))?;
             if let Some(ended) = ended {
@@ -279,6 +316,23 @@ mod tests {
         let error = ask_sh("cat >/dev/null; exit 4", b"x", 10, LONG).unwrap_err();
         assert_eq!((error.what.as_str(), error.said.as_str()), ("ended with exit status 4", ""));
         assert!(ask_sh("sleep 100", b"", 10, Duration::from_millis(50)).unwrap_err().what.contains("in its time"));
+        let argv = ["sh", "-c", "while sleep 0.02; do echo .; done"].map(OsString::from);
+        let mut feed = Feed::start(&argv, 1 << 20, Interrupt::default()).unwrap();
+        feed.stall_limit = Duration::from_millis(300);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(600) {
+            feed.look(LOOK, false).unwrap();
+        }
+        for script in ["sleep 100", "exec sleep 100 >/dev/null 2>&1"] {
+            let argv = ["sh", "-c", script].map(OsString::from);
+            let mut feed = Feed::start(&argv, 1, Interrupt::default()).unwrap();
+            feed.stall_limit = Duration::from_millis(100);
+            let error = feed.write(&vec![0; 1 << 20]).unwrap_err();
+            assert_eq!(error.what, "neither took nor wrote anything for 100 ms, and was ended");
+            let mut feed = Feed::start(&argv, 1, Interrupt::default()).unwrap();
+            feed.stall_limit = Duration::from_millis(100);
+            assert!(feed.finish().unwrap_err().what.contains("neither took nor wrote"));
+        }
         let argv = ["sh", "-c", "echo 'no way' >&2; sleep 100"].map(OsString::from);
         let feed = Feed::start(&argv, 1, Interrupt::default()).unwrap().stopping_at("no way");
         assert_eq!(feed.finish().unwrap_err().what, "was stopped");

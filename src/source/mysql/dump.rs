@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
+use super::names::Part;
 use super::server::{Program, Server};
-use super::{MysqlOptions, grants, settings};
+use super::{MysqlOptions, events, grants, settings};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
@@ -25,6 +26,8 @@ pub(super) struct Prepared {
     pub before: Fingerprint,
     pub argv: Vec<OsString>,
     pub warnings: Vec<Warning>,
+    /// Streams of events, where the dump program would not end with them.
+    pub events: Vec<(Part, Vec<u8>)>,
     /// Whether the server writes a binary log.
     pub has_log: bool,
 }
@@ -41,8 +44,10 @@ impl Prepared {
         check_tables(&before.tables, options)?;
         let warnings = inconsistent(&before.tables);
         let has_log = server.value("SELECT @@log_bin")? == "1";
+        let events = events::streams(&server, &databases)?;
         let wanted = Wanted {
             databases: &databases,
+            events: events.is_none(),
             guard: &guard,
             exclude_tables: &options.exclude_tables,
             schema_only_tables: &options.schema_only_tables,
@@ -51,7 +56,7 @@ impl Prepared {
         };
         let mut argv = server.argv(&program);
         argv.extend(flags(&program, server.vendor, &wanted)?);
-        Ok(Self { server, program, databases, before, argv, warnings, has_log })
+        Ok(Self { server, program, databases, before, argv, warnings, events: events.unwrap_or_default(), has_log })
     }
 
     /// What a restore and a report want to know of the server.

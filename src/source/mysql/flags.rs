@@ -9,6 +9,8 @@ use crate::source::Error;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted<'a> {
     pub databases: &'a [String],
+    /// Whether the program dumps events.
+    pub events: bool,
     /// The condition that each query for rows carries: an error where a setting of the session hides rows.
     pub guard: &'a str,
     /// `database.table` that are left out.
@@ -36,7 +38,6 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
         "--single-transaction",
         "--order-by-primary",
         "--routines",
-        "--events",
         "--triggers",
         "--hex-blob",
         "--tz-utc",
@@ -46,6 +47,7 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
     ]
     .map(str::to_owned)
     .to_vec();
+    words.push(if wanted.events { "--events" } else { "--skip-events" }.to_owned());
     words.push(format!("--where={}", wanted.guard));
     let mut add = |option: &str, word: &str| {
         if program.knows(option) {

@@ -6,6 +6,7 @@
 
 pub mod checkup;
 mod dump;
+mod events;
 pub mod external;
 pub mod fingerprint;
 mod flags;
@@ -22,18 +23,18 @@ mod users;
 use std::collections::VecDeque;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::dump::Prepared;
 use self::fingerprint::Fingerprint;
 use self::locks::Locks;
-use self::names::USERS;
+use self::names::{Part, USERS};
 use self::server::{Server, ServerOptions};
 use self::split::{Counted, Splitter};
-use super::command::{CommandOptions, CommandSource};
+use super::command::{CommandOptions, CommandSource, STALLED};
 use super::reading::Reading;
 use super::{Databases, Error, Finished, Source};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, Escaped, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
@@ -47,6 +48,8 @@ pub struct MysqlOptions {
     pub exclude_tables: Vec<String>,
     /// `database.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// How long the dump program may write nothing.
+    pub stall_limit: Duration,
     /// The server.
     pub server: ServerOptions,
 }
@@ -55,8 +58,11 @@ type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
 
 /// A dump, stream by stream.
 pub struct MysqlSource {
-    /// Streams that are there from the start.
+    /// Streams that the dump program doesn't write.
     ready: VecDeque<(String, Vec<u8>)>,
+    /// What of them comes before the dump's end, and that end, once it has come.
+    events: Vec<(Part, Vec<u8>)>,
+    held: Option<String>,
     current: Option<Cursor<Vec<u8>>>,
     splitter: Splitter<Input>,
     reading: Reading,
@@ -98,13 +104,16 @@ impl MysqlSource {
         prepared.server.hang_up();
         let name = StreamName::new("dump.sql").map_err(|error| Error::Failed(error.to_string()))?;
         let (data_time, facts) = (clock.now(), prepared.facts());
-        let command = CommandOptions::new(name, prepared.argv.clone());
+        let stall_limit = options.stall_limit;
+        let command = CommandOptions { stall_limit, ..CommandOptions::new(name, prepared.argv.clone()) };
         let mut dump = CommandSource::new(command, clock, progress.clone(), interrupt)?;
         dump.next()?;
         let input: Input = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
-        let Prepared { server, databases, before, warnings, has_log, .. } = prepared;
+        let Prepared { server, databases, before, warnings, events, has_log, .. } = prepared;
         Ok(Self {
             ready: VecDeque::from([(USERS.to_owned(), users.into_bytes())]),
+            events,
+            held: None,
             current: None,
             splitter: Splitter::new(input, ""),
             reading: Reading::default(),
@@ -116,6 +125,19 @@ impl MysqlSource {
             warnings,
             preamble: Vec::new(),
         })
+    }
+
+    /// The error of the dump, with what it had come to where it stands still.
+    fn told(&self, error: io::Error) -> Error {
+        match own(error) {
+            Error::Failed(why) if why.contains(STALLED) => {
+                let after = Escaped(self.splitter.part().name().as_bytes()).to_string();
+                Error::Failed(format!(
+                    "{why}\nThe last that it wrote was of {after}, so it stands there or at what comes next"
+                ))
+            }
+            other => other,
+        }
     }
 
     /// The bytes of the dump's statements as they come, and what is known at its end.
@@ -183,13 +205,25 @@ fn own(error: io::Error) -> Error {
 
 impl Source for MysqlSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
+        let mut coming = None;
+        if self.ready.is_empty() {
+            coming = match self.held.take() {
+                Some(held) => Some(held),
+                None => {
+                    let name = self.splitter.next_stream().map_err(|error| self.told(error))?;
+                    self.locks.begin(self.splitter.part(), Instant::now());
+                    name
+                }
+            };
+            if *self.splitter.part() == Part::Postamble && !self.events.is_empty() {
+                self.held = coming.take();
+                let events = std::mem::take(&mut self.events);
+                self.ready.extend(events.into_iter().map(|(part, bytes)| (self.splitter.free_name(&part), bytes)));
+            }
+        }
         let (ready, name) = match self.ready.pop_front() {
             Some((name, bytes)) => (Some(Cursor::new(bytes)), Some(name)),
-            None => {
-                let name = self.splitter.next_stream().map_err(own)?;
-                self.locks.begin(self.splitter.part(), Instant::now());
-                (None, name)
-            }
+            None => (None, coming),
         };
         self.current = ready;
         name.map_or(Ok(None), |name| self.reading.begin(name))
@@ -201,7 +235,7 @@ impl Source for MysqlSource {
             None => {
                 let mut filled = 0;
                 while filled < buffer.len() {
-                    match self.splitter.read(&mut buffer[filled..]).map_err(own)? {
+                    match self.splitter.read(&mut buffer[filled..]).map_err(|error| self.told(error))? {
                         0 => break,
                         length => filled += length,
                     }

@@ -165,18 +165,30 @@ impl Server {
         argv
     }
 
+    /// As [`Server::ask`], with the bytes as they came.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub(super) fn ask_bytes(&self, statements: &str) -> Result<Vec<Vec<Vec<u8>>>, Error> {
+        self.asked(statements).map(|answer| rows_of_bytes(&answer))
+    }
+
     /// Asks the server something that changes nothing, neither in it nor in the session. Each row is a line; NULL comes as
     /// `NULL`. One client answers one question after the other, until one of them fails or it is [hung up](Self::hang_up).
     ///
     /// # Errors
     /// [`Error::Failed`] with what the client says.
     pub fn ask(&self, statements: &str) -> Result<Vec<Vec<String>>, Error> {
+        self.asked(statements).map(|answer| rows(&answer))
+    }
+
+    fn asked(&self, statements: &str) -> Result<Vec<u8>, Error> {
         let mut session = self.session.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut client) = session.take()
             && let Ok(answer) = question(&mut client, statements)
         {
             *session = Some(client);
-            return Ok(rows(&answer));
+            return Ok(answer);
         }
         // The server may have closed a session that was silent for long: a new one says what is the matter.
         let mut argv = self.client_argv();
@@ -185,7 +197,7 @@ impl Server {
         let answer = question(&mut client, &format!("{SESSION}{QUESTION}{statements}"))
             .map_err(|error| failed(&self.client.name, "asking the server", &error))?;
         *session = Some(client);
-        Ok(rows(&answer))
+        Ok(answer)
     }
 
     /// The settings of a session that is like any other of this account: what the server gives it, before it sets anything
@@ -377,26 +389,31 @@ fn find(options: &ServerOptions, names: &[&str], interrupt: &Interrupt) -> Resul
 
 /// An answer of `--batch`: columns are tabs apart, and `\n`, `\t`, `\0` and `\\` stand for what they say.
 fn rows(answer: &[u8]) -> Vec<Vec<String>> {
-    let text = String::from_utf8_lossy(answer);
-    let column = |column: &str| {
-        let mut out = String::with_capacity(column.len());
-        let mut chars = column.chars();
-        while let Some(c) = chars.next() {
-            match c {
-                '\\' => match chars.next() {
-                    Some('n') => out.push('\n'),
-                    Some('t') => out.push('\t'),
-                    Some('0') => out.push('\0'),
-                    Some(other) => out.push(other),
+    let text = |column: Vec<u8>| String::from_utf8_lossy(&column).into_owned();
+    rows_of_bytes(answer).into_iter().map(|row| row.into_iter().map(text).collect()).collect()
+}
+
+fn rows_of_bytes(answer: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let column = |column: &[u8]| {
+        let mut out = Vec::with_capacity(column.len());
+        let mut bytes = column.iter();
+        while let Some(&byte) = bytes.next() {
+            match byte {
+                b'\\' => match bytes.next() {
+                    Some(b'n') => out.push(b'\n'),
+                    Some(b't') => out.push(b'\t'),
+                    Some(b'0') => out.push(b'\0'),
+                    Some(&other) => out.push(other),
                     None => {}
                 },
-                c => out.push(c),
+                byte => out.push(byte),
             }
         }
         out
     };
     // A name may end with a carriage return, which the client writes as it is.
-    text.split_terminator('\n').map(|line| line.split('\t').map(column).collect()).collect()
+    let Some(answer) = answer.strip_suffix(b"\n").or((!answer.is_empty()).then_some(answer)) else { return Vec::new() };
+    answer.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b'\t').map(column).collect()).collect()
 }
 
 /// What a client said, without what may come from a row: of errors about values only the number stays.

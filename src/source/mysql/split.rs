@@ -96,14 +96,20 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     }
 
     fn begin(&mut self, part: Part) -> String {
+        let name = self.free_name(&part);
+        self.part = part;
+        self.name.clone_from(&name);
+        name
+    }
+
+    /// A name for a stream of `part`, which none has had, and none will have.
+    pub fn free_name(&mut self, part: &Part) -> String {
         let own = part.name();
         let base = own.strip_suffix(".sql").unwrap_or(&own).to_owned();
         let more = (2..).map(|number| format!("{base}@{number}.sql"));
         let names = &self.names;
         let name = std::iter::once(own).chain(more).find(|name| !names.contains(name)).unwrap_or_default();
         self.names.insert(name.clone());
-        self.part = part;
-        self.name.clone_from(&name);
         name
     }
 

@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::fingerprint::{Fingerprint, Table};
 use self::scan::Scanner;
@@ -40,6 +41,8 @@ pub struct PostgresqlOptions {
     pub exclude_tables: Vec<String>,
     /// `schema.table` whose rows are left out.
     pub schema_only_tables: Vec<String>,
+    /// How long the dump program may write nothing.
+    pub stall_limit: Duration,
     /// The server.
     pub server: ServerOptions,
 }
@@ -141,7 +144,7 @@ impl PostgresqlSource {
         argv.extend(schema_only.iter().map(|name| option("exclude-table-data", name)));
         let name = StreamName::new(stream_of(&database)).map_err(|error| Error::Failed(error.to_string()))?;
         let mut command = CommandSource::new(
-            CommandOptions::new(name, argv),
+            CommandOptions { stall_limit: self.options.stall_limit, ..CommandOptions::new(name, argv) },
             &SystemClock,
             self.progress.clone(),
             self.interrupt.clone(),

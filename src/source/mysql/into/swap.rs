@@ -11,6 +11,7 @@ use super::{MysqlTarget, Place};
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::Feed;
+use crate::source::mysql::events;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::split::Splitter;
 use crate::warning::WarningKind;
@@ -59,13 +60,14 @@ impl MysqlTarget {
             "--force",
             "--no-data",
             "--routines",
-            "--events",
             "--triggers",
             "--comments",
             "--single-transaction",
             "--skip-dump-date",
         ];
         argv.extend(flags.map(OsString::from));
+        let events = events::streams(&self.server, std::slice::from_ref(&place.to))?;
+        argv.push(if events.is_none() { "--events" } else { "--skip-events" }.into());
         argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));
         argv.push(OsString::from(&place.to));
         let failed = |error: &dyn std::fmt::Display| {
@@ -83,6 +85,7 @@ impl MysqlTarget {
                 place.to
             )));
         }
+        let kept = events::within(kept, events.unwrap_or_default());
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.options.folder)?;
