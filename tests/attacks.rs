@@ -1,8 +1,16 @@
 //! What attackers tried, each with the attacker's own input.
 
+#[path = "support/machine.rs"]
+mod machine;
+#[path = "support/mariadb.rs"]
+mod mariadb;
+#[path = "support/site.rs"]
+mod site;
 mod support;
 
 #[path = "attacks/bombs.rs"]
 mod bombs;
+#[path = "attacks/mysql.rs"]
+mod mysql;
 #[path = "attacks/poison.rs"]
 mod poison;

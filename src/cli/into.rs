@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
+use varu::entry::Untrusted;
 use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::restore::RestoreReport;
@@ -45,6 +46,10 @@ pub struct IntoArgs {
     #[arg(long)]
     yes: bool,
 
+    /// Name what can't be restored, pass over it, and put the rest in place.
+    #[arg(long)]
+    keep_going: bool,
+
     /// The option file with which the service is written to [default: the set's]. With --all, that of the MySQL sets.
     #[arg(long, value_name = "FILE")]
     option_file: Option<PathBuf>,
@@ -75,6 +80,7 @@ impl IntoArgs {
             replace: refresh.replace.clone(),
             reason: Some(reason.to_owned()),
             yes: true,
+            keep_going: false,
             option_file: refresh.option_file.clone(),
             user: refresh.user.clone(),
             abandon: false,
@@ -157,7 +163,11 @@ impl IntoArgs {
             given_up = given_up.or(abandon(repository, set, &self.reason(), &SystemClock)?);
         }
         let text = match &given_up {
-            Some(operation) => format!("the restore of {set} that began at {} is given up\n", operation.started),
+            Some(operation) => format!(
+                "the restore of {set} that began at {} is given up\n{}\n",
+                operation.started,
+                Untrusted::from(operation.message.clone().unwrap_or_default())
+            ),
             None => format!("there is no unfinished restore of {set}\n"),
         };
         match context.json {
@@ -225,6 +235,7 @@ impl IntoArgs {
                 only: options.only.clone(),
                 replace: self.replace.clone(),
                 replace_any: any,
+                keep_going: self.keep_going,
                 stamp: SystemClock.now().compact(),
                 folder: kept_folder(context, &found.repository)?,
             },

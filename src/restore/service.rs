@@ -123,7 +123,12 @@ pub fn restore_into(
         Err(error) => (Outcome::Failed, format!("{what}; {error}")),
     };
     let ended = repository.index().end_operation(operation, clock.now(), outcome, Some(&message), None);
-    let report = result.map_err(|error| explained(error, service))?;
+    let report = result.map_err(|error| {
+        if matches!(error, Error::Repository(repository::Error::Interrupted)) {
+            progress.note(&format!("{}; {}", service.undone(), way_on(set)));
+        }
+        explained(error, service, set)
+    })?;
     ended.map_err(failed)?;
     Ok(Some(report))
 }
@@ -142,12 +147,20 @@ pub fn standing(
     Ok((plan, service.standing().map_err(restore_error)?))
 }
 
+/// What has to be done after a restore that did not end.
+fn way_on(set: &str) -> String {
+    format!(
+        "backups of {set} are refused until a restore of it has succeeded, or it is given up: varu restore {set} --abandon"
+    )
+}
+
 /// The error, and what stands in the service now.
-fn explained(error: Error, service: &dyn Service) -> Error {
-    let undone = service.undone();
+fn explained(error: Error, service: &dyn Service, set: &str) -> Error {
+    let text = |why: String| format!("{why}\nThe restore did not end: {}; {}", service.undone(), way_on(set));
     match error {
-        Error::Failed(why) => Error::Failed(format!("{why}\nThe restore did not end: {undone}")),
-        Error::NoRoom(why) => Error::NoRoom(format!("{why}\nThe restore did not end: {undone}")),
+        Error::Failed(why) => Error::Failed(text(why)),
+        Error::NoRoom(why) => Error::NoRoom(text(why)),
+        Error::Refused(why) => Error::Refused(text(why)),
         other => other,
     }
 }

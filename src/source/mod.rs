@@ -180,6 +180,8 @@ pub struct IntoOptions {
     pub replace: Vec<String>,
     /// Whether any name may be: what is there is of a restore that didn't end.
     pub replace_any: bool,
+    /// Whether what can't be restored is named and passed over, and the rest put in place.
+    pub keep_going: bool,
     /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
     pub stamp: String,
     /// Where what can't be put aside in the service itself is kept.

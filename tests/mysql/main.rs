@@ -19,6 +19,7 @@ mod hangs;
 mod kills;
 mod load;
 mod round;
+mod same;
 mod settings;
 mod site;
 mod stall;

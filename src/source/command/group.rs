@@ -33,6 +33,9 @@ impl fmt::Display for Ended {
     }
 }
 
+/// The variables of a program's environment.
+pub(in crate::source) type Environment = [(OsString, OsString)];
+
 /// A program in a process group of its own. Dropped, it leaves no process of the group alive.
 pub(in crate::source) struct Group {
     child: Child,
@@ -93,21 +96,33 @@ struct Started {
 impl Group {
     /// Starts `argv` without input. When the group is stopped, `grace` lies between asking and killing.
     pub(in crate::source) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
-        let Started { group, pipes } = Self::start(argv, grace, Stdio::null())?;
+        let Started { group, pipes } = Self::start(argv, None, grace, Stdio::null())?;
         Ok((group, pipes))
     }
 
-    /// As [`Group::spawn`], with a pipe as input.
-    pub(in crate::source) fn spawn_fed(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes, ChildStdin)> {
-        let Started { mut group, pipes } = Self::start(argv, grace, Stdio::piped())?;
+    /// As [`Group::spawn`], with a pipe as input, and with these variables as its whole environment where they are given.
+    pub(in crate::source) fn spawn_fed(
+        argv: &[OsString],
+        environment: Option<&Environment>,
+        grace: Duration,
+    ) -> io::Result<(Self, Pipes, ChildStdin)> {
+        let Started { mut group, pipes } = Self::start(argv, environment, grace, Stdio::piped())?;
         let stdin = group.child.stdin.take().ok_or_else(|| io::Error::other("its input has no pipe"))?;
         Ok((group, pipes, stdin))
     }
 
-    fn start(argv: &[OsString], grace: Duration, stdin: Stdio) -> io::Result<Started> {
+    fn start(
+        argv: &[OsString],
+        environment: Option<&Environment>,
+        grace: Duration,
+        stdin: Stdio,
+    ) -> io::Result<Started> {
         let (program, arguments) = argv.split_first().ok_or_else(|| io::Error::other("no program is given"))?;
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
+        if let Some(variables) = environment {
+            command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+        }
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);

@@ -68,7 +68,20 @@ impl Feed {
     /// # Errors
     /// Where it can't be started.
     pub fn start(argv: &[OsString], most: usize, interrupt: Interrupt) -> io::Result<Self> {
-        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, GRACE)?;
+        Self::start_in(argv, None, most, interrupt)
+    }
+
+    /// As [`Feed::start`], with these variables as its whole environment where they are given.
+    ///
+    /// # Errors
+    /// As [`Feed::start`].
+    pub fn start_in(
+        argv: &[OsString],
+        environment: Option<&[(OsString, OsString)]>,
+        most: usize,
+        interrupt: Interrupt,
+    ) -> io::Result<Self> {
+        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, environment, GRACE)?;
         fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
         let (errors, output) = (Tail::new(STDERR), Vec::new());

@@ -1,5 +1,6 @@
 //! What stands before a dump: the server, its databases, the account's grants, the fingerprints, and the command line.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::fingerprint::{Fingerprint, Table};
@@ -17,6 +18,9 @@ const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_sc
 
 /// Engines whose tables are dumped as of one moment.
 const CONSISTENT: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", ""];
+
+/// The fact that names the engines of the tables, with spaces between them.
+pub(super) const ENGINES_FACT: &str = "engines";
 
 /// All that is known before the first byte.
 pub(super) struct Prepared {
@@ -61,7 +65,10 @@ impl Prepared {
 
     /// What a restore and a report want to know of the server.
     pub fn facts(&self) -> Vec<(String, String)> {
+        let engines: BTreeSet<&str> =
+            self.before.tables.iter().map(|table| table.engine.as_str()).filter(|engine| !engine.is_empty()).collect();
         vec![
+            (ENGINES_FACT.to_owned(), engines.into_iter().collect::<Vec<_>>().join(" ")),
             ("server".to_owned(), self.server.vendor.name().to_owned()),
             ("server_version".to_owned(), self.server.version.clone()),
             ("dump_program".to_owned(), self.program.name.clone()),

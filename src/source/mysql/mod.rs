@@ -5,6 +5,7 @@
 //! place meanwhile ([`fingerprint`]).
 
 pub mod checkup;
+mod client;
 mod dump;
 mod events;
 pub mod external;
@@ -14,10 +15,12 @@ pub mod grants;
 pub mod into;
 mod lexer;
 mod locks;
+mod messages;
 pub mod names;
 pub mod server;
 mod settings;
 pub mod split;
+mod sql;
 mod users;
 
 use std::collections::VecDeque;

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::names::quoted;
+use super::client::{environment, located};
+use super::messages::redacted;
 use super::settings::{self, QUESTION, SESSION};
-use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::{Feed, TalkError, ask};
@@ -156,10 +156,16 @@ impl Server {
         argv.push("--max-allowed-packet=1G".into());
         let ours = OURS.into_iter().filter(|word| self.client.knows_word(word));
         argv.extend(ours.map(OsString::from));
-        // Nothing that a dump says may reach a shell.
-        for option in ["sandbox", "skip-system-command"] {
+        // Nothing that a dump says may reach a shell or a file, and stored code keeps its comments.
+        for (option, word) in [
+            ("sandbox", "--sandbox"),
+            ("skip-system-command", "--skip-system-command"),
+            ("binary-mode", "--binary-mode"),
+            ("local-infile", "--local-infile=0"),
+            ("comments", "--comments"),
+        ] {
             if self.client.knows(option) {
-                argv.push(format!("--{option}").into());
+                argv.push(word.into());
             }
         }
         argv
@@ -247,7 +253,7 @@ impl Server {
     }
 
     fn start(&self, argv: &[OsString]) -> Result<Feed, Error> {
-        let feed = Feed::start(argv, ANSWER, self.interrupt.clone());
+        let feed = Feed::start_in(argv, Some(&environment(&self.options)), ANSWER, self.interrupt.clone());
         feed.map_err(|error| Error::failed(&format!("starting {}", self.client.name), &error))
     }
 
@@ -259,17 +265,27 @@ impl Server {
         Ok(self.ask(question)?.into_iter().flatten().next().unwrap_or_default())
     }
 
-    /// Starts a client that runs what it is given, in `database` where one is named.
+    /// Starts a client that runs what it is given.
     ///
     /// # Errors
     /// [`Error::Failed`] where it can't be started.
-    pub fn load(&self, database: Option<&str>) -> Result<Load, Error> {
-        let feed = self.start(&self.client_argv())?;
-        let mut load = Load { client: self.client.name.clone(), feed };
-        if let Some(database) = database {
-            load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
-        }
-        Ok(load)
+    pub fn load(&self) -> Result<Load, Error> {
+        self.loading(self.client_argv())
+    }
+
+    /// As [`Server::load`]; what fails doesn't keep it from running what follows.
+    ///
+    /// # Errors
+    /// As [`Server::load`].
+    pub fn load_anyway(&self) -> Result<Load, Error> {
+        let mut argv = self.client_argv();
+        argv.push("--force".into());
+        self.loading(argv)
+    }
+
+    fn loading(&self, argv: Vec<OsString>) -> Result<Load, Error> {
+        let feed = self.start(&argv)?;
+        Ok(Load { client: self.client.name.clone(), feed, prepares: self.prepares() })
     }
 
     /// Runs statements that answer nothing, in a session of their own.
@@ -278,9 +294,22 @@ impl Server {
     /// [`Error::Failed`] with what the client says.
     pub fn run(&self, statements: &str) -> Result<(), Error> {
         let statements = format!("{SESSION}{statements};\n");
-        ask(&self.client_argv(), statements.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
-            .map(drop)
-            .map_err(|error| failed(&self.client.name, "changing the server", &error))
+        let failed = |error: TalkError| failed(&self.client.name, "changing the server", &error);
+        let mut client = self.start(&self.client_argv())?.with_limit(PATIENCE);
+        client.write(statements.as_bytes()).map_err(failed)?;
+        client.finish().map(drop).map_err(failed)
+    }
+
+    /// The version as in comments: 101119 of 10.11.19.
+    pub fn number(&self) -> u32 {
+        let mut numbers = self.version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0_u32));
+        let mut next = || numbers.next().unwrap_or(0).min(99);
+        next() * 10_000 + next() * 100 + next()
+    }
+
+    /// Whether it takes any statement as a value: MariaDB since 10.6.
+    pub fn prepares(&self) -> bool {
+        self.vendor == Vendor::Mariadb && self.number() >= 100_602
     }
 }
 
@@ -315,6 +344,8 @@ fn failed(client: &str, tried: &str, error: &TalkError) -> Error {
 pub struct Load {
     client: String,
     feed: Feed,
+    /// Whether the server takes any statement as a value.
+    prepares: bool,
 }
 
 impl Load {
@@ -326,6 +357,35 @@ impl Load {
         self.feed.write(statements).map_err(|error| failed(&self.client, "loading", &error))
     }
 
+    /// Gives it one statement of somebody else's. The client must not see in it what the server doesn't, so it gets it in
+    /// hexadecimal digits; a server that doesn't take it so gets it only where both read it the same way.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where they don't, [`Error::Failed`] where it ended.
+    pub fn statement(&mut self, statement: &[u8]) -> Result<(), Error> {
+        if self.prepares {
+            let mut text = String::with_capacity(statement.len() * 2 + 24);
+            text.push_str("EXECUTE IMMEDIATE 0x");
+            for byte in statement {
+                text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+                text.push(char::from(DIGITS[usize::from(byte & 15)]));
+            }
+            text.push_str(";\n");
+            return self.write(text.as_bytes());
+        }
+        if !reads_alike(statement) {
+            return Err(Error::Refused(
+                "a statement of the dump has a backslash or a comment that the client and the server read differently, and \
+                 this server takes it through the client alone; restore to files with --to, and look at it"
+                    .to_owned(),
+            ));
+        }
+        let end = format!("//{:016x}//", RandomState::new().hash_one(statement));
+        self.write(format!("DELIMITER {end}\n").as_bytes())?;
+        self.write(statement)?;
+        self.write(format!("\n{end}\nDELIMITER ;\n").as_bytes())
+    }
+
     /// Waits until all has been run.
     ///
     /// # Errors
@@ -333,6 +393,18 @@ impl Load {
     pub fn finish(self) -> Result<(), Error> {
         self.feed.finish().map(drop).map_err(|error| failed(&self.client, "loading", &error))
     }
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Whether a client and a server see the same in a statement: it has no backslash, and no comment but `/* … */` and
+/// `-- …`.
+fn reads_alike(statement: &[u8]) -> bool {
+    let pairs = statement.windows(3).all(|three| match three {
+        [b'-', b'-', next] => *next == b' ' || *next == b'\n' || next.is_ascii_digit() || *next == b'(',
+        _ => true,
+    });
+    pairs && !statement.ends_with(b"--") && !statement.iter().any(|byte| matches!(byte, b'\\' | 0))
 }
 
 /// The first two numbers of a version.
@@ -343,7 +415,7 @@ pub fn series(version: &str) -> (u32, u32) {
 
 fn argv(options: &ServerOptions, program: &str) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
-    argv.push(program.into());
+    argv.push(place(options, program));
     let mut option = |name: &str, value: &std::ffi::OsStr| {
         let mut word = OsString::from(format!("--{name}="));
         word.push(value);
@@ -369,12 +441,20 @@ fn argv(options: &ServerOptions, program: &str) -> Vec<OsString> {
     argv
 }
 
+/// How a program is called: by its path, where it runs on this machine.
+fn place(options: &ServerOptions, program: &str) -> OsString {
+    match options.exec.is_empty() {
+        true => located(program).into_os_string(),
+        false => program.into(),
+    }
+}
+
 /// The first of the programs that is there.
 fn find(options: &ServerOptions, names: &[&str], interrupt: &Interrupt) -> Result<Program, Error> {
     let mut why = Vec::new();
     for name in names {
         let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
-        argv.extend([OsString::from(name), "--no-defaults".into(), "--help".into()]);
+        argv.extend([place(options, name), "--no-defaults".into(), "--help".into()]);
         match ask(&argv, b"", 4 << 20, Duration::from_secs(60), interrupt) {
             Ok(help) => return Ok(Program::new(name, String::from_utf8_lossy(&help).into_owned())),
             Err(error) => why.push(format!("{name}: {error}")),
@@ -416,29 +496,6 @@ fn rows_of_bytes(answer: &[u8]) -> Vec<Vec<Vec<u8>>> {
     answer.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b'\t').map(column).collect()).collect()
 }
 
-/// What a client said, without what may come from a row: of errors about values only the number stays.
-fn redacted(said: &str) -> String {
-    /// Errors that name objects and accounts, and nothing else.
-    const NAMES: [&str; 26] = [
-        "1021", "1044", "1045", "1046", "1049", "1050", "1051", "1071", "1114", "1118", "1130", "1142", "1146", "1227",
-        "1231", "1269", "1100", "1213", "1286", "1359", "1396", "1419", "1435", "1449", "1450", "2002",
-    ];
-    // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
-    let line = |line: &str| {
-        let error = &line[line.find("ERROR ")?..];
-        let number = error[6..].split(' ').next().unwrap_or_default();
-        if NAMES.contains(&number) {
-            return Some(Escaped(error.as_bytes()).to_string());
-        }
-        let (before, rest) = error.split_once('\'').unwrap_or((error, ""));
-        Some(if rest.is_empty() { before.to_owned() } else { format!("{before}…") })
-    };
-    match said.contains("ERROR ") {
-        true => said.lines().filter_map(line).collect::<Vec<_>>().join("; "),
-        false => Escaped(said.trim().as_bytes()).to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,16 +527,6 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_row_is_shown() {
-        let said = "ERROR 1062 (23000) at line 5: Duplicate entry 'secret' for key 'PRIMARY'";
-        assert_eq!(redacted(said), "ERROR 1062 (23000) at line 5: Duplicate entry …");
-        let said = "INSERT INTO t VALUES\n(1,'secret')\nERROR 1100 (HY000) at line 3: Table 'x' was not locked";
-        assert_eq!(redacted(said), "ERROR 1100 (HY000) at line 3: Table 'x' was not locked");
-        let said = "\n    ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist";
-        assert_eq!(redacted(said), "ERROR 1146 (42S02) at line 1: Table 'a.b' doesn't exist");
-    }
-
-    #[test]
     fn a_command_line_names_the_server_and_no_secret() {
         let words = |options: &ServerOptions| {
             argv(options, "mysql").into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
@@ -492,7 +539,7 @@ mod tests {
             "docker exec -i db mysql --defaults-file=/etc/varu/mysql.cnf --host=db --port=3307 --protocol=tcp"
         );
         let options = ServerOptions { socket: Some("/run/s".into()), ..ServerOptions::default() };
-        assert_eq!(words(&options), "mysql --socket=/run/s");
+        assert_eq!(words(&options), format!("{} --socket=/run/s", located("mysql").display()));
     }
 
     #[test]

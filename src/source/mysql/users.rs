@@ -5,17 +5,8 @@ use super::server::{Server, Vendor};
 use crate::source::Error;
 
 /// Accounts that belong to the server or to the distribution. They are not brought elsewhere.
-const OF_THE_SYSTEM: [&str; 9] = [
-    "root",
-    "mysql",
-    "mariadb.sys",
-    "mysql.sys",
-    "mysql.session",
-    "mysql.infoschema",
-    "debian-sys-maint",
-    "PUBLIC",
-    "",
-];
+const OF_THE_SYSTEM: [&str; 7] =
+    ["root", "mysql", "mariadb.sys", "mysql.sys", "mysql.session", "mysql.infoschema", "debian-sys-maint"];
 
 /// Whether an account of that name is the server's own.
 pub fn is_of_the_system(user: &str) -> bool {
@@ -38,11 +29,15 @@ pub fn users(server: &Server) -> Result<String, Error> {
         if is_of_the_system(user) {
             continue;
         }
+        // What is granted to everybody; nobody makes it.
+        let is_public = is_role == "Y" && user == "PUBLIC";
         let account = match is_role.as_str() {
+            _ if is_public => user.clone(),
             "Y" => quoted(user),
             _ => format!("{}@{}", literal(user), literal(host)),
         };
         match is_role.as_str() {
+            _ if is_public => {}
             "Y" => make += &format!("CREATE ROLE IF NOT EXISTS {account};\n"),
             _ => {
                 let text = server.value(&format!("SHOW CREATE USER {account}"))?;

@@ -4,16 +4,26 @@
 //! them in place, and what stood there goes to `NAME_before_TIME`, where it stays until somebody drops it. Where nothing
 //! stands in the way, tables are loaded in place.
 
+mod accounts;
 mod check;
+mod checked;
+mod compare;
+mod define;
 mod definitions;
+mod filter;
 mod keys;
 mod lane;
+mod naming;
 mod swap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use self::accounts::Account;
+use self::checked::filter;
 use self::definitions::Definitions;
-use self::lane::Lane;
+use self::filter::{Scope, Step};
+use self::lane::{Lane, Loaded};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{Kind, Part, quoted};
 use super::server::{Server, ServerOptions};
@@ -68,6 +78,11 @@ pub struct MysqlTarget {
     /// Rows that each table must have, by database and table of the dump.
     rows: BTreeMap<(String, String), u64>,
     warnings: Vec<Warning>,
+    /// The accounts that were there before.
+    accounts_before: BTreeSet<Account>,
+    loaded: Arc<Mutex<Loaded>>,
+    /// Whether the server takes names of databases and tables that differ in case for the same.
+    folds: bool,
 }
 
 impl MysqlTarget {
@@ -77,6 +92,7 @@ impl MysqlTarget {
     /// As [`Server::connect`].
     pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let server = Server::connect(server, interrupt)?;
+        let folds = server.value("SELECT @@lower_case_table_names")? != "0";
         Ok(Self {
             server,
             options,
@@ -84,6 +100,9 @@ impl MysqlTarget {
             definitions: Definitions::default(),
             rows: BTreeMap::new(),
             warnings: Vec::new(),
+            accounts_before: BTreeSet::new(),
+            loaded: Arc::default(),
+            folds,
         })
     }
 
@@ -99,6 +118,28 @@ impl MysqlTarget {
                 .is_some_and(|name| self.places.iter().any(|place| place.from == name && place.tables.is_none())),
         };
         meant.then_some(part)
+    }
+
+    /// Whether a definition is loaded into a place.
+    fn loads(&self, place: &Place, part: &Part) -> bool {
+        match part {
+            Part::Object(_, table, Kind::Triggers) => place.takes(&place.from, table),
+            Part::Object(_, _, Kind::Table) => false,
+            Part::Preamble | Part::Postamble | Part::Users => false,
+            Part::Database(_) | Part::Use(_) => true,
+            Part::Object(..) | Part::Events(_) | Part::Routines(_) => place.tables.is_none(),
+        }
+    }
+
+    /// What the lanes have made, by database of the dump.
+    fn tables_made(&self) -> Vec<(String, Step)> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).made.clone()
+    }
+
+    /// Whether a table could not be loaded, and was named.
+    fn has_failed(&self, database: &str, table: &str) -> bool {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.failed.contains(&(database.to_owned(), table.to_owned()))
     }
 
     fn place(&self, database: &str) -> Option<&Place> {
@@ -120,8 +161,10 @@ impl Service for MysqlTarget {
         self.definitions = Definitions::new(definitions);
         self.check_server(facts)?;
         self.find_places(entries)?;
+        self.check_engines(facts)?;
         self.find_rows(entries, facts)?;
         self.check_names()?;
+        self.check_statements()?;
         self.check_definers()?;
         let mut plan = self.described(entries);
         plan.lines.extend(self.check_room(plan.bytes)?);
@@ -134,31 +177,26 @@ impl Service for MysqlTarget {
 
     /// Databases, users, and the sequences, which tables may name.
     fn open(&mut self) -> Result<(), Error> {
-        self.definitions.make_users(&self.server, &mut self.warnings)?;
-        let mut load = self.server.load(None)?;
+        self.make_accounts()?;
         for place in &self.places {
-            let create = self.definitions.create(&place.from, &place.loading);
-            load.write(create.as_bytes())?;
+            let mut create = self.definitions.create(filter(&self.server), &place.from, &place.loading)?;
             if place.replaces() && place.tables.is_none() {
-                load.write(self.definitions.create(&place.from, &place.to).as_bytes())?;
+                create += &self.definitions.create(filter(&self.server), &place.from, &place.to)?;
             }
+            self.server.run(&create)?;
         }
-        load.finish()?;
-        let mut load = self.server.load(None)?;
-        load.write(self.definitions.preamble())?;
+        let mut load = self.checked()?;
         for place in self.places.iter().filter(|place| place.tables.is_none()) {
             let sequences = self.definitions.of(&place.from, |part| matches!(part, Part::Object(_, _, Kind::Sequence)));
-            load.write(format!("USE {};\n", quoted(&place.loading)).as_bytes())?;
+            load.enter(&place.loading)?;
             for (part, text) in &sequences {
-                load.write(text)?;
+                load.part(&Scope { part, from: &place.from, to: &place.loading, folds: self.folds }, text)?;
                 // A column's default names its sequence with the database.
                 if let (true, Part::Object(_, name, _)) = (place.replaces(), part) {
-                    let make = format!("CREATE SEQUENCE IF NOT EXISTS {}.{};\n", quoted(&place.to), quoted(name));
-                    load.write(make.as_bytes())?;
+                    load.own(&format!("CREATE SEQUENCE IF NOT EXISTS {}.{}", quoted(&place.to), quoted(name)))?;
                 }
             }
         }
-        load.write(self.definitions.postamble())?;
         load.finish()
     }
 
@@ -168,9 +206,23 @@ impl Service for MysqlTarget {
 
     fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         self.count_rows()?;
-        for place in self.places.clone() {
-            self.put_in_place(&place)?;
+        let places = self.places.clone();
+        let mut kept = Vec::new();
+        for place in places.iter().filter(|place| place.replaces()) {
+            kept.push((place, self.keep_definitions(place)?));
+            self.swap(place)?;
         }
+        // Over all databases: one may name what another has.
+        let defined = self.define()?;
+        for (place, kept) in &kept {
+            self.lead_back(&place.before(&self.options.stamp), &place.to)?;
+            self.lead_back(&place.loading, &place.to)?;
+            self.server.run(&format!("DROP DATABASE IF EXISTS {}", quoted(&place.loading)))?;
+            self.settle_old(place, kept)?;
+        }
+        self.grant()?;
+        let differences = self.compare(&defined)?;
+        self.warnings.extend(differences);
         Ok(std::mem::take(&mut self.warnings))
     }
 
@@ -200,10 +252,11 @@ impl Service for MysqlTarget {
             .iter()
             .map(|place| match place.replaces() {
                 true => format!(
-                    "{} is as it was unless {} is there, which then has the old data; {} may be dropped",
+                    "{} is as it was unless {} is there, which then has the old data; what was loaded goes by DROP DATABASE IF \
+                     EXISTS {};",
                     place.to,
                     place.before(&self.options.stamp),
-                    place.loading
+                    quoted(&place.loading)
                 ),
                 false => format!("{} was not there before, and is unfinished", place.to),
             })

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::definitions::{disabled, enabled_names};
+use super::checked::{Checked, filter};
+use super::define::rank;
+use super::filter::Scope;
 use super::{MysqlTarget, Place};
 use crate::progress::Interrupt;
 use crate::source::Error;
@@ -20,22 +22,6 @@ use crate::warning::WarningKind;
 const DEFINITIONS: usize = 256 << 20;
 
 impl MysqlTarget {
-    /// Puts one database, or one table of it, in place.
-    pub(super) fn put_in_place(&mut self, place: &Place) -> Result<(), Error> {
-        if place.replaces() {
-            let kept = self.keep_definitions(place)?;
-            self.swap(place)?;
-            self.load_definitions(place)?;
-            self.lead_back(&place.before(&self.options.stamp), &place.to)?;
-            self.lead_back(&place.loading, &place.to)?;
-            self.server.run(&format!("DROP DATABASE IF EXISTS {}", quoted(&place.loading)))?;
-            self.settle_old(place, &kept)?;
-        } else {
-            self.load_definitions(place)?;
-        }
-        self.enable_events(place)
-    }
-
     /// The names that a question answers with.
     fn names(&self, question: &str) -> Result<Vec<String>, Error> {
         Ok(self.server.ask(question)?.into_iter().flatten().collect())
@@ -52,7 +38,7 @@ impl MysqlTarget {
     }
 
     /// Writes what the old database has beside rows to a file, which stays.
-    fn keep_definitions(&mut self, place: &Place) -> Result<Vec<u8>, Error> {
+    pub(super) fn keep_definitions(&mut self, place: &Place) -> Result<Vec<u8>, Error> {
         let program = self.server.dump_program()?;
         let mut argv = self.server.argv(&program);
         // What is broken there must not keep the rest from being kept.
@@ -105,13 +91,13 @@ impl MysqlTarget {
     }
 
     /// One statement puts the old tables aside and the new ones in their place.
-    fn swap(&self, place: &Place) -> Result<(), Error> {
+    pub(super) fn swap(&self, place: &Place) -> Result<(), Error> {
         let (to, before) = (quoted(&place.to), place.before(&self.options.stamp));
         let old = self.tables(place, &place.to)?;
         let new = self.tables(place, &place.loading)?;
         // Who holds a table for long is not waited for: nothing has changed until then.
         let mut statements = "SET foreign_key_checks=0, lock_wait_timeout=120;\n".to_owned();
-        statements += &self.definitions.create(&place.from, &before);
+        statements += &self.definitions.create(filter(&self.server), &place.from, &before)?;
         // A table with triggers can't go to another database; their definitions were kept.
         for (table, trigger) in self.triggers(&place.to)? {
             if old.contains(&table) {
@@ -162,40 +148,20 @@ impl MysqlTarget {
         Ok(rows.into_iter().map(drop).collect())
     }
 
-    /// Loads views, routines, triggers and events, events disabled.
-    fn load_definitions(&self, place: &Place) -> Result<(), Error> {
-        let wanted = |part: &Part| match part {
-            Part::Object(_, table, Kind::Triggers) => place.takes(&place.from, table),
-            Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_) => place.tables.is_none(),
-            _ => false,
-        };
-        let parts = self.definitions.of(&place.from, wanted);
-        self.load_parts(&place.to, self.definitions.preamble(), parts, self.definitions.postamble())
-    }
-
-    fn load_parts(
-        &self,
-        database: &str,
-        preamble: &[u8],
-        mut parts: Vec<(Part, Vec<u8>)>,
-        postamble: &[u8],
-    ) -> Result<(), Error> {
+    /// Loads parts of the database `from` into the database `to`.
+    fn load_parts(&self, from: &str, to: &str, preamble: &[u8], mut parts: Vec<(Part, Vec<u8>)>) -> Result<(), Error> {
         parts.sort_by_key(|(part, _)| rank(part));
-        let mut load = self.server.load(None)?;
-        load.write(preamble)?;
-        load.write(format!("USE {};\n", quoted(database)).as_bytes())?;
+        let mut load = Checked::new(&self.server, preamble, self.folds)?;
+        load.enter(to)?;
         for (part, text) in parts {
-            match part {
-                Part::Events(_) => load.write(&disabled(&text))?,
-                _ => load.write(&text)?,
-            }
+            let scope = Scope { part: &part, from, to, folds: self.folds };
+            load.part_disabled(&scope, &text)?;
         }
-        load.write(postamble)?;
         load.finish()
     }
 
     /// What was put aside gets its views, routines, triggers and (disabled) events back.
-    fn settle_old(&mut self, place: &Place, kept: &[u8]) -> Result<(), Error> {
+    pub(super) fn settle_old(&mut self, place: &Place, kept: &[u8]) -> Result<(), Error> {
         let before = place.before(&self.options.stamp);
         let mut rest = kept;
         let mut splitter = Splitter::new(
@@ -207,7 +173,7 @@ impl MysqlTarget {
             },
             &place.to,
         );
-        let (mut preamble, mut postamble, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut preamble, mut parts) = (Vec::new(), Vec::new());
         let failed = |error: std::io::Error| Error::failed("splitting the definitions that were kept", &error);
         while splitter.next_stream().map_err(failed)?.is_some() {
             let part = splitter.part().clone();
@@ -220,7 +186,6 @@ impl MysqlTarget {
             }
             match &part {
                 Part::Preamble => preamble = text,
-                Part::Postamble => postamble = text,
                 Part::Object(_, table, Kind::Triggers) if place.takes(&place.from, table) => parts.push((part, text)),
                 Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_)
                     if place.tables.is_none() =>
@@ -234,7 +199,7 @@ impl MysqlTarget {
         // One by one: what is broken must not keep the rest away.
         for (part, text) in parts {
             let name = part.name();
-            if let Err(error) = self.load_parts(&before, &preamble, vec![(part, text)], &postamble) {
+            if let Err(error) = self.load_parts(&place.to, &before, &preamble, vec![(part, text)]) {
                 self.warnings.push(WarningKind::NotKept.warning(format!(
                     "the tables of the old {} are whole in {before}, but {name} could not be made there: {error}; its definition \
                      is in {}",
@@ -244,43 +209,5 @@ impl MysqlTarget {
             }
         }
         Ok(())
-    }
-
-    /// Events that ran before run again, unless the database has another name now.
-    fn enable_events(&self, place: &Place) -> Result<(), Error> {
-        if place.tables.is_some() || place.to != place.from {
-            return Ok(());
-        }
-        let events = self.definitions.of(&place.from, |part| matches!(part, Part::Events(_)));
-        let enabled: Vec<String> = events.iter().flat_map(|(_, text)| enabled_names(text)).collect();
-        let rows = self.server.ask(&format!(
-            "SELECT EVENT_NAME, DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
-            literal(&place.to)
-        ))?;
-        for row in rows {
-            let [name, definer] = row.as_slice() else { continue };
-            let (user, host) = definer.rsplit_once('@').unwrap_or((definer, "%"));
-            if enabled.contains(name) {
-                self.server.run(&format!(
-                    "ALTER DEFINER={}@{} EVENT {}.{} ENABLE",
-                    quoted(user),
-                    quoted(host),
-                    quoted(&place.to),
-                    quoted(name)
-                ))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// In which order definitions are loaded: a view may need a routine, and a stub its place.
-fn rank(part: &Part) -> u8 {
-    match part {
-        Part::Object(_, _, Kind::Stub) => 0,
-        Part::Routines(_) => 1,
-        Part::Object(_, _, Kind::View) => 2,
-        Part::Object(_, _, Kind::Triggers) => 3,
-        _ => 4,
     }
 }

@@ -1,0 +1,214 @@
+//! A client that is given a dump's statements, each of them looked at before.
+
+use super::MysqlTarget;
+use super::filter::{Filter, Next, Scope, Step, refused};
+use super::naming::names_schema;
+use crate::entry::Escaped;
+use crate::source::Error;
+use crate::source::mysql::names::{Part, quoted};
+use crate::source::mysql::server::{Load, Server, Vendor};
+use crate::source::mysql::settings::SESSION;
+use crate::source::mysql::sql::rows::Rows;
+
+/// What is set behind a dump's own settings: what is there comes back as it was, also where it could not be made anew.
+fn settings(server: &Server) -> &'static str {
+    match server.vendor {
+        Vendor::Mariadb => {
+            "SET SESSION innodb_strict_mode=0, check_constraint_checks=0, foreign_key_checks=0, unique_checks=0;\n"
+        }
+        Vendor::Mysql => "SET SESSION foreign_key_checks=0, unique_checks=0;\n",
+    }
+}
+
+/// The client, and how far its session is known.
+pub(super) struct Checked {
+    load: Load,
+    filter: Filter,
+    /// What isn't decided of a stream.
+    held: Vec<u8>,
+    /// The rows that are followed.
+    rows: Option<Rows>,
+}
+
+impl Checked {
+    /// Starts one, with the settings that a dump's `preamble` makes.
+    pub fn new(server: &Server, preamble: &[u8], folds: bool) -> Result<Self, Error> {
+        Self::with(server.load()?, server, preamble, folds)
+    }
+
+    fn with(mut load: Load, server: &Server, preamble: &[u8], folds: bool) -> Result<Self, Error> {
+        load.write(SESSION.as_bytes())?;
+        let mut checked = Self { load, filter: filter(server), held: Vec::new(), rows: None };
+        checked.part(&Scope { part: &Part::Preamble, from: "", to: "", folds }, preamble)?;
+        checked.load.write(settings(server).as_bytes())?;
+        Ok(checked)
+    }
+
+    /// What follows are tables: none gets another engine than it had. Stored code keeps its session's sql_mode, so it isn't made
+    /// behind this.
+    pub fn keeping_engines(mut self) -> Result<Self, Error> {
+        self.own("SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION')")?;
+        Ok(self)
+    }
+
+    /// What follows goes into that database.
+    pub fn enter(&mut self, database: &str) -> Result<(), Error> {
+        self.own(&format!("USE {}", quoted(database)))
+    }
+
+    /// Runs a statement of our own.
+    pub fn own(&mut self, statement: &str) -> Result<(), Error> {
+        self.load.write(format!("{statement};\n").as_bytes())
+    }
+
+    /// Runs the statements of a text.
+    pub fn part(&mut self, scope: &Scope<'_>, text: &[u8]) -> Result<(), Error> {
+        for step in self.filter.steps(scope, text)? {
+            self.step(&step)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Checked::part`]; events are made disabled.
+    pub fn part_disabled(&mut self, scope: &Scope<'_>, text: &[u8]) -> Result<(), Error> {
+        for step in self.filter.steps(scope, text)? {
+            self.step(&step.disabled())?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that was looked at.
+    pub fn step(&mut self, step: &Step) -> Result<(), Error> {
+        self.load.statement(&step.text)
+    }
+
+    /// Runs the statements of a stream that comes in pieces. Returns what of them makes something.
+    pub fn write(&mut self, scope: &Scope<'_>, bytes: &[u8]) -> Result<Vec<Step>, Error> {
+        let mut bytes = bytes;
+        if self.rows.is_some() {
+            bytes = self.follow(scope, bytes)?;
+        }
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.held.extend_from_slice(bytes);
+        self.decide(scope, false)
+    }
+
+    /// The end of a stream.
+    pub fn end(&mut self, scope: &Scope<'_>) -> Result<Vec<Step>, Error> {
+        if self.rows.is_some() {
+            return Err(refused(scope, b"rows without an end"));
+        }
+        self.decide(scope, true)
+    }
+
+    fn decide(&mut self, scope: &Scope<'_>, end: bool) -> Result<Vec<Step>, Error> {
+        let held = std::mem::take(&mut self.held);
+        let mut made = Vec::new();
+        let mut rest = held.as_slice();
+        while !rest.is_empty() {
+            match self.filter.next(scope, rest, end)? {
+                Next::Nothing(0) => break,
+                Next::Nothing(length) => rest = &rest[length..],
+                Next::Statement(statement, tokens, length) => {
+                    if let Some(step) = self.filter.judged(scope, statement, &tokens)? {
+                        self.step(&step)?;
+                        made.extend(step.makes.is_some().then_some(step));
+                    }
+                    rest = &rest[length..];
+                }
+                Next::Rows(head, begin) => {
+                    self.load.write(head.as_bytes())?;
+                    self.rows = Some(Rows::new());
+                    rest = self.follow(scope, &rest[begin..])?;
+                }
+            }
+        }
+        self.held = rest.to_vec();
+        Ok(made)
+    }
+
+    /// Gives on what is rows, and returns what follows them.
+    fn follow<'b>(&mut self, scope: &Scope<'_>, bytes: &'b [u8]) -> Result<&'b [u8], Error> {
+        let Some(rows) = &mut self.rows else { return Ok(bytes) };
+        // What came before the byte that is no value is values alone, and without the statement's end.
+        let (length, ended) =
+            rows.follow(bytes).map_err(|_| refused(scope, b"INSERT with something else than values"))?;
+        self.load.write(&bytes[..length])?;
+        if ended {
+            self.load.write(b"\n")?;
+            self.rows = None;
+        }
+        Ok(&bytes[length..])
+    }
+
+    /// Waits until all has been run.
+    pub fn finish(self) -> Result<(), Error> {
+        self.load.finish()
+    }
+}
+
+/// What a server lets through.
+pub(super) fn filter(server: &Server) -> Filter {
+    Filter::new(server.number(), server.vendor == Vendor::Mariadb)
+}
+
+impl MysqlTarget {
+    /// A client with the dump's settings.
+    pub(super) fn checked(&self) -> Result<Checked, Error> {
+        Checked::new(&self.server, self.definitions.preamble(), self.folds)
+    }
+
+    /// As [`MysqlTarget::checked`]; it goes on behind a statement that fails.
+    pub(super) fn checked_anyway(&self) -> Result<Checked, Error> {
+        Checked::with(self.server.load_anyway()?, &self.server, self.definitions.preamble(), self.folds)
+    }
+
+    /// A filter that has seen the dump's settings.
+    pub(super) fn begun(&self) -> Result<Filter, Error> {
+        let mut begun = filter(&self.server);
+        begun.steps(
+            &Scope { part: &Part::Preamble, from: "", to: "", folds: self.folds },
+            self.definitions.preamble(),
+        )?;
+        Ok(begun)
+    }
+
+    /// Whether each statement that was read before anything is written is one that a dump consists of, and of a copy under
+    /// another name, none works on the original.
+    pub(super) fn check_statements(&self) -> Result<(), Error> {
+        let longest = self.server.value("SELECT @@max_allowed_packet")?.parse().unwrap_or(usize::MAX) / 2;
+        self.begun()?;
+        for place in &self.places {
+            let mut objects = self.definitions.objects(&place.from);
+            objects.extend(
+                self.rows.keys().filter(|(database, _)| *database == place.from).map(|(_, table)| table.clone()),
+            );
+            for (part, text) in self.definitions.of(&place.from, |part| self.loads(place, part)) {
+                for step in self.steps(place, &part, &text)? {
+                    if step.text.len() + 64 > longest {
+                        return Err(Error::Refused(format!(
+                            "{part} has a statement of {bytes} bytes, which goes to the server as twice as many, and it takes \
+                             at most {most}; run SET GLOBAL max_allowed_packet = {wanted}; there first",
+                            part = Escaped(part.name().as_bytes()),
+                            bytes = step.text.len(),
+                            most = longest * 2,
+                            wanted = (step.text.len() * 2 + 128).next_multiple_of(1 << 20)
+                        )));
+                    }
+                    if place.from != place.to && names_schema(&step, &place.from, &objects) {
+                        return Err(Error::Refused(format!(
+                            "{} names the schema {} itself, so under the name {} it would work on the other database; restore \
+                             it under its own name, on another server if need be",
+                            Escaped(part.name().as_bytes()),
+                            place.from,
+                            place.to
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

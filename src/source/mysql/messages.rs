@@ -1,0 +1,89 @@
+//! What the server's programs say, without what may come from a row.
+
+use crate::entry::Escaped;
+
+/// Errors whose quotes hold names of objects, accounts, engines or variables, and nothing else.
+const NAMES: &[&str] = &[
+    "1005", "1007", "1008", "1010", "1016", "1017", "1021", "1022", "1031", "1044", "1045", "1046", "1049", "1050",
+    "1051", "1054", "1061", "1067", "1068", "1069", "1071", "1072", "1075", "1091", "1100", "1102", "1103", "1109",
+    "1113", "1114", "1115", "1118", "1127", "1130", "1142", "1143", "1146", "1147", "1193", "1205", "1213", "1214",
+    "1215", "1227", "1231", "1235", "1269", "1273", "1286", "1304", "1305", "1322", "1347", "1350", "1356", "1359",
+    "1360", "1363", "1370", "1372", "1396", "1404", "1410", "1418", "1419", "1435", "1439", "1449", "1450", "1478",
+    "1524", "1527", "1536", "1537", "1539", "1577", "1696", "1813", "1901", "1905", "1911", "1932", "2002", "2005",
+    "2006", "2013", "3780", "4025", "4031", "4091", "4092",
+];
+
+/// What a client said. Of errors that may show a value of a row, or a piece of a statement, the words between quotes are left
+/// out.
+pub(super) fn redacted(said: &str) -> String {
+    // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
+    let line = |line: &str| {
+        let error = &line[line.find("ERROR ")?..];
+        let number = error[6..].split(' ').next().unwrap_or_default();
+        let shown = if NAMES.contains(&number) { error.to_owned() } else { without_quoted(error) };
+        Some(Escaped(shown.as_bytes()).to_string())
+    };
+    match said.contains("ERROR ") {
+        true => said.lines().filter_map(line).collect::<Vec<_>>().join("; "),
+        false => Escaped(said.trim().as_bytes()).to_string(),
+    }
+}
+
+/// A message without what stands between its first and its last quote. An apostrophe within a word is none: `Can't`.
+fn without_quoted(message: &str) -> String {
+    let bytes = message.as_bytes();
+    let letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphabetic);
+    let mut quotes = message.match_indices(['\'', '"', '`']).map(|(at, _)| at);
+    let begins = |at: &usize| *at == 0 || !letter(at - 1) || !letter(at + 1);
+    let Some(first) = quotes.find(begins) else { return message.to_owned() };
+    // Where there is one alone the value was cut, or goes on in the next line.
+    match quotes.last() {
+        Some(last) => format!("{}…{}", &message[..=first], &message[last..]),
+        None => format!("{}…", &message[..=first]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_row_is_shown() {
+        for (said, shown) in [
+            (
+                "ERROR 1062 (23000) at line 5: Duplicate entry 'secret' for key 'PRIMARY'",
+                "ERROR 1062 (23000) at line 5: Duplicate entry '…'",
+            ),
+            (
+                "ERROR 1062 (23000) at line 5: Duplicate entry 'it's secret' for key 'PRIMARY'",
+                "ERROR 1062 (23000) at line 5: Duplicate entry '…'",
+            ),
+            (
+                "INSERT INTO t VALUES\n(1,'secret')\nERROR 1100 (HY000) at line 3: Table 'x' was not locked",
+                "ERROR 1100 (HY000) at line 3: Table 'x' was not locked",
+            ),
+            (
+                "ERROR 1064 (42000) at line 3: You have an error near 'secret' at line 1",
+                "ERROR 1064 (42000) at line 3: You have an error near '…' at line 1",
+            ),
+            (
+                "ERROR 1292 (22007): Incorrect datetime value: 'secret\nmore'",
+                "ERROR 1292 (22007): Incorrect datetime value: '…",
+            ),
+        ] {
+            assert_eq!(redacted(said), shown);
+        }
+    }
+
+    #[test]
+    fn a_message_stays_whole_where_it_holds_no_value() {
+        for said in [
+            "ERROR 1022 (23000) at line 40: Can't write; duplicate key in table 't'",
+            "ERROR 1102 (42000) at line 1: Incorrect database name 'a/b'",
+            "ERROR 4025 (23000) at line 60: CONSTRAINT `ck.a` failed for `db`.`ck`",
+            "ERROR 9999 (HY000) at line 1: We can't go on",
+        ] {
+            assert_eq!(redacted(said), said);
+        }
+    }
+}

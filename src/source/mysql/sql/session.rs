@@ -1,0 +1,248 @@
+//! What a dump sets of its session, followed, because it changes how what comes after is read.
+
+use std::collections::HashMap;
+
+use super::tokens::{Charset, Cursor, Kind, Reading, Token};
+
+/// Variables of a session that a dump sets. What isn't here is no part of a dump.
+const VARIABLES: [&str; 18] = [
+    "autocommit",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "check_constraint_checks",
+    "collation_connection",
+    "default_storage_engine",
+    "default_tmp_storage_engine",
+    "foreign_key_checks",
+    "innodb_strict_mode",
+    "note_verbosity",
+    "show_create_table_verbosity",
+    "sql_mode",
+    "sql_notes",
+    "system_versioning_insert_history",
+    "time_zone",
+    "timestamp",
+    "unique_checks",
+];
+
+/// Modes that quote names with `"`.
+const QUOTE_NAMES: [&str; 7] = ["ANSI_QUOTES", "ANSI", "ORACLE", "MSSQL", "DB2", "MAXDB", "POSTGRESQL"];
+
+/// A session as far as it matters to reading.
+#[derive(Debug, Clone)]
+pub(in crate::source::mysql) struct Session {
+    /// How text is read now.
+    pub reading: Reading,
+    /// The sql_mode.
+    mode: String,
+    /// Its character set.
+    charset: String,
+    /// Its collation.
+    collation: String,
+    /// Variables of the dump's own, and what was put into them.
+    saved: HashMap<String, String>,
+}
+
+impl Session {
+    /// One that has just begun, with `sql_mode` empty and its text in UTF-8.
+    pub fn new(version: u32, mariadb: bool) -> Self {
+        let reading = Reading { version, mariadb, quotes_names: false, plain_backslash: false, charset: Charset::Utf8 };
+        Self {
+            reading,
+            mode: String::new(),
+            charset: "utf8mb4".to_owned(),
+            collation: String::new(),
+            saved: HashMap::new(),
+        }
+    }
+
+    /// The sql_mode that is set.
+    pub fn mode(&self) -> &str {
+        &self.mode
+    }
+
+    /// The character set of the client that is set.
+    pub fn charset(&self) -> &str {
+        &self.charset
+    }
+
+    /// The collation of the connection, where the dump has set one.
+    pub fn collation(&self) -> &str {
+        &self.collation
+    }
+
+    /// Follows a statement whose first word was `SET`. None where it sets anything that no dump sets.
+    pub fn set(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        loop {
+            self.assign(cursor)?;
+            match cursor.is_end() {
+                true => return Some(()),
+                false if cursor.sign(b',') => {}
+                false => return None,
+            }
+        }
+    }
+
+    fn assign(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        if cursor.words(&["NAMES"]) {
+            let name = value(cursor)?;
+            if cursor.word("COLLATE") {
+                value(cursor)?;
+            }
+            self.put("character_set_client", &name);
+            return Some(());
+        }
+        let own = match (cursor.sign(b'@'), cursor.sign(b'@')) {
+            (true, true) => {
+                if cursor.word("SESSION") && !cursor.sign(b'.') {
+                    return None;
+                }
+                false
+            }
+            (true, false) => true,
+            _ => {
+                let _ = cursor.word("SESSION");
+                false
+            }
+        };
+        let name = cursor.name()?.to_ascii_lowercase();
+        if !own && !VARIABLES.contains(&name.as_str()) {
+            return None;
+        }
+        let _ = cursor.sign(b':');
+        if !cursor.sign(b'=') {
+            return None;
+        }
+        let value = self.value(cursor)?;
+        match (own, value) {
+            (true, Some(value)) => {
+                self.saved.insert(name, value);
+            }
+            (true, None) => {
+                self.saved.remove(&name);
+            }
+            (false, Some(value)) => self.put(&name, &value),
+            // What is put in isn't known, so what follows can't be read.
+            (false, None) if matches!(name.as_str(), "sql_mode" | "character_set_client") => return None,
+            (false, None) => {}
+        }
+        Some(())
+    }
+
+    /// A literal, a variable of the dump's own, or one of the session. Some(None) is one that isn't followed.
+    fn value(&self, cursor: &mut Cursor<'_>) -> Option<Option<String>> {
+        if !cursor.sign(b'@') {
+            return value(cursor).map(Some);
+        }
+        if !cursor.sign(b'@') {
+            let name = cursor.name()?.to_ascii_lowercase();
+            return Some(self.saved.get(&name).cloned());
+        }
+        if cursor.word("SESSION") && !cursor.sign(b'.') {
+            return None;
+        }
+        let name = cursor.name()?.to_ascii_lowercase();
+        if !VARIABLES.contains(&name.as_str()) {
+            return None;
+        }
+        Some(match name.as_str() {
+            "sql_mode" => Some(self.mode.clone()),
+            "character_set_client" => Some(self.charset.clone()),
+            "collation_connection" => Some(self.collation.clone()),
+            _ => None,
+        })
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        match name {
+            "sql_mode" => {
+                self.mode = value.to_owned();
+                let has = |word: &str| value.split(',').any(|mode| mode.trim().eq_ignore_ascii_case(word));
+                self.reading.quotes_names = QUOTE_NAMES.iter().any(|word| has(word));
+                self.reading.plain_backslash = has("NO_BACKSLASH_ESCAPES");
+            }
+            "character_set_client" => {
+                self.charset = value.to_owned();
+                self.reading.charset = Charset::named(value);
+            }
+            "collation_connection" => value.clone_into(&mut self.collation),
+            _ => {}
+        }
+    }
+}
+
+/// A word, a number or a string without anything that has to be escaped.
+fn value(cursor: &mut Cursor<'_>) -> Option<String> {
+    let minus = if cursor.sign(b'-') { "-" } else { "" };
+    let token: &Token = cursor.take()?;
+    let bytes = cursor.bytes(token);
+    let text = match token.kind {
+        Kind::Word => bytes,
+        Kind::Text => bytes.get(1..bytes.len().checked_sub(1)?)?,
+        _ => return None,
+    };
+    let plain = text
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'"' | b'\\' | b'`') || *byte == b' ');
+    // A fraction comes as three tokens.
+    let mut text = plain.then(|| format!("{minus}{}", String::from_utf8_lossy(text)))?;
+    if cursor.sign(b'.') {
+        let part = cursor.take()?;
+        text = format!("{text}.{}", String::from_utf8_lossy(cursor.bytes(part)));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(session: &mut Session, text: &str) -> bool {
+        let tokens = session.reading.tokens(text.as_bytes()).unwrap();
+        let mut cursor = Cursor::new(text.as_bytes(), &tokens);
+        cursor.word("SET") && session.set(&mut cursor).is_some()
+    }
+
+    #[test]
+    fn what_a_dump_sets_is_followed() {
+        let mut session = Session::new(101_119, true);
+        assert!(set(&mut session, "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */"));
+        assert!(set(&mut session, "/*!50003 SET @saved_sql_mode       = @@sql_mode */ "));
+        assert!(set(&mut session, "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'"));
+        assert!(session.reading.quotes_names && session.reading.plain_backslash);
+        assert!(set(&mut session, "SET sql_mode              = @saved_sql_mode"));
+        assert!(!session.reading.quotes_names && session.mode() == "NO_AUTO_VALUE_ON_ZERO");
+        assert!(set(&mut session, "SET NAMES cp932") && session.reading.charset == Charset::Shifting);
+        assert!(set(&mut session, "/*!50003 SET time_zone = '+03:00' */"));
+        assert!(
+            set(
+                &mut session,
+                "/*M!101100 SET @old=@@session.system_versioning_insert_history, @@session.system_versioning_insert_history=1 */"
+            ) || session.reading.version < 101_100
+        );
+        assert!(set(&mut session, "SET character_set_client = utf8mb4") && session.reading.charset == Charset::Utf8);
+    }
+
+    #[test]
+    fn what_no_dump_sets_is_refused() {
+        for text in [
+            "SET GLOBAL sql_mode = ''",
+            "SET @@GLOBAL.general_log = 1",
+            "SET PERSIST sql_mode = ''",
+            "SET PASSWORD = 'x'",
+            "SET sql_log_bin = 0",
+            "SET @x = (SELECT 1)",
+            "SET @x = f(1)",
+            "SET sql_mode = @unknown",
+            "SET sql_mode = CONCAT('a', 'b')",
+            "SET ROLE admin",
+            "SET DEFAULT ROLE x",
+            "SET STATEMENT sql_mode='' FOR DROP DATABASE x",
+            "SET time_zone = '+00:00' DROP",
+            "SET init_connect = 'x'",
+        ] {
+            assert!(!set(&mut Session::new(101_119, true), text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! MySQL: a dump that commands the client, the machine or another database.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::mariadb::MariaDb;
+use crate::site::Site;
+
+/// A server, a site that backs up its database `shop`, and a program that leaves a mark where a client starts it.
+struct Ground {
+    server: MariaDb,
+    site: Site,
+}
+
+impl Ground {
+    fn new(schema: &str) -> Option<Self> {
+        let server = MariaDb::start()?;
+        server.sql(schema);
+        let site = Site::new("shop", "source = \"mysql\"\ndatabases = \"all\"");
+        let ground = Self { server, site };
+        ground.configure("");
+        let marks = format!("#!/bin/sh\ntouch {}\n", ground.mark().display());
+        for name in ["editor", "less", "vi"] {
+            let program = ground.site.machine.at(name);
+            fs::write(&program, &marks).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Some(ground)
+    }
+
+    fn mark(&self) -> std::path::PathBuf {
+        self.site.machine.at("a-program-was-started")
+    }
+
+    fn configure(&self, lines: &str) {
+        self.site.configure(&format!(
+            "source = \"mysql\"\ndatabases = [\"shop\"]\nsocket = \"{}\"\n{lines}",
+            self.server.socket().display()
+        ));
+    }
+
+    /// The program, on a machine whose editor and pager leave a mark.
+    fn run(&self, words: &[&str]) -> crate::machine::Ended {
+        let path = format!("{}:{}", self.site.machine.top.display(), std::env::var("PATH").unwrap());
+        let editor = self.site.machine.at("editor");
+        let mut command = self.site.command(words);
+        command
+            .env("PATH", path)
+            .env("EDITOR", &editor)
+            .env("VISUAL", &editor)
+            .env("PAGER", self.site.machine.at("less"));
+        command.current_dir(&self.site.machine.top).output().unwrap().into()
+    }
+
+    /// Whether nothing was done that the dump had no business with.
+    #[track_caller]
+    fn is_untouched(&self, what: &str) {
+        assert!(!self.mark().exists(), "{what}: a program was started");
+        let seen = self.server.sql(
+            "SELECT COUNT(*) FROM other.secret; SELECT COUNT(*) FROM mysql.user WHERE User = 'evil'; \
+             SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'loot'; SELECT @@GLOBAL.general_log;",
+        );
+        assert_eq!(seen, "1\n0\n0\n0\n", "{what}");
+    }
+}
+
+const SCHEMA: &str = "CREATE DATABASE other; CREATE TABLE other.secret (a TEXT); INSERT INTO other.secret VALUES ('x');
+    CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, text TEXT); INSERT INTO shop.t VALUES (1, 'a');";
+
+const INTO: [&str; 7] = ["restore", "shop", "--into", "mysql", "--yes", "--replace", "shop"];
+
+/// What the stored code of a database is, byte by byte.
+const CODE: &str = "SELECT name, HEX(body), HEX(comment) FROM mysql.proc WHERE db = 'shop' ORDER BY 1;
+    SELECT TRIGGER_NAME, HEX(ACTION_STATEMENT) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'shop' ORDER BY 1;
+    SELECT EVENT_NAME, HEX(EVENT_DEFINITION), STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'shop' ORDER BY 1;
+    SELECT TABLE_NAME, HEX(TABLE_COMMENT) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' ORDER BY 1;
+    SELECT HEX(text) FROM shop.t ORDER BY id;";
+
+/// What a client takes for a command, with what a server takes for a comment around it.
+fn hostile() -> Vec<String> {
+    let commands = [
+        "\\e",
+        "\\!touch a-program-was-started",
+        "\\r other",
+        "\\. evil.sql",
+        "\\T loot",
+        "\\P less",
+        "\\u other",
+        "\\d ;;",
+        "\\C gbk",
+        "system touch a-program-was-started",
+        "source evil.sql",
+        "edit",
+        "delimiter ;",
+        "DELIMITER ;;",
+        ";; DROP DATABASE other ;;",
+        ";;\nDROP DATABASE other;;\n",
+        "; DROP DATABASE other;",
+    ];
+    let around = [
+        ("-- ", "\n"),
+        ("--\u{1} ", "\n"),
+        ("--\u{b}", "\n"),
+        ("# ", "\n"),
+        ("/* ", " */"),
+        ("/*\n", "\n*/"),
+        ("--\t\n", "\n"),
+    ];
+    let mut all = Vec::new();
+    for command in commands {
+        for (open, close) in around {
+            // Outside of a comment the server wouldn't take it.
+            if !(open.ends_with('\n') && open.starts_with("--") || open.starts_with('-') && command.contains('\n'))
+                && !(open == "# " && command.contains('\n'))
+            {
+                all.push(format!("{open}{command}{close}"));
+            }
+        }
+    }
+    all
+}
+
+/// A user who may make routines in his own database, and an honest backup.
+#[test]
+fn a_body_that_commands_the_client_comes_back_and_runs_nothing() {
+    let Some(ground) = Ground::new(SCHEMA) else { return };
+    let server = &ground.server;
+    let mut sql = String::from("USE shop; SET NAMES utf8mb4;\n");
+    let make =
+        |text: &str| format!("EXECUTE IMMEDIATE 0x{};\n", text.bytes().map(|b| format!("{b:02x}")).collect::<String>());
+    for (number, text) in hostile().into_iter().enumerate() {
+        sql += &make(&format!(
+            "CREATE PROCEDURE p{number}() COMMENT '{}' BEGIN SELECT 1; {text} SELECT 2; END",
+            text.replace(['\'', '\\'], "")
+        ));
+        let literal = text.replace('\\', "\\\\").replace('\'', "''");
+        sql += &make(&format!("INSERT INTO t VALUES ({}, '{literal}')", number + 100));
+    }
+    let long = format!(
+        "CREATE PROCEDURE longest() BEGIN SELECT 1; --\u{1} \\e\n{} /* :!touch a-program-was-started\n:q!\n */ END",
+        "-- pad\n".repeat(60_000)
+    );
+    sql += &make(&long);
+    sql += &make("CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW BEGIN --\u{1} \\e\n SET @x = 1; END");
+    sql += &make("CREATE EVENT ev ON SCHEDULE EVERY 1 YEAR STARTS '2040-01-01' DO BEGIN --\u{1} \\e\n SET @x = 1; END");
+    sql += &make(
+        "CREATE TABLE `\\e` (a INT) COMMENT '\\\\e\n\\\\! touch a-program-was-started\nsystem touch a-program-was-started\n'",
+    );
+    sql += &make("CREATE TABLE `;; DROP DATABASE other; --` (a INT)");
+    sql += &make("CREATE VIEW `\\! touch a-program-was-started` AS SELECT ';; \\\\e' AS `\\e`");
+    server.sql(&sql);
+    let before = server.sql(CODE);
+    ground.run(&["backup", "shop"]).ends(0);
+    ground.run(&[&INTO[..], &["--reason", "test"]].concat()).ends(0);
+    ground.is_untouched("an honest backup");
+    assert_eq!(server.sql(CODE), before);
+}
+
+/// A dump of the attacker's own, as another job leaves it in the folder of the set.
+fn forged(table: &str, routines: &str) -> String {
+    format!(
+        "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET NAMES utf8mb4 */;\n/*!40101 SET \
+         @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n\n--\n-- Current Database: `shop`\n--\n\nCREATE DATABASE \
+         /*!32312 IF NOT EXISTS*/ `shop`;\n\nUSE `shop`;\n\n--\n-- Table structure for table `t`\n--\n\nCREATE TABLE `t` (\n  `id` int(11) DEFAULT NULL\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;\n\n\
+         --\n-- Dumping data for table `t`\n--\n\nINSERT INTO `t` VALUES (1);\n{table}\n\n--\n-- Dumping routines for database \
+         'shop'\n--\n{routines}\n/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;\n\n-- Dump completed on 2026-11-28\n"
+    )
+}
+
+#[test]
+fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
+    let Some(ground) = Ground::new(SCHEMA) else { return };
+    let folder = ground.site.machine.at("dumps");
+    fs::create_dir(&folder).unwrap();
+    ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
+    fs::write(ground.site.machine.at("evil.sql"), "DROP DATABASE other;\n").unwrap();
+    fs::write(ground.site.machine.at("secret"), "x\n").unwrap();
+    let secret = ground.site.machine.at("secret").display().to_string();
+    let load = format!("LOAD DATA LOCAL INFILE '{secret}' INTO TABLE t;");
+    // In the stream of a table.
+    let table = [
+        "DROP TABLE `other`.`secret`;",
+        "DROP TABLE IF EXISTS other.secret;",
+        "DROP TABLE IF EXISTS `other` . `secret`;",
+        "INSERT INTO `other`.`secret` VALUES (1);",
+        "INSERT INTO `t` SELECT a FROM other.secret;",
+        "INSERT INTO `t` VALUES ((SELECT COUNT(*) FROM other.secret));",
+        "INSERT INTO `t` VALUES (1) ON DUPLICATE KEY UPDATE id = 2;",
+        "CREATE TABLE `t` AS SELECT * FROM other.secret;",
+        "CREATE TABLE loot (a INT);",
+        "/*!50003 DROP DATABASE `other` */;",
+        "/*M!100100 DROP DATABASE `other` */;",
+        "/*! DROP DATABASE `other` */;",
+        "DROP /*!50003 DATABASE */ /* x */ `other`;",
+        "GRANT ALL ON *.* TO evil@localhost IDENTIFIED BY 'x';",
+        "CREATE USER evil@localhost;",
+        "SET GLOBAL general_log = 1;",
+        "SET @@GLOBAL.general_log = 1;",
+        "INSTALL SONAME 'ha_archive';",
+        "CREATE FUNCTION f RETURNS INTEGER SONAME 'x.so';",
+        "SELECT 1 INTO OUTFILE '/tmp/loot';",
+        "PREPARE x FROM 'DROP DATABASE other';",
+        "EXECUTE IMMEDIATE 'DROP DATABASE other';",
+        "USE other;",
+        "\\e",
+        "\\! touch a-program-was-started",
+        "system touch a-program-was-started",
+        "source evil.sql",
+        "\\. evil.sql",
+        "\\r other",
+        "\\T loot",
+        "SET character_set_client = gbk; INSERT INTO `t` VALUES ('\u{bf}');",
+        load.as_str(),
+    ];
+    for statement in table {
+        fs::write(folder.join("shop.sql"), forged(statement, "")).unwrap();
+        ground.run(&["backup", "shop"]).ends(0);
+        let ended = ground.run(&[&INTO[..], &["--reason", "test"]].concat());
+        assert!([1, 5].contains(&ended.status), "{statement}: {}", ended.err);
+        assert!(ended.err.contains("no dump of `shop` consists of"), "{statement}: {}", ended.err);
+        ground.is_untouched(statement);
+        assert_eq!(ground.server.sql("SELECT text FROM shop.t"), "a\n", "{statement}: what was there stays");
+        ground.run(&["restore", "shop", "--abandon"]).ends(0);
+    }
+    // In that of routines, which is looked at before anything is written.
+    for statement in [
+        "DROP PROCEDURE other.p;",
+        "CREATE PROCEDURE other.p() SELECT 1;",
+        "CREATE PROCEDURE `p`() SELECT 1; DROP DATABASE other;",
+        "DELIMITER ;;\nCREATE PROCEDURE `p`() SELECT 1;;\nDROP DATABASE other;;\nDELIMITER ;",
+        "DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT 1; --\u{1} ;;\nEND;;\nDROP DATABASE other;;\nDELIMITER ;",
+        "CREATE FUNCTION f RETURNS INTEGER SONAME 'x.so';",
+        "ALTER DATABASE other CHARACTER SET latin1;",
+        "CALL p();",
+    ] {
+        fs::write(folder.join("shop.sql"), forged("", statement)).unwrap();
+        ground.run(&["backup", "shop"]).ends(0);
+        let ended = ground.run(&[&INTO[..], &["--reason", "test"]].concat()).ends(5);
+        assert!(ended.err.contains("no dump of `shop` consists of"), "{statement}: {}", ended.err);
+        ground.is_untouched(statement);
+    }
+    // The same words where they are honest.
+    fs::write(
+        folder.join("shop.sql"),
+        forged("", "DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT '\\\\e'; --\u{1} \\e ;;\nEND;;\nDELIMITER ;"),
+    )
+    .unwrap();
+    ground.run(&["backup", "shop"]).ends(0);
+    ground.run(&[&INTO[..], &["--reason", "test"]].concat()).ends(0);
+    ground.is_untouched("an honest dump of another job");
+    assert!(ground.server.sql("SELECT body FROM mysql.proc WHERE db = 'shop'").contains("\\\\e ;;"));
+}
+
+/// Pieces of which a client and a server may think differently.
+const PIECES: [&str; 34] = [
+    "'",
+    "\"",
+    "`",
+    "\\",
+    "\\'",
+    "--\u{1}",
+    "-- ",
+    "--",
+    "#",
+    "/*",
+    "*/",
+    "/*!",
+    "/*!50003 ",
+    "/*!99999 ",
+    "/*M!100100 ",
+    "/*M!999999 ",
+    ";",
+    ";;",
+    "\n",
+    "\r\n",
+    "\t",
+    "\0",
+    "\u{b}",
+    "\u{a0}",
+    "\u{bf}",
+    "\\e",
+    "\\! touch a-program-was-started",
+    "DELIMITER ;;\n",
+    "delimiter ;\n",
+    "DROP DATABASE other",
+    "CREATE USER evil",
+    "CREATE TABLE shop.loot (a INT)",
+    "system touch a-program-was-started\n",
+    "SELECT 1",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: if crate::site::is_long() { 1_000 } else { 12 },
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Whatever stands in a dump, with the real client: nothing is started, and nothing outside of the database is touched.
+    #[test]
+    fn no_dump_makes_the_client_do_what_the_filter_did_not_see(
+        choices in proptest::collection::vec(proptest::collection::vec(0..PIECES.len(), 1..8), 3)
+    ) {
+        static GROUND: std::sync::OnceLock<Option<Ground>> = std::sync::OnceLock::new();
+        let ground = GROUND.get_or_init(|| {
+            let ground = Ground::new(SCHEMA)?;
+            let folder = ground.site.machine.at("dumps");
+            fs::create_dir(&folder).unwrap();
+            ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
+            Some(ground)
+        });
+        let Some(ground) = ground else { return Ok(()) };
+        let text = |number: usize| choices[number].iter().map(|&piece| PIECES[piece]).collect::<String>();
+        let table = format!("INSERT INTO `t` VALUES (2{});\n", text(0));
+        let routines = format!("DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT 1; {} END;;\n{}\nDELIMITER ;", text(1), text(2));
+        for dump in [forged(&table, ""), forged("", &routines)] {
+            fs::write(ground.site.machine.at("dumps").join("shop.sql"), &dump).unwrap();
+            // One that isn't whole to the reader isn't stored.
+            if ground.run(&["backup", "shop"]).status != 0 {
+                continue;
+            }
+            ground.run(&[&INTO[..], &["--reason", "test"]].concat());
+            ground.is_untouched(&dump);
+            ground.run(&["restore", "shop", "--abandon"]);
+        }
+    }
+}
