@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::layout::{
-    info_name, pack_name, parse_key_name, parse_mark_name, parse_pack_name, parse_snapshot_name,
-};
+use crate::format::layout::{info_name, is_key_name, pack_name, parse_mark_name, parse_pack_name, parse_snapshot_name};
 use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, Hasher, PackId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
@@ -158,7 +156,7 @@ impl Work<'_> {
 
     /// The key objects that the second place lacks, and the text for people.
     fn missing_keys(&self) -> Result<Vec<Listed>> {
-        let is_key = |listed: &Listed| parse_key_name(&listed.name).is_some();
+        let is_key = |listed: &Listed| is_key_name(&listed.name);
         let ours: Vec<Listed> = list_or_none(self.from, Folder::Keys)?.into_iter().filter(is_key).collect();
         if ours.is_empty() {
             return Err(Error::Usage(format!("there is no repository at {}", self.from.place())));

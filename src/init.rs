@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::chunker::ChunkSizes;
-use crate::crypto::{DataKeySecret, IdentityFile, Recipient, random_bytes};
+use crate::crypto::{IdentityFile, Recipient};
 use crate::error::{Error, Result};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::RepositoryId;
-use crate::keyring::{Keyring, has_repository, read_identity};
+use crate::keyring::{Keyring, read_identity, read_writer_key};
 use crate::remote::Remote;
-use crate::repository::{create, replace_secret, write_secret};
+use crate::repository::{create, generate, is_taken, replace_secret, write_secret};
 
 /// What was made.
 #[derive(Debug, Clone)]
@@ -29,7 +29,8 @@ pub struct Made {
 /// Makes a repository on `remote` for `recipients`. Where there are none an identity is made, or the one that `keyring`
 /// names is used. `forget` is a repository that was at this place and is gone.
 ///
-/// The files on this machine are written first: without them what is on the remote would be of no use.
+/// The files on this machine are written first: without them what is on the remote would be of no use. The writer key's file
+/// has all that the remote needs. So where the making was cut the next call finishes it, whatever is there already.
 ///
 /// # Errors
 ///
@@ -42,7 +43,10 @@ pub fn init(
     forget: Option<RepositoryId>,
 ) -> Result<Made> {
     let place = remote.place();
-    if has_repository(remote)? {
+    if let Some((writer_key, file)) = unfinished(keyring, &place, recipients)? {
+        return finish(remote, keyring, writer_key, &file);
+    }
+    if is_taken(remote)? {
         return Err(Error::Refused(format!(
             "{place} holds a repository already; `varu backup` goes on with it if its writer key is on this machine; else \
              give it with --writer-key, or choose another place"
@@ -50,25 +54,55 @@ pub fn init(
     }
     keyring.refuse_lost(&place, forget)?;
     let mut owner = Owner::choose(keyring, recipients)?;
-    let data = DataKeySecret::generate();
-    let file = WriterKeyFile {
-        secret: random_bytes(),
-        data_key: data.public().to_string(),
-        chunking: ChunkSizes::default(),
-        follows: None,
-        recipients: owner.recipients.clone(),
-    };
+    let file = generate(owner.recipients.clone(), ChunkSizes::default(), None)?;
     let id = file.repository_id();
     let writer_key = keyring.writer_key_path(&id)?;
     refuse_existing(&writer_key)?;
+    keyring.begin(&place, id)?;
     let identity = owner.write(keyring, id)?;
-    write_secret(&writer_key, &file.to_text())?;
-    if let Err(error) = create(remote, &file, &data) {
-        take_back(&writer_key, identity.as_deref().filter(|_| owner.is_new));
+    if let Err(error) = write_secret(&writer_key, &file.to_text()) {
+        // Nothing is on the remote, so the identity opens nothing.
+        identity.filter(|_| owner.is_new).map(std::fs::remove_file);
         return Err(error.into());
     }
+    finish(remote, keyring, writer_key, &file)
+}
+
+/// The writer key of a repository whose making at this place was cut, or at another place where a person named the key's file.
+fn unfinished(keyring: &Keyring, place: &str, recipients: &[String]) -> Result<Option<(PathBuf, WriterKeyFile)>> {
+    let begun = keyring.begun(place)?;
+    let path = match (&keyring.writer_key, begun) {
+        (Some(path), _) => path.clone(),
+        (None, Some(id)) => keyring.writer_key_path(&id)?,
+        (None, None) => return Ok(None),
+    };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let file = read_writer_key(&path)?;
+    if !keyring.is_begun(&file.repository_id())? {
+        return Ok(None);
+    }
+    if !recipients.is_empty() && recipients != file.recipients {
+        return Err(Error::Refused(format!(
+            "{} is the writer key of a repository whose making was cut, for other recipients: {}; name the same ones to finish \
+             it, or take that file away to make another",
+            path.display(),
+            file.recipients.join(", ")
+        )));
+    }
+    Ok(Some((path, file)))
+}
+
+/// Makes what is missing on the remote. A repository of which a part may be there keeps its files here: they finish it.
+fn finish(remote: &dyn Remote, keyring: &Keyring, writer_key: PathBuf, file: &WriterKeyFile) -> Result<Made> {
+    let (id, place) = (file.repository_id(), remote.place());
+    keyring.begin(&place, id)?;
+    create(remote, file)?;
     keyring.replace(&place, id)?;
-    Ok(Made { id, place, recipients: owner.recipients, writer_key, identity })
+    let identity = keyring.identity_path(&id)?;
+    let names_it = identity.exists() && read_identity(&identity).is_ok_and(|file| file.repositories().contains(&id));
+    Ok(Made { id, place, recipients: file.recipients.clone(), writer_key, identity: names_it.then_some(identity) })
 }
 
 /// Who can open what will be stored.
@@ -115,13 +149,6 @@ fn refuse_existing(path: &Path) -> Result<()> {
             path.display()
         ))),
         false => Ok(()),
-    }
-}
-
-/// Takes away the files of a repository that could not be made. What stays opens nothing.
-fn take_back(writer_key: &Path, identity: Option<&Path>) {
-    for path in [Some(writer_key), identity].into_iter().flatten() {
-        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -53,6 +53,10 @@ kinds! {
     UnusableObject = "unusable-object",
     /// A stored object is damaged or can't be read, so what needs it isn't there to be restored.
     DamagedObject = "damaged-object",
+    /// A key object was missing or damaged.
+    KeyObject = "key-object",
+    /// Newer keys or snapshots belong to a repository id that the keys here don't name.
+    NewerRepository = "newer-repository",
     /// A snapshot that was seen before is missing.
     MissingSnapshot = "missing-snapshot",
     /// A newer snapshot than the one that was chosen is suspect.

@@ -127,6 +127,7 @@ impl Desk {
             set: "set".to_owned(),
             tags: Vec::new(),
             packs: listed,
+            key_objects: Vec::new(),
         };
         let body = SnapshotBody {
             instance: instance(),

@@ -1,4 +1,4 @@
-//! What attackers tried, each with the attacker's own input.
+//! What attackers tried, each with the attacker's own input. `docs/format.md`, "Threats", names these tests.
 
 #[path = "support/machine.rs"]
 mod machine;
@@ -10,6 +10,8 @@ mod support;
 
 #[path = "attacks/bombs.rs"]
 mod bombs;
+#[path = "attacks/keys.rs"]
+mod keys;
 #[path = "attacks/mysql.rs"]
 mod mysql;
 #[path = "attacks/poison.rs"]

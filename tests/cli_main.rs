@@ -410,7 +410,7 @@ fn after_a_rotation_the_old_and_the_new_are_restored() {
     let machine = Machine::new();
     let (old, new) = (dump(3_000, 1), dump(3_000, 2));
     let first = machine.feed(&["backup", "--init", "--stdin", "db", "--json"], &old).ends(0).json();
-    let rotated = machine.run(&["key", "rotate", "--json"]).ends(0).json();
+    let rotated = machine.run(&["key", "rotate", "--yes", "--json"]).ends(0).json();
     assert_eq!(rotated["follows"], first["repository"]);
     let second = machine.feed(&["backup", "--stdin", "db", "--json"], &new).ends(0).json();
     assert_eq!((&second["repository"], &second["snapshot"]["sequence"]), (&rotated["repository"], &2.into()));
@@ -441,7 +441,7 @@ fn one_more_recipient_restores_what_was_there_before() {
     let packs = machine.objects("packs");
     let second = age_identity(&machine);
     machine.run(&["key", "add-recipient", "age1nonsense"]).ends(2).says("age1");
-    machine.run(&["key", "add-recipient", &second.1]).ends(0).says("no pack was touched");
+    machine.run(&["key", "add-recipient", "--yes", &second.1]).ends(0).says("no pack was touched");
     assert_eq!(machine.objects("packs"), packs);
     machine.run(&["key", "show"]).ends(0).says(&second.1);
     let named = ["restore", "db", "--stdout", "--identity", second.0.to_str().unwrap()];

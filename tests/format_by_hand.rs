@@ -163,21 +163,15 @@ fn keys() -> Keys {
     let text = std::fs::read_to_string(folder().join("identity.txt")).unwrap();
     let identity = text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap().parse().unwrap();
     let known: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# varu repository ")).collect();
-    let (mut writer, mut data) = (None, None);
-    for (name, object) in objects("keys") {
-        let (kind, hash) = name.strip_suffix(".age").unwrap().split_once('-').unwrap();
-        assert_eq!(hash, hex(&blake3(&[&object])));
-        let plain = String::from_utf8(age(&identity, &object)).unwrap();
-        match kind {
-            "writer" => writer = Some(plain),
-            "data" => data = Some(plain.trim().parse::<age::x25519::Identity>().unwrap()),
-            _ => unreachable!(),
-        }
-    }
-    let (writer, data) = (writer.unwrap(), data.unwrap());
+    let objects = objects("keys");
+    assert_eq!(objects.len(), 1, "the example has one key object");
+    let (name, object) = objects.first_key_value().unwrap();
+    assert_eq!(name.strip_suffix(".age").unwrap(), hex(&blake3(&[object])));
+    let writer = String::from_utf8(age(&identity, object)).unwrap();
     let lines: Vec<&str> = writer.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     assert_eq!(lines[0], "version 1");
     let value = |word: &str| lines.iter().find_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).unwrap();
+    let data: age::x25519::Identity = value("data-secret").parse().unwrap();
     assert_eq!(value("data-key"), data.to_public().to_string());
     assert!(!value("recipient").is_empty() && lines.iter().all(|line| !line.starts_with("follows")));
     let secret: [u8; 32] = unhex(value("secret"));
@@ -393,8 +387,16 @@ fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
     let set = fields.short_text();
     let tags = (0..fields.u8()).map(|_| fields.short_text()).collect();
     let packs: Vec<String> = (0..fields.u32()).map(|_| hex(&fields.array::<32>())).collect();
+    let key_objects: Vec<String> = (0..fields.u8())
+        .map(|_| {
+            let n = fields.u32() as usize;
+            hex(&blake3(&[fields.raw(n)]))
+        })
+        .collect();
     assert!(fields.0.is_empty() && packs.is_sorted());
     assert_eq!(kind == 1, parent == [0; 16]);
+    let kept: Vec<String> = objects("keys").into_iter().map(|(name, _)| name.replace(".age", "")).collect();
+    assert_eq!(key_objects, if kind == 1 { kept } else { Vec::new() }, "a full has the key object");
     assert!(parent_sequence < sequence);
     let word = if kind == 1 { "full" } else { "incremental" };
     let (time, rest) = name.split_once('-').unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::vault::*;
 use support::*;
 use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
-use varu::crypto::{DataKeySecret, IdentityFile, MAX_WRAPPED_PACK_KEY, WriterSecret, random_bytes};
+use varu::crypto::{DataKeySecret, IdentityFile, MAX_WRAPPED_PACK_KEY, random_bytes};
 use varu::error::Class;
 use varu::format::layout::{pack_name, parse_snapshot_name, snapshot_name};
 use varu::format::pack::PackHeader;
@@ -24,7 +24,7 @@ use varu::progress::{Counter, Interrupt, Progress};
 use varu::remote::memory::MemoryRemote;
 use varu::remote::record::{Recorder, Verb};
 use varu::remote::{Folder, ObjectName, Remote};
-use varu::repository::{Chosen, Keys, Repository, add_recipients, create, unlock};
+use varu::repository::{Chosen, Keys, Repository, add_recipients, create, generate, unlock};
 use varu::source::Source;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -157,7 +157,7 @@ fn nothing_on_the_machine_opens_a_pack() {
         }
         assert!(header.wrapped_key.len() <= MAX_WRAPPED_PACK_KEY);
     }
-    // The two key objects are for the recipients alone.
+    // The key object is for the recipients alone.
     for (name, bytes) in vault.memory.content(Folder::Keys) {
         for secret in &secrets {
             let identity = IdentityFile::parse(&age_identity(secret)).unwrap();
@@ -197,16 +197,9 @@ fn repository_and_identity_are_all_that_a_fresh_machine_needs() {
 /// Puts a repository of one's own making beside or in place of another, its keys wrapped to the same recipients.
 fn forge(place: &MemoryRemote, owner: &Owner) -> Owner {
     let genuine = WriterKeyFile::parse(&owner.writer_key).unwrap();
-    let data = DataKeySecret::generate();
-    let file = WriterKeyFile {
-        secret: random_bytes(),
-        data_key: data.public().to_string(),
-        chunking: Default::default(),
-        follows: None,
-        recipients: genuine.recipients.clone(),
-    };
+    let file = generate(genuine.recipients.clone(), Default::default(), None).unwrap();
     let elsewhere = MemoryRemote::new();
-    create(&elsewhere, &file, &data).unwrap();
+    create(&elsewhere, &file).unwrap();
     let forged = Owner { identity: owner.identity.clone(), writer_key: file.to_text().to_string() };
     let folder = state();
     let writer = forged.writer(Arc::new(elsewhere.clone()), folder.path());
@@ -298,7 +291,7 @@ fn another_repository_in_its_place_is_refused_by_name() {
     let data = IdentityFile::parse(&other.owner.identity).unwrap();
     let data = unlock(&*swapped, &data, &[]).unwrap().remove(0);
     let recipients = both.recipients().iter().map(ToString::to_string).collect();
-    add_recipients(&*swapped, &WriterKeyFile { recipients, ..file }, data.data_secret().unwrap()).unwrap();
+    add_recipients(&*swapped, WriterKeyFile { recipients, ..file }, data.data_secret().unwrap()).unwrap();
     let error = vault.owner.reader(swapped, &vault.empty_state()).err().unwrap().to_string();
     assert!(error.contains(&format!("--trust-repository {}", id_of(&other.owner))), "{error}");
 }
@@ -681,15 +674,8 @@ fn after_a_rotation_nothing_old_is_shared_and_both_are_read() {
     let old = days(&vault, &clock, 0..2);
     let old_packs: BTreeSet<String> = vault.memory.content(Folder::Packs).into_iter().map(|(name, _)| name).collect();
     let before = WriterKeyFile::parse(&vault.owner.writer_key).unwrap();
-    let data = DataKeySecret::generate();
-    let file = WriterKeyFile {
-        secret: WriterSecret::random().as_bytes().to_owned().into(),
-        data_key: data.public().to_string(),
-        chunking: before.chunking,
-        follows: Some(before.repository_id()),
-        recipients: before.recipients.clone(),
-    };
-    create(&vault.memory, &file, &data).unwrap();
+    let file = generate(before.recipients.clone(), before.chunking, Some(before.repository_id())).unwrap();
+    create(&vault.memory, &file).unwrap();
     let mut identity = IdentityFile::parse(&vault.owner.identity).unwrap();
     identity.add_repository(file.repository_id());
     let rotated = Owner { identity: identity.to_text().to_string(), writer_key: file.to_text().to_string() };
@@ -730,10 +716,10 @@ fn a_recipient_is_added_without_touching_a_pack() {
     let recipients =
         file.recipients.iter().cloned().chain(second.recipients().iter().map(ToString::to_string)).collect();
     let recorder = Recorder::new(vault.remote.clone());
-    add_recipients(&recorder, &WriterKeyFile { recipients, ..file }, keys.data_secret().unwrap()).unwrap();
+    add_recipients(&recorder, WriterKeyFile { recipients, ..file }, keys.data_secret().unwrap()).unwrap();
     let touched = recorder.take();
     assert!(touched.iter().all(|call| call.folder.is_none_or(|folder| folder == Folder::Keys)), "{touched:?}");
-    assert_eq!(touched.iter().filter(|call| call.verb == Verb::Finish).count(), 2);
+    assert_eq!(touched.iter().filter(|call| call.verb == Verb::Finish).count(), 1);
     for identity in [&vault.owner.identity, &second.to_text()] {
         let owner = Owner { identity: identity.clone(), writer_key: String::new() };
         let reader = synced(owner.reader(vault.remote.clone(), &vault.empty_state()).unwrap());

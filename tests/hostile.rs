@@ -13,8 +13,7 @@ use varu::chunker::ChunkSizes;
 use varu::crypto::{DataKeySecret, IdentityFile, MAX_WRAPPED_PACK_KEY, Recipient, wrap};
 use varu::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
 use varu::format::layout::{
-    KeyObject, SnapshotKind, is_set_name, key_name, pack_name, parse_key_name, parse_pack_name, parse_snapshot_name,
-    snapshot_name,
+    SnapshotKind, is_key_name, is_set_name, key_name, pack_name, parse_pack_name, parse_snapshot_name, snapshot_name,
 };
 use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN};
 use varu::format::recipe::{PackRef, Recipe, Run, Stream, apply_edit, decode_full, encode_edit, encode_full};
@@ -201,6 +200,7 @@ fn header(tags: usize) -> SnapshotHeader {
         set: "agama".to_owned(),
         tags: (0..tags).map(|n| format!("tag{n:03}").into()).collect(),
         packs: (0..tags as u8).map(|n| PackId::from_bytes([n; 32])).collect(),
+        key_objects: if tags == 0 { vec![vec![7; 300], Vec::new(), vec![8; 9]] } else { Vec::new() },
     }
 }
 
@@ -226,6 +226,7 @@ fn writer_key(data_key: &str, recipients: Vec<String>) -> WriterKeyFile {
         chunking: ChunkSizes::default(),
         follows: Some(RepositoryId::from_bytes([6; 16])),
         recipients,
+        key_object: vec![9; 700],
     }
 }
 
@@ -433,13 +434,13 @@ fn names() {
     let real = BTreeMap::from([
         (Folder::Packs, pack_name(&pack)),
         (Folder::Snapshots, snapshot_name(Timestamp::from_seconds(MONDAY), "web-full", SnapshotKind::Full, &id)),
-        (Folder::Keys, key_name(KeyObject::Writer, b"x")),
+        (Folder::Keys, key_name(b"x")),
     ]);
     for (folder, name) in &real {
         feed_texts(&[name.name().to_owned()], |text| {
             let Some(name) = ObjectName::new(*folder, text) else { return false };
             assert!(!text.contains('/') && !text.starts_with('.') && text.len() <= ObjectName::MAX);
-            let found = (parse_pack_name(&name), parse_snapshot_name(&name), parse_key_name(&name));
+            let found = (parse_pack_name(&name), parse_snapshot_name(&name), is_key_name(&name).then_some(()));
             if let (Some(pack), ..) = &found {
                 assert_eq!(pack_name(pack), name);
             }

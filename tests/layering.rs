@@ -62,7 +62,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("tokio", &[Home::Module("remote::sftp")]),
     ("rusqlite", &[Home::Module("index")]),
     ("memchr", &[Home::Module("source"), Home::Floor(5)]),
-    ("rayon", &[Home::Floor(5)]),
+    ("rayon", &[Home::Module("repository::key_objects"), Home::Floor(5)]),
     (
         "tempfile",
         &[Home::Module("remote::spool"), Home::Module("repository::fetcher"), Home::Floor(5), Home::Module("cli")],

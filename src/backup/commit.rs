@@ -148,6 +148,7 @@ impl Run<'_> {
             set: self.options.set.clone(),
             tags,
             packs,
+            key_objects: if parent.is_none() { self.repository.key_copies()? } else { Vec::new() },
         })
     }
 

@@ -60,6 +60,7 @@ impl Start {
             return Err(Error::Damaged(hidden));
         }
         repository.check_instance()?;
+        repository.keep_keys()?.iter().for_each(|said| progress.warn(&WarningKind::KeyObject.warning(said)));
         let mut sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
         // What was found damaged is as good as gone.

@@ -1,6 +1,5 @@
 //! `varu restore --into`: back into a service that runs.
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use varu::restore::service::{Guard, abandon, restore_into, standing};
 use varu::source::{IntoOptions, Plan, Proof, Service};
 use varu::time::{Clock, SystemClock, format_duration};
 
+use super::confirm::go_on;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::round_restore;
@@ -320,18 +320,7 @@ impl IntoArgs {
         if !plan.replaces.is_empty() && self.reason.is_none() && !unfinished {
             return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
         }
-        if self.yes {
-            return Ok(());
-        }
-        if !std::io::stdin().is_terminal() {
-            return Err(refused("nobody is there to be asked; --yes answers for a script"));
-        }
-        let mut answer = String::new();
-        let _ = write!(std::io::stderr(), "Go on? Type yes: ");
-        match std::io::stdin().read_line(&mut answer) {
-            Ok(_) if answer.trim() == "yes" => Ok(()),
-            _ => Err(refused("nothing was done")),
-        }
+        go_on(self.yes)
     }
 }
 

@@ -1,20 +1,27 @@
 //! `varu key`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
 use serde_json::json;
-use varu::format::sheet::{SheetInput, export_text, recovery_sheet};
+use varu::format::armor::{armor, unarmor};
+use varu::format::layout::{MAX_KEY_OBJECT, key_name};
+use varu::format::sheet::{SheetInput, SheetKey, export_text, recovery_sheet};
 use varu::id::RepositoryId;
-use varu::keyring::{Added, Rotated, Unlocked, add_recipient, recover, rotate};
+use varu::keyring::{Added, Rotated, Rotation, Unlocked, add_recipient, recipients_with, recover};
+use varu::remote::Remote;
 use varu::remote::place::Place;
 use varu::remote::sftp::known_host_key;
+use varu::repository::{self, id_in, keep_copy};
 use varu::time::{Clock, SystemClock};
 
+use super::confirm::go_on;
 use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
+use super::watch::Watch;
 use super::words::Trust;
 
 /// Work with the repository's keys.
@@ -41,6 +48,15 @@ enum What {
     AddRecipient {
         /// Its public half, age1….
         recipient: String,
+
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Put a key object back that the repository has lost: the one on the recovery sheet, or a copy. Needs the identity.
+    Import {
+        /// The key object: a file, or its lines from the recovery sheet.
+        file: PathBuf,
     },
     /// Write the newest writer key to its place on this machine, from the repository; needs the identity. For a machine that
     /// was lost and is made again, not for one that was broken into.
@@ -50,6 +66,10 @@ enum What {
         /// Who opens what comes after, beside the identity; may be given several times [default: who did before].
         #[arg(long = "recipient", value_name = "RECIPIENT")]
         recipients: Vec<String>,
+
+        /// Don't ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -58,16 +78,31 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let (keyring, trusted) = (context.keyring(), self.trust.ids());
         let place = context.place()?.to_string();
-        let remote = context.open_remote(&context.watch())?;
+        let watch = context.watch();
+        let remote = context.open_remote(&watch)?;
         if matches!(self.what, What::Show) {
             let keys = keyring.reader(&*remote, &trusted)?;
-            return show(context, &place, &keys);
+            return show(context, &place, &keys.keys);
         }
-        let unlocked = keyring.unlock(&*remote, &trusted)?;
+        if let What::Import { file } = &self.what {
+            return import(context, &*remote, file, &trusted);
+        }
+        let mut unlocked = keyring.unlock(&*remote, &trusted)?;
+        if matches!(self.what, What::Rotate { .. }) {
+            keyring.know_begun_rotation(&mut unlocked)?;
+        }
+        if !self.trust.ignore_newer {
+            unlocked.check_complete(&remote.place())?;
+        }
         match self.what {
-            What::Show => {}
+            What::Show | What::Import { .. } => {}
             What::Export { sheet } => export(context, &place, &unlocked, sheet)?,
-            What::AddRecipient { recipient } => {
+            What::AddRecipient { recipient, yes } => {
+                let after = recipients_with(&unlocked, &recipient)?;
+                let ids: Vec<String> = unlocked.keys.iter().map(|keys| keys.id().to_string()).collect();
+                watch.note_lines(&format!("{recipient} is going to open all of {}\n", ids.join(", ")));
+                say_recipients(&watch, "From then on these open the backups", &after);
+                go_on(yes)?;
                 let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
                 say_added(context, &recipient, &added)?;
             }
@@ -81,13 +116,75 @@ impl Args {
                     ))?,
                 }
             }
-            What::Rotate { recipients } => {
-                let rotated = rotate(&*remote, &keyring, unlocked, &recipients)?;
+            What::Rotate { recipients, yes } => {
+                let rotation = Rotation::plan(&keyring, unlocked, &recipients)?;
+                watch.note_lines(&format!("new keys are going to follow those of {}\n", rotation.follows()));
+                say_recipients(&watch, "These, and nobody else, open what comes after", rotation.recipients());
+                go_on(yes)?;
+                let rotated = rotation.make(&*remote, &keyring)?;
                 say_rotated(context, &rotated)?;
             }
         }
         Ok(ExitStatus::Done)
     }
+}
+
+/// Shows whom keys are going to be wrapped to.
+fn say_recipients(watch: &Watch, what: &str, recipients: &[String]) {
+    let lines: String = recipients.iter().map(|recipient| format!("  recipient   {recipient}\n")).collect();
+    watch.note_lines(&format!("{what}:\n{lines}"));
+}
+
+/// Puts a key object back, on the remote and in the state folder.
+fn import(
+    context: &Context,
+    remote: &dyn Remote,
+    path: &Path,
+    trusted: &[RepositoryId],
+) -> Result<ExitStatus, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(ExitStatus::Failed, format!("reading the key object {} failed: {error}", path.display()))
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // Base64 is a third longer, and a person may have typed more around it.
+    file.take(2 * MAX_KEY_OBJECT).read_to_end(&mut bytes).map_err(failed)?;
+    let object = unarmor(&String::from_utf8_lossy(&bytes)).unwrap_or(bytes);
+    let (identity_path, identity) = context.keyring().identity(remote)?;
+    let id = id_in(&identity, &object).ok_or_else(|| {
+        Failure::usage(format!(
+            "{} is no key object that the identity {} opens: compare its lines with the sheet, from -----BEGIN AGE ENCRYPTED \
+             FILE----- to the line that ends it",
+            path.display(),
+            identity_path.display()
+        ))
+    })?;
+    if !identity.repositories().contains(&id) && !trusted.contains(&id) {
+        return Err(Failure::new(
+            ExitStatus::Refused,
+            format!(
+                "{} is of the repository {id}, which the identity doesn't name; if you know that it is yours, use \
+                 --trust-repository {id}",
+                path.display()
+            ),
+        ));
+    }
+    // A copy here is of use even where nothing can be written there.
+    if let Ok(state) = context.state() {
+        keep_copy(state, &id, &object)?;
+    }
+    let name = key_name(&object);
+    let was_missing = repository::import(remote, &object)?;
+    match context.json {
+        true => {
+            context.print_json(&json!({ "repository": id, "object": name.to_string(), "put_back": was_missing }))?
+        }
+        false if was_missing => {
+            context.tell(&format!("{name} of the repository {id} is in {} again\n", remote.place()))?
+        }
+        false => context.tell(&format!("{name} of the repository {id} is in {} already\n", remote.place()))?,
+    }
+    Ok(ExitStatus::Done)
 }
 
 fn show(context: &Context, place: &str, keys: &[varu::repository::Keys]) -> Result<ExitStatus, Failure> {
@@ -132,7 +229,14 @@ fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> R
             Place::Local(_) => None,
             Place::Sftp(place) => known_host_key(&place, &context.remote_options())?,
         };
+        let armored: Vec<(RepositoryId, String)> =
+            unlocked.keys.iter().map(|keys| (*keys.id(), armor(&keys.file().key_object))).collect();
+        let key_objects = armored
+            .iter()
+            .map(|(id, armor)| Ok(SheetKey { id, armor, qr: paper_code(armor)? }))
+            .collect::<Result<Vec<_>, Failure>>()?;
         let sheet = recovery_sheet(&SheetInput {
+            key_objects: &key_objects,
             identity_text: &identity,
             repositories: &ids,
             url: place,
@@ -167,6 +271,14 @@ fn qr_code(text: &str) -> Result<String, Failure> {
     Ok(format!("\n{drawn}\n"))
 }
 
+/// A text as a QR code for paper.
+fn paper_code(text: &str) -> Result<String, Failure> {
+    let code = QrCode::with_error_correction_level(text.as_bytes(), EcLevel::L).map_err(|error| {
+        Failure::new(ExitStatus::Failed, format!("a key object doesn't fit into a QR code: {error}"))
+    })?;
+    Ok(code.render::<Dense1x2>().build())
+}
+
 fn say_added(context: &Context, recipient: &str, added: &Added) -> Result<(), Failure> {
     if context.json {
         return context.print_json(&json!({
@@ -184,8 +296,8 @@ fn say_added(context: &Context, recipient: &str, added: &Added) -> Result<(), Fa
         text += &format!("writer key  {} names it, too\n", path.display());
     }
     if added.writer_keys.is_empty() {
-        text +=
-            "No writer key on this machine was changed. The next rotation takes the recipient from the repository.\n";
+        text += "No writer key on this machine was changed. The next rotation takes the recipient from the key object, which \
+             only somebody who opens the backups can make.\n";
     }
     text += &format!(
         "Its holder gives the repository's id at the first restore: --trust-repository {}\n",
@@ -211,8 +323,6 @@ fn say_rotated(context: &Context, rotated: &Rotated) -> Result<(), Failure> {
     for recipient in &rotated.recipients {
         text += &format!("recipient   {recipient}\n");
     }
-    text += "Check that you know each recipient: they open what comes after. If not, rotate again and name them \
-             (--recipient).\n";
     context.tell(&text)
 }
 

@@ -4,6 +4,7 @@
 mod backup;
 mod completions;
 mod config;
+mod confirm;
 mod context;
 mod copy;
 mod diff;

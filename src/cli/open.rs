@@ -1,15 +1,17 @@
 //! The repository of a command, opened.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use varu::id::{Hasher, RepositoryId, hex};
 use varu::index::{Index, SnapshotRow};
-use varu::keyring::Keyring;
+use varu::keyring::{IGNORE_NEWER, Keyring};
 use varu::progress::Progress;
 use varu::remote::Remote;
 use varu::repository::{Changes, Chosen, Error, Keys, Repository};
+use varu::time::Timestamp;
 use varu::warning::{Warning, WarningKind};
 
 use super::context::Context;
@@ -17,11 +19,14 @@ use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
 use super::words::{Pick, SnapshotWord, Trust};
 use crate::config::nearest;
+use crate::terminal::human::counted;
 
 /// All repository ids at one place, the newest first, each with what a look at the remote found.
 pub struct Opened {
     /// At least one.
     pub repositories: Vec<(Arc<Repository>, Changes)>,
+    /// Says which ids that the identity names lie there without keys.
+    pub missing: Option<String>,
     /// For each, where this is a second place of it: what the first had when it was last looked at.
     first: Vec<Option<First>>,
     /// Holds the indexes where there is no state folder that can be written.
@@ -54,12 +59,23 @@ impl Context {
 
     /// Opens the repository to look at it: its writer key is enough.
     pub fn open_to_look(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        self.seen(self.open_unseen(trust, false, watch)?, watch)
+        let opened = self.seen(self.open_unseen(trust, false, watch)?, trust, watch)?;
+        opened.newer_strangers()?.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        Ok(opened)
     }
 
-    /// Opens the repository with the identity, which reads its content.
+    /// Opens the repository with the identity, which reads its content. Refuses where newer snapshots lie there than those
+    /// that the identity accounts for, unless that was said to be right.
     pub fn open_to_read(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        self.seen(self.open_unseen(trust, true, watch)?, watch)
+        let opened = self.seen(self.open_unseen(trust, true, watch)?, trust, watch)?;
+        let newer = opened.newer_strangers()?;
+        if let Some(why) = newer.first()
+            && !trust.ignore_newer
+        {
+            return Err(Failure::new(ExitStatus::Refused, format!("{why}. {IGNORE_NEWER}")));
+        }
+        newer.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        Ok(opened)
     }
 
     /// Opens the newest repository id to write, with its writer key.
@@ -75,9 +91,9 @@ impl Context {
     /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
     pub fn open_indexes(&self, trust: &Trust, anew: bool, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
         let remote = self.open_remote(watch)?;
-        let keys = self.keyring().reader(&*remote, &trust.ids())?;
+        let reading = self.keyring().reader(&*remote, &trust.ids())?;
         let mut repositories = Vec::new();
-        for keys in keys {
+        for keys in reading.keys {
             let (state, _) = second(self.state()?, keys.id(), &remote.place())?;
             if anew
                 && let Some(aside) =
@@ -94,14 +110,23 @@ impl Context {
     /// Opens the repository without a look at what it holds; with the identity where `to_read`.
     pub fn open_unseen(&self, trust: &Trust, to_read: bool, watch: &Arc<Watch>) -> Result<Opened, Failure> {
         let remote = self.open_remote(watch)?;
-        let keys = match to_read {
-            true => self.keyring().unlock(&*remote, &trust.ids())?.keys,
+        let reading = match to_read {
+            true => self.keyring().unlock(&*remote, &trust.ids())?.reading(&remote.place()),
             false => self.keyring().reader(&*remote, &trust.ids())?,
         };
-        self.opened(&remote, keys)
+        reading.found.iter().for_each(|why| watch.warn(&WarningKind::DamagedObject.warning(why)));
+        reading.unnamed.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        let opened = self.opened(&remote, reading.keys)?;
+        Ok(Opened { missing: reading.missing, ..opened })
     }
 
-    fn seen(&self, mut opened: Opened, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+    fn seen(&self, mut opened: Opened, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+        if let Some(why) = &opened.missing {
+            if !trust.ignore_newer {
+                return Err(Failure::new(ExitStatus::Damaged, format!("{why}. {IGNORE_NEWER}")));
+            }
+            watch.warn(&WarningKind::KeyObject.warning(why));
+        }
         for ((repository, changes), first) in opened.repositories.iter_mut().zip(&opened.first) {
             *changes = repository.sync()?;
             changes.warnings().for_each(|warning| watch.warn(&warning));
@@ -142,7 +167,7 @@ impl Context {
         if temporary.is_none() {
             self.keyring().remember(&remote.place(), &ids)?;
         }
-        Ok(Opened { repositories, first, _state: temporary })
+        Ok(Opened { repositories, missing: None, first, _state: temporary })
     }
 
     /// The state folder where it can be written, else a temporary one: who only looks needs none that stays.
@@ -209,7 +234,49 @@ pub struct Found {
     pub warnings: Vec<Warning>,
 }
 
+/// How many strange repository ids are named.
+const NAMED: usize = 3;
+
 impl Opened {
+    /// Says which repository ids have snapshots there that are newer than all that these keys open.
+    pub fn newer_strangers(&self) -> Result<Vec<String>, Failure> {
+        let ours: BTreeSet<RepositoryId> = self.repositories.iter().map(|(repository, _)| *repository.id()).collect();
+        let (mut sequence, mut stored) = (0, None);
+        let mut strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>> = BTreeMap::new();
+        for (repository, changes) in &self.repositories {
+            if let Some(newest) = newest(&repository.index())? {
+                sequence = sequence.max(newest.header.sequence);
+                stored = stored.max(Some(newest.header.stored_time));
+            }
+            strangers.extend(changes.strangers.clone());
+        }
+        let is_newer = |(number, time): &(u64, Timestamp)| *number > sequence || Some(*time) > stored;
+        let newer = strangers.iter().filter(|(id, _)| !ours.contains(id)).filter_map(|(id, snapshots)| {
+            let count = snapshots.iter().filter(|snapshot| is_newer(snapshot)).count() as u64;
+            (count > 0).then_some((count, id))
+        });
+        let mut newer: Vec<(u64, &RepositoryId)> = newer.collect();
+        newer.sort_by(|a, b| b.cmp(a));
+        let place = self.repositories.first().map(|(repository, _)| repository.remote().place()).unwrap_or_default();
+        let more = newer.len().saturating_sub(NAMED);
+        let mut said: Vec<String> = newer
+            .into_iter()
+            .take(NAMED)
+            .map(|(count, id)| {
+                format!(
+                    "{} of the repository {id} in {place}, which the keys that were given don't name: the keys were rotated \
+                     since this copy of the identity was made, or somebody forged them. Compare the id with the machine's \
+                     (`varu key show`) or the recovery sheet: --trust-repository {id} reads them",
+                    counted(count, "newer snapshot")
+                )
+            })
+            .collect();
+        if more > 0 {
+            said.push(format!("and snapshots of {} more like it", counted(more as u64, "repository id")));
+        }
+        Ok(said)
+    }
+
     /// Finds a snapshot of `set` (of any set where None), in the newest repository id that has it.
     ///
     /// # Errors
@@ -278,7 +345,7 @@ impl Opened {
 
     /// All sets that have a snapshot, by name.
     pub fn sets(&self) -> Result<Vec<String>, Failure> {
-        let mut sets = std::collections::BTreeSet::new();
+        let mut sets = BTreeSet::new();
         for (repository, _) in &self.repositories {
             let rows = repository.index().snapshots().map_err(Error::from)?;
             sets.extend(rows.into_iter().map(|row| row.header.set));

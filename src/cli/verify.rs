@@ -1,5 +1,6 @@
 //! `varu verify`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::time::{SystemClock, format_duration};
 use varu::verify::{self, Damage, VerifyOptions, VerifyReport, verify};
+use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -43,17 +45,22 @@ impl Args {
     /// Verifies and names every damage.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let (level, opened) = match self.level {
+        let (level, mut opened) = match self.level {
             Level::Structure => (verify::Level::Structure, context.open_unseen(&self.trust, false, &watch)?),
             Level::Data => (verify::Level::Data, context.open_unseen(&self.trust, true, &watch)?),
         };
         let options = VerifyOptions { level, sample: self.sample.unwrap_or(1.0) };
         let started = Instant::now();
         let mut reports = Vec::new();
-        for (repository, _) in &opened.repositories {
-            let report = verify(repository, &options, &SystemClock, &*watch, &context.interrupt)?;
+        for (repository, changes) in &mut opened.repositories {
+            let mut report = verify(repository, &options, &SystemClock, &*watch, &context.interrupt)?;
+            if let Some(why) = opened.missing.take() {
+                report.damage.push(Damage { object: "keys/".to_owned(), reason: why, affects: BTreeMap::new() });
+            }
+            changes.strangers.clone_from(&report.strangers);
             reports.push((repository.clone(), report));
         }
+        opened.newer_strangers()?.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
         let notes: Vec<String> = reports.iter().flat_map(|(_, report)| report.notes.clone()).collect();
         notes.iter().for_each(|note| watch.note(note));
         let warnings = watch.end(&[]);

@@ -142,6 +142,10 @@ pub struct Trust {
     /// Take this repository, although the identity file doesn't name it.
     #[arg(long, value_name = "ID")]
     pub trust_repository: Option<RepositoryId>,
+
+    /// Go on with what is older, although there are keys or newer snapshots that the identity file doesn't account for.
+    #[arg(long)]
+    pub ignore_newer: bool,
 }
 
 #[cfg(test)]

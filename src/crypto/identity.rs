@@ -14,6 +14,7 @@ use crate::id::RepositoryId;
 const HEADING: &str =
     "# varu identity: it opens all backups of its repositories. Keep it away from the machine they protect.";
 const REPOSITORY: &str = "varu repository";
+const FOLLOWS: &str = "follows";
 const KEY_FILE: &str = "key file";
 
 /// One or several age X25519 identities, and the repositories that they belong to. Lines that are nobody's business are
@@ -24,7 +25,8 @@ pub struct IdentityFile {
 
 enum Line {
     Comment(Zeroizing<String>),
-    Repository(RepositoryId),
+    /// A repository, and the one that it follows after a rotation.
+    Repository(RepositoryId, Option<RepositoryId>),
     Identity(x25519::Identity),
 }
 
@@ -55,7 +57,9 @@ pub enum IdentityError {
         line: usize,
     },
     /// The id after `varu repository` is no id.
-    #[error("line {line}: after `# varu repository`, 32 hexadecimal digits are expected")]
+    #[error(
+        "line {line}: after `# varu repository`, 32 hexadecimal digits are expected, and perhaps `follows` and 32 more"
+    )]
     Repository {
         /// The line, from 1.
         line: usize,
@@ -101,22 +105,44 @@ impl IdentityFile {
     /// The repositories that the file belongs to, in its order.
     pub fn repositories(&self) -> Vec<RepositoryId> {
         let repository = |line: &Line| match line {
-            Line::Repository(id) => Some(*id),
+            Line::Repository(id, _) => Some(*id),
             _ => None,
         };
         self.lines.iter().filter_map(repository).collect()
     }
 
+    /// The repository id that this one goes on from after a rotation, as the file has it.
+    pub fn follows(&self, id: &RepositoryId) -> Option<RepositoryId> {
+        self.lines.iter().find_map(|line| match line {
+            Line::Repository(known, follows) if known == id => *follows,
+            _ => None,
+        })
+    }
+
     /// Enters a repository that the file belongs to, after those that stand in it, else before the first identity. One
     /// that is there already is not entered again.
     pub fn add_repository(&mut self, id: RepositoryId) {
-        if self.repositories().contains(&id) {
+        self.add(id, None);
+    }
+
+    /// Enters a repository that goes on from another after a rotation. Who has the file knows by that line that both belong
+    /// to one place.
+    pub fn add_rotation(&mut self, id: RepositoryId, follows: RepositoryId) {
+        self.add(id, Some(follows));
+    }
+
+    fn add(&mut self, id: RepositoryId, follows: Option<RepositoryId>) {
+        let known = self.lines.iter_mut().find(|line| matches!(line, Line::Repository(known, _) if *known == id));
+        if let Some(known) = known {
+            if follows.is_some() {
+                *known = Line::Repository(id, follows);
+            }
             return;
         }
-        let last = self.lines.iter().rposition(|line| matches!(line, Line::Repository(_)));
+        let last = self.lines.iter().rposition(|line| matches!(line, Line::Repository(..)));
         let first_identity = || self.lines.iter().position(|line| matches!(line, Line::Identity(_)));
         let place = last.map(|last| last + 1).or_else(first_identity).unwrap_or(self.lines.len());
-        self.lines.insert(place, Line::Repository(id));
+        self.lines.insert(place, Line::Repository(id, follows));
     }
 
     /// The public halves of all identities, in the file's order.
@@ -141,7 +167,8 @@ impl Line {
     fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {
             Self::Comment(text) => text.to_string(),
-            Self::Repository(id) => format!("# {REPOSITORY} {id}"),
+            Self::Repository(id, None) => format!("# {REPOSITORY} {id}"),
+            Self::Repository(id, Some(follows)) => format!("# {REPOSITORY} {id} {FOLLOWS} {follows}"),
             Self::Identity(identity) => identity.to_string().expose_secret().to_owned(),
         })
     }
@@ -160,9 +187,14 @@ fn parse_line(number: usize, line: &str) -> Result<Line, IdentityError> {
 
 fn parse_comment(number: usize, line: &str) -> Result<Line, IdentityError> {
     match line.trim_start_matches('#').trim_start().strip_prefix(REPOSITORY) {
-        Some(id) if id.starts_with(char::is_whitespace) || id.is_empty() => {
-            let id = id.trim().parse().map_err(|_| IdentityError::Repository { line: number })?;
-            Ok(Line::Repository(id))
+        Some(ids) if ids.starts_with(char::is_whitespace) || ids.is_empty() => {
+            let wrong = || IdentityError::Repository { line: number };
+            let id = |word: &str| word.parse::<RepositoryId>().map_err(|_| wrong());
+            match ids.split_whitespace().collect::<Vec<_>>().as_slice() {
+                [one] => Ok(Line::Repository(id(one)?, None)),
+                [one, FOLLOWS, before] => Ok(Line::Repository(id(one)?, Some(id(before)?))),
+                _ => Err(wrong()),
+            }
         }
         _ => Ok(Line::Comment(Zeroizing::new(line.to_owned()))),
     }
@@ -205,6 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_is_remembered_with_what_it_follows() {
+        let mut file = IdentityFile::generate();
+        file.add_repository(FIRST);
+        file.add_repository(SECOND);
+        file.add_rotation(SECOND, FIRST);
+        let again = IdentityFile::parse(&file.to_text()).ok().unwrap();
+        assert_eq!(again.repositories(), [FIRST, SECOND]);
+        assert_eq!((again.follows(&FIRST), again.follows(&SECOND)), (None, Some(FIRST)));
+        assert!(again.to_text().contains(&format!("# varu repository {SECOND} follows {FIRST}\n")));
+    }
+
+    #[test]
     fn unknown_comments_and_several_identities_are_kept() {
         let (a, b) = (IdentityFile::generate(), IdentityFile::generate());
         let text = format!("# created: 2026\n\n{}\n# of the safe\r\n  {}  \n", secret_line(&a), secret_line(&b));
@@ -237,6 +281,8 @@ mod tests {
             ("AGE-PLUGIN-YUBIKEY-1QQ".to_owned(), IdentityError::OtherKind { line: 1 }),
             (format!("# varu repository 11\n{secret}"), IdentityError::Repository { line: 1 }),
             (format!("# varu repository\n{secret}"), IdentityError::Repository { line: 1 }),
+            (format!("# varu repository {FIRST} follows\n{secret}"), IdentityError::Repository { line: 1 }),
+            (format!("# varu repository {FIRST} after {SECOND}\n{secret}"), IdentityError::Repository { line: 1 }),
         ];
         for (text, expected) in cases {
             let error = IdentityFile::parse(&text).err().unwrap();

@@ -6,8 +6,10 @@ use crate::id::{Hasher, PackId, SnapshotId, hex};
 use crate::remote::{Folder, ObjectName};
 use crate::time::Timestamp;
 
-/// Most bytes of a key object.
-pub const MAX_KEY_OBJECT: u64 = 64 << 10;
+/// Most bytes of a key object, and of the text in it.
+pub const MAX_KEY_OBJECT: u64 = 32 << 10;
+/// Most key objects that a full snapshot has copies of.
+pub const MAX_KEY_COPIES: usize = 16;
 /// Most bytes of a snapshot object.
 pub const MAX_SNAPSHOT_OBJECT: u64 = 256 << 20;
 /// Most bytes of a snapshot's body when decompressed.
@@ -134,38 +136,17 @@ pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotName> {
     Some(SnapshotName { time: time.to_owned(), set: set.to_owned(), kind, id: id.parse().ok()? })
 }
 
-/// Which of the two key objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyObject {
-    /// A data key's secret.
-    Data,
-    /// A writer key's text.
-    Writer,
-}
-
 /// Where a key object of these bytes lies.
-pub fn key_name(kind: KeyObject, object: &[u8]) -> ObjectName {
-    let word = match kind {
-        KeyObject::Data => "data",
-        KeyObject::Writer => "writer",
-    };
+pub fn key_name(object: &[u8]) -> ObjectName {
     let mut hasher = Hasher::new();
     hasher.update(object);
-    named(Folder::Keys, format!("{word}-{}.age", hex(&hasher.finish())))
+    named(Folder::Keys, format!("{}.age", hex(&hasher.finish())))
 }
 
-/// Which key object lies there; None where the name is none's.
-pub fn parse_key_name(name: &ObjectName) -> Option<KeyObject> {
-    if name.folder() != Folder::Keys {
-        return None;
-    }
-    let (word, hash) = name.name().strip_suffix(".age")?.split_once('-')?;
-    hash.parse::<PackId>().ok()?;
-    match word {
-        "data" => Some(KeyObject::Data),
-        "writer" => Some(KeyObject::Writer),
-        _ => None,
-    }
+/// Whether a name is a key object's.
+pub fn is_key_name(name: &ObjectName) -> bool {
+    let hash = name.name().strip_suffix(".age");
+    name.folder() == Folder::Keys && hash.is_some_and(|hash| hash.parse::<PackId>().is_ok())
 }
 
 /// Where a mark of these bytes lies: that of a snapshot is found by the snapshot's id.
@@ -209,7 +190,7 @@ mod tests {
             assert_eq!((parsed.set.as_str(), parsed.kind, parsed.id), (set, SnapshotKind::Incremental, id));
             assert_eq!(parsed.time, "20270115T080000Z");
         }
-        assert_eq!(parse_key_name(&key_name(KeyObject::Data, b"x")), Some(KeyObject::Data));
+        assert!(is_key_name(&key_name(b"x")) && !is_key_name(&pack_name(&pack)));
     }
 
     #[test]

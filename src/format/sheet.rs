@@ -16,13 +16,28 @@ const EXPORT_HEADING: [&str; 2] = [
 pub fn export_text(identity_text: &str, repositories: &[RepositoryId]) -> Zeroizing<String> {
     let headings = EXPORT_HEADING.map(str::to_owned);
     let repositories = repositories.iter().map(|id| format!("# varu repository {id}"));
-    let is_new = |line: &String| identity_text.lines().all(|known| known.trim() != line);
+    let says = |known: &str, line: &str| {
+        known.trim().strip_prefix(line).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    };
+    let is_new = |line: &String| !identity_text.lines().any(|known| says(known, line));
     let before: String = headings.into_iter().chain(repositories).filter(is_new).map(|line| line + "\n").collect();
     secret_text(&before, identity_text, "")
 }
 
+/// A key object on a sheet: with it and the identity, the packs are enough where `keys/` is lost.
+pub struct SheetKey<'a> {
+    /// The repository that it opens.
+    pub id: &'a RepositoryId,
+    /// Its armor.
+    pub armor: &'a str,
+    /// The armor as a QR code.
+    pub qr: String,
+}
+
 /// What a recovery sheet says.
 pub struct SheetInput<'a> {
+    /// The key objects of the repositories.
+    pub key_objects: &'a [SheetKey<'a>],
     /// The identity file, as it is.
     pub identity_text: &'a str,
     /// The repositories that it opens there, the newest first.
@@ -86,6 +101,15 @@ fn after_identity(input: &SheetInput<'_>) -> String {
             quoted(host_key)
         );
     }
+    for SheetKey { id, armor, qr } in input.key_objects {
+        let _ = write!(
+            text,
+            "\n{RULE}\n\
+             Key object of {id}. It is no secret: only the identity opens it.\n\
+             Should varu say that the repository has lost its key objects, save these lines as\n\
+             key.txt (scan the code, or type them) and put it back:\n\n    {varu} key import key.txt\n\n{armor}\n{qr}\n"
+        );
+    }
     text
 }
 
@@ -131,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_sheet_holds_all_that_a_fresh_machine_needs() {
+        let armor = crate::format::armor::armor(b"key object");
+        let key = SheetKey { id: &NEW, armor: &armor, qr: "CODE".to_owned() };
         let sheet = recovery_sheet(&SheetInput {
+            key_objects: &[key],
             identity_text: identity().trim_end(),
             repositories: &[NEW, OLD],
             url: "sftp://vm1@backup.example/re'po",
@@ -154,12 +181,15 @@ mod tests {
         ] {
             assert!(sheet.lines().any(|known| known == line), "{line} is not in\n{}", *sheet);
         }
-        assert_eq!(sheet.matches(RULE).count(), 2);
+        assert_eq!(sheet.matches(RULE).count(), 3);
+        assert_eq!(crate::format::armor::unarmor(&sheet).unwrap(), b"key object");
+        assert!(sheet.contains("identity.txt key import key.txt\n") && sheet.contains("CODE\n"), "{}", *sheet);
     }
 
     #[test]
     fn a_sheet_for_a_local_folder_speaks_of_no_host() {
         let sheet = recovery_sheet(&SheetInput {
+            key_objects: &[],
             identity_text: &identity(),
             repositories: &[NEW],
             url: "/mnt/usb/vault",

@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 
 use crate::entry::Untrusted;
-use crate::format::layout::{MAX_FACTS, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind, is_set_name};
+use crate::format::layout::{
+    MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind, is_set_name,
+};
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
@@ -48,6 +50,9 @@ pub struct SnapshotHeader {
     pub tags: Vec<Untrusted>,
     /// All packs that a restore reads, bases included, ascending.
     pub packs: Vec<PackId>,
+    /// Copies of the repository's key objects, so that what restores a full doesn't hang on `keys/` alone. None in an
+    /// incremental. Nothing vouches for them: each proves itself where it is opened.
+    pub key_objects: Vec<Vec<u8>>,
 }
 
 impl SnapshotHeader {
@@ -87,6 +92,11 @@ impl SnapshotHeader {
         self.tags.iter().for_each(|tag| short_text(&mut out, tag.raw()));
         out.raw(&(self.packs.len() as u32).to_le_bytes());
         self.packs.iter().for_each(|pack| out.raw(pack.as_bytes()));
+        out.u8(self.key_objects.len() as u8);
+        for object in &self.key_objects {
+            out.raw(&(object.len() as u32).to_le_bytes());
+            out.raw(object);
+        }
         let length = (out.0.len() as u32).to_le_bytes();
         out.0[PREFIX_LEN..Self::START].copy_from_slice(&length);
         out.0
@@ -151,6 +161,7 @@ impl SnapshotHeader {
             set: read_short_text(reader)?,
             tags: read_tags(reader)?,
             packs: read_packs(reader)?,
+            key_objects: read_key_objects(reader)?,
         };
         reader.end()?;
         header.check()
@@ -165,6 +176,9 @@ impl SnapshotHeader {
         }
         if !self.tags.is_sorted() || !self.packs.is_sorted_by(|a, b| a < b) {
             return Err(FormatError::Invalid("a snapshot's tags or packs aren't in order"));
+        }
+        if self.parent.is_some() && !self.key_objects.is_empty() {
+            return Err(FormatError::Invalid("an incremental has copies of key objects"));
         }
         Ok(self)
     }
@@ -196,6 +210,22 @@ fn read_packs(reader: &mut Reader<'_>) -> Result<Vec<PackId>> {
     let count = reader.u32("the packs")? as usize;
     let bytes = reader.raw(count.saturating_mul(PackId::LEN), "the packs")?;
     Ok(bytes.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
+}
+
+fn read_key_objects(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>> {
+    let count = usize::from(reader.u8("the key objects")?);
+    if count > MAX_KEY_COPIES {
+        return Err(FormatError::Invalid("a snapshot has too many copies of key objects"));
+    }
+    let mut objects = Vec::with_capacity(count);
+    for _ in 0..count {
+        let length = reader.u32("a key object")?;
+        if u64::from(length) > MAX_KEY_OBJECT {
+            return Err(FormatError::Invalid("a snapshot has a key object that is too long"));
+        }
+        objects.push(reader.raw(length as usize, "a key object")?.to_vec());
+    }
+    Ok(objects)
 }
 
 fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<SnapshotId>> {
@@ -329,6 +359,7 @@ mod tests {
             set: "agama".to_owned(),
             tags: vec!["monthly".into(), "pre-deploy".into()],
             packs: vec![PackId::from_bytes([1; 32]), PackId::from_bytes([2; 32])],
+            key_objects: Vec::new(),
         }
     }
 
@@ -339,7 +370,21 @@ mod tests {
         object.extend_from_slice(b"body");
         assert_eq!(SnapshotHeader::split(&object), Ok((header(), bytes.as_slice(), b"body".as_slice())));
         let full = SnapshotHeader { parent: None, previous: None, suspect: false, tags: vec![], ..header() };
-        assert_eq!(SnapshotHeader::decode(&full.encode()), Ok(full));
+        let with_keys = SnapshotHeader { key_objects: vec![b"key".to_vec(); MAX_KEY_COPIES], ..full.clone() };
+        for full in [full, with_keys] {
+            assert_eq!(SnapshotHeader::decode(&full.encode()), Ok(full));
+        }
+    }
+
+    #[test]
+    fn key_objects_are_few_and_small_and_in_fulls_alone() {
+        let full = SnapshotHeader { parent: None, ..header() };
+        let refused = |key_objects, header: SnapshotHeader| {
+            SnapshotHeader::decode(&SnapshotHeader { key_objects, ..header }.encode()).is_err()
+        };
+        assert!(refused(vec![Vec::new(); MAX_KEY_COPIES + 1], full.clone()));
+        assert!(refused(vec![vec![0; MAX_KEY_OBJECT as usize + 1]], full));
+        assert!(refused(vec![b"key".to_vec()], header()));
     }
 
     #[test]

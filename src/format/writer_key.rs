@@ -9,16 +9,22 @@
 //! chunks MIN AVERAGE MAX
 //! follows 32 hex digits                  (only after a rotation)
 //! recipient age1…                        (one line for each)
+//! key-object BASE64                      (only on the machine)
+//! data-secret AGE-SECRET-KEY-1…          (only inside a key object)
 //! ```
 //!
 //! `version` comes first, the other lines in any order. Empty lines and lines that start with `#` mean nothing.
 //!
-//! The same text, wrapped to the recipients, lies on the remote, where a host may have put another in its place. So a
-//! reader refuses what it does not know, and a key whose repository is not its fingerprint.
+//! The same text, with the data key's secret in it and wrapped to the recipients, is the key object. It lies on the remote,
+//! where a host may have put another in its place. So a reader refuses what it does not know, and a key whose repository is
+//! not its fingerprint. The machine has the key object's bytes in its file: they open nothing there, and with them it can put
+//! the object back.
 
 use crate::chunker::ChunkSizes;
 use zeroize::Zeroizing;
 
+use crate::format::armor::{base64, from_base64};
+use crate::format::layout::MAX_KEY_OBJECT;
 use crate::id::{RepositoryId, decode_hex, derive_key, hex};
 
 const FINGERPRINT: &str = "varu 2026-11 repository id";
@@ -44,8 +50,11 @@ pub struct WriterKeyFile {
     pub chunking: ChunkSizes,
     /// The repository that this one goes on from, after a rotation.
     pub follows: Option<RepositoryId>,
-    /// Whom the data key and this file are wrapped to, `age1…` each.
+    /// Whom the key object is wrapped to, `age1…` each.
     pub recipients: Vec<String>,
+    /// The key object: all of this and the data key's secret, wrapped to the recipients. Empty where it isn't made yet, and
+    /// in the text inside it.
+    pub key_object: Vec<u8>,
 }
 
 /// Why a text is no writer key file. It names the line and never repeats a value, which may be secret.
@@ -136,28 +145,55 @@ impl WriterKeyFile {
     /// Reads the text of a writer key file, whose repository must be its fingerprint. Whether the `age1…` texts are keys
     /// is not looked at here.
     pub fn parse(text: &str) -> Result<Self, WriterKeyError> {
+        let file = Self::read(text, KEY_OBJECT)?.finish()?.0;
+        if file.key_object.is_empty() {
+            return Err(WriterKeyError::Missing { key: KEY_OBJECT });
+        }
+        Ok(file)
+    }
+
+    /// Reads the text inside a key object: the writer key, and the text of the data key's secret. Whether that is the secret
+    /// of its `data-key` is not looked at here.
+    pub fn parse_sealed(text: &str) -> Result<(Self, Zeroizing<String>), WriterKeyError> {
+        let (file, secret) = Self::read(text, DATA_SECRET)?.finish()?;
+        Ok((file, secret.ok_or(WriterKeyError::Missing { key: DATA_SECRET })?))
+    }
+
+    /// Reads the lines; `own` is the word that stands only in this place of the text.
+    fn read(text: &str, own: &'static str) -> Result<Draft, WriterKeyError> {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
         let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let (number, first) = lines.next().unwrap_or((1, ""));
         check_version(number, first)?;
         let mut draft = Draft::default();
         for (number, line) in lines {
-            draft.enter(number, line)?;
+            draft.enter(number, line, own)?;
         }
-        draft.finish()
+        Ok(draft)
     }
 
     /// The file's text, ready to be written. Reads back as the same key.
     pub fn to_text(&self) -> Zeroizing<String> {
+        let object = format!("{KEY_OBJECT} {}\n", base64(&self.key_object));
+        self.text(HEADING, if self.key_object.is_empty() { "" } else { &object })
+    }
+
+    /// The text inside a key object. `data_secret` is the text of the data key's secret, one line with its end.
+    pub fn to_sealed_text(&self, data_secret: &str) -> Zeroizing<String> {
+        let line = Zeroizing::new([DATA_SECRET, " ", data_secret].concat());
+        self.text("", &line)
+    }
+
+    fn text(&self, heading: &str, own: &str) -> Zeroizing<String> {
         let secret = Zeroizing::new(hex(self.secret.as_slice()));
         let ChunkSizes { min, average, max } = self.chunking;
-        let before = format!("{HEADING}version {VERSION}\nrepository {}\nsecret ", self.repository_id());
+        let before = format!("{heading}version {VERSION}\nrepository {}\nsecret ", self.repository_id());
         let mut after = format!("\ndata-key {}\nchunks {min} {average} {max}\n", self.data_key);
         after.extend(self.follows.map(|id| format!("follows {id}\n")));
         after.extend(self.recipients.iter().map(|recipient| format!("recipient {recipient}\n")));
         // With its whole length reserved the text never moves, so no copy of the secret is left behind.
-        let mut text = Zeroizing::new(String::with_capacity(before.len() + secret.len() + after.len()));
-        [&before, &*secret, &after].into_iter().for_each(|part| text.push_str(part));
+        let mut text = Zeroizing::new(String::with_capacity(before.len() + secret.len() + after.len() + own.len()));
+        [&before, &*secret, &after, own].into_iter().for_each(|part| text.push_str(part));
         text
     }
 }
@@ -180,6 +216,8 @@ struct Draft {
     chunking: Option<ChunkSizes>,
     follows: Option<RepositoryId>,
     recipients: Vec<String>,
+    key_object: Option<Vec<u8>>,
+    data_secret: Option<Zeroizing<String>>,
 }
 
 /// A line's number and first word, for its errors.
@@ -195,11 +233,13 @@ const DATA_KEY: &str = "data-key";
 const CHUNKS: &str = "chunks";
 const FOLLOWS: &str = "follows";
 const RECIPIENT: &str = "recipient";
+const KEY_OBJECT: &str = "key-object";
+const DATA_SECRET: &str = "data-secret";
 
 impl Draft {
-    fn enter(&mut self, line: usize, text: &str) -> Result<(), WriterKeyError> {
+    fn enter(&mut self, line: usize, text: &str, own: &'static str) -> Result<(), WriterKeyError> {
         let (word, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let keys = [REPOSITORY, SECRET, DATA_KEY, CHUNKS, FOLLOWS, RECIPIENT];
+        let keys = [REPOSITORY, SECRET, DATA_KEY, CHUNKS, FOLLOWS, RECIPIENT, own];
         let key = keys.into_iter().find(|key| *key == word).ok_or(WriterKeyError::UnknownKey { line })?;
         let (at, value) = (At { line, key }, value.trim());
         match key {
@@ -208,6 +248,8 @@ impl Draft {
             DATA_KEY => at.fill(&mut self.data_key, at.public_key(value)?),
             CHUNKS => at.fill(&mut self.chunking, at.chunking(value)?),
             FOLLOWS => at.fill(&mut self.follows, at.id(value)?),
+            KEY_OBJECT => at.fill(&mut self.key_object, at.object(value)?),
+            DATA_SECRET => at.fill(&mut self.data_secret, Zeroizing::new(value.to_owned())),
             _ => self.enter_recipient(at, value),
         }
     }
@@ -224,7 +266,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self) -> Result<WriterKeyFile, WriterKeyError> {
+    fn finish(self) -> Result<(WriterKeyFile, Option<Zeroizing<String>>), WriterKeyError> {
         let (line, stated) = self.repository.ok_or(WriterKeyError::Missing { key: REPOSITORY })?;
         let file = WriterKeyFile {
             secret: self.secret.ok_or(WriterKeyError::Missing { key: SECRET })?,
@@ -232,6 +274,7 @@ impl Draft {
             chunking: self.chunking.ok_or(WriterKeyError::Missing { key: CHUNKS })?,
             follows: self.follows,
             recipients: self.recipients,
+            key_object: self.key_object.unwrap_or_default(),
         };
         let fingerprint = file.repository_id();
         if file.recipients.is_empty() {
@@ -240,7 +283,7 @@ impl Draft {
         if stated != fingerprint {
             return Err(WriterKeyError::WrongRepository { line, stated, fingerprint });
         }
-        Ok(file)
+        Ok((file, self.data_secret))
     }
 }
 
@@ -276,6 +319,11 @@ impl At {
         }
     }
 
+    fn object(self, value: &str) -> Result<Vec<u8>, WriterKeyError> {
+        let object = from_base64(value).filter(|object| (1..=MAX_KEY_OBJECT as usize).contains(&object.len()));
+        object.ok_or_else(|| self.wrong("the Base64 of a key object is"))
+    }
+
     fn chunking(self, value: &str) -> Result<ChunkSizes, WriterKeyError> {
         const EXPECTED: &str =
             "three even numbers of bytes, from 64, 256 and 1024 up to 1048576 and each larger than the one before, are";
@@ -300,6 +348,7 @@ mod tests {
             chunking: ChunkSizes::default(),
             follows: None,
             recipients: vec![format!("age1{}", "r".repeat(58)), format!("age1{}", "s".repeat(58))],
+            key_object: b"wrapped".to_vec(),
         }
     }
 
@@ -326,6 +375,19 @@ mod tests {
             assert_eq!(again.repository_id(), key.repository_id());
             assert_eq!(*again.to_text(), *key.to_text());
         }
+    }
+
+    #[test]
+    fn what_is_sealed_has_the_secret_and_what_lies_on_the_machine_has_not() {
+        let sealed = key().to_sealed_text("AGE-SECRET-KEY-1X\n");
+        let (again, secret) = WriterKeyFile::parse_sealed(&sealed).ok().unwrap();
+        assert_eq!((again.repository_id(), secret.as_str()), (key().repository_id(), "AGE-SECRET-KEY-1X"));
+        assert!(again.key_object.is_empty());
+        assert!(matches!(error(&sealed), WriterKeyError::UnknownKey { .. }));
+        let refused = WriterKeyFile::parse_sealed(&key().to_text()).err().unwrap();
+        assert!(matches!(refused, WriterKeyError::UnknownKey { .. }), "{refused}");
+        let without = WriterKeyFile { key_object: Vec::new(), ..key() }.to_text();
+        assert_eq!(WriterKeyFile::parse_sealed(&without).err(), Some(WriterKeyError::Missing { key: DATA_SECRET }));
     }
 
     #[test]
@@ -402,6 +464,9 @@ mod tests {
             ("recipient", format!("recipient age1{}", "s".repeat(58))),
             ("secret", format!("secret {secret}\nsecret {secret}")),
             ("chunks", "chunks 4096 16384 65536\nchunks 4096 16384 65536".to_owned()),
+            ("key-object", "key-object".to_owned()),
+            ("key-object", "key-object d3JhcHBl*".to_owned()),
+            ("key-object", format!("data-secret {secret}")),
         ];
         for (start, line) in wrong {
             let (number, text) = with_line(&text, start, &line);
@@ -410,7 +475,7 @@ mod tests {
             assert!(message.starts_with(&format!("line {number}")), "{line}: {message}");
             assert!(!message.to_lowercase().contains("abab"), "{message}");
         }
-        for key in [REPOSITORY, SECRET, DATA_KEY, CHUNKS, RECIPIENT] {
+        for key in [REPOSITORY, SECRET, DATA_KEY, CHUNKS, RECIPIENT, KEY_OBJECT] {
             let without: Vec<_> = text.lines().filter(|line| !line.starts_with(key)).collect();
             assert_eq!(error(&without.join("\n")), WriterKeyError::Missing { key });
         }

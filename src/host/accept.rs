@@ -25,7 +25,7 @@ use super::steps::{Steps, UntilInterrupted};
 use super::{Places, failed};
 use crate::error::{Error, Result};
 use crate::format::VERSION;
-use crate::format::layout::{info_name, parse_key_name, parse_pack_name, parse_snapshot_name};
+use crate::format::layout::{info_name, is_key_name, parse_pack_name, parse_snapshot_name};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
@@ -439,7 +439,7 @@ fn object_name(found: &Found) -> Option<ObjectName> {
     let name = ObjectName::new(folder, std::str::from_utf8(&found.name).ok()?)?;
     let fits = parse_pack_name(&name).is_some()
         || parse_snapshot_name(&name).is_some()
-        || parse_key_name(&name).is_some()
+        || is_key_name(&name)
         || name == info_name();
     fits.then_some(name)
 }

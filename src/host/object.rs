@@ -5,9 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::area::Copy;
-use crate::format::layout::{
-    KeyObject, MAX_KEY_OBJECT, MAX_SNAPSHOT_OBJECT, key_name, pack_name, parse_key_name, snapshot_name,
-};
+use crate::format::layout::{MAX_KEY_OBJECT, MAX_SNAPSHOT_OBJECT, key_name, pack_name, snapshot_name};
 use crate::format::pack::{HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN};
 use crate::format::snapshot::SnapshotHeader;
 use crate::format::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};
@@ -22,8 +20,9 @@ const MAX_HEADER: usize = 64 << 20;
 const MAX_INFO: u64 = 64 << 10;
 /// What an age file starts with.
 const AGE: &[u8] = b"age-encryption.org/v1\n";
-/// Bytes behind the header of an age file that holds a data key's secret: nonce, the line, tag.
-const DATA_PAYLOAD: usize = 16 + 74 + 16;
+
+/// Bytes behind the header of an age file that holds anything.
+const LEAST_PAYLOAD: usize = 16 + 16 + 1;
 
 /// What an object may be, by its first and last bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl Form {
         match self {
             Form::Pack => MAX_PACK,
             Form::Snapshot => MAX_SNAPSHOT_OBJECT,
-            Form::Key => 2 * MAX_KEY_OBJECT,
+            Form::Key => MAX_KEY_OBJECT,
             Form::Info => MAX_INFO,
         }
     }
@@ -96,7 +95,7 @@ pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io
         Form::Key => {
             let mut object = vec![0; copy.size as usize];
             copy.file.read_exact_at(&mut object, 0)?;
-            key_kind(&object, place).map(|kind| key_name(kind, &object))
+            is_whole_key(&object).then(|| key_name(&object))
         }
         Form::Snapshot => match snapshot_header(&copy.file)? {
             Some((header, length)) if (length as u64).checked_add(header.body) == Some(copy.size) => {
@@ -110,20 +109,11 @@ pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io
     })
 }
 
-/// Which key object it is: what its name says, and where its name says nothing, by the length of what is in it.
-fn key_kind(object: &[u8], place: Option<&ObjectName>) -> Option<KeyObject> {
-    if let Some(kind) = place.and_then(parse_key_name) {
-        return Some(kind);
-    }
-    let mac = object.windows(5).position(|window| window == b"\n--- ")? + 5;
-    let line = object[mac..].iter().position(|&byte| byte == b'\n')?;
-    let payload = object.len() - mac - line - 1;
-    match payload {
-        DATA_PAYLOAD => Some(KeyObject::Data),
-        // Nonce, tag, and not so little text.
-        200.. => Some(KeyObject::Writer),
-        _ => None,
-    }
+/// Whether an age file has its header's end and, behind it, what is no less than a nonce, a tag and a little text.
+fn is_whole_key(object: &[u8]) -> bool {
+    let Some(mac) = object.windows(5).position(|window| window == b"\n--- ") else { return false };
+    let line = object[mac + 5..].iter().position(|&byte| byte == b'\n');
+    line.is_some_and(|line| object.len() - mac - line >= LEAST_PAYLOAD)
 }
 
 fn header_length(start: &[u8]) -> Option<usize> {

@@ -15,6 +15,8 @@ pub use packs::{NewPack, PackRow};
 pub use snapshots::SnapshotRow;
 
 use std::cell::RefCell;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,6 +103,10 @@ impl Index {
     /// Opens the index in `folder`, and makes it where there is none.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("index.sqlite");
+        // SQLite gives its file and those beside it the mode of the first: the owner's alone, whatever the umask. What can't be
+        // written is told from what is damaged here, too.
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        made.map_err(|source| IndexError::Io { tried: "opening", path: path.clone(), source })?;
         let database = Connection::open(&path).map_err(|source| IndexError::of(path, source))?;
         let mut index =
             Self { database, folder: folder.to_owned(), directories: RefCell::new(packs::DirectoryCache::default()) };

@@ -1,6 +1,5 @@
 use super::*;
-use crate::format::writer_key::WriterKeyFile;
-use crate::keyring::{add_recipient, read_writer_key, rotate, stated_id};
+use crate::keyring::{Rotation, add_recipient, read_writer_key, stated_id};
 use crate::remote::memory::MemoryRemote;
 use crate::repository::{self, unlock};
 
@@ -20,7 +19,7 @@ fn what_init_made_is_found_again_and_rotation_goes_before() {
     assert_eq!(keyring.identities_here(&[made.id]), [made.identity.unwrap()]);
 
     let unlocked = keyring.unlock(&remote, &[]).unwrap();
-    let rotated = rotate(&remote, &keyring, unlocked, &[]).unwrap();
+    let rotated = Rotation::plan(&keyring, unlocked, &[]).unwrap().make(&remote, &keyring).unwrap();
     assert_eq!(rotated.follows, made.id);
     // With the memory of the place, and without it.
     for keyring in [keyring.clone(), Keyring { state: None, ..keyring.clone() }] {
@@ -53,13 +52,8 @@ fn a_writer_key_of_another_repository_is_refused() {
     let keyring = keyring(folder.path());
     let remote = MemoryRemote::new();
     init(&remote, &keyring, &[], None).unwrap();
-    let other = WriterKeyFile {
-        secret: random_bytes(),
-        data_key: DataKeySecret::generate().public().to_string(),
-        chunking: ChunkSizes::default(),
-        follows: None,
-        recipients: vec![IdentityFile::generate().recipients()[0].to_string()],
-    };
+    let recipients = vec![IdentityFile::generate().recipients()[0].to_string()];
+    let other = generate(recipients, ChunkSizes::default(), None).unwrap();
     let path = folder.path().join("other");
     crate::repository::write_secret(&path, &other.to_text()).unwrap();
     let named = Keyring { writer_key: Some(path), ..keyring };
@@ -83,6 +77,7 @@ fn one_more_recipient_opens_all() {
     let opened = unlock(&remote, &second, &[made.id]).unwrap();
     // Whichever wrapping is read first, both recipients are known.
     assert_eq!(opened[0].file().recipients.len(), 2);
-    let rotated = rotate(&remote, &keyring, keyring.unlock(&remote, &[]).unwrap(), &[]).unwrap();
+    let rotation = Rotation::plan(&keyring, keyring.unlock(&remote, &[]).unwrap(), &[]).unwrap();
+    let rotated = rotation.make(&remote, &keyring).unwrap();
     assert_eq!(rotated.recipients, added.recipients);
 }

@@ -1,14 +1,15 @@
 //! Changes of a repository's keys: one more recipient, a new writer key.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Keyring, Unlocked};
-use crate::crypto::{DataKeySecret, Recipient, random_bytes};
+use crate::crypto::{DataKeySecret, Recipient};
 use crate::error::{Error, Result};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::RepositoryId;
 use crate::remote::Remote;
-use crate::repository::{self, Keys, add_recipients, create, replace_secret};
+use crate::repository::{self, Keys, add_recipients, create, generate, id_in, replace_secret};
 
 /// What adding a recipient did.
 #[derive(Debug, Clone)]
@@ -21,7 +22,22 @@ pub struct Added {
     pub writer_keys: Vec<PathBuf>,
 }
 
-/// Wraps the keys of all repository ids that the identity opened to one more recipient. No pack is touched.
+/// The recipients that the newest id has once this one is added. They come from key objects that hold the data key's secret.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for what is no recipient.
+pub fn recipients_with(unlocked: &Unlocked, recipient: &str) -> Result<Vec<String>> {
+    check_recipients(&[recipient.to_owned()])?;
+    let mut all = newest(unlocked)?.file().recipients.clone();
+    if !all.iter().any(|known| known == recipient) {
+        all.push(recipient.to_owned());
+    }
+    Ok(all)
+}
+
+/// Wraps the keys of all repository ids that the identity opened to one more recipient. No pack is touched. Where it was cut,
+/// the same again finishes it.
 ///
 /// # Errors
 ///
@@ -34,12 +50,12 @@ pub fn add_recipient(remote: &dyn Remote, keyring: &Keyring, unlocked: &Unlocked
         if !file.recipients.iter().any(|known| known == recipient) {
             file.recipients.push(recipient.to_owned());
         }
-        add_recipients(remote, &file, data_secret(keys)?)?;
+        let file = add_recipients(remote, file, data_secret(keys)?)?;
         added.repositories.push(*keys.id());
+        added.writer_keys.extend(keyring.renew_local(&file)?);
         if added.recipients.is_empty() {
-            added.recipients.clone_from(&file.recipients);
+            added.recipients = file.recipients;
         }
-        added.writer_keys.extend(keyring.add_to_local(keys.id(), recipient)?);
     }
     Ok(added)
 }
@@ -59,43 +75,101 @@ pub struct Rotated {
     pub identity: PathBuf,
 }
 
-/// Makes a new writer key and data key that follow the newest ones. What is stored with them shares nothing with what was
-/// before. `recipients` are those of the new keys beside the identity itself; where there are none, those of the old ones.
-///
-/// The identity's file is the first that changes and the remote the last: whatever is interrupted, nothing that was there
-/// stops working.
-pub fn rotate(
-    remote: &dyn Remote,
-    keyring: &Keyring,
-    mut unlocked: Unlocked,
-    recipients: &[String],
-) -> Result<Rotated> {
-    let Some(newest) = unlocked.keys.first() else {
-        return Err(Error::Usage("the identity opened no repository".to_owned()));
-    };
-    let follows = *newest.id();
-    check_recipients(recipients)?;
-    let others = if recipients.is_empty() { &newest.file().recipients } else { recipients };
-    let mut all: Vec<String> = unlocked.identity.recipients().iter().map(ToString::to_string).collect();
-    all.extend(others.iter().filter(|other| !all.contains(other)).cloned().collect::<Vec<_>>());
-    let data = DataKeySecret::generate();
-    let file = WriterKeyFile {
-        secret: random_bytes(),
-        data_key: data.public().to_string(),
-        chunking: newest.file().chunking,
-        follows: Some(follows),
-        recipients: all,
-    };
-    let id = file.repository_id();
-    let writer_key = keyring.writer_key_path(&id)?;
-    unlocked.identity.add_repository(id);
-    replace_secret(&unlocked.path, &unlocked.identity.to_text())?;
-    replace_secret(&writer_key, &file.to_text())?;
-    create(remote, &file, &data)?;
-    let mut ids = vec![id];
-    ids.extend(unlocked.keys.iter().map(|keys| *keys.id()));
-    keyring.remember(&remote.place(), &ids)?;
-    Ok(Rotated { id, follows, recipients: file.recipients.clone(), writer_key, identity: unlocked.path })
+/// A rotation that is going to be made: a new writer key and data key that follow the newest ones. What is stored with them
+/// shares nothing with what was before.
+pub struct Rotation {
+    unlocked: Unlocked,
+    file: WriterKeyFile,
+    writer_key: PathBuf,
+    follows: RepositoryId,
+    /// Whether the file is there already: an earlier rotation was cut.
+    is_begun: bool,
+}
+
+impl Rotation {
+    /// Plans it. `recipients` are those of the new keys beside the identity itself; where there are none, those of the old
+    /// ones, from key objects that hold the old data key's secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where a rotation for other recipients was begun and not finished, and where the writer key's file is
+    /// another repository's.
+    pub fn plan(keyring: &Keyring, unlocked: Unlocked, recipients: &[String]) -> Result<Self> {
+        check_recipients(recipients)?;
+        let before = newest(&unlocked)?;
+        let follows = *before.id();
+        let others = if recipients.is_empty() { &before.file().recipients } else { recipients };
+        let mut all: Vec<String> = unlocked.identity.recipients().iter().map(ToString::to_string).collect();
+        all.extend(others.iter().filter(|other| !all.contains(other)).cloned().collect::<Vec<_>>());
+        if let Some((writer_key, file)) = keyring.begun_rotation(&follows)? {
+            return match id_in(&unlocked.identity, &file.key_object) == Some(file.repository_id())
+                && as_set(&file.recipients) == as_set(&all)
+            {
+                true => Ok(Self { unlocked, file, writer_key, follows, is_begun: true }),
+                false => Err(Error::Refused(format!(
+                    "{} is the writer key of a rotation that was begun for {} and isn't finished; name the same recipients to \
+                     finish it, or move that file away to make another",
+                    writer_key.display(),
+                    file.recipients.join(", ")
+                ))),
+            };
+        }
+        let file = generate(all, before.file().chunking, Some(follows))?;
+        let writer_key = keyring.writer_key_path(&file.repository_id())?;
+        if writer_key.exists() {
+            let there = super::read_writer_key(&writer_key)?.repository_id();
+            if unlocked.keys.iter().all(|keys| *keys.id() != there) {
+                return Err(Error::Refused(format!(
+                    "{} is the writer key of another repository, {there}; name another file with --writer-key",
+                    writer_key.display()
+                )));
+            }
+        }
+        Ok(Self { unlocked, file, writer_key, follows, is_begun: false })
+    }
+
+    /// Who will open what comes after.
+    pub fn recipients(&self) -> &[String] {
+        &self.file.recipients
+    }
+
+    /// The id that it follows.
+    pub fn follows(&self) -> &RepositoryId {
+        &self.follows
+    }
+
+    /// Makes it. The writer key's file comes first: it has all that the remote needs, so that the same again, or a backup with
+    /// that key, finishes what was cut. The identity comes last: it never names what isn't there.
+    pub fn make(mut self, remote: &dyn Remote, keyring: &Keyring) -> Result<Rotated> {
+        let id = self.file.repository_id();
+        let identity = &mut self.unlocked.identity;
+        // A file that can't be written is found before anything is made.
+        replace_secret(&self.unlocked.path, identity.to_text())?;
+        if !self.is_begun {
+            replace_secret(&self.writer_key, self.file.to_text())?;
+        }
+        create(remote, &self.file)?;
+        identity.add_rotation(id, self.follows);
+        replace_secret(&self.unlocked.path, identity.to_text())?;
+        let mut ids = vec![id];
+        ids.extend(self.unlocked.keys.iter().map(|keys| *keys.id()));
+        keyring.remember(&remote.place(), &ids)?;
+        Ok(Rotated {
+            id,
+            follows: self.follows,
+            recipients: self.file.recipients,
+            writer_key: self.writer_key,
+            identity: self.unlocked.path,
+        })
+    }
+}
+
+fn newest(unlocked: &Unlocked) -> Result<&Keys> {
+    unlocked.keys.first().ok_or_else(|| Error::Usage("the identity opened no repository".to_owned()))
+}
+
+fn as_set(recipients: &[String]) -> BTreeSet<&String> {
+    recipients.iter().collect()
 }
 
 /// Writes the newest writer key to its place on this machine, from the repository. Returns its id and its file.
@@ -117,31 +191,48 @@ pub fn recover(keyring: &Keyring, remote: &dyn Remote, unlocked: &Unlocked) -> R
             ))),
         };
     }
-    replace_secret(&path, &newest.file().to_text())?;
+    replace_secret(&path, newest.file().to_text())?;
     keyring.remember(&remote.place(), &unlocked.keys.iter().map(|keys| *keys.id()).collect::<Vec<_>>())?;
     Ok((id, path))
 }
 
 impl Keyring {
-    /// Enters a recipient into the writer key of that id on this machine, where there is one. Returns its file.
-    fn add_to_local(&self, id: &RepositoryId, recipient: &str) -> Result<Option<PathBuf>> {
+    /// Writes the recipients and the key object of `file` into the writer key of its id on this machine, where there is one.
+    /// Returns that file.
+    fn renew_local(&self, file: &WriterKeyFile) -> Result<Option<PathBuf>> {
+        let id = file.repository_id();
         let named = self.writer_key.iter().cloned();
         let kept = self.folder.iter().map(|folder| folder.join(format!("{id}{}", super::WRITER_KEY)));
-        for path in named.chain(kept) {
-            if !path.exists() {
-                continue;
+        for path in named.chain(kept).filter(|path| path.exists()) {
+            if super::read_writer_key(&path)?.repository_id() == id {
+                replace_secret(&path, file.to_text())?;
+                return Ok(Some(path));
             }
-            let mut file = super::read_writer_key(&path)?;
-            if file.repository_id() != *id {
-                continue;
-            }
-            if !file.recipients.iter().any(|known| known == recipient) {
-                file.recipients.push(recipient.to_owned());
-                replace_secret(&path, &file.to_text())?;
-            }
-            return Ok(Some(path));
         }
         Ok(None)
+    }
+
+    /// Takes keys that a rotation from this machine left half made for what they are, and no forgery: `key rotate` finishes it.
+    ///
+    /// # Errors
+    ///
+    /// Where the writer key's file can't be read.
+    pub fn know_begun_rotation(&self, unlocked: &mut Unlocked) -> Result<()> {
+        let follows = *newest(unlocked)?.id();
+        if let Some((_, file)) = self.begun_rotation(&follows)? {
+            unlocked.strangers.remove(&file.repository_id());
+        }
+        Ok(())
+    }
+
+    /// The writer key on this machine that goes on from `newest`, though no identity names it: a rotation that was cut.
+    fn begun_rotation(&self, newest: &RepositoryId) -> Result<Option<(PathBuf, WriterKeyFile)>> {
+        let named = match &self.writer_key {
+            Some(path) if path.exists() => vec![(path.clone(), super::read_writer_key(path)?)],
+            Some(_) => Vec::new(),
+            None => self.writer_files(),
+        };
+        Ok(named.into_iter().find(|(_, file)| file.follows.as_ref() == Some(newest)))
     }
 }
 

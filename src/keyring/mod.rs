@@ -1,24 +1,26 @@
 //! Which of this machine's keys belong to a repository.
 //!
 //! Keys lie in one folder, as `ID.writer.key` and `ID.identity.txt`. Which id belongs to a place is remembered in the state
-//! folder when it was opened once; before that, `info/varu.toml` on the remote says it. That only chooses among keys that
-//! are here: the key itself then proves what it opens.
+//! folder when it was opened once; before that, the key objects and snapshots there say it, and at last `info/varu.toml`.
+//! That only chooses among keys that are here: the key itself then proves what it opens.
 
 mod change;
 mod places;
 
-pub use change::{Added, Rotated, add_recipient, recover, rotate};
+pub use change::{Added, Rotated, Rotation, add_recipient, recipients_with, recover};
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::crypto::IdentityFile;
 use crate::error::{Error, Result};
-use crate::format::layout::info_name;
+use crate::format::layout::{info_name, key_name};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::RepositoryId;
-use crate::remote::{Folder, Remote};
-use crate::repository::{self, Keys, list_or_none, read_secret, unlock};
+use crate::remote::{Folder, ObjectName, Remote};
+use crate::repository::{
+    self, Keys, Unlocking, is_taken, list_or_none, local_copies, newest_snapshot_ids, read_secret, unlock_with,
+};
 
 /// Most bytes that are read of the text for people.
 const MAX_INFO: u64 = 64 << 10;
@@ -44,6 +46,82 @@ pub struct Unlocked {
     pub identity: IdentityFile,
     /// The keys of all repository ids at that place, the newest first.
     pub keys: Vec<Keys>,
+    /// Ids there that it opens and that nobody named, and the id that each says it follows.
+    pub strangers: BTreeMap<RepositoryId, Option<RepositoryId>>,
+    /// Ids that it names, that belong to that place, and whose keys are nowhere.
+    pub missing: BTreeSet<RepositoryId>,
+    /// What was found damaged, and what came from elsewhere: each is a sentence.
+    pub found: Vec<String>,
+}
+
+impl Unlocked {
+    /// Says no where the identity isn't all that there is to know about the place: an id that it names and whose keys are gone,
+    /// or one that it opens and doesn't name, and that goes on from one of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`repository::Error::Damaged`] for the first, [`Error::Refused`] for the second.
+    pub fn check_complete(&self, place: &str) -> Result<()> {
+        if let Some(why) = self.missing_sentence(place) {
+            return Err(repository::Error::Damaged(format!("{why}. {IGNORE_NEWER}")).into());
+        }
+        match self.unnamed_sentence(place) {
+            Some(why) => Err(Error::Refused(format!("{why}. {IGNORE_NEWER}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The keys, and what there is to say about them.
+    pub fn reading(self, place: &str) -> Reading {
+        let (missing, unnamed) = (self.missing_sentence(place), self.unnamed_sentence(place));
+        Reading { keys: self.keys, missing, unnamed, found: self.found }
+    }
+
+    /// Says which ids' keys are gone, or hidden.
+    fn missing_sentence(&self, place: &str) -> Option<String> {
+        if self.missing.is_empty() {
+            return None;
+        }
+        let ids: Vec<String> = self.missing.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "the identity names the repository {}, and {place} has no key object that opens it: it was lost, or the host \
+             hides it. The machine's next `varu backup` puts it back; so does `varu key import FILE` with the key object of the \
+             recovery sheet",
+            ids.join(", ")
+        ))
+    }
+
+    /// Says which ids the identity opens, doesn't name, and that say they go on from one that it names.
+    fn unnamed_sentence(&self, place: &str) -> Option<String> {
+        let follows =
+            |before: &Option<RepositoryId>| before.is_some_and(|id| self.keys.iter().any(|keys| *keys.id() == id));
+        let mut ids = self.strangers.iter().filter(|(_, before)| follows(before)).map(|(id, _)| id);
+        let first = ids.next()?;
+        let more = match ids.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more like it)"),
+        };
+        Some(format!(
+            "{place} has keys of the repository {first}{more}, which this identity file doesn't name and which says that it \
+             goes on from one that it names: a rotation was made with another copy of the identity or was cut, or it is a \
+             forgery. Compare the id with the machine's (`varu key show`): --trust-repository {first} takes it"
+        ))
+    }
+}
+
+/// The way past a newer repository id.
+pub const IGNORE_NEWER: &str = "--ignore-newer goes on with what is older";
+
+/// Keys to look at a place with, and what there is to say about them.
+pub struct Reading {
+    /// At least one, the newest id first.
+    pub keys: Vec<Keys>,
+    /// Says which ids that the identity names lie there without keys.
+    pub missing: Option<String>,
+    /// Says which ids there go on from one that the identity names.
+    pub unnamed: Option<String>,
+    /// What was found damaged, and what came from elsewhere: each is a sentence.
+    pub found: Vec<String>,
 }
 
 /// A writer key and its file.
@@ -54,9 +132,9 @@ pub struct Writer {
     pub keys: Keys,
 }
 
-/// Whether a repository, or a part of one, lies on the remote: whether there are key objects.
+/// Whether a repository, or a part of one, lies on the remote: whether there are key objects, or anything that needs them.
 pub fn has_repository(remote: &dyn Remote) -> Result<bool> {
-    Ok(!list_or_none(remote, Folder::Keys)?.is_empty())
+    Ok(!list_or_none(remote, Folder::Keys)?.is_empty() || is_taken(remote)?)
 }
 
 /// The repository id that the text for people names. Nothing vouches for it.
@@ -110,7 +188,7 @@ impl Keyring {
         let stated = stated_id(remote);
         let first = match &self.writer_key {
             Some(path) => self.named_writer(path, &place, &known, stated)?,
-            None => self.found_writer(&place, &known, stated)?,
+            None => self.found_writer(remote, &known, stated)?,
         };
         let mut writers = vec![first];
         while let Some(follows) = writers.last().and_then(|writer| writer.keys.file().follows)
@@ -142,13 +220,30 @@ impl Keyring {
         Ok(Writer { path: path.to_owned(), keys: Keys::new(file)? })
     }
 
-    fn found_writer(&self, place: &str, known: &[RepositoryId], stated: Option<RepositoryId>) -> Result<Writer> {
+    fn found_writer(
+        &self,
+        remote: &dyn Remote,
+        known: &[RepositoryId],
+        stated: Option<RepositoryId>,
+    ) -> Result<Writer> {
         let folder = self.keys_folder()?;
+        let mut files = self.writer_files();
         let mut accepted: HashSet<RepositoryId> = known.iter().copied().collect();
+        if accepted.is_empty() {
+            // A place that has a key's very object is that key's.
+            let there: HashSet<ObjectName> =
+                list_or_none(remote, Folder::Keys)?.into_iter().map(|listed| listed.name).collect();
+            let has_object = |file: &WriterKeyFile| there.contains(&key_name(&file.key_object));
+            accepted.extend(files.iter().filter(|(_, file)| has_object(file)).map(|(_, file)| file.repository_id()));
+        }
+        if accepted.is_empty() {
+            let there = newest_snapshot_ids(remote)?;
+            let ids = files.iter().map(|(_, file)| file.repository_id());
+            accepted.extend(ids.filter(|id| there.contains(id)));
+        }
         if accepted.is_empty() {
             accepted.extend(stated);
         }
-        let mut files = self.writer_files();
         // A key that follows an accepted one is a later key of the same place.
         while let Some(next) = files.iter().find(|(_, file)| {
             file.follows.is_some_and(|before| accepted.contains(&before)) && !accepted.contains(&file.repository_id())
@@ -159,7 +254,7 @@ impl Keyring {
         let followed: HashSet<RepositoryId> = files.iter().filter_map(|(_, file)| file.follows).collect();
         match files.into_iter().find(|(_, file)| !followed.contains(&file.repository_id())) {
             Some((path, file)) => Ok(Writer { path, keys: Keys::new(file)? }),
-            None => Err(no_writer_key(folder, place, &accepted)),
+            None => Err(no_writer_key(folder, &remote.place(), &accepted)),
         }
     }
 
@@ -199,20 +294,18 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] where there is no repository or no identity; as [`unlock`].
+    /// [`Error::Usage`] where there is no repository or no identity; as [`unlock`](repository::unlock).
     pub fn unlock(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Unlocked> {
         let place = remote.place();
         let known = self.known(&place)?;
         if !has_repository(remote)? {
             return Err(no_repository(&place, &known));
         }
-        let (path, identity) = match &self.identity {
-            Some(path) => (path.clone(), read_identity(path)?),
-            None => self.found_identity(&place, &known, stated_id(remote))?,
-        };
+        let (path, identity) = self.identity(remote)?;
         let others =
             |stated: &RepositoryId| !identity.repositories().is_empty() && !identity.repositories().contains(stated);
-        let keys = unlock(remote, &identity, trusted).map_err(|error| match (error, stated_id(remote)) {
+        let copies = self.copies(&identity, trusted);
+        let unlocking = unlock_with(remote, &identity, trusted, &copies).map_err(|error| match (error, stated_id(remote)) {
             (repository::Error::Damaged(_), Some(stated)) if others(&stated) => repository::Error::Refused(format!(
                 "{place} says that it is the repository {stated}, which the identity in {} doesn't open: check the URL \
                      and the identity; if both are right, the host has put another repository in its place",
@@ -220,7 +313,21 @@ impl Keyring {
             )),
             (error, _) => error,
         })?;
-        Ok(Unlocked { path, identity, keys })
+        let Unlocking { keys, strangers, missing, found } = unlocking;
+        Ok(Unlocked { path, identity, keys, strangers, missing, found })
+    }
+
+    /// The copies of key objects on this machine: in the state folder, and in the files of writer keys.
+    fn copies(&self, identity: &IdentityFile, trusted: &[RepositoryId]) -> Vec<Vec<u8>> {
+        let ids = identity.repositories();
+        let mut copies = match &self.state {
+            Some(state) => local_copies(state, ids.iter().chain(trusted)),
+            None => Vec::new(),
+        };
+        let named = self.writer_key.as_ref().and_then(|path| read_writer_key(path).ok());
+        copies.extend(named.map(|file| file.key_object));
+        copies.extend(self.writer_files().into_iter().map(|(_, file)| file.key_object));
+        copies
     }
 
     /// The identity in the folder of keys that names the repository at `place`.
@@ -257,16 +364,29 @@ impl Keyring {
         paths
     }
 
+    /// The identity that was named, else the one in the folder of keys that names what lies on `remote`.
+    pub fn identity(&self, remote: &dyn Remote) -> Result<(PathBuf, IdentityFile)> {
+        match &self.identity {
+            Some(path) => Ok((path.clone(), read_identity(path)?)),
+            None => self.found_identity(&remote.place(), &self.known(&remote.place())?, stated_id(remote)),
+        }
+    }
+
     /// Keys with which the repository's snapshots can be looked at, the newest id first: from the identity where a person
     /// named one, else from the writer key, else from an identity in the folder of keys.
-    pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Vec<Keys>> {
+    pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Reading> {
         if self.identity.is_some() && self.writer_key.is_none() {
-            return Ok(self.unlock(remote, trusted)?.keys);
+            return Ok(self.unlock(remote, trusted)?.reading(&remote.place()));
         }
         match self.writers(remote) {
-            Ok(writers) => Ok(writers.into_iter().map(|writer| writer.keys).collect()),
+            Ok(writers) => Ok(Reading {
+                keys: writers.into_iter().map(|writer| writer.keys).collect(),
+                missing: None,
+                unnamed: None,
+                found: Vec::new(),
+            }),
             Err(Error::Usage(why)) if self.writer_key.is_none() => match self.unlock(remote, trusted) {
-                Ok(unlocked) => Ok(unlocked.keys),
+                Ok(unlocked) => Ok(unlocked.reading(&remote.place())),
                 Err(Error::Usage(_)) => Err(Error::Usage(why)),
                 Err(error) => Err(error),
             },
@@ -316,7 +436,7 @@ fn no_writer_key(folder: &Path, place: &str, accepted: &HashSet<RepositoryId>) -
     let id = accepted.iter().next().map_or_else(String::new, |id| format!(" {id}"));
     Error::Usage(format!(
         "the writer key of the repository{id} at {place} isn't in {}; give it with --writer-key FILE. Where it is lost, \
-         `varu key rotate` makes a new one, with the identity",
+         `varu key recover` writes it again, with the identity",
         folder.display()
     ))
 }

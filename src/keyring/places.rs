@@ -1,6 +1,6 @@
 //! What the state folder remembers of places: which repository ids were opened there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Keyring, has_repository, lost};
 use crate::error::Result;
@@ -11,12 +11,7 @@ use crate::repository::{self, replace_secret};
 impl Keyring {
     /// The ids of the repository that was opened at a place before, the newest first.
     pub fn known(&self, place: &str) -> Result<Vec<RepositoryId>> {
-        let Some(path) = self.memory(place) else { return Ok(Vec::new()) };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.lines().filter_map(|line| line.strip_prefix(LINE)?.trim().parse().ok()).collect()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(repository::Error::Io { tried: "reading", path, source }.into()),
-        }
+        self.memory(place).map_or(Ok(Vec::new()), |path| ids_in(&path, LINE))
     }
 
     /// Remembers that these ids, the newest first, were opened at a place.
@@ -25,10 +20,39 @@ impl Keyring {
         let before = self.known(place)?;
         let mut all = ids.to_vec();
         all.extend(before.iter().filter(|id| !ids.contains(id)));
-        if all == before {
+        if all == before && self.begun(place)?.is_none() {
             return Ok(());
         }
         self.write(place, path, &all)
+    }
+
+    /// Remembers that the making of a repository begins at a place. What was known of the place stays.
+    pub fn begin(&self, place: &str, id: RepositoryId) -> Result<()> {
+        let Some(path) = self.memory(place) else { return Ok(()) };
+        let known: String = self.known(place)?.iter().map(|id| format!("{LINE}{id}\n")).collect();
+        Ok(replace_secret(&path, format!("# {}\n{known}{BEGUN}{id}\n", plain(place)))?)
+    }
+
+    /// The repository whose making at this place wasn't finished.
+    pub fn begun(&self, place: &str) -> Result<Option<RepositoryId>> {
+        match self.memory(place) {
+            Some(path) => begun_in(&path),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the making of that repository was begun at some place and not finished at any.
+    pub fn is_begun(&self, id: &RepositoryId) -> Result<bool> {
+        let Some(state) = &self.state else { return Ok(false) };
+        let Ok(entries) = std::fs::read_dir(state.join(PLACES)) else { return Ok(false) };
+        let mut is_begun = false;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if ids_in(&path, LINE)?.contains(id) {
+                return Ok(false);
+            }
+            is_begun |= begun_in(&path)?.as_ref() == Some(id);
+        }
+        Ok(is_begun)
     }
 
     /// Remembers that only this id is at a place.
@@ -40,9 +64,8 @@ impl Keyring {
     }
 
     fn write(&self, place: &str, path: PathBuf, ids: &[RepositoryId]) -> Result<()> {
-        let place: String = place.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let lines: String = ids.iter().map(|id| format!("{LINE}{id}\n")).collect();
-        Ok(replace_secret(&path, &format!("# {place}\n{lines}"))?)
+        Ok(replace_secret(&path, format!("# {}\n{lines}", plain(place)))?)
     }
 
     /// Refuses to make a repository at a place where another was before, unless that one is `forget`. To be called before
@@ -66,9 +89,34 @@ impl Keyring {
     fn memory(&self, place: &str) -> Option<PathBuf> {
         let mut hasher = Hasher::new();
         hasher.update(place.as_bytes());
-        Some(self.state.as_ref()?.join("places").join(hex(&hasher.finish_short())))
+        Some(self.state.as_ref()?.join(PLACES).join(hex(&hasher.finish_short())))
     }
 }
 
+/// The folder of these files in the state folder.
+const PLACES: &str = "places";
 /// How a line with an id begins.
 const LINE: &str = "repository ";
+/// How the line of a repository begins whose making isn't finished.
+const BEGUN: &str = "begun ";
+
+fn begun_in(path: &Path) -> Result<Option<RepositoryId>> {
+    Ok(ids_in(path, BEGUN)?.pop())
+}
+
+/// The ids in the lines that begin so; none where there is no file.
+fn ids_in(path: &Path, begin: &str) -> Result<Vec<RepositoryId>> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            Ok(text.lines().filter_map(|line| line.strip_prefix(begin)?.trim().parse().ok()).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(repository::Error::Io { tried: "reading", path: path.to_owned(), source }.into()),
+    }
+}
+
+/// A place in one line.
+fn plain(place: &str) -> String {
+    place.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

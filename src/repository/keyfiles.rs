@@ -18,35 +18,57 @@ pub(super) fn create_private_folder(folder: &Path) -> Result<()> {
     made.map_err(|source| Error::io("making the folder", folder, source))
 }
 
-/// Writes a secret to a new file of mode 0600. An existing file is never touched.
-pub fn write_secret(path: &Path, text: &str) -> Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        create_private_folder(folder)?;
-    }
-    let open = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        flush_folder(path)
+/// Writes a secret to a new file of mode 0600, in one step: at every moment there is no file, or a whole one. An existing file
+/// is never touched.
+pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
+    let temporary = write_beside(path, text.as_ref())?;
+    let placed = match std::fs::hard_link(&temporary, path) {
+        // A file system without links. There a file that appears at this very moment would be replaced.
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && !path.exists() => {
+            std::fs::rename(&temporary, path)
+        }
+        Ok(()) => std::fs::remove_file(&temporary),
+        Err(error) => {
+            let _ = std::fs::remove_file(&temporary);
+            Err(error)
+        }
     };
-    open().map_err(|source| Error::io("writing the secret file", path, source))
+    let placed = placed.and_then(|()| flush_folder(path));
+    placed.map_err(|source| Error::io("writing the secret file", path, source))
 }
 
 /// Writes a secret file anew, in one step: at every moment the old text is there, or the new one. A symbolic link stays, and
 /// what it points to is replaced.
-pub fn replace_secret(path: &Path, text: &str) -> Result<()> {
+pub fn replace_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut temporary = path.clone().into_os_string();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("taking away the old file", &temporary, error));
-        }
-        _ => write_secret(&temporary, text)?,
-    }
+    let temporary = write_beside(&path, text.as_ref())?;
     let moved = std::fs::rename(&temporary, &path).and_then(|()| flush_folder(&path));
     moved.map_err(|source| Error::io("replacing the file", &path, source))
+}
+
+/// Writes a flushed file of mode 0600 beside `path`. One that is there was left by what was cut.
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_private_folder(folder)?;
+    }
+    let mut temporary = path.to_owned().into_os_string();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let write = || -> std::io::Result<()> {
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(|source| Error::io("writing the secret file", path, source))?;
+    Ok(temporary)
 }
 
 /// Makes the name of a file outlive a power cut.
@@ -57,7 +79,8 @@ fn flush_folder(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Reads a secret file. One that others may read is refused.
+/// Reads a secret file. One that others may read is refused. A text in UTF-16, and a mark of the byte order before it, as
+/// Windows writes them, are read as what they mean.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |source| Error::io("reading the secret file", path, source);
     let file = File::open(path).map_err(failed)?;
@@ -70,10 +93,77 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
             "the secret file {path} can be read by others (mode {mode:04o}); run `chmod 600 {path}`"
         )));
     }
-    let mut text = Zeroizing::new(String::with_capacity(MAX_SECRET_FILE as usize + 1));
-    file.take(MAX_SECRET_FILE + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_SECRET_FILE {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_FILE as usize + 1));
+    file.take(MAX_SECRET_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_SECRET_FILE {
         return Err(Error::Usage(format!("{} is too large to be a key", path.display())));
     }
+    if bytes.starts_with(AGE) {
+        return Err(Error::Usage(format!(
+            "{} is encrypted with age: open it with `age -d`, without a file in between: `varu --identity <(age -d {}) …` in \
+             bash. A command that changes the identity (init, key rotate) needs a file of its own",
+            path.display(),
+            path.display()
+        )));
+    }
+    let text = decode(&bytes).ok_or_else(|| {
+        Error::Usage(format!("{} is no text, neither in UTF-8 nor in UTF-16, so it can't be a key", path.display()))
+    })?;
     Ok(text)
+}
+
+/// What an age file starts with.
+const AGE: &[u8] = b"age-encryption.org/v1\n";
+
+/// A text in UTF-8, or in UTF-16 with the mark that says so; without its mark. Keys are ASCII, so a NUL in the first
+/// character says UTF-16 as well.
+fn decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let (bytes, little) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (rest, true),
+        [0xfe, 0xff, rest @ ..] => (rest, false),
+        [_, 0, ..] => (bytes, true),
+        [0, _, ..] => (bytes, false),
+        [0xef, 0xbb, 0xbf, rest @ ..] => return utf8(rest),
+        _ => return utf8(bytes),
+    };
+    let (pairs, []) = bytes.as_chunks::<2>() else { return None };
+    let units = pairs.iter().map(|pair| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) });
+    // With its whole length reserved the text never moves, so no copy of a secret is left behind.
+    let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 2));
+    for letter in char::decode_utf16(units) {
+        text.push(letter.ok()?);
+    }
+    Some(text)
+}
+
+fn utf8(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    std::str::from_utf8(bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_editor_reads_the_same() {
+        let text = "# varu\r\nAGE-SECRET-KEY-1Q\r\n";
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let marked = |mark: &[u8], bytes: &[u8]| [mark, bytes].concat();
+        let forms = [
+            text.as_bytes().to_vec(),
+            marked(&[0xef, 0xbb, 0xbf], text.as_bytes()),
+            marked(&[0xff, 0xfe], &little),
+            marked(&[0xfe, 0xff], &big),
+            little,
+            big,
+        ];
+        for bytes in forms {
+            assert_eq!(decode(&bytes).unwrap().as_str(), text, "{bytes:?}");
+        }
+        for bytes in [&[0xff, 0xfe, 0x41][..], &[0xff, 0xfe, 0x00, 0xd8], &[0xc3, 0x28], &[0x80]] {
+            assert!(decode(bytes).is_none(), "{bytes:?}");
+        }
+        assert_eq!(decode(b"").unwrap().as_str(), "");
+    }
 }

@@ -1,18 +1,15 @@
-//! Keys: from a writer key file, or from an identity and the key objects on the remote.
-
-use std::collections::HashSet;
+//! Keys: what a writer knows, what an identity opens, and how both are made.
 
 use zeroize::Zeroizing;
 
-use super::listing::listed;
-use super::{Error, Result, broken};
-use crate::chunker::{Chunker, TABLE_LEN};
+use super::key_copies::{Put, ensure};
+use super::{Error, Result};
+use crate::chunker::{ChunkSizes, Chunker, TABLE_LEN};
 use crate::crypto::{
-    ChunkIdKey, DataKeyPublic, DataKeySecret, IdentityFile, MAX_WRAPPING_OVERHEAD, MetadataKey, Recipient,
-    StreamHashKey, WriterSecret, wrap,
+    ChunkIdKey, DataKeyPublic, DataKeySecret, MetadataKey, Recipient, StreamHashKey, WriterSecret, random_bytes, wrap,
 };
 use crate::format::VERSION;
-use crate::format::layout::{KeyObject, MAX_KEY_OBJECT, info_name, key_name, parse_key_name};
+use crate::format::layout::{info_name, key_name};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::{RepositoryId, derive_bytes};
 use crate::remote::{Folder, ObjectName, Remote};
@@ -23,6 +20,7 @@ pub struct Keys {
     file: WriterKeyFile,
     data: DataKeyPublic,
     data_secret: Option<DataKeySecret>,
+    objects: Vec<Vec<u8>>,
     /// Names chunks.
     pub chunk_ids: ChunkIdKey,
     /// Names streams.
@@ -46,6 +44,7 @@ impl Keys {
             id: file.repository_id(),
             data,
             data_secret: None,
+            objects: Some(file.key_object.clone()).into_iter().filter(|object| !object.is_empty()).collect(),
             chunk_ids: secret.chunk_id_key(),
             stream_hashes: secret.stream_hash_key(),
             metadata: secret.metadata_key(),
@@ -58,7 +57,8 @@ impl Keys {
         &self.id
     }
 
-    /// The writer key file.
+    /// The writer key file. Where an identity opened it, its recipients are all those of the key objects that hold the data
+    /// key's secret: nobody who lacks that secret can add one.
     pub fn file(&self) -> &WriterKeyFile {
         &self.file
     }
@@ -73,6 +73,16 @@ impl Keys {
         self.data_secret.as_ref()
     }
 
+    /// The key objects that are known to hold these keys.
+    pub(super) fn objects(&self) -> &[Vec<u8>] {
+        &self.objects
+    }
+
+    /// The keys with the data key's secret, which must be that of the file's data key, and the key objects that held it.
+    pub(super) fn with_secret(file: WriterKeyFile, secret: DataKeySecret, objects: Vec<Vec<u8>>) -> Result<Self> {
+        Ok(Self { data_secret: Some(secret), objects, ..Self::new(file)? })
+    }
+
     /// The chunker of this repository.
     pub fn chunker(&self) -> Chunker {
         let seed = WriterSecret::from_bytes(self.file.secret.clone()).chunker_seed();
@@ -82,196 +92,96 @@ impl Keys {
     }
 }
 
-/// Makes a new repository on `remote`: folders, key objects, and a text for people. Refuses a place where one was made
-/// before, unless the new writer key follows it. Where the making of one ended early there are keys that nothing was written
-/// with, and they don't matter.
-pub fn create(remote: &dyn Remote, file: &WriterKeyFile, data_key: &DataKeySecret) -> Result<()> {
+/// New secrets for a repository, wrapped to `recipients`. The data key's secret is in the key object alone.
+pub fn generate(recipients: Vec<String>, chunking: ChunkSizes, follows: Option<RepositoryId>) -> Result<WriterKeyFile> {
+    let data = DataKeySecret::generate();
+    let file = WriterKeyFile {
+        secret: random_bytes(),
+        data_key: data.public().to_string(),
+        chunking,
+        follows,
+        recipients,
+        key_object: Vec::new(),
+    };
+    wrapped(file, &data)
+}
+
+/// Makes the repository of `file` on `remote`, or what is missing of it: folders, the key object, and a text for people.
+/// Refuses a place where another was made, unless this one follows it. Where the making of one ended early there may be keys
+/// that nothing was written with, and they don't matter.
+pub fn create(remote: &dyn Remote, file: &WriterKeyFile) -> Result<()> {
     remote.create_folders()?;
-    if file.follows.is_none() && is_taken(remote)? {
+    if file.follows.is_none() && is_taken(remote)? && remote.stat(&key_name(&file.key_object))?.is_none() {
         let place = remote.place();
         return Err(Error::Refused(format!(
             "{place} holds a repository already; use its writer key (--writer-key), or its identity to restore (--identity), \
              or choose another place"
         )));
     }
-    write_key_objects(remote, file, data_key)?;
+    if let Put::InTheWay(why) = ensure(remote, &file.key_object)? {
+        return Err(Error::Damaged(why));
+    }
     if file.follows.is_none() {
-        let text = format!(
-            "# A repository of encrypted backups, written by varu. docs/format.md describes it. Nothing trusts this file.\n\
-             format_version = {VERSION}\nrepository = \"{}\"\n",
-            file.repository_id()
-        );
-        put(remote, &info_name(), text.as_bytes())?;
-        remote.flush(Folder::Info)?;
+        ensure_info(remote, &file.repository_id())?;
     }
     Ok(())
 }
 
+/// Writes the text for people where it is missing.
+pub(super) fn ensure_info(remote: &dyn Remote, id: &RepositoryId) -> Result<()> {
+    if remote.stat(&info_name())?.is_some() {
+        return Ok(());
+    }
+    let text = format!(
+        "# A repository of encrypted backups, written by varu. docs/format.md describes it. Nothing trusts this file.\n\
+         format_version = {VERSION}\nrepository = \"{id}\"\n",
+    );
+    put(remote, &info_name(), text.as_bytes())?;
+    remote.flush(Folder::Info)?;
+    Ok(())
+}
+
 /// Whether a repository was made there: the text for people comes last.
-fn is_taken(remote: &dyn Remote) -> Result<bool> {
+pub fn is_taken(remote: &dyn Remote) -> Result<bool> {
     if remote.stat(&info_name())?.is_some() {
         return Ok(true);
     }
     for folder in [Folder::Packs, Folder::Snapshots] {
-        if !remote.list(folder)?.0.is_empty() {
+        if !super::list_or_none(remote, folder)?.is_empty() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Wraps the keys to the recipients that `file` has now. Old wrappings stay; a reader tries all.
-pub fn add_recipients(remote: &dyn Remote, file: &WriterKeyFile, data_key: &DataKeySecret) -> Result<()> {
-    write_key_objects(remote, file, data_key)
+/// Wraps the keys to the recipients that `file` has now, and puts that key object beside the others: old wrappings stay, and
+/// a reader tries all. Returns the file with the new object in it.
+pub fn add_recipients(remote: &dyn Remote, file: WriterKeyFile, data_key: &DataKeySecret) -> Result<WriterKeyFile> {
+    let file = wrapped(file, data_key)?;
+    match ensure(remote, &file.key_object)? {
+        Put::WasThere | Put::PutBack => Ok(file),
+        Put::InTheWay(why) => Err(Error::Damaged(why)),
+    }
 }
 
-fn write_key_objects(remote: &dyn Remote, file: &WriterKeyFile, data_key: &DataKeySecret) -> Result<()> {
-    let recipients: Vec<Recipient> = file
-        .recipients
+/// The file with its key object made anew, for the recipients that it has now.
+fn wrapped(file: WriterKeyFile, data_key: &DataKeySecret) -> Result<WriterKeyFile> {
+    let text = file.to_sealed_text(&data_key.to_text());
+    let key_object = wrap_to(&file.recipients, text.as_bytes())?;
+    Ok(WriterKeyFile { key_object, ..file })
+}
+
+/// Wraps a secret to recipients given as texts.
+pub(super) fn wrap_to(recipients: &[String], secret: &[u8]) -> Result<Vec<u8>> {
+    let recipients: Vec<Recipient> = recipients
         .iter()
-        .map(|text| text.parse().map_err(|error| Error::Usage(format!("{text:?} is no recipient: {error}"))))
+        .map(|text| text.parse().map_err(|error| Error::Usage(format!("a recipient can't be used: {error}"))))
         .collect::<Result<_>>()?;
-    let wrapped = |secret: &str| wrap(&recipients, secret.as_bytes()).map_err(|error| Error::Usage(error.to_string()));
-    let data = wrapped(&data_key.to_text())?;
-    put(remote, &key_name(KeyObject::Data, &data), &data)?;
-    let writer = wrapped(&file.to_text())?;
-    put(remote, &key_name(KeyObject::Writer, &writer), &writer)?;
-    remote.flush(Folder::Keys)?;
-    Ok(())
+    wrap(&recipients, secret).map_err(|error| Error::Usage(error.to_string()))
 }
 
-fn put(remote: &dyn Remote, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+pub(super) fn put(remote: &dyn Remote, name: &ObjectName, bytes: &[u8]) -> Result<()> {
     let mut upload = remote.begin()?;
     upload.append(bytes)?;
     Ok(upload.finish(name)?)
-}
-
-/// Opens the key objects on `remote` with an identity: the keys of each repository id that lies there and that the
-/// identity file names or `trusted` holds, the newest first.
-///
-/// A host can wrap keys of its own making to a recipient that it knows; so an id that nobody named is never used.
-pub fn unlock(remote: &dyn Remote, identity: &IdentityFile, trusted: &[RepositoryId]) -> Result<Vec<Keys>> {
-    let opened = open_key_objects(remote, identity)?;
-    let named: HashSet<RepositoryId> = identity.repositories().into_iter().chain(trusted.iter().copied()).collect();
-    let strangers: Vec<String> = opened
-        .files
-        .iter()
-        .map(|file| file.repository_id())
-        .filter(|id| !named.contains(id))
-        .map(|id| id.to_string())
-        .collect();
-    let mut keys = Vec::new();
-    for file in opened.files {
-        if named.contains(&file.repository_id()) {
-            keys.push(with_data_key(file, &opened.data, &remote.place())?);
-        }
-    }
-    if keys.is_empty() {
-        return Err(match strangers.as_slice() {
-            [] => Error::Damaged(format!(
-                "no key object on {} could be opened with this identity: it is another repository's identity, or the key \
-                 objects in keys/ are gone or damaged",
-                remote.place()
-            )),
-            ids => Error::Refused(format!(
-                "the identity file doesn't name the repository on {}: {}. A host could have put one of its own making \
-                 there. If you know that it is yours (the id stands on the recovery sheet), use --trust-repository {}",
-                remote.place(),
-                ids.join(", "),
-                ids[0]
-            )),
-        });
-    }
-    Ok(newest_first(keys))
-}
-
-struct OpenedKeys {
-    files: Vec<WriterKeyFile>,
-    data: Vec<Zeroizing<String>>,
-}
-
-impl OpenedKeys {
-    /// Takes a writer key in. Wrappings of one key differ in their recipients: each later one may know more.
-    fn add(&mut self, file: WriterKeyFile) {
-        let id = file.repository_id();
-        match self.files.iter_mut().find(|known| known.repository_id() == id) {
-            None => self.files.push(file),
-            Some(known) => {
-                let more: Vec<String> =
-                    file.recipients.iter().filter(|recipient| !known.recipients.contains(recipient)).cloned().collect();
-                known.recipients.extend(more);
-            }
-        }
-    }
-}
-
-fn open_key_objects(remote: &dyn Remote, identity: &IdentityFile) -> Result<OpenedKeys> {
-    let listed = listed(remote, Folder::Keys, parse_key_name)?;
-    if listed.is_empty() {
-        return Err(Error::Usage(format!(
-            "there is no repository on {}: its folder keys/ is empty or missing; check the URL",
-            remote.place()
-        )));
-    }
-    let mut opened = OpenedKeys { files: Vec::new(), data: Vec::new() };
-    for (object, kind) in listed {
-        // Objects of former recipients, and damaged ones, don't open; another wrapping of the same key may.
-        let Some(text) = open_key_object(remote, identity, &object.name, kind)? else { continue };
-        match kind {
-            KeyObject::Data => opened.data.push(text),
-            KeyObject::Writer => {
-                if let Ok(file) = WriterKeyFile::parse(&text) {
-                    opened.add(file);
-                }
-            }
-        }
-    }
-    Ok(opened)
-}
-
-fn open_key_object(
-    remote: &dyn Remote,
-    identity: &IdentityFile,
-    name: &ObjectName,
-    kind: KeyObject,
-) -> Result<Option<Zeroizing<String>>> {
-    let wrapped = match remote.get(name, MAX_KEY_OBJECT + MAX_WRAPPING_OVERHEAD as u64) {
-        Ok(wrapped) => wrapped,
-        Err(error) if error.is_of_object() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    if key_name(kind, &wrapped) != *name {
-        return Ok(None);
-    }
-    let Ok(bytes) = identity.unwrap(&wrapped, MAX_KEY_OBJECT as usize) else { return Ok(None) };
-    Ok(std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned())))
-}
-
-fn with_data_key(file: WriterKeyFile, data: &[Zeroizing<String>], place: &str) -> Result<Keys> {
-    let mut keys = Keys::new(file)?;
-    let secret = data
-        .iter()
-        .filter_map(|text| DataKeySecret::parse(text.trim()).ok())
-        .find(|secret| secret.public() == keys.data);
-    match secret {
-        Some(secret) => keys.data_secret = Some(secret),
-        None => {
-            let id = keys.id();
-            let why = "no data key there opens with this identity; without it no stored byte can be read";
-            return Err(broken(format!("the repository {id} on {place}"), why));
-        }
-    }
-    Ok(keys)
-}
-
-/// The one that nobody follows comes first, then the one that it follows, and so on.
-fn newest_first(mut keys: Vec<Keys>) -> Vec<Keys> {
-    let mut sorted: Vec<Keys> = Vec::with_capacity(keys.len());
-    while !keys.is_empty() {
-        let followed: HashSet<RepositoryId> = keys.iter().filter_map(|keys| keys.file.follows).collect();
-        // A ring can't be: an id is a hash over the id that it follows.
-        let next = keys.iter().position(|keys| !followed.contains(keys.id())).unwrap_or(0);
-        sorted.push(keys.swap_remove(next));
-    }
-    sorted
 }

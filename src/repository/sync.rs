@@ -1,14 +1,15 @@
 //! The index and the remote, brought together.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::listing::listed;
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
-use crate::id::{PackId, SnapshotId};
+use crate::id::{PackId, RepositoryId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::time::Timestamp;
 use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
@@ -36,6 +37,8 @@ pub struct Changes {
     pub lost: Vec<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
+    /// Sequence and stored time of each of them, by the id that its clear header claims. Nobody vouches for any of it.
+    pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
 }
 
 impl Changes {
@@ -129,7 +132,11 @@ impl Repository {
             Ok(opened) => opened,
             Err(Error::Damaged(why)) => {
                 match self.peek_snapshot(name) {
-                    Ok(header) if header.repository != *self.id() => changes.foreign += 1,
+                    Ok(header) if header.repository != *self.id() => {
+                        changes.foreign += 1;
+                        let of_id = changes.strangers.entry(header.repository).or_default();
+                        of_id.push((header.sequence, header.stored_time));
+                    }
                     _ => changes.damaged.push(why),
                 }
                 return Ok(());

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::layout::pack_name;
-use crate::id::{PackId, SnapshotId};
+use crate::id::{PackId, RepositoryId, SnapshotId};
 use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::repository::{self, Repository};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// How much is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +67,8 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// What a person should know and that is no damage.
     pub notes: Vec<String>,
+    /// Sequence and stored time of snapshots there that claim other repository ids.
+    pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
 }
 
 impl VerifyReport {
@@ -144,6 +146,7 @@ fn run(
     for unusable in changes.unusable() {
         report.damaged("snapshots/", unusable);
     }
+    report.strangers = changes.strangers;
     structure::keys(repository, &mut report)?;
     let sizes = repository.pack_sizes()?;
     let (recipes, mut bad) = structure::snapshots(repository, &sizes, &mut report)?;

@@ -1,19 +1,19 @@
 //! Level structure: every object is there, every reference resolves, every pack has its hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::{Bad, VerifyReport};
 use crate::error::Result;
-use crate::format::layout::{MAX_KEY_OBJECT, key_name, pack_name, parse_key_name};
+use crate::format::layout::{MAX_KEY_OBJECT, is_key_name, key_name, pack_name};
 use crate::format::pack::DirectoryCheck;
 use crate::format::recipe::{PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::{Index, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{ErrorKind, Folder};
-use crate::repository::{self, Repository};
+use crate::repository::{self, Repository, list_or_none};
 
 /// Bytes that are read of a pack at once.
 const READ: u64 = 1 << 20;
@@ -21,23 +21,29 @@ const READ: u64 = 1 << 20;
 /// The recipes of all snapshots that have one.
 pub(super) type Recipes = Vec<(SnapshotRow, Recipe)>;
 
-/// Checks that each key object has its hash, and that there are such objects.
+/// Checks that each key object has its hash, and that one of them opens this very repository: with the identity by its
+/// content, else by its bytes, which the writer key knows.
 pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
     let remote = repository.remote();
-    let (listed, _) = remote.list(Folder::Keys).map_err(repository::Error::from)?;
-    let mut kinds = 0;
-    for object in &listed {
-        let Some(kind) = parse_key_name(&object.name) else { continue };
-        kinds |= 1 << (kind as u8);
+    let mut whole = HashSet::new();
+    for object in list_or_none(&**remote, Folder::Keys)?.into_iter().filter(|object| is_key_name(&object.name)) {
         match remote.get(&object.name, MAX_KEY_OBJECT) {
-            Ok(bytes) if key_name(kind, &bytes) == object.name => {}
+            Ok(bytes) if key_name(&bytes) == object.name => drop(whole.insert(object.name)),
             Ok(_) => report.damaged(&object.name, "its bytes aren't those that it was named by"),
             Err(error) if error.is_of_object() => report.damaged(&object.name, error),
             Err(error) => return Err(repository::Error::from(error).into()),
         }
     }
-    if kinds != 0b11 {
-        report.damaged("keys/", "a data key or a writer key is missing, so a fresh machine can't restore");
+    if !repository.key_names().iter().any(|name| whole.contains(name)) {
+        report.damaged(
+            "keys/",
+            format!(
+                "no whole key object of the repository {} is there: without it, or a copy in a full snapshot, nobody can \
+                 restore. `varu backup` on the machine that writes it puts it back; so does `varu key import FILE` with the key \
+                 object of the recovery sheet",
+                repository.id()
+            ),
+        );
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use varu::backup::{BackupOptions, BackupReport, backup};
 use varu::chunker::ChunkSizes;
-use varu::crypto::{DataKeySecret, IdentityFile, random_bytes};
+use varu::crypto::IdentityFile;
 use varu::entry::{Entry, Kind, StreamName};
 use varu::error::Error;
 use varu::format::writer_key::WriterKeyFile;
@@ -22,7 +22,7 @@ use varu::id::derive_bytes;
 use varu::index::SnapshotRow;
 use varu::progress::{Counts, Interrupt};
 use varu::remote::Remote;
-use varu::repository::{Keys, Repository, create, unlock};
+use varu::repository::{Keys, Repository, create, generate, unlock};
 use varu::restore::{RestoreReport, restore};
 use varu::source::{self, Finished, Source, Target};
 use varu::time::{Clock, Timestamp};
@@ -161,15 +161,9 @@ impl Owner {
     /// Makes a repository on `remote` whose chunks have these sizes.
     pub fn create_with(remote: &dyn Remote, chunking: ChunkSizes) -> Self {
         let mut identity = IdentityFile::generate();
-        let data = DataKeySecret::generate();
-        let file = WriterKeyFile {
-            secret: random_bytes(),
-            data_key: data.public().to_string(),
-            chunking,
-            follows: None,
-            recipients: identity.recipients().iter().map(ToString::to_string).collect(),
-        };
-        create(remote, &file, &data).unwrap();
+        let recipients = identity.recipients().iter().map(ToString::to_string).collect();
+        let file = generate(recipients, chunking, None).unwrap();
+        create(remote, &file).unwrap();
         identity.add_repository(file.repository_id());
         Self { identity: identity.to_text().to_string(), writer_key: file.to_text().to_string() }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Acceptance, Examined};
 use crate::error::Result;
 use crate::host::area::{Found, Spot, What};
-use crate::remote::{Folder, ObjectName};
+use crate::remote::Folder;
 
 /// How long the host keeps in `pending/` what is no whole object.
 pub const SWEEP_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -49,9 +49,7 @@ impl Acceptance<'_> {
         if found.spot != Spot::Staging && self.seen.is_judged(&found) {
             return self.no_object(found, "no whole object");
         }
-        // A key's name says which it is, wherever it lies.
-        let place = std::str::from_utf8(&found.name).ok().and_then(|name| ObjectName::new(Folder::Keys, name));
-        match self.examine(&found, place.as_ref())? {
+        match self.examine(&found, None)? {
             Examined::Whole(copy, name) if self.present.contains(&name) => {
                 self.discard(copy.name.as_bytes())?;
                 self.second.push(found);

@@ -98,7 +98,7 @@ fn a_chain_that_lost_what_it_stands_on_pushes_no_older_one_out() {
 fn what_is_whole_or_unknown_or_a_key_is_refused() {
     let chains = Chains::new();
     let host = &chains.host;
-    let key = key(KeyObject::Data);
+    let key = key(1);
     host.put_object(&key);
     host.accept_on(NOW + 2 * DAY);
     let before = fs::read(host.places.ledger("vm1").join("ledger")).unwrap();

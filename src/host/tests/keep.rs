@@ -63,6 +63,7 @@ impl Draft {
             set: self.set.to_owned(),
             tags: self.tags.iter().map(|tag| tag.as_str().into()).collect(),
             packs: self.packs.clone(),
+            key_objects: Vec::new(),
         };
         let kind = header.kind();
         let bytes = [header.encode(), vec![self.number as u8; 30]].concat();

@@ -16,7 +16,7 @@ use super::accept::{AcceptReport, SWEEP_AFTER, accept_account, make_state};
 use super::ledger::Ledger;
 use super::steps::{Steps, UntilInterrupted};
 use super::{Places, REPOSITORY};
-use crate::format::layout::{KeyObject, SnapshotKind, info_name, key_name, pack_name, snapshot_name};
+use crate::format::layout::{SnapshotKind, info_name, key_name, pack_name, snapshot_name};
 use crate::format::pack::{PackHeader, PackTrailer};
 use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
@@ -136,16 +136,16 @@ fn snapshot(n: u8, packs: &[&Vec<u8>]) -> (ObjectName, Vec<u8>) {
         set: "set".to_owned(),
         tags: Vec::new(),
         packs,
+        key_objects: Vec::new(),
     };
     let bytes = [header.encode(), vec![n; 99]].concat();
     (snapshot_name(header.stored_time, "set", SnapshotKind::Full, &SnapshotId::of(&bytes)), bytes)
 }
 
-fn key(kind: KeyObject) -> (ObjectName, Vec<u8>) {
-    let length = if kind == KeyObject::Data { 106 } else { 500 };
+fn key(n: u8) -> (ObjectName, Vec<u8>) {
     let mut bytes = b"age-encryption.org/v1\n-> X25519 abc\ndef\n--- mac\n".to_vec();
-    bytes.extend(vec![b'\n'; length]);
-    (key_name(kind, &bytes), bytes)
+    bytes.extend(vec![n; 500]);
+    (key_name(&bytes), bytes)
 }
 
 /// What a machine uploads: two packs, a snapshot of them, keys, the text for people.
@@ -153,7 +153,7 @@ fn objects() -> Objects {
     let (a, b) = (pack(1), pack(2));
     let snapshot = snapshot(1, &[&a.1, &b.1]);
     let info = (info_name(), b"format = 1\n".to_vec());
-    Objects::from([a, b, snapshot, key(KeyObject::Data), key(KeyObject::Writer), info])
+    Objects::from([a, b, snapshot, key(1), key(2), info])
 }
 
 fn of(objects: &Objects, folder: Folder) -> Vec<ObjectName> {
@@ -244,7 +244,7 @@ fn what_is_no_object_is_named_and_left_alone() {
         (Folder::Packs, pack(9).0.name().to_owned().leak(), "no whole object"),
         (Folder::Packs, "a\u{1b}[2J\nb", "no whole object"),
         (Folder::Snapshots, "..x", "no whole object"),
-        (Folder::Keys, "data-00.age", "no whole object"),
+        (Folder::Keys, "00.age", "no whole object"),
         (Folder::Info, "other.toml", "no whole object"),
         (Folder::Marks, "m", "no whole object"),
     ];

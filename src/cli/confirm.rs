@@ -1,0 +1,22 @@
+//! Asking before something that can't be taken back.
+
+use std::io::{IsTerminal, Write};
+
+use super::exit::{ExitStatus, Failure};
+
+/// Asks whether to go on; `yes` answers for a script. What is going to happen has been said.
+pub fn go_on(yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let refused = |message| Failure::new(ExitStatus::Refused, message);
+    if !std::io::stdin().is_terminal() {
+        return Err(refused("nobody is there to be asked; --yes answers for a script"));
+    }
+    let mut answer = String::new();
+    let _ = write!(std::io::stderr(), "Go on? Type yes: ");
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim() == "yes" => Ok(()),
+        _ => Err(refused("nothing was done")),
+    }
+}
