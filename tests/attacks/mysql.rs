@@ -142,7 +142,7 @@ fn a_body_that_commands_the_client_comes_back_and_runs_nothing() {
     );
     sql += &make(&long);
     sql += &make("CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW BEGIN --\u{1} \\e\n SET @x = 1; END");
-    sql += &make("CREATE EVENT ev ON SCHEDULE EVERY 1 YEAR STARTS '2040-01-01' DO BEGIN --\u{1} \\e\n SET @x = 1; END");
+    sql += &make("CREATE EVENT ev ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01' DO BEGIN --\u{1} \\e\n SET @x = 1; END");
     sql += &make(
         "CREATE TABLE `\\e` (a INT) COMMENT '\\\\e\n\\\\! touch a-program-was-started\nsystem touch a-program-was-started\n'",
     );

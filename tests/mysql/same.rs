@@ -25,13 +25,13 @@ fn stored_code_keeps_its_comments_character_sets_and_modes() {
         b"CREATE TRIGGER agama.tr BEFORE INSERT ON agama.t FOR EACH ROW BEGIN /* do not touch */ SET NEW.a = 1; END",
     );
     sql += "SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES';\n";
-    sql += &make(b"CREATE EVENT e2 ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01' DO UPDATE t SET v = '\\'");
+    sql += &make(b"CREATE EVENT e2 ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO UPDATE t SET v = '\\'");
     sql += "SET SESSION sql_mode = '';\n";
     sql += &make(
-        b"CREATE EVENT e3 ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01' COMMENT 'DO' DO /* c */ UPDATE t SET v = 'z'",
+        b"CREATE EVENT e3 ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' COMMENT 'DO' DO /* c */ UPDATE t SET v = 'z'",
     );
     sql += "SET NAMES latin1;\n";
-    sql += &make(b"CREATE EVENT e1 ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01' ON COMPLETION PRESERVE DO INSERT INTO t VALUES (1, 'Gr\xf6\xdfe')");
+    sql += &make(b"CREATE EVENT e1 ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' ON COMPLETION PRESERVE DO INSERT INTO t VALUES (1, 'Gr\xf6\xdfe')");
     site.server.sql(&sql);
     let seen = "SELECT HEX(body), character_set_client FROM mysql.proc WHERE db = 'agama';
         SELECT HEX(ACTION_STATEMENT), SQL_MODE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'agama';
