@@ -59,12 +59,9 @@ pub fn init(
     let writer_key = keyring.writer_key_path(&id)?;
     refuse_existing(&writer_key)?;
     keyring.begin(&place, id)?;
-    let identity = owner.write(keyring, id)?;
-    if let Err(error) = write_secret(&writer_key, &file.to_text()) {
-        // Nothing is on the remote, so the identity opens nothing.
-        identity.filter(|_| owner.is_new).map(std::fs::remove_file);
-        return Err(error.into());
-    }
+    owner.write(keyring, id)?;
+    // Where this fails the file may be there all the same, and then the next call goes on with it: the identity stays.
+    write_secret(&writer_key, file.to_text())?;
     finish(remote, keyring, writer_key, &file)
 }
 
@@ -128,16 +125,16 @@ impl Owner {
         Ok(Self { recipients, identity: Some(identity), is_new })
     }
 
-    /// Writes the identity, with the repository's id in it. Returns its file.
-    fn write(&mut self, keyring: &Keyring, id: RepositoryId) -> Result<Option<PathBuf>> {
-        let Some(identity) = &mut self.identity else { return Ok(None) };
+    /// Writes the identity, with the repository's id in it.
+    fn write(&mut self, keyring: &Keyring, id: RepositoryId) -> Result<()> {
+        let Some(identity) = &mut self.identity else { return Ok(()) };
         let path = keyring.identity_path(&id)?;
         identity.add_repository(id);
         match self.is_new {
             true => write_secret(&path, &identity.to_text())?,
             false => replace_secret(&path, &identity.to_text())?,
         }
-        Ok(Some(path))
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::format::VERSION;
 use crate::format::layout::{info_name, key_name};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::{RepositoryId, derive_bytes};
-use crate::remote::{Folder, ObjectName, Remote};
+use crate::remote::{ErrorKind, Folder, ObjectName, Remote};
 
 /// All that a writer knows of its repository, and the data key's secret where an identity opened it.
 pub struct Keys {
@@ -129,9 +129,10 @@ pub fn create(remote: &dyn Remote, file: &WriterKeyFile) -> Result<()> {
 
 /// Writes the text for people where it is missing.
 pub(super) fn ensure_info(remote: &dyn Remote, id: &RepositoryId) -> Result<()> {
-    if remote.stat(&info_name())?.is_some() {
+    if has_info(remote)? {
         return Ok(());
     }
+    remote.create_folders()?;
     let text = format!(
         "# A repository of encrypted backups, written by varu. docs/format.md describes it. Nothing trusts this file.\n\
          format_version = {VERSION}\nrepository = \"{id}\"\n",
@@ -141,9 +142,18 @@ pub(super) fn ensure_info(remote: &dyn Remote, id: &RepositoryId) -> Result<()> 
     Ok(())
 }
 
+/// Whether the text for people is there. Its folder may be missing, too.
+fn has_info(remote: &dyn Remote) -> Result<bool> {
+    match remote.stat(&info_name()) {
+        Ok(found) => Ok(found.is_some()),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether a repository was made there: the text for people comes last.
 pub fn is_taken(remote: &dyn Remote) -> Result<bool> {
-    if remote.stat(&info_name())?.is_some() {
+    if has_info(remote)? {
         return Ok(true);
     }
     for folder in [Folder::Packs, Folder::Snapshots] {
