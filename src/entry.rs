@@ -93,6 +93,44 @@ fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
+/// The bytes of which `shown` is what [`Escaped`] shows; where it can't be that, `shown` itself.
+pub fn unescaped(shown: &[u8]) -> Vec<u8> {
+    unescape(shown).unwrap_or_else(|| shown.to_vec())
+}
+
+fn unescape(shown: &[u8]) -> Option<Vec<u8>> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(shown.len()), shown);
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let (&kind, after) = rest.split_first()?;
+        rest = after;
+        match kind {
+            b'\\' => bytes.push(b'\\'),
+            b'n' => bytes.push(b'\n'),
+            b'r' => bytes.push(b'\r'),
+            b't' => bytes.push(b'\t'),
+            b'x' => {
+                let (digits, after) = rest.split_at_checked(2)?;
+                bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+                rest = after;
+            }
+            b'u' => {
+                let inner = rest.strip_prefix(b"{")?;
+                let end = inner.iter().position(|&byte| byte == b'}')?;
+                let number = u32::from_str_radix(std::str::from_utf8(&inner[..end]).ok()?, 16).ok()?;
+                bytes.extend_from_slice(char::from_u32(number)?.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &inner[end + 1..];
+            }
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
 /// Any bytes, shown as [`StreamName`] shows them.
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -219,6 +257,8 @@ pub enum Kind {
     File,
     /// A folder.
     Directory,
+    /// A folder above what was given: its metadata, and nothing of what is in it but what other entries say.
+    Above,
     /// A symbolic link and the bytes that it points to.
     Symlink(Vec<u8>),
     /// One more name of the file (regular, or a symbolic link, FIFO, socket or device) of that name, which stands earlier in
@@ -238,6 +278,11 @@ impl Kind {
     /// Whether an entry of this kind has bytes.
     pub fn has_content(&self) -> bool {
         matches!(self, Kind::Data | Kind::File)
+    }
+
+    /// Whether it is a folder of either kind.
+    pub fn is_folder(&self) -> bool {
+        matches!(self, Kind::Directory | Kind::Above)
     }
 }
 
@@ -261,6 +306,8 @@ pub fn unchanged(old: &Entry, new: &Entry) -> bool {
     let (Some(before), Some(now)) = (&old.metadata, &new.metadata) else { return false };
     old.kind == Kind::File
         && new.kind == Kind::File
+        // Some file systems say 0 of every file.
+        && new.size > 0
         && old.size == new.size
         && before.mtime == now.mtime
         && before.ctime == now.ctime
@@ -309,6 +356,16 @@ mod tests {
         assert_eq!(text.to_string(), shown);
         assert_eq!(format!("{text:?}"), format!("\"{shown}\""));
         assert_eq!(text.raw().len(), 15);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        for bytes in [&b"a/b"[..], b"a\x1b[2J\n\\\xff\xe2\x80\xae\r\t", b"\\n", b"\xc2\x85 [x]*?"] {
+            assert_eq!(unescaped(Escaped(bytes).to_string().as_bytes()), bytes, "{}", Escaped(bytes));
+        }
+        for raw in [&b"a\\b"[..], b"a\\", b"\\x1", b"\\u{110000}", b"\\u{", b"\xff"] {
+            assert_eq!(unescaped(raw), raw, "what can't be shown so is meant as it is");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct RestoreReport {
     pub streams: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// Streams that were there already and were kept, or whose name has no component left. Nothing of them was fetched.
+    /// Streams that were there already and were kept. Nothing of them was fetched.
     pub kept: u64,
     /// Streams that could not be restored because what was stored is damaged, each a sentence. Nothing of them was written.
     pub damaged: Vec<String>,
@@ -142,6 +142,7 @@ fn fetch(
 ) -> Result<RestoreReport> {
     let mut report = RestoreReport::new(snapshot);
     let mut recipe = repository.recipe(&snapshot.id)?;
+    folders_above(&recipe.streams, chosen).into_iter().for_each(|folder| target.above(folder));
     let streams = chosen_streams(recipe.streams, chosen);
     recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;
     let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
@@ -161,8 +162,8 @@ pub fn chosen_streams(streams: Vec<Stream>, chosen: &dyn Fn(&Entry) -> bool) -> 
     // What isn't chosen, for the sake of links to it, and under which name it went instead.
     let mut left: HashMap<StreamName, (Stream, Option<StreamName>)> = HashMap::new();
     for mut stream in streams {
-        if !chosen(&stream.entry) {
-            if !matches!(stream.entry.kind, Kind::Directory | Kind::Hardlink(_)) {
+        if stream.entry.kind == Kind::Above || !chosen(&stream.entry) {
+            if !matches!(stream.entry.kind, Kind::Directory | Kind::Above | Kind::Hardlink(_)) {
                 left.insert(stream.entry.name.clone(), (stream, None));
             }
             continue;
@@ -185,6 +186,50 @@ pub fn chosen_streams(streams: Vec<Stream>, chosen: &dyn Fn(&Entry) -> bool) -> 
     taken
 }
 
+/// The folders above what is chosen that aren't chosen themselves.
+fn folders_above<'s>(streams: &'s [Stream], chosen: &dyn Fn(&Entry) -> bool) -> Vec<&'s Entry> {
+    let is_chosen = |entry: &Entry| entry.kind != Kind::Above && chosen(entry);
+    let entries = || streams.iter().map(|stream| &stream.entry);
+    let others: HashMap<&[u8], &Entry> = entries()
+        .filter(|entry| entry.kind.is_folder() && !is_chosen(entry))
+        .map(|entry| (entry.name.as_bytes(), entry))
+        .collect();
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let (mut above, mut seen) = (Vec::new(), HashSet::new());
+    for entry in entries().filter(|entry| is_chosen(entry)) {
+        let mut path = entry.name.as_bytes();
+        while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
+            path = &path[..slash];
+            if !seen.insert(path) {
+                break;
+            }
+            above.extend(others.get(path));
+        }
+    }
+    above
+}
+
+/// Files that aren't written, because something else is in their place: each with the name that took its content.
+type Stays = HashMap<StreamName, (Stream, Option<StreamName>)>;
+
+/// A further name of a file that stays as it is becomes the file itself, or a link to the name that did.
+fn in_its_stead(stays: &Stays, mut stream: Stream) -> (Stream, Option<StreamName>) {
+    let Kind::Hardlink(first) = &stream.entry.kind else { return (stream, None) };
+    match stays.get(first) {
+        None => (stream, None),
+        Some((_, Some(instead))) => {
+            stream.entry.kind = Kind::Hardlink(instead.clone());
+            (stream, None)
+        }
+        Some((content, None)) => {
+            let entry = Entry { name: stream.entry.name.clone(), ..content.entry.clone() };
+            (Stream { entry, ..content.clone() }, Some(first.clone()))
+        }
+    }
+}
+
 /// The streams that are to be written.
 fn choose(
     repository: &Repository,
@@ -194,18 +239,36 @@ fn choose(
     report: &mut RestoreReport,
 ) -> Result<Vec<Stream>> {
     let mut wanted = Vec::new();
+    let mut names: HashMap<StreamName, u64> = HashMap::new();
+    for stream in &streams {
+        if let Kind::Hardlink(first) = &stream.entry.kind {
+            *names.entry(first.clone()).or_insert(1) += 1;
+        }
+    }
+    let mut stays = Stays::new();
     for stream in streams {
         if interrupt.is_set() {
             return Err(repository::Error::Interrupted.into());
         }
-        if is_whole(repository, &stream, target, interrupt)? {
-            report.kept += 1;
-            continue;
+        let (stream, first) = in_its_stead(&stays, stream);
+        let several = names.get(first.as_ref().unwrap_or(&stream.entry.name)).copied().unwrap_or(1);
+        let whole = is_whole(repository, &stream, several, target, interrupt)?;
+        let wants = if whole { Ok(false) } else { target.wants(&stream.entry) };
+        if let (Ok(taken), Some(first)) = (&wants, first)
+            && (*taken || whole)
+            && let Some((_, instead)) = stays.get_mut(&first)
+        {
+            *instead = Some(stream.entry.name.clone());
         }
-        match target.wants(&stream.entry) {
+        match wants {
             Ok(true) => wanted.push(stream),
             Ok(false) => report.kept += 1,
-            Err(source::Error::Skipped { name, reason }) => report.warnings.push(skipped(&name, &reason)),
+            Err(source::Error::Skipped { name, reason }) => {
+                report.warnings.push(skipped(&name, &reason));
+                if several > 1 && stream.entry.kind.has_content() && !target.has(&stream.entry) {
+                    stays.entry(name).or_insert((stream, None));
+                }
+            }
             Err(error) => return Err(restore_error(error)),
         }
     }
@@ -213,8 +276,16 @@ fn choose(
 }
 
 /// Whether an earlier restore wrote the stream, and its bytes are right.
-fn is_whole(repository: &Repository, stream: &Stream, target: &mut dyn Target, interrupt: &Interrupt) -> Result<bool> {
-    let Some(mut there) = target.written_before(&stream.entry).map_err(restore_error)? else { return Ok(false) };
+fn is_whole(
+    repository: &Repository,
+    stream: &Stream,
+    names: u64,
+    target: &mut dyn Target,
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let Some(mut there) = target.written_before(&stream.entry, names).map_err(restore_error)? else {
+        return Ok(false);
+    };
     let mut hasher = repository.keys().stream_hashes.hasher();
     let (mut buffer, mut size) = (vec![0; 256 << 10], 0);
     loop {

@@ -31,8 +31,14 @@ kinds! {
     LeftOut = "left-out",
     /// A file changed while it was read.
     ChangedWhileRead = "changed-while-read",
-    /// A path of the set is a symbolic link, and only the link is stored.
+    /// A file or folder was there when its folder was listed, and was gone when it was to be read.
+    Vanished = "vanished",
+    /// A path of the set isn't there.
+    MissingPath = "missing-path",
+    /// A path of the set is a symbolic link that leads nowhere, and only the link is stored.
     SymbolicLink = "symbolic-link",
+    /// A path of the set is a device, a named pipe or a socket, which is stored without content.
+    SpecialFile = "special-file",
     /// Extended attributes or ACLs are not stored.
     Attributes = "attributes",
     /// A table's engine has no transactions, so its rows need not fit the others.

@@ -65,7 +65,7 @@ impl Machine {
 
     fn back_up(&self) -> BackupReport {
         let paths = vec![self.tree.clone()];
-        let files = FilesOptions { paths, exclude: Vec::new(), one_file_system: false };
+        let files = FilesOptions { paths, exclude: Vec::new(), one_file_system: false, ..FilesOptions::default() };
         let mut source = FilesSource::new(&files, &self.clock).unwrap();
         let (counts, interrupt) = (Counts::default(), Interrupt::default());
         let report = backup(&self.writer, &mut source, &options(), &self.clock, &counts, &interrupt).unwrap();

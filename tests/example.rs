@@ -182,6 +182,7 @@ fn listing(streams: &Streams) -> String {
             Kind::Data => (0, String::new()),
             Kind::File => (1, String::new()),
             Kind::Directory => (2, String::new()),
+            Kind::Above => (9, String::new()),
             Kind::Symlink(target) => (3, target.escape_ascii().to_string()),
             Kind::Hardlink(target) => (4, target.as_bytes().escape_ascii().to_string()),
             Kind::Fifo => (5, String::new()),

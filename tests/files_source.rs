@@ -11,10 +11,11 @@ use rustix::fs::FileType;
 use varu::entry::{Kind, unchanged};
 use varu::source::command::CommandSource;
 use varu::source::files::extract::{Extractor, FileWriter};
-use varu::source::files::{FilesOptions, FilesSource};
+use varu::source::files::{FilesOptions, FilesSource, check_exclude};
 use varu::source::stdin::StdinSource;
 use varu::source::{Error, Source};
 use varu::time::{Clock, SystemClock, Timestamp};
+use varu::warning::WarningKind;
 
 use trees::*;
 
@@ -57,6 +58,8 @@ fn paths_may_overlap_and_each_entry_comes_once() {
     let paths = ["a/b", "e/f", "a", "a/../a/b/c"].map(|path| top.join(path)).to_vec();
     let walked = walk(source(FilesOptions { paths, ..FilesOptions::default() }));
     assert_eq!(walked.names(&top), ["a", "a/b", "a/b/c", "a/d", "e/f"], "the folder e was not given");
+    let above = |end: &str| walked.above.iter().any(|entry| entry.name.as_bytes().ends_with(end.as_bytes()));
+    assert!(above("/e") && !above("/a"), "only the metadata of e is stored");
 }
 
 #[test]
@@ -69,6 +72,7 @@ fn a_given_path_is_stored_where_the_rules_would_leave_it_out() {
         paths: vec![top.clone(), top.join("out/deep/given")],
         exclude: vec!["out/".into()],
         one_file_system: false,
+        ..FilesOptions::default()
     };
     let names = walk(source(options)).names(&top);
     assert_eq!(names, ["", "keep", "keep/x", "out/deep/given", "out/deep/given/x"]);
@@ -82,12 +86,12 @@ fn excludes_are_those_of_git() {
     }
     let absolute = format!("{}/sub/file", top.display());
     let exclude = ["*.tmp", "!keep.tmp", "cache/", &absolute].map(String::from).to_vec();
-    let options = FilesOptions { paths: vec![top.clone()], exclude, one_file_system: false };
+    let options = FilesOptions { paths: vec![top.clone()], exclude, one_file_system: false, ..FilesOptions::default() };
     assert_eq!(walk(source(options)).names(&top), ["", "keep.tmp", "sub", "sub/cache.txt"]);
 }
 
 #[test]
-fn of_a_tagged_cache_only_the_tag_is_stored() {
+fn of_a_tagged_cache_only_the_tag_is_stored_where_that_is_asked_for() {
     let (_guard, top) = scratch();
     for path in ["cache/a", "cache/sub/b", "fake/a"] {
         touch(&top.join(path));
@@ -96,8 +100,12 @@ fn of_a_tagged_cache_only_the_tag_is_stored() {
     fs::write(top.join("cache/CACHEDIR.TAG"), signature).unwrap();
     fs::write(top.join("fake/CACHEDIR.TAG"), "Signature: none").unwrap();
     let expected = ["", "cache", "cache/CACHEDIR.TAG", "fake", "fake/CACHEDIR.TAG", "fake/a"];
-    assert_eq!(walk(source_of(&top)).names(&top), expected);
-    assert_eq!(walk(source_of(&top.join("cache"))).entries.len(), 5, "given by its own path");
+    let of = |path: &Path, exclude_caches| {
+        walk(source(FilesOptions { paths: vec![path.to_owned()], exclude_caches, ..FilesOptions::default() }))
+    };
+    assert_eq!(of(&top, true).names(&top), expected);
+    assert_eq!(of(&top.join("cache"), true).entries.len(), 5, "given by its own path");
+    assert_eq!(of(&top, false).entries.len(), 9);
 }
 
 #[test]
@@ -159,7 +167,7 @@ fn holes_are_zeros_that_are_in_the_metadata() {
     file.set_len(1 << 30).unwrap();
     (&file).write_all(&[7; 4096]).unwrap();
     let mut source = source_of(&top.join("sparse"));
-    let entry = source.next().unwrap().unwrap();
+    let entry = first(&mut source);
     let holes = &entry.metadata.unwrap().holes;
     assert_eq!((holes.len(), holes[0].offset, holes[0].length), (1, 4096, (1 << 30) - 4096));
     let mut buffer = vec![1; 1 << 20];
@@ -206,11 +214,12 @@ fn a_file_that_vanishes_is_named_and_the_rest_goes_on() {
     let mut source = at(&top, "/a");
     fs::remove_file(top.join("a")).unwrap();
     fs::remove_file(top.join("b")).unwrap();
-    let error = skipped_with(source.read(&mut [0; 8]).unwrap_err());
-    assert!(error.contains("/a: can't be opened: No such file"), "{error}");
+    let error = source.read(&mut [0; 8]).unwrap_err();
+    assert!(matches!(&error, Error::Vanished(name) if name.as_bytes().ends_with(b"/a")), "{error}");
     assert!(source.next().unwrap().unwrap().name.as_bytes().ends_with(b"/c"));
     let warnings = source.warnings();
     assert!(warnings.len() == 1 && warnings[0].text.contains("/b can't be looked at"), "{warnings:?}");
+    assert_eq!(warnings[0].kind, WarningKind::Vanished, "apart from what can't be read");
     assert_eq!(source.next().unwrap(), None);
     source.finish().unwrap();
 }
@@ -293,7 +302,7 @@ fn changed_by(change: impl FnOnce(&Path)) -> (varu::entry::Entry, Vec<u8>, Vec<S
         }
     }
     let entry = source.end().unwrap();
-    let again = source_of(&file).next().unwrap().unwrap();
+    let again = first(&mut source_of(&file));
     let same = unchanged(&entry, &again);
     (entry, content, source.warnings().into_iter().map(|warning| warning.text).collect(), same)
 }
@@ -423,9 +432,370 @@ fn the_data_time_is_the_beginning_of_the_walk() {
 }
 
 #[test]
-fn a_path_that_is_not_there_fails_the_whole() {
-    let paths = vec!["/usr".into(), "/does/not/exist".into()];
+fn where_no_path_is_there_the_whole_fails() {
+    let paths = vec!["/does/not/exist".into(), "/nor/this".into()];
     let options = FilesOptions { paths, ..FilesOptions::default() };
     let error = FilesSource::new(&options, &SystemClock).err().unwrap();
     assert!(matches!(error, Error::Failed(_)) && error.to_string().contains("/does/not/exist"));
+}
+
+/// Patterns, and names that they are tried on: each with each, and what git says of them.
+#[test]
+fn patterns_are_read_as_git_reads_them() {
+    let patterns = [
+        "a",
+        "/a",
+        "a/",
+        "/a/",
+        "a/b",
+        "a/b/",
+        "/a/b",
+        "*",
+        "*/",
+        "/*",
+        "/*/",
+        "**",
+        "**/",
+        "/**",
+        "/**/",
+        "**/a",
+        "**/b",
+        "**/a/b",
+        "a/**",
+        "a/**/",
+        "a/**/b",
+        "a/**/b/",
+        "a/*",
+        "a/*/",
+        "a/*/c",
+        "*/b",
+        "*/*",
+        "*/*/c",
+        "*/b/*",
+        "**/*",
+        "**/*.txt",
+        "*.txt",
+        "/*.txt",
+        "a/*.txt",
+        "?",
+        "??",
+        "a?",
+        "?.txt",
+        "a/?",
+        "[ab]",
+        "[a-c]",
+        "[!a]",
+        "[^a]",
+        "[!a-c]*",
+        "[]]",
+        "[]-a]",
+        "[a-]",
+        "[-a]",
+        "[\\]]",
+        "[a\\-c]",
+        "[[:upper:]]*",
+        "[[:lower:]]",
+        "[[:digit:]]*",
+        "[[:alpha:]][[:digit:]]",
+        "[[:space:]]x",
+        "[[:punct:]]*",
+        "[^[:alnum:]]*",
+        "[[:xdigit:]]",
+        "[[:alnum:][:punct:]]",
+        "[a[:digit:]]1",
+        "[[:a]",
+        "a{b,c}d",
+        "{guid}",
+        "{guid}/",
+        "x{y",
+        "{a,b}",
+        "{*}",
+        "*{*",
+        "a,b",
+        "\\a",
+        "\\*",
+        "\\?",
+        "\\[a]",
+        "\\!x",
+        "\\#y",
+        "!*.txt",
+        "a\\ ",
+        "a\\ b",
+        "a b",
+        "a b ",
+        "a  ",
+        "*.t?t",
+        "*.[tx]xt",
+        "a**",
+        "a**b",
+        "**a",
+        "a***",
+        "***",
+        "a/***",
+        "***/b",
+        "a/**b",
+        "a**/b",
+        "**/**",
+        "**/**/b",
+        "a/**/**/c",
+        "/**/b",
+        "/**/b/c",
+        "b/c",
+        "b/**",
+        "c",
+        "c/",
+        "*c",
+        "c*",
+        "*b*",
+        "a*c",
+        "A",
+        "É*",
+        "é*",
+        "*é",
+        "??.txt",
+        "~",
+        "$x",
+        "^",
+        "(a)",
+        "a+",
+        "|",
+        "a|b",
+        "=",
+        "@",
+        "%",
+        "-",
+        "--a",
+        ".*",
+        ".",
+        "..*",
+        ".hidden",
+        ".h*",
+        "*.",
+        "a.",
+        "*..*",
+        "'",
+        "\"",
+        "&",
+        ";",
+        "<",
+        ">",
+        "`",
+        "a=b",
+        "[a-z]/[a-z]",
+        "[a-z]/[a-z]/[a-z]",
+        "*/?/*",
+        "a/b/c",
+        "a/b/*",
+        "a/b/**",
+        "**/b/c",
+        "**/c",
+        "**/b/**",
+        "a/b/c/",
+        "[0-9]",
+        "[0-9a-f]*",
+        "[!0-9]*",
+        "[A-Z]*",
+        "[z-a]",
+        "[a-a]",
+        "[/]",
+        "a[/]b",
+        "a[!x]b",
+        "a?b",
+        "*[b]",
+        "[*]",
+        "[?]",
+        "[\\[]",
+        "*\\",
+        "tab\t",
+        "\ttab",
+        "x[[:blank:]]y",
+        "!a",
+        "*.txt.bak",
+        "*.txt*",
+        "**.txt",
+        "**/.h*",
+        "/.*",
+        "Ab*",
+        "[[:upper:]][[:lower:]]",
+        "[[:graph:]]",
+        "[[:print:]]1",
+        "[[:cntrl:]]",
+        "[b-d]/",
+        "d/*/",
+        "*/d",
+        "*d*/",
+        "/d",
+        "d/e/f",
+        "d/**/f",
+        "d/e*/f",
+        "d/?/f",
+        "d/[e]/f",
+        "d/\\e/f",
+        "d\\/e",
+        "d/e/",
+        "e",
+        "e/",
+        "f",
+        "f/",
+        "q*",
+        "a/y*",
+        "[abc]*",
+        "a[ b]b",
+        "x.*.bak",
+        "**/e/**",
+        "a?y.txt",
+        "[[:digit:][:upper:]]*",
+    ];
+    assert!(patterns.len() >= 200, "{}", patterns.len());
+    let names = [
+        "a/b/c",
+        "a/b/x.txt",
+        "a/y.txt",
+        "a/{guid}",
+        "abd",
+        "acd",
+        "a{b,c}d",
+        "x{y",
+        "b/c",
+        "c",
+        "d/e/f",
+        "d/f",
+        "z.txt",
+        "ab.txt",
+        "!x",
+        "#y",
+        "a b",
+        "a b ",
+        "]",
+        "[a]",
+        "*",
+        "?",
+        "\\",
+        "-",
+        "^",
+        "A",
+        "Ab",
+        "É.txt",
+        "é",
+        ".hidden",
+        "a1",
+        "1",
+        "0f",
+        " x",
+        "x y",
+        "x\ty",
+        "a,b",
+        "{guid}",
+        "{a,b}",
+        "a.",
+        "a..b",
+        "(a)",
+        "a+",
+        "|",
+        "=",
+        "@",
+        "%",
+        "$x",
+        "~",
+        "--a",
+        "'",
+        "\"",
+        "&",
+        ";",
+        "<",
+        ">",
+        "`",
+        "a=b",
+        "x.txt.bak",
+        "a ",
+        "tab\t",
+        "\ttab",
+    ];
+    let (_guard, top) = scratch();
+    let git = |words: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", &top)
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        git.current_dir(&top).args(["-c", "safe.directory=*"]).args(words).output().unwrap()
+    };
+    assert!(git(&["init", "-q"]).status.success());
+    for name in names {
+        fs::create_dir_all(top.join(name).parent().unwrap()).unwrap();
+        if !top.join(name).exists() {
+            fs::write(top.join(name), "").unwrap();
+        }
+    }
+    let mut differ = Vec::new();
+    for pattern in patterns {
+        // Alone, and after another that it may take back from. git's file is the folder's; here a slash means the root.
+        for before in [None, Some("*.txt")] {
+            let ours: Vec<String> = before.into_iter().chain([pattern]).map(str::to_owned).collect();
+            if check_exclude(&ours).is_err() {
+                // What can match nothing is refused: git must agree that it does nothing.
+                let of = |lines: &[String]| {
+                    fs::write(top.join(".gitignore"), lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+                        .unwrap();
+                    git(&["ls-files", "-z", "--others", "--exclude-standard"]).stdout
+                };
+                if of(&ours) != of(&ours[..ours.len() - 1]) {
+                    differ.push(format!("{ours:?} is refused, and means something"));
+                }
+                continue;
+            }
+            let text: String = ours.iter().map(|line| format!("{line}\n")).collect();
+            fs::write(top.join(".gitignore"), text).unwrap();
+            let listed = git(&["ls-files", "-z", "--others", "--exclude-standard"]);
+            assert!(listed.status.success(), "{ours:?}: {}", String::from_utf8_lossy(&listed.stderr));
+            let mut theirs: Vec<String> = listed
+                .stdout
+                .split(|&byte| byte == 0)
+                .filter(|name| !name.is_empty())
+                .map(|name| String::from_utf8(name.to_vec()).unwrap())
+                .filter(|name| name != ".gitignore")
+                .collect();
+            theirs.sort();
+            let mut stored = excluded_from(&top, &ours);
+            stored.sort();
+            if stored != theirs {
+                let only =
+                    |a: &[String], b: &[String]| a.iter().filter(|name| !b.contains(name)).cloned().collect::<Vec<_>>();
+                differ.push(format!(
+                    "{ours:?}: only here {:?}, only git {:?}",
+                    only(&stored, &theirs),
+                    only(&theirs, &stored)
+                ));
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+/// The files of a tree that aren't left out by patterns that are anchored at it.
+fn excluded_from(top: &Path, patterns: &[String]) -> Vec<String> {
+    let root = Escape(top);
+    let exclude = patterns.iter().map(|pattern| root.anchored(pattern)).collect();
+    let options = FilesOptions { paths: vec![top.to_owned()], exclude, ..FilesOptions::default() };
+    let walked = walk(source(options));
+    let files = walked.entries.iter().filter(|entry| entry.kind == Kind::File);
+    let start = format!("{}/", top.strip_prefix("/").unwrap().display());
+    let names = files.filter_map(|entry| String::from_utf8(entry.name.as_bytes().to_vec()).ok());
+    names
+        .filter_map(|name| name.strip_prefix(&start).map(str::to_owned))
+        .filter(|name| name != ".gitignore" && !name.starts_with(".git/"))
+        .collect()
+}
+
+/// Anchors a pattern of a folder at the root, as a person would.
+struct Escape<'a>(&'a Path);
+
+impl Escape<'_> {
+    fn anchored(&self, pattern: &str) -> String {
+        let (sign, rest) = pattern.strip_prefix('!').map_or(("", pattern), |rest| ("!", rest));
+        match rest.strip_suffix('/').unwrap_or(rest).contains('/') {
+            true => format!("{sign}{}/{}", self.0.display(), rest.strip_prefix('/').unwrap_or(rest)),
+            false => pattern.to_owned(),
+        }
+    }
 }

@@ -54,7 +54,6 @@ const HOMES: &[(&str, &[Home])] = &[
     ("flate2", &[Home::Module("source::influxdb")]),
     ("prost", &[Home::Module("source::influxdb")]),
     ("walkdir", &[Home::Module("source")]),
-    ("ignore", &[Home::Module("source")]),
     ("rustix", &[Home::Module("source"), Home::Module("remote"), Home::Module("host")]),
     ("nix", &[Home::Module("source"), Home::Module("host")]),
     ("bytes", &[Home::Module("remote::sftp")]),

@@ -224,7 +224,7 @@ fn unchanged_files_are_read_again_by_a_rebase_alone() {
     let clock = TestClock::at(MONDAY);
     let run = |wanted: Wanted| {
         let paths = vec![tree.path().to_owned()];
-        let files = FilesOptions { paths, exclude: Vec::new(), one_file_system: false };
+        let files = FilesOptions { paths, exclude: Vec::new(), one_file_system: false, ..FilesOptions::default() };
         let mut source = FilesSource::new(&files, &clock).unwrap();
         let (counts, options) = (Counts::default(), BackupOptions { wanted, ..options() });
         let report = backup(&vault.writer(), &mut source, &options, &clock, &counts, &Interrupt::default()).unwrap();

@@ -250,20 +250,29 @@ fn read_streams(
     let mut streams = Vec::new();
     let mut warnings = Vec::new();
     let mut packed: Vec<Warning> = Vec::new();
-    let mut skip = |name: &dyn std::fmt::Display, reason: &str| {
-        let warning = WarningKind::LeftOut.warning(format!("{name} is not in the snapshot: {reason}"));
+    let mut skip = |error: source::Error| {
+        let warning = match error {
+            source::Error::Skipped { name, reason } => {
+                WarningKind::LeftOut.warning(format!("/{name} is not in the snapshot: {reason}"))
+            }
+            source::Error::Vanished(name) => {
+                let text = format!("/{name} is not in the snapshot: it went away while its folder was read");
+                WarningKind::Vanished.warning(text)
+            }
+            error => return Err(Error::from(error)),
+        };
         progress.warn(&warning);
         warnings.push(warning);
+        Ok(())
     };
     loop {
         let entry = match source.next() {
             Ok(Some(entry)) => entry,
             Ok(None) => break,
-            Err(source::Error::Skipped { name, reason }) => {
-                skip(&name, &reason);
+            Err(error) => {
+                skip(error)?;
                 continue;
             }
-            Err(error) => return Err(error.into()),
         };
         let parent = start.parent_stream(&entry.name);
         let name = entry.name.clone();
@@ -288,7 +297,7 @@ fn read_streams(
                 progress.add(Counter::Streams, 1);
                 streams.push(stream);
             }
-            Err(Error::Source(source::Error::Skipped { name, reason })) => skip(&name, &reason),
+            Err(Error::Source(error)) => skip(error)?,
             Err(error) => return Err(error),
         }
     }

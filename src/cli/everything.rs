@@ -84,7 +84,7 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
             Ok(Some(row)) => rows.push(row),
             Ok(None) => {}
             // The patterns name parts of other sets.
-            Err(error) if error.is_usage() && !options.only.is_empty() => {
+            Err(error) if error.is_usage() && options.is_part() => {
                 watch.note(&format!("nothing of the set {name} is meant: {}", error.message));
                 missed.get_or_insert(error);
             }
@@ -102,7 +102,7 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
             }
         }
     }
-    if failure.is_none() && !options.only.is_empty() && rows.iter().all(|row| row.checks == LEFT_OUT) {
+    if failure.is_none() && options.is_part() && rows.iter().all(|row| row.checks == LEFT_OUT) {
         return Err(missed.unwrap_or_else(|| options.nothing_matches()));
     }
     let warnings = watch.end(&[]);

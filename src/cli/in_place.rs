@@ -13,7 +13,6 @@ use varu::restore::read_small;
 use varu::source::files::accounts::{AccountFile, Accounts, Added};
 use varu::source::files::extract::Owners;
 use varu::source::in_place::{Spared, Touched};
-use varu::source::select::Selection;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -89,7 +88,7 @@ impl InPlace {
                 crate::terminal::human::counted(stayed.len() as u64, "file")
             ));
             stayed.iter().for_each(|line| watch.note(&format!("  {line}")));
-            watch.note("  varu restore SET --to DIR --only /PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
+            watch.note("  varu restore SET --to DIR --path PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
         }
         if !self.added.names.is_empty() {
             watch.note(&format!("accounts were added: {}", self.added.names.join(", ")));
@@ -141,7 +140,7 @@ pub fn owners_below(folder: &Path, options: &Options, found: &Found, context: &C
 
 /// Reads the files of accounts that are restored from a snapshot.
 fn read_accounts(into: &mut Accounts, options: &Options, found: &Found, context: &Context) -> Result<(), Failure> {
-    let selection = Selection::parse(&options.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+    let selection = options.selection()?;
     let chosen = |entry: &varu::entry::Entry| {
         entry.kind == varu::entry::Kind::File
             && AccountFile::at(entry.name.as_bytes()).is_some()

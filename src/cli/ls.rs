@@ -165,7 +165,7 @@ fn with_target(entry: &Entry) -> String {
 fn mode(entry: &Entry) -> String {
     let kind = match entry.kind {
         Kind::Data | Kind::File => '-',
-        Kind::Directory => 'd',
+        Kind::Directory | Kind::Above => 'd',
         Kind::Symlink(_) => 'l',
         Kind::Hardlink(_) => 'h',
         Kind::Fifo => 'p',
@@ -193,7 +193,7 @@ fn document(Listed { entry, cost }: &Listed<'_>, known: bool) -> Value {
     let kind = match &entry.kind {
         Kind::Data => "data",
         Kind::File => "file",
-        Kind::Directory => "directory",
+        Kind::Directory | Kind::Above => "directory",
         Kind::Symlink(_) => "symlink",
         Kind::Hardlink(_) => "hardlink",
         Kind::Fifo => "fifo",

@@ -1,15 +1,17 @@
 //! `varu restore`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, ValueEnum};
 use serde_json::json;
-use varu::entry::Entry;
+use varu::entry::{Entry, Escaped, Kind};
 use varu::progress::Progress;
 use varu::repository::Chosen;
 use varu::restore::service::check_refresh;
@@ -17,7 +19,7 @@ use varu::restore::{RestoreReport, chosen_streams, restore, restore_error};
 use varu::source::Target;
 use varu::source::files::extract::{self, ExtractOptions, Owners};
 use varu::source::in_place::InPlaceTarget;
-use varu::source::select::Selection;
+use varu::source::select::{Selection, is_exactly};
 use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
 use varu::warning::WarningKind;
@@ -81,6 +83,10 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
 
+    /// Restore only this path, exactly, as `varu ls` prints it, and what is below it. May be given several times.
+    #[arg(long, value_name = "PATH", conflicts_with = "into")]
+    path: Vec<OsString>,
+
     /// What happens to a file that is there already.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Overwrite::Never)]
     overwrite: Overwrite,
@@ -129,6 +135,8 @@ pub struct Options {
     pub to: To,
     /// Patterns of which one has to match; all where there is none.
     pub only: Vec<String>,
+    /// Exact paths, beside the patterns.
+    pub paths: Vec<OsString>,
     /// What happens to a file that is there already.
     pub overwrite: Overwrite,
     /// How many leading folders are left out.
@@ -191,6 +199,7 @@ impl Args {
             into,
             stdout: false,
             only: Vec::new(),
+            path: Vec::new(),
             overwrite: Overwrite::Changed,
             strip_components: 0,
             numeric_owner: false,
@@ -241,6 +250,7 @@ impl Args {
             which,
             to,
             only: self.only,
+            paths: self.path,
             overwrite: self.overwrite,
             strip_components: self.strip_components,
             numeric_owner: self.numeric_owner,
@@ -310,12 +320,20 @@ impl Args {
 impl Options {
     /// What of a snapshot is meant.
     pub(super) fn selection(&self) -> Result<Selection, Failure> {
-        Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))
+        let selection = Selection::parse(&self.only).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+        Ok(selection.with_paths(self.paths.iter().map(|path| path.as_bytes())))
     }
 
     /// Nothing in any snapshot is meant.
     pub(super) fn nothing_matches(&self) -> Failure {
-        Failure::usage(format!("nothing matches --only {}; `varu ls` shows what there is", self.only.join(" --only ")))
+        let only = self.only.iter().map(|only| format!("--only {only}"));
+        let paths = self.paths.iter().map(|path| format!("--path {}", Escaped(path.as_bytes())));
+        let asked: Vec<String> = only.chain(paths).collect();
+        Failure::usage(format!(
+            "nothing matches {}; `varu ls` shows what there is. --only takes patterns, in which * ? [ ! # \\ and blanks at the \
+             end are special; --path takes a path as `varu ls` prints it",
+            asked.join(" ")
+        ))
     }
 
     fn chosen(&self) -> Chosen {
@@ -376,10 +394,25 @@ impl Options {
         watch: &Watch,
     ) -> Result<Option<RestoreReport>, Failure> {
         let selection = self.selection()?;
-        if !self.only.is_empty() {
+        if self.is_part() {
             let recipe = found.repository.recipe(&found.snapshot.id)?;
-            if !recipe.streams.iter().any(|stream| selection.takes(&stream.entry)) {
+            let entries = || recipe.streams.iter().map(|stream| &stream.entry);
+            if !entries().any(|entry| entry.kind != Kind::Above && selection.takes(entry)) {
                 return Ok(None);
+            }
+            let is_there = |path: &&OsString| entries().any(|entry| is_exactly(entry, path.as_bytes()));
+            if let Some(path) = self.paths.iter().find(|path| !is_there(path)).filter(|_| self.what != What::All) {
+                let path = Escaped(path.as_bytes());
+                return Err(Failure::usage(format!("nothing has the path {path}; `varu ls` shows what there is")));
+            }
+            let not_meant = |only: &&String| {
+                let name = only.trim_start_matches('/').trim_end_matches('/').as_bytes();
+                entries().any(|entry| entry.name.as_bytes() == name && !selection.takes(entry))
+            };
+            for only in self.only.iter().filter(not_meant) {
+                watch.warn(&WarningKind::NotRestored.warning(format!(
+                    "--only {only} is a pattern, and doesn't mean the stream of that very name; --path {only} does"
+                )));
             }
         }
         let run = |target: &mut dyn Target| {
@@ -413,7 +446,12 @@ impl Options {
     /// How files are written: a restore that asks for another way isn't the same.
     pub(super) fn how(&self) -> String {
         let (numeric, machine) = (self.numeric_owner, self.with_machine_files);
-        format!("{:?} {} {numeric} {machine}", self.overwrite, self.strip_components)
+        format!("{:?} {} {numeric} {machine} {:?}", self.overwrite, self.strip_components, self.paths)
+    }
+
+    /// Whether not all of a snapshot is meant.
+    pub(super) fn is_part(&self) -> bool {
+        !self.only.is_empty() || !self.paths.is_empty()
     }
 
     fn extract_options(&self, found: &Found, owners: Owners) -> ExtractOptions {

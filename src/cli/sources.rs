@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use varu::entry::StreamName;
+use varu::progress::Progress;
+use varu::remote::place::Place;
 use varu::source::command::many::CommandsSource;
 use varu::source::command::{self, CommandOptions};
 use varu::source::files::{FilesOptions, FilesSource};
@@ -18,7 +20,7 @@ use varu::time::{SystemClock, Timestamp};
 
 use super::context::Context;
 use super::watch::Watch;
-use crate::config::{Source, SourceKind};
+use crate::config::{Files, Source, SourceKind};
 
 /// The source that reads a set's data as it is now.
 pub fn fresh(
@@ -34,6 +36,8 @@ pub fn fresh(
                 paths: files.paths.clone(),
                 exclude: files.exclude.clone(),
                 one_file_system: files.one_file_system,
+                exclude_caches: files.exclude_caches,
+                own: own(files, context, watch),
             };
             Box::new(FilesSource::new(&options, clock)?)
         }
@@ -61,6 +65,28 @@ pub fn fresh(
             Box::new(InfluxdbSource::new(&influxdb.options(), &scratch, clock, &interrupt)?)
         }
     })
+}
+
+/// What is varu's own and stays out of a backup of files: what lies below the paths is named.
+fn own(files: &Files, context: &Context, watch: &Watch) -> Vec<PathBuf> {
+    let repository = match context.place() {
+        Ok(Place::Local(path)) => Some(path),
+        _ => None,
+    };
+    let state = context.state().ok().map(Path::to_owned);
+    let identity = context.named_identity().map(Path::to_owned);
+    let keys = context.writer_keys().into_iter().chain(identity).map(|path| (path, "a key"));
+    let folders = [(repository, "the repository"), (state, "the state of varu")];
+    let folders = folders.into_iter().filter_map(|(path, what)| Some((path?, what)));
+    let real = |path: &Path| path.canonicalize().ok();
+    let mut own = Vec::new();
+    for (path, what) in folders.chain(keys).filter_map(|(path, what)| Some((real(&path)?, what))) {
+        if files.paths.iter().filter_map(|given| real(given)).any(|given| path != given && path.starts_with(given)) {
+            watch.note(&format!("left out: {}, {what}", path.display()));
+        }
+        own.push(path);
+    }
+    own
 }
 
 /// The source that reads what another job left in `folder`, and when the oldest of that was written.

@@ -110,7 +110,7 @@ fn is_restored(entry: &Entry, there: &fs::Metadata) -> bool {
             let time = entry.metadata.as_ref().map(|metadata| metadata.mtime.seconds);
             there.is_file() && there.len() == entry.size && time.is_none_or(|time| time == there.mtime())
         }
-        Kind::Directory => there.is_dir(),
+        Kind::Directory | Kind::Above => there.is_dir(),
         Kind::Symlink(_) => there.is_symlink(),
         Kind::Hardlink(_) | Kind::Fifo | Kind::Socket | Kind::CharDevice(..) | Kind::BlockDevice(..) => !there.is_dir(),
     }

@@ -99,6 +99,7 @@ pub const KEYS: &[Key] = &[
     of(&[Files], "paths"),
     of(&[Files, Mysql, Postgresql], "exclude"),
     of(&[Files], "one_file_system"),
+    of(&[Files], "exclude_caches"),
     of(&[Command], "command"),
     of(&[Command], "commands"),
     of(&[Command], "restore_command"),

@@ -77,6 +77,8 @@ pub struct Files {
     pub exclude: Vec<String>,
     /// Whether other file systems that are mounted below a path are left out.
     pub one_file_system: bool,
+    /// Whether what folders with a `CACHEDIR.TAG` hold is left out.
+    pub exclude_caches: bool,
 }
 
 /// A program's output.
@@ -205,7 +207,8 @@ impl Files {
     fn read(set: &Section) -> Option<Self> {
         let exclude = set.take("exclude", patterns).unwrap_or_default();
         let one_file_system = set.take("one_file_system", values::boolean).unwrap_or_default();
-        Some(Self { paths: set.need("paths", values::paths)?, exclude, one_file_system })
+        let exclude_caches = set.take("exclude_caches", values::boolean).unwrap_or_default();
+        Some(Self { paths: set.need("paths", values::paths)?, exclude, one_file_system, exclude_caches })
     }
 }
 

@@ -64,7 +64,7 @@ impl Spared {
     /// Whether an entry isn't written, and for people why.
     fn why(&self, entry: &Entry, root: &Path) -> Option<&'static str> {
         let path = path_of(&entry.name, root);
-        let is_folder = entry.kind == Kind::Directory;
+        let is_folder = entry.kind.is_folder();
         let below = |folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
         let is_there = || fs::symlink_metadata(&path).is_ok();
         match () {
@@ -140,7 +140,7 @@ impl InPlaceTarget {
                 there.is_file() && there.len() == entry.size && time.is_some_and(is_time)
             }
             Kind::Symlink(to) => fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes() == &to[..]),
-            Kind::Directory => there.is_dir(),
+            Kind::Directory | Kind::Above => there.is_dir(),
             _ => false,
         }
     }
@@ -173,9 +173,17 @@ impl Target for InPlaceTarget {
         }
     }
 
-    fn written_before(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>, Error> {
+    fn above(&mut self, folder: &Entry) {
+        self.inner.above(folder);
+    }
+
+    fn has(&mut self, entry: &Entry) -> bool {
+        self.inner.has(entry)
+    }
+
+    fn written_before(&mut self, entry: &Entry, names: u64) -> Result<Option<Box<dyn Read>>, Error> {
         match self.spared.why(entry, &self.root) {
-            None => self.inner.written_before(entry),
+            None => self.inner.written_before(entry, names),
             Some(_) => Ok(None),
         }
     }

@@ -10,6 +10,7 @@ pub mod influxdb;
 pub mod mysql;
 pub mod names;
 pub mod objects;
+mod patterns;
 pub mod postgresql;
 mod reading;
 mod room;
@@ -36,6 +37,9 @@ pub enum Error {
         /// What was tried and why it failed: `can't be opened: Permission denied`.
         reason: String,
     },
+    /// One stream was there when it was listed and isn't any more. It is left out, and the rest goes on.
+    #[error("{0} is gone")]
+    Vanished(StreamName),
     /// The source as a whole failed: there must be no snapshot.
     #[error("{0}")]
     Failed(String),
@@ -147,9 +151,19 @@ pub trait Target {
     /// begun.
     fn wants(&mut self, entry: &Entry) -> Result<bool, Error>;
 
-    /// What is there under the entry's name, where an earlier restore that didn't reach its end may have written it. The caller
-    /// checks its bytes; where they are right the entry needn't be written. Asked before [`wants`](Target::wants).
-    fn written_before(&mut self, _entry: &Entry) -> Result<Option<Box<dyn io::Read>>, Error> {
+    /// Tells of a folder above what will be written, which isn't itself to be restored: where it is missing it is made as it
+    /// was. To be called before the first entry is asked for.
+    fn above(&mut self, _folder: &Entry) {}
+
+    /// Whether what is there under the entry's name is the entry, as far as a look tells.
+    fn has(&mut self, _entry: &Entry) -> bool {
+        false
+    }
+
+    /// What is there under the entry's name, where an earlier restore that didn't reach its end may have written it; `names` is
+    /// how many names the file may have by now. The caller checks its bytes; where they are right the entry needn't be written.
+    /// Asked before [`wants`](Target::wants).
+    fn written_before(&mut self, _entry: &Entry, _names: u64) -> Result<Option<Box<dyn io::Read>>, Error> {
         Ok(None)
     }
 

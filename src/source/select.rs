@@ -1,57 +1,73 @@
-//! Which streams of a snapshot are meant, by patterns as `.gitignore` files write them.
-
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+//! Which streams of a snapshot are meant: by patterns as `.gitignore` files write them, and by exact paths.
 
 use super::Error;
-use crate::entry::{Entry, Kind};
+use super::patterns::Patterns;
+use crate::entry::{Entry, unescaped};
 
-/// Patterns of which one has to match, or none: then everything is meant.
+/// Patterns and paths of which one has to match, or none: then everything is meant.
 ///
 /// A pattern means a stream, and all that is below it. `*.sql` matches any name, `/etc/hosts` and `etc/hosts` that one path,
-/// `etc/` a folder; `!` takes back what a pattern before it matched.
-pub struct Selection(Option<Gitignore>);
+/// `etc/` a folder; `!` takes back what a pattern before it matched. A path means that stream and all that is below it, whatever
+/// characters it has.
+#[derive(Default)]
+pub struct Selection {
+    patterns: Patterns,
+    paths: Vec<Vec<u8>>,
+}
 
 impl Selection {
     /// # Errors
-    /// [`Error::Failed`] names a pattern that can't be read.
+    /// [`Error::Failed`] names a pattern that can't be read or can match nothing.
     pub fn parse(patterns: &[String]) -> Result<Self, Error> {
-        if patterns.is_empty() {
-            return Ok(Self(None));
-        }
-        let failed = |pattern: &str, error: ignore::Error| {
-            Error::Failed(format!("the pattern {pattern:?} can't be read: {error}"))
-        };
-        let mut builder = GitignoreBuilder::new("/");
-        builder.allow_unclosed_class(false);
-        for pattern in patterns {
-            builder.add_line(None, pattern).map_err(|error| failed(pattern, error))?;
-        }
-        Ok(Self(Some(builder.build().map_err(|error| failed(&patterns.join(" "), error))?)))
+        Ok(Self { patterns: Patterns::parse(patterns)?, paths: Vec::new() })
+    }
+
+    /// Also those paths: as a listing shows them, or as their bytes are.
+    pub fn with_paths<'p>(mut self, paths: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        self.paths = paths.into_iter().map(exact).collect();
+        self
     }
 
     /// Whether the entry is meant.
     pub fn takes(&self, entry: &Entry) -> bool {
-        let Some(patterns) = &self.0 else { return true };
-        let path = Path::new(OsStr::from_bytes(entry.name.as_bytes()));
-        patterns.matched_path_or_any_parents(path, entry.kind == Kind::Directory).is_ignore()
+        let name = entry.name.as_bytes();
+        if self.patterns.is_empty() && self.paths.is_empty() {
+            return true;
+        }
+        self.paths.iter().any(|path| is_at_or_below(name, path)) || self.patterns.takes(name, entry.kind.is_folder())
     }
+}
+
+/// The path of a stream that is given as a listing shows it.
+fn exact(path: &[u8]) -> Vec<u8> {
+    let path = unescaped(path);
+    let path = path.strip_prefix(b"/").unwrap_or(&path);
+    path.strip_suffix(b"/").unwrap_or(path).to_vec()
+}
+
+/// Whether the entry is the path that was given, or below it.
+pub fn is_exactly(entry: &Entry, path: &[u8]) -> bool {
+    is_at_or_below(entry.name.as_bytes(), &exact(path))
+}
+
+fn is_at_or_below(name: &[u8], path: &[u8]) -> bool {
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::StreamName;
+    use crate::entry::{Kind, StreamName};
+
+    fn entry(name: &[u8], kind: Kind) -> Entry {
+        Entry { name: StreamName::new(name).unwrap(), kind, size: 0, metadata: None }
+    }
 
     #[test]
     fn a_pattern_means_a_stream_and_what_is_below_it() {
         let takes = |patterns: &[&str], name: &str, kind: Kind| {
             let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-            let entry = Entry { name: StreamName::new(name).unwrap(), kind, size: 0, metadata: None };
-            Selection::parse(&patterns).unwrap().takes(&entry)
+            Selection::parse(&patterns).unwrap().takes(&entry(name.as_bytes(), kind))
         };
         assert!(takes(&[], "a", Kind::Data));
         assert!(takes(&["*.sql"], "dumps/a.sql", Kind::Data) && !takes(&["*.sql"], "dumps/a.txt", Kind::Data));
@@ -63,5 +79,23 @@ mod tests {
         assert!(!takes(&["ssh/"], "etc/ssh", Kind::File), "a folder is meant");
         assert!(!takes(&["etc/", "!etc/shadow"], "etc/shadow", Kind::File));
         assert!(Selection::parse(&["a[".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_path_means_that_stream_whatever_characters_it_has() {
+        for (path, name) in [
+            (&b"/d/[abc].txt"[..], &b"d/[abc].txt"[..]),
+            (b"d/!a#", b"d/!a#"),
+            (b"d/a ", b"d/a "),
+            (b"d/\\xff", b"d/\xff"),
+            (b"d/\xff/", b"d/\xff"),
+            (b"d/a\\\\b", b"d/a\\b"),
+        ] {
+            let selection = Selection::default().with_paths([path]);
+            assert!(selection.takes(&entry(name, Kind::File)), "{}", path.escape_ascii());
+            assert!(selection.takes(&entry(&[name, b"/below"].concat(), Kind::File)));
+            assert!(!selection.takes(&entry(&[name, b"x"].concat(), Kind::File)));
+            assert!(!selection.takes(&entry(b"d/a.txt", Kind::File)));
+        }
     }
 }

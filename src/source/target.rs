@@ -18,9 +18,9 @@ impl FolderTarget {
     /// Opens the folder, which is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Failed`] where that can't be done.
+    /// Where that can't be done.
     pub fn create(folder: &Path, options: ExtractOptions) -> Result<Self, Error> {
-        let extractor = Extractor::create(folder, options).map_err(|error| Error::Failed(error.to_string()))?;
+        let extractor = Extractor::create(folder, options).map_err(whole)?;
         Ok(Self { extractor: Some(extractor), current: None })
     }
 
@@ -32,8 +32,18 @@ impl FolderTarget {
 /// What an extractor's error means for the whole.
 fn judged(name: &StreamName, error: extract::Error) -> Error {
     match error.is_fatal() {
-        true => Error::Failed(error.to_string()),
+        true => whole(error),
         false => Error::Skipped { name: name.clone(), reason: error.to_string() },
+    }
+}
+
+/// An extractor's error that ends the whole.
+fn whole(error: extract::Error) -> Error {
+    let text = error.to_string();
+    match error {
+        extract::Error::Foreign { .. } => Error::Refused(text),
+        _ if error.is_fatal() => Error::NoRoom(text),
+        _ => Error::Failed(text),
     }
 }
 
@@ -43,8 +53,18 @@ impl Target for FolderTarget {
         self.extractor()?.wants(entry).map_err(|error| judged(&entry.name, error))
     }
 
-    fn written_before(&mut self, entry: &Entry) -> Result<Option<Box<dyn Read>>, Error> {
-        let file = self.extractor()?.written_before(entry);
+    fn above(&mut self, folder: &Entry) {
+        if let Some(extractor) = &mut self.extractor {
+            extractor.above(folder);
+        }
+    }
+
+    fn has(&mut self, entry: &Entry) -> bool {
+        self.extractor.as_mut().is_some_and(|extractor| extractor.has(entry))
+    }
+
+    fn written_before(&mut self, entry: &Entry, names: u64) -> Result<Option<Box<dyn Read>>, Error> {
+        let file = self.extractor()?.written_before(entry, names);
         Ok(file.map(|file| Box::new(file) as Box<dyn Read>))
     }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Timespec, Timestamps, XattrFlags};
 use rustix::fs::{lsetxattr, makedev, mkdirat, mknodat, openat, seek, utimensat};
-use varu::entry::{Entry, StreamName};
+use varu::entry::{Entry, Kind, StreamName};
 use varu::source::files::extract::{self, Begin, ExtractOptions, Extractor};
 use varu::source::files::{FilesOptions, FilesSource};
 use varu::source::{Error, Source};
@@ -32,11 +32,18 @@ pub fn source(options: FilesOptions) -> FilesSource {
     FilesSource::new(&options, &SystemClock).unwrap()
 }
 
+/// The first entry of a source that isn't a folder above what was given.
+pub fn first(source: &mut FilesSource) -> Entry {
+    std::iter::from_fn(|| source.next().unwrap()).find(|entry| entry.kind != Kind::Above).unwrap()
+}
+
 /// What a walk gave.
 #[derive(Default)]
 pub struct Walked {
     /// All entries, after their content was read.
     pub entries: Vec<Entry>,
+    /// Folders above what was given.
+    pub above: Vec<Entry>,
     /// The content of each.
     pub contents: Vec<Vec<u8>>,
     /// Streams that were skipped, with the reason.
@@ -69,6 +76,7 @@ pub fn walk(mut source: FilesSource) -> Walked {
     loop {
         match source.next() {
             Ok(None) => break,
+            Ok(Some(entry)) if entry.kind == Kind::Above => walked.above.push(entry),
             Ok(Some(entry)) => match read(&mut source, &entry) {
                 Ok((entry, content)) => {
                     walked.entries.push(entry);
@@ -85,7 +93,7 @@ pub fn walk(mut source: FilesSource) -> Walked {
 }
 
 fn skip(walked: &mut Walked, error: Error) {
-    assert!(matches!(error, Error::Skipped { .. }), "{error}");
+    assert!(matches!(error, Error::Skipped { .. } | Error::Vanished(_)), "{error}");
     walked.skipped.push(error.to_string());
 }
 

@@ -4,6 +4,7 @@ mod options;
 mod summary;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +75,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "stdin")]
     one_file_system: bool,
 
+    /// Leave out what is in folders with a CACHEDIR.TAG.
+    #[arg(long, conflicts_with = "stdin")]
+    exclude_caches: bool,
+
     /// Begin even where the repository's disk seems to have too little room.
     #[arg(long)]
     ignore_space: bool,
@@ -142,9 +147,9 @@ impl Args {
                 "--change-paths goes with PATHs; what the set {name} consists of is in the configuration"
             )));
         }
-        if !self.exclude.is_empty() || self.one_file_system {
+        if !self.exclude.is_empty() || self.one_file_system || self.exclude_caches {
             return Err(Failure::usage(format!(
-                "--exclude and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
+                "--exclude, --exclude-caches and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
             )));
         }
         let what = What::Source(set.source.clone());
@@ -163,7 +168,7 @@ impl Args {
         let paths: Vec<PathBuf> = words
             .iter()
             .map(|word| {
-                absolute(word).map_err(|error| {
+                with_slash(word).map_err(|error| {
                     Failure::new(
                         ExitStatus::Failed,
                         format!("{} can't be found: {error}", PathBuf::from(word).display()),
@@ -174,7 +179,8 @@ impl Args {
         if self.init {
             Self::check_init(words, &paths, context)?;
         }
-        Ok(Files { paths, exclude: self.exclude.clone(), one_file_system: self.one_file_system })
+        let (exclude, one_file_system) = (self.exclude.clone(), self.one_file_system);
+        Ok(Files { paths, exclude, one_file_system, exclude_caches: self.exclude_caches })
     }
 
     /// Refuses to make a repository for what can't be backed up.
@@ -232,6 +238,15 @@ impl Args {
             false => context.tell(&summary.text(context))?,
         }
         Ok(watch.say_warnings())
+    }
+}
+
+/// A path, absolute. A slash at its end stays: it says that a link isn't meant itself.
+fn with_slash(word: &OsString) -> std::io::Result<PathBuf> {
+    let path = absolute(word)?;
+    match word.as_bytes().ends_with(b"/") && path.parent().is_some() {
+        true => Ok(path.join("")),
+        false => Ok(path),
     }
 }
 

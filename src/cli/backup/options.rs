@@ -225,7 +225,7 @@ impl Options {
         let name = |path: &PathBuf| {
             let path = path.as_os_str().as_bytes();
             let trimmed = path.iter().position(|byte| *byte != b'/').map_or(&[][..], |first| &path[first..]);
-            StreamName::new(trimmed).ok()
+            StreamName::new(trimmed.strip_suffix(b"/").unwrap_or(trimmed)).ok()
         };
         files.paths.iter().filter_map(name).collect()
     }

@@ -256,6 +256,7 @@ mod tests {
             Kind::Data,
             Kind::File,
             Kind::Directory,
+            Kind::Above,
             Kind::Symlink(b"../x".to_vec()),
             Kind::Hardlink(name(1)),
             Kind::Fifo,

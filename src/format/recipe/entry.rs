@@ -19,6 +19,7 @@ pub(super) fn write(out: &mut Writer, entry: &Entry, hash: Option<&StreamHash>, 
         Kind::Socket => 6,
         Kind::CharDevice(..) => 7,
         Kind::BlockDevice(..) => 8,
+        Kind::Above => 9,
     };
     out.u8(code);
     match &entry.kind {
@@ -90,6 +91,7 @@ pub(super) fn read(reader: &mut Reader<'_>, last: &mut Vec<u8>) -> Result<(Entry
         6 => Kind::Socket,
         7 => Kind::CharDevice(reader.varint_u32("a device")?, reader.varint_u32("a device")?),
         8 => Kind::BlockDevice(reader.varint_u32("a device")?, reader.varint_u32("a device")?),
+        9 => Kind::Above,
         _ => return Err(FormatError::Invalid("an entry has an unknown kind")),
     };
     let metadata = has_metadata(&kind).then(|| read_metadata(reader)).transpose()?;

@@ -16,7 +16,7 @@ mod resume;
 mod temporary;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -26,7 +26,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, linkat, makedev, mkdirat, mknodat, openat, readlinkat, statat, symlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, linkat, makedev, mkdirat, mknodat, openat, readlinkat, statat,
+    symlinkat,
 };
 use rustix::io::Errno;
 
@@ -48,7 +49,7 @@ pub enum Overwrite {
     Refuse,
     /// It stays as it is. A folder that is there keeps its metadata.
     Never,
-    /// It stays if it is a regular file of the same size and time of last change; anything else is replaced.
+    /// It stays if it is a regular file of the same size, time of last change, owner and mode; anything else is replaced.
     Changed,
     /// It is replaced.
     Always,
@@ -61,7 +62,8 @@ pub struct ExtractOptions {
     pub label: Option<String>,
     /// What happens to what is there already.
     pub overwrite: Overwrite,
-    /// How many components are taken off the front of each name; an entry that has no more is passed over.
+    /// How many components are taken off the front of each name. A folder that has no more is passed over; for anything else
+    /// that is an error, as it is where two entries come to have one name.
     pub strip_components: u32,
     /// How owners get their numbers.
     pub owners: Owners,
@@ -85,6 +87,24 @@ pub enum Error {
         path: String,
         /// What it is: `"a symbolic link"`.
         found: &'static str,
+    },
+    /// Components were taken off, and nothing is left of the name.
+    #[error("its name has no component left")]
+    NothingLeft,
+    /// Components were taken off, and another entry has the name that is left.
+    #[error("{path} is the place of another file of this snapshot; take off fewer components")]
+    Collides {
+        /// Where.
+        path: String,
+    },
+    /// The mark of an earlier restore could have been put there by another user.
+    #[error(
+        "the mark {path} of an earlier restore isn't this user's alone, so what it says can't be believed; take it away, or \
+         restore into another folder"
+    )]
+    Foreign {
+        /// Where.
+        path: String,
     },
     /// The system refused.
     #[error("{action} {path} failed: {source}")]
@@ -148,6 +168,16 @@ impl Shared {
         self.foreign.lock().unwrap_or_else(PoisonError::into_inner).contains(&hash(path))
     }
 
+    /// Whether what is there is the entry's regular file, by size, time of last change, owner and mode.
+    fn is_same(&self, stat: &Stat, entry: &Entry) -> bool {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && size(stat) == entry.size
+            && entry
+                .metadata
+                .as_ref()
+                .is_some_and(|metadata| metadata.mtime == mtime(stat) && self.attributes.are_set(metadata, stat))
+    }
+
     fn failed(&self, action: &'static str, path: &[u8], source: impl Into<io::Error>) -> Error {
         Error::Io { action, path: self.shown(path), source: source.into() }
     }
@@ -170,7 +200,19 @@ pub struct Extractor {
     resume: Option<Resume>,
     shared: Arc<Shared>,
     folders: Folders,
-    made: Vec<(Vec<u8>, Metadata)>,
+    made: Vec<Made>,
+    /// Folders above what is written, by path, as long as they weren't met.
+    above: HashMap<Vec<u8>, (Metadata, Kind)>,
+    /// Which entry a stripped path belongs to, in hashes.
+    taken: HashMap<u64, u64>,
+}
+
+/// A folder that gets its metadata at the end.
+struct Made {
+    path: Vec<u8>,
+    metadata: Metadata,
+    /// Whether it was given, or is only above what was.
+    is_given: bool,
 }
 
 /// Where an entry goes.
@@ -205,19 +247,39 @@ impl Extractor {
         let top = openat(rustix::fs::CWD, dir, flags, Mode::empty())
             .map_err(|error| failed("opening the folder", error.into()))?;
         let resume = options.label.as_ref().map(|label| Resume::look(&top, label)).transpose();
-        let resume = resume.map_err(|error| failed("beginning in the folder", error))?;
+        let resume = resume.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Error::Foreign { path: format!("{place}/{error}") },
+            _ => failed("beginning in the folder", error),
+        })?;
         let of_the_process = || format!(".varu-{:x}-", std::process::id());
         let prefix = resume.as_ref().map_or_else(of_the_process, Resume::prefix);
         let attributes = Attributes::new(options.owners.clone());
         let (report, foreign) = (Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { options, place, attributes, report, foreign, prefix });
-        Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new() })
+        let (above, taken) = (HashMap::new(), HashMap::new());
+        Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new(), above, taken })
+    }
+
+    /// Tells of a folder above what will be written. It is made as it was where it is missing, and only then.
+    pub fn above(&mut self, folder: &Entry) {
+        if let (Some(path), Some(metadata)) = (self.stripped(&folder.name), &folder.metadata) {
+            self.above.insert(path.to_vec(), (metadata.clone(), folder.kind.clone()));
+        }
+    }
+
+    /// Whether the entry's file is there, as far as a look tells.
+    pub fn has(&mut self, entry: &Entry) -> bool {
+        let Some(path) = self.stripped(&entry.name).map(<[u8]>::to_vec) else { return false };
+        let (parent, part) = split(&path);
+        let Ok(folder) = self.folders.open(parent, Missing::Fails) else { return false };
+        let stat = statat(&folder, part, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| self.shared.is_same(&stat, entry))
     }
 
     /// The file that is there under the entry's name, open, where an earlier run may have written it: the run didn't reach its
-    /// end, and the size is right. Whether it is whole is for the caller to check.
-    pub fn written_before(&mut self, entry: &Entry) -> Option<File> {
-        if !self.is_resumed() || !entry.kind.has_content() {
+    /// end, and size, owner and mode are right, and it has at most so many names. Whether it is whole is for the caller to check.
+    pub fn written_before(&mut self, entry: &Entry, names: u64) -> Option<File> {
+        if !self.is_resumed() || !entry.kind.has_content() || self.claim(entry).is_err() {
             return None;
         }
         let path = self.stripped(&entry.name)?.to_vec();
@@ -225,8 +287,13 @@ impl Extractor {
         let folder = self.folders.open(parent, Missing::Fails).ok()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(openat(&folder, part, flags, Mode::empty()).ok()?);
-        let there = file.metadata().ok()?;
-        (there.is_file() && there.len() == entry.size).then_some(file)
+        let there = fstat(&file).ok()?;
+        #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
+        let is_ours = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile
+            && size(&there) == entry.size
+            && there.st_nlink as u64 <= names
+            && entry.metadata.as_ref().is_none_or(|metadata| self.shared.attributes.are_set(metadata, &there));
+        is_ours.then_some(file)
     }
 
     fn is_resumed(&self) -> bool {
@@ -238,6 +305,10 @@ impl Extractor {
     pub fn place(&mut self, entry: &Entry) -> Result<()> {
         let Some(path) = self.stripped(&entry.name) else { return Ok(()) };
         let path = path.to_vec();
+        if entry.kind == Kind::Above {
+            self.above(entry);
+            return Ok(());
+        }
         if entry.kind == Kind::Directory {
             return self.place_folder(&path, entry.metadata.clone().unwrap_or_default());
         }
@@ -258,6 +329,7 @@ impl Extractor {
     /// # Errors
     /// As [`Extractor::begin`] would give for what is there.
     pub fn wants(&mut self, entry: &Entry) -> Result<bool> {
+        self.claim(entry)?;
         if !entry.kind.has_content() {
             return Ok(true);
         }
@@ -268,6 +340,20 @@ impl Extractor {
             Ok(folder) => self.may_write(&Spot { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
             Err(trouble) if trouble.error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(trouble) => Err(self.in_trouble(&path, trouble)),
+        }
+    }
+
+    /// Takes a stripped name for an entry, which no other one may have then. Folders may share one.
+    fn claim(&mut self, entry: &Entry) -> Result<()> {
+        if self.shared.options.strip_components == 0 || entry.kind.is_folder() {
+            return Ok(());
+        }
+        let Some(path) = self.stripped(&entry.name) else { return Err(Error::NothingLeft) };
+        let (place, name) = (hash(path), hash(entry.name.as_bytes()));
+        let path = path.to_vec();
+        match *self.taken.entry(place).or_insert(name) == name {
+            true => Ok(()),
+            false => Err(Error::Collides { path: self.shared.shown(&path) }),
         }
     }
 
@@ -307,7 +393,7 @@ impl Extractor {
                 let stat = folder.ok().and_then(|folder| statat(&folder, part, AtFlags::SYMLINK_NOFOLLOW).ok());
                 stat.is_some_and(|first| identity(&first) == identity(&there)) && !self.shared.is_foreign(&first)
             }
-            Kind::Data | Kind::File | Kind::Directory => false,
+            Kind::Data | Kind::File | Kind::Directory | Kind::Above => false,
         }
     }
 
@@ -319,20 +405,26 @@ impl Extractor {
         }
         let mut made = std::mem::take(&mut self.made);
         let is_slash = |byte: &u8| *byte == b'/';
-        made.sort_unstable_by(|(a, _), (b, _)| b.split(is_slash).cmp(a.split(is_slash)));
-        for (path, metadata) in made {
-            if let Err(error) = self.finish_folder(&path, &metadata) {
-                self.shared.report(Problem::Folder, &path, Some(&error));
+        made.sort_by(|a, b| b.path.split(is_slash).cmp(a.path.split(is_slash)));
+        for folder in made {
+            if let Err(error) = self.finish_folder(&folder) {
+                self.shared.report(Problem::Folder, &folder.path, Some(&error));
             }
         }
         self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).lines()
     }
 
-    fn finish_folder(&mut self, path: &[u8], metadata: &Metadata) -> io::Result<()> {
+    fn finish_folder(&mut self, made: &Made) -> io::Result<()> {
+        let Made { path, metadata, is_given } = made;
         let folder = self.folders.open(path, Missing::Fails).map_err(|trouble| trouble.error)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = openat(&folder, ".", flags, Mode::empty())?;
-        let report = |problem, error: &io::Error| self.shared.report(problem, path, Some(error));
+        let report = |problem, error: &io::Error| {
+            // Who restores files of their own may not be able to make /home root's.
+            if *is_given || !matches!(problem, Problem::Owner | Problem::SetId) {
+                self.shared.report(problem, path, Some(error));
+            }
+        };
         self.shared.attributes.set(Handle::Open(folder.as_fd()), metadata, report)
     }
 
@@ -348,6 +440,33 @@ impl Extractor {
 
     /// Opens the folder in which `path` goes, and makes what is missing of it.
     fn spot(&mut self, path: &[u8]) -> Result<Spot> {
+        let (parent, _) = split(path);
+        if !self.above.is_empty() {
+            self.make_above(parent)?;
+        }
+        self.plain_spot(path)
+    }
+
+    /// Makes those folders on the way to `path` and itself that are missing and known.
+    fn make_above(&mut self, path: &[u8]) -> Result<()> {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in slashes.chain([path.len()]) {
+            let Some((metadata, kind)) = self.above.remove(&path[..end]) else { continue };
+            let spot = self.plain_spot(&path[..end])?;
+            self.note_made(&spot)?;
+            let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(&spot.path));
+            match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
+                Err(Errno::EXIST) if !ours => continue,
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(self.shared.failed("making the folder", &spot.path, error)),
+            }
+            self.made.push(Made { path: spot.path, metadata, is_given: kind != Kind::Above });
+        }
+        Ok(())
+    }
+
+    /// As [`Extractor::spot`], where folders that are missing have nobody's metadata.
+    fn plain_spot(&mut self, path: &[u8]) -> Result<Spot> {
         let (parent, part) = split(path);
         let folder = self.open_folder(parent, Missing::Made)?;
         if let Some(resume) = &mut self.resume {
@@ -375,12 +494,14 @@ impl Extractor {
         let keeps = matches!(self.shared.options.overwrite, Overwrite::Refuse | Overwrite::Never);
         self.note_made(&spot)?;
         match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
-            Ok(()) => self.made.push((spot.path, metadata)),
+            Ok(()) => self.made.push(Made { path: spot.path, metadata, is_given: true }),
             Err(Errno::EXIST) => {
                 let there = spot.look().map_err(|error| self.shared.failed("looking at", path, error))?;
                 let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(path));
                 match there.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-                    Some(FileType::Directory) if !keeps || ours => self.made.push((spot.path, metadata)),
+                    Some(FileType::Directory) if !keeps || ours => {
+                        self.made.push(Made { path: spot.path, metadata, is_given: true });
+                    }
                     Some(FileType::Directory) if self.shared.options.overwrite == Overwrite::Refuse => {
                         self.shared.report(Problem::KeptFolder, path, None);
                     }
@@ -413,10 +534,10 @@ impl Extractor {
             _ if found == FileType::Directory => Err(self.shared.in_the_way(&spot.path, found)),
             Overwrite::Refuse => Err(Error::Exists { path: self.shared.shown(&spot.path) }),
             Overwrite::Never => Ok(false),
-            Overwrite::Changed => return Ok(!file.is_some_and(|entry| is_same(&stat, entry))),
+            Overwrite::Changed => return Ok(!file.is_some_and(|entry| self.shared.is_same(&stat, entry))),
             Overwrite::Always => Ok(true),
         };
-        if !matches!(result, Ok(true)) {
+        if !matches!(result, Ok(true)) && !file.is_some_and(|entry| self.shared.is_same(&stat, entry)) {
             self.shared.set_foreign(&spot.path);
         }
         result
@@ -441,7 +562,7 @@ impl Extractor {
             &Kind::BlockDevice(major, minor) => {
                 Temporary::make(shared, spot, node(FileType::BlockDevice, makedev(major, minor)))
             }
-            Kind::Data | Kind::File | Kind::Directory | Kind::Hardlink(_) => Err(Errno::INVAL),
+            Kind::Data | Kind::File | Kind::Directory | Kind::Above | Kind::Hardlink(_) => Err(Errno::INVAL),
         };
         match made {
             Ok((temporary, ())) => Ok(Some(temporary)),
@@ -492,13 +613,6 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
     }
-}
-
-/// Whether a regular file of this size and time is there.
-fn is_same(stat: &Stat, entry: &Entry) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && size(stat) == entry.size
-        && entry.metadata.as_ref().is_some_and(|metadata| metadata.mtime == mtime(stat))
 }
 
 /// What something is, for people.

@@ -9,23 +9,22 @@ mod folder;
 mod holes;
 mod links;
 mod metadata;
-mod patterns;
 mod reader;
 mod roots;
 mod walk;
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use rustix::fs::{FileType, Stat, major, minor, readlinkat};
 
 use self::links::Links;
 use self::metadata::{Owners, XattrReader, identity, size};
-use self::patterns::Patterns;
-pub use self::patterns::check_exclude;
 use self::reader::Reader;
 use self::roots::Roots;
 use self::walk::{Found, Walk};
+use super::patterns::Patterns;
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::time::{Clock, Timestamp};
@@ -34,9 +33,9 @@ use crate::warning::{Warning, WarningKind};
 /// What is to be stored.
 #[derive(Debug, Clone, Default)]
 pub struct FilesOptions {
-    /// Files and folders; a relative path starts at the working directory. The folders that lead to a path aren't stored.
-    /// A path that is a symbolic link is stored as the link; with a slash after it, it is what the link points to. `/` has
-    /// no name and therefore no entry: its content is stored, its own mode isn't.
+    /// Files and folders; a relative path starts at the working directory. Of the folders that lead to a path only the metadata is
+    /// stored. A path that is a symbolic link is stored with what it leads to; with a slash after it, it is only that. `/` has no
+    /// name and therefore no entry: its content is stored, its own mode isn't.
     ///
     /// What is given by its own path is stored even where the options below would leave it out.
     pub paths: Vec<PathBuf>,
@@ -46,6 +45,19 @@ pub struct FilesOptions {
     ///
     /// Also without it, mounted file systems of the kernel's own making (`/proc`, `/sys`) are stored as empty folders.
     pub one_file_system: bool,
+    /// Leave out what is in a folder with a valid `CACHEDIR.TAG` (<https://bford.info/cachedir/>), but for that file.
+    pub exclude_caches: bool,
+    /// Files and folders of varu's own that are left out where they lie below a path: the repository, the state, keys. They are
+    /// known by their inode.
+    pub own: Vec<PathBuf>,
+}
+
+/// Refuses a pattern that can't be read or can match nothing, and names it.
+///
+/// # Errors
+/// [`Error::Config`].
+pub fn check_exclude(patterns: &[String]) -> Result<(), Error> {
+    Patterns::parse(patterns).map(drop)
 }
 
 impl FilesOptions {
@@ -53,16 +65,20 @@ impl FilesOptions {
     fn walk(&self) -> Result<(Walk, Vec<Warning>), Error> {
         let (roots, warnings) = Roots::find(&self.paths)?;
         let patterns = Patterns::parse(&self.exclude)?;
-        let walk = Walk::new(roots, patterns, self.one_file_system);
+        patterns.check_below(&roots.given())?;
+        let own = self.own.iter().filter_map(|path| std::fs::metadata(path).ok());
+        let own = own.map(|metadata| (metadata.dev(), metadata.ino())).collect();
+        let walk = Walk::new(roots, patterns, self.one_file_system, self.exclude_caches, own);
         Ok((walk.map_err(|error| Error::failed("beginning the walk at /", &error))?, warnings))
     }
 }
 
 /// Files and folders as a [`Source`].
 ///
-/// A folder with a valid `CACHEDIR.TAG` is stored with that file alone. What can't be looked at or listed is left out with
-/// a warning; a file that can't be read is [`Error::Skipped`]. A file that changes while it is read is stored as far as it
-/// was long at first, with the times that it had then, so that the next run reads it again; a warning names it.
+/// What can't be looked at or listed is left out with a warning; a file that can't be read is [`Error::Skipped`], one that has
+/// gone since it was listed [`Error::Vanished`]. A file that changes while it is read is stored as far as it was long at first,
+/// with the times that it had then, so that the next run reads it again; a warning names it. A file whose size is said to be 0 is
+/// read to its end, because some file systems don't know the sizes of their files.
 pub struct FilesSource {
     options: FilesOptions,
     walk: Walk,
@@ -102,7 +118,7 @@ impl FilesSource {
 
     /// The entry of what was found, without its bytes.
     fn describe(&mut self, found: &Found) -> io::Result<Entry> {
-        let Found { part, name, stat } = found;
+        let Found { part, name, stat, is_above } = found;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let name = name.clone();
         if file_type != FileType::Directory {
@@ -112,7 +128,7 @@ impl FilesSource {
                 return Ok(Entry { name, kind: Kind::Hardlink(first), size: 0, metadata: None });
             }
         }
-        let kind = self.kind(part, stat, file_type)?;
+        let kind = if *is_above { Kind::Above } else { self.kind(part, stat, file_type)? };
         let mut metadata = self.owners.metadata(stat);
         if let Some(reader) = &mut self.xattrs {
             let (xattrs, problem) = reader.read(self.walk.folder()?.fd(), part)?;
@@ -146,7 +162,10 @@ impl FilesSource {
     /// Gives up the entry: its inode's next name is then its first.
     fn skip(&mut self, name: StreamName, stat: &Stat, tried: &str, error: &io::Error) -> Error {
         self.links.forget(identity(stat), &name);
-        Error::Skipped { name, reason: format!("{tried}: {error}") }
+        match error.kind() {
+            io::ErrorKind::NotFound => Error::Vanished(name),
+            _ => Error::Skipped { name, reason: format!("{tried}: {error}") },
+        }
     }
 
     /// Gives up the current entry.

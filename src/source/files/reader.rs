@@ -17,7 +17,7 @@ use crate::entry::Hole;
 /// Times of files are as coarse as the kernel's clock tick, at most this.
 const TICK: Duration = Duration::from_millis(12);
 
-/// A regular file that is being read, as far as it was long when it was opened. Holes are zeros that no disk is asked for.
+/// A regular file that is being read, as far as it was long when it was opened; to its end where it says that it is empty. Holes are zeros that no disk is asked for.
 pub(super) struct Reader {
     file: File,
     before: Stat,
@@ -84,6 +84,8 @@ impl Reader {
         let (in_hole, end) = match self.holes.get(self.next_hole) {
             Some(hole) if hole.offset <= at => (true, hole.offset + hole.length),
             Some(hole) => (false, hole.offset),
+            // A size of 0 is what file systems say that don't know it; such a file is read to its end.
+            None if size(&self.before) == 0 => (false, u64::MAX),
             None => (false, size(&self.before)),
         };
         let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
@@ -103,8 +105,8 @@ impl Reader {
     /// Whether the file is not what it was when it was opened, or was shorter than it said.
     pub(super) fn has_changed(&self) -> io::Result<bool> {
         let (before, now) = (&self.before, fstat(&self.file)?);
-        Ok(self.position != size(before)
-            || (size(before), mtime(before), ctime(before)) != (size(&now), mtime(&now), ctime(&now)))
+        let is_short = size(before) > 0 && self.position != size(before);
+        Ok(is_short || (size(before), mtime(before), ctime(before)) != (size(&now), mtime(&now), ctime(&now)))
     }
 
     /// Whether this is the inode, in the state, that `stat` told of.

@@ -4,16 +4,17 @@
 //! its way isn't followed. Names come sorted by their bytes, folder by folder, a folder before what is in it. In memory are
 //! the names of the folders between `/` and where the walk is; open are at most [`OPEN`] of those folders.
 
+use std::collections::HashSet;
 use std::io;
 
 use rustix::fs::{FileType, Stat};
 
 use super::folder::{CACHE_TAG, Folder, Names};
 use super::metadata::identity;
-use super::patterns::Patterns;
 use super::roots::{Place, Roots};
 use super::shown;
 use crate::entry::StreamName;
+use crate::source::patterns::Patterns;
 use crate::warning::{Warning, WarningKind};
 
 /// The most folders that are open at a time.
@@ -27,6 +28,8 @@ pub(super) struct Found {
     pub(super) name: StreamName,
     /// What it was when it was met.
     pub(super) stat: Stat,
+    /// Whether it is a folder above a given path, of which only the metadata is wanted.
+    pub(super) is_above: bool,
 }
 
 /// What of a folder is wanted. Given paths below it always are.
@@ -60,6 +63,9 @@ pub(super) struct Walk {
     roots: Roots,
     patterns: Patterns,
     one_file_system: bool,
+    exclude_caches: bool,
+    /// Inodes that are left out unless they are given.
+    own: HashSet<(u64, u64)>,
     frames: Vec<Frame>,
     path: Vec<u8>,
     entering: Option<Entering>,
@@ -68,11 +74,19 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Begins at `/`.
-    pub(super) fn new(roots: Roots, patterns: Patterns, one_file_system: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        roots: Roots,
+        patterns: Patterns,
+        one_file_system: bool,
+        exclude_caches: bool,
+        own: HashSet<(u64, u64)>,
+    ) -> io::Result<Self> {
         let mut walk = Self {
             roots,
             patterns,
             one_file_system,
+            exclude_caches,
+            own,
             frames: Vec::new(),
             path: Vec::new(),
             entering: None,
@@ -123,14 +137,18 @@ impl Walk {
         let stat = match self.folder().and_then(|folder| folder.stat_of(&part)) {
             Ok(stat) => stat,
             Err(error) => {
-                self.warn("can't be looked at, and is left out", &error);
+                self.warn_io("can't be looked at, and is left out", &error);
                 return None;
             }
         };
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let given = place.is_some_and(|place| self.roots.is_given(place));
-        let wanted = given || frame.content != Content::Nothing && !self.patterns.excludes(&self.path, is_folder);
-        let name = match wanted.then(|| StreamName::new(&self.path[..])).transpose() {
+        let wanted = given
+            || frame.content != Content::Nothing
+                && !self.own.contains(&identity(&stat))
+                && !self.patterns.matches(&self.path, is_folder);
+        let is_above = is_folder && !wanted && place.is_some();
+        let name = match (wanted || is_above).then(|| StreamName::new(&self.path[..])).transpose() {
             Ok(name) => name,
             Err(error) => {
                 self.warn("is left out", &error);
@@ -141,7 +159,7 @@ impl Walk {
             let part = part.clone();
             self.entering = Some(Entering { part, identity: identity(&stat), place, wanted });
         }
-        name.map(|name| Found { part, name, stat })
+        name.map(|name| Found { part, name, stat, is_above })
     }
 
     /// Goes into a folder that was visited.
@@ -149,7 +167,7 @@ impl Walk {
         match self.open(&entering) {
             Ok((folder, content)) => self.push(folder, entering.identity, content, entering.place),
             Err(error) => {
-                self.warn("can't be opened, and what is in it is left out", &error);
+                self.warn_io("can't be opened, and what is in it is left out", &error);
                 let passed = entering.place.map(|_| self.folder().and_then(|folder| folder.pass(&entering.part)));
                 if let Some(Ok(folder)) = passed {
                     self.push(folder, entering.identity, Content::Nothing, entering.place);
@@ -169,7 +187,7 @@ impl Walk {
         let folder = parent.open(&entering.part)?;
         let content = match () {
             () if crosses && folder.is_pseudo() => Content::Nothing,
-            () if !given && folder.is_cache() => Content::CacheTag,
+            () if self.exclude_caches && !given && folder.is_cache() => Content::CacheTag,
             () => Content::All,
         };
         Ok((folder, content))
@@ -236,6 +254,19 @@ impl Walk {
 
     /// Warns of what the path is now.
     fn warn(&mut self, what: &str, error: &dyn std::fmt::Display) {
-        self.warnings.push(WarningKind::LeftOut.warning(format!("/{} {what}: {error}", shown(&self.path))));
+        self.warn_of(WarningKind::LeftOut, what, error);
+    }
+
+    fn warn_of(&mut self, kind: WarningKind, what: &str, error: &dyn std::fmt::Display) {
+        self.warnings.push(kind.warning(format!("/{} {what}: {error}", shown(&self.path))));
+    }
+
+    /// Warns of an error; what is gone is of a kind of its own.
+    fn warn_io(&mut self, what: &str, error: &io::Error) {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => WarningKind::Vanished,
+            _ => WarningKind::LeftOut,
+        };
+        self.warn_of(kind, what, error);
     }
 }

@@ -76,11 +76,21 @@ impl<'a> Handle<'a> {
 /// Sets metadata.
 pub(super) struct Attributes {
     owners: OwnerNumbers,
+    /// Whether any owner can be set.
+    is_root: bool,
 }
 
 impl Attributes {
     pub(super) fn new(owners: Owners) -> Self {
-        Self { owners: OwnerNumbers::new(owners) }
+        Self { owners: OwnerNumbers::new(owners), is_root: nix::unistd::geteuid().is_root() }
+    }
+
+    /// Whether owner and mode are what [`Attributes::set`] makes them, as far as this user can.
+    pub(super) fn are_set(&self, metadata: &Metadata, stat: &Stat) -> bool {
+        let mode = |mode: u32| if self.is_root { mode & 0o7777 } else { mode & 0o777 };
+        let owned = (stat.st_uid, stat.st_gid) == self.owners.of(metadata);
+        mode(stat.st_mode) == mode(metadata.mode)
+            && (owned || !self.is_root && stat.st_uid == nix::unistd::geteuid().as_raw())
     }
 
     /// Sets the owner, then what depends on it, then the times. What can't be set is given to `report`, and the rest is
@@ -105,6 +115,9 @@ impl Attributes {
                 let allowed = if xattr.name == CAPABILITY { owned } else { Ok(()) };
                 if let Err(error) = allowed.and_then(|()| handle.set_xattr(xattr)) {
                     report(Problem::Attribute, &error.into());
+                    if xattr.name == ACCESS_ACL {
+                        close_group(handle, metadata, &xattr.value);
+                    }
                 }
             }
         };
@@ -140,6 +153,23 @@ impl Attributes {
 
 fn is_acl(xattr: &Xattr) -> bool {
     xattr.name == ACCESS_ACL || xattr.name == DEFAULT_ACL
+}
+
+/// Where an ACL can't be set the group bits of the mode, which are the ACL's mask, would be rights of the owning group: it gets
+/// what the ACL gave it, at most.
+fn close_group(handle: Handle<'_>, metadata: &Metadata, acl: &[u8]) {
+    const OWNING_GROUP: u16 = 0x04;
+    // A version, then for each entry a tag, the rights and an owner, little-endian.
+    let entries = acl.get(4..).unwrap_or_default().chunks_exact(8);
+    let rights = entries
+        .filter(|entry| u16::from_le_bytes([entry[0], entry[1]]) == OWNING_GROUP)
+        .map(|entry| u32::from(entry[2] & 7))
+        .next();
+    if let Ok(stat) = fstat(handle.fd()) {
+        let given = metadata.mode >> 3 & rights.unwrap_or(0);
+        let mode = stat.st_mode & 0o7707 | given << 3;
+        let _ = handle.chmod(Mode::from_raw_mode(mode));
+    }
 }
 
 /// Takes away ACLs that came from the folder above, where the entry has none. Most file systems have none to take away.

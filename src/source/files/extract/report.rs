@@ -47,6 +47,8 @@ pub(super) struct Report {
 struct Sum {
     count: u64,
     examples: Vec<String>,
+    /// The path that was counted last: one that fails twice is one.
+    last: String,
     error: Option<String>,
 }
 
@@ -56,9 +58,13 @@ impl Report {
 
     pub(super) fn add(&mut self, problem: Problem, error: Option<&io::Error>, path: impl FnOnce() -> String) {
         let sum = self.problems.entry(problem).or_default();
-        sum.count += 1;
-        if sum.examples.len() < Self::EXAMPLES {
-            sum.examples.push(path());
+        let path = path();
+        if sum.last != path {
+            sum.count += 1;
+            if sum.examples.len() < Self::EXAMPLES {
+                sum.examples.push(path.clone());
+            }
+            sum.last = path;
         }
         if sum.error.is_none() {
             sum.error = error.map(io::Error::to_string);
@@ -93,6 +99,7 @@ mod tests {
         for n in 0..5000 {
             report.add(Problem::Owner, Some(&io::Error::other("no")), || format!("/r/{n}"));
         }
+        report.add(Problem::KeptFolder, None, || "/r".into());
         report.add(Problem::KeptFolder, None, || "/r".into());
         let lines = report.lines();
         assert_eq!(

@@ -6,6 +6,9 @@
 //! made, which the mark names, get their metadata as if they were made now. Which files are whole is for the caller to say,
 //! who knows what their bytes should be.
 //!
+//! The mark is believed only where it is this user's and nobody else could write it: the folder may be one in which others can
+//! put files.
+//!
 //! The mark is locked, so two restores with one label can't work in one folder at a time.
 
 use std::collections::HashSet;
@@ -13,7 +16,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
+use nix::unistd::geteuid;
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
 /// The mark of one restore.
@@ -38,6 +42,8 @@ impl Resume {
         let mut resume = Self { label, mark: None, resumed: false, made: HashSet::new(), swept: HashSet::new() };
         match openat(top, resume.name(), FLAGS, Mode::empty()) {
             Err(Errno::NOENT) => {}
+            // A link, or a file that may not be opened: what lies there is not ours.
+            Err(Errno::LOOP | Errno::ACCESS) => return Err(resume.foreign()),
             Err(error) => return Err(error.into()),
             Ok(mark) => {
                 resume.take(mark.into())?;
@@ -97,7 +103,21 @@ impl Resume {
         format!(".varu-{}.restore", self.label)
     }
 
+    /// What is said of a mark that can't be believed: its name.
+    fn foreign(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, self.name())
+    }
+
+    /// Takes a mark for ours, which nobody else can have written: a plain file of this user, with one name.
     fn take(&mut self, mark: File) -> io::Result<()> {
+        let stat = fstat(&mark)?;
+        let is_ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_uid == geteuid().as_raw()
+            && stat.st_mode & 0o022 == 0
+            && stat.st_nlink == 1;
+        if !is_ours {
+            return Err(self.foreign());
+        }
         match flock(mark.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
