@@ -81,6 +81,8 @@ kinds! {
     Damaged = "damaged",
     /// A stream or a set wasn't restored.
     NotRestored = "not-restored",
+    /// Something is in the backup, and the server's own programs are known to lose it in a restore.
+    Unrestorable = "unrestorable",
     /// Files or folders were there already, or have not all that they had: owner, mode, an attribute.
     NotAsItWas = "not-as-it-was",
     /// Accounts or passwords of a service are not as they were.

@@ -224,7 +224,7 @@ impl Subject for OnPostgres {
     }
 
     fn dump(&self) -> &'static str {
-        "pg_dump\\ *"
+        "*\\ pg_dump\\ *"
     }
 
     fn short(&self) -> &'static str {

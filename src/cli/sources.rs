@@ -175,7 +175,9 @@ pub fn service(
                 _ => Default::default(),
             };
             server.user = user.or(server.user);
-            Box::new(postgresql::into::PostgresqlTarget::connect(&server, options, &context.interrupt)?)
+            let as_superuser = matches!(set, Some(Source::Postgresql(postgresql)) if postgresql.restore_as_superuser);
+            let target = postgresql::into::PostgresqlTarget::connect(&server, options, &context.interrupt)?;
+            Box::new(target.as_superuser(as_superuser))
         }
         SourceKind::Influxdb => {
             let mut server = match set {

@@ -112,6 +112,7 @@ pub const KEYS: &[Key] = &[
     of(&[Mysql, Postgresql], "schema_only_tables"),
     of(&[Mysql, Influxdb], "option_file"),
     of(&[Postgresql], "user"),
+    of(&[Postgresql], "restore_as_superuser"),
     of(&[Mysql, Postgresql], "socket"),
     of(SERVERS, "host"),
     of(&[Influxdb], "rpc"),

@@ -150,6 +150,8 @@ pub struct Postgresql {
     pub stall_limit: Duration,
     /// The account.
     pub user: Option<String>,
+    /// Whether a restore runs a dump's code with the account's rights.
+    pub restore_as_superuser: bool,
     /// The server.
     pub server: Server,
 }
@@ -299,6 +301,8 @@ impl Postgresql {
         let schema_only_tables = set.take("schema_only_tables", values::texts).unwrap_or_default();
         let (user, server) = (set.take("user", values::text), Server::read(set, true));
         let stall_limit = stall_limit(set);
-        Some(Self { databases: databases(set)?, exclude_tables, schema_only_tables, stall_limit, user, server })
+        let restore_as_superuser = set.take("restore_as_superuser", values::boolean).unwrap_or(false);
+        let databases = databases(set)?;
+        Some(Self { databases, exclude_tables, schema_only_tables, stall_limit, user, restore_as_superuser, server })
     }
 }

@@ -139,3 +139,73 @@ fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
     site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
     site.back_up();
 }
+
+#[test]
+fn a_database_without_a_point_is_backed_up_and_comes_back() {
+    let Some(server) = Influx::start() else { return };
+    server.ask("CREATE DATABASE telegraf WITH DURATION 5200w SHARD DURATION 1d NAME raw");
+    server.ask("CREATE RETENTION POLICY \"long term\" ON telegraf DURATION INF REPLICATION 1 SHARD DURATION 7d");
+    server.ask("CREATE CONTINUOUS QUERY hourly ON telegraf BEGIN SELECT mean(usage) AS usage INTO telegraf.\"long term\".cpu_1h FROM telegraf.raw.cpu GROUP BY time(1h), * END");
+    let site = Site::new("telegraf", &server.lines(""));
+    site.back_up();
+    let policies = |name: &str| server.ask(&format!("SHOW RETENTION POLICIES ON \"{name}\"")).to_string();
+    let stored = policies("telegraf");
+    site.run(&["restore", "telegraf", "--into", "influxdb:a copy", "--yes"]).ends(0);
+    assert_eq!(policies("a copy"), stored);
+    assert!(server.ask("SHOW CONTINUOUS QUERIES").to_string().contains("ON \\\"a copy\\\" BEGIN"));
+    let words = [&crate::RESTORE[..], &crate::REPLACE].concat();
+    site.run(&words).ends(0);
+    assert_eq!(policies("telegraf"), stored);
+}
+
+#[test]
+fn what_the_servers_restore_loses_is_named_at_the_backup_and_the_rest_comes_back() {
+    let Some(server) = Influx::start() else { return };
+    server.ask("CREATE DATABASE telegraf");
+    let lines = "a\\=b v=1 1000000000\nc=d v=1 1000000000\ng\\ h\\=i v=1 1000000000\nj,t=x\\=1 v=1 1000000000\ncpu v=1 1000000000";
+    assert!(server.write("telegraf", "autogen", lines));
+    assert!(server.write("telegraf", "autogen", "neg v=3 -9223372036854774806\nneg v=1 1000000000"));
+    let site = Site::new("telegraf", &server.lines(""));
+    let ended = site.run(&["backup", "telegraf"]).ends(3);
+    for named in ["\"a=b\"", "\"g h=i\"", "before 1677-09-27", "[unrestorable]"] {
+        assert!(ended.err.contains(named), "{named}: {}", ended.err);
+    }
+    assert!(!ended.err.contains("c=d"), "{}", ended.err);
+    assert_eq!(site.snapshots(), 1);
+    let before = server.ask("SELECT * FROM telegraf.autogen./.*/").to_string();
+    // What lives isn't dropped for it.
+    let ended = site.run(&[&crate::RESTORE[..], &crate::REPLACE].concat()).ends(1);
+    assert!(
+        ended.err.contains("telegraf stays as it was") && ended.err.contains("a=b of telegraf_varu has 0"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(server.ask("SELECT * FROM telegraf.autogen./.*/").to_string(), before);
+    site.run(&["restore", "telegraf", "--abandon", "--reason", "test"]).ends(0);
+    let ended = site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(3);
+    assert!(ended.err.contains("a=b of copy has 0 values after the load, and 1 in the backup"), "{}", ended.err);
+    let there = server.ask("SELECT * FROM copy.autogen./.*/").to_string();
+    for name in ["\"c=d\"", "\"cpu\"", "\"j\""] {
+        assert!(there.contains(name), "{name}: {there}");
+    }
+    site.configure(&server.lines("acknowledge = [\"unrestorable\"]"));
+    site.run(&["backup", "telegraf"]).ends(0);
+}
+
+#[test]
+fn limits_of_the_server_are_named_and_lose_nothing() {
+    let Some(server) = Influx::start_with("max-row-limit = 2\n[coordinator]\nmax-select-series = 3\n") else { return };
+    server.ask("CREATE DATABASE telegraf");
+    let lines = |least: u64, most: u64| (least..most).map(|n| format!("m{n} v={n}i 1000000000\n")).collect::<String>();
+    assert!(server.write("telegraf", "autogen", &lines(0, 3)));
+    let site = Site::new("telegraf", &server.lines(""));
+    let check = |status| String::from_utf8(site.run(&["config", "check"]).ends(status).out).unwrap();
+    assert!(check(0).contains("max-select-series = 3"));
+    site.back_up();
+    site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
+    assert_eq!(server.picture("copy", &["autogen"]), server.picture("telegraf", &["autogen"]));
+    assert!(server.write("telegraf", "autogen", &lines(3, 9)));
+    assert!(check(2).contains("can't be counted"));
+    assert!(site.run(&["backup", "telegraf"]).ends(1).err.contains("max-select-series"));
+    assert_eq!(site.snapshots(), 1);
+}

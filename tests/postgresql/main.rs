@@ -13,8 +13,11 @@ mod site;
 #[path = "../support/sshd.rs"]
 mod sshd;
 
+#[path = "../attacks/postgresql.rs"]
+mod attacks;
 mod gates;
 mod kills;
+mod parts;
 mod room;
 mod round;
 mod stall;
@@ -40,7 +43,7 @@ fn site(schema: &str) -> Option<(Postgres, Site)> {
 
 /// The set's programs run through a wrapper; a dump by the line `filter`.
 fn wrap(site: &Site, server: &Postgres, filter: &str) {
-    let wrapper = site.wrapper("pg_dump\\ *", filter);
+    let wrapper = site.wrapper("*\\ pg_dump\\ *", filter);
     site.configure(&lines(server, &format!("exec = [\"{}\"]\n", wrapper.display())));
 }
 

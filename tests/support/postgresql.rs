@@ -117,7 +117,18 @@ impl Postgres {
     }
 
     pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
+        Self::told(self.client(database), statements)
+    }
+
+    /// As [`Postgres::sql`], logged in as that role.
+    #[track_caller]
+    pub fn sql_as(&self, role: &str, database: &str, statements: &str) -> String {
         let mut client = self.client(database);
+        client.args(["-U", role]);
+        Self::told(client, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
+    }
+
+    fn told(mut client: Command, statements: &str) -> Result<String, String> {
         let mut running = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdin = running.stdin.take().unwrap();
         let text = format!("{statements};\n");
@@ -149,7 +160,10 @@ impl Postgres {
         let text = text.replace(&format!("\"{database}\""), "DATABASE").replace(database, "DATABASE");
         let mut roles = Command::new("pg_dumpall");
         roles.args(["-U", "postgres", "-g", "--restrict-key=test", "-h"]).arg(self.folder.path());
-        text + &String::from_utf8(roles.output().unwrap().stdout).unwrap()
+        let roles = String::from_utf8(roles.output().unwrap().stdout).unwrap();
+        // The role of a restore that was killed goes with the next one.
+        let stays = |line: &&str| !line.contains("varu_restore_");
+        text + &roles.lines().filter(stays).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -21,6 +21,11 @@ impl Tail {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// The bytes, which are forgotten.
+    pub(in crate::source) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
     pub(in crate::source) fn contains(&self, text: &[u8]) -> bool {
         text.is_empty() || self.bytes.windows(text.len()).any(|window| window == text)
     }

@@ -109,6 +109,21 @@ impl Feed {
         self
     }
 
+    /// Up to `most` bytes of what it writes to stderr are kept, for [`Feed::take_said`].
+    pub fn keeping(mut self, most: usize) -> Self {
+        self.errors = Tail::new(most);
+        self
+    }
+
+    /// What the program has written to stderr since the last call.
+    ///
+    /// # Errors
+    /// Where its output can't be read.
+    pub fn take_said(&mut self) -> Result<Vec<u8>, TalkError> {
+        self.drain().map_err(|what| self.failed(what))?;
+        Ok(self.errors.take())
+    }
+
     /// It is stopped once it writes this to stderr.
     pub fn stopping_at(mut self, text: &'static str) -> Self {
         self.hopeless = Some(text);

@@ -1,7 +1,7 @@
 //! All that a backup needs, tried one after the other without a backup.
 
-use super::definitions::Definitions;
-use super::{InfluxdbOptions, connect};
+use super::definitions::{Definitions, count};
+use super::{InfluxdbOptions, connect, lost};
 use crate::progress::Interrupt;
 use crate::source::{Error, Finding};
 
@@ -28,6 +28,22 @@ fn look(options: &InfluxdbOptions, interrupt: &Interrupt, found: &mut Vec<Findin
         definitions.queries.len(),
         definitions.users.len()
     )));
+    let limits = server.limits()?;
+    if !limits.is_empty() {
+        let until = i64::MAX - 1;
+        let counted = count(&server, &options.database, &definitions.policies, until);
+        let why = counted.err().map(|error| error.to_string());
+        let limits = limits.join(", ");
+        found.push(match why {
+            None => Finding::Note(format!("the server limits questions ({limits}); the values can be counted so far")),
+            Some(why) => {
+                Finding::Bad(format!("the server limits questions ({limits}), and the values can't be counted: {why}"))
+            }
+        });
+    }
+    for warning in lost::too_early(&server, &options.database, &shards)? {
+        found.push(Finding::Note(warning.text));
+    }
     server.check_rpc()?;
     found.push(Finding::Good("the port of backups can be reached".to_owned()));
     Ok(())

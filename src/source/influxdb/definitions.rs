@@ -102,6 +102,28 @@ impl Definitions {
             .map_err(|error| Error::Failed(format!("the definitions of the snapshot can't be understood: {error}")))
     }
 
+    /// The statements that make the database `to` and its retention policies, for one without points: a portable restore makes
+    /// none of that.
+    pub fn make_database(&self, to: &str) -> Vec<String> {
+        let about = |policy: &Policy| {
+            let duration = if policy.duration == "0s" { "INF" } else { &policy.duration };
+            let (replicas, shard) = (&policy.replicas, &policy.shard_duration);
+            format!("DURATION {duration} REPLICATION {replicas} SHARD DURATION {shard}")
+        };
+        let (default, others): (Vec<&Policy>, Vec<&Policy>) =
+            self.policies.iter().partition(|policy| policy.is_default);
+        let mut statements = vec![match default.first() {
+            Some(policy) => {
+                format!("CREATE DATABASE {} WITH {} NAME {}", quoted(to), about(policy), quoted(&policy.name))
+            }
+            None => format!("CREATE DATABASE {}", quoted(to)),
+        }];
+        statements.extend(others.into_iter().map(|policy| {
+            format!("CREATE RETENTION POLICY {} ON {} {}", quoted(&policy.name), quoted(to), about(policy))
+        }));
+        statements
+    }
+
     /// The statements that make the continuous queries in the database `to`.
     pub fn make_queries(&self, to: &str) -> Vec<String> {
         self.queries.iter().map(|(_, query)| renamed(query, &self.database, to)).collect()

@@ -225,10 +225,13 @@ impl InfluxdbTarget {
         Ok(self.scratch.as_ref().ok_or_else(none)?.0.as_path())
     }
 
-    /// Loads the folder as a new database, and proves it.
-    fn load(&self, name: &str) -> Result<u64, Error> {
-        let from = &self.definitions.database;
-        self.server.restore(from, name, self.folder()?)?;
+    /// Loads the folder as a new database, and proves it: how many values there are, and what is missing, a sentence each.
+    fn load(&self, name: &str) -> Result<(u64, Vec<String>), Error> {
+        match self.shards().next() {
+            Some(_) => self.server.restore(&self.definitions.database, name, self.folder()?)?,
+            // Of one without points its program says that it may be there already.
+            None => self.definitions.make_database(name).iter().try_for_each(|statement| self.server.run(statement))?,
+        }
         self.check_policies(name)?;
         self.check_points(name)
     }
@@ -245,7 +248,7 @@ impl InfluxdbTarget {
 
     /// Each measurement has the values that it had in the backup. The server may still be busy with the last shards when the
     /// program has ended; it is waited for as long as the numbers grow.
-    fn check_points(&self, name: &str) -> Result<u64, Error> {
+    fn check_points(&self, name: &str) -> Result<(u64, Vec<String>), Error> {
         let (mut last, mut since) = (None, Instant::now());
         loop {
             let counts = match count(&self.server, name, &self.definitions.policies, self.until) {
@@ -253,10 +256,16 @@ impl InfluxdbTarget {
                 counts => Some(counts?),
             };
             if let Some(counts) = counts {
-                let shards = self.server.open_shards(name)?.len();
-                let Some(missing) = self.missing(name, shards, &counts) else { return Ok(counts.values().sum()) };
-                if last.as_ref() == Some(&counts) && since.elapsed() >= SETTLED {
-                    return Err(Error::Failed(missing));
+                let (shards, wanted) = (self.server.open_shards(name)?.len(), self.shards().count());
+                let missing = self.missing(name, &counts);
+                let has_settled = last.as_ref() == Some(&counts) && since.elapsed() >= SETTLED;
+                if shards >= wanted && (missing.is_empty() || has_settled) {
+                    return Ok((counts.values().sum(), missing));
+                }
+                if has_settled {
+                    return Err(Error::Failed(format!(
+                        "{name} has {shards} shards with points after the load, and {wanted} in the backup"
+                    )));
                 }
                 if last.as_ref() != Some(&counts) {
                     (last, since) = (Some(counts), Instant::now());
@@ -266,19 +275,16 @@ impl InfluxdbTarget {
         }
     }
 
-    /// What isn't as it was in the backup.
-    fn missing(&self, name: &str, shards: usize, counts: &BTreeMap<String, u64>) -> Option<String> {
-        let wanted = self.shards().count();
-        if shards < wanted {
-            return Some(format!("{name} has {shards} shards with points after the load, and {wanted} in the backup"));
-        }
-        self.points.iter().find_map(|(measurement, (least, most))| {
+    /// What isn't as it was in the backup, a sentence each.
+    fn missing(&self, name: &str, counts: &BTreeMap<String, u64>) -> Vec<String> {
+        let missing = self.points.iter().filter_map(|(measurement, (least, most))| {
             let counted = counts.get(measurement).copied().unwrap_or(0);
             let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
             (counted < *least || counted > *most).then(|| {
                 format!("{measurement} of {name} has {counted} values after the load, and {wanted} in the backup")
             })
-        })
+        });
+        missing.collect()
     }
 
     /// Continuous queries and grants, which no portable backup holds.
@@ -312,10 +318,34 @@ impl InfluxdbTarget {
         Ok(())
     }
 
+    /// Warns of what influxd didn't restore.
+    fn note(&mut self, missing: &[String]) {
+        let warning = |line: &String| {
+            WarningKind::NotRestored.warning(format!(
+                "{line}: influxd lost them while it restored, and {} is in place without them",
+                self.to
+            ))
+        };
+        let warnings: Vec<Warning> = missing.iter().map(warning).collect();
+        self.warnings.extend(warnings);
+    }
+
     /// What stands there is backed up, dropped, and loaded anew.
     fn replace(&mut self) -> Result<(), Error> {
         let aside = self.aside();
-        self.counted = self.load(&aside)?;
+        let (counted, missing) = self.load(&aside)?;
+        self.counted = counted;
+        // What lives isn't dropped for less.
+        if !missing.is_empty() {
+            return Err(Error::Failed(format!(
+                "{to} stays as it was, because influxd didn't restore all:{}\nWhat it did restore is in {aside}, for you to look at; to \
+                 have that in the place of {to}: {}, {}, and the same command without --replace",
+                missing.iter().map(|line| format!("\n    {line}")).collect::<String>(),
+                self.drop_command(&aside),
+                self.drop_command(&self.to),
+                to = self.to,
+            )));
+        }
         let kept = self.kept();
         let failed = |error: std::io::Error| Error::failed(&format!("making {}", kept.display()), &error);
         fs::create_dir_all(&kept).map_err(failed)?;
@@ -323,6 +353,9 @@ impl InfluxdbTarget {
         self.check_quiet()?;
         self.server.run(&format!("DROP DATABASE {}", quoted(&self.to)))?;
         let loaded = self.load(&self.to);
+        if let Ok((_, missing)) = &loaded {
+            self.note(missing);
+        }
         if let Err(error) = loaded {
             let back = self.server.databases().is_ok_and(|names| names.contains(&self.to));
             return Err(Error::Failed(match back {
@@ -414,7 +447,11 @@ impl Service for InfluxdbTarget {
     fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         match self.replaces {
             true => self.replace()?,
-            false => self.counted = self.load(&self.to)?,
+            false => {
+                let (counted, missing) = self.load(&self.to)?;
+                self.counted = counted;
+                self.note(&missing);
+            }
         }
         if self.is_cut {
             self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;

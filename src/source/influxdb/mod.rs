@@ -7,6 +7,7 @@
 pub mod checkup;
 pub mod definitions;
 pub mod into;
+mod lost;
 mod meta;
 pub mod portable;
 pub mod server;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 
 use self::definitions::{Definitions, count};
+use self::lost::Escaped;
 use self::portable::{Portable, ShardFile};
 use self::server::{Server, ServerOptions, Shard};
 use self::tar::TarCheck;
@@ -58,6 +60,9 @@ pub struct InfluxdbSource {
     reading: Reading,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
+    /// Measurements that a restore loses if they were written in a certain way.
+    escaped: Escaped,
+    warnings: Vec<Warning>,
 }
 
 enum Current {
@@ -158,7 +163,10 @@ impl InfluxdbSource {
         facts.push(("shards".to_owned(), shards.len().to_string()));
         facts.sort();
         let (current, reading) = (None, Reading::default());
-        Ok(Self { portable, _scratch: scratch, ready: ready.into(), shards, current, reading, data_time, facts })
+        let escaped = Escaped::new(&server.measurements(database)?);
+        let warnings = lost::too_early(server, database, &server.shards(database)?)?;
+        let (ready, scratch) = (ready.into(), scratch);
+        Ok(Self { portable, _scratch: scratch, ready, shards, current, reading, data_time, facts, escaped, warnings })
     }
 
     /// The end of one shard: it has to be whole.
@@ -169,7 +177,10 @@ impl InfluxdbSource {
         loop {
             match input.read(&mut rest) {
                 Ok(0) => break,
-                Ok(length) => check.push(&rest[..length]),
+                Ok(length) => {
+                    check.push(&rest[..length]);
+                    self.escaped.push(&rest[..length]);
+                }
                 Err(error) => return Err(unreadable(&file, &error)),
             }
         }
@@ -266,6 +277,7 @@ impl Source for InfluxdbSource {
             Some(Current::Shard(file, input, check)) => {
                 let length = input.read(buffer).map_err(|error| unreadable(file, &error))?;
                 check.push(&buffer[..length]);
+                self.escaped.push(&buffer[..length]);
                 length
             }
             None => 0,
@@ -283,7 +295,8 @@ impl Source for InfluxdbSource {
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
-        Vec::new()
+        let escaped = self.escaped.warnings();
+        std::mem::take(&mut self.warnings).into_iter().chain(escaped).collect()
     }
 
     fn expected(&mut self) -> Option<u64> {

@@ -19,9 +19,13 @@ use crate::source::names::escape;
 pub struct Manifest {
     /// The metadata.
     pub meta: MetaFile,
-    /// The shards.
-    #[serde(default)]
+    /// The shards; of a database without points `null`.
+    #[serde(default, deserialize_with = "or_none")]
     pub files: Vec<ShardFile>,
+}
+
+fn or_none<'de, D: serde::Deserializer<'de>>(files: D) -> Result<Vec<ShardFile>, D::Error> {
+    Option::deserialize(files).map(Option::unwrap_or_default)
 }
 
 /// The file of the metadata.
@@ -192,5 +196,7 @@ mod tests {
             assert!(Manifest::parse(TEXT.replace("t.meta", bad).as_bytes()).is_err(), "{bad}");
         }
         assert!(Manifest::parse(b"{").is_err());
+        let empty = Manifest::parse(br#"{"meta": {"fileName": "t.meta"}, "files": null}"#).unwrap();
+        assert!(empty.files.is_empty());
     }
 }

@@ -174,6 +174,30 @@ impl Server {
         self.names("SHOW DATABASES", "name")
     }
 
+    /// The measurements of a database.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn measurements(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!("SHOW MEASUREMENTS ON {}", quoted(database)), "name")
+    }
+
+    /// Limits of the server's configuration that are on, with which it refuses to count.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn limits(&self) -> Result<Vec<String>, Error> {
+        let answer = self.ask("SHOW DIAGNOSTICS")?;
+        let Some(config) = answer.iter().find(|series| series.name == "config-coordinator") else {
+            return Ok(Vec::new());
+        };
+        let Some(row) = config.rows.first() else { return Ok(Vec::new()) };
+        let names = ["max-select-point", "max-select-series", "max-select-buckets", "query-timeout"];
+        let values = names.map(|name| (name, config.text(row, name)));
+        let on = values.iter().filter(|(_, value)| !["", "0", "0s"].contains(&value.as_str()));
+        Ok(on.map(|(name, value)| format!("{name} = {value}")).collect())
+    }
+
     /// The shards of a database.
     ///
     /// # Errors
@@ -304,14 +328,24 @@ fn said(error: &TalkError) -> String {
     format!("it {}: {}", error.what, last[last.len().saturating_sub(2)..].join("; "))
 }
 
+/// Whether a document is a part of an answer.
+fn is_part(document: &Value) -> bool {
+    let results = document["results"].as_array().into_iter().flatten();
+    results.into_iter().any(|result| {
+        let series = result["series"].as_array().into_iter().flatten();
+        result["partial"] == true || series.into_iter().any(|series| series["partial"] == true)
+    })
+}
+
 /// An answer of `-format json`: a document a line.
 fn parse(answer: &[u8]) -> Result<Vec<Series>, String> {
-    let mut all = Vec::new();
+    let (mut all, mut goes_on) = (Vec::new(), false);
     for document in serde_json::Deserializer::from_slice(answer).into_iter::<Value>() {
         let Ok(document) = document else {
             // After an error the client says in its own words what it may be.
             break;
         };
+        goes_on = is_part(&document);
         let results = document["results"].as_array().cloned().unwrap_or_default();
         for value in std::iter::once(&document).chain(&results) {
             if let Some(error) = value["error"].as_str() {
@@ -321,7 +355,12 @@ fn parse(answer: &[u8]) -> Result<Vec<Series>, String> {
         let tables = results.iter().filter_map(|result| result["series"].as_array()).flatten();
         all.extend(tables.map(series));
     }
-    Ok(all)
+    match goes_on {
+        true => {
+            Err("the server cut its answer: set max-row-limit = 0 in the section [http] of influxdb.conf".to_owned())
+        }
+        false => Ok(all),
+    }
 }
 
 fn series(value: &Value) -> Series {
@@ -377,6 +416,10 @@ mod tests {
         assert_eq!(parse(b"{\"results\":[{\"error\":\"no \\u001b\"}]}\nERR: no").unwrap_err(), "no \\u{1b}");
         assert_eq!(parse(b"{\"error\":\"not\"}").unwrap_err(), "not");
         assert!(parse(b"").unwrap().is_empty());
+        let part = r#"{"results":[{"series":[{"name":"a","columns":["x"],"values":[[1]],"partial":true}]}]}"#;
+        assert!(parse(part.as_bytes()).unwrap_err().contains("max-row-limit"));
+        let rest = part.replace(",\"partial\":true", "");
+        assert_eq!(parse(format!("{part}\n{rest}").as_bytes()).unwrap().len(), 2);
     }
 
     #[test]

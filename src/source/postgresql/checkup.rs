@@ -32,6 +32,17 @@ fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Find
         }
         let bad = |statement| Finding::Bad(format!("a privilege is missing in {database}: {statement}"));
         found.extend(missing.into_iter().map(bad));
+        if let Err(error) = grants::check_settings(&server, &database) {
+            found.push(Finding::Bad(error.to_string()));
+        }
+        let beyond = grants::superusers_objects(&server, &database)?;
+        if !beyond.is_empty() {
+            found.push(Finding::Note(format!(
+                "{database} has what only a superuser makes, and no extension brings, so a restore lacks it unless \
+                 restore_as_superuser = true: {}",
+                super::some_of(&beyond)
+            )));
+        }
         let about = Fingerprint::take(&server, &database, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&about.tables, &database, options)?;
         let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();

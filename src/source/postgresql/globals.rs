@@ -62,8 +62,10 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, B
     if let Some(why) = scanner.suspicious {
         return Err(Error::Refused(format!("the dump of the roles is no such dump: {why}")));
     }
+    // A restore that ran beside the backup has a role of its own for a while.
+    let is_wanted = |role: &String| !there.contains(role) && !role.starts_with(super::role::PREFIX);
     let made: BTreeSet<String> =
-        statements.iter().filter_map(|text| role(text, "CREATE ROLE ")).filter(|role| !there.contains(role)).collect();
+        statements.iter().filter_map(|text| role(text, "CREATE ROLE ")).filter(is_wanted).collect();
     let meant = |text: &&String| {
         let of = |start: &str| role(text, start).is_some_and(|role| made.contains(&role));
         // GRANT a TO b …: to a role that is made.
@@ -72,7 +74,7 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, B
             let rest = rest[name_end(rest)?..].strip_prefix(" TO ")?;
             role(rest, "").map(|role| made.contains(&role))
         };
-        of("CREATE ROLE ") || of("ALTER ROLE ") || granted() == Some(true)
+        of("CREATE ROLE ") || of("ALTER ROLE ") || of("COMMENT ON ROLE ") || granted() == Some(true)
     };
     let text = statements.iter().filter(meant).map(|text| format!("{}\n", without_grantor(text))).collect();
     Ok((text, made))
@@ -108,7 +110,7 @@ mod tests {
     fn only_roles_that_are_absent_are_made() {
         let globals = "\\restrict x\nSET client_encoding = 'UTF8';\nCREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD \
                        'a;CREATE ROLE x;';\nCREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER;\nCREATE ROLE \"a \"\"b\";\n\
-                       ALTER ROLE app SET work_mem TO '1MB';\nGRANT postgres TO app GRANTED BY postgres;\nGRANT app TO postgres;\n\
+                       ALTER ROLE app SET work_mem TO '1MB';\nCOMMENT ON ROLE app IS 'x';\nCOMMENT ON ROLE postgres IS 'y';\nGRANT postgres TO app GRANTED BY postgres;\nGRANT app TO postgres;\n\
                        CREATE TABLESPACE s OWNER app LOCATION '/x';\n";
         let there = BTreeSet::from(["postgres".to_owned()]);
         let (text, made) = for_absent(globals.as_bytes(), &there).unwrap();
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(
             text,
             "CREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD 'a;CREATE ROLE x;';\nCREATE ROLE \"a \"\"b\";\nALTER ROLE app SET \
-             work_mem TO '1MB';\nGRANT postgres TO app;\n"
+             work_mem TO '1MB';\nCOMMENT ON ROLE app IS 'x';\nGRANT postgres TO app;\n"
         );
         assert!(for_absent(b"CREATE ROLE a \\! x\n;", &there).is_err());
     }

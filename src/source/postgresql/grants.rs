@@ -44,6 +44,12 @@ pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Re
         "SELECT format('ALTER ROLE %I SUPERUSER; -- the database has subscriptions', current_user) WHERE EXISTS (SELECT \
          oid FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
             .to_owned(),
+        // The options of a user mapping are left out, without a word, for all but a few.
+        "SELECT DISTINCT format('ALTER ROLE %I SUPERUSER; -- the options of user mappings are hidden from others', current_user) FROM \
+         pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid WHERE m.umoptions IS NULL AND NOT CASE m.umuser WHEN 0 THEN \
+         pg_has_role(s.srvowner, 'USAGE') ELSE m.usename = current_user AND (pg_has_role(s.srvowner, 'USAGE') OR \
+         has_server_privilege(s.oid, 'USAGE')) END"
+            .to_owned(),
     ];
     server.names(database, &questions.join(";\n"))
 }
@@ -70,6 +76,56 @@ pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Resu
         listed(&missing),
         all_at_once(server, &missing)
     )))
+}
+
+/// Settings with which the server reads less than there is, and says nothing.
+///
+/// # Errors
+/// [`Error::Config`] where one is on, with what turns it off.
+pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
+    let question = "SELECT name FROM pg_settings WHERE name IN ('zero_damaged_pages', 'ignore_checksum_failure', \
+                    'ignore_system_indexes', 'session_replication_role') AND setting IN ('on', 'replica') ORDER BY 1";
+    match server.names(database, question)?.as_slice() {
+        [] => Ok(()),
+        names => Err(Error::Config(format!(
+            "in sessions of {} in {database} {} isn't as it is by default, so damage would be read as if nothing was there: ALTER \
+             SYSTEM RESET …, ALTER ROLE … RESET … or ALTER DATABASE … RESET … (SELECT * FROM pg_db_role_setting)",
+            server.account,
+            names.join(", ")
+        ))),
+    }
+}
+
+/// Objects that only a superuser can make, and no extension brings: a restore by a role without rights lacks them.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>, Error> {
+    let own = |catalogue: &str, name: &str, more: &str| {
+        format!(
+            "SELECT {name} FROM {catalogue} x {more} x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = \
+             '{catalogue}'::regclass AND d.objid = x.oid AND d.deptype IN ('e', 'i'))"
+        )
+    };
+    let questions = [
+        own(
+            "pg_proc",
+            "'function ' || x.oid::regprocedure",
+            "JOIN pg_language l ON l.oid = x.prolang AND NOT l.lanpltrusted WHERE",
+        ),
+        own("pg_type", "'type ' || x.oid::regtype", "WHERE x.typtype = 'b' AND"),
+        own("pg_opclass", "'operator class ' || x.opcname", "WHERE"),
+        own("pg_opfamily", "'operator family ' || x.opfname", "WHERE"),
+        own("pg_am", "'access method ' || x.amname", "WHERE"),
+        own(
+            "pg_cast",
+            "'cast ' || x.castsource::regtype || ' AS ' || x.casttarget::regtype",
+            "WHERE x.castmethod = 'b' AND",
+        ),
+        own("pg_ts_parser", "'text search parser ' || x.prsname", "WHERE"),
+        own("pg_ts_template", "'text search template ' || x.tmplname", "WHERE"),
+    ];
+    server.names(database, &questions.join(" UNION ALL "))
 }
 
 /// How many statements are shown.

@@ -10,8 +10,14 @@ pub mod fingerprint;
 pub mod globals;
 pub mod grants;
 pub mod into;
+mod kinds;
+mod load;
+mod role;
+mod said;
 pub mod scan;
 pub mod server;
+mod session;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -51,6 +57,16 @@ pub struct PostgresqlOptions {
 pub const GLOBALS: &str = "@globals.sql";
 /// The word without which a dump would end with another line every day.
 const KEY: &str = "varu";
+
+/// How long a dump waits for a table that somebody has locked, in ms.
+const LOCK_WAIT: &str = "--lock-wait-timeout=900000";
+
+/// The first of some names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(5);
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
 
 /// The stream of a database.
 fn stream_of(database: &str) -> String {
@@ -109,6 +125,7 @@ impl PostgresqlSource {
         let databases = databases(&server, &options.databases)?;
         for database in &databases {
             grants::check(&server, database, &options.exclude_tables)?;
+            grants::check_settings(&server, database)?;
         }
         let (globals, passwords) = globals::globals(&server, &interrupt)?;
         let passwords = if passwords { "yes" } else { "no" };
@@ -135,7 +152,17 @@ impl PostgresqlSource {
         let before = Fingerprint::take(&self.server, &database, exclude, schema_only)?;
         check_tables(&before.tables, &database, &self.options)?;
         let mut argv = self.server.argv("pg_dump", &database);
-        argv.extend(["--format=plain", "--create", "--encoding=UTF8"].map(OsString::from));
+        // Where a database has no encoding its bytes are what they are.
+        let question = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()";
+        let encoding = match self.server.value(&database, question)?.as_str() {
+            "SQL_ASCII" => "--encoding=SQL_ASCII",
+            _ => "--encoding=UTF8",
+        };
+        argv.extend(["--format=plain", "--create", LOCK_WAIT, encoding].map(OsString::from));
+        let beyond = grants::superusers_objects(&self.server, &database)?;
+        if !beyond.is_empty() {
+            self.facts.push((format!("superuser {}", stream_of(&database)), some_of(&beyond)));
+        }
         if self.restrict_key {
             argv.push(OsString::from(format!("--restrict-key={KEY}")));
         }
@@ -208,18 +235,24 @@ fn check_program(server: &Server) -> Result<String, Error> {
 
 /// The databases that are meant, in the order of their names.
 fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
-    let question = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
-    let there = server.names(server.common(), question)?;
+    let all = "SELECT datname FROM pg_database WHERE datallowconn";
+    let there = |more: &str| server.names(server.common(), &format!("{all} {more} ORDER BY 1"));
     match wanted {
-        Databases::Only(names) => match names.iter().find(|name| !there.contains(name)) {
-            Some(missing) => {
-                Err(Error::Config(format!("the server has no database {missing}; it has {}", there.join(", "))))
+        // One that is named may be a template.
+        Databases::Only(names) => {
+            let there = there("")?;
+            match names.iter().find(|name| !there.contains(name)) {
+                Some(missing) => {
+                    Err(Error::Config(format!("the server has no database {missing}; it has {}", there.join(", "))))
+                }
+                None => Ok(names.clone()),
             }
-            None => Ok(names.clone()),
-        },
+        }
         Databases::AllBut(out) => {
             let mut names = Vec::new();
-            for name in there.into_iter().filter(|name| !is_aside(name) && !out.contains(name)) {
+            for name in
+                there("AND NOT datistemplate")?.into_iter().filter(|name| !is_aside(name) && !out.contains(name))
+            {
                 // The one that is there from the start counts once somebody has put something into it.
                 let used = format!(
                     "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {})",

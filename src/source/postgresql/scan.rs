@@ -9,6 +9,8 @@ use memchr::memchr;
 
 /// A statement that is longer is handed on in parts.
 const HELD: usize = 64 << 10;
+/// The most bytes of a word that is looked at.
+const WORD: usize = 16;
 /// The line that ends a dump which is whole.
 pub const COMPLETE: &str = "-- PostgreSQL database dump complete";
 
@@ -55,6 +57,11 @@ pub struct Scanner {
     in_statement: bool,
     parted: bool,
     depth: u32,
+    /// The word that isn't over yet, what the first words of the statement begin with, and how many there were.
+    word: Vec<u8>,
+    first_words: Vec<u8>,
+    /// How deep the body is that a function has without quotes: `BEGIN ATOMIC … END`. Its semicolons end no statement.
+    body: u32,
     /// The last bytes before the one that is looked at, within the statement.
     before: [u8; 2],
     /// Whether backslashes meant something in the last text.
@@ -88,6 +95,9 @@ impl Default for Scanner {
             in_statement: false,
             parted: false,
             depth: 0,
+            word: Vec::new(),
+            first_words: Vec::new(),
+            body: 0,
             before: [b'\n'; 2],
             escapes: false,
             tag: None,
@@ -244,7 +254,8 @@ impl Scanner {
 
     /// Whether a byte outside of quotes is the first of a statement.
     fn begins_statement(&self, byte: u8) -> bool {
-        !self.in_statement && !byte.is_ascii_whitespace() && !matches!(byte, b'-' | b'/' | b'\\')
+        let is_comment = byte == b'*' && self.before[1] == b'/';
+        !self.in_statement && !is_comment && !byte.is_ascii_whitespace() && !matches!(byte, b'-' | b'/' | b'\\')
     }
 
     fn plain<E>(
@@ -253,6 +264,11 @@ impl Scanner {
         before: [u8; 2],
         take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        match is_word(byte) {
+            true if self.word.len() < WORD => self.word.push(byte.to_ascii_lowercase()),
+            true => {}
+            false => self.end_word(),
+        }
         if let Some(tag) = &mut self.tag {
             tag.push(byte);
             if byte == b'$' {
@@ -289,7 +305,7 @@ impl Scanner {
             (last, b'$') if !is_word(last) => self.tag = Some(vec![b'$']),
             (_, b'(') => self.depth += 1,
             (_, b')') => self.depth = self.depth.saturating_sub(1),
-            (_, b';') if self.depth == 0 => self.end_statement(take)?,
+            (_, b';') if self.depth == 0 && self.body == 0 => self.end_statement(take)?,
             (_, b'\\') => {
                 self.suspicious.get_or_insert_with(|| "a backslash stands outside of quotes".to_owned());
             }
@@ -298,9 +314,33 @@ impl Scanner {
         Ok(())
     }
 
+    /// Counts the words that begin and end a function's body, as the client does.
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        if word.is_empty() {
+            return;
+        }
+        if self.first_words.len() < 4 {
+            let known: [&[u8]; 5] = [b"create", b"function", b"procedure", b"or", b"replace"];
+            self.first_words.push(if known.contains(&word.as_slice()) { word[0] } else { 0 });
+        }
+        let makes_function =
+            matches!(self.first_words.as_slice(), [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']);
+        if makes_function && self.depth == 0 {
+            match word.as_slice() {
+                b"begin" => self.body += 1,
+                b"case" if self.body > 0 => self.body += 1,
+                b"end" => self.body = self.body.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
     fn end_statement<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         let parted = std::mem::take(&mut self.parted);
         self.in_statement = false;
+        (self.body, self.depth) = (0, 0);
+        self.first_words.clear();
         self.before = [b';'; 2];
         let statement = std::mem::take(&mut self.held);
         if parted {
@@ -499,6 +539,7 @@ SELECT pg_catalog.lowrite(0, '\x0102');
             "SELECT 1; \\! touch x\n",
             "-- x\r\\! touch x\n",
             "COPY t FROM PROGRAM 'touch x';",
+            "/* x */ COPY t FROM PROGRAM 'touch x';",
             "COPY t TO '/x';",
             "SELECT ('a' \\g x",
             "SET standard_conforming_strings = off;",
@@ -508,6 +549,18 @@ SELECT pg_catalog.lowrite(0, '\x0102');
         let (_, pieces) = scan("\\! touch x\nSELECT 1;\n  \n\\o /x\n", 5);
         let meta: Vec<_> = pieces.iter().filter(|(kind, _)| *kind == b'\\').collect();
         assert_eq!(meta.len(), 2, "{pieces:?}");
+    }
+
+    #[test]
+    fn a_body_without_quotes_belongs_to_its_function() {
+        let text = "CREATE FUNCTION public.f(integer) RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT 1;\n SELECT\n         CASE \
+                    WHEN true THEN 2 ELSE 3 END AS \"end\";\nEND;\nBEGIN;\nSELECT 1;\nCREATE OR REPLACE PROCEDURE p() BEGIN \
+                    ATOMIC INSERT INTO t VALUES ('END;'); END;\n";
+        for step in [1, 5, text.len()] {
+            let (_, pieces) = scan(text, step);
+            let whole = pieces.iter().filter(|(kind, _)| *kind == b's').map(|(_, text)| text.len());
+            assert_eq!(whole.collect::<Vec<_>>(), [text.find("BEGIN;").unwrap() - 1, 6, 9, 83], "{pieces:?}");
+        }
     }
 
     #[test]

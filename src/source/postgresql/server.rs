@@ -1,14 +1,14 @@
 //! The server and its programs: how they are run, and questions to the server.
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::entry::Escaped;
+use super::said::redacted;
+use super::session::Login;
 use crate::progress::Interrupt;
 use crate::source::Error;
-use crate::source::command::talk::{Feed, TalkError, ask};
+use crate::source::command::talk::{TalkError, ask};
 
 /// Where a server is, and how its programs are run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +26,7 @@ pub struct ServerOptions {
 /// A server that answers.
 #[derive(Debug, Clone)]
 pub struct Server {
-    options: ServerOptions,
+    pub(super) options: ServerOptions,
     /// Its version as a number: 150018.
     pub version: u32,
     /// Its version as people write it: `15.18`.
@@ -38,7 +38,7 @@ pub struct Server {
     /// Whether the client can be told to take no commands of its own.
     pub restricts: bool,
     common: &'static str,
-    interrupt: Interrupt,
+    pub(super) interrupt: Interrupt,
 }
 
 /// The most bytes of an answer.
@@ -100,7 +100,14 @@ impl Server {
 
     /// A command line of `program`, connected to `database`.
     pub fn argv(&self, program: &str, database: &str) -> Vec<OsString> {
-        argv(&self.options, program, database)
+        argv(&self.options, self.version, program, database, None)
+    }
+
+    /// A command line of the client that goes on after an error. With a `login` it reads its password from the first line.
+    pub(super) fn session_argv(&self, database: &str, login: Option<&Login>) -> Vec<OsString> {
+        let mut argv = argv(&self.options, self.version, "psql", database, login);
+        argv.push("--no-psqlrc".into());
+        argv
     }
 
     fn client_argv(&self, database: &str) -> Vec<OsString> {
@@ -137,65 +144,73 @@ impl Server {
     pub fn names(&self, database: &str, question: &str) -> Result<Vec<String>, Error> {
         Ok(self.ask(database, question)?.into_iter().flatten().collect())
     }
-
-    /// Starts a client that runs what it is given, and takes no commands of its own from it.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] where it can't be started.
-    pub fn load(&self, database: &str) -> Result<Load, Error> {
-        let feed = Feed::start(&self.client_argv(database), ANSWER, self.interrupt.clone())
-            .map_err(|error| Error::failed("starting psql", &error))?;
-        let mut load = Load { feed };
-        if self.restricts {
-            load.write(format!("\\restrict {}\n", key()?).as_bytes())?;
-        }
-        Ok(load)
-    }
 }
 
 /// What every question begins with: nothing that a user has made stands in the way of the server's own names.
-const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = warning; \
+pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = warning; \
                        SET client_encoding = 'UTF8';\n";
 
-/// A word that nobody can know.
-fn key() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| Error::failed("reading /dev/urandom", &error))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn failed(tried: &str, error: &TalkError) -> Error {
+pub(super) fn failed(tried: &str, error: &TalkError) -> Error {
     let error = TalkError { what: error.what.clone(), said: redacted(&error.said) };
     Error::Failed(format!("{tried} with psql failed: {error}"))
 }
 
-/// A client that is given statements.
-pub struct Load {
-    feed: Feed,
+/// What of the environment says where or how programs connect. What the set says counts.
+const ENVIRONMENT: [&str; 14] = [
+    "PGOPTIONS",
+    "PGSERVICE",
+    "PGHOSTADDR",
+    "PGDATABASE",
+    "PGDATESTYLE",
+    "PGTZ",
+    "PGGEQO",
+    "PGCLIENTENCODING",
+    "PGTARGETSESSIONATTRS",
+    "PGAPPNAME",
+    "PSQLRC",
+    "PSQL_PAGER",
+    "PAGER",
+    "PSQL_EDITOR",
+];
+
+/// What no setting of a role, a database or the server changes in a session of ours. Each would change what is read or
+/// written, or end it.
+const SETTINGS: [&str; 11] = [
+    "statement_timeout=0",
+    "lock_timeout=900000",
+    "idle_in_transaction_session_timeout=0",
+    "default_transaction_read_only=off",
+    "default_transaction_isolation=read\\ committed",
+    "default_transaction_deferrable=off",
+    "standard_conforming_strings=on",
+    "quote_all_identifiers=off",
+    "row_security=off",
+    "client_min_messages=warning",
+    "search_path=pg_catalog",
+];
+
+/// A shell that reads a password from the first line, and gives it to the program in its environment.
+const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exec \"$@\"";
+
+/// A value in a list of parameters.
+fn parameter(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-impl Load {
-    /// Gives it more.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] where it ended.
-    pub fn write(&mut self, statements: &[u8]) -> Result<(), Error> {
-        self.feed.write(statements).map_err(|error| failed("loading", &error))
-    }
-
-    /// Waits until all has been run.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] where something could not be.
-    pub fn finish(self) -> Result<(), Error> {
-        self.feed.finish().map(drop).map_err(|error| failed("loading", &error))
-    }
-}
-
-fn argv(options: &ServerOptions, program: &str, database: &str) -> Vec<OsString> {
+fn argv(options: &ServerOptions, version: u32, program: &str, database: &str, login: Option<&Login>) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
+    argv.push("env".into());
+    let there = [options.socket.is_some() || options.host.is_some(), options.user.is_some() || login.is_some()];
+    let more = [(there[0], "PGHOST"), (there[0], "PGPORT"), (there[1], "PGUSER"), (login.is_some(), "PGPASSFILE")];
+    let more = more.iter().filter(|(unset, _)| *unset).map(|(_, name)| *name);
+    for name in ENVIRONMENT.into_iter().chain(more) {
+        argv.extend(["-u".into(), name.into()]);
+    }
+    // What programs say is read.
+    argv.push("LC_ALL=C".into());
+    if login.is_some() {
+        argv.extend(["sh", "-c", WITH_PASSWORD, "sh"].map(OsString::from));
+    }
     argv.push(program.into());
     argv.push("--no-password".into());
     let mut option = |name: &str, value: &std::ffi::OsStr| {
@@ -203,28 +218,45 @@ fn argv(options: &ServerOptions, program: &str, database: &str) -> Vec<OsString>
         word.push(value);
         argv.push(word);
     };
-    if let Some(socket) = &options.socket {
-        let (folder, port) = folder_and_port(socket);
-        option("host", folder.as_os_str());
-        if let Some(port) = port {
+    match (login.and_then(|login| login.at.as_ref()), &options.socket, &options.host) {
+        (Some((host, port)), _, _) => {
+            option("host", host.as_ref());
             option("port", port.as_ref());
         }
-    }
-    if let Some(host) = &options.host {
-        match host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) {
-            Some((host, port)) => {
-                option("host", host.trim_matches(['[', ']']).as_ref());
-                option("port", port.as_ref());
+        (None, socket, host) => {
+            if let Some(socket) = socket {
+                let (folder, port) = folder_and_port(socket);
+                option("host", folder.as_os_str());
+                if let Some(port) = port {
+                    option("port", port.as_ref());
+                }
             }
-            None => option("host", host.as_ref()),
+            if let Some(host) = host {
+                match host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()) {
+                    Some((host, port)) => {
+                        option("host", host.trim_matches(['[', ']']).as_ref());
+                        option("port", port.as_ref());
+                    }
+                    None => option("host", host.as_ref()),
+                }
+            }
         }
     }
-    if let Some(user) = &options.user {
+    if let Some(user) = login.map(|login| &login.role).or(options.user.as_ref()) {
         option("username", user.as_ref());
     }
+    let newer =
+        [(140_000, "idle_session_timeout=0"), (170_000, "transaction_timeout=0"), (170_000, "event_triggers=off")];
+    let newer = newer.iter().filter(|(since, _)| version >= *since).map(|(_, setting)| *setting);
+    // Event triggers are an administrator's to leave alone; and what a dump's functions are to find is the server's to say.
+    let meant = |setting: &&str| {
+        login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
+    };
+    let settings = SETTINGS.into_iter().chain(newer).filter(meant).map(|setting| format!("-c {setting}"));
+    let settings: Vec<String> = settings.collect();
     // A bare name that has an equals sign would be taken for a list of parameters.
-    let name = database.replace('\\', "\\\\").replace('\'', "\\'");
-    option("dbname", format!("dbname='{name}'").as_ref());
+    let name = format!("dbname={} options={}", parameter(database), parameter(&settings.join(" ")));
+    option("dbname", name.as_ref());
     argv
 }
 
@@ -280,27 +312,6 @@ fn rows(answer: &[u8]) -> Vec<Vec<String>> {
     rows
 }
 
-/// What a client said, without what may come from a row: of errors about values only the beginning stays.
-fn redacted(said: &str) -> String {
-    // The statement and the row stand on lines of their own.
-    let line = |line: &str| {
-        let at = ["ERROR:  ", "FATAL:  ", "error: "].iter().find_map(|word| line.find(word))?;
-        let error = &line[at..];
-        let code = error.split_once(":  ").map_or("", |(_, rest)| rest.get(..5).unwrap_or_default());
-        // Data exceptions and broken constraints name values.
-        if ["22", "23"].contains(&code.get(..2).unwrap_or_default()) {
-            let (before, rest) = error.split_once('"').unwrap_or((error, ""));
-            return Some(if rest.is_empty() { before.to_owned() } else { format!("{before}…") });
-        }
-        Some(Escaped(error.as_bytes()).to_string())
-    };
-    let lines: Vec<String> = said.lines().filter_map(line).collect();
-    match lines.is_empty() {
-        true => Escaped(said.lines().next_back().unwrap_or_default().trim().as_bytes()).to_string(),
-        false => lines.join("; "),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,34 +323,31 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_row_is_shown() {
-        let said = "psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint \"t_pkey\"\nDETAIL:  Key \
-                    (id)=(secret) already exists.\nCONTEXT:  COPY t, line 2: \"secret\"";
-        assert_eq!(redacted(said), "ERROR:  23505: duplicate key value violates unique constraint …");
-        let said = "ERROR:  42P01: relation \"x\" does not exist\nLINE 1: SELECT secret";
-        assert_eq!(redacted(said), "ERROR:  42P01: relation \"x\" does not exist");
-        let said =
-            "psql: error: connection to server on socket \"/x\" failed: No such file or directory\n\tIs the server?";
-        assert!(redacted(said).contains("connection to server on socket"));
-    }
-
-    #[test]
     fn a_command_line_names_the_server_and_no_secret() {
-        let words = |options: &ServerOptions, name: &str| {
-            argv(options, "psql", name)
-                .into_iter()
-                .map(|word| word.into_string().unwrap())
-                .collect::<Vec<_>>()
-                .join(" ")
+        let words = |options: &ServerOptions, name: &str, login: Option<&Login>| {
+            let argv = argv(options, 150_000, "psql", name, login);
+            argv.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
         let options = ServerOptions { host: Some("db:5433".into()), user: Some("backup".into()), exec, socket: None };
-        assert_eq!(
-            words(&options, "a=b'\\"),
-            "docker exec -i db psql --no-password --host=db --port=5433 --username=backup --dbname=dbname='a=b\\'\\\\'"
-        );
+        let found = words(&options, "a=b'\\", None);
+        assert_eq!(found[..7], ["docker", "exec", "-i", "db", "env", "-u", "PGOPTIONS"]);
+        let at = found.iter().position(|word| word == "psql").unwrap();
+        assert_eq!(found[at..at + 5], ["psql", "--no-password", "--host=db", "--port=5433", "--username=backup"]);
+        let last = found.last().unwrap();
+        assert!(last.starts_with("--dbname=dbname='a=b\\'\\\\' options='-c statement_timeout=0 "), "{last}");
+        assert!(last.contains("-c default_transaction_isolation=read\\\\ committed") && last.contains("idle_session"));
         let options = ServerOptions { socket: Some("/run/p/.s.PGSQL.7".into()), ..ServerOptions::default() };
-        assert_eq!(words(&options, "x"), "psql --no-password --host=/run/p --port=7 --dbname=dbname='x'");
+        let found = words(&options, "x", None).join(" ");
+        assert!(found.contains("psql --no-password --host=/run/p --port=7 --dbname=dbname='x'"), "{found}");
+        assert!(found.contains("-u PGHOST") && !found.contains("-u PGUSER"), "{found}");
+        let at = Some(("127.0.0.1".to_owned(), "7".to_owned()));
+        let login = Login { role: "r".into(), password: "geheim".into(), at };
+        let found = words(&options, "x", Some(&login)).join(" ");
+        assert!(
+            found.contains("psql --no-password --host=127.0.0.1 --port=7 --username=r") && !found.contains("geheim")
+        );
+        assert!(!format!("{login:?}").contains("geheim"));
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! The role that loads a dump: it owns what it loads, and may do nothing else.
+//!
+//! A dump's functions are run while it is loaded: by a `CHECK`, a domain, an index, a generated column, a materialized view.
+//! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that again
+//! by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
+
+use super::server::{Server, literal, quoted};
+use super::session::{Login, Session, unknown_word};
+use crate::source::Error;
+
+/// What the names of these roles begin with.
+pub const PREFIX: &str = "varu_restore_";
+
+/// The name of the role number `number` of the restore of the time `stamp`.
+pub fn name(stamp: &str, number: usize) -> String {
+    format!("{PREFIX}{}_{number}", stamp.to_lowercase())
+}
+
+/// Makes a role, and tries that it can log in.
+///
+/// # Errors
+/// [`Error::Refused`] where the server lets it log in nowhere, with what would let it.
+pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error> {
+    let password = unknown_word()?;
+    let made = format!(
+        "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD {}",
+        quoted(&role),
+        literal(&password)
+    );
+    server.ask(common, &made)?;
+    let mut login = Login { role, password, at: None };
+    let mut why = Vec::new();
+    for at in places(server, common)? {
+        login.at = at;
+        match Session::start(server, common, Some(&login)) {
+            Ok(session) => {
+                session.finish()?;
+                return Ok(login);
+            }
+            // It is who it says, and another database will be its own.
+            Err(Error::Failed(said)) if said.contains("permission denied for database") => return Ok(login),
+            Err(Error::Failed(said)) => why.push(said),
+            Err(error) => return Err(error),
+        }
+    }
+    server.ask(common, &format!("DROP ROLE {}", quoted(&login.role)))?;
+    Err(Error::Refused(format!(
+        "a dump's functions are run while it is loaded, so a role that owns nothing else loads it; but the server lets it log in \
+         neither where the account does nor at 127.0.0.1: have a line \"host all all 127.0.0.1/32 scram-sha-256\" in pg_hba.conf and \
+         listen_addresses = 'localhost' (both are Debian's), or, where nobody but administrators may make objects in these \
+         databases, restore_as_superuser = true in the set; tried: {}",
+        why.join("; ")
+    )))
+}
+
+/// Where a role may log in: where the account does, and by the network of the server's own machine.
+fn places(server: &Server, common: &str) -> Result<Vec<Option<(String, String)>>, Error> {
+    let mut places = vec![None];
+    if server.options.host.is_none() {
+        let port = server.value(common, "SHOW port")?;
+        places.extend(["127.0.0.1", "::1"].map(|host| Some((host.to_owned(), port.clone()))));
+    }
+    Ok(places)
+}
+
+/// Ends all sessions of a role, and lets it make no new ones.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+    let end = format!(
+        "ALTER ROLE {} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+        quoted(role),
+        literal(role)
+    );
+    server.ask(common, &end).map(drop)
+}
+
+/// Takes away the roles that restores left which were cut: those that own nothing and that nobody uses.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
+    let left = format!(
+        "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, {}) AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid \
+         = 'pg_authid'::regclass AND d.refobjid = r.oid) AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = \
+         r.rolname)",
+        literal(PREFIX)
+    );
+    for role in server.names(common, &left)? {
+        // Another restore may have begun to use it.
+        let _ = server.ask(common, &format!("DROP ROLE IF EXISTS {}", quoted(&role)));
+    }
+    Ok(())
+}
+
+/// The roles that code must not be run as: their rights reach beyond what they own.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn mighty(server: &Server, common: &str) -> Result<Vec<String>, Error> {
+    let question = "SELECT rolname FROM pg_roles r WHERE rolsuper OR rolcreaterole OR rolreplication OR EXISTS (SELECT FROM pg_roles p \
+                    WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files') AND \
+                    pg_has_role(r.oid, p.oid, 'MEMBER'))";
+    server.names(common, question)
+}

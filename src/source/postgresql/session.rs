@@ -1,0 +1,134 @@
+//! A client that is given the statements of a dump, and takes no commands of its own from it.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::time::Duration;
+
+use super::said::{Fault, faults};
+use super::server::{Server, failed};
+use crate::source::Error;
+use crate::source::command::talk::Feed;
+
+/// The most bytes of what statements answer until they are waited for.
+const ANSWER: usize = 64 << 20;
+/// How much of what it says of errors is kept.
+const SAID: usize = 64 << 10;
+/// How long one statement may run.
+const LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Who a client is, where that isn't the account itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub role: String,
+    /// Its password, which is in no command line.
+    pub password: String,
+    /// Where the server is reached, where that isn't where the account reaches it: a host and a port.
+    pub at: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("role", &self.role).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// A running client.
+pub struct Session {
+    feed: Feed,
+    /// A word that nobody can know, by which the end of an answer is found.
+    end: String,
+}
+
+/// A word that nobody can know.
+///
+/// # Errors
+/// Where the system has none.
+pub fn unknown_word() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Error::failed("reading /dev/urandom", &error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Session {
+    /// Starts a client in `database`, as the account or as `login`. It goes on after an error, which [`Session::settle`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it can't be started, or can't log in.
+    pub fn start(server: &Server, database: &str, login: Option<&Login>) -> Result<Self, Error> {
+        let mut argv = server.session_argv(database, login);
+        // What a statement did is told, so that one that did nothing is found.
+        argv.extend(
+            ["--tuples-only", "--csv", "--set=VERBOSITY=verbose", "--set=SHOW_CONTEXT=errors"].map(OsString::from),
+        );
+        let feed = Feed::start(&argv, ANSWER, server.interrupt.clone())
+            .map_err(|error| Error::failed("starting psql", &error))?
+            .keeping(SAID);
+        let mut session = Self { feed, end: format!("varu {}", unknown_word()?) };
+        if let Some(login) = login {
+            session.write(format!("{}\n", login.password).as_bytes())?;
+        }
+        if server.restricts {
+            session.write(format!("\\restrict {}\n", unknown_word()?).as_bytes())?;
+        }
+        session.write(super::server::SESSION.as_bytes())?;
+        match session.settle()? {
+            (_, None) => Ok(session),
+            (_, Some(fault)) => Err(Error::Failed(format!("starting a session in {database} failed: {fault}"))),
+        }
+    }
+
+    /// Gives it more.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it ended.
+    pub fn write(&mut self, statements: &[u8]) -> Result<(), Error> {
+        self.feed.write(statements).map_err(|error| failed("loading", &error))
+    }
+
+    /// Waits until all that it was given has been run: what that answered, and the first error.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where the client or the server ended, or its disk is full.
+    pub fn settle(&mut self) -> Result<(String, Option<Fault>), Error> {
+        let wait = |error| failed("loading", &error);
+        self.feed.write(format!("SELECT '{}';\n", self.end).as_bytes()).map_err(wait)?;
+        let answer = self.feed.answer(&self.end, LIMIT).map_err(wait)?;
+        let said = self.feed.take_said().map_err(wait)?;
+        let fault = faults(&String::from_utf8_lossy(&said)).into_iter().next();
+        match fault {
+            Some(fault) if fault.is_fatal() => Err(Error::Failed(format!("loading failed: {fault}"))),
+            fault => Ok((String::from_utf8_lossy(&answer).into_owned(), fault)),
+        }
+    }
+
+    /// Runs one statement, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Session::settle`].
+    pub fn run(&mut self, statement: &str) -> Result<Option<Fault>, Error> {
+        self.write(statement.as_bytes())?;
+        self.write(b"\n")?;
+        self.settle().map(|(_, fault)| fault)
+    }
+
+    /// Waits until all has been run, and for its end.
+    ///
+    /// # Errors
+    /// As [`Session::settle`].
+    pub fn finish_settled(mut self) -> Result<Option<Fault>, Error> {
+        let (_, fault) = self.settle()?;
+        self.finish()?;
+        Ok(fault)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where it doesn't end well.
+    pub fn finish(self) -> Result<(), Error> {
+        self.feed.finish().map(drop).map_err(|error| failed("loading", &error))
+    }
+}
