@@ -29,8 +29,9 @@ fn hostile(touched: &Path) -> String {
     .collect();
     format!(
         "CREATE SCHEMA trap;
-         CREATE FUNCTION trap.run(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN {tries} RETURN a; END $f$;
-         CREATE FUNCTION trap.as_definer(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS $f$ BEGIN {tries} RETURN a; END $f$;
+         CREATE FUNCTION trap.act() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN {tries} END $f$;
+         CREATE FUNCTION trap.run(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN PERFORM trap.act(); RETURN a; END $f$;
+         CREATE FUNCTION trap.as_definer(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS $f$ BEGIN PERFORM trap.act(); RETURN a; END $f$;
          CREATE FUNCTION trap.by_trigger() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN PERFORM trap.run(1); RETURN NEW; END $f$;
          CREATE DOMAIN trap.d AS int CHECK (trap.run(VALUE) = VALUE);
          CREATE TABLE trap.checked (a int CHECK (trap.run(a) = a), b int CHECK (trap.as_definer(b) = b));

@@ -18,9 +18,10 @@ use super::definitions::{Definitions, count};
 use super::portable::{self, Manifest, ShardFile};
 use super::server::{Server, ServerOptions, quoted};
 use super::tar::TarCheck;
-use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole};
+use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
+use crate::source::names::escape;
 use crate::source::objects::Objects;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
 use crate::warning::{Warning, WarningKind};
@@ -51,6 +52,9 @@ pub struct InfluxdbTarget {
     /// Between which two numbers the values of each measurement lie, and up to when they count.
     points: BTreeMap<String, (u64, u64)>,
     until: i64,
+    /// Measurements that influxd is known to lose, and whether it is known to lose a shard of any.
+    may_lose: Vec<String>,
+    loses_shard: bool,
     scratch: Option<Scratch>,
     /// How many points had been written to what stands there, when that was looked at.
     written: Option<(u64, Instant)>,
@@ -94,6 +98,8 @@ impl InfluxdbTarget {
             is_cut: false,
             points: BTreeMap::new(),
             until: 0,
+            may_lose: Vec::new(),
+            loses_shard: false,
             scratch: None,
             written: None,
             counted: 0,
@@ -150,6 +156,9 @@ impl InfluxdbTarget {
     }
 
     fn read_points(&mut self, facts: &[(String, String)]) {
+        self.loses_shard = fact(facts, EARLY).is_some();
+        let lost = facts.iter().filter_map(|(key, _)| key.strip_prefix(LOST));
+        self.may_lose = lost.map(|name| format!("/{}", escape(name))).collect();
         self.until = fact(facts, "points_until").and_then(|value| value.parse().ok()).unwrap_or(0);
         for (key, value) in facts {
             if let (Some(name), Some((least, most))) = (key.strip_prefix("points "), value.split_once(' '))
@@ -258,9 +267,14 @@ impl InfluxdbTarget {
             if let Some(counts) = counts {
                 let (shards, wanted) = (self.server.open_shards(name)?.len(), self.shards().count());
                 let missing = self.missing(name, &counts);
+                let unknown = missing.iter().find(|(measurement, _)| !self.is_known_to_lose(measurement));
                 let has_settled = last.as_ref() == Some(&counts) && since.elapsed() >= SETTLED;
+                if let (Some((_, line)), true) = (unknown, has_settled) {
+                    return Err(Error::Failed(line.clone()));
+                }
                 if shards >= wanted && (missing.is_empty() || has_settled) {
-                    return Ok((counts.values().sum(), missing));
+                    let lines = missing.into_iter().map(|(_, line)| line);
+                    return Ok((counts.values().sum(), lines.collect()));
                 }
                 if has_settled {
                     return Err(Error::Failed(format!(
@@ -275,13 +289,20 @@ impl InfluxdbTarget {
         }
     }
 
-    /// What isn't as it was in the backup, a sentence each.
-    fn missing(&self, name: &str, counts: &BTreeMap<String, u64>) -> Vec<String> {
+    /// Whether the backup has said that influxd loses values of a measurement.
+    fn is_known_to_lose(&self, measurement: &str) -> bool {
+        self.loses_shard || self.may_lose.iter().any(|name| measurement.ends_with(name))
+    }
+
+    /// Measurements that aren't as they were in the backup, each with a sentence.
+    fn missing(&self, name: &str, counts: &BTreeMap<String, u64>) -> Vec<(String, String)> {
         let missing = self.points.iter().filter_map(|(measurement, (least, most))| {
             let counted = counts.get(measurement).copied().unwrap_or(0);
             let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
             (counted < *least || counted > *most).then(|| {
-                format!("{measurement} of {name} has {counted} values after the load, and {wanted} in the backup")
+                let line =
+                    format!("{measurement} of {name} has {counted} values after the load, and {wanted} in the backup");
+                (measurement.clone(), line)
             })
         });
         missing.collect()

@@ -2,8 +2,7 @@
 
 use memchr::memmem;
 
-use super::server::{Server, Shard};
-use crate::source::Error;
+use super::server::Shard;
 use crate::warning::{Warning, WarningKind};
 
 /// The first moment that a point may have: a shard that would begin before it begins after all others for a restore.
@@ -15,17 +14,8 @@ fn is_too_early(shard: &Shard) -> bool {
 }
 
 /// Warns of shards whose points a restore loses.
-///
-/// # Errors
-/// As [`Server::ask`].
-pub(super) fn too_early(server: &Server, database: &str, shards: &[Shard]) -> Result<Vec<Warning>, Error> {
-    let mut lost = Vec::new();
-    for shard in shards.iter().filter(|shard| is_too_early(shard)) {
-        // Where its times are none nothing can be asked of them.
-        if shard.times.0 > shard.times.1 || server.has_values(database, shard)? {
-            lost.push(shard);
-        }
-    }
+pub(super) fn too_early(database: &str, shards: &[Shard]) -> Vec<Warning> {
+    let lost = shards.iter().filter(|shard| is_too_early(shard));
     let warning = |shard: &Shard| {
         WarningKind::Unrestorable.warning(format!(
             "the points of {database} before {} (shard {} of {}) are in the backup, and influxd restore loses them: they are at the \
@@ -33,7 +23,7 @@ pub(super) fn too_early(server: &Server, database: &str, shards: &[Shard]) -> Re
             shard.times.1, shard.id, shard.policy
         ))
     };
-    Ok(lost.into_iter().map(warning).collect())
+    lost.map(warning).collect()
 }
 
 /// Looks for measurements whose equals sign was written with a backslash before it: `a\\=b`. They look like any other by their
@@ -44,6 +34,8 @@ pub(super) struct Escaped {
     sought: Vec<(String, Vec<u8>, bool)>,
     /// The end of what was looked at, for one that lies on the border.
     rest: Vec<u8>,
+    /// Those that were found.
+    found: Vec<String>,
 }
 
 impl Escaped {
@@ -54,7 +46,7 @@ impl Escaped {
             plain.replace(',', "\\,").replace(' ', "\\ ").replace('=', "\\=").into_bytes()
         };
         let with_sign = measurements.iter().filter(|name| name.contains('='));
-        Self { sought: with_sign.map(|name| (name.clone(), escape(name), false)).collect(), rest: Vec::new() }
+        Self { sought: with_sign.map(|name| (name.clone(), escape(name), false)).collect(), ..Self::default() }
     }
 
     /// Looks at more of a shard.
@@ -67,17 +59,24 @@ impl Escaped {
         self.rest.drain(..self.rest.len().saturating_sub(longest));
     }
 
+    /// Those that were warned of so far.
+    pub(super) fn found(&self) -> &[String] {
+        &self.found
+    }
+
     /// Warns of those that were seen since the last call.
     pub(super) fn warnings(&mut self) -> Vec<Warning> {
-        let (seen, sought) = std::mem::take(&mut self.sought).into_iter().partition(|(_, _, seen)| *seen);
+        let sought = std::mem::take(&mut self.sought).into_iter();
+        let (seen, sought): (Vec<_>, Vec<_>) = sought.partition(|(_, _, seen)| *seen);
         self.sought = sought;
+        self.found.extend(seen.iter().map(|(name, _, _)| name.clone()));
         let warning = |(name, _, _): (String, Vec<u8>, bool)| {
             WarningKind::Unrestorable.warning(format!(
                 "the points of the measurement {name:?} are in the backup, and influxd restore loses them, because its equals sign \
                  was written with a backslash: write them anew without that"
             ))
         };
-        Vec::into_iter(seen).map(warning).collect()
+        seen.into_iter().map(warning).collect()
     }
 }
 

@@ -49,6 +49,11 @@ pub const MANIFEST: &str = "manifest.json";
 /// The stream of the metadata.
 pub const META: &str = "meta";
 
+/// The fact that a shard is before all time.
+const EARLY: &str = "unrestorable_shards";
+/// What the facts begin with that name measurements which a restore loses.
+const LOST: &str = "unrestorable ";
+
 /// A portable backup, stream by stream.
 pub struct InfluxdbSource {
     portable: Portable,
@@ -164,8 +169,11 @@ impl InfluxdbSource {
         facts.sort();
         let (current, reading) = (None, Reading::default());
         let escaped = Escaped::new(&server.measurements(database)?);
-        let warnings = lost::too_early(server, database, &server.shards(database)?)?;
-        let (ready, scratch) = (ready.into(), scratch);
+        let warnings = lost::too_early(database, &server.shards(database)?);
+        if !warnings.is_empty() {
+            facts.push((EARLY.to_owned(), warnings.len().to_string()));
+        }
+        let ready = ready.into();
         Ok(Self { portable, _scratch: scratch, ready, shards, current, reading, data_time, facts, escaped, warnings })
     }
 
@@ -291,7 +299,11 @@ impl Source for InfluxdbSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         self.close()?;
-        Ok(Finished { data_time: self.data_time, facts: self.facts.clone() })
+        self.warnings.extend(self.escaped.warnings());
+        let mut facts = self.facts.clone();
+        facts.extend(self.escaped.found().iter().map(|name| (format!("{LOST}{name}"), "measurement".to_owned())));
+        facts.sort();
+        Ok(Finished { data_time: self.data_time, facts })
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
