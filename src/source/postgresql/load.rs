@@ -243,6 +243,9 @@ impl Stage {
                 self.equip()?;
                 self.give(text)
             }
+            Kind::First if self.has_code => {
+                Err(self.refused("an extension after objects that an extension's script could take for its own"))
+            }
             Kind::First => self.first(text),
             Kind::FirstWith(functions) => match self.are_known(&functions)? {
                 true => self.first(text),
@@ -394,11 +397,8 @@ impl Stage {
         Ok(self.extension_tables.get_or_insert_default())
     }
 
-    /// What an administrator makes at once: before there is anything that could stand in its way.
+    /// What an administrator makes at once.
     fn first(&mut self, text: &[u8]) -> Result<(), Error> {
-        if self.has_code {
-            return Err(self.refused("an extension after objects that an extension's script could take for its own"));
-        }
         self.is_new = true;
         let statement = String::from_utf8_lossy(text);
         if let Some(fault) = self.administrator()?.run(&statement)? {

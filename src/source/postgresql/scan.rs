@@ -559,7 +559,7 @@ SELECT pg_catalog.lowrite(0, '\x0102');
         for step in [1, 5, text.len()] {
             let (_, pieces) = scan(text, step);
             let whole = pieces.iter().filter(|(kind, _)| *kind == b's').map(|(_, text)| text.len());
-            assert_eq!(whole.collect::<Vec<_>>(), [text.find("BEGIN;").unwrap() - 1, 6, 9, 83], "{pieces:?}");
+            assert_eq!(whole.collect::<Vec<_>>(), [text.find("BEGIN;").unwrap() - 1, 6, 9, 80], "{pieces:?}");
         }
     }
 
