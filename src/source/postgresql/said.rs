@@ -69,8 +69,10 @@ pub fn faults(said: &str) -> Vec<Fault> {
 
 /// The code and the message of a line `ERROR:  42P01: …`, whatever the server's language calls an error.
 fn coded(line: &str) -> Option<(&str, &str)> {
-    let (_, rest) = line.split_once(":  ")?;
+    let (severity, rest) = line.split_once(":  ")?;
     let (code, message) = rest.split_once(": ")?;
+    // Some have the code of an error.
+    let code = if severity.ends_with("WARNING") { "01000" } else { code };
     let is_code = code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     is_code.then_some((code, message))
 }
@@ -152,6 +154,7 @@ mod tests {
         let said =
             "psql: error: connection to server on socket \"/x\" failed: No such file or directory\n\tIs the server?";
         assert!(redacted(said).contains("connection to server on socket"));
+        assert!(faults("WARNING:  55000: wal_level is insufficient to publish logical changes").is_empty());
         assert_eq!(redacted("WARNING:  01000: x\nFEHLER:  42P01: gibt es nicht"), "ERROR:  42P01: gibt es nicht");
         assert!(redacted("psql: error: connection failed: FATAL:  role \"x\" does not exist").contains("role \"x\""));
     }

@@ -147,7 +147,7 @@ impl Server {
 }
 
 /// What every question begins with: nothing that a user has made stands in the way of the server's own names.
-pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = warning; \
+pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = error; \
                        SET client_encoding = 'UTF8';\n";
 
 pub(super) fn failed(tried: &str, error: &TalkError) -> Error {
@@ -185,7 +185,7 @@ const SETTINGS: [&str; 11] = [
     "standard_conforming_strings=on",
     "quote_all_identifiers=off",
     "row_security=off",
-    "client_min_messages=warning",
+    "client_min_messages=error",
     "search_path=pg_catalog",
 ];
 
