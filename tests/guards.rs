@@ -131,7 +131,7 @@ fn age_identity(secret: &[u8; 32]) -> String {
 
 #[test]
 fn nothing_on_the_machine_opens_a_pack() {
-    use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce};
+    use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, KeyInit, Nonce};
     let vault = Vault::new();
     days(&vault, &TestClock::at(MONDAY), 0..3);
     let writer = vault.writer();

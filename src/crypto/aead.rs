@@ -1,6 +1,6 @@
 //! The one AEAD: ChaCha20-Poly1305 as in RFC 8439, in place, the tag after the ciphertext.
 
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, Key, KeyInit, Nonce};
+use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, Key, KeyInit, Nonce};
 
 /// Bytes by which a message is longer sealed than open.
 pub const TAG_LEN: usize = 16;
