@@ -69,6 +69,6 @@ fn a_closed_pipe_ends_the_program_quietly() {
 fn a_full_disk_under_standard_output_is_a_failure() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = varu().args(["config", "check"]).stdout(full).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(8));
     assert!(String::from_utf8(output.stderr).unwrap().contains("No space left on device"));
 }

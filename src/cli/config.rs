@@ -66,6 +66,7 @@ impl Args {
         let What::Check = self.what;
         let mut checks = check_configuration(context);
         checks.extend(check_sources(context));
+        checks.extend(check_schedules(context));
         checks.extend(check_state(context));
         checks.extend(check_repository(context));
         let worst = checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Ok);
@@ -151,6 +152,13 @@ fn check_sources(context: &Context) -> Vec<Check> {
         checks.extend(super::dump::copies(set).map(|copies| check_copies(&subject, &copies)));
     }
     checks
+}
+
+/// Whether systemd takes the times, and runs what the configuration says.
+fn check_schedules(context: &Context) -> Vec<Check> {
+    let (wrong, pending) = super::schedule::check(context);
+    let failed = wrong.into_iter().map(|why| Check::new(Outcome::Failed, "schedule", why));
+    failed.chain(pending.map(|why| Check::new(Outcome::Note, "schedule", why))).collect()
 }
 
 /// Whether a local copy has room.

@@ -88,6 +88,9 @@ impl Failure {
     pub fn printing(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(ExitStatus::Done, ""),
+            io::ErrorKind::StorageFull => {
+                Self::new(ExitStatus::NoRoom, format!("writing to standard output failed: {error}; make room there"))
+            }
             _ => Self::new(ExitStatus::Failed, format!("writing to standard output failed: {error}")),
         }
     }
@@ -181,7 +184,7 @@ mod tests {
     fn a_closed_pipe_is_no_failure() {
         let closed = Failure::printing(&io::ErrorKind::BrokenPipe.into());
         assert_eq!((closed.status, closed.message.as_str()), (ExitStatus::Done, ""));
-        assert_eq!(Failure::printing(&io::ErrorKind::StorageFull.into()).status, ExitStatus::Failed);
+        assert_eq!(Failure::printing(&io::ErrorKind::StorageFull.into()).status, ExitStatus::NoRoom);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap_mangen::Man;
 
 use super::Cli;
 use super::context::print;
+use super::examples;
 use super::exit::{ExitStatus, Failure};
 
 /// Print a man page, or write all of them into a folder.
@@ -49,6 +50,8 @@ fn find<'c>(program: &'c clap::Command, names: &[String]) -> Result<&'c clap::Co
 fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut roff = Vec::new();
     Man::new(command.clone()).source(concat!("varu ", env!("CARGO_PKG_VERSION"))).manual("varu").render(&mut roff)?;
+    let name = command.get_display_name().unwrap_or_default();
+    roff.extend(examples::section(name.strip_prefix("varu-").unwrap_or_default()).bytes());
     Ok(roff)
 }
 

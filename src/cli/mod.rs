@@ -1,6 +1,7 @@
 //! The command line: one file a command. Each takes its arguments, resolves them to options, makes one call of the
 //! library, and prints.
 
+mod as_dump;
 mod backup;
 mod completions;
 mod config;
@@ -10,6 +11,7 @@ mod copy;
 mod diff;
 mod dump;
 mod everything;
+mod examples;
 mod exit;
 mod hooks;
 mod host;

@@ -24,6 +24,7 @@ use varu::source::target::{FolderTarget, WriterTarget};
 use varu::time::{SystemClock, Timestamp, format_duration};
 use varu::warning::WarningKind;
 
+use super::as_dump::{self, Frame, Output};
 use super::context::{Context, print};
 use super::everything;
 use super::exit::{ExitStatus, Failure};
@@ -42,7 +43,7 @@ use crate::terminal::human::{count, counted, rate, size};
                       [OPTIONS] --all [--to DIR|--into SERVICE]",
     group = ArgGroup::new("what").args(["set", "all", "configuration"]),
     group = ArgGroup::new("when").args(["snapshot", "at"]),
-    group = ArgGroup::new("where").args(["to", "into", "stdout", "abandon"])
+    group = ArgGroup::new("where").args(["to", "into", "stdout", "as_dump", "abandon"])
 )]
 pub struct Args {
     /// The set, or SET@latest, SET@yesterday, SET@2026-11-27; with --snapshot ID it needn't be named.
@@ -74,7 +75,12 @@ pub struct Args {
     #[command(flatten)]
     into: IntoArgs,
 
-    /// Write the one stream that is meant to standard output.
+    /// Write a dump of MySQL or PostgreSQL into one FILE that the server's own client loads: mariadb < FILE, psql < FILE. With
+    /// --only, what is chosen and what it needs before and after it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "configuration", "strip_components"])]
+    as_dump: Option<PathBuf>,
+
+    /// Write the one stream that is meant to standard output, or all of a dump of MySQL or PostgreSQL.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
     stdout: bool,
 
@@ -178,6 +184,8 @@ pub enum To {
     Folder(PathBuf),
     /// To standard output.
     Stdout,
+    /// Into this file, as one dump.
+    Dump(PathBuf),
     /// To where it was.
     Back,
 }
@@ -198,6 +206,7 @@ impl Args {
             to,
             into,
             stdout: false,
+            as_dump: None,
             only: Vec::new(),
             path: Vec::new(),
             overwrite: Overwrite::Changed,
@@ -234,6 +243,7 @@ impl Args {
             (None, None, Some(When::Latest) | None) => Which::Snapshot(SnapshotWord::Latest),
         };
         let to = match (self.to, self.stdout, &what) {
+            _ if self.as_dump.is_some() => To::Dump(self.as_dump.unwrap_or_default()),
             (Some(folder), ..) => To::Folder(folder),
             (None, true, _) => To::Stdout,
             (None, false, _) if is_into => To::Stdout,
@@ -298,7 +308,11 @@ impl Args {
             };
             report.damaged.iter().for_each(|damage| watch.warn(&WarningKind::Damaged.warning(damage)));
             report.warnings.iter().for_each(|warning| watch.warn(warning));
-            done.push((report, folder));
+            let place = match &options.to {
+                To::Dump(path) => Some(path.clone()),
+                _ => folder,
+            };
+            done.push((report, place));
         }
         if done.is_empty() {
             return Err(options.nothing_matches());
@@ -378,7 +392,7 @@ impl Options {
     /// Where a snapshot's streams go: with --all each set has its own folder below DIR.
     fn folder(&self, found: &Found) -> Option<PathBuf> {
         match (&self.to, &self.what) {
-            (To::Stdout | To::Back, _) => None,
+            (To::Stdout | To::Back | To::Dump(_), _) => None,
             (To::Folder(folder), What::All) => Some(folder.join(&found.snapshot.header.set)),
             (To::Folder(folder), _) => Some(folder.clone()),
         }
@@ -432,8 +446,13 @@ impl Options {
                 let owners = owners_below(folder, self, found, context)?;
                 run(&mut FolderTarget::create(folder, self.extract_options(found, owners)).map_err(restore_error)?)?
             }
+            (None, _) if let To::Dump(path) = &self.to => {
+                return self.dump(path, found, &selection, context, watch).map(Some);
+            }
             (None, _) => {
-                only_one(found, &selection)?;
+                if !self.only.is_empty() || !as_dump::is_dump(&found.repository.recipe(&found.snapshot.id)?) {
+                    only_one(found, &selection)?;
+                }
                 // Not through the standard library's buffer, which looks for the ends of lines.
                 let out = std::io::stdout().as_fd().try_clone_to_owned();
                 let out = out.map_err(|error| Failure::printing(&error))?;
@@ -441,6 +460,32 @@ impl Options {
             }
         };
         Ok(Some(report))
+    }
+
+    /// Writes one file that a server's client loads.
+    fn dump(
+        &self,
+        path: &Path,
+        found: &Found,
+        selection: &Selection,
+        context: &Context,
+        watch: &Watch,
+    ) -> Result<RestoreReport, Failure> {
+        let recipe = found.repository.recipe(&found.snapshot.id)?;
+        as_dump::check(found, &recipe)?;
+        let frame = Frame::of(&recipe, selection);
+        let takes = |entry: &Entry| selection.takes(entry) || frame.takes(entry);
+        let (output, file) = Output::create(path, self.overwrite == Overwrite::Always)?;
+        let mut target = WriterTarget::new(file, "the dump");
+        let (repository, snapshot, interrupt) = (&found.repository, &found.snapshot, &context.interrupt);
+        let report = restore(repository, snapshot, &takes, &mut target, &SystemClock, watch, interrupt)?;
+        // A part of a dump loads as if it were all of it.
+        if let Some(damage) = report.damaged.first() {
+            let message = format!("{damage}; no dump was made: restore another snapshot, or a part of it with --only");
+            return Err(Failure::new(ExitStatus::Damaged, message));
+        }
+        output.finish()?;
+        Ok(report)
     }
 
     /// How files are written: a restore that asks for another way isn't the same.
@@ -480,7 +525,7 @@ impl Options {
         }
         watch.end(&found.warnings);
         match &self.to {
-            To::Stdout | To::Back => print(text)?,
+            To::Stdout | To::Back | To::Dump(_) => print(text)?,
             To::Folder(folder) => {
                 let path = folder.join("varu.toml");
                 let written = std::fs::create_dir_all(folder).and_then(|()| self.write_configuration(&path, text));

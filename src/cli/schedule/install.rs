@@ -77,6 +77,37 @@ pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(),
     say(&installed, folder, to.is_none(), context)
 }
 
+/// Which units aren't as an installation would make them, each with why; `from` is the folder of the drop-ins where it isn't
+/// systemd's, which is then not asked whether timers run.
+pub fn pending(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<BTreeMap<String, String>, Failure> {
+    let folder = from.unwrap_or(Path::new(UNITS));
+    let mut pending = BTreeMap::new();
+    let files: BTreeMap<String, String> =
+        dropins::all(jobs, context)?.into_iter().map(|(dropin, text)| (format!("{dropin}/{NAME}"), text)).collect();
+    for job in jobs {
+        let starts = [format!("{}.timer.d/", job.unit), format!("{}.service.d/", job.unit)];
+        let own = files.iter().filter(|(name, _)| starts.iter().any(|start| name.starts_with(start)));
+        let there: Vec<Option<bool>> =
+            own.map(|(name, text)| fs::read_to_string(folder.join(name)).ok().map(|there| there == *text)).collect();
+        let runs = from.is_some() || systemctl(&["is-active", "--quiet", &format!("{}.timer", job.unit)]).is_ok();
+        let why = match () {
+            () if there.iter().any(Option::is_none) => "NOT INSTALLED",
+            () if there.contains(&Some(false)) => "INSTALLED OTHERWISE than the configuration says",
+            () if !runs => "its timer DOESN'T RUN",
+            () => continue,
+        };
+        pending.insert(job.unit.clone(), why.to_owned());
+    }
+    let old = old_dropins(folder).map_err(|error| {
+        Failure::new(ExitStatus::Failed, format!("reading the units in {} failed: {error}", folder.display()))
+    })?;
+    for name in old.into_iter().filter(|name| !files.contains_key(name)) {
+        let unit = name.split(".timer.d/").next().and_then(|name| name.split(".service.d/").next()).unwrap_or(&name);
+        pending.insert(unit.to_owned(), "INSTALLED, and not in the configuration".to_owned());
+    }
+    Ok(pending)
+}
+
 fn say(installed: &Installed, folder: &Path, started: bool, context: &Context) -> Result<(), Failure> {
     let Installed { written, removed, timers } = installed;
     if context.json {

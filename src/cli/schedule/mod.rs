@@ -8,7 +8,7 @@ mod install;
 mod jobs;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -28,8 +28,12 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Show what runs when.
-    Show,
+    /// Show what runs when, and what isn't installed as the configuration says.
+    Show {
+        /// Compare with the drop-ins in this folder, and ask no systemd.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
     /// Write systemd's drop-ins and start the timers. Those of before that the configuration no longer has are removed.
     Install {
         /// Only write, into this folder.
@@ -53,7 +57,7 @@ impl Args {
     /// Shows, installs or waits.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self.what {
-            What::Show => show(&checked(context)?, context)?,
+            What::Show { from } => return show(&checked(context)?, from.as_deref(), context),
             What::Install { to } => install::install(&checked(context)?, to.as_deref(), context)?,
             What::Wait { delay, limit } => wait::wait(delay, limit, context),
         }
@@ -70,19 +74,53 @@ fn checked(context: &Context) -> Result<Vec<Job<'_>>, Failure> {
     Ok(jobs)
 }
 
-fn show(jobs: &[Job], context: &Context) -> Result<(), Failure> {
+/// What `config check` says of schedules: each that can't be installed, and how many aren't installed as they are.
+pub fn check(context: &Context) -> (Vec<String>, Option<String>) {
+    let jobs = jobs::jobs(context);
+    let mut wrong: Vec<String> =
+        jobs.iter().filter_map(|job| job.next().err()).map(|failure| failure.message).collect();
+    if jobs.is_empty() {
+        return (wrong, None);
+    }
+    match install::pending(&jobs, None, context) {
+        Ok(pending) if pending.is_empty() => (wrong, None),
+        Ok(pending) => {
+            let units = pending.into_iter().map(|(unit, why)| format!("{unit} ({why})")).collect::<Vec<_>>().join(", ");
+            (wrong, Some(format!("{units}; varu schedule install makes them so")))
+        }
+        Err(failure) => {
+            wrong.push(failure.message);
+            (wrong, None)
+        }
+    }
+}
+
+fn show(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<ExitStatus, Failure> {
+    let mut pending = install::pending(jobs, from, context)?;
     let mut documents = Vec::new();
     let mut text = String::new();
     for job in jobs {
         let next = job.next()?;
-        text += &format!("{}: {}, next {next}\n", job.about, job.calendar.join(" and "));
-        documents.push(json!({ "unit": job.unit, "about": job.about, "calendar": job.calendar, "next": next }));
+        let why = pending.remove(&job.unit);
+        text += &match (job.calendar.as_slice(), &why) {
+            (_, Some(why)) => format!("{}: {}, {why}: varu schedule install\n", job.about, job.calendar.join(" and ")),
+            ([], None) => format!("{}: {next}\n", job.about),
+            (calendar, None) => format!("{}: {}, next {next}\n", job.about, calendar.join(" and ")),
+        };
+        documents.push(json!({
+            "unit": job.unit, "about": job.about, "calendar": job.calendar, "next": next, "pending": why,
+        }));
     }
+    for (unit, why) in &pending {
+        text += &format!("{unit}: {why}: varu schedule install\n");
+    }
+    let is_pending = !pending.is_empty() || documents.iter().any(|document| !document["pending"].is_null());
     if jobs.is_empty() {
         text = "no set has a schedule\n".to_owned();
     }
     match context.json {
-        true => context.print_json(&json!({ "timers": documents })),
-        false => context.print(&text),
+        true => context.print_json(&json!({ "timers": documents, "others": pending }))?,
+        false => context.print(&text)?,
     }
+    Ok(if is_pending { ExitStatus::Warnings } else { ExitStatus::Done })
 }

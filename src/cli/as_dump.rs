@@ -1,0 +1,96 @@
+//! A database set as one file that its server's own client loads: the streams of a dump one after the other, as the dump was.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use varu::entry::{Entry, Kind};
+use varu::format::recipe::Recipe;
+use varu::source::mysql::names::{POSTAMBLE, PREAMBLE, Part};
+use varu::source::postgresql::GLOBALS;
+use varu::source::select::Selection;
+
+use super::exit::{ExitStatus, Failure};
+use super::open::Found;
+
+/// Whether the streams are those of a dump of MySQL or PostgreSQL.
+pub fn is_dump(recipe: &Recipe) -> bool {
+    let of_a_program = recipe.streams.iter().all(|stream| stream.entry.kind == Kind::Data);
+    let has = |name: &str| recipe.streams.iter().any(|stream| stream.entry.name.as_bytes() == name.as_bytes());
+    of_a_program && (has(PREAMBLE) && has(POSTAMBLE) || has(GLOBALS))
+}
+
+/// What a loadable dump of the chosen streams has beside them: what comes first and last, and what makes their databases.
+pub struct Frame {
+    databases: BTreeSet<String>,
+}
+
+impl Frame {
+    /// The frame of what `selection` takes.
+    pub fn of(recipe: &Recipe, selection: &Selection) -> Self {
+        let chosen = recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry));
+        let databases = chosen.filter_map(|entry| Part::of(&entry.name)?.database().map(str::to_owned)).collect();
+        Self { databases }
+    }
+
+    /// Whether an entry belongs to it.
+    pub fn takes(&self, entry: &Entry) -> bool {
+        match Part::of(&entry.name) {
+            Some(Part::Preamble | Part::Postamble) => true,
+            Some(Part::Database(name) | Part::Use(name)) => self.databases.contains(&name),
+            _ => entry.name.as_bytes() == GLOBALS.as_bytes(),
+        }
+    }
+}
+
+/// A file that gets its name once all of it is there.
+pub struct Output {
+    path: PathBuf,
+    part: PathBuf,
+}
+
+impl Output {
+    /// Begins the file; one that is there already is only replaced with `overwrite`.
+    pub fn create(path: &Path, overwrite: bool) -> Result<(Self, File), Failure> {
+        let failed = |error: &std::io::Error| {
+            Failure::new(ExitStatus::Failed, format!("making the dump {} failed: {error}", path.display()))
+        };
+        if !overwrite && fs::symlink_metadata(path).is_ok() {
+            return Err(Failure::usage(format!("{} is there already; --overwrite always replaces it", path.display())));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        // It holds what its readers on the server hold.
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+        let file = file.map_err(|error| failed(&error))?;
+        Ok((Self { path: path.to_owned(), part }, file))
+    }
+
+    /// Gives the file its name.
+    pub fn finish(self) -> Result<(), Failure> {
+        fs::rename(&self.part, &self.path).map_err(|error| {
+            Failure::new(ExitStatus::Failed, format!("naming the dump {} failed: {error}", self.path.display()))
+        })
+    }
+}
+
+/// What has no name yet goes.
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// Refuses a set that is no dump.
+pub fn check(found: &Found, recipe: &Recipe) -> Result<(), Failure> {
+    match is_dump(recipe) {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "the snapshot of {} is no dump of MySQL or PostgreSQL, so it makes no file that a server loads; --to DIR restores it \
+             as files",
+            found.snapshot.header.set
+        ))),
+    }
+}
