@@ -43,6 +43,10 @@ kinds! {
     Attributes = "attributes",
     /// A table's engine has no transactions, so its rows need not fit the others.
     NoTransactions = "no-transactions",
+    /// Some values are not in a dump exactly as they are.
+    Inexact = "inexact",
+    /// The rows that tables had before are not in a dump.
+    History = "history",
     /// Dumps of another job were made with different session settings, so they can be restored to files only.
     SessionSettings = "session-settings",
     /// Standard input was empty.

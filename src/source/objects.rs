@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
+use crate::entry::Escaped;
 use crate::id::{Hasher, hex};
 
 /// Each object with a hash of all that tells it from another: `table agama.orders`.
@@ -50,7 +51,8 @@ impl Objects {
         }
         let more =
             if differences.len() > NAMES { format!(" and {} more", differences.len() - NAMES) } else { String::new() };
-        let named: Vec<&str> = differences.iter().take(NAMES).map(String::as_str).collect();
+        let named: Vec<String> =
+            differences.iter().take(NAMES).map(|name| Escaped(name.as_bytes()).to_string()).collect();
         Err(Error::Changed(format!(
             "the schema changed while it was dumped, so the dump may lack rows: {}{more}; dump when no ALTER, RENAME, \
              TRUNCATE, CREATE or DROP runs",

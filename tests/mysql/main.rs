@@ -18,6 +18,7 @@ mod gates;
 mod hangs;
 mod kills;
 mod load;
+mod obstacles;
 mod round;
 mod same;
 mod settings;

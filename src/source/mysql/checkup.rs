@@ -2,9 +2,9 @@
 
 use super::dump::{databases, inconsistent};
 use super::fingerprint::{Fingerprint, Table};
-use super::names::{literal, quoted};
+use super::names::{literal, shown};
 use super::server::Server;
-use super::{MysqlOptions, grants, settings};
+use super::{MysqlOptions, grants, inexact, obstacles, settings};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};
 
@@ -52,19 +52,26 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
     found.push(Finding::Good(format!(
         "{}, {} tables and views, about {} MB of rows",
-        databases.join(", "),
+        databases.iter().map(|name| shown(&[name])).collect::<Vec<_>>().join(", "),
         about.tables.len(),
         bytes / 1_000_000
     )));
     found.extend(inconsistent(&about.tables).into_iter().map(|warning| Finding::Note(warning.text)));
     found.extend(without_key(&server, &about.tables)?);
-    found.extend(broken_views(&server, &about.tables)?);
+    let broken = obstacles::broken_views(&server, &about.tables)?;
+    if !broken.is_empty() {
+        found.push(Finding::Bad(obstacles::told(&broken)));
+    }
+    let notes = obstacles::history(&server, &about.tables)?.1.into_iter();
+    let notes = notes.chain(inexact::warnings(&server, &about.tables, &options.schema_only_tables)?);
+    found.extend(notes.map(|warning| Finding::Note(warning.text)));
     Ok(())
 }
 
 fn listed(names: &[String]) -> String {
     let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
-    format!("{}{more}", names[..names.len().min(NAMES)].join(", "))
+    let shown: Vec<String> = names.iter().take(NAMES).map(|name| shown(&[name])).collect();
+    format!("{}{more}", shown.join(", "))
 }
 
 /// Tables whose rows have no order of their own, so that a dump of them may differ from day to day.
@@ -86,31 +93,6 @@ fn without_key(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Err
         Finding::Note(format!(
             "without a unique key, so that their rows have no order of their own and an incremental may be larger than the \
              change: {}",
-            listed(&names)
-        ))
-    }))
-}
-
-/// Views that can't be read any more: the dump program ends at the first.
-fn broken_views(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Error> {
-    let views: Vec<String> = tables
-        .iter()
-        .filter(|table| table.kind == "VIEW")
-        .map(|view| format!("{}.{}", quoted(&view.database), quoted(&view.name)))
-        .collect();
-    if views.is_empty() {
-        return Ok(None);
-    }
-    let rows = server.ask(&format!("CHECK TABLE {}", views.join(", ")))?;
-    let mut names: Vec<String> = rows
-        .into_iter()
-        .filter(|row| row.get(2).is_some_and(|kind| kind.eq_ignore_ascii_case("error")))
-        .filter_map(|row| row.into_iter().next())
-        .collect();
-    names.dedup();
-    Ok((!names.is_empty()).then(|| {
-        Finding::Bad(format!(
-            "views that name what isn't there any more, at which a dump ends: {}; drop them or set them right",
             listed(&names)
         ))
     }))

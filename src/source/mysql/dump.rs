@@ -5,9 +5,9 @@ use std::ffi::OsString;
 
 use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
-use super::names::Part;
+use super::names::{Part, shown};
 use super::server::{Program, Server};
-use super::{MysqlOptions, events, grants, settings};
+use super::{MysqlOptions, events, grants, inexact, obstacles, settings};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
@@ -46,7 +46,14 @@ impl Prepared {
         let guard = settings::check(&server, &program)?;
         let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
-        let warnings = inconsistent(&before.tables);
+        let broken = obstacles::broken_views(&server, &before.tables)?;
+        if !broken.is_empty() {
+            return Err(Error::Config(obstacles::told(&broken)));
+        }
+        let (history, without) = obstacles::history(&server, &before.tables)?;
+        let mut warnings = inconsistent(&before.tables);
+        warnings.extend(without);
+        warnings.extend(inexact::warnings(&server, &before.tables, &options.schema_only_tables)?);
         let has_log = server.value("SELECT @@log_bin")? == "1";
         let events = events::streams(&server, &databases)?;
         let wanted = Wanted {
@@ -55,7 +62,7 @@ impl Prepared {
             guard: &guard,
             exclude_tables: &options.exclude_tables,
             schema_only_tables: &options.schema_only_tables,
-            versioned: before.tables.iter().any(|table| table.kind == "SYSTEM VERSIONED"),
+            history,
             position: has_log && has_position(&server)?,
         };
         let mut argv = server.argv(&program);
@@ -125,7 +132,7 @@ pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
     let names: Vec<String> = tables
         .iter()
         .filter(loose)
-        .map(|table| format!("{}.{} ({})", table.database, table.name, table.engine))
+        .map(|table| format!("{} ({})", shown(&[&table.database, &table.name]), table.engine))
         .collect();
     match names.as_slice() {
         [] => Vec::new(),

@@ -17,8 +17,8 @@ pub(super) struct Wanted<'a> {
     pub exclude_tables: &'a [String],
     /// `database.table` whose rows are left out.
     pub schema_only_tables: &'a [String],
-    /// Whether a table has system versioning.
-    pub versioned: bool,
+    /// Whether rows that tables with system versioning had before are dumped.
+    pub history: bool,
     /// Whether the binary log's position is written into the preamble.
     pub position: bool,
 }
@@ -61,7 +61,7 @@ pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> R
     if vendor == Vendor::Mysql {
         add("network-timeout", "--network-timeout");
     }
-    if wanted.versioned {
+    if wanted.history {
         add("dump-history", "--dump-history");
     }
     if wanted.position {
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn each_program_gets_what_it_knows() {
         let databases = ["agama".to_owned()];
-        let wanted = Wanted { databases: &databases, versioned: true, position: true, ..Wanted::default() };
+        let wanted = Wanted { databases: &databases, history: true, position: true, ..Wanted::default() };
         let mysql = words(MYSQL8, Vendor::Mysql, &wanted);
         for word in ["--skip-column-statistics", "--set-gtid-purged=OFF", "--source-data=2", "--network-timeout"] {
             assert!(mysql.iter().any(|known| known == word), "{word}");

@@ -13,10 +13,12 @@ pub mod fingerprint;
 mod flags;
 pub mod grants;
 pub mod into;
+mod inexact;
 mod lexer;
 mod locks;
 mod messages;
 pub mod names;
+mod obstacles;
 pub mod server;
 mod settings;
 pub mod split;
@@ -166,8 +168,8 @@ impl Gate {
             let part = names::Part::Object(table.database.clone(), table.name.clone(), names::Kind::Table);
             if !counted.rows.contains_key(&part.name()) {
                 return Err(Error::Changed(format!(
-                    "the table {}.{} was there before the dump, and isn't in it",
-                    table.database, table.name
+                    "the table {} was there before the dump, and isn't in it",
+                    names::shown(&[&table.database, &table.name])
                 )));
             }
         }

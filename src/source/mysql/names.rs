@@ -3,7 +3,7 @@
 //! `agama/orders.sql` is a table. A dot, a slash, `@` and `%` in the server's own names are written as `%2E` and so on, so
 //! no name of the server can be taken for one of ours: `@preamble.sql`, `agama/@routines.sql`, `agama/v.view.sql`.
 
-use crate::entry::StreamName;
+use crate::entry::{Escaped, StreamName};
 use crate::source::names::{escape, unescape};
 
 /// All that stands before the first database.
@@ -108,6 +108,11 @@ impl Part {
             Part::Object(database, ..) => Some(database),
         }
     }
+}
+
+/// A name of several parts for people. Who makes a table may call it anything, so control characters are escaped.
+pub(super) fn shown(parts: &[&str]) -> String {
+    Escaped(parts.join(".").as_bytes()).to_string()
 }
 
 /// A name in backticks, as a statement takes it.

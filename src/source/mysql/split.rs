@@ -180,9 +180,9 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         }
         let rest = &self.window[self.looked..];
         let head = &rest[..rest.len().min(HEADING)];
-        let line = match head.iter().position(|&byte| byte == b'\n') {
+        let line = match end_of_heading(head) {
             Some(length) => &head[..length],
-            None if rest.len() > HEADING => &[],
+            None if rest.len() > HEADING => head.split(|&byte| byte == b'\n').next().unwrap_or_default(),
             None if self.end => rest,
             None => return self.fill(),
         };
@@ -312,10 +312,27 @@ fn note_sql_mode(lexer: &mut Lexer, head: &[u8]) {
     }
 }
 
-/// The name that stands in backticks.
+/// Where a comment line ends, or the heading that begins with it: a name with a newline in it goes on in the next comment line.
+fn end_of_heading(head: &[u8]) -> Option<usize> {
+    let first = memchr::memchr(b'\n', head)?;
+    let is_open = |end: usize| memchr::memchr_iter(b'`', &head[..end]).count() % 2 == 1;
+    let is_heading = head.starts_with(b"-- ") && memchr::memmem::find(&head[..first], b" `").is_some();
+    let mut end = first;
+    while is_heading && is_open(end) {
+        let next = &head[end + 1..];
+        if !next.starts_with(b"-- ") {
+            // No name goes on here, or not all of it has come.
+            return (next.len() >= 3).then_some(first);
+        }
+        end += 1 + memchr::memchr(b'\n', next)?;
+    }
+    Some(end)
+}
+
+/// The name that stands in backticks, in a comment.
 fn in_backticks(text: &str) -> Option<String> {
     let inner = text.strip_prefix('`')?.strip_suffix('`')?;
-    let name = inner.replace("``", "`");
+    let name = inner.replace("``", "`").replace("\n-- ", "\n");
     let whole = inner.replace("``", "").find('`').is_none() && !name.is_empty() && name.len() <= 1024;
     whole.then_some(name)
 }

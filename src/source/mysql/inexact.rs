@@ -1,0 +1,117 @@
+//! What a dump can't hold as it is: it is text, in one character set, written with as many digits as a server shows.
+//!
+//! The columns of which that may be true are few, and asked for their rows: only where a value would really come back as another
+//! one it is said.
+
+use super::fingerprint::Table;
+use super::names::{literal, quoted, shown};
+use super::server::Server;
+use crate::source::Error;
+use crate::warning::{Warning, WarningKind};
+
+/// How many columns a warning lists.
+const NAMES: usize = 10;
+
+/// A column that is to be looked at.
+struct Column {
+    database: String,
+    table: String,
+    name: String,
+    kind: String,
+    /// Its character set; empty where it is no text.
+    set: String,
+    numbers_itself: bool,
+}
+
+impl Column {
+    /// A condition on rows whose value comes back as another one; None where it isn't about rows.
+    fn changes(&self) -> Option<String> {
+        let name = quoted(&self.name);
+        match (self.kind.as_str(), self.set.as_str()) {
+            _ if self.numbers_itself => None,
+            ("float", _) => Some(format!("CAST(CONCAT({name}) AS FLOAT) <> {name}")),
+            (_, set) => Some(format!("BINARY CONVERT(CONVERT({name} USING utf8mb4) USING {set}) <> BINARY {name}")),
+        }
+    }
+}
+
+/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't tell.
+pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<Warning>, Error> {
+    let (mut rounded, mut converted, mut nullable, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for column in columns(server, tables)? {
+        let name = shown(&[&column.database, &column.table, &column.name]);
+        let Some(condition) = column.changes() else {
+            nullable.push(name);
+            continue;
+        };
+        if schema_only.contains(&format!("{}.{}", column.database, column.table)) {
+            continue;
+        }
+        let question =
+            format!("SELECT 1 FROM {}.{} WHERE {condition} LIMIT 1", quoted(&column.database), quoted(&column.table));
+        match server.ask(&question) {
+            Ok(rows) if rows.is_empty() => {}
+            Ok(_) if column.set.is_empty() => rounded.push(name),
+            Ok(_) => converted.push(format!("{name} ({})", column.set)),
+            // A table of another engine, or one that takes too long.
+            Err(Error::Failed(_)) => unknown.push(name),
+            Err(error) => return Err(error),
+        }
+    }
+    let sentences = [
+        (
+            rounded,
+            "FLOAT columns whose values are rounded to six digits in a dump, for the server shows no more (ALTER TABLE … MODIFY \
+             … DOUBLE keeps them)",
+        ),
+        (
+            converted,
+            "columns with text that comes back as other bytes, for Unicode has no character of its own for each of theirs \
+             (a VARBINARY or utf8mb4 column keeps what it holds)",
+        ),
+        (
+            nullable,
+            "AUTO_INCREMENT columns that may be NULL come back as NOT NULL, and a NULL as the next number, for the server's \
+             own definition doesn't say so (ALTER TABLE … MODIFY … NOT NULL makes them plain)",
+        ),
+        (unknown, "columns of which it could not be told whether a dump holds their values exactly"),
+    ];
+    let said = |(names, what): (Vec<String>, &str)| {
+        let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
+        let listed = names[..names.len().min(NAMES)].join(", ");
+        (!names.is_empty()).then(|| WarningKind::Inexact.warning(format!("{what}: {listed}{more}")))
+    };
+    Ok(sentences.into_iter().filter_map(said).collect())
+}
+
+fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
+    let mut databases: Vec<&String> = tables.iter().map(|table| &table.database).collect();
+    databases.dedup();
+    // latin1 has a character for each byte; the others are Unicode themselves.
+    let question = |database: &&String| {
+        format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), \
+             EXTRA LIKE '%auto_increment%' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND \
+             ((DATA_TYPE = 'float' AND EXTRA NOT LIKE '%GENERATED%') OR (EXTRA NOT LIKE '%GENERATED%' AND \
+             CHARACTER_SET_NAME NOT IN ('utf8', 'utf8mb3', 'utf8mb4', 'latin1', 'binary')) OR \
+             (EXTRA LIKE '%auto_increment%' AND IS_NULLABLE = 'YES')) ORDER BY TABLE_NAME, ORDINAL_POSITION;\n",
+            literal(database)
+        )
+    };
+    if databases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
+    let is_dumped = |column: &Column| {
+        let same = |table: &&Table| table.database == column.database && table.name == column.table;
+        tables.iter().find(same).is_some_and(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"))
+    };
+    let column = |row: Vec<String>| {
+        let [database, table, name, kind, set, numbers] = <[String; 6]>::try_from(row).ok()?;
+        Some(Column { database, table, name, kind, set, numbers_itself: numbers == "1" })
+    };
+    Ok(rows.into_iter().filter_map(column).filter(is_dumped).collect())
+}

@@ -1,0 +1,76 @@
+//! Objects at which the dump program ends, or of which it can't tell all: known before it starts.
+
+use super::fingerprint::Table;
+use super::names::{literal, quoted, shown};
+use super::server::Server;
+use crate::source::Error;
+use crate::warning::{Warning, WarningKind};
+
+/// Views that the dump program can't read, each with the server's word for it: it ends at the first.
+///
+/// # Errors
+/// [`Error::Changed`] where one went away meanwhile, [`Error::Failed`] where the server doesn't answer.
+pub(super) fn broken_views(server: &Server, tables: &[Table]) -> Result<Vec<String>, Error> {
+    let views: Vec<&Table> = tables.iter().filter(|table| table.kind == "VIEW").collect();
+    // What it asks itself. A view whose definer is gone is read all the same.
+    let question = |view: &&Table| {
+        let name = format!("{}.{}", quoted(&view.database), quoted(&view.name));
+        format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n")
+    };
+    if views.is_empty() || server.ask(&views.iter().map(question).collect::<String>()).is_ok() {
+        return Ok(Vec::new());
+    }
+    let mut broken = Vec::new();
+    for view in views {
+        match server.ask(&question(&view)) {
+            Ok(_) => {}
+            Err(Error::Failed(why)) if why.contains("ERROR 1146") => return Err(Error::Changed(why)),
+            Err(Error::Failed(why)) if why.contains("ERROR ") => {
+                let said = why.rsplit_once("ERROR ").map_or("", |(_, said)| said.trim());
+                broken.push(format!("{} (ERROR {said})", shown(&[&view.database, &view.name])));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(broken)
+}
+
+/// What is to be said of views that can't be read.
+pub(super) fn told(broken: &[String]) -> String {
+    format!(
+        "views that can't be read, at which a dump ends: {}; drop them, set them right, or leave them out by exclude_tables",
+        broken.join(", ")
+    )
+}
+
+/// Whether tables' history goes into the dump, and a warning where it can't. The dump program refuses any history where one
+/// table counts transactions instead of time.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub(super) fn history(server: &Server, tables: &[Table]) -> Result<(bool, Option<Warning>), Error> {
+    let versioned: Vec<&Table> = tables.iter().filter(|table| table.kind == "SYSTEM VERSIONED").collect();
+    let mut counting = Vec::new();
+    for table in &versioned {
+        let kind = server.value(&format!(
+            "SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND \
+             GENERATION_EXPRESSION = 'ROW START'",
+            literal(&table.database),
+            literal(&table.name)
+        ))?;
+        if kind == "bigint" {
+            counting.push(shown(&[&table.database, &table.name]));
+        }
+    }
+    if counting.is_empty() {
+        return Ok((!versioned.is_empty(), None));
+    }
+    let names: Vec<String> = versioned.iter().map(|table| shown(&[&table.database, &table.name])).collect();
+    let warning = WarningKind::History.warning(format!(
+        "only the rows of now are in the dump of {}, without those that were before, because a dump has no history where a table's \
+         is by transactions: {}; where exclude_tables leaves those out, the others' history is in it",
+        names.join(", "),
+        counting.join(", ")
+    ));
+    Ok((false, Some(warning)))
+}

@@ -1,0 +1,122 @@
+//! What a dump can't hold as it is, or at all: named before it, and no more than that is lost.
+
+use crate::site::Site;
+
+const SCHEMA: &str = "CREATE DATABASE agama; USE agama; CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1);";
+
+/// What `config check` says, and what a backup says that ends with `status`.
+#[track_caller]
+fn said(site: &Site, status: i32) -> (String, String) {
+    let checked = site.run(&["config", "check"]);
+    let checked = format!("{}{}", String::from_utf8_lossy(&checked.out), checked.err);
+    (checked, site.run(&["backup", "agama"]).ends(status).err)
+}
+
+#[test]
+fn values_that_a_dump_changes_are_named_and_no_others() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql(
+        "USE agama; CREATE TABLE plain (id INT AUTO_INCREMENT PRIMARY KEY, f FLOAT, d DOUBLE, g FLOAT AS (d) VIRTUAL,
+         cp VARCHAR(9) CHARSET cp932, uj VARCHAR(9) CHARSET ujis, a TEXT CHARSET ascii, e ENUM('x') CHARSET gbk, l TEXT CHARSET latin1);
+         INSERT INTO plain (f, d, cp, uj, a, e, l) VALUES (0.5, 1.23456789012345, 'ｱ', 'あ', 'x', 'x', 0x8DFF), (1e30, NULL, NULL, NULL, NULL, NULL, '');",
+    );
+    let (checked, backup) = said(&site, 0);
+    assert!(!checked.contains("plain.") && !backup.contains("[inexact]"), "{checked}{backup}");
+    site.server.sql(
+        "USE agama; CREATE TABLE f (id INT PRIMARY KEY, f FLOAT); INSERT INTO f VALUES (1, 16777215);
+         CREATE TABLE j (id INT PRIMARY KEY, cp VARCHAR(9) CHARSET cp932, uj VARCHAR(9) CHARSET ujis, kr VARCHAR(9) CHARSET euckr, a TEXT CHARSET ascii);
+         INSERT INTO j VALUES (1, 0xED40, 0xA1C0, 0xA2E8, 0xFF);
+         CREATE TABLE n (c1 INT UNSIGNED AUTO_INCREMENT NULL UNIQUE KEY); INSERT INTO n VALUES (NULL), (NULL);",
+    );
+    let (checked, backup) = said(&site, 3);
+    for name in ["agama.f.f", "agama.j.cp (cp932)", "agama.j.uj (ujis)", "agama.j.kr (euckr)", "agama.n.c1"] {
+        assert!(checked.contains(name) && backup.contains(name), "{name}: {checked}{backup}");
+    }
+    assert!(!backup.contains("plain."), "{backup}");
+    // What is said is true: each of these, and nothing else, comes back as something else.
+    site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
+    let rows = |database: &str, what: &str| site.server.sql(&format!("SELECT {what} FROM {database}"));
+    for (table, column, is_same) in [
+        ("f", "f + 0e0", false),
+        ("j", "HEX(cp)", false),
+        ("j", "HEX(uj)", false),
+        ("j", "HEX(kr)", false),
+        ("j", "HEX(a)", !backup.contains("agama.j.a")),
+        ("n", "c1", false),
+        ("plain", "f + 0e0, d, g + 0e0, HEX(cp), HEX(uj), a, e, HEX(l)", true),
+    ] {
+        let (before, after) = (rows(&format!("agama.{table}"), column), rows(&format!("copy.{table}"), column));
+        assert_eq!(before == after, is_same, "{table}.{column}: {before} {after}");
+    }
+    // Known, it is no warning.
+    site.configure(&format!("socket = {:?}\nacknowledge = [\"inexact\"]", site.server.socket()));
+    site.run(&["backup", "agama"]).ends(0);
+}
+
+#[test]
+fn a_view_that_cannot_be_read_is_named_before_the_dump_and_can_be_left_out() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql(
+        "USE agama; CREATE TABLE gone (a INT); CREATE USER away@localhost;
+         CREATE DEFINER=away@localhost VIEW fine AS SELECT 1 a; CREATE FUNCTION one() RETURNS INT RETURN 1;
+         CREATE VIEW broken AS SELECT * FROM gone; CREATE VIEW calls AS SELECT one() a; CREATE VIEW good AS SELECT * FROM t;
+         DROP TABLE gone; DROP FUNCTION one; DROP USER away@localhost;",
+    );
+    let (checked, backup) = said(&site, 2);
+    for (said, what) in [(&checked, "config check"), (&backup, "backup")] {
+        assert!(
+            said.contains("agama.broken") && said.contains("agama.calls") && said.contains("exclude_tables"),
+            "{what}: {said}"
+        );
+        assert!(!said.contains("agama.fine") && !said.contains("agama.good"), "{what}: {said}");
+    }
+    let socket = site.server.socket();
+    site.configure(&format!("socket = {socket:?}\nexclude_tables = [\"agama.broken\", \"agama.calls\"]"));
+    site.run(&["config", "check"]).ends(0);
+    site.back_up();
+}
+
+#[test]
+fn tables_whose_history_counts_transactions_are_dumped_without_it() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql(
+        "USE agama; CREATE TABLE h (id INT PRIMARY KEY) WITH SYSTEM VERSIONING; INSERT INTO h VALUES (1), (2); DELETE FROM h WHERE id = 1;
+         CREATE TABLE e (id INT PRIMARY KEY, rs BIGINT UNSIGNED GENERATED ALWAYS AS ROW START INVISIBLE,
+         re BIGINT UNSIGNED GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (rs, re)) WITH SYSTEM VERSIONING ENGINE=InnoDB;
+         INSERT INTO e VALUES (1), (2), (3); DELETE FROM e WHERE id = 1;",
+    );
+    let (checked, backup) = said(&site, 3);
+    for said in [&checked, &backup] {
+        assert!(said.contains("by transactions: agama.e") && said.contains("agama.h"), "{said}");
+    }
+    assert!(backup.contains("[history]"), "{backup}");
+    site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]).ends(0);
+    assert_eq!(site.server.sql("SELECT id FROM copy.e ORDER BY 1; SELECT id FROM copy.h"), "2\n3\n2\n");
+    site.configure(&format!("socket = {:?}\nexclude_tables = [\"agama.e\"]", site.server.socket()));
+    site.back_up();
+    site.server.sql("DROP DATABASE copy");
+    site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]).ends(0);
+    assert_eq!(site.server.sql("SELECT COUNT(*) FROM copy.h FOR SYSTEM_TIME ALL"), "2\n");
+}
+
+#[test]
+fn a_name_with_anything_in_it_ends_no_backup_and_reaches_no_terminal() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    let names = ["a\nb", "a\n-- b", "x\ry", "`\n`", "-- Table structure for table `z`\n.", "\u{1b}[2Jfake"];
+    let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+    for (number, name) in names.iter().enumerate() {
+        let name = quoted(name);
+        site.server.sql(&format!(
+            "USE agama; CREATE TABLE {name} (id INT) ENGINE=MyISAM; INSERT INTO {name} VALUES ({number})"
+        ));
+    }
+    let (checked, backup) = said(&site, 3);
+    assert!(!checked.contains('\u{1b}') && !backup.contains('\u{1b}'), "{checked}{backup}");
+    assert!(checked.contains("a\\nb") && backup.contains("\\u{1b}[2Jfake"), "{checked}{backup}");
+    // Each is a stream of its own, with its row.
+    let dump = site.run(&["--json", "ls", "latest"]).ends(0).out;
+    let dump = String::from_utf8_lossy(&dump).into_owned();
+    for part in ["a%0Ab.sql", "a%0A-- b.sql", "`%0A`.sql", "x%0Dy.sql", "`z`%0A%2E.sql", "%1B[2Jfake.sql"] {
+        assert!(dump.contains(part), "{part}: {dump}");
+    }
+}
