@@ -12,9 +12,10 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::{Error, Result};
 use crate::format::layout::{info_name, is_key_name, pack_name, parse_mark_name, parse_pack_name, parse_snapshot_name};
 use crate::format::snapshot::SnapshotHeader;
-use crate::id::{ChainId, Hasher, PackId, SnapshotId};
+use crate::id::{ChainId, Hasher, PackId, RepositoryId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, Listed, ObjectName, Remote};
+use crate::repository::sequences::highest_believed;
 use crate::repository::{self, list_or_none};
 
 /// Bytes that are asked for at once.
@@ -180,19 +181,31 @@ impl Work<'_> {
     fn snapshots(&self, all: bool) -> Result<Looked> {
         let theirs = list_or_none(self.to, Folder::Snapshots)?;
         let theirs: HashSet<ObjectName> = theirs.into_iter().map(|listed| listed.name).collect();
-        let (mut missing, mut newest, mut chains) = (Vec::new(), BTreeMap::new(), HashSet::<ChainId>::new());
+        let (mut missing, mut chains) = (Vec::new(), HashSet::<ChainId>::new());
+        let mut numbers: BTreeMap<RepositoryId, Vec<u64>> = BTreeMap::new();
+        let mut common = Vec::new();
         let mut needed = HashSet::new();
         for listed in list_or_none(self.from, Folder::Snapshots)? {
             let Some(name) = parse_snapshot_name(&listed.name) else { continue };
             let Some(header) = self.header(&listed)? else { continue };
+            numbers.entry(header.repository).or_default().push(header.sequence);
             if theirs.contains(&listed.name) {
-                let newest = newest.entry(header.set.clone()).or_insert(0);
-                *newest = header.sequence.max(*newest);
+                common.push((header.repository, header.set.clone(), header.sequence));
                 chains.insert(header.chain);
                 needed.extend(header.packs);
                 self.report().common += 1;
             } else {
                 missing.push(Known { listed, id: name.id, header });
+            }
+        }
+        // A number that no writer counts to makes nothing older than it.
+        let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+        let believed: BTreeMap<RepositoryId, u64> =
+            numbers.into_iter().map(|(id, numbers)| (id, highest_believed(numbers.into_iter()))).collect();
+        for (id, set, number) in common {
+            if believed.get(&id).is_some_and(|believed| number <= *believed) {
+                let newest = newest.entry(set).or_insert(0);
+                *newest = number.max(*newest);
             }
         }
         let pruned = |known: &Known| {

@@ -87,6 +87,8 @@ pub struct Snapshot {
     pub tags: Vec<String>,
     /// Whether it is whole and not suspect, and all of its chain before it is there.
     pub good: bool,
+    /// The paths or databases that it has. The last good chain that has one of them stays, though newer ones lack it.
+    pub holds: Vec<String>,
 }
 
 /// Why a snapshot stays.
@@ -106,6 +108,11 @@ pub enum Reason {
     Newest,
     /// Its chain is among the newest good chains that `keep_chains` asks for.
     Counted,
+    /// It has a path or a database that no newer good chain has.
+    Last {
+        /// The first of them.
+        what: String,
+    },
     /// A snapshot of its chain has a tag with a rule.
     Tagged {
         /// The tag.
@@ -147,7 +154,7 @@ impl Verdict {
         let ends = self.reasons.iter().map(|reason| match reason {
             Reason::Young { until } | Reason::Gap { until } => Some(*until),
             Reason::Tagged { until, .. } => *until,
-            Reason::Silent { .. } | Reason::Newest | Reason::Counted => None,
+            Reason::Silent { .. } | Reason::Newest | Reason::Counted | Reason::Last { .. } => None,
         });
         ends.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
@@ -198,6 +205,7 @@ impl Set<'_> {
         let best = chains.iter().position(|(chain, _)| counted.first() == Some(chain)).unwrap_or(0);
         let gap = self.gap();
         let tagged = self.tagged();
+        let mut last = self.last_holders(&chains);
         let verdicts = chains.iter().enumerate().map(|(place, (chain, members))| {
             let mut reasons = Vec::new();
             let until = members.iter().map(|member| member.time).max().unwrap_or(self.now).after(self.rules.keep);
@@ -211,6 +219,8 @@ impl Set<'_> {
             } else if counted.contains(chain) {
                 reasons.push(Reason::Counted);
             }
+            let what = last.remove(chain).filter(|_| place < best);
+            reasons.extend(what.map(|what| Reason::Last { what }));
             let ids = members.iter().map(|member| member.snapshot.id);
             reasons.extend(ids.clone().flat_map(|id| tagged.get(&id).cloned().unwrap_or_default()));
             reasons.extend(gap.map(|until| Reason::Gap { until }));
@@ -231,6 +241,21 @@ impl Set<'_> {
             }
         }
         chains
+    }
+
+    /// The chains that are the last good ones to have something, each with the first such thing.
+    fn last_holders(&self, chains: &[Chain<'_>]) -> BTreeMap<ChainId, String> {
+        let mut held = BTreeSet::new();
+        let mut last = BTreeMap::new();
+        for (chain, members) in chains.iter().rev() {
+            let good = members.iter().filter(|member| member.snapshot.good);
+            let here: BTreeSet<&String> = good.flat_map(|member| &member.snapshot.holds).collect();
+            if let Some(what) = here.iter().find(|what| !held.contains(**what)) {
+                last.insert(*chain, (*what).clone());
+            }
+            held.extend(here);
+        }
+        last
     }
 
     /// Whether a snapshot may push others out.
@@ -332,6 +357,7 @@ mod tests {
             time: on(day),
             tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
             good,
+            holds: Vec::new(),
         }
     }
 
@@ -395,6 +421,35 @@ mod tests {
         snapshots[14..].iter_mut().for_each(|snapshot| snapshot.good = false);
         let kept = kept(&snapshots, &rules(7 * DAY, &[]), 69);
         assert_eq!(kept, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn the_last_good_chain_of_a_path_or_a_database_stays_though_newer_ones_lack_it() {
+        let mut snapshots = weeks(0..70);
+        for snapshot in &mut snapshots {
+            let day = snapshot.sequence;
+            snapshot.holds =
+                if day < 20 { vec!["shop".to_owned(), "wiki".to_owned()] } else { vec!["shop".to_owned()] };
+        }
+        assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [2, 8, 9]);
+        snapshots[14..20].iter_mut().for_each(|snapshot| snapshot.good = false);
+        assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [1, 8, 9], "a suspect one doesn't have it");
+        snapshots[69].holds.push("wiki".to_owned());
+        assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [8, 9], "it has come back");
+    }
+
+    #[test]
+    fn times_of_a_wrong_clock_pin_nothing_and_free_nothing() {
+        let mut snapshots = weeks(0..70);
+        snapshots[14].time = on(500);
+        assert_eq!(kept(&snapshots, &rules(28 * DAY, &[]), 69), kept(&weeks(0..70), &rules(28 * DAY, &[]), 69));
+        // Silent, and by the clock on a person's word.
+        let silent = &weeks(0..28);
+        let verdicts = judge(silent, |_| rules(28 * DAY, &[]), Basis::at(on(60)));
+        assert_eq!(verdicts[0].reasons[0], Reason::Silent { newest: on(27) });
+        let now = Basis { by_clock: true, ..Basis::at(on(60)) };
+        let verdicts = judge(silent, |_| rules(28 * DAY, &[]), now);
+        assert_eq!(verdicts.iter().map(Verdict::goes).collect::<Vec<_>>(), [true, true, true, false]);
     }
 
     #[test]

@@ -14,5 +14,7 @@ mod bombs;
 mod keys;
 #[path = "attacks/mysql.rs"]
 mod mysql;
+#[path = "attacks/numbers.rs"]
+mod numbers;
 #[path = "attacks/poison.rs"]
 mod poison;

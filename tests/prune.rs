@@ -18,9 +18,11 @@ use varu::progress::{Counts, Interrupt};
 use varu::prune::{PruneOptions, PruneReport, prune};
 use varu::remote::fault::{Fault, Faulty};
 use varu::remote::memory::MemoryRemote;
-use varu::remote::{ErrorKind, Folder, ObjectName, Remote};
+use varu::remote::{ErrorKind, Folder, Listed, ObjectName, Remote, Upload};
 use varu::repository::Repository;
 use varu::retention::{Reason, Rules, TagRule, UNNEEDED_FOR};
+use varu::time::Clock;
+use varu::warning::{Warning, WarningKind};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -31,7 +33,7 @@ fn rules(keep: u32) -> Rules {
 
 fn run(repository: &Arc<Repository>, rules: &Rules, dry_run: bool, clock: &TestClock) -> Result<PruneReport, Error> {
     let rules = |_: &str| rules.clone();
-    let options = PruneOptions { rules: &rules, grace: DAY, dry_run };
+    let options = PruneOptions { rules: &rules, grace: DAY, dry_run, now: false, dropped: BTreeSet::new() };
     prune(std::slice::from_ref(repository), &options, clock, &Counts::default(), &Interrupt::default())
 }
 
@@ -284,4 +286,180 @@ fn the_last_good_chain_stays_however_many_suspect_ones_follow() {
     assert_eq!(weeks.prune(8).deleted.len(), 30);
     assert_eq!(there(&weeks.vault.memory), weeks.rows[30..].iter().map(|(row, _)| row.id).collect());
     weeks.all_restores();
+}
+
+/// A place that takes no new object: its disk is full.
+struct Full(MemoryRemote);
+
+impl Remote for Full {
+    fn begin(&self) -> Result<Box<dyn Upload>, varu::remote::Error> {
+        Err(varu::remote::Error::new(ErrorKind::NoSpace, "writing", self.place(), "No space left on device"))
+    }
+
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn create_folders(&self) -> Result<(), varu::remote::Error> {
+        self.0.create_folders()
+    }
+
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, varu::remote::Error> {
+        self.0.get(name, limit)
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), varu::remote::Error> {
+        self.0.get_range(name, offset, buffer)
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<u64>, varu::remote::Error> {
+        self.0.stat(name)
+    }
+
+    fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64), varu::remote::Error> {
+        self.0.list(folder)
+    }
+
+    fn flush(&self, folder: Folder) -> Result<bool, varu::remote::Error> {
+        self.0.flush(folder)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), varu::remote::Error> {
+        self.0.delete(name)
+    }
+
+    fn can_delete(&self) -> Result<bool, varu::remote::Error> {
+        self.0.can_delete()
+    }
+
+    fn free_space(&self) -> Result<Option<u64>, varu::remote::Error> {
+        Ok(Some(0))
+    }
+}
+
+fn run_now(repository: &Arc<Repository>, rules: &Rules, clock: &TestClock) -> Result<PruneReport, Error> {
+    let rules = |_: &str| rules.clone();
+    let options = PruneOptions { rules: &rules, grace: DAY, dry_run: false, now: true, dropped: BTreeSet::new() };
+    prune(std::slice::from_ref(repository), &options, clock, &Counts::default(), &Interrupt::default())
+}
+
+#[test]
+fn a_full_disk_is_pruned_without_marks_and_by_the_clock() {
+    let weeks = Weeks::new(21);
+    let memory = &weeks.vault.memory;
+    let full = weeks.vault.owner.writer(Arc::new(Full(memory.clone())), weeks.vault.state.path());
+    let error = run(&full, &rules(9), false, &weeks.clock).unwrap_err();
+    assert!(error.class() == Class::NoRoom && error.to_string().contains("varu prune --now"), "{error}");
+    assert_eq!(there(memory).len(), 21);
+    let before = memory.content(Folder::Packs).len() as u64;
+    let report = run_now(&full, &rules(9), &weeks.clock).unwrap();
+    assert_eq!((report.deleted.len(), report.marked.len()), (7, 0));
+    assert!(report.packs_deleted > 0 && memory.content(Folder::Packs).len() as u64 == before - report.packs_deleted);
+    weeks.all_restores();
+    // A full repository takes no new snapshots, so nothing ages at the newest; by the clock it does, and the newest chain stays.
+    weeks.clock.advance(60 * DAY);
+    assert!(run(&full, &rules(9), true, &weeks.clock).unwrap().chains.iter().all(|chain| !chain.verdict.goes()));
+    assert_eq!(run_now(&full, &rules(9), &weeks.clock).unwrap().deleted.len(), 7);
+    assert_eq!(there(memory).len(), 7);
+    weeks.all_restores();
+}
+
+#[test]
+fn what_killed_uploads_left_goes_with_the_next_prune_or_backup_and_what_is_under_way_stays() {
+    let mut weeks = Weeks::new(1);
+    let memory = weeks.vault.memory.clone();
+    let pending = || memory.content(Folder::Pending).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
+    let mut upload = weeks.vault.remote.begin().unwrap();
+    upload.append(b"half of a pack").unwrap();
+    let living = pending();
+    let words: Vec<String> = living.first().unwrap().split('-').map(ToOwned::to_owned).collect();
+    let of = |at: usize, word: &str| {
+        let mut words = words.clone();
+        words[at] = word.to_owned();
+        words.join("-")
+    };
+    // Of a process that is gone, and of another machine, now and long ago.
+    let (dead, elsewhere) = (of(2, "7ffffff0"), of(1, "00000000000000aa"));
+    let mut long_ago: Vec<&str> = elsewhere.split('-').collect();
+    long_ago[0] = "5f000000";
+    let long_ago = long_ago.join("-");
+    let put =
+        || [&dead, &elsewhere, &long_ago].into_iter().for_each(|name| memory.put(Folder::Pending, name.as_str(), "x"));
+    let stay: BTreeSet<String> = living.iter().cloned().chain([elsewhere.clone()]).collect();
+    put();
+    weeks.prune(8);
+    assert_eq!(pending(), stay);
+    put();
+    weeks.back_up("shop", 1, &[]);
+    assert_eq!(pending(), stay);
+}
+
+#[test]
+fn a_chain_of_a_clock_that_ran_ahead_pins_nothing_and_is_said_at_the_backup() {
+    let mut weeks = Weeks::new(10);
+    let ahead = TestClock::at(MONDAY + 410 * 86_400);
+    let wrong =
+        |weeks: &Weeks| back_up_with(&weeks.vault.writer(), &content("shop", 10), &BackupOptions::new("shop"), &ahead);
+    let report = wrong(&weeks).unwrap();
+    let said = |warnings: &[Warning]| warnings.iter().any(|warning| warning.kind == WarningKind::WrongClock);
+    assert!(said(&report.warnings), "{:?}", report.warnings);
+    assert!(report.snapshot.header.parent.is_none(), "a full was due by that clock");
+    // The clock is right again.
+    let (options, streams) = (BackupOptions::new("shop"), content("shop", 10));
+    let report = back_up_with(&weeks.vault.writer(), &streams, &options, &weeks.clock).unwrap();
+    assert!(said(&report.warnings), "{:?}", report.warnings);
+    assert!(report.snapshot.header.parent.is_none() && report.note.unwrap().contains("future"));
+    weeks.rows.push((report.snapshot, streams));
+    weeks.clock.advance(DAY);
+    (11..60).for_each(|day| weeks.back_up("shop", day, &[]));
+    weeks.prune(28);
+    weeks.clock.advance(DAY);
+    weeks.prune(28);
+    let left = weeks.vault.writer().index().snapshots().unwrap();
+    assert!(left.iter().all(|row| row.header.stored_time <= weeks.clock.now()), "the one from the future is gone");
+    assert!(left.len() < 40, "{}", left.len());
+    weeks.all_restores();
+}
+
+#[test]
+fn whoever_takes_a_seen_snapshot_away_is_noticed_by_the_next_backup_but_not_a_hosts_policy() {
+    let mut weeks = Weeks::new(50);
+    let memory = weeks.vault.memory.clone();
+    let delete = |row: &SnapshotRow| weeks.vault.remote.delete(&Repository::object_name(row)).unwrap();
+    let next = |weeks: &Weeks, day: u64| {
+        let writer = weeks.vault.writer();
+        let report = back_up_with(&writer, &content("shop", day), &BackupOptions::new("shop"), &weeks.clock).unwrap();
+        weeks.clock.advance(DAY);
+        report.warnings.into_iter().filter(|warning| warning.kind == WarningKind::MissingSnapshot).collect::<Vec<_>>()
+    };
+    // The first chain, which is seven weeks old: as a host's policy does.
+    weeks.rows[..7].iter().for_each(|(row, _)| delete(row));
+    assert_eq!(next(&weeks, 50), []);
+    // One out of a chain, and a chain that is young. A look in between doesn't hide it from the backup.
+    for range in [17..18, 35..42] {
+        weeks.rows[range.clone()].iter().for_each(|(row, _)| delete(row));
+        weeks.vault.writer().sync().unwrap();
+        let said = next(&weeks, 51);
+        assert!(said.len() == 1 && said[0].text.contains(&weeks.rows[range.start].0.id.to_string()), "{said:?}");
+        assert_eq!(next(&weeks, 52), [], "once");
+    }
+    assert!(there(&memory).len() > 30);
+    weeks.rows.clear();
+}
+
+#[test]
+fn packs_without_any_snapshot_are_not_pruned() {
+    let weeks = Weeks::new(8);
+    let memory = &weeks.vault.memory;
+    weeks.rows.iter().for_each(|(row, _)| weeks.vault.remote.delete(&Repository::object_name(row)).unwrap());
+    let packs = memory.content(Folder::Packs).len();
+    let state = weeks.vault.empty_state();
+    let fresh = weeks.vault.owner.writer(weeks.vault.remote.clone(), &state);
+    fresh.rebuild(true).unwrap();
+    for _ in 0..3 {
+        weeks.clock.advance(30 * DAY);
+        let report = run(&fresh, &rules(8), false, &weeks.clock).unwrap();
+        assert!(report.warnings.iter().any(|warning| warning.text.contains("no snapshot")), "{report:?}");
+        assert_eq!(memory.content(Folder::Packs).len(), packs);
+    }
 }

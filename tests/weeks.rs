@@ -325,7 +325,7 @@ impl Life {
 
     fn run_prune(&self, dry_run: bool) -> Result<varu::prune::PruneReport, Error> {
         let rules = |_: &str| Rules { keep: KEEP, tags: tags(), ..Rules::default() };
-        let options = PruneOptions { rules: &rules, grace: DAY, dry_run };
+        let options = PruneOptions { rules: &rules, grace: DAY, dry_run, now: false, dropped: BTreeSet::new() };
         prune(&[self.vault.writer()], &options, &self.clock, &Counts::default(), &Interrupt::default())
     }
 

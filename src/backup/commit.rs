@@ -1,6 +1,6 @@
 //! The end of a backup: the recipe, the last pack, the snapshot, and a look at whether all of it is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::bases::{BaseCache, Clones};
@@ -11,14 +11,15 @@ use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
 use crate::entry::Untrusted;
+use crate::entry::{Escaped, Kind, StreamName};
 use crate::error::{Error, Result};
 use crate::format::pack::RecipeCopy;
 use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
-use crate::format::snapshot::{DECODED, DEPTH, Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{DECODED, DEPTH, HOLDS, Parent, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{self, Needs, Repository, instance};
+use crate::repository::{self, Needs, NewSnapshot, Repository, instance};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -48,6 +49,14 @@ impl Run<'_> {
         let count = streams.len() as u64;
         let Stored { mut placed, open, known, cache, clones, new, warnings } = stored;
         self.warnings.extend(warnings);
+        self.warnings.extend(self.start.warnings.clone());
+        let beside = self.repository.take_in_beside(&self.start.listed, self.start.newest)?;
+        if let Some(other) = beside.first() {
+            return Err(Error::Refused(format!(
+                "nothing was stored: {}; run this backup again, and {TWO}",
+                written_beside(other)
+            )));
+        }
         let sequence = self.repository.highest_sequence()? + 1;
         let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
         if let Some((pack, first)) = open {
@@ -80,6 +89,7 @@ impl Run<'_> {
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
         self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
+        let beside = self.look_beside(&snapshot)?;
         if let Some(mut known) = known {
             known.save(&self.repository.index()).map_err(repository::Error::from)?;
         }
@@ -89,6 +99,13 @@ impl Run<'_> {
         if let Some(Err(error)) = clones.map(Clones::commit) {
             let text = format!("copies of files could not be kept, so the next backup is larger: {error}");
             self.warnings.push(WarningKind::BaseCache.warning(text));
+        }
+        if let Some(other) = beside {
+            return Err(Error::Refused(format!(
+                "the snapshot {} was stored, and is whole; but {}: {TWO}",
+                snapshot.row.id,
+                written_beside(&other)
+            )));
         }
         Ok(BackupReport {
             snapshot: snapshot.row,
@@ -159,6 +176,10 @@ impl Run<'_> {
         if !self.options.origin.is_empty() {
             facts.push((ORIGIN.to_owned(), self.options.origin.clone()));
         }
+        let holds = holds(&self.options.roots, &recipe.streams);
+        if !holds.is_empty() {
+            facts.push((HOLDS.to_owned(), holds.into_iter().collect::<Vec<_>>().join("\n")));
+        }
         facts.sort();
         let short = |warning: &Warning| warning.to_string().chars().take(500).collect::<String>().into();
         SnapshotBody {
@@ -196,6 +217,13 @@ impl Run<'_> {
         Ok(self.repository.note_highest()?)
     }
 
+    /// A snapshot that another run stored at the same moment, where there is one. Of two that did, one at least sees the other.
+    fn look_beside(&self, own: &NewSnapshot) -> Result<Option<SnapshotRow>> {
+        let mut listed = self.start.listed.clone();
+        listed.insert(own.name.clone());
+        Ok(self.repository.take_in_beside(&listed, self.start.newest)?.into_iter().next())
+    }
+
     /// Somebody else may have deleted meanwhile. What was reported good must be there.
     fn look_again(&self, row: &SnapshotRow) -> Result<()> {
         let sizes = self.repository.pack_sizes()?;
@@ -211,6 +239,17 @@ impl Run<'_> {
             ))),
         }
     }
+}
+
+/// What is to be done about two that write at once.
+const TWO: &str =
+    "give each machine a repository of its own, or both runs one state folder, whose lock keeps them apart";
+
+fn written_beside(other: &SnapshotRow) -> String {
+    format!(
+        "another run, on {:?}, wrote snapshot {} of {} beside this one",
+        other.about.host, other.id, other.header.set
+    )
 }
 
 enum PackNumber {
@@ -301,6 +340,28 @@ impl<'a> Table<'a> {
 
 fn lost() -> Error {
     Error::Failed("the index lost a pack".to_owned())
+}
+
+/// Most paths or databases that a snapshot names.
+const MOST_HELD: usize = 1000;
+
+/// The paths of the set that are in the snapshot, or where it has none the databases: the folders of its dumps. Empty where that are
+/// too many to be named.
+fn holds(roots: &[StreamName], streams: &[Stream]) -> BTreeSet<String> {
+    let mut held = BTreeSet::new();
+    let shown = |name: &[u8]| Escaped(name).to_string();
+    if roots.is_empty() {
+        let dumps = streams.iter().filter(|stream| stream.entry.kind == Kind::Data);
+        let folder = |stream: &Stream| {
+            let name = stream.entry.name.as_bytes();
+            name.iter().position(|byte| *byte == b'/').map(|end| shown(&name[..end]))
+        };
+        held.extend(dumps.filter_map(folder));
+    } else {
+        let names: BTreeSet<&[u8]> = streams.iter().map(|stream| stream.entry.name.as_bytes()).collect();
+        held.extend(roots.iter().map(StreamName::as_bytes).filter(|root| names.contains(root)).map(shown));
+    }
+    if held.len() > MOST_HELD { BTreeSet::new() } else { held }
 }
 
 /// This machine's name.

@@ -4,7 +4,9 @@
 
 mod bases;
 mod chunking;
+mod clock;
 mod commit;
+mod gone;
 mod lent;
 mod parent;
 mod pipeline;
@@ -30,6 +32,7 @@ use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::spool::Spool;
 use crate::repository::{self, Lock, Repository};
+use crate::retention::Rules;
 use crate::source::{self, Source};
 use crate::time::{Clock, Zone};
 use crate::warning::{Warning, WarningKind};
@@ -80,6 +83,8 @@ pub struct BackupOptions {
     pub zone: Zone,
     /// Whether chains share nothing.
     pub isolate_chains: bool,
+    /// How long snapshots stay. What is gone earlier is said.
+    pub keep: Duration,
     /// A snapshot that shrank by more than so many percent is suspect; None judges none.
     pub max_shrink: Option<u8>,
     /// Where the data comes from, as `paths` or a source's name: it is noted in the snapshot. Empty where nothing is to be noted.
@@ -124,6 +129,7 @@ impl BackupOptions {
             spool_max: 0,
             zone: Zone::Local,
             isolate_chains: false,
+            keep: Rules::default().keep,
             max_shrink: None,
             origin: String::new(),
             keep_origin: false,

@@ -31,7 +31,10 @@ pub(super) fn is_due(
     }
     let of_generation = |row: &&SnapshotRow| row.about.generation == before.about.generation;
     let begun = rows.iter().find(of_generation).map(|row| row.header.stored_time);
-    begun.is_none_or(|begun| options.zone.days_between(begun, clock.now()) >= i64::from(options.rebase_every))
+    begun.is_none_or(|begun| {
+        super::clock::is_ahead(begun, clock.now())
+            || options.zone.days_between(begun, clock.now()) >= i64::from(options.rebase_every)
+    })
 }
 
 /// Plain bytes that a restore will decode at the end of the next chain, if that has as many snapshots as the last one and

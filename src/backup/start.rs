@@ -1,8 +1,9 @@
 //! What a backup knows before it reads its source: the parent, what may be shared, and which kind of snapshot it makes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
+use super::gone;
 use super::lent::Lent;
 use super::{BackupOptions, Wanted, rebase};
 use crate::entry::{Entry, StreamName};
@@ -12,9 +13,10 @@ use crate::format::recipe::{Recipe, Run, Stream};
 use crate::id::{GenerationId, PackId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::progress::Progress;
+use crate::remote::ObjectName;
 use crate::repository::{self, Repository};
 use crate::time::Clock;
-use crate::warning::WarningKind;
+use crate::warning::{Warning, WarningKind};
 
 /// What stands before the first byte is read.
 pub(super) struct Start {
@@ -36,6 +38,12 @@ pub(super) struct Start {
     pub rebase: bool,
     /// The newest snapshot of the set that can be built upon.
     pub before: Option<SnapshotRow>,
+    /// The names of all snapshots that were there.
+    pub listed: BTreeSet<ObjectName>,
+    /// The newest snapshot's number.
+    pub newest: u64,
+    /// What is odd about what was found.
+    pub warnings: Vec<Warning>,
     /// Why the snapshot is a full or an incremental, where that isn't what was asked for.
     pub note: Option<String>,
     by_name: HashMap<StreamName, usize>,
@@ -61,6 +69,12 @@ impl Start {
         }
         repository.check_instance()?;
         repository.keep_keys()?.iter().for_each(|said| progress.warn(&WarningKind::KeyObject.warning(said)));
+        let mut warnings: Vec<Warning> = gone::unexpected(repository, options.keep)?.into_iter().collect();
+        let last = repository.newest()?;
+        let odd = last.as_ref().and_then(|last| super::clock::beside(last, clock.now()));
+        warnings.extend(odd.map(|why| WarningKind::WrongClock.warning(why)));
+        warnings.iter().for_each(|warning| progress.warn(warning));
+        repository.sweep_pending(clock.now())?;
         let mut sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
         // What was found damaged is as good as gone.
@@ -129,7 +143,24 @@ impl Start {
         });
         let ordinals = ordinals.collect();
         let parent = before.clone().filter(|_| !full);
-        Ok(Self { parent, recipe, packs, shared, lent, worn, generation, rebase, before, note, by_name, ordinals })
+        let (listed, newest) = (changes.listed, last.map_or(0, |last| last.header.sequence));
+        Ok(Self {
+            parent,
+            recipe,
+            packs,
+            shared,
+            lent,
+            worn,
+            generation,
+            rebase,
+            before,
+            listed,
+            newest,
+            warnings,
+            note,
+            by_name,
+            ordinals,
+        })
     }
 
     /// Whether the snapshot before needs that pack.
@@ -250,6 +281,9 @@ fn decide(
         return Ok((false, None));
     }
     let begun = chain.first().map_or(before.header.stored_time, |full| full.header.stored_time);
+    if super::clock::is_ahead(begun, clock.now()) {
+        return Ok((true, Some("a full, because the last one is dated in the future: a clock was wrong".to_owned())));
+    }
     Ok((options.zone.days_between(begun, clock.now()) >= i64::from(options.full_every), None))
 }
 

@@ -11,6 +11,7 @@ use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::open::remember_place;
 use super::watch::Watch;
 use super::words::{Trust, short};
 use crate::terminal::human::counted;
@@ -46,7 +47,10 @@ impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, matches!(self.what, What::Rebuild { .. }), &watch)?;
+        let anew = matches!(self.what, What::Rebuild { .. });
+        // Who goes on at another place than the last backup's goes on there with the backups, too.
+        let as_first = matches!(self.what, What::Rebuild { accept_loss: true } | What::Adopt);
+        let repositories = context.open_indexes(&self.trust, anew, as_first, &watch)?;
         match self.what {
             What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
             What::Check => check(context, &watch, &repositories),
@@ -74,6 +78,9 @@ fn rebuild(
         let index = repository.index();
         snapshots += index.snapshots().map_err(repository::Error::from)?.len() as u64;
         packs += index.packs().map_err(repository::Error::from)?.len() as u64;
+    }
+    if accept_loss {
+        repositories.iter().try_for_each(|repository| remember_place(repository))?;
     }
     let warnings = watch.end(&[]);
     let left_alone = !hidden.is_empty() && !accept_loss;
@@ -112,6 +119,7 @@ fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<Ex
         return Err(Failure::new(ExitStatus::Damaged, hidden));
     }
     let newest = repository.adopt()?;
+    remember_place(repository)?;
     watch.end(&changes.warnings().collect::<Vec<_>>());
     match (context.json, &newest) {
         (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,

@@ -10,7 +10,7 @@ use varu::index::{Index, SnapshotRow};
 use varu::keyring::{IGNORE_NEWER, Keyring};
 use varu::progress::Progress;
 use varu::remote::Remote;
-use varu::repository::{Changes, Chosen, Error, Keys, Repository};
+use varu::repository::{Changes, Chosen, Error, Keys, PLACE, Repository};
 use varu::time::Timestamp;
 use varu::warning::{Warning, WarningKind};
 
@@ -32,9 +32,6 @@ pub struct Opened {
     /// Holds the indexes where there is no state folder that can be written.
     _state: Option<TempDir>,
 }
-
-/// The fact under which an index keeps the place of the last backup.
-const PLACE: &str = "place";
 
 /// A backup went to this place: from now on others are copies of it.
 pub fn remember_place(repository: &Repository) -> Result<(), Failure> {
@@ -88,13 +85,45 @@ impl Context {
         Ok(Arc::new(repository))
     }
 
-    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
-    pub fn open_indexes(&self, trust: &Trust, anew: bool, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
+    /// Refuses to delete in a place that is older than the first was when it was last looked at.
+    pub fn refuse_behind(&self, repository: &Repository) -> Result<(), Failure> {
+        let here = repository.remote().place();
+        let (_, Some(First { place, newest: Some(there) })) = second(self.state()?, repository.id(), &here)? else {
+            return Ok(());
+        };
+        repository.sync()?;
+        let newest = newest(&repository.index())?;
+        if newest.is_some_and(|newest| newest.header.sequence >= there.header.sequence) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ExitStatus::Damaged,
+            format!(
+                "nothing was deleted: {here} is older than {place}, which has snapshot {} of {}; bring it up to date with `varu \
+                 --repo {place} copy --to {here}`, or if {place} is gone for good, go on here with `varu --repo {here} index rebuild \
+                 --accept-loss`",
+                there.id, there.header.set
+            ),
+        ))
+    }
+
+    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away. With
+    /// `as_first`, the place is the one that backups go to from now on, whichever that was.
+    pub fn open_indexes(
+        &self,
+        trust: &Trust,
+        anew: bool,
+        as_first: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<Vec<Arc<Repository>>, Failure> {
         let remote = self.open_remote(watch)?;
         let reading = self.keyring().reader(&*remote, &trust.ids())?;
         let mut repositories = Vec::new();
         for keys in reading.keys {
-            let (state, _) = second(self.state()?, keys.id(), &remote.place())?;
+            let state = match as_first {
+                true => self.state()?.to_owned(),
+                false => second(self.state()?, keys.id(), &remote.place())?.0,
+            };
             if anew
                 && let Some(aside) =
                     Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?

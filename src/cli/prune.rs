@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use varu::entry::Escaped;
 use varu::progress::Progress;
 use varu::prune::{ChainReport, PruneOptions, PruneReport, prune};
 use varu::repository::{self, Chosen, Lock};
 use varu::retention::Reason;
 use varu::time::{SystemClock, Timestamp, format_duration};
 
-use super::context::Context;
+use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
 use super::words::{SnapshotWord, Trust, short};
 use crate::terminal::human::{counted, size};
@@ -24,6 +25,15 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 
+    /// Delete at once what no rule keeps, without marks and without their grace: for a disk that is full. Ages are counted by this
+    /// machine's clock.
+    #[arg(long, conflicts_with = "dry_run")]
+    now: bool,
+
+    /// Let the last snapshots go of a path or a database that newer ones of its set lack. Can be given several times.
+    #[arg(long, value_name = "NAME")]
+    dropped: Vec<String>,
+
     #[command(flatten)]
     trust: Trust,
 }
@@ -32,14 +42,18 @@ impl Args {
     /// Prunes, and says what became of each chain.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, false, &watch)?;
+        let repositories = context.open_indexes(&self.trust, false, false, &watch)?;
         let mut locks = Vec::new();
         for repository in &repositories {
             locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*watch, &context.interrupt)?);
         }
+        if !self.dry_run {
+            repositories.iter().try_for_each(|repository| context.refuse_behind(repository))?;
+        }
         let rules = |set: &str| context.config.rules(set);
         let grace = context.config.retention.grace;
-        let options = PruneOptions { rules: &rules, grace, dry_run: self.dry_run };
+        let dropped = self.dropped.iter().cloned().collect();
+        let options = PruneOptions { rules: &rules, grace, dry_run: self.dry_run, now: self.now, dropped };
         let report = prune(&repositories, &options, &SystemClock, &*watch, &context.interrupt)?;
         report.warnings.iter().for_each(|warning| watch.warn(warning));
         let warnings = watch.end(&[]);
@@ -166,6 +180,11 @@ fn reasons(context: &Context, chain: &ChainReport) -> String {
         }
         Reason::Newest => "no newer chain is good".to_owned(),
         Reason::Counted => "keep_chains counts it".to_owned(),
+        Reason::Last { what } => format!(
+            "no newer one has {}; once that was dropped for good, --dropped {} lets it go",
+            Escaped(what.as_bytes()),
+            shell_word(&Escaped(what.as_bytes()).to_string())
+        ),
         Reason::Tagged { tag, snapshot, until } => {
             let until = until.map(|until| format!(" until {}", context.zone.short(until))).unwrap_or_default();
             format!("the tag {tag} of {} pins it{until}", short(snapshot))
@@ -183,6 +202,7 @@ fn reason_document(reason: &Reason) -> serde_json::Value {
         Reason::Silent { newest } => json!({ "reason": "silent", "newest": newest.to_string() }),
         Reason::Newest => json!({ "reason": "newest" }),
         Reason::Counted => json!({ "reason": "counted" }),
+        Reason::Last { what } => json!({ "reason": "last", "what": what }),
         Reason::Tagged { tag, snapshot, until } => {
             json!({ "reason": "tagged", "tag": tag, "snapshot": snapshot, "until": until.map(|until| until.to_string()) })
         }

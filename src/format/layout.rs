@@ -50,6 +50,8 @@ pub const MAX_CHUNK: u32 = 1 << 20;
 pub const MAX_DEPTH: u32 = 64;
 /// Most snapshots in a chain.
 pub const MAX_CHAIN: u32 = 64;
+/// The highest sequence of a snapshot.
+pub const MAX_SEQUENCE: u64 = 1 << 48;
 
 /// Whether a snapshot carries a whole recipe or an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use crate::entry::Untrusted;
 use crate::format::layout::{
-    MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind, is_set_name,
+    MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind,
+    is_set_name,
 };
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
@@ -174,6 +175,9 @@ impl SnapshotHeader {
         if self.sequence == 0 || self.parent.is_some_and(|parent| parent.sequence >= self.sequence) {
             return Err(FormatError::Invalid("a snapshot has a sequence that can't be"));
         }
+        if self.sequence > MAX_SEQUENCE {
+            return Err(FormatError::Invalid("a snapshot has a sequence to which no writer counts"));
+        }
         if !self.tags.is_sorted() || !self.packs.is_sorted_by(|a, b| a < b) {
             return Err(FormatError::Invalid("a snapshot's tags or packs aren't in order"));
         }
@@ -235,6 +239,8 @@ fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Snapsho
 
 /// The fact that says how many plain bytes a restore of the snapshot decodes.
 pub const DECODED: &str = "decoded_bytes";
+/// The fact that says what the set consists of: its paths or its databases, one a line.
+pub const HOLDS: &str = "holds";
 /// The fact that says how many bases lie under the deepest segment that a restore decodes.
 pub const DEPTH: &str = "depth";
 
@@ -277,6 +283,12 @@ pub struct SnapshotBody {
 }
 
 impl SnapshotBody {
+    /// The paths or databases that the snapshot has, as far as its writer said.
+    pub fn holds(&self) -> impl Iterator<Item = &str> {
+        let fact = self.facts.iter().find(|(key, _)| key == HOLDS);
+        fact.into_iter().flat_map(|(_, value)| value.lines())
+    }
+
     /// Plain bytes that a restore of the snapshot decodes; None where its writer didn't say.
     pub fn decoded(&self) -> Option<u64> {
         self.number(DECODED)

@@ -212,6 +212,7 @@ impl Pruning<'_> {
                 time: entry.arrival,
                 tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
                 good: whole && !mendable && !header.suspect,
+                holds: Vec::new(),
             };
             let parent = header.parent.map(|parent| parent.id);
             known.push(Known { name: name.clone(), parent, snapshot, damaged: mendable });

@@ -17,7 +17,7 @@ use crate::format::mark::Mark;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
-use crate::remote::{Folder, ObjectName};
+use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::repository::{self, Marked, Repository};
 use crate::retention::{self, Basis, Rules, UNNEEDED_FOR, Verdict};
 use crate::time::{Clock, Timestamp};
@@ -33,6 +33,10 @@ pub struct PruneOptions<'a> {
     pub grace: Duration,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Delete at once, without marks, and count ages by the clock: a person asks for it.
+    pub now: bool,
+    /// Paths and databases whose last snapshots may go, though newer ones lack them.
+    pub dropped: BTreeSet<String>,
 }
 
 /// What becomes of a chain.
@@ -114,7 +118,7 @@ impl Prune<'_> {
         self.progress.phase("looking", None, None);
         let mut places = Vec::new();
         for repository in repositories {
-            places.push(Place::look(repository, &mut report)?);
+            places.push(Place::look(repository, &self.options.dropped, &mut report)?);
         }
         repositories[0].check_instance()?;
         self.judge(&places, &mut report);
@@ -123,9 +127,23 @@ impl Prune<'_> {
             return Ok(report);
         }
         self.progress.phase("deleting", None, None);
+        repositories[0].sweep_pending(self.now)?;
+        if places.iter().all(|place| place.rows.is_empty()) && places.iter().any(|place| !place.sizes.is_empty()) {
+            report.warnings.push(WarningKind::MissingSnapshot.warning(format!(
+                "{} holds packs and no snapshot, so nothing was deleted: either the first backup hasn't ended yet, or all snapshots \
+                 were taken away; look at what other places and the host have before anything is written here",
+                repositories[0].remote().place()
+            )));
+            return Ok(report);
+        }
         for place in &mut places {
-            self.delete_due(place, &mut report)?;
-            self.mark(place, &mut report)?;
+            match self.options.now {
+                true => self.delete_now(place, &mut report)?,
+                false => {
+                    self.delete_due(place, &mut report)?;
+                    self.mark(place, &mut report)?;
+                }
+            }
         }
         Ok(report)
     }
@@ -135,11 +153,12 @@ impl Prune<'_> {
         let seen: Vec<retention::Snapshot> = places.iter().flat_map(Place::as_rules_see).collect();
         for snapshot in seen.iter().filter(|snapshot| snapshot.time > self.now) {
             report.warnings.push(WarningKind::WrongClock.warning(format!(
-                "snapshot {} of {} is from the future, {}: a clock was wrong; its age counts from then",
+                "snapshot {} of {} is from the future, {}: a clock was wrong; its age counts from the snapshot after it",
                 snapshot.id, snapshot.set, snapshot.time
             )));
         }
-        let verdicts = retention::judge(&seen, self.options.rules, Basis::at(self.now));
+        let verdicts =
+            retention::judge(&seen, self.options.rules, Basis { by_clock: self.options.now, ..Basis::at(self.now) });
         let gone: BTreeSet<SnapshotId> =
             verdicts.iter().filter(|verdict| verdict.goes()).flat_map(|verdict| verdict.snapshots.clone()).collect();
         for verdict in verdicts {
@@ -183,13 +202,41 @@ impl Prune<'_> {
                 None => place.marks.push(marked),
             }
         }
+        let rows = due.iter().filter_map(|marked| place.rows.get(&marked.mark.snapshot?));
+        let rows = rows.filter(|row| goes.contains(&row.id)).cloned().collect();
+        self.delete_snapshots(place, rows, report)?;
+        for marked in due {
+            self.delete_packs(place, &marked.mark.packs, report)?;
+            self.delete_object(place, &marked.name)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what goes by today's rules, and the packs that only that needed. Nothing is written, so it is done on a full disk.
+    fn delete_now(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+        let goes = Self::goes(report);
+        let rows: Vec<SnapshotRow> = place.rows.values().filter(|row| goes.contains(&row.id)).cloned().collect();
+        let mut packs: BTreeSet<PackId> = rows.iter().flat_map(|row| row.header.packs.iter().copied()).collect();
+        let stored = place.stored_times()?;
+        let is_old =
+            |pack: &&PackId| stored.get(*pack).copied().flatten().is_some_and(|at| at.after(UNNEEDED_FOR) <= self.now);
+        packs.extend(place.unneeded.iter().filter(is_old).copied());
+        self.delete_snapshots(place, rows, report)?;
+        self.delete_packs(place, &packs.into_iter().collect::<Vec<_>>(), report)?;
+        let done = |marked: &&Marked| marked.mark.snapshot.is_some_and(|id| goes.contains(&id));
+        for name in place.marks.iter().filter(done).map(|marked| marked.name.clone()).collect::<Vec<_>>() {
+            self.delete_object(place, &name)?;
+        }
+        Ok(())
+    }
+
+    fn delete_snapshots(
+        &self,
+        place: &mut Place<'_>,
+        mut rows: Vec<SnapshotRow>,
+        report: &mut PruneReport,
+    ) -> Result<()> {
         // The newest first: a chain that is half deleted is whole up to where it ends.
-        let mut rows: Vec<SnapshotRow> = due
-            .iter()
-            .filter_map(|marked| place.rows.get(&marked.mark.snapshot?))
-            .filter(|row| goes.contains(&row.id))
-            .cloned()
-            .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.header.sequence));
         for row in &rows {
             self.delete_object(place, &Repository::object_name(row))?;
@@ -203,15 +250,11 @@ impl Prune<'_> {
             place.repository.remote().flush(Folder::Snapshots).map_err(repository::Error::from)?;
             place.look_at_needs()?;
         }
-        for marked in due {
-            self.delete_packs(place, &marked.mark, report)?;
-            self.delete_object(place, &marked.name)?;
-        }
         Ok(())
     }
 
-    fn delete_packs(&self, place: &mut Place<'_>, mark: &Mark, report: &mut PruneReport) -> Result<()> {
-        for pack in &mark.packs {
+    fn delete_packs(&self, place: &mut Place<'_>, packs: &[PackId], report: &mut PruneReport) -> Result<()> {
+        for pack in packs {
             if !place.unneeded.contains(pack) {
                 continue;
             }
@@ -252,7 +295,14 @@ impl Prune<'_> {
 
     fn store(&self, place: &Place<'_>, wait: Duration, snapshot: Option<SnapshotId>, packs: Vec<PackId>) -> Result<()> {
         self.check_interrupt()?;
-        place.repository.store_mark(Mark { marked: self.now, due: self.now.after(wait), snapshot, packs })?;
+        let stored = place.repository.store_mark(Mark { marked: self.now, due: self.now.after(wait), snapshot, packs });
+        stored.map_err(|error| match error {
+            repository::Error::Remote(error) if error.kind == ErrorKind::NoSpace => repository::Error::from(error.hint(
+                "there is no room for the marks of what will be deleted: `varu prune --now` deletes what no rule keeps without \
+                 them; with nothing that goes, shorten keep first",
+            )),
+            error => error,
+        })?;
         Ok(())
     }
 
@@ -290,10 +340,12 @@ struct Place<'a> {
     is_unclear: bool,
     /// Bytes that the newest snapshots need for bases alone.
     only_for_bases: u64,
+    /// As [`PruneOptions::dropped`].
+    dropped: &'a BTreeSet<String>,
 }
 
 impl<'a> Place<'a> {
-    fn look(repository: &'a Repository, report: &mut PruneReport) -> Result<Self> {
+    fn look(repository: &'a Repository, dropped: &'a BTreeSet<String>, report: &mut PruneReport) -> Result<Self> {
         let changes = repository.sync()?;
         if let Some(hidden) = changes.hidden {
             return Err(Error::Damaged(format!("nothing was deleted: {hidden}")));
@@ -326,6 +378,7 @@ impl<'a> Place<'a> {
             unneeded: BTreeSet::new(),
             is_unclear,
             only_for_bases: 0,
+            dropped,
         };
         place.look_at_needs()?;
         place.only_for_bases = place.only_for_bases()?;
@@ -386,6 +439,7 @@ impl<'a> Place<'a> {
                 time: header.data_time,
                 tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
                 good: whole && !header.suspect,
+                holds: row.about.holds().map(ToOwned::to_owned).filter(|what| !self.dropped.contains(what)).collect(),
             });
         }
         seen

@@ -22,6 +22,7 @@ pub mod sftp;
 pub mod spool;
 pub mod wait;
 
+pub use part::is_left_over;
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,11 +1,13 @@
 //! Mark objects: sealed and stored, fetched and opened.
 
+use super::listing::list_or_none;
 use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Purpose, Salt};
 use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
 use crate::format::mark::{Mark, MarkHeader};
 use crate::id::SnapshotId;
-use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::remote::{ErrorKind, Folder, ObjectName, is_left_over};
+use crate::time::Timestamp;
 
 /// A mark on the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,20 @@ impl Repository {
             Err(error) if error.kind == ErrorKind::Refused => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Deletes what is left in `pending/` of uploads that have ended. How many; none where the account can't delete: then its
+    /// host does.
+    pub fn sweep_pending(&self, now: Timestamp) -> Result<u64> {
+        let mut swept = 0;
+        let listed = list_or_none(&*self.remote, Folder::Pending)?;
+        for part in listed.into_iter().filter(|part| is_left_over(&part.name, now)) {
+            if !self.delete(&part.name)? {
+                break;
+            }
+            swept += 1;
+        }
+        Ok(swept)
     }
 
     fn fetch_mark(&self, name: &ObjectName) -> Result<Mark> {

@@ -15,6 +15,7 @@ mod lock;
 mod marks;
 mod packer;
 mod recipes;
+pub(crate) mod sequences;
 mod snapshots;
 mod sync;
 
@@ -31,7 +32,7 @@ pub use marks::Marked;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
 pub use recipes::{Chosen, Needs};
 pub use snapshots::NewSnapshot;
-pub use sync::Changes;
+pub use sync::{Changes, Gone, PLACE};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::listing::listed;
+use super::sequences::{JUMP, highest_believed};
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
-use crate::id::{PackId, RepositoryId, SnapshotId};
+use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::time::Timestamp;
@@ -16,6 +17,24 @@ use crate::warning::{Warning, WarningKind};
 const HIGHEST: &str = "highest";
 /// The fact under which the index keeps the newest snapshot of another instance that was adopted.
 const ADOPTED: &str = "adopted";
+
+/// The fact under which the index keeps what is gone of what was seen, until a backup has said it: lines of [`Gone`].
+const GONE: &str = "gone";
+/// The fact under which the index keeps the place of the last backup.
+pub const PLACE: &str = "place";
+
+/// A snapshot that was seen and that somebody else took away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Its chain.
+    pub chain: ChainId,
+    /// When its content was true.
+    pub time: Timestamp,
+    /// Its set.
+    pub set: String,
+}
 
 /// What a look at the remote found to be otherwise than the index had it.
 #[derive(Debug, Default)]
@@ -39,6 +58,8 @@ pub struct Changes {
     pub foreign: u64,
     /// Sequence and stored time of each of them, by the id that its clear header claims. Nobody vouches for any of it.
     pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
+    /// The names of all snapshots that were there.
+    pub listed: BTreeSet<ObjectName>,
 }
 
 impl Changes {
@@ -68,6 +89,7 @@ impl Repository {
         let mut objects: Vec<(ObjectName, SnapshotId)> =
             listed.into_iter().map(|(object, name)| (object.name, name.id)).collect();
         objects.sort();
+        changes.listed = objects.iter().map(|(name, _)| name.clone()).collect();
         for (name, id) in objects {
             let row = known.get(&id).filter(|row| Self::object_name(row) == name);
             if row.is_some() {
@@ -76,17 +98,93 @@ impl Repository {
                 self.take_in(&name, highest, &mut changes, &mut present)?;
             }
         }
-        changes.hidden = self.hidden(known.values(), highest, &present)?;
-        for row in known.values().filter(|row| !present.contains(&row.id)) {
-            changes.gone.push(row.id);
-            if changes.hidden.is_none() {
+        let far = self.refuse_far_numbers(&mut changes, &mut present)?;
+        let believed = known.values().filter(|row| !far.contains(&row.id));
+        changes.hidden = self.hidden(believed, highest.filter(|(_, id)| !far.contains(id)), &present)?;
+        let gone: Vec<&SnapshotRow> =
+            known.values().filter(|row| !changes.listed.contains(&Self::object_name(row))).collect();
+        changes.gone = gone.iter().map(|row| row.id).collect();
+        if changes.hidden.is_none() {
+            if !gone.is_empty() {
+                self.note_gone(&gone)?;
+            }
+            for row in gone {
                 self.index().remove_snapshot(&row.id)?;
             }
-        }
-        if changes.hidden.is_none() {
             self.note_highest()?;
         }
         Ok(changes)
+    }
+
+    /// Doesn't use snapshots whose sequences are so far beyond all others that no writer counted to them. Returns which.
+    fn refuse_far_numbers(
+        &self,
+        changes: &mut Changes,
+        present: &mut BTreeSet<SnapshotId>,
+    ) -> Result<BTreeSet<SnapshotId>> {
+        let mut far = BTreeSet::new();
+        let rows: Vec<SnapshotRow> =
+            self.index().snapshots()?.into_iter().filter(|row| present.contains(&row.id)).collect();
+        let believed = highest_believed(rows.iter().map(|row| row.header.sequence));
+        for row in rows.iter().filter(|row| row.header.sequence > believed) {
+            changes.refused.push(format!(
+                "{} is not used: its sequence is {}, and all others end at {believed}; no writer counts so, somebody forged it",
+                describe(row),
+                row.header.sequence
+            ));
+            present.remove(&row.id);
+            changes.added.retain(|id| *id != row.id);
+            self.index().remove_snapshot(&row.id)?;
+            far.insert(row.id);
+        }
+        Ok(far)
+    }
+
+    fn note_gone(&self, gone: &[&SnapshotRow]) -> Result<()> {
+        let mut index = self.index();
+        let mut text = String::from_utf8(index.fact(GONE)?.unwrap_or_default()).unwrap_or_default();
+        for row in gone {
+            let header = &row.header;
+            text += &format!("{} {} {} {}\n", row.id, header.chain, header.data_time.nanos(), header.set);
+        }
+        Ok(index.set_fact(GONE, text.as_bytes())?)
+    }
+
+    /// What somebody else took away of what was seen, since this was last asked.
+    pub fn take_gone(&self) -> Result<Vec<Gone>> {
+        let mut index = self.index();
+        let text = String::from_utf8(index.fact(GONE)?.unwrap_or_default()).unwrap_or_default();
+        if !text.is_empty() {
+            index.forget_fact(GONE)?;
+        }
+        let parse = |line: &str| {
+            let mut words = line.split(' ');
+            let (id, chain) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            let time = Timestamp::from_nanos(words.next()?.parse().ok()?);
+            Some(Gone { id, chain, time, set: words.next()?.to_owned() })
+        };
+        Ok(text.lines().filter_map(parse).collect())
+    }
+
+    /// Takes in snapshots of this repository id that came since `listed` was, with numbers above `since`: another run wrote them
+    /// beside this one.
+    pub fn take_in_beside(&self, listed: &BTreeSet<ObjectName>, since: u64) -> Result<Vec<SnapshotRow>> {
+        let (now, _) = self.remote.list(Folder::Snapshots)?;
+        let mut beside = Vec::new();
+        for object in now {
+            if listed.contains(&object.name) || parse_snapshot_name(&object.name).is_none() {
+                continue;
+            }
+            let Ok((row, recipe)) = self.fetch_snapshot(&object.name) else { continue };
+            if row.header.sequence > since && row.header.sequence - since <= JUMP {
+                self.index().add_snapshot(&row, &recipe)?;
+                beside.push(row);
+            }
+        }
+        if !beside.is_empty() {
+            self.note_highest()?;
+        }
+        Ok(beside)
     }
 
     /// Says which snapshot is missing though nobody prunes such a one: the newest that was ever seen, or the newest of a set,
@@ -151,8 +249,9 @@ impl Repository {
             Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        // One writer counts up. What it had not seen at a lower number was taken away before, and put back.
-        if highest.is_some_and(|(sequence, _)| row.header.sequence <= sequence) {
+        // One writer counts up. What it had not seen at a lower number was taken away before, and put back. With the very number
+        // of the newest it is the other of two that were written at the same moment.
+        if highest.is_some_and(|(sequence, _)| row.header.sequence < sequence) {
             changes.refused.push(format!(
                 "{} is not used: it appeared again after newer ones had been seen; somebody put an old snapshot back. \
                  `varu index rebuild` takes in all that is there",
@@ -203,13 +302,9 @@ impl Repository {
             return Ok(0);
         }
         let (listed, _) = self.remote.list(Folder::Snapshots)?;
-        let mut highest = 0;
-        for object in listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some()) {
-            if let Ok(header) = self.peek_snapshot(&object.name) {
-                highest = highest.max(header.sequence);
-            }
-        }
-        Ok(highest.min(1 << 62))
+        let headers = listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some());
+        let headers = headers.filter_map(|object| self.peek_snapshot(&object.name).ok());
+        Ok(highest_believed(headers.map(|header| header.sequence)))
     }
 
     /// Refuses to write after another machine's snapshot, unless that was adopted, and beside another repository's.
@@ -367,10 +462,20 @@ fn check_packs(index: &Index, sizes: &HashMap<PackId, u64>) -> Result<Vec<String
 
 fn hidden(repository: &Repository, row: Option<&SnapshotRow>, sequence: u64, id: &SnapshotId) -> String {
     let what = row.map_or_else(|| format!("snapshot {id}"), describe);
-    format!(
-        "{what} with sequence {sequence} was seen in {} before and is not there now: it was deleted, or the host hides it. \
-         Older snapshots can be restored by their id (--snapshot). If it was deleted on purpose, `varu index rebuild \
-         --accept-loss` goes on without it",
-        repository.remote.place()
-    )
+    let here = repository.remote.place();
+    let seen = repository.index().fact(PLACE).ok().flatten();
+    let seen = seen.map(|place| String::from_utf8_lossy(&place).into_owned()).filter(|place| *place != here);
+    match seen {
+        None => format!(
+            "{what} with sequence {sequence} was seen in {here} before and is not there now: it was deleted, the host hides it, or \
+             this is an older state of the place. Older snapshots can be restored by their id (--snapshot). If another place has \
+             it, `varu --repo OTHER copy --to {here}` brings it back; if it is gone for good, `varu index rebuild --accept-loss` \
+             goes on here without it"
+        ),
+        Some(there) => format!(
+            "{what} with sequence {sequence} was seen in {there} and is not in {here}: this place is older, or another one. If \
+             {there} is still there, `varu --repo {there} copy --to {here}` brings it over; if it is gone for good, `varu --repo \
+             {here} index rebuild --accept-loss` goes on here without it. Older snapshots can be restored by their id (--snapshot)"
+        ),
+    }
 }

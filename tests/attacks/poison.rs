@@ -105,7 +105,13 @@ fn live(days: &Days, from: u64, count: u64) -> BTreeMap<varu::id::SnapshotId, St
             continue;
         }
         let (rules, places) = (Rules::default(), [days.writer.clone()]);
-        let options = PruneOptions { rules: &|_| rules.clone(), grace: DAY, dry_run: false };
+        let options = PruneOptions {
+            rules: &|_| rules.clone(),
+            grace: DAY,
+            dry_run: false,
+            now: false,
+            dropped: Default::default(),
+        };
         prune(&places, &options, &days.clock, &Counts::default(), &Interrupt::default()).unwrap();
     }
     let there = days.writer.index().snapshots().unwrap();

@@ -193,6 +193,7 @@ impl Options {
                 false => 0,
             },
             zone: self.rhythm.zone,
+            keep: config.rules(&self.set).keep,
             max_shrink: self.max_shrink,
             origin: self.origin(),
             keep_origin: !self.configured && !self.change_paths,

@@ -77,6 +77,7 @@ fn reason(context: &Context, why: &Stays) -> String {
             format!("the newest of its set arrived at {}, and ages are counted at it", day(*newest))
         }
         Stays::Rule(Reason::Newest) => "no newer chain of its set is whole and has been here as long".to_owned(),
+        Stays::Rule(Reason::Last { what }) => format!("the last that has {what}"),
         Stays::Rule(Reason::Counted) => "among the newest chains".to_owned(),
         Stays::Rule(Reason::Tagged { tag, until: Some(until), .. }) => format!("tag {tag} until {}", day(*until)),
         Stays::Rule(Reason::Tagged { tag, until: None, .. }) => format!("among the newest with tag {tag}"),
@@ -93,6 +94,7 @@ fn document(report: &PruneReport) -> serde_json::Value {
         Stays::Rule(Reason::Silent { .. }) => "silent",
         Stays::Rule(Reason::Newest) => "newest",
         Stays::Rule(Reason::Counted) => "counted",
+        Stays::Rule(Reason::Last { .. }) => "last",
         Stays::Rule(Reason::Tagged { .. }) => "tagged",
         Stays::Rule(Reason::Gap { .. }) => "gap",
         Stays::Held(_) => "held",

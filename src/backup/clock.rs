@@ -1,0 +1,36 @@
+//! Whether this machine's clock can be right: against what was stored last, and against the backup host's.
+
+use std::time::Duration;
+
+use crate::index::SnapshotRow;
+use crate::time::{Timestamp, format_duration};
+
+/// How far two clocks may be apart.
+pub(super) const APART: Duration = Duration::from_secs(3600);
+/// A pause that a machine seldom makes.
+const LONG_PAUSE: Duration = Duration::from_secs(180 * 24 * 3600);
+
+/// Why the clock looks wrong beside the newest snapshot, where it does.
+pub(super) fn beside(newest: &SnapshotRow, now: Timestamp) -> Option<String> {
+    let stored = newest.header.stored_time;
+    if stored > now.after(APART) {
+        return Some(format!(
+            "this machine's clock says {now}, and the newest snapshot, {}, was stored at {stored}: the clock is wrong now, or it \
+             was {} ahead then; ages are counted by the order of the snapshots until the clock has passed that",
+            newest.id,
+            format_duration(stored.since(now))
+        ));
+    }
+    (now.since(stored) > LONG_PAUSE).then(|| {
+        format!(
+            "this machine's clock says {now}, {} after the newest snapshot was stored: unless nothing was backed up for so long, \
+             the clock is ahead; set it right before the next backup",
+            format_duration(now.since(stored))
+        )
+    })
+}
+
+/// Whether that moment is in the future, so that nothing can be counted from it.
+pub(super) fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time > now.after(APART)
+}
