@@ -46,7 +46,7 @@ impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, matches!(self.what, What::Rebuild { .. }), &watch)?;
+        let repositories = context.open_indexes(&self.trust, &watch)?;
         match self.what {
             What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
             What::Check => check(context, &watch, &repositories),

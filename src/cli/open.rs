@@ -88,20 +88,13 @@ impl Context {
         Ok(Arc::new(repository))
     }
 
-    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away.
-    pub fn open_indexes(&self, trust: &Trust, anew: bool, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
+    /// Opens all repository ids of the place with their indexes as they are.
+    pub fn open_indexes(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Vec<Arc<Repository>>, Failure> {
         let remote = self.open_remote(watch)?;
         let reading = self.keyring().reader(&*remote, &trust.ids())?;
         let mut repositories = Vec::new();
         for keys in reading.keys {
             let (state, _) = second(self.state()?, keys.id(), &remote.place())?;
-            if anew
-                && let Some(aside) =
-                    Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
-            {
-                let text = format!("the old index is damaged and lies in {} now", aside.display());
-                watch.warn(&WarningKind::DamagedIndex.warning(text));
-            }
             repositories.push(Arc::new(Repository::open(remote.clone(), keys, &state)?));
         }
         Ok(repositories)
@@ -197,8 +190,8 @@ fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Opti
     if !Index::is_in(&folder) {
         return Ok((state.to_owned(), None));
     }
-    // Who rebuilds a damaged index comes by here, too.
-    let Ok(index) = Index::open(&folder) else { return Ok((state.to_owned(), None)) };
+    // Where it is damaged, the place that it was of is the first to be known of the new one.
+    let index = Index::open_whole(&folder).map_err(Error::from)?;
     match index.fact(PLACE).map_err(Error::from)? {
         Some(first) if first != place.as_bytes() => {
             let mut hasher = Hasher::new();

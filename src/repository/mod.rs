@@ -131,7 +131,7 @@ impl Repository {
     pub fn open(remote: Arc<dyn Remote>, keys: Keys, state: &Path) -> Result<Self> {
         let folder = state.join(keys.id().to_string());
         keyfiles::create_private_folder(&folder)?;
-        let index = Mutex::new(Index::open(&folder)?);
+        let index = Mutex::new(Index::open_whole(&folder)?);
         Ok(Self { remote, keys, index, folder })
     }
 

@@ -35,6 +35,8 @@ pub struct Changes {
     /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
     /// recipe takes its place. Only a rebuild looks for them.
     pub lost: Vec<String>,
+    /// Where the index was damaged and was made again: a sentence that says so.
+    pub healed: Option<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
     /// Sequence and stored time of each of them, by the id that its clear header claims. Nobody vouches for any of it.
@@ -49,14 +51,25 @@ impl Changes {
 
     /// The same for who reads what is there.
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let healed = self.healed.iter().map(|why| WarningKind::DamagedIndex.warning(why));
         let damaged = self.damaged.iter().map(|why| WarningKind::DamagedObject.warning(why));
-        damaged.chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
+        healed.chain(damaged).chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
     }
 }
 
 impl Repository {
     /// Lists the snapshots on the remote, takes in what the index doesn't know, and drops what is gone.
+    ///
+    /// An index that was begun anew is filled from the repository, as by [`Repository::rebuild`].
     pub fn sync(&self) -> Result<Changes> {
+        let why = self.index().why_anew()?;
+        match why {
+            Some(why) => Ok(Changes { healed: Some(why), ..self.make_anew(false)? }),
+            None => self.compare(),
+        }
+    }
+
+    fn compare(&self) -> Result<Changes> {
         // What the index knows is read first: a backup that runs meanwhile adds to both, and what it added after the listing
         // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
@@ -263,14 +276,16 @@ impl Repository {
     ///
     /// Where a snapshot is hidden that was seen before, nothing is done but to say so, unless `accept_loss`.
     pub fn rebuild(&self, accept_loss: bool) -> Result<Changes> {
-        if !accept_loss {
-            match self.sync() {
-                Ok(changes) if changes.hidden.is_some() => return Ok(changes),
-                // An index that can't be read is what this is for.
-                Ok(_) | Err(Error::Index(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let healed = self.index().why_anew()?;
+        let changes = match accept_loss || healed.is_some() {
+            false => Some(self.compare()?).filter(|changes| changes.hidden.is_some()),
+            true => None,
+        };
+        let changes = changes.map_or_else(|| self.make_anew(accept_loss), Ok)?;
+        Ok(Changes { healed, ..changes })
+    }
+
+    fn make_anew(&self, accept_loss: bool) -> Result<Changes> {
         let highest = self.highest_seen()?;
         {
             let mut index = self.index();
@@ -278,7 +293,7 @@ impl Repository {
             index.forget_fact(HIGHEST)?;
             Known::forget(&index);
         }
-        let mut changes = self.sync()?;
+        let mut changes = self.compare()?;
         if let Some((sequence, id)) = highest.filter(|_| !accept_loss)
             && self.newest()?.is_none_or(|newest| newest.header.sequence < sequence)
         {
@@ -287,6 +302,7 @@ impl Repository {
         }
         self.enter_all_packs(&mut changes)?;
         changes.lost = self.replace_lost_parents()?;
+        self.index().was_filled()?;
         Ok(changes)
     }
 
@@ -336,8 +352,8 @@ impl Repository {
     /// Says what of the index isn't as the remote has it, without changing anything: each a sentence.
     pub fn check_index(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        if let Err(why) = self.index().integrity()? {
-            found.push(format!("the index's file is damaged: {why}"));
+        if let Err(why) = self.index().look_through() {
+            found.push(why.to_string());
         }
         let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let there: BTreeSet<SnapshotId> =

@@ -8,6 +8,7 @@ mod medium;
 #[path = "../support/site.rs"]
 mod site;
 
+mod index;
 mod unreadable;
 
 use std::collections::BTreeMap;
