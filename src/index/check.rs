@@ -32,6 +32,7 @@ impl Index {
     pub fn look_through(&self) -> Result<()> {
         let found: String = self.read(|database| database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
         if found != "ok" {
+            let found = found.lines().find(|line| !line.starts_with("***")).unwrap_or_default().to_owned();
             return Err(IndexError::Malformed { path: self.folder.join(FILE), found });
         }
         let facts: Vec<String> = self.read(|database| {

@@ -6,6 +6,7 @@ use super::listing::listed;
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
+use crate::format::recipe::encode_full;
 use crate::id::{PackId, RepositoryId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
@@ -78,18 +79,24 @@ impl Repository {
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
-        let mut objects: Vec<(ObjectName, SnapshotId)> =
-            listed.into_iter().map(|(object, name)| (object.name, name.id)).collect();
+        let mut objects: Vec<(ObjectName, u64, SnapshotId)> =
+            listed.into_iter().map(|(object, name)| (object.name, object.size, name.id)).collect();
         objects.sort();
-        for (name, id) in objects {
-            let row = known.get(&id).filter(|row| Self::object_name(row) == name);
-            if row.is_some() {
-                present.insert(id);
-            } else {
-                self.take_in(&name, highest, &mut changes, &mut present)?;
+        let mut spoilt = BTreeSet::new();
+        for (name, size, id) in objects {
+            match known.get(&id).filter(|row| Self::object_name(row) == name) {
+                Some(row) if row.size == size => _ = present.insert(id),
+                // What a listing shows to be damaged is nothing to build upon.
+                Some(row) => {
+                    let why = format!("{name} is damaged: it has {size} bytes, and had {}", row.size);
+                    changes.damaged.push(why);
+                    spoilt.insert(id);
+                }
+                None => self.take_in(&name, highest, &mut changes, &mut present)?,
             }
         }
-        changes.hidden = self.hidden(known.values(), highest, &present)?;
+        changes.hidden = self.hidden(known.values(), highest, &(&present | &spoilt))?;
+        self.keep_recipes(&known, &present)?;
         for row in known.values().filter(|row| !present.contains(&row.id)) {
             changes.gone.push(row.id);
             if changes.hidden.is_none() {
@@ -100,6 +107,21 @@ impl Repository {
             self.note_highest()?;
         }
         Ok(changes)
+    }
+
+    /// Keeps what is known of snapshots that are lost and that others stand on: these can still be restored.
+    fn keep_recipes(&self, known: &HashMap<SnapshotId, SnapshotRow>, present: &BTreeSet<SnapshotId>) -> Result<()> {
+        let stands = |row: &SnapshotRow| row.header.parent.map(|parent| parent.id);
+        let needed: BTreeSet<SnapshotId> =
+            known.values().filter(|row| present.contains(&row.id)).filter_map(stands).collect();
+        for id in needed.into_iter().filter(|id| known.contains_key(id) && !present.contains(id)) {
+            match self.recipe(&id) {
+                Ok(recipe) => self.index().set_stand_in(&id, &encode_full(&recipe))?,
+                Err(Error::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Says which snapshot is missing though nobody prunes such a one: the newest that was ever seen, or the newest of a set,

@@ -84,29 +84,29 @@ fn an_index_with_lost_pages_heals_at_the_next_backup() {
 #[test]
 fn a_flipped_bit_of_an_index_misleads_nobody() {
     let saved = Saved::new();
-    let flips = if site::is_long() { 200 } else { 5 };
+    let mut places: Vec<usize> =
+        saved.whole.windows(5).enumerate().filter(|(_, w)| w == b"VARUs").map(|(at, _)| at + 90).collect();
+    assert!(places.len() >= 2, "the headers of the snapshots lie there");
+    let more = if site::is_long() { 200 } else { 2 };
+    places.extend((0..more).map(|flip| usize::try_from(site::random(flip) * 104_729).unwrap() % saved.whole.len()));
     let mut healed = 0;
-    for flip in 0..flips {
+    for at in places {
         let mut bytes = saved.whole.clone();
-        let at = usize::try_from(site::random(flip) * 7919 + flip * 104_729).unwrap() % bytes.len();
-        bytes[at] ^= 1 << (flip % 8);
-        saved.put_back(&bytes);
-        let check = saved.site.run(&["index", "check"]);
-        assert!([0, 3].contains(&check.status), "byte {at}: {}", check.err);
+        bytes[at] ^= 1 << (at % 8);
         saved.put_back(&bytes);
         let verified = saved.site.run(&["verify"]);
         assert_eq!(verified.status, 0, "byte {at}: {} {}", String::from_utf8_lossy(&verified.out), verified.err);
         saved.put_back(&bytes);
         healed += u32::from(saved.heals(&format!("byte {at}")));
     }
-    assert!(healed > 0);
+    assert!(healed >= 2);
 }
 
 #[test]
 fn rebuild_makes_any_index_again_and_what_was_seen_stays_known() {
     let saved = Saved::new();
     let mut bytes = saved.whole.clone();
-    bytes[4096..8192].fill(0);
+    bytes[5 * 4096..6 * 4096].fill(0);
     saved.put_back(&bytes);
     let rebuilt = saved.site.run(&["index", "rebuild"]).ends(3);
     assert!(rebuilt.err.contains("index.sqlite.damaged"), "{}", rebuilt.err);
