@@ -67,10 +67,13 @@ impl Index {
             // What doesn't fit its check is worse than nothing.
             let _ = self.set_fact(&name, &value);
         }
-        for table in ["operation", "verification", "drill"] {
+        let trust = [("trusted_snapshot", "id"), ("trusted_pack", "id")];
+        for (table, key) in
+            [("operation", "number"), ("verification", "number"), ("drill", "number")].into_iter().chain(trust)
+        {
             // What comes from the front, then what comes from the end: a page in the middle may be what is damaged.
             for order in ["ASC", "DESC"] {
-                let _ = self.take_rows(&old, table, order);
+                let _ = self.take_rows(&old, table, &format!("{key} {order}"));
             }
         }
     }
@@ -84,7 +87,7 @@ impl Index {
         let common: Vec<&str> = ours.iter().filter(|name| theirs.contains(name)).map(String::as_str).collect();
         let names = common.join(", ");
         let marks = vec!["?"; common.len()].join(", ");
-        let mut select = old.prepare(&format!("SELECT {names} FROM {table} ORDER BY number {order}"))?;
+        let mut select = old.prepare(&format!("SELECT {names} FROM {table} ORDER BY {order}"))?;
         let mut rows = select.query([])?;
         let transaction = self.database.transaction()?;
         {

@@ -19,7 +19,6 @@ fn what_a_later_backup_stored_again_brings_an_older_snapshot_back() {
     let there = below(&site.machine.at("src"));
     let pack = objects(&site, "packs").remove(0);
     let path = site.machine.at("vault/packs").join(&pack);
-    let whole = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     let (ended, files) = restored(&site, &first, None);
     assert_eq!((ended.ends(7).status, files.len()), (7, 0));

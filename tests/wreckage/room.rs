@@ -24,9 +24,8 @@ fn a_cache_that_fills_the_disk_is_taken_away_and_one_that_is_not_wanted_too() {
     let site = files();
     let Some(small) = Small::on(site.machine.at("state"), "16m") else { return };
     site.back_up();
-    let folder =
-        fs::read_dir(site.machine.at("state")).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
-    let cache = folder.unwrap().join("base-s.chunks");
+    let folders = fs::read_dir(site.machine.at("state")).unwrap().map(|entry| entry.unwrap().path());
+    let cache = folders.map(|folder| folder.join("base-s.chunks")).find(|cache| cache.exists()).unwrap();
     assert!(fs::metadata(&cache).unwrap().len() > 1_000_000);
     small.fill(0);
     put(&site, "new", 50_000);
