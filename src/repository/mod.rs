@@ -119,8 +119,8 @@ fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
     }
 }
 
-/// Takes the base caches away where the disk has no room for the index: they only make backups smaller, and grow again as far as
-/// there is room.
+/// Takes the base caches away where the disk has no room for the index: they only make backups smaller. What is read
+/// from now on is kept again, as far as there is room.
 fn give_way(folder: &Path) {
     const LEAST: u64 = 16 << 20;
     let is_full = room(folder).is_some_and(|(free, all)| free < LEAST.min(all / 8));
