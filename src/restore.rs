@@ -1,5 +1,6 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+mod elsewhere;
 pub mod service;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,8 @@ use crate::repository::{self, Fetcher, Piece, Repository};
 use crate::source::{self, Target};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
+
+use elsewhere::Elsewhere;
 
 /// What a restore did.
 #[derive(Debug, Clone)]
@@ -147,10 +150,14 @@ fn fetch(
     recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;
     let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
     progress.phase("restoring", Some(bytes), Some(recipe.streams.len() as u64));
-    let (streams, packs) = with_packs(repository, snapshot, recipe, progress, &mut report)?;
-    let fetcher = Fetcher::start(repository, streams.iter().flat_map(|stream| pieces(stream, &packs)))?;
-    let mut writing = Writing { repository, fetcher, packs, target, progress, interrupt, report: &mut report };
-    streams.iter().try_for_each(|stream| writing.stream(stream))?;
+    let (streams, packs) = with_packs(repository, snapshot, recipe)?;
+    let whole = streams.iter().filter(|(_, broken)| broken.is_none());
+    let fetcher = Fetcher::start(repository, whole.flat_map(|(stream, _)| pieces(stream, &packs)))?;
+    let elsewhere = Elsewhere::new(repository, snapshot);
+    let fetcher = Arc::new(fetcher);
+    let mut writing =
+        Writing { repository, elsewhere, fetcher, packs, target, progress, interrupt, report: &mut report };
+    streams.iter().try_for_each(|(stream, broken)| writing.stream(stream, broken.as_deref()))?;
     report.warnings.extend(target.finish().map_err(restore_error)?);
     Ok(report)
 }
@@ -308,15 +315,13 @@ fn is_whole(
 /// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
 type Packs = Vec<Option<u32>>;
 
-/// The streams whose packs can be had, and these packs. Bases are entered, too: their directories say how the based segments
+/// The streams, each with why a pack of it can't be had, and the packs that can. Bases are entered, too: their directories say how the based segments
 /// decode. A base that can't be had is a damage of the segments that stand on it, which are named when they are decoded.
 fn with_packs(
     repository: &Repository,
     snapshot: &SnapshotRow,
     recipe: Recipe,
-    progress: &dyn Progress,
-    report: &mut RestoreReport,
-) -> Result<(Vec<Stream>, Packs)> {
+) -> Result<(Vec<(Stream, Option<String>)>, Packs)> {
     let used = recipe.used_packs();
     let ids = || used.iter().map(|&pack| recipe.packs[pack as usize].id);
     let named: HashSet<PackId> = ids().collect();
@@ -333,14 +338,11 @@ fn with_packs(
             Err(why) => drop(broken.insert(*pack, why)),
         }
     }
-    let mut streams = Vec::with_capacity(recipe.streams.len());
-    for stream in recipe.streams {
-        match stream.runs.iter().find_map(|run| broken.get(&run.pack)) {
-            None => streams.push(stream),
-            Some(why) => report.damaged(&stream, why, progress),
-        }
-    }
-    Ok((streams, packs))
+    let streams = recipe.streams.into_iter().map(|stream| {
+        let why = stream.runs.iter().find_map(|run| broken.get(&run.pack)).cloned();
+        (stream, why)
+    });
+    Ok((streams.collect(), packs))
 }
 
 fn pieces<'a>(stream: &'a Stream, packs: &'a Packs) -> impl Iterator<Item = Piece> + 'a {
@@ -351,8 +353,9 @@ fn pieces<'a>(stream: &'a Stream, packs: &'a Packs) -> impl Iterator<Item = Piec
 }
 
 struct Writing<'a> {
-    repository: &'a Repository,
-    fetcher: Fetcher,
+    repository: &'a Arc<Repository>,
+    elsewhere: Elsewhere<'a>,
+    fetcher: Arc<Fetcher>,
     packs: Packs,
     target: &'a mut dyn Target,
     progress: &'a dyn Progress,
@@ -361,10 +364,13 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Restores one stream, or notes why it can't be.
-    fn stream(&mut self, stream: &Stream) -> Result<()> {
+    /// Restores one stream, or notes why it can't be: `broken` says so where it is known before.
+    fn stream(&mut self, stream: &Stream, broken: Option<&str>) -> Result<()> {
         if self.interrupt.is_set() {
             return Err(repository::Error::Interrupted.into());
+        }
+        if let Some(why) = broken {
+            return self.from_a_twin(stream, why);
         }
         match self.target.begin(&stream.entry) {
             Ok(()) => {}
@@ -373,50 +379,95 @@ impl Writing<'_> {
                 return self.skip(error);
             }
         }
-        if stream.entry.kind.has_content() {
-            match self.content(stream) {
-                Ok(()) => {
-                    if let Err(error) = self.target.end() {
-                        return self.skip(error);
-                    }
-                }
-                Err(Error::Source(error)) => return self.skip(error),
-                Err(Error::Repository(repository::Error::Damaged(why))) => {
-                    self.target.abandon();
-                    self.report.damaged(stream, &why, self.progress);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.target.abandon();
-                    return Err(error);
-                }
+        if !stream.entry.kind.has_content() {
+            return self.written(stream);
+        }
+        let content = self.content(stream);
+        self.end(stream, content)?.map_or(Ok(()), |why| self.from_a_twin(stream, &why))
+    }
+
+    /// Ends a stream whose content was written, or not. Returns why it can't be had from where it was looked for.
+    fn end(&mut self, stream: &Stream, content: Result<()>) -> Result<Option<String>> {
+        match content {
+            Ok(()) => match self.target.end() {
+                Ok(()) => self.written(stream).map(|()| None),
+                Err(error) => self.skip(error).map(|()| None),
+            },
+            Err(Error::Source(error)) => self.skip(error).map(|()| None),
+            Err(Error::Repository(repository::Error::Damaged(why))) => {
+                self.target.abandon();
+                Ok(Some(why))
+            }
+            Err(error) => {
+                self.target.abandon();
+                Err(error)
             }
         }
+    }
+
+    fn written(&mut self, stream: &Stream) -> Result<()> {
         self.report.streams += 1;
         self.report.bytes += stream.entry.size;
         self.progress.add(Counter::Streams, 1);
         Ok(())
     }
 
+    /// Restores a stream from another snapshot that has the same bytes, or notes why it can't be restored.
+    fn from_a_twin(&mut self, stream: &Stream, why: &str) -> Result<()> {
+        for tried in 0.. {
+            let Some(twin) = self.elsewhere.twin(stream, tried)? else { break };
+            if let Err(error) = self.target.begin(&stream.entry) {
+                return self.skip(error);
+            }
+            let fetcher = Fetcher::start(self.repository, twin.pieces.iter().copied())?;
+            let content = self.pieces(stream, &fetcher, &twin.pieces);
+            if self.end(stream, content)?.is_none() {
+                self.progress.note(&format!(
+                    "{} comes from snapshot {}, which has the same bytes: {why}",
+                    stream.entry.name, twin.snapshot
+                ));
+                return Ok(());
+            }
+        }
+        self.report.damaged(stream, why, self.progress);
+        Ok(())
+    }
+
     /// Writes a stream's bytes. On an error the rest of its pieces is taken and dropped, so that the next stream's come.
     fn content(&mut self, stream: &Stream) -> Result<()> {
+        let pieces: Vec<Piece> = pieces(stream, &self.packs).collect();
+        // It is put back, whatever comes of it.
+        let fetcher = self.fetcher.clone();
+        self.pieces(stream, &fetcher, &pieces)
+    }
+
+    fn pieces(&mut self, stream: &Stream, fetcher: &Fetcher, pieces: &[Piece]) -> Result<()> {
         let mut hasher = self.repository.keys().stream_hashes.hasher();
         let mut size = 0;
         let mut failed = None;
-        for piece in pieces(stream, &self.packs) {
+        for piece in pieces {
             if self.interrupt.is_set() {
                 return Err(repository::Error::Interrupted.into());
             }
-            let fetched = match self.fetcher.take(&piece) {
-                Ok(fetched) => fetched,
+            let (fetched, elsewhere);
+            let bytes = match fetcher.take(piece) {
+                Ok(taken) => {
+                    fetched = Some(taken);
+                    fetched.as_ref().map_or(&[][..], |fetched| fetched.as_bytes())
+                }
                 Err(error @ repository::Error::Damaged(_)) => {
-                    failed.get_or_insert(Error::from(error));
-                    continue;
+                    fetched = None;
+                    let other = if failed.is_none() { self.elsewhere.piece(piece)? } else { None };
+                    let Some(other) = other else {
+                        failed.get_or_insert(Error::from(error));
+                        continue;
+                    };
+                    elsewhere = other;
+                    &elsewhere[..]
                 }
                 Err(error) => return Err(error.into()),
             };
             if failed.is_none() {
-                let bytes = fetched.as_bytes();
                 hasher.update(bytes);
                 size += bytes.len() as u64;
                 match self.target.write(bytes) {
@@ -424,7 +475,9 @@ impl Writing<'_> {
                     Err(error) => failed = Some(Error::Source(error)),
                 }
             }
-            self.fetcher.release(fetched);
+            if let Some(fetched) = fetched {
+                fetcher.release(fetched);
+            }
         }
         match failed {
             Some(error) => Err(error),

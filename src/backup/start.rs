@@ -60,6 +60,7 @@ impl Start {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let changes = repository.sync()?;
+        changes.healed.iter().for_each(|why| progress.warn(&WarningKind::DamagedIndex.warning(why)));
         changes.unusable().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(later) = changes.later {
             return Err(Error::Usage(format!("{later}; nothing is written beside it: update varu on this machine")));

@@ -47,10 +47,9 @@ impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let anew = matches!(self.what, What::Rebuild { .. });
         // Who goes on at another place than the last backup's goes on there with the backups, too.
         let as_first = matches!(self.what, What::Rebuild { accept_loss: true } | What::Adopt);
-        let repositories = context.open_indexes(&self.trust, anew, as_first, &watch)?;
+        let repositories = context.open_indexes(&self.trust, as_first, &watch)?;
         match self.what {
             What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
             What::Check => check(context, &watch, &repositories),

@@ -107,12 +107,10 @@ impl Context {
         ))
     }
 
-    /// Opens all repository ids of the place with their indexes as they are; with `anew`, damaged ones are moved away. With
-    /// `as_first`, the place is the one that backups go to from now on, whichever that was.
+    /// Opens all repository ids of the place with their indexes as they are. With `as_first`, the place is the one that backups go to from now on, whichever that was.
     pub fn open_indexes(
         &self,
         trust: &Trust,
-        anew: bool,
         as_first: bool,
         watch: &Arc<Watch>,
     ) -> Result<Vec<Arc<Repository>>, Failure> {
@@ -124,13 +122,6 @@ impl Context {
                 true => self.state()?.to_owned(),
                 false => second(self.state()?, keys.id(), &remote.place())?.0,
             };
-            if anew
-                && let Some(aside) =
-                    Index::set_aside_damaged(&state.join(keys.id().to_string())).map_err(Error::from)?
-            {
-                let text = format!("the old index is damaged and lies in {} now", aside.display());
-                watch.warn(&WarningKind::DamagedIndex.warning(text));
-            }
             repositories.push(Arc::new(Repository::open(remote.clone(), keys, &state)?));
         }
         Ok(repositories)
@@ -226,8 +217,8 @@ fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Opti
     if !Index::is_in(&folder) {
         return Ok((state.to_owned(), None));
     }
-    // Who rebuilds a damaged index comes by here, too.
-    let Ok(index) = Index::open(&folder) else { return Ok((state.to_owned(), None)) };
+    // Where it is damaged, the place that it was of is the first to be known of the new one.
+    let index = Index::open_whole(&folder).map_err(Error::from)?;
     match index.fact(PLACE).map_err(Error::from)? {
         Some(first) if first != place.as_bytes() => {
             let mut hasher = Hasher::new();

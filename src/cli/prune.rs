@@ -42,7 +42,7 @@ impl Args {
     /// Prunes, and says what became of each chain.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, false, false, &watch)?;
+        let repositories = context.open_indexes(&self.trust, false, &watch)?;
         let mut locks = Vec::new();
         for repository in &repositories {
             locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*watch, &context.interrupt)?);

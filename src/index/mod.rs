@@ -3,6 +3,8 @@
 //! All but local history and the highest sequence seen can be rebuilt from the repository. No chunk has a row: a pack's
 //! directory is one BLOB, and [`Known`] finds chunks.
 
+mod check;
+mod heal;
 mod history;
 mod known;
 mod packs;
@@ -24,8 +26,14 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::format::FormatError;
 
-/// The schema's steps, in order. A step that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
+use check::row_check;
+
+/// The database.
+const FILE: &str = "index.sqlite";
+/// The tables.
+const SCHEMA: &str = include_str!("schema.sql");
+/// The number of that schema. An index with another one is put aside and made again.
+const VERSION: u32 = 2;
 
 /// Why the index can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +47,9 @@ pub enum IndexError {
         source: rusqlite::Error,
     },
     /// It can't be written, for the disk is full or read-only.
-    #[error("the index {path} can't be written: {source}; make room on that disk, and run it again")]
+    #[error(
+        "the index {path} can't be written: {source}; make room on that disk, or mount it for writing, and run it again"
+    )]
     NoRoom {
         /// The database.
         path: PathBuf,
@@ -56,15 +66,31 @@ pub enum IndexError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// It was made by a newer program.
-    #[error("the index {path} has schema {found}, and this program knows up to {known}; use a newer varu")]
-    Newer {
+    /// It was made by another version of the program.
+    #[error(
+        "the index {path} has schema {found}, and this program's is {VERSION}; `varu index rebuild` makes it again"
+    )]
+    OtherSchema {
         /// The database.
         path: PathBuf,
         /// Its schema's number.
-        found: usize,
-        /// The newest schema that this program knows.
-        known: usize,
+        found: u32,
+    },
+    /// SQLite finds its file damaged.
+    #[error("the index {path} is damaged: {found}; `varu index rebuild` makes it again from the repository")]
+    Malformed {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found.
+        found: String,
+    },
+    /// A row isn't as it was written.
+    #[error(
+        "the index holds a {what} that isn't as it was written; `varu index rebuild` makes it again from the repository"
+    )]
+    Changed {
+        /// What is changed.
+        what: &'static str,
     },
     /// A BLOB isn't what the format describes.
     #[error("the index holds a broken {what}: {source}; `varu index rebuild` makes it again from the repository")]
@@ -83,6 +109,28 @@ impl IndexError {
             _ => Self::Sqlite { path, source },
         }
     }
+
+    /// Whether the index is what is wrong, and not the way to it: making it again helps.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+        match self {
+            Self::OtherSchema { .. } | Self::Malformed { .. } | Self::Changed { .. } | Self::Broken { .. } => true,
+            Self::Sqlite { source: FromSqlConversionFailure(..) | IntegralValueOutOfRange(..), .. }
+            | Self::Sqlite { source: InvalidColumnType(..), .. } => true,
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::ConstraintViolation
+                        // A table or a column that should be there.
+                        | ErrorCode::Unknown
+                )
+            ),
+            Self::NoRoom { .. } | Self::Io { .. } => false,
+        }
+    }
 }
 
 type Result<T> = std::result::Result<T, IndexError>;
@@ -97,12 +145,12 @@ pub struct Index {
 impl Index {
     /// Whether there is an index in `folder`.
     pub fn is_in(folder: &Path) -> bool {
-        folder.join("index.sqlite").exists()
+        folder.join(FILE).exists()
     }
 
-    /// Opens the index in `folder`, and makes it where there is none.
+    /// Opens the index in `folder`, and makes it where there is none. It isn't looked through: see [`Index::open_whole`].
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("index.sqlite");
+        let path = folder.join(FILE);
         // SQLite gives its file and those beside it the mode of the first: the owner's alone, whatever the umask. What can't be
         // written is told from what is damaged here, too.
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -112,37 +160,6 @@ impl Index {
             Self { database, folder: folder.to_owned(), directories: RefCell::new(packs::DirectoryCache::default()) };
         index.prepare()?;
         Ok(index)
-    }
-
-    /// Moves a damaged index in `folder` out of the way, so that a new one can be made. Returns where it is then; None where
-    /// there is none, or a whole one.
-    ///
-    /// # Errors
-    ///
-    /// Where it can't be moved, and where it was made by a newer program: that isn't damage.
-    pub fn set_aside_damaged(folder: &Path) -> Result<Option<PathBuf>> {
-        let path = folder.join("index.sqlite");
-        if !path.exists() {
-            return Ok(None);
-        }
-        match Self::open(folder).and_then(|index| index.integrity()) {
-            Ok(Ok(())) => return Ok(None),
-            Err(error @ IndexError::Newer { .. }) => return Err(error),
-            Ok(Err(_)) | Err(_) => {}
-        }
-        let aside = folder.join("index.sqlite.damaged");
-        let moved = std::fs::rename(&path, &aside);
-        moved.map_err(|source| IndexError::Io { tried: "moving away", path, source })?;
-        for rest in ["index.sqlite-wal", "index.sqlite-shm"] {
-            // Without the database they mean nothing; beside a new one they would.
-            match std::fs::remove_file(folder.join(rest)) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(IndexError::Io { tried: "taking away", path: folder.join(rest), source });
-                }
-                _ => {}
-            }
-        }
-        Ok(Some(aside))
     }
 
     /// The folder that it lies in.
@@ -159,26 +176,22 @@ impl Index {
             self.database.pragma_update(None, "cache_size", -8192)?;
             self.database.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
         })();
-        let version = result.map_err(|source| self.error(source))? as usize;
-        if version > MIGRATIONS.len() {
-            let path = self.folder.join("index.sqlite");
-            return Err(IndexError::Newer { path, found: version, known: MIGRATIONS.len() });
+        match result.map_err(|source| self.error(source))? {
+            VERSION => Ok(()),
+            0 => self.make_tables().map_err(|source| self.error(source)),
+            found => Err(IndexError::OtherSchema { path: self.folder.join(FILE), found }),
         }
-        for (number, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            self.migrate(number + 1, migration).map_err(|source| self.error(source))?;
-        }
-        Ok(())
     }
 
-    fn migrate(&mut self, number: usize, migration: &str) -> rusqlite::Result<()> {
+    fn make_tables(&mut self) -> rusqlite::Result<()> {
         let transaction = self.database.transaction()?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number as u32)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()
     }
 
     fn error(&self, source: rusqlite::Error) -> IndexError {
-        IndexError::of(self.folder.join("index.sqlite"), source)
+        self.suspect(IndexError::of(self.folder.join(FILE), source))
     }
 
     /// Runs `work` in one transaction.
@@ -198,16 +211,21 @@ impl Index {
 
     /// A remembered fact, None where nothing was remembered under that name.
     pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.read(|database| {
-            database.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
-        })
+        let row: Option<(Vec<u8>, Vec<u8>)> = self.read(|database| {
+            let select = "SELECT value, row_check FROM fact WHERE name = ?1";
+            database.query_row(select, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        let Some((value, check)) = row else { return Ok(None) };
+        self.expect(check == row_check(&[name.as_bytes(), &value]), "fact")?;
+        Ok(Some(value))
     }
 
     /// Remembers a fact.
     pub fn set_fact(&mut self, name: &str, value: &[u8]) -> Result<()> {
         self.write(|database| {
-            let insert = "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            database.execute(insert, params![name, value])
+            let insert = "INSERT INTO fact VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = excluded.value, \
+                          row_check = excluded.row_check";
+            database.execute(insert, params![name, value, row_check(&[name.as_bytes(), value])])
         })?;
         Ok(())
     }
@@ -227,13 +245,6 @@ impl Index {
             database.execute_batch(tables)
         })
     }
-
-    /// Whether SQLite finds its file whole: `Err` with what it found where it doesn't.
-    pub fn integrity(&self) -> Result<std::result::Result<(), String>> {
-        let found: String =
-            self.read(|database| database.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
-        Ok(if found == "ok" { Ok(()) } else { Err(found) })
-    }
 }
 
 #[cfg(test)]
@@ -251,28 +262,6 @@ mod tests {
         assert_eq!(index.fact("highest").unwrap().as_deref(), Some(b"8".as_slice()));
         index.forget_fact("highest").unwrap();
         assert_eq!(index.fact("highest").unwrap(), None);
-        assert_eq!(index.integrity().unwrap(), Ok(()));
-    }
-
-    #[test]
-    fn a_newer_schema_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Index::open(folder.path()).unwrap());
-        let database = Connection::open(folder.path().join("index.sqlite")).unwrap();
-        database.pragma_update(None, "user_version", 999).unwrap();
-        drop(database);
-        assert!(matches!(Index::open(folder.path()), Err(IndexError::Newer { found: 999, .. })));
-    }
-
-    #[test]
-    fn what_is_no_database_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("index.sqlite"), vec![b'x'; 9000]).unwrap();
-        let error = Index::open(folder.path()).err().unwrap().to_string();
-        assert!(error.contains("varu index rebuild"), "{error}");
-        let aside = Index::set_aside_damaged(folder.path()).unwrap().unwrap();
-        assert_eq!(std::fs::read(aside).unwrap(), vec![b'x'; 9000]);
-        drop(Index::open(folder.path()).unwrap());
-        assert_eq!(Index::set_aside_damaged(folder.path()).unwrap(), None);
+        index.look_through().unwrap();
     }
 }

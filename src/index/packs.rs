@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::trust::trust_pack;
-use super::{Index, IndexError, Result};
+use super::{Index, IndexError, Result, row_check};
 use crate::format::pack::{Directory, DirectoryCheck};
 use crate::id::{GenerationId, PackId};
 use crate::time::Timestamp;
@@ -52,7 +52,8 @@ pub struct PackRow {
     pub whole: bool,
 }
 
-const COLUMNS: &str = "number, id, set_name, generation, size, header_length, directory_check, stored_time, whole";
+const COLUMNS: &str = "number, id, set_name, generation, size, header_length, directory_check, stored_time, whole, \
+                       directory_hash, row_check";
 
 /// Decoded directories, by pack number; the oldest go first.
 #[derive(Default)]
@@ -89,6 +90,16 @@ impl Index {
     /// Enters a pack and its segments. One that is there already only becomes whole where `pack` says so.
     pub fn add_pack(&mut self, pack: &NewPack<'_>) -> Result<u32> {
         let stored = pack.stored_time.map(Timestamp::nanos);
+        let directory = pack.directory.encode();
+        let hash = row_check(&[&directory]);
+        let check = pack_check(&PackColumns {
+            id: pack.id.as_bytes(),
+            set: &pack.directory.set,
+            generation: pack.directory.generation.as_bytes(),
+            numbers: [pack.size as i64, pack.header_length as i64, stored.unwrap_or(i64::MIN)],
+            check: &pack.check,
+            hash: &hash,
+        });
         self.write(|database| {
             let row = params![
                 pack.id.as_bytes(),
@@ -99,10 +110,12 @@ impl Index {
                 pack.check,
                 stored,
                 pack.whole,
-                pack.directory.encode()
+                directory,
+                hash,
+                check
             ];
             let insert = "INSERT INTO pack (id, set_name, generation, size, header_length, directory_check, stored_time, \
-                          whole, directory) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+                          whole, directory, directory_hash, row_check) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
                           ON CONFLICT (id) DO UPDATE SET whole = max(whole, excluded.whole)";
             database.prepare_cached(insert)?.execute(row)?;
             let select = "SELECT number FROM pack WHERE id = ?1";
@@ -136,7 +149,9 @@ impl Index {
         self.read(|database| {
             let select = format!("SELECT {COLUMNS} FROM pack WHERE id = ?1");
             database.prepare_cached(&select)?.query_row([id.as_bytes()], pack_row).optional()
-        })
+        })?
+        .map(|row| self.checked_pack(row))
+        .transpose()
     }
 
     /// The id of the pack with a number.
@@ -152,7 +167,9 @@ impl Index {
         self.read(|database| {
             let select = format!("SELECT {COLUMNS} FROM pack WHERE number = ?1");
             database.prepare_cached(&select)?.query_row([number], pack_row).optional()
-        })
+        })?
+        .map(|row| self.checked_pack(row))
+        .transpose()
     }
 
     /// All packs, in the order in which the index learned of them.
@@ -162,10 +179,16 @@ impl Index {
 
     /// The packs with a number above `number`.
     pub fn packs_after(&self, number: u32) -> Result<Vec<PackRow>> {
-        self.read(|database| {
+        let rows: Vec<(PackRow, bool)> = self.read(|database| {
             let select = format!("SELECT {COLUMNS} FROM pack WHERE number > ?1 ORDER BY number");
             database.prepare_cached(&select)?.query_map([number], pack_row)?.collect()
-        })
+        })?;
+        rows.into_iter().map(|row| self.checked_pack(row)).collect()
+    }
+
+    fn checked_pack(&self, (row, is_as_it_was): (PackRow, bool)) -> Result<PackRow> {
+        self.expect(is_as_it_was, "pack")?;
+        Ok(row)
     }
 
     /// A pack's directory; None where there is no such pack.
@@ -173,13 +196,14 @@ impl Index {
         if let Some(directory) = self.directories.borrow().directories.get(&number) {
             return Ok(Some(directory.clone()));
         }
-        let bytes: Option<Vec<u8>> = self.read(|database| {
-            let mut select = database.prepare_cached("SELECT directory FROM pack WHERE number = ?1")?;
-            select.query_row([number], |row| row.get(0)).optional()
+        let row: Option<(Vec<u8>, Vec<u8>)> = self.read(|database| {
+            let mut select = database.prepare_cached("SELECT directory, directory_hash FROM pack WHERE number = ?1")?;
+            select.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let directory =
-            Directory::decode(&bytes).map_err(|source| IndexError::Broken { what: "pack directory", source })?;
+        let Some((bytes, hash)) = row else { return Ok(None) };
+        self.expect(hash == row_check(&[&bytes]), "pack directory")?;
+        let directory = Directory::decode(&bytes)
+            .map_err(|source| self.suspect(IndexError::Broken { what: "pack directory", source }))?;
         let directory = Arc::new(directory);
         self.directories.borrow_mut().insert(number, directory.clone());
         Ok(Some(directory))
@@ -205,16 +229,44 @@ fn insert_segments(database: &Connection, number: u32, pack: &NewPack<'_>) -> ru
     Ok(())
 }
 
-fn pack_row(row: &Row<'_>) -> rusqlite::Result<PackRow> {
-    Ok(PackRow {
+/// A row, and whether it is as it was written.
+fn pack_row(row: &Row<'_>) -> rusqlite::Result<(PackRow, bool)> {
+    let (size, header_length, stored): (i64, i64, Option<i64>) = (row.get(4)?, row.get(5)?, row.get(7)?);
+    let (hash, check): (Vec<u8>, Vec<u8>) = (row.get(9)?, row.get(10)?);
+    let pack = PackRow {
         number: row.get(0)?,
         id: PackId::from_bytes(row.get(1)?),
         set: row.get(2)?,
         generation: GenerationId::from_bytes(row.get(3)?),
-        size: row.get::<_, i64>(4)? as u64,
-        header_length: row.get::<_, i64>(5)? as u64,
+        size: size as u64,
+        header_length: header_length as u64,
         check: row.get(6)?,
-        stored_time: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_nanos),
+        stored_time: stored.map(Timestamp::from_nanos),
         whole: row.get(8)?,
-    })
+    };
+    let found = pack_check(&PackColumns {
+        id: pack.id.as_bytes(),
+        set: &pack.set,
+        generation: pack.generation.as_bytes(),
+        numbers: [size, header_length, stored.unwrap_or(i64::MIN)],
+        check: &pack.check,
+        hash: &hash,
+    });
+    Ok((pack, check == found))
+}
+
+/// What a pack's row is checked by.
+struct PackColumns<'a> {
+    id: &'a [u8],
+    set: &'a str,
+    generation: &'a [u8],
+    numbers: [i64; 3],
+    check: &'a [u8],
+    hash: &'a [u8],
+}
+
+fn pack_check(columns: &PackColumns<'_>) -> [u8; 16] {
+    let [size, header, stored] = columns.numbers.map(i64::to_le_bytes);
+    let PackColumns { id, set, generation, check, hash, .. } = columns;
+    row_check(&[id, set.as_bytes(), generation, &size, &header, &stored, check, hash])
 }

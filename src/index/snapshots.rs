@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Index, IndexError, Result};
+use super::{Index, IndexError, Result, row_check};
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
 
@@ -27,17 +27,21 @@ impl Index {
         self.write(|database| {
             let chain = params![header.chain.as_bytes(), header.set];
             database.execute("INSERT OR IGNORE INTO chain VALUES (?1, ?2)", chain)?;
+            let clear = header.encode();
+            let check = snapshot_check(row.id.as_bytes(), row.size as i64, &clear, &about);
             let snapshot = params![
                 row.id.as_bytes(),
                 header.sequence as i64,
                 header.chain.as_bytes(),
                 header.set,
                 row.size as i64,
-                header.encode(),
-                about
+                clear,
+                about,
+                check
             ];
-            database.execute("INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", snapshot)?;
-            database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2)", params![row.id.as_bytes(), recipe])
+            database.execute("INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", snapshot)?;
+            let recipe = params![row.id.as_bytes(), recipe, row_check(&[row.id.as_bytes(), recipe])];
+            database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2, ?3)", recipe)
         })?;
         Ok(())
     }
@@ -55,34 +59,41 @@ impl Index {
     /// All snapshots, by sequence, ascending.
     pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
         let rows: Vec<RawSnapshot> = self.read(|database| {
-            let mut select =
-                database.prepare_cached("SELECT id, size, header, about FROM snapshot ORDER BY sequence, id")?;
+            let mut select = database
+                .prepare_cached("SELECT id, size, header, about, row_check FROM snapshot ORDER BY sequence, id")?;
             select.query_map([], raw)?.collect()
         })?;
-        rows.into_iter().map(decode).collect()
+        rows.into_iter().map(|row| self.decode_snapshot(row)).collect()
     }
 
     /// One snapshot.
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotRow>> {
         let row = self.read(|database| {
-            let select = "SELECT id, size, header, about FROM snapshot WHERE id = ?1";
+            let select = "SELECT id, size, header, about, row_check FROM snapshot WHERE id = ?1";
             database.query_row(select, [id.as_bytes()], raw).optional()
         })?;
-        row.map(decode).transpose()
+        row.map(|row| self.decode_snapshot(row)).transpose()
     }
 
     /// The bytes of a snapshot's recipe.
     pub fn recipe(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
-        self.read(|database| {
-            let select = "SELECT bytes FROM recipe WHERE snapshot = ?1";
-            database.query_row(select, [id.as_bytes()], |row| row.get(0)).optional()
-        })
+        self.checked_bytes("SELECT bytes, row_check FROM recipe WHERE snapshot = ?1", id, "recipe")
+    }
+
+    fn checked_bytes(&self, select: &str, id: &SnapshotId, what: &'static str) -> Result<Option<Vec<u8>>> {
+        let row: Option<(Vec<u8>, Vec<u8>)> = self.read(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        let Some((bytes, check)) = row else { return Ok(None) };
+        self.expect(check == row_check(&[id.as_bytes(), &bytes]), what)?;
+        Ok(Some(bytes))
     }
 
     /// Keeps the whole recipe of a snapshot that is lost.
     pub fn set_stand_in(&mut self, id: &SnapshotId, recipe: &[u8]) -> Result<()> {
-        let row = params![id.as_bytes(), recipe];
-        self.write(|database| database.execute("INSERT OR REPLACE INTO stand_in VALUES (?1, ?2)", row))?;
+        let row = params![id.as_bytes(), recipe, row_check(&[id.as_bytes(), recipe])];
+        self.write(|database| database.execute("INSERT OR REPLACE INTO stand_in VALUES (?1, ?2, ?3)", row))?;
         Ok(())
     }
 
@@ -102,25 +113,28 @@ impl Index {
 
     /// The whole recipe of a snapshot that is lost, where a copy was found.
     pub fn stand_in(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
-        self.read(|database| {
-            let select = "SELECT bytes FROM stand_in WHERE snapshot = ?1";
-            database.query_row(select, [id.as_bytes()], |row| row.get(0)).optional()
+        self.checked_bytes("SELECT bytes, row_check FROM stand_in WHERE snapshot = ?1", id, "copy of a recipe")
+    }
+
+    fn decode_snapshot(&self, (id, size, header, about, check): RawSnapshot) -> Result<SnapshotRow> {
+        self.expect(check == snapshot_check(&id, size, &header, &about), "snapshot")?;
+        let broken = |source| self.suspect(IndexError::Broken { what: "snapshot", source });
+        Ok(SnapshotRow {
+            id: SnapshotId::from_bytes(id),
+            size: size as u64,
+            header: SnapshotHeader::decode(&header).map_err(broken)?,
+            about: SnapshotBody::decode(&about).map_err(broken)?,
         })
     }
 }
 
-type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>);
+type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<RawSnapshot> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
 }
 
-fn decode((id, size, header, about): RawSnapshot) -> Result<SnapshotRow> {
-    let broken = |source| IndexError::Broken { what: "snapshot", source };
-    Ok(SnapshotRow {
-        id: SnapshotId::from_bytes(id),
-        size: size as u64,
-        header: SnapshotHeader::decode(&header).map_err(broken)?,
-        about: SnapshotBody::decode(&about).map_err(broken)?,
-    })
+/// The other columns say again what the header says.
+fn snapshot_check(id: &[u8], size: i64, header: &[u8], about: &[u8]) -> [u8; 16] {
+    row_check(&[id, &size.to_le_bytes(), header, about])
 }

@@ -7,7 +7,7 @@
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -50,8 +50,7 @@ impl Spool {
     /// A file without a name; None where this disk has no room for one.
     fn file(&self) -> Option<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).ok()?;
-        let about = rustix::fs::statvfs(&self.folder).ok()?;
-        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        let (free, _) = room(&self.folder)?;
         (free > RESERVE).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
     }
 
@@ -59,6 +58,13 @@ impl Spool {
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
     }
+}
+
+/// The free bytes and all bytes of the disk that a folder lies on, where that can be told.
+pub fn room(folder: &Path) -> Option<(u64, u64)> {
+    let about = rustix::fs::statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
+    Some((bytes(about.f_bavail), bytes(about.f_blocks)))
 }
 
 /// An object on its way.

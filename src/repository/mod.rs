@@ -44,6 +44,7 @@ use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
 use crate::id::{PackId, RepositoryId};
 use crate::index::{Index, IndexError};
+use crate::remote::spool::room;
 use crate::remote::{self, Folder, Remote};
 use crate::segment::SegmentError;
 
@@ -119,6 +120,21 @@ fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
     }
 }
 
+/// Takes the base caches away where the disk has no room for the index: they only make backups smaller. What is read
+/// from now on is kept again, as far as there is room.
+fn give_way(folder: &Path) {
+    const LEAST: u64 = 16 << 20;
+    let is_full = room(folder).is_some_and(|(free, all)| free < LEAST.min(all / 8));
+    let entries = if is_full { std::fs::read_dir(folder).ok() } else { None };
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with("base-") && name.ends_with(".chunks")) {
+            // Where it can't be removed, the index says that there is no room.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// One repository: a remote, the keys for it, and its index.
 pub struct Repository {
     remote: Arc<dyn Remote>,
@@ -132,7 +148,8 @@ impl Repository {
     pub fn open(remote: Arc<dyn Remote>, keys: Keys, state: &Path) -> Result<Self> {
         let folder = state.join(keys.id().to_string());
         keyfiles::create_private_folder(&folder)?;
-        let index = Mutex::new(Index::open(&folder)?);
+        give_way(&folder);
+        let index = Mutex::new(Index::open_whole(&folder)?);
         Ok(Self { remote, keys, index, folder })
     }
 

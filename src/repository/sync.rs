@@ -7,6 +7,7 @@ use super::sequences::{JUMP, highest_believed};
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
+use crate::format::recipe::encode_full;
 use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
 use crate::index::{Index, Known, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
@@ -54,6 +55,8 @@ pub struct Changes {
     /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
     /// recipe takes its place. Only a rebuild looks for them.
     pub lost: Vec<String>,
+    /// Where the index was damaged and was made again: a sentence that says so.
+    pub healed: Option<String>,
     /// How many objects there belong to other repository ids.
     pub foreign: u64,
     /// Sequence and stored time of each of them, by the id that its clear header claims. Nobody vouches for any of it.
@@ -70,14 +73,25 @@ impl Changes {
 
     /// The same for who reads what is there.
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
+        let healed = self.healed.iter().map(|why| WarningKind::DamagedIndex.warning(why));
         let damaged = self.damaged.iter().map(|why| WarningKind::DamagedObject.warning(why));
-        damaged.chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
+        healed.chain(damaged).chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
     }
 }
 
 impl Repository {
     /// Lists the snapshots on the remote, takes in what the index doesn't know, and drops what is gone.
+    ///
+    /// An index that was begun anew is filled from the repository, as by [`Repository::rebuild`].
     pub fn sync(&self) -> Result<Changes> {
+        let why = self.index().why_anew()?;
+        match why {
+            Some(why) => Ok(Changes { healed: Some(why), ..self.make_anew(false)? }),
+            None => self.compare(),
+        }
+    }
+
+    fn compare(&self) -> Result<Changes> {
         // What the index knows is read first: a backup that runs meanwhile adds to both, and what it added after the listing
         // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
@@ -86,21 +100,27 @@ impl Repository {
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
-        let mut objects: Vec<(ObjectName, SnapshotId)> =
-            listed.into_iter().map(|(object, name)| (object.name, name.id)).collect();
+        let mut objects: Vec<(ObjectName, u64, SnapshotId)> =
+            listed.into_iter().map(|(object, name)| (object.name, object.size, name.id)).collect();
         objects.sort();
-        changes.listed = objects.iter().map(|(name, _)| name.clone()).collect();
-        for (name, id) in objects {
-            let row = known.get(&id).filter(|row| Self::object_name(row) == name);
-            if row.is_some() {
-                present.insert(id);
-            } else {
-                self.take_in(&name, highest, &mut changes, &mut present)?;
+        changes.listed = objects.iter().map(|(name, ..)| name.clone()).collect();
+        let mut spoilt = BTreeSet::new();
+        for (name, size, id) in objects {
+            match known.get(&id).filter(|row| Self::object_name(row) == name) {
+                Some(row) if row.size == size => _ = present.insert(id),
+                // What a listing shows to be damaged is nothing to build upon.
+                Some(row) => {
+                    let why = format!("{name} is damaged: it has {size} bytes, and had {}", row.size);
+                    changes.damaged.push(why);
+                    spoilt.insert(id);
+                }
+                None => self.take_in(&name, highest, &mut changes, &mut present)?,
             }
         }
         let far = self.refuse_far_numbers(&mut changes, &mut present)?;
         let believed = known.values().filter(|row| !far.contains(&row.id));
-        changes.hidden = self.hidden(believed, highest.filter(|(_, id)| !far.contains(id)), &present)?;
+        changes.hidden = self.hidden(believed, highest.filter(|(_, id)| !far.contains(id)), &(&present | &spoilt))?;
+        self.keep_recipes(&known, &present)?;
         let gone: Vec<&SnapshotRow> =
             known.values().filter(|row| !changes.listed.contains(&Self::object_name(row))).collect();
         changes.gone = gone.iter().map(|row| row.id).collect();
@@ -108,7 +128,7 @@ impl Repository {
             if !gone.is_empty() {
                 self.note_gone(&gone)?;
             }
-            for row in gone {
+            for row in known.values().filter(|row| !present.contains(&row.id) && !far.contains(&row.id)) {
                 self.index().remove_snapshot(&row.id)?;
             }
             self.note_highest()?;
@@ -185,6 +205,21 @@ impl Repository {
             self.note_highest()?;
         }
         Ok(beside)
+    }
+
+    /// Keeps what is known of snapshots that are lost and that others stand on: these can still be restored.
+    fn keep_recipes(&self, known: &HashMap<SnapshotId, SnapshotRow>, present: &BTreeSet<SnapshotId>) -> Result<()> {
+        let stands = |row: &SnapshotRow| row.header.parent.map(|parent| parent.id);
+        let needed: BTreeSet<SnapshotId> =
+            known.values().filter(|row| present.contains(&row.id)).filter_map(stands).collect();
+        for id in needed.into_iter().filter(|id| known.contains_key(id) && !present.contains(id)) {
+            match self.recipe(&id) {
+                Ok(recipe) => self.index().set_stand_in(&id, &encode_full(&recipe))?,
+                Err(Error::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Says which snapshot is missing though nobody prunes such a one: the newest that was ever seen, or the newest of a set,
@@ -358,14 +393,16 @@ impl Repository {
     ///
     /// Where a snapshot is hidden that was seen before, nothing is done but to say so, unless `accept_loss`.
     pub fn rebuild(&self, accept_loss: bool) -> Result<Changes> {
-        if !accept_loss {
-            match self.sync() {
-                Ok(changes) if changes.hidden.is_some() => return Ok(changes),
-                // An index that can't be read is what this is for.
-                Ok(_) | Err(Error::Index(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let healed = self.index().why_anew()?;
+        let changes = match accept_loss || healed.is_some() {
+            false => Some(self.compare()?).filter(|changes| changes.hidden.is_some()),
+            true => None,
+        };
+        let changes = changes.map_or_else(|| self.make_anew(accept_loss), Ok)?;
+        Ok(Changes { healed, ..changes })
+    }
+
+    fn make_anew(&self, accept_loss: bool) -> Result<Changes> {
         let highest = self.highest_seen()?;
         {
             let mut index = self.index();
@@ -373,7 +410,7 @@ impl Repository {
             index.forget_fact(HIGHEST)?;
             Known::forget(&index);
         }
-        let mut changes = self.sync()?;
+        let mut changes = self.compare()?;
         if let Some((sequence, id)) = highest.filter(|_| !accept_loss)
             && self.newest()?.is_none_or(|newest| newest.header.sequence < sequence)
         {
@@ -382,6 +419,7 @@ impl Repository {
         }
         self.enter_all_packs(&mut changes)?;
         changes.lost = self.replace_lost_parents()?;
+        self.index().was_filled()?;
         Ok(changes)
     }
 
@@ -431,8 +469,8 @@ impl Repository {
     /// Says what of the index isn't as the remote has it, without changing anything: each a sentence.
     pub fn check_index(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        if let Err(why) = self.index().integrity()? {
-            found.push(format!("the index's file is damaged: {why}"));
+        if let Err(why) = self.index().look_through() {
+            found.push(why.to_string());
         }
         let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let there: BTreeSet<SnapshotId> =

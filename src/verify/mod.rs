@@ -143,6 +143,7 @@ fn run(
     if let Some(hidden) = &changes.hidden {
         report.damaged("snapshots/", hidden);
     }
+    report.notes.extend(changes.healed.clone());
     for unusable in changes.unusable() {
         report.damaged("snapshots/", unusable);
     }

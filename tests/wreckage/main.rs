@@ -8,6 +8,9 @@ mod medium;
 #[path = "../support/site.rs"]
 mod site;
 
+mod elsewhere;
+mod index;
+mod room;
 mod unreadable;
 
 use std::collections::BTreeMap;

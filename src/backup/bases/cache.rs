@@ -15,8 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::id::{Hasher, SnapshotId};
+use crate::remote::spool::room;
 
 const BLOCK: u64 = 4096;
+/// Bytes that the cache leaves free on its disk, or a quarter of a disk that is small.
+const RESERVE: u64 = 1 << 30;
 const ENTRY: usize = 8;
 const HEADER: usize = 48;
 const MAGIC: &[u8; 8] = b"varubc01";
@@ -142,6 +145,13 @@ impl BaseCache {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let data = options.open(folder.join(format!("base-{set}.chunks")))?;
+        let there = data.metadata()?.len();
+        // It may grow into what is free, but for what the index and others need.
+        let limit = room(folder).map_or(limit, |(free, all)| {
+            let reserve = RESERVE.min(all / 4);
+            limit.min((there + free).saturating_sub(reserve))
+        });
+        let before = before.filter(|_| there <= limit);
         let mut old = before.and_then(|before| OldTable::open(&table, before));
         let mut used = Blocks::new(limit / BLOCK);
         let mut lacked = false;
@@ -159,6 +169,14 @@ impl BaseCache {
         new.write_all(&[0; HEADER])?;
         let slots = Arc::new(Slots::new(data));
         Ok(Self { table, slots, old, new, count: 0, used, padded: Vec::new(), full: false, lacked })
+    }
+
+    /// Takes the cache of `set` away, where there is one.
+    pub fn remove(folder: &Path, set: &str) {
+        for kind in ["chunks", "table", "new"] {
+            // What can't be removed is no worse than before.
+            let _ = std::fs::remove_file(folder.join(format!("base-{set}.{kind}")));
+        }
     }
 
     /// The data file.

@@ -432,6 +432,9 @@ pub(super) fn open(
     let mut warnings = Vec::new();
     let before = start.before.as_ref().map(|before| &before.id);
     let open = || BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max);
+    if options.base_cache_max == 0 {
+        BaseCache::remove(repository.folder(), &options.set);
+    }
     let cache = match (options.base_cache_max > 0).then(open).transpose() {
         Ok(cache) => cache,
         Err(error) => {

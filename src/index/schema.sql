@@ -1,10 +1,13 @@
--- The index of one repository. All but `operation`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can
--- be rebuilt from the repository.
+-- The index of one repository. A change of it is another number in `index/mod.rs`: an index of another number is put aside and
+-- made again. What decides has a check, the first 16 bytes of a BLAKE3 of its row, so that a flipped bit isn't taken for what was
+-- written. All but `operation`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can be rebuilt from the
+-- repository.
 
 -- What is known of the repository as a whole, and of this machine's part in it.
 CREATE TABLE fact (
     name  TEXT PRIMARY KEY,
-    value BLOB NOT NULL
+    value BLOB NOT NULL,
+    row_check BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE chain (
@@ -19,20 +22,23 @@ CREATE TABLE snapshot (
     set_name    TEXT NOT NULL,
     size        INTEGER NOT NULL,           -- bytes of the object
     header      BLOB NOT NULL,              -- the clear header, as stored
-    about       BLOB NOT NULL               -- the body without its recipe
+    about       BLOB NOT NULL,              -- the body without its recipe
+    row_check   BLOB NOT NULL
 ) STRICT;
 CREATE INDEX snapshot_by_sequence ON snapshot (sequence);
 CREATE INDEX snapshot_by_set ON snapshot (set_name, sequence);
 
 CREATE TABLE recipe (
     snapshot BLOB PRIMARY KEY REFERENCES snapshot (id) ON DELETE CASCADE,
-    bytes    BLOB NOT NULL                  -- whole for a full, an edit for an incremental
+    bytes    BLOB NOT NULL,                 -- whole for a full, an edit for an incremental
+    row_check BLOB NOT NULL
 ) STRICT;
 
 -- The whole recipe of a snapshot that is lost, from the copy in a pack. Later ones of its chain stand on it.
 CREATE TABLE stand_in (
     snapshot BLOB PRIMARY KEY,
-    bytes    BLOB NOT NULL
+    bytes    BLOB NOT NULL,
+    row_check BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE pack (
@@ -45,7 +51,9 @@ CREATE TABLE pack (
     directory_check BLOB NOT NULL,
     stored_time     INTEGER,                -- ns since 1970 UTC; NULL where another index wrote it
     whole           INTEGER NOT NULL,       -- 0 while the upload's end is not known
-    directory       BLOB NOT NULL
+    directory       BLOB NOT NULL,
+    directory_hash  BLOB NOT NULL,          -- the first 16 bytes of its BLAKE3
+    row_check       BLOB NOT NULL           -- of all but `whole` and the directory itself
 ) STRICT;
 
 CREATE TABLE segment (

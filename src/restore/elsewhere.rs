@@ -1,0 +1,172 @@
+//! What can't be had from where a recipe says may lie elsewhere: the same chunks in another pack, the same stream in another
+//! snapshot.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::entry::Kind;
+use crate::error::{Error, Result};
+use crate::format::recipe::{Recipe, Stream};
+use crate::id::{ChunkId, PackId, SnapshotId, StreamHash};
+use crate::index::SnapshotRow;
+use crate::repository::{self, Fetcher, Piece, Repository};
+
+/// A stream as another snapshot has it, by the index's numbers of its packs.
+pub(super) struct Twin {
+    /// The snapshot that has it.
+    pub snapshot: SnapshotId,
+    /// All of its bytes.
+    pub pieces: Vec<Piece>,
+}
+
+/// Looks for what can't be had from where it should be. Nothing is looked for before something is missing.
+pub(super) struct Elsewhere<'a> {
+    repository: &'a Arc<Repository>,
+    snapshot: &'a SnapshotRow,
+    /// By pack that something couldn't be read of: where else its chunks lie.
+    places: HashMap<u32, HashMap<ChunkId, Vec<Piece>>>,
+    /// Whether the index has the directories of all packs that are there.
+    has_all: bool,
+    /// The recipes of the other snapshots, the nearest first, once one was asked for.
+    others: Option<Vec<(SnapshotId, Recipe)>>,
+}
+
+impl<'a> Elsewhere<'a> {
+    pub fn new(repository: &'a Arc<Repository>, snapshot: &'a SnapshotRow) -> Self {
+        Self { repository, snapshot, places: HashMap::new(), has_all: false, others: None }
+    }
+
+    /// The bytes of a piece that can't be had where it lies, from other places of its chunks. None where a chunk has no other.
+    pub fn piece(&mut self, piece: &Piece) -> Result<Option<Vec<u8>>> {
+        let directory = self.repository.index().directory(piece.pack).map_err(repository::Error::from)?;
+        let Some(directory) = directory else { return Ok(None) };
+        let Some(range) = directory.run_range(piece.segment, piece.first, piece.count) else { return Ok(None) };
+        if !self.places.contains_key(&piece.pack) {
+            self.enter_all()?;
+            let places = self.places_of(directory.ids.iter().copied().collect())?;
+            self.places.insert(piece.pack, places);
+        }
+        let places = &self.places[&piece.pack];
+        let mut bytes = Vec::new();
+        for (id, length) in directory.ids[range.clone()].iter().zip(&directory.lengths[range]) {
+            let Some(places) = places.get(id) else { return Ok(None) };
+            match self.chunk(places, *length as usize)? {
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// A chunk from the first of these places that has it. Each is checked by the chunk's id.
+    fn chunk(&self, places: &[Piece], length: usize) -> Result<Option<Vec<u8>>> {
+        for place in places {
+            let fetcher = Fetcher::start(self.repository, std::iter::once(*place))?;
+            match fetcher.take(place) {
+                Ok(fetched) if fetched.as_bytes().len() == length => return Ok(Some(fetched.as_bytes().to_vec())),
+                Ok(_) | Err(repository::Error::Damaged(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All places of these chunks, in the packs of the index.
+    fn places_of(&self, wanted: HashSet<ChunkId>) -> Result<HashMap<ChunkId, Vec<Piece>>> {
+        let failed = repository::Error::from;
+        let mut places: HashMap<ChunkId, Vec<Piece>> = HashMap::new();
+        let rows = self.repository.index().packs().map_err(failed)?;
+        for row in rows {
+            let directory = self.repository.index().directory(row.number).map_err(failed)?;
+            let Some(directory) = directory else { continue };
+            for (segment, entry) in (0..).zip(&directory.segments) {
+                let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
+                for (first, id) in (0..).zip(ids).filter(|(_, id)| wanted.contains(id)) {
+                    places.entry(*id).or_default().push(Piece { pack: row.number, segment, first, count: 1 });
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// Enters the directories of all packs that are there, once.
+    fn enter_all(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.has_all, true) {
+            let sizes = self.repository.pack_sizes()?;
+            let mut ids: Vec<PackId> = sizes.keys().copied().collect();
+            ids.sort_unstable();
+            // Those that don't read have nothing to give.
+            self.repository.enter_packs(ids.into_iter(), &Recipe::default(), Some(&sizes))?;
+        }
+        Ok(())
+    }
+
+    /// A stream with the same bytes in another snapshot, whose packs are there. `skip` of them were tried before.
+    pub fn twin(&mut self, stream: &Stream, skip: usize) -> Result<Option<Twin>> {
+        let Some(hash) = stream.hash.filter(|_| stream.entry.kind.has_content()) else { return Ok(None) };
+        let others = match &self.others {
+            Some(others) => others,
+            None => self.others.insert(others(self.repository, self.snapshot)?),
+        };
+        let mut found = HashSet::new();
+        let mut left = skip;
+        for (snapshot, recipe) in others {
+            for other in recipe.streams.iter().filter(|other| is_twin(other, stream.entry.size, &hash)) {
+                let Some(pieces) = pieces(self.repository, recipe, other)? else { continue };
+                // Most snapshots of a chain have it at the same place.
+                let places: Vec<_> = pieces.iter().map(|piece| (piece.pack, piece.segment, piece.first)).collect();
+                if !found.insert(places) {
+                    continue;
+                }
+                match left {
+                    0 => return Ok(Some(Twin { snapshot: *snapshot, pieces })),
+                    _ => left -= 1,
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The pieces of another snapshot's stream; None where a pack of it can't be had.
+fn pieces(repository: &Repository, recipe: &Recipe, stream: &Stream) -> Result<Option<Vec<Piece>>> {
+    let mut numbers = HashMap::new();
+    let mut pieces = Vec::with_capacity(stream.runs.len());
+    for run in &stream.runs {
+        let Some(pack) = recipe.packs.get(run.pack as usize) else { return Ok(None) };
+        let number = match numbers.get(&run.pack) {
+            Some(number) => *number,
+            None => match repository.enter_packs(std::iter::once(pack.id), recipe, None)?.pop() {
+                Some(Ok(row)) => *numbers.entry(run.pack).or_insert(row.number),
+                _ => return Ok(None),
+            },
+        };
+        pieces.push(Piece { pack: number, segment: run.segment, first: run.first, count: run.count });
+    }
+    Ok(Some(pieces))
+}
+
+fn is_twin(other: &Stream, size: u64, hash: &StreamHash) -> bool {
+    let has_bytes = matches!(other.entry.kind, Kind::Data | Kind::File);
+    has_bytes && other.entry.size == size && other.hash.as_ref() == Some(hash)
+}
+
+/// The recipes of all other snapshots that can be made whole, the nearest first.
+fn others(repository: &Repository, snapshot: &SnapshotRow) -> Result<Vec<(SnapshotId, Recipe)>> {
+    let mut rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    rows.retain(|row| row.id != snapshot.id);
+    rows.sort_by_key(|row| row.header.sequence.abs_diff(snapshot.header.sequence));
+    let mut others = Vec::new();
+    for row in rows {
+        match repository.recipe(&row.id) {
+            Ok(recipe) => {
+                // The bases, too.
+                repository.enter_packs(row.header.packs.iter().copied(), &recipe, None)?;
+                others.push((row.id, recipe));
+            }
+            Err(repository::Error::Damaged(_)) => {}
+            Err(error) => return Err(Error::from(error)),
+        }
+    }
+    Ok(others)
+}
