@@ -47,19 +47,6 @@ pub fn unlock_with(
     let mut opened = Bag::default();
     let objects = key_objects(remote)?;
     let mut found = opened.add_all(remote, identity, &objects)?;
-    for copy in copies {
-        if let Some((file, secret)) = open_object(identity, copy) {
-            if !opened.0.contains_key(&file.repository_id()) {
-                found.push(format!(
-                    "the key object of {} isn't on {}; a copy on this machine was used. The next `varu backup` puts it \
-                     back, or `varu key import`",
-                    file.repository_id(),
-                    remote.place()
-                ));
-            }
-            opened.add(file, secret);
-        }
-    }
     let absent: BTreeSet<RepositoryId> = named.iter().copied().filter(|id| !opened.0.contains_key(id)).collect();
     let mut missing = BTreeSet::new();
     if !absent.is_empty() {
@@ -75,6 +62,19 @@ pub fn unlock_with(
     // And one that a known one follows.
     let followed: Vec<RepositoryId> = opened.0.values().filter_map(|held| held.file.follows).collect();
     missing.extend(absent.iter().filter(|id| followed.contains(id)));
+    // A copy here is of this place only where something there asks for it: an identity may be that of several places.
+    let has_no_keys = objects.is_empty() && opened.0.is_empty();
+    for (file, secret) in copies.iter().filter_map(|copy| open_object(identity, copy)) {
+        let id = file.repository_id();
+        if missing.remove(&id) || has_no_keys && named.contains(&id) && !opened.0.contains_key(&id) {
+            found.push(format!(
+                "the key object of {id} isn't on {}; a copy on this machine was used. The next `varu backup` puts it back, or \
+                 `varu key import`",
+                remote.place()
+            ));
+            opened.add(file, secret);
+        }
+    }
     let mut strangers = BTreeMap::new();
     let mut keys = Vec::new();
     for (id, Held { file, secret, objects }) in opened.0 {
