@@ -168,7 +168,7 @@ fn a_dump_that_somebody_wrote_commands_nobody() {
         ),
     );
     std::fs::write(folder.join("agama.sql"), server.dump("agama")).unwrap();
-    site.back_up();
+    site.run(&["backup", "agama", "--accept-shrink"]).ends(0);
     site.run(&["restore", "agama", "--into", "postgresql:copy", "--yes"]).ends(0);
     assert_eq!(server.picture("copy"), server.picture("agama"));
     assert!(!touched.exists() && !Path::new("x").exists());
