@@ -77,7 +77,7 @@ impl Patterns {
                 let parts = root.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
                 parts.zip(&literal).all(|(part, literal)| part == &literal[..])
             };
-            if !roots.iter().any(|root| leads(root)) {
+            if !roots.iter().any(leads) {
                 let root = roots.first().copied().unwrap_or_default();
                 return Err(Error::Config(format!(
                     "the pattern {:?} can match nothing: one with a slash in it begins at /, and nothing that is stored lies in \
