@@ -131,7 +131,7 @@ impl Two {
             let repository: Arc<Repository> = self.vault.owner.writer(self.vault.remote.clone(), state);
             let changes = repository.sync().unwrap();
             assert!(changes.hidden.is_none() && changes.unusable().count() == 0, "{changes:?}");
-            assert_whole(&repository);
+            assert_whole(&self.vault.reader(state).unwrap());
         }
         assert_eq!(self.vault.memory.content(Folder::Snapshots).len(), snapshots + 3);
     }
