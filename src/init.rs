@@ -131,8 +131,8 @@ impl Owner {
         let path = keyring.identity_path(&id)?;
         identity.add_repository(id);
         match self.is_new {
-            true => write_secret(&path, &identity.to_text())?,
-            false => replace_secret(&path, &identity.to_text())?,
+            true => write_secret(&path, identity.to_text())?,
+            false => replace_secret(&path, identity.to_text())?,
         }
         Ok(())
     }

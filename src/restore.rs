@@ -315,13 +315,12 @@ fn is_whole(
 /// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
 type Packs = Vec<Option<u32>>;
 
+/// A stream, with why a pack of it can't be had.
+type Judged = (Stream, Option<String>);
+
 /// The streams, each with why a pack of it can't be had, and the packs that can. Bases are entered, too: their directories say how the based segments
 /// decode. A base that can't be had is a damage of the segments that stand on it, which are named when they are decoded.
-fn with_packs(
-    repository: &Repository,
-    snapshot: &SnapshotRow,
-    recipe: Recipe,
-) -> Result<(Vec<(Stream, Option<String>)>, Packs)> {
+fn with_packs(repository: &Repository, snapshot: &SnapshotRow, recipe: Recipe) -> Result<(Vec<Judged>, Packs)> {
     let used = recipe.used_packs();
     let ids = || used.iter().map(|&pack| recipe.packs[pack as usize].id);
     let named: HashSet<PackId> = ids().collect();
@@ -370,7 +369,7 @@ impl Writing<'_> {
             return Err(repository::Error::Interrupted.into());
         }
         if let Some(why) = broken {
-            return self.from_a_twin(stream, why);
+            return self.take_twin(stream, why);
         }
         match self.target.begin(&stream.entry) {
             Ok(()) => {}
@@ -383,7 +382,7 @@ impl Writing<'_> {
             return self.written(stream);
         }
         let content = self.content(stream);
-        self.end(stream, content)?.map_or(Ok(()), |why| self.from_a_twin(stream, &why))
+        self.end(stream, content)?.map_or(Ok(()), |why| self.take_twin(stream, &why))
     }
 
     /// Ends a stream whose content was written, or not. Returns why it can't be had from where it was looked for.
@@ -413,7 +412,7 @@ impl Writing<'_> {
     }
 
     /// Restores a stream from another snapshot that has the same bytes, or notes why it can't be restored.
-    fn from_a_twin(&mut self, stream: &Stream, why: &str) -> Result<()> {
+    fn take_twin(&mut self, stream: &Stream, why: &str) -> Result<()> {
         for tried in 0.. {
             let Some(twin) = self.elsewhere.twin(stream, tried)? else { break };
             if let Err(error) = self.target.begin(&stream.entry) {

@@ -184,7 +184,9 @@ fn used(context: &Context) -> Spared {
     let mut files: Vec<PathBuf> = named.into_iter().flatten().map(Path::to_owned).collect();
     files.extend(context.writer_keys());
     if let Some(key) = &configured.ssh_key {
-        files.push(key.with_added_extension("pub"));
+        let mut public = key.clone().into_os_string();
+        public.push(".pub");
+        files.push(PathBuf::from(public));
     }
     let mut folders: Vec<PathBuf> = context.state().ok().map(Path::to_owned).into_iter().collect();
     let mut settings: Vec<PathBuf> = context.keys().ok().map(Path::to_owned).into_iter().collect();

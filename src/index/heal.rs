@@ -81,7 +81,7 @@ impl Index {
     fn take_rows(&mut self, old: &Connection, table: &str, order: &str) -> rusqlite::Result<()> {
         let columns = |database: &Connection| -> rusqlite::Result<Vec<String>> {
             let select = database.prepare(&format!("SELECT * FROM {table}"))?;
-            Ok(select.column_names().into_iter().map(str::to_owned).collect())
+            Ok(select.column_names().map(str::to_owned).collect())
         };
         let (ours, theirs) = (columns(&self.database)?, columns(old)?);
         let common: Vec<&str> = ours.iter().filter(|name| theirs.contains(name)).map(String::as_str).collect();

@@ -55,7 +55,7 @@ fn a_writer_key_of_another_repository_is_refused() {
     let recipients = vec![IdentityFile::generate().recipients()[0].to_string()];
     let other = generate(recipients, ChunkSizes::default(), None).unwrap();
     let path = folder.path().join("other");
-    crate::repository::write_secret(&path, &other.to_text()).unwrap();
+    crate::repository::write_secret(&path, other.to_text()).unwrap();
     let named = Keyring { writer_key: Some(path), ..keyring };
     assert!(matches!(named.writer(&remote), Err(Error::Refused(why)) if why.contains("belongs to the repository")));
 }

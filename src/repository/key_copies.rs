@@ -23,7 +23,7 @@ pub(super) enum Put {
     /// It was there, whole.
     WasThere,
     /// It wasn't, and is now: written, flushed and read back.
-    PutBack,
+    Restored,
     /// Something damaged has its name and can't be taken away: a sentence.
     InTheWay(String),
 }
@@ -47,7 +47,7 @@ pub(super) fn ensure(remote: &dyn Remote, object: &[u8]) -> Result<Put> {
     put(remote, &name, object)?;
     remote.flush(Folder::Keys)?;
     match remote.get(&name, MAX_KEY_OBJECT)? == object {
-        true => Ok(Put::PutBack),
+        true => Ok(Put::Restored),
         false => Err(Error::Damaged(format!(
             "{name} was written to {} and reads back as something else: that place can't be relied upon",
             remote.place()
@@ -98,7 +98,7 @@ impl Repository {
         for (name, copy) in copies.iter().filter(|(name, copy)| !copy.own && !there.contains(*name)) {
             match ensure(remote, &copy.object)? {
                 Put::WasThere => {}
-                Put::PutBack => said.push(format!("{name} was missing in {} and was put back", remote.place())),
+                Put::Restored => said.push(format!("{name} was missing in {} and was put back", remote.place())),
                 Put::InTheWay(why) => said.push(why),
             }
         }
@@ -117,7 +117,7 @@ impl Repository {
         for object in &own {
             match ensure(remote, object)? {
                 Put::WasThere => is_whole = true,
-                Put::PutBack => {
+                Put::Restored => {
                     is_whole = true;
                     said.push(format!(
                         "{} was missing or damaged in {} and was put back: without it nobody could have restored",
@@ -237,7 +237,7 @@ pub fn import(remote: &dyn Remote, object: &[u8]) -> Result<bool> {
     }
     match ensure(remote, object)? {
         Put::WasThere => Ok(false),
-        Put::PutBack => Ok(true),
+        Put::Restored => Ok(true),
         Put::InTheWay(why) => Err(Error::Damaged(why)),
     }
 }

@@ -169,7 +169,7 @@ pub fn is_taken(remote: &dyn Remote) -> Result<bool> {
 pub fn add_recipients(remote: &dyn Remote, file: WriterKeyFile, data_key: &DataKeySecret) -> Result<WriterKeyFile> {
     let file = wrapped(file, data_key)?;
     match ensure(remote, &file.key_object)? {
-        Put::WasThere | Put::PutBack => Ok(file),
+        Put::WasThere | Put::Restored => Ok(file),
         Put::InTheWay(why) => Err(Error::Damaged(why)),
     }
 }

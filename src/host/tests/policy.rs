@@ -177,7 +177,7 @@ fn a_pack_that_never_came_is_named_and_stops_no_other() {
     // Either the pack, or the snapshot.
     for object in [&never.0, &junk.0] {
         let host = Host::new();
-        host.arrive(0, &[junk.clone()]);
+        host.arrive(0, std::slice::from_ref(&junk));
         host.give_up(&object.to_string());
         assert!(host.accept().damage.is_empty() && host.verify_all().damage.is_empty(), "{object}");
         assert!(status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
@@ -242,7 +242,7 @@ fn a_later_version_is_named_by_its_number_and_nothing_is_deleted() {
     newer.1[5] = 2;
     host.put_object(&newer);
     host.put(Folder::Pending, "newer.part", &newer.1);
-    host.arrive(64, &[needed.clone()]);
+    host.arrive(64, std::slice::from_ref(&needed));
     for day in [64, 70, 100, 200] {
         let accepted = host.accept_on(NOW + day * DAY);
         assert_eq!(accepted.warnings.len(), 2, "{accepted:?}");

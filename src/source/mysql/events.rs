@@ -23,11 +23,14 @@ struct Event {
     collation: String,
 }
 
+/// Parts of a dump, each with its statements.
+type Streams = Vec<(Part, Vec<u8>)>;
+
 /// The streams of the events of `databases`, where the dump program would not end with them; none where it would.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't tell.
-pub(super) fn streams(server: &Server, databases: &[String]) -> Result<Option<Vec<(Part, Vec<u8>)>>, Error> {
+pub(super) fn streams(server: &Server, databases: &[String]) -> Result<Option<Streams>, Error> {
     let events = events(server, databases)?;
     if !events.iter().any(|event| holds(&event.statement, DELIMITER)) {
         return Ok(None);

@@ -37,7 +37,7 @@ fn without_quoted(message: &str) -> String {
     let begins = |at: &usize| *at == 0 || !letter(at - 1) || !letter(at + 1);
     let Some(first) = quotes.find(begins) else { return message.to_owned() };
     // Where there is one alone the value was cut, or goes on in the next line.
-    match quotes.last() {
+    match quotes.next_back() {
         Some(last) => format!("{}…{}", &message[..=first], &message[last..]),
         None => format!("{}…", &message[..=first]),
     }

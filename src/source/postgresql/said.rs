@@ -109,7 +109,7 @@ fn place(line: &str) -> Option<String> {
 pub fn redacted(said: &str) -> String {
     let own = |line: &str| {
         let at = line.find("error: ")?;
-        Some(Escaped(line[at..].as_bytes()).to_string())
+        Some(Escaped(&line.as_bytes()[at..]).to_string())
     };
     let faults = faults(said);
     let lines: Vec<String> = match faults.is_empty() {

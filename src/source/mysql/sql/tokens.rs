@@ -220,12 +220,12 @@ impl Reading {
         let escapes = quote != b'`' && !(quote == b'"' && self.quotes_names) && !self.plain_backslash;
         let mut at = 1;
         while let Some(&byte) = rest.get(at) {
-            if self.charset == Charset::Shifting
-                && (0x81..=0xfe).contains(&byte)
-                && rest.get(at + 1).is_some_and(|next| *next >= 0x30)
-            {
-                at += 2;
-            } else if byte == b'\\' && escapes {
+            let has_second = || {
+                self.charset == Charset::Shifting
+                    && (0x81..=0xfe).contains(&byte)
+                    && rest.get(at + 1).is_some_and(|next| *next >= 0x30)
+            };
+            if (byte == b'\\' && escapes) || has_second() {
                 at += 2;
             } else if byte != quote {
                 at += 1;
