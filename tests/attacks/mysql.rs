@@ -242,7 +242,7 @@ fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
     // The same words where they are honest.
     fs::write(
         folder.join("shop.sql"),
-        forged("", "DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT '\\\\e'; --\u{1} \\e ;;\nEND;;\nDELIMITER ;"),
+        forged("", "DELIMITER ;;\nCREATE DEFINER=`root`@`localhost` PROCEDURE `p`() BEGIN SELECT '\\\\e'; --\u{1} \\e ;;\nEND;;\nDELIMITER ;"),
     )
     .unwrap();
     ground.run(&["backup", "shop"]).ends(0);
