@@ -219,6 +219,7 @@ impl Command {
         let restore_command = set.take("restore_command", values::program);
         let completion = set.take("completion", values::text);
         let min_size = set.take("min_size", values::size).unwrap_or_default();
+        let stall_limit = stall_limit(set);
         let commands = match set.has("commands") {
             true => {
                 if set.has("command") {
@@ -231,7 +232,7 @@ impl Command {
             }
             false => vec![(None, set.need("command", values::program)?)],
         };
-        Some(Self { commands, restore_command, completion, min_size, stall_limit: stall_limit(set) })
+        Some(Self { commands, restore_command, completion, min_size, stall_limit })
     }
 }
 

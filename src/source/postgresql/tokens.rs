@@ -73,7 +73,8 @@ pub fn tokens(statement: &str) -> Option<Vec<(usize, Token<'_>)>> {
             _ if is_word(byte) => {
                 at += bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
                 // B'…', X'…', U&'…' and the like.
-                if matches!(bytes.get(at), Some(b'\'' | b'"' | b'$')) {
+                let is_unicode = bytes[at..].starts_with(b"&'") || bytes[at..].starts_with(b"&\"");
+                if is_unicode || matches!(bytes.get(at), Some(b'\'' | b'"' | b'$')) {
                     return None;
                 }
                 found.push((start, Token::Word(&text[start..at])));
