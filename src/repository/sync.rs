@@ -16,6 +16,9 @@ use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
+/// The fact under which the index keeps the highest sequence whose loss was accepted: what is stored from then on counts on
+/// from there, so that what was lost is told from it should it come back.
+const PASSED: &str = "passed";
 /// The fact under which the index keeps the newest snapshot of another instance that was adopted.
 const ADOPTED: &str = "adopted";
 
@@ -330,11 +333,12 @@ impl Repository {
     /// The highest sequence that any snapshot on the remote has, of this id or the one that it follows. What follows comes
     /// from clear headers that nobody vouches for: it only makes numbers larger.
     pub fn highest_sequence(&self) -> Result<u64> {
+        let passed = self.index().fact(PASSED)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         if let Some(newest) = self.newest()? {
-            return Ok(newest.header.sequence);
+            return Ok(newest.header.sequence.max(passed));
         }
         if self.keys.file().follows.is_none() {
-            return Ok(0);
+            return Ok(passed);
         }
         let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let headers = listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some());
@@ -409,6 +413,9 @@ impl Repository {
             index.clear()?;
             index.forget_fact(HIGHEST)?;
             Known::forget(&index);
+        }
+        if let Some((sequence, _)) = highest.filter(|_| accept_loss) {
+            self.index().set_fact(PASSED, &sequence.to_le_bytes())?;
         }
         let mut changes = self.compare()?;
         if let Some((sequence, id)) = highest.filter(|_| !accept_loss)

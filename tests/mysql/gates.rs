@@ -253,7 +253,7 @@ fn the_programs_may_run_as_somebody_who_is_nobody() {
 #[test]
 fn a_full_disk_of_the_state_is_an_error_and_the_next_run_works() {
     let Some(site) = Site::new(SCHEMA) else { return };
-    let Some(small) = Small::on(site.machine.at("state"), "400k") else { return };
+    let Some(small) = Small::on(site.machine.at("state"), "160k") else { return };
     let full = site.run(&["backup", "agama"]).ends(8);
     assert!(full.err.contains("make room on that disk"), "{}", full.err);
     drop(small);
