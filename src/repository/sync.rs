@@ -124,8 +124,9 @@ impl Repository {
         let believed = known.values().filter(|row| !far.contains(&row.id));
         changes.hidden = self.hidden(believed, highest.filter(|(_, id)| !far.contains(id)), &(&present | &spoilt))?;
         self.keep_recipes(&known, &present)?;
-        let gone: Vec<&SnapshotRow> =
+        let mut gone: Vec<&SnapshotRow> =
             known.values().filter(|row| !changes.listed.contains(&Self::object_name(row))).collect();
+        gone.sort_by_key(|row| row.header.sequence);
         changes.gone = gone.iter().map(|row| row.id).collect();
         if changes.hidden.is_none() {
             if !gone.is_empty() {
