@@ -102,7 +102,7 @@ fn a_recipient_that_a_thief_wrote_into_a_key_object_is_wrapped_to_by_nobody() {
     let colleague = text(&IdentityFile::generate().recipients()[0]);
     let unlocked = scene.keyring.unlock(&scene.remote, &[]).unwrap();
     let added = add_recipient(&scene.remote, &scene.keyring, &unlocked, &colleague).unwrap();
-    assert_eq!(added.recipients, [stolen.recipients.as_slice(), &[colleague.clone()]].concat());
+    assert_eq!(added.recipients, [stolen.recipients.as_slice(), std::slice::from_ref(&colleague)].concat());
     assert!(!scene.is_open_to_the_thief());
     for path in scene.keyring.writer_key_files() {
         fs::remove_file(path).unwrap();

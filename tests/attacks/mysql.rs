@@ -110,9 +110,9 @@ fn hostile() -> Vec<String> {
     for command in commands {
         for (open, close) in around {
             // Outside of a comment the server wouldn't take it.
-            if !(open.ends_with('\n') && open.starts_with("--") || open.starts_with('-') && command.contains('\n'))
-                && !(open == "# " && command.contains('\n'))
-            {
+            let ends_before = open.ends_with('\n') && open.starts_with("--");
+            let ends_within = (open.starts_with('-') || open == "# ") && command.contains('\n');
+            if !ends_before && !ends_within {
                 all.push(format!("{open}{command}{close}"));
             }
         }
