@@ -17,15 +17,17 @@ use varu::remote::{Folder, Listed, ObjectName, Remote, Result, Upload};
 use varu::repository::Repository;
 use varu::warning::WarningKind;
 
+type Deed = Box<dyn FnOnce() + Send>;
+
 /// Does something else before the upload of that number is begun.
 struct Meanwhile {
     inner: MemoryRemote,
     /// After so many uploads, what.
-    what: Mutex<(usize, Option<Box<dyn FnOnce() + Send>>)>,
+    what: Mutex<(usize, Option<Deed>)>,
 }
 
 impl Meanwhile {
-    fn new(inner: &MemoryRemote, uploads: usize, what: impl FnOnce() + Send + 'static) -> Arc<dyn Remote> {
+    fn over(inner: &MemoryRemote, uploads: usize, what: impl FnOnce() + Send + 'static) -> Arc<dyn Remote> {
         Arc::new(Self { inner: inner.clone(), what: Mutex::new((uploads, Some(Box::new(what)))) })
     }
 }
@@ -113,7 +115,7 @@ impl Two {
     /// A backup of this state beside which the other one makes a whole one, before the upload of that number.
     fn overlapping(&self, uploads: usize) -> Error {
         let (vault, other, clock) = (self.vault.clone(), self.other.clone(), self.clock.clone());
-        let remote = Meanwhile::new(&self.vault.memory, uploads, move || {
+        let remote = Meanwhile::over(&self.vault.memory, uploads, move || {
             back_up(&vault.owner.writer(vault.remote.clone(), &other), &day(2), &*clock).unwrap();
         });
         let writer = self.vault.owner.writer(remote, self.vault.state.path());

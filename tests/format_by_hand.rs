@@ -395,7 +395,7 @@ fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
         .collect();
     assert!(fields.0.is_empty() && packs.is_sorted());
     assert_eq!(kind == 1, parent == [0; 16]);
-    let kept: Vec<String> = objects("keys").into_iter().map(|(name, _)| name.replace(".age", "")).collect();
+    let kept: Vec<String> = objects("keys").into_keys().map(|name| name.replace(".age", "")).collect();
     assert_eq!(key_objects, if kind == 1 { kept } else { Vec::new() }, "a full has the key object");
     assert!(parent_sequence < sequence);
     let word = if kind == 1 { "full" } else { "incremental" };
