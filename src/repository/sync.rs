@@ -16,6 +16,8 @@ use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
+/// The fact under which the index keeps the snapshots that a listing showed to be damaged.
+const SPOILT: &str = "spoilt";
 /// The fact under which the index keeps the highest sequence whose loss was accepted: what is stored from then on counts on
 /// from there, so that what was lost is told from it should it come back.
 const PASSED: &str = "passed";
@@ -99,7 +101,7 @@ impl Repository {
         // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
-        let highest = self.highest_seen()?;
+        let (highest, were_spoilt) = (self.highest_seen()?, self.spoilt()?);
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
@@ -117,8 +119,16 @@ impl Repository {
                     changes.damaged.push(why);
                     spoilt.insert(id);
                 }
+                // The very bytes that were known before are back: nobody put an old snapshot in their place.
+                None if were_spoilt.contains(&id) => self.take_in(&name, None, &mut changes, &mut present)?,
                 None => self.take_in(&name, highest, &mut changes, &mut present)?,
             }
+        }
+        let still: BTreeSet<SnapshotId> =
+            were_spoilt.difference(&present).copied().chain(spoilt.iter().copied()).collect();
+        if still != were_spoilt {
+            let fact: Vec<u8> = still.iter().flat_map(|id| *id.as_bytes()).collect();
+            self.index().set_fact(SPOILT, &fact)?;
         }
         let far = self.refuse_far_numbers(&mut changes, &mut present)?;
         let believed = known.values().filter(|row| !far.contains(&row.id));
@@ -162,6 +172,12 @@ impl Repository {
             far.insert(row.id);
         }
         Ok(far)
+    }
+
+    /// The snapshots that a listing showed to be damaged, and that were not whole since.
+    fn spoilt(&self) -> Result<BTreeSet<SnapshotId>> {
+        let fact = self.index().fact(SPOILT)?.unwrap_or_default();
+        Ok(fact.as_chunks::<{ SnapshotId::LEN }>().0.iter().map(|&id| SnapshotId::from_bytes(id)).collect())
     }
 
     fn note_gone(&self, gone: &[&SnapshotRow]) -> Result<()> {
