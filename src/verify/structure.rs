@@ -1,6 +1,6 @@
 //! Level structure: every object is there, every reference resolves, every pack has its hash.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -75,8 +75,25 @@ pub(super) fn snapshots(
             Err(error) => return Err(error.into()),
         }
     }
+    replaced(repository, report)?;
     gaps(report);
     Ok((recipes, bad))
+}
+
+/// Names the lost snapshots whose recipes this machine still knows, so that what stands on them can be restored here.
+fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
+    let known: BTreeSet<SnapshotId> = report.snapshots.iter().map(|row| row.id).collect();
+    let parents: BTreeSet<SnapshotId> =
+        report.snapshots.iter().filter_map(|row| row.header.parent.map(|parent| parent.id)).collect();
+    for id in repository.index().stand_ins().map_err(repository::Error::from)? {
+        if parents.contains(&id) && !known.contains(&id) {
+            report.damaged(
+                "snapshots/",
+                format!("the snapshot {id}, which later ones of its chain need, is missing; these are restored by a copy of its recipe"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn one_snapshot(
