@@ -60,12 +60,12 @@ pub(super) fn worn(
     let may_go = |number: &u32| !held.contains(number) && ids.get(number).is_some_and(|id| !others.contains(id));
     let mut candidates: Vec<(u32, Use)> = uses(repository, recipe, packs)?
         .into_iter()
-        .filter(|(number, used)| may_go(number) && !used.is_well(used.plain + used.based))
+        .filter(|(number, used)| may_go(number) && !used.is_well())
         .collect();
-    candidates.sort_unstable_by_key(|(number, used)| ((used.plain + used.based) * 1000 / used.all.max(1), *number));
+    candidates.sort_unstable_by_key(|(number, used)| (used.named * 1000 / used.all.max(1), *number));
     let mut worn = HashSet::new();
     for (number, used) in candidates {
-        if let Some(left) = budget.checked_sub(used.plain + used.based) {
+        if let Some(left) = budget.checked_sub(used.named) {
             budget = left;
             worn.insert(number);
         }
@@ -78,15 +78,13 @@ pub(super) fn worn(
 struct Use {
     /// All of them.
     all: u64,
-    /// Those in plain segments that the recipe names.
-    plain: u64,
-    /// Those in based segments that it names.
-    based: u64,
+    /// Those that the recipe names.
+    named: u64,
 }
 
 impl Use {
-    fn is_well(&self, used: u64) -> bool {
-        used * 100 >= self.all * KEEP_PERCENT
+    fn is_well(&self) -> bool {
+        self.named * 100 >= self.all * KEEP_PERCENT
     }
 }
 
@@ -98,15 +96,14 @@ fn uses(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<H
     for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
         let number = packs[run.pack as usize].number;
         let Some(directory) = index.directory(number).map_err(repository::Error::from)? else { continue };
-        let Some(segment) = directory.segments.get(run.segment as usize) else { continue };
+        let Some(range) = directory.run_range(run.segment, run.first, run.count) else { continue };
         let used = uses.entry(number).or_insert_with(|| {
             let all = directory.lengths.iter().map(|&length| u64::from(length)).sum();
             Use { all, ..Use::default() }
         });
-        let part = if segment.depth == 0 { &mut used.plain } else { &mut used.based };
-        for at in directory.run_range(run.segment, run.first, run.count).into_iter().flatten() {
+        for at in range {
             if seen.insert((number, at as u32)) {
-                *part += u64::from(directory.lengths[at]);
+                used.named += u64::from(directory.lengths[at]);
             }
         }
     }
