@@ -164,11 +164,16 @@ impl Desk {
     }
 
     fn judge_listed(&self, packs: &[PackRef], listed: &[PackRef], bad: Stream, words: &str, verified: &str) {
+        let row = self.listed(packs, listed, bad);
+        self.judge_snapshot(&row, words, verified);
+    }
+
+    /// A snapshot of `bad` and of an honest stream, whose header lists `listed` and the honest pack.
+    fn listed(&self, packs: &[PackRef], listed: &[PackRef], bad: Stream) -> SnapshotRow {
         let honest = self.pack(None, GENERATION, &[], &[self.plain(&[b"an honest row"])]);
         let good = self.stream("good", b"an honest row", &[(packs.len() as u32, 0, 0, 1)]);
         let all = [packs, &[honest]].concat();
-        let row = self.snapshot(&all, &[listed, &[honest]].concat(), vec![bad, good]);
-        self.judge_snapshot(&row, words, verified);
+        self.snapshot(&all, &[listed, &[honest]].concat(), vec![bad, good])
     }
 
     /// A fresh machine with the identity.
@@ -189,6 +194,11 @@ impl Desk {
         assert_eq!(report.damaged.len(), 1, "{:?}", report.damaged);
         assert!(report.damaged[0].starts_with("bad can't be restored: "), "{:?}", report.damaged);
         assert!(report.damaged[0].contains(words), "{:?}", report.damaged);
+        self.judge_verified(row, verified);
+    }
+
+    /// Verify on a fresh machine says why the bad stream is damaged, and that the good one isn't.
+    fn judge_verified(&self, row: &SnapshotRow, verified: &str) {
         let (fresh, _state) = self.reader();
         let found = in_time(move || look(&fresh));
         assert!(!found.is_whole(&row.id), "{:?}", found.damage);
@@ -254,14 +264,23 @@ fn a_base_whose_pack_is_gone() {
 #[test]
 fn a_base_whose_pack_the_snapshot_does_not_list() {
     let (old, new) = (rows(0), rows(1));
-    // In the recipe's table or not, what the header doesn't list a prune may take.
+    // In the recipe's table or not, what the header doesn't list a prune may take. While it is there, all comes back,
+    // and verify names it.
     for in_table in [true, false] {
         let desk = Desk::new();
         let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);
         let pack = desk.pack(None, GENERATION, &[base.id], &[desk.based(&old, &[&new], vec![run(1, 0, 0, 1)], 1)]);
         let (packs, at) = if in_table { (vec![base, pack], 1) } else { (vec![pack], 0) };
-        let name = pack_name(&base.id).to_string();
-        desk.judge_listed(&packs, &[pack], desk.stream("bad", &new, &[(at, 0, 0, 1)]), &name, &name);
+        let name = pack_name(&base.id);
+        let row = desk.listed(&packs, &[pack], desk.stream("bad", &new, &[(at, 0, 0, 1)]));
+        let (fresh, _state) = desk.reader();
+        let snapshot = fresh.find_snapshot(Some("set"), &Chosen::Id(row.id.to_string())).unwrap();
+        let (streams, report) = in_time(move || bring_back(&fresh, &snapshot).unwrap());
+        assert_eq!(report.damaged, Vec::<String>::new());
+        assert_eq!(streams["bad"], new);
+        desk.judge_verified(&row, &name.to_string());
+        desk.memory.lose(&name);
+        desk.judge_snapshot(&row, &name.to_string(), &name.to_string());
     }
 }
 
