@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -75,6 +75,10 @@ pub struct Shard {
 const ANSWER: usize = 256 << 20;
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long a shard may be closed before a question that meets it fails.
+const SHARD_PATIENCE: Duration = Duration::from_secs(10);
+/// The pause before the question is asked again.
+const SHARD_PAUSE: Duration = Duration::from_millis(200);
 /// How long a backup or a restore may take.
 const TRANSFER: Duration = Duration::from_secs(24 * 3600);
 /// Where a server listens when nobody says.
@@ -122,6 +126,24 @@ impl Server {
     /// # Errors
     /// [`Error::Failed`] with what the server says.
     pub fn ask(&self, statements: &str) -> Result<Vec<Series>, Error> {
+        let begun = Instant::now();
+        loop {
+            match self.ask_once(statements) {
+                // The server closes a shard that is restored or dropped and opens it again. Each statement that is asked
+                // here can be asked twice.
+                Err(Error::Failed(why))
+                    if why.contains("engine is closed")
+                        && begun.elapsed() < SHARD_PATIENCE
+                        && !self.interrupt.is_set() =>
+                {
+                    std::thread::sleep(SHARD_PAUSE);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask_once(&self, statements: &str) -> Result<Vec<Series>, Error> {
         let mut words = self.client();
         words.push(statements.into());
         let asked = Feed::start(&words, ANSWER, self.interrupt.clone())
