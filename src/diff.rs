@@ -70,8 +70,7 @@ pub fn diff<E>(
 }
 
 fn difference(change: Change, before: Option<&Entry>, after: Option<&Entry>, name: &StreamName) -> Difference {
-    let size = |entry: &Entry| entry.size;
-    Difference { name: name.clone(), change, before: before.map(size), after: after.map(size) }
+    Difference { name: name.clone(), change, before: before.map(Entry::length), after: after.map(Entry::length) }
 }
 
 fn same_content(old: &Stream, new: &Stream) -> bool {

@@ -253,7 +253,7 @@ pub struct Metadata {
 pub enum Kind {
     /// Bytes that a program made: no metadata.
     Data,
-    /// A regular file: its bytes are the stream, holes as zeros.
+    /// A regular file: the stream is its bytes without those of its holes.
     File,
     /// A folder.
     Directory,
@@ -293,13 +293,26 @@ pub struct Entry {
     pub name: StreamName,
     /// What it is.
     pub kind: Kind,
-    /// Bytes of content; 0 for kinds without content. For a stream whose length isn't known beforehand, 0 until it was read.
+    /// Bytes of content, which holes don't belong to; 0 for kinds without content. For a stream whose length isn't known
+    /// beforehand, 0 until it was read.
     pub size: u64,
     /// None for [`Kind::Data`] and [`Kind::Hardlink`].
     pub metadata: Option<Metadata>,
 }
 
-/// Whether a regular file's content is what it was when `old` was stored, judged without reading it: the same size, inode,
+impl Entry {
+    /// The holes of its file.
+    pub fn holes(&self) -> &[Hole] {
+        self.metadata.as_ref().map(|metadata| &metadata.holes[..]).unwrap_or_default()
+    }
+
+    /// How long its file is in bytes: content and holes.
+    pub fn length(&self) -> u64 {
+        self.holes().iter().fold(self.size, |length, hole| length.saturating_add(hole.length))
+    }
+}
+
+/// Whether a regular file's content is what it was when `old` was stored, judged without reading it: the same length, inode,
 /// time of the content's last change and time of the inode's last change. Extended attributes and holes are then the same,
 /// too.
 pub fn unchanged(old: &Entry, new: &Entry) -> bool {
@@ -307,8 +320,8 @@ pub fn unchanged(old: &Entry, new: &Entry) -> bool {
     old.kind == Kind::File
         && new.kind == Kind::File
         // Some file systems say 0 of every file.
-        && new.size > 0
-        && old.size == new.size
+        && new.length() > 0
+        && old.length() == new.length()
         && before.mtime == now.mtime
         && before.ctime == now.ctime
         && before.inode == now.inode

@@ -82,7 +82,7 @@ fn what_did_not_change_is_not_stored_again() {
     assert_eq!((full.snapshot.header.kind(), full.totals().new), (SnapshotKind::Full, 0));
     let rebased = BackupOptions { wanted: Wanted::Rebase, ..options() };
     let rebased = back_up_with(&writer, &day(0), &rebased, &clock).unwrap();
-    assert_eq!(rebased.totals().new, 0, "plain segments of well-used packs are kept");
+    assert!(rebased.totals().new > 1_000_000, "a re-base stores what it read");
     assert_ne!(rebased.snapshot.about.generation, full.snapshot.about.generation);
     let isolated = BackupOptions { wanted: Wanted::Full, isolate_chains: true, ..options() };
     let isolated = back_up_with(&writer, &day(0), &isolated, &clock).unwrap();

@@ -244,3 +244,61 @@ fn files_that_are_whole_already_are_kept_and_not_fetched() {
     assert_ne!(machine.run(&restore).status, 0);
     assert!(!below(&out, &tree).join("one").exists());
 }
+
+/// A file of 200 GB with eight blocks of data costs what the blocks cost, and comes back as it is. With the same content beside
+/// it that has no holes, and read by another program.
+#[test]
+fn holes_cost_neither_time_nor_room() {
+    let (_guard, top) = scratch();
+    let (machine, tree) = (Machine::new(&top), top.join("tree"));
+    fs::create_dir(&tree).unwrap();
+    let write = |name: &str, length: u64, blocks: &[u64]| {
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(tree.join(name)).unwrap();
+        file.set_len(length).unwrap();
+        for &block in blocks {
+            std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], block).unwrap();
+        }
+    };
+    let far: Vec<u64> = (0..8).map(|number| number * (25 << 30)).collect();
+    write("lastlog", 200 << 30, &far);
+    write("small", 3 << 20, &[0, 1 << 20]);
+    write("a hole alone", 5 << 20, &[]);
+    let back_up = |words: &[&str]| {
+        let words = [&["--json", "-q", "backup"], words, &[tree.to_str().unwrap()]].concat();
+        machine.run(&words).ends(0).json()
+    };
+    let first = back_up(&["--init"]);
+    assert!(first["read"].as_u64().unwrap() < 1 << 20, "{first}");
+    assert!(blocks(&machine.at("state")) < 16 << 20);
+    // A block more, and a file that is longer by a hole.
+    write("lastlog", 200 << 30, &[1 << 20]);
+    write("small", 4 << 20, &[0, 1 << 20]);
+    back_up(&[]);
+    let out = top.join("o");
+    machine.run_elsewhere(&["-q", "restore", "files", "--to", out.to_str().unwrap()]).ends(0);
+    assert_eq!(holes(&below(&out, &tree)), holes(&tree));
+    let lengths =
+        |folder: &Path| ["lastlog", "small", "a hole alone"].map(|name| fs::metadata(folder.join(name)).unwrap().len());
+    assert_eq!(lengths(&below(&out, &tree)), lengths(&tree));
+    for name in ["small", "a hole alone"] {
+        let path = tree.join(name);
+        let words = ["-q", "restore", "files", "--stdout", "--path", path.to_str().unwrap()];
+        let written = machine.varu(&words).output().unwrap();
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        assert!(written.stdout == fs::read(&path).unwrap(), "{name}");
+        assert!(fs::read(below(&out, &path)).unwrap() == fs::read(&path).unwrap(), "{name}");
+    }
+    machine.run_elsewhere(&["-q", "verify", "--level", "data"]).ends(0);
+}
+
+/// The blocks of all files below a folder, in bytes.
+fn blocks(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let below = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let sizes = below.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => blocks(&entry.path()),
+        false => entry.metadata().unwrap().blocks() * 512,
+    });
+    sizes.sum()
+}

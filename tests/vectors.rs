@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use support::Random;
 use varu::chunker::{ChunkSizes, Chunker};
-use varu::crypto::{DataKeyPublic, DataKeySecret, MetadataKey, Purpose, Salt, WriterSecret};
+use varu::crypto::{DataKeyPublic, DataKeySecret, IdentityFile, MetadataKey, Purpose, Salt, WriterSecret};
 use varu::format::writer_key::WriterKeyFile;
 use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
 use zeroize::Zeroizing;
@@ -109,6 +109,11 @@ fn a_writer_key_file_has_the_same_text_and_fingerprint() {
     assert_eq!(key.chunking, ChunkSizes { min: 4096, average: 16384, max: 65536 });
     assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id after a rotation"));
     assert_eq!(key.follows, Some(RepositoryId::from_bytes(vectors.array("repository id"))));
+    // The key object is the same text with the data key's secret, wrapped to the recipient.
+    let secret = vectors.text("data key secret");
+    let identity = IdentityFile::parse(secret).ok().unwrap();
+    let sealed = identity.unwrap(&key.key_object, 1 << 16).unwrap();
+    assert_eq!(std::str::from_utf8(&sealed).unwrap(), &**key.to_sealed_text(&format!("{secret}\n")));
     key.follows = None;
     assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id"));
     let data_key: DataKeyPublic = key.data_key.parse().unwrap();

@@ -218,6 +218,7 @@ impl Start {
     pub fn kept_stream(&self, mut entry: Entry, parent: &Stream) -> Stream {
         if let (Some(metadata), Some(before)) = (&mut entry.metadata, &parent.entry.metadata) {
             metadata.holes.clone_from(&before.holes);
+            entry.size = parent.entry.size;
         }
         Stream { entry, hash: parent.hash, runs: self.runs_by_index(parent) }
     }

@@ -134,7 +134,7 @@ fn long_table(entries: &[Listed<'_>], known: bool, context: &Context) -> String 
             mode(entry),
             about(|metadata| named(&metadata.user, metadata.uid)),
             about(|metadata| named(&metadata.group, metadata.gid)),
-            entry.size.to_string(),
+            entry.length().to_string(),
             bytes(|cost| cost.new),
             bytes(|cost| cost.stored),
             cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
@@ -201,7 +201,7 @@ fn document(Listed { entry, cost }: &Listed<'_>, known: bool) -> Value {
         Kind::CharDevice(..) => "char-device",
         Kind::BlockDevice(..) => "block-device",
     };
-    let mut document = json!({ "name": entry.name.to_string(), "kind": kind, "size": entry.size });
+    let mut document = json!({ "name": entry.name.to_string(), "kind": kind, "size": entry.length() });
     // A name that people are shown otherwise than it is.
     if entry.name.to_string().as_bytes() != entry.name.as_bytes() {
         document["name_hex"] = varu::id::hex(entry.name.as_bytes()).into();

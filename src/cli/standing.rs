@@ -105,10 +105,10 @@ fn place(root: &Path, entry: &Entry, stripped: u32) -> Option<PathBuf> {
 /// Whether what is there is what a restore makes of the entry, as far as a look tells.
 fn is_restored(entry: &Entry, there: &fs::Metadata) -> bool {
     match &entry.kind {
-        Kind::Data => there.is_file() && there.len() == entry.size,
+        Kind::Data => there.is_file() && there.len() == entry.length(),
         Kind::File => {
             let time = entry.metadata.as_ref().map(|metadata| metadata.mtime.seconds);
-            there.is_file() && there.len() == entry.size && time.is_none_or(|time| time == there.mtime())
+            there.is_file() && there.len() == entry.length() && time.is_none_or(|time| time == there.mtime())
         }
         Kind::Directory | Kind::Above => there.is_dir(),
         Kind::Symlink(_) => there.is_symlink(),

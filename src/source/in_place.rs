@@ -137,7 +137,7 @@ impl InPlaceTarget {
                 let is_time = |time: crate::entry::FileTime| {
                     (time.seconds, i64::from(time.nanoseconds)) == (there.mtime(), there.mtime_nsec())
                 };
-                there.is_file() && there.len() == entry.size && time.is_some_and(is_time)
+                there.is_file() && there.len() == entry.length() && time.is_some_and(is_time)
             }
             Kind::Symlink(to) => fs::read_link(&path).is_ok_and(|link| link.as_os_str().as_bytes() == &to[..]),
             Kind::Directory | Kind::Above => there.is_dir(),

@@ -1,11 +1,12 @@
 //! Targets: a folder, and one writer that takes one stream.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::files::extract::{self, Begin, ExtractOptions, Extractor, FileWriter};
+use super::files::holes::{Way, fitting};
 use super::{Error, Target};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, Hole, StreamName};
 use crate::warning::{Warning, WarningKind};
 
 /// Writes streams below a folder, as files.
@@ -65,7 +66,7 @@ impl Target for FolderTarget {
 
     fn written_before(&mut self, entry: &Entry, names: u64) -> Result<Option<Box<dyn Read>>, Error> {
         let file = self.extractor()?.written_before(entry, names);
-        Ok(file.map(|file| Box::new(file) as Box<dyn Read>))
+        Ok(file.map(|content| Box::new(content) as Box<dyn Read>))
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
@@ -105,9 +106,11 @@ impl Target for FolderTarget {
     }
 }
 
-/// Writes the bytes of one stream to a writer.
+/// Writes the bytes of one stream to a writer; holes of a file as zeros.
 pub struct WriterTarget<W> {
     writer: W,
+    holes: Vec<Hole>,
+    way: Way,
     /// What the writer is, for messages: `"standard output"`.
     place: &'static str,
 }
@@ -115,11 +118,20 @@ pub struct WriterTarget<W> {
 impl<W: Write> WriterTarget<W> {
     /// Writes to `writer`, which messages call `place`.
     pub fn new(writer: W, place: &'static str) -> Self {
-        Self { writer, place }
+        Self { writer, holes: Vec::new(), way: Way::default(), place }
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
         Error::failed(&format!("writing to {}", self.place), error)
+    }
+
+    /// Writes the zeros of the hole that is here, and says how many of `bytes` come before the next one.
+    fn fill(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let begin = self.way.position();
+        let end = self.way.data(&self.holes);
+        let mut zeros = io::repeat(0).take(self.way.position() - begin);
+        io::copy(&mut zeros, &mut self.writer).map_err(|error| self.failed(&error))?;
+        Ok(end.map_or(bytes.len(), |end| fitting(end - self.way.position(), bytes)))
     }
 }
 
@@ -128,15 +140,23 @@ impl<W: Write> Target for WriterTarget<W> {
         Ok(entry.kind.has_content())
     }
 
-    fn begin(&mut self, _: &Entry) -> Result<(), Error> {
+    fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
+        (self.holes, self.way) = (entry.holes().to_vec(), Way::default());
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.writer.write_all(bytes).map_err(|error| self.failed(&error))
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(self.fill(bytes)?);
+            self.writer.write_all(piece).map_err(|error| self.failed(&error))?;
+            self.way.pass(piece.len());
+            bytes = rest;
+        }
+        Ok(())
     }
 
     fn end(&mut self) -> Result<(), Error> {
+        self.fill(&[])?;
         self.writer.flush().map_err(|error| self.failed(&error))
     }
 

@@ -155,9 +155,9 @@ fn a_backup_that_can_not_fit_is_refused_before_it_writes() {
     ship.back_up(&ship.at("data")).ends(0);
     hold.fill_up_to(38 * MIB);
     let before = names(&hold.repository);
-    let rebase = back_up(&ship.machine, &ship.at("data"), &["--rebase"]).ends(0);
-    assert_eq!(rebase.json()["new"], 0, "its packs are kept, so nothing is needed");
-    drop(before);
+    let refused = back_up(&ship.machine, &ship.at("data"), &["--rebase"]).ends(8);
+    assert!(refused.err.contains("as much as the last full that stored everything did"), "{}", refused.err);
+    assert_eq!(names(&hold.repository), before);
     ship.back_up(&ship.at("data")).ends(0);
 
     // What the machine itself says in JSON.

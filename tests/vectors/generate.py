@@ -109,9 +109,7 @@ def main():
     vectors["repository id after a rotation"] = after
     lines = "".join(f"{name} = {value.hex()}\n" for name, value in vectors.items())
     Path("keys.txt").write_text("# Made by generate.py. All values are hex, texts too.\n" + lines)
-    Path("writer.key").write_text(f"""\
-# varu writer key. Keep it secret, readable by root alone, on the machine whose backups it writes.
-# It adds backups and reads the names and sizes in them. It opens no stored data: only the identity does.
+    lines = f"""\
 version 1
 repository {after.hex()}
 secret {secret.hex()}
@@ -119,6 +117,13 @@ data-key {data_key}
 chunks 4096 16384 65536
 follows {first.hex()}
 recipient {data_key}
+"""
+    sealed = lines.encode() + b"data-secret " + vectors["data key secret"] + b"\n"
+    key_object = age_file(data_public, bytes(range(96, 128)), bytes(range(16)), bytes(16), sealed)
+    Path("writer.key").write_text(f"""\
+# varu writer key. Keep it secret, readable by root alone, on the machine whose backups it writes.
+# It adds backups and reads the names and sizes in them. It opens no stored data: only the identity does.
+{lines}key-object {base64.b64encode(key_object).decode()}
 """)
 
 

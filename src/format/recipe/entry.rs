@@ -153,7 +153,11 @@ fn read_holes(reader: &mut Reader<'_>) -> Result<Vec<Hole>> {
         let gap = reader.varint("a hole")?;
         let length = reader.varint("a hole")?;
         let offset = end.checked_add(gap).ok_or(FormatError::Invalid("a hole lies too far"))?;
-        end = offset.checked_add(length).ok_or(FormatError::Invalid("a hole lies too far"))?;
+        // No file is longer.
+        end = offset
+            .checked_add(length)
+            .filter(|&end| i64::try_from(end).is_ok())
+            .ok_or(FormatError::Invalid("a hole lies too far"))?;
         Ok(Hole { offset, length })
     })
 }

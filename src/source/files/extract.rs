@@ -19,7 +19,7 @@ mod writer;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -38,6 +38,7 @@ use self::report::{Problem, Report};
 use self::resume::Resume;
 use self::temporary::Temporary;
 pub use self::writer::FileWriter;
+use super::holes::Content;
 use super::metadata::{identity, mtime, size};
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName};
 
@@ -171,7 +172,7 @@ impl Shared {
     /// Whether what is there is the entry's regular file, by size, time of last change, owner and mode.
     fn is_same(&self, stat: &Stat, entry: &Entry) -> bool {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && size(stat) == entry.size
+            && size(stat) == entry.length()
             && entry
                 .metadata
                 .as_ref()
@@ -276,9 +277,9 @@ impl Extractor {
         stat.is_ok_and(|stat| self.shared.is_same(&stat, entry))
     }
 
-    /// The file that is there under the entry's name, open, where an earlier run may have written it: the run didn't reach its
+    /// The content of the file that is there under the entry's name, where an earlier run may have written it: the run didn't reach its
     /// end, and size, owner and mode are right, and it has at most so many names. Whether it is whole is for the caller to check.
-    pub fn written_before(&mut self, entry: &Entry, names: u64) -> Option<File> {
+    pub fn written_before(&mut self, entry: &Entry, names: u64) -> Option<impl Read + use<>> {
         if !self.is_resumed() || !entry.kind.has_content() || self.claim(entry).is_err() {
             return None;
         }
@@ -290,10 +291,10 @@ impl Extractor {
         let there = fstat(&file).ok()?;
         #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
         let is_ours = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile
-            && size(&there) == entry.size
+            && size(&there) == entry.length()
             && there.st_nlink as u64 <= names
             && entry.metadata.as_ref().is_none_or(|metadata| self.shared.attributes.are_set(metadata, &there));
-        is_ours.then_some(file)
+        is_ours.then(|| Content::new(file, entry.holes().to_vec()))
     }
 
     fn is_resumed(&self) -> bool {

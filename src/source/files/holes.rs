@@ -1,6 +1,9 @@
 //! The holes of a sparse file.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -47,6 +50,70 @@ impl Holes {
             self.list.push(hole);
         }
     }
+}
+
+/// How many of a file's bytes lie outside of its holes.
+pub(super) fn content(size: u64, holes: &[Hole]) -> u64 {
+    holes.iter().fold(size, |size, hole| size.saturating_sub(hole.length))
+}
+
+/// The way through a file from its start to its end, past its holes.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Way {
+    position: u64,
+    next_hole: usize,
+}
+
+impl Way {
+    /// Where it is, in bytes from the start of the file.
+    pub(in crate::source) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Passes the hole that is here, and says where the data that is here then ends: at the next hole; None where no other follows.
+    pub(in crate::source) fn data(&mut self, holes: &[Hole]) -> Option<u64> {
+        while let Some(hole) = holes.get(self.next_hole) {
+            if hole.offset > self.position {
+                return Some(hole.offset);
+            }
+            self.position = self.position.max(hole.offset.saturating_add(hole.length));
+            self.next_hole += 1;
+        }
+        None
+    }
+
+    /// Passes that many bytes of data.
+    pub(in crate::source) fn pass(&mut self, bytes: usize) {
+        self.position = self.position.saturating_add(bytes as u64);
+    }
+}
+
+/// Reads a file's content: what is between its holes, to the end.
+pub(super) struct Content {
+    file: File,
+    holes: Vec<Hole>,
+    way: Way,
+}
+
+impl Content {
+    pub(super) fn new(file: File, holes: Vec<Hole>) -> Self {
+        Self { file, holes, way: Way::default() }
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let end = self.way.data(&self.holes);
+        let most = end.map_or(buffer.len(), |end| fitting(end - self.way.position(), buffer));
+        let read = self.file.read_at(&mut buffer[..most], self.way.position())?;
+        self.way.pass(read);
+        Ok(read)
+    }
+}
+
+/// How many of `bytes` bytes fit into the buffer.
+pub(in crate::source) fn fitting(bytes: u64, buffer: &[u8]) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len())
 }
 
 /// Cuts the holes off at `size`.

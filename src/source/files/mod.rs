@@ -6,7 +6,7 @@
 pub mod accounts;
 pub mod extract;
 mod folder;
-mod holes;
+pub(super) mod holes;
 mod links;
 mod metadata;
 mod reader;
@@ -140,8 +140,8 @@ impl FilesSource {
         }
         let mut entry_size = 0;
         if kind == Kind::File {
-            entry_size = size(stat);
             metadata.holes = reader::holes_of(self.walk.folder()?.fd(), part, stat)?;
+            entry_size = holes::content(size(stat), &metadata.holes);
         }
         Ok(Entry { name, kind, size: entry_size, metadata: Some(metadata) })
     }
@@ -190,7 +190,7 @@ impl FilesSource {
             }
             metadata.holes = reader.holes().to_vec();
         }
-        current.entry.size = size(reader.before());
+        current.entry.size = holes::content(size(reader.before()), reader.holes());
         current.reader = Some(reader);
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Source for FilesSource {
         };
         let Some(reader) = &current.reader else { return Ok(current.entry.clone()) };
         let changed = reader.has_changed();
-        current.entry.size = reader.position();
+        current.entry.size = reader.content();
         if let Some(metadata) = &mut current.entry.metadata {
             holes::trim(&mut metadata.holes, reader.position());
         }

@@ -10,20 +10,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
-use super::holes;
+use super::holes::{self, Way, fitting};
 use super::metadata::{ctime, identity, is_sparse, mtime, size};
 use crate::entry::Hole;
 
 /// Times of files are as coarse as the kernel's clock tick, at most this.
 const TICK: Duration = Duration::from_millis(12);
 
-/// A regular file that is being read, as far as it was long when it was opened; to its end where it says that it is empty. Holes are zeros that no disk is asked for.
+/// A regular file that is being read, as far as it was long when it was opened; to its end where it says that it is empty. Holes
+/// are passed over.
 pub(super) struct Reader {
     file: File,
     before: Stat,
     holes: Vec<Hole>,
-    next_hole: usize,
-    position: u64,
+    way: Way,
+    content: u64,
 }
 
 impl Reader {
@@ -38,7 +39,7 @@ impl Reader {
             before = fstat(&file)?;
         }
         let holes = if is_sparse(&before) { holes::find(&file, size(&before)) } else { Vec::new() };
-        Ok(Self { file: file.into(), before, holes, next_hole: 0, position: 0 })
+        Ok(Self { file: file.into(), before, holes, way: Way::default(), content: 0 })
     }
 
     /// What the file was when it was opened.
@@ -51,9 +52,14 @@ impl Reader {
         &self.holes
     }
 
-    /// How many bytes were read.
+    /// How many bytes of content were read.
+    pub(super) fn content(&self) -> u64 {
+        self.content
+    }
+
+    /// How far the file was read, holes included.
     pub(super) fn position(&self) -> u64 {
-        self.position
+        self.way.position()
     }
 
     /// Makes `copy` share the file's blocks, where the file system can.
@@ -70,34 +76,28 @@ impl Reader {
                 break;
             }
             filled += n;
-            self.position += n as u64;
+            self.content += n as u64;
         }
         Ok(filled)
     }
 
-    /// Bytes of one region, a hole or data.
+    /// Bytes between two holes.
     fn read_region(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let at = self.position;
-        while self.holes.get(self.next_hole).is_some_and(|hole| hole.offset + hole.length <= at) {
-            self.next_hole += 1;
-        }
-        let (in_hole, end) = match self.holes.get(self.next_hole) {
-            Some(hole) if hole.offset <= at => (true, hole.offset + hole.length),
-            Some(hole) => (false, hole.offset),
+        let end = match (self.way.data(&self.holes), size(&self.before)) {
+            (Some(end), _) => end,
             // A size of 0 is what file systems say that don't know it; such a file is read to its end.
-            None if size(&self.before) == 0 => (false, u64::MAX),
-            None => (false, size(&self.before)),
+            (None, 0) => u64::MAX,
+            (None, size) => size,
         };
-        let most = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
-        let buffer = &mut buffer[..most];
-        if in_hole {
-            buffer.fill(0);
-            return Ok(most);
-        }
+        let at = self.way.position();
+        let most = fitting(end.saturating_sub(at), buffer);
         loop {
-            match self.file.read_at(buffer, at) {
+            match self.file.read_at(&mut buffer[..most], at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+                result => {
+                    self.way.pass(*result.as_ref().unwrap_or(&0));
+                    return result;
+                }
             }
         }
     }
@@ -105,7 +105,7 @@ impl Reader {
     /// Whether the file is not what it was when it was opened, or was shorter than it said.
     pub(super) fn has_changed(&self) -> io::Result<bool> {
         let (before, now) = (&self.before, fstat(&self.file)?);
-        let is_short = size(before) > 0 && self.position != size(before);
+        let is_short = size(before) > 0 && self.position() != size(before);
         Ok(is_short || (size(before), mtime(before), ctime(before)) != (size(&now), mtime(&now), ctime(&now)))
     }
 

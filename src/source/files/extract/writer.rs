@@ -12,6 +12,7 @@ use super::attributes::Handle;
 use super::temporary::Temporary;
 use super::{Result, Shared, Spot};
 use crate::entry::{Entry, Kind};
+use crate::source::files::holes::{Way, fitting};
 
 /// A file that is being written under a temporary name. Dropped without [`FileWriter::finish`], it leaves nothing.
 pub struct FileWriter {
@@ -21,10 +22,9 @@ pub struct FileWriter {
     file: File,
     temporary: Option<Temporary>,
     entry: Entry,
-    position: u64,
-    /// The end of the last byte that was really written.
-    written: u64,
-    next_hole: usize,
+    /// How many bytes came.
+    came: u64,
+    way: Way,
 }
 
 impl FileWriter {
@@ -38,43 +38,25 @@ impl FileWriter {
             file: file.into(),
             temporary: Some(temporary),
             entry: entry.clone(),
-            position: 0,
-            written: 0,
-            next_hole: 0,
+            came: 0,
+            way: Way::default(),
             shared,
         })
     }
 
-    /// Adds the next bytes of the content. The zeros of a hole are left out.
+    /// Adds the next bytes of the content, which is between the holes.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let (in_hole, most) = self.region();
-            let length = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+            let end = self.way.data(self.entry.holes());
+            let length = end.map_or(bytes.len(), |end| fitting(end - self.way.position(), bytes));
             let (piece, rest) = bytes.split_at(length);
-            // Bytes that an entry's holes deny are written all the same.
-            if !in_hole || piece.iter().any(|&byte| byte != 0) {
-                let written = self.file.write_all_at(piece, self.position);
-                written.map_err(|error| self.shared.failed("writing", &self.path, error))?;
-                self.written = self.position + length as u64;
-            }
-            self.position += length as u64;
+            let written = self.file.write_all_at(piece, self.way.position());
+            written.map_err(|error| self.shared.failed("writing", &self.path, error))?;
+            self.way.pass(length);
+            self.came += length as u64;
             bytes = rest;
         }
         Ok(())
-    }
-
-    /// Whether the position is in a hole, and how many bytes (at least one) there are to the end of the hole or the data.
-    fn region(&mut self) -> (bool, u64) {
-        let holes = self.entry.metadata.as_ref().map(|metadata| &metadata.holes[..]).unwrap_or_default();
-        let at = self.position;
-        while let Some(hole) = holes.get(self.next_hole) {
-            match hole.offset.saturating_add(hole.length) {
-                _ if hole.offset > at => return (false, hole.offset - at),
-                end if end > at => return (true, end - at),
-                _ => self.next_hole += 1,
-            }
-        }
-        (false, u64::MAX)
     }
 
     /// Sets the metadata, and gives the file its name.
@@ -90,13 +72,14 @@ impl FileWriter {
         }
     }
 
-    fn complete(&self) -> io::Result<()> {
-        if self.entry.kind == Kind::File && self.position != self.entry.size {
-            let (came, size) = (self.position, self.entry.size);
+    fn complete(&mut self) -> io::Result<()> {
+        if self.entry.kind == Kind::File && self.came != self.entry.size {
+            let (came, size) = (self.came, self.entry.size);
             return Err(io::Error::other(format!("{came} bytes came, and the entry says {size}")));
         }
-        if self.written < self.position {
-            self.file.set_len(self.position)?;
+        // A hole at the end.
+        if self.way.data(self.entry.holes()).is_none() && self.file.metadata()?.len() < self.way.position() {
+            self.file.set_len(self.way.position())?;
         }
         let report = |problem, error: &io::Error| self.shared.report(problem, &self.path, Some(error));
         match &self.entry.metadata {
