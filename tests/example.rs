@@ -141,7 +141,7 @@ fn tree(day: u32) -> Streams {
     );
     add(b"etc/hosts.too", Kind::Hardlink(StreamName::new("etc/hosts").unwrap()), Vec::new(), None);
     add(b"etc/mtab", Kind::Symlink(b"../proc/self/mounts".to_vec()), Vec::new(), Some(metadata(0o777, 3)));
-    let sparse = [noise(300, 1), vec![0; 2000], noise(100, 2), vec![0; 1000]].concat();
+    let sparse = [noise(300, 1), noise(100, 2)].concat();
     let holes = vec![Hole { offset: 300, length: 2000 }, Hole { offset: 2400, length: 1000 }];
     let xattrs = vec![
         Xattr { name: b"security.capability".to_vec(), value: vec![0, 1, 255] },
