@@ -154,7 +154,7 @@ fn a_check_names_what_is_missing_line_by_line() {
         "MariaDB 10.11",
         "agama.loose",
         "agama.m (MyISAM)",
-        "FAILED   set agama: views that can't be read, at which a dump ends: agama.broken (ERROR 1356",
+        "FAILED   set agama: tables and views that can't be read, at which a dump ends: agama.broken (ERROR 1356",
     ] {
         assert!(said.contains(line), "{line} in {said}");
     }

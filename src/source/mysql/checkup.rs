@@ -58,9 +58,9 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     )));
     found.extend(inconsistent(&about.tables).into_iter().map(|warning| Finding::Note(warning.text)));
     found.extend(without_key(&server, &about.tables)?);
-    let broken = obstacles::broken_views(&server, &about.tables)?;
-    if !broken.is_empty() {
-        found.push(Finding::Bad(obstacles::told(&broken)));
+    let unreadable = obstacles::unreadable_views(&server, &about.tables)?;
+    if !unreadable.is_empty() {
+        found.push(Finding::Bad(obstacles::told(&unreadable)));
     }
     let notes = obstacles::history(&server, &about.tables)?.1.into_iter();
     let notes = notes.chain(inexact::warnings(&server, &about.tables, &options.schema_only_tables)?);

@@ -46,9 +46,9 @@ impl Prepared {
         let guard = settings::check(&server, &program)?;
         let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
-        let broken = obstacles::broken_views(&server, &before.tables)?;
-        if !broken.is_empty() {
-            return Err(Error::Config(obstacles::told(&broken)));
+        let unreadable = obstacles::unreadable_views(&server, &before.tables)?;
+        if !unreadable.is_empty() {
+            return Err(Error::Config(obstacles::told(&unreadable)));
         }
         let (history, without) = obstacles::history(&server, &before.tables)?;
         let mut warnings = inconsistent(&before.tables);

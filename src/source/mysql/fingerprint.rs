@@ -1,6 +1,7 @@
 //! What stands in the databases, object by object: taken before and after a dump, it tells what changed meanwhile.
 
 use super::names::{literal, quoted};
+use super::obstacles;
 use super::server::{Server, Vendor};
 use crate::source::Error;
 use crate::source::objects::Objects;
@@ -76,10 +77,14 @@ impl Fingerprint {
             return Ok(());
         }
         let show = |table: &Table| format!("SHOW CREATE TABLE {}.{};\n", quoted(&table.database), quoted(&table.name));
-        let rows = server.ask(&tables.iter().map(show).collect::<String>()).map_err(|error| match error {
-            Error::Failed(why) if why.contains("ERROR 1146") => Error::Changed(why),
-            other => other,
-        })?;
+        let rows = match server.ask(&tables.iter().map(show).collect::<String>()) {
+            Ok(rows) => rows,
+            Err(Error::Failed(why)) if why.contains("ERROR 1146") => return Err(Error::Changed(why)),
+            Err(error) => {
+                let unreadable = obstacles::unreadable(server, &self.tables.iter().collect::<Vec<_>>())?;
+                return Err(if unreadable.is_empty() { error } else { Error::Config(obstacles::told(&unreadable)) });
+            }
+        };
         if rows.len() != tables.len() {
             return Err(Error::Failed(format!("the server described {} of {} tables", rows.len(), tables.len())));
         }

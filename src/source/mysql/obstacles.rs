@@ -6,40 +6,48 @@ use super::server::Server;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
-/// Views that the dump program can't read, each with the server's word for it: it ends at the first.
+/// Tables and views that the dump program can't read, each with the server's word for it: it ends at the first.
 ///
 /// # Errors
 /// [`Error::Changed`] where one went away meanwhile, [`Error::Failed`] where the server doesn't answer.
-pub(super) fn broken_views(server: &Server, tables: &[Table]) -> Result<Vec<String>, Error> {
-    let views: Vec<&Table> = tables.iter().filter(|table| table.kind == "VIEW").collect();
+pub(super) fn unreadable(server: &Server, tables: &[&Table]) -> Result<Vec<String>, Error> {
     // What it asks itself. A view whose definer is gone is read all the same.
-    let question = |view: &&Table| {
-        let name = format!("{}.{}", quoted(&view.database), quoted(&view.name));
+    let question = |table: &&Table| {
+        let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
         format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n")
     };
-    if views.is_empty() || server.ask(&views.iter().map(question).collect::<String>()).is_ok() {
+    if tables.is_empty() || server.ask(&tables.iter().map(question).collect::<String>()).is_ok() {
         return Ok(Vec::new());
     }
-    let mut broken = Vec::new();
-    for view in views {
-        match server.ask(&question(&view)) {
+    let mut found = Vec::new();
+    for table in tables {
+        match server.ask(&question(table)) {
             Ok(_) => {}
             Err(Error::Failed(why)) if why.contains("ERROR 1146") => return Err(Error::Changed(why)),
             Err(Error::Failed(why)) if why.contains("ERROR ") => {
                 let said = why.rsplit_once("ERROR ").map_or("", |(_, said)| said.trim());
-                broken.push(format!("{} (ERROR {said})", shown(&[&view.database, &view.name])));
+                found.push(format!("{} (ERROR {said})", shown(&[&table.database, &table.name])));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(broken)
+    Ok(found)
 }
 
-/// What is to be said of views that can't be read.
-pub(super) fn told(broken: &[String]) -> String {
+/// As [`unreadable`], for views.
+///
+/// # Errors
+/// As [`unreadable`].
+pub(super) fn unreadable_views(server: &Server, tables: &[Table]) -> Result<Vec<String>, Error> {
+    unreadable(server, &tables.iter().filter(|table| table.kind == "VIEW").collect::<Vec<_>>())
+}
+
+/// What is to be said of tables and views that can't be read.
+pub(super) fn told(unreadable: &[String]) -> String {
     format!(
-        "views that can't be read, at which a dump ends: {}; drop them, set them right, or leave them out by exclude_tables",
-        broken.join(", ")
+        "tables and views that can't be read, at which a dump ends: {}; drop them, set them right, or leave them out by \
+         exclude_tables",
+        unreadable.join(", ")
     )
 }
 
