@@ -10,6 +10,10 @@ mod support;
 
 #[path = "attacks/bombs.rs"]
 mod bombs;
+#[path = "attacks/filter.rs"]
+mod filter;
+#[path = "attacks/grid.rs"]
+mod grid;
 #[path = "attacks/keys.rs"]
 mod keys;
 #[path = "attacks/mysql.rs"]
@@ -18,3 +22,15 @@ mod mysql;
 mod numbers;
 #[path = "attacks/poison.rs"]
 mod poison;
+
+/// Tries `test` with values of the strategy, and fails with the smallest for which it does.
+fn fuzz<S: proptest::strategy::Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
+    let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
+    let tried = proptest::test_runner::TestRunner::new(config).run(strategy, |value| {
+        test(value);
+        Ok(())
+    });
+    if let Err(error) = tried {
+        panic!("{error}");
+    }
+}

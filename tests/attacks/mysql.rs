@@ -211,6 +211,13 @@ fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
         "\\T loot",
         "SET character_set_client = gbk; INSERT INTO `t` VALUES ('\u{bf}');",
         load.as_str(),
+        "SET sql_mode = 1048576; INSERT INTO `t` VALUES ('\\');DROP DATABASE other; -- ');",
+        "SET sql_mode = DEFAULT; INSERT INTO `t` VALUES ('\\');DROP DATABASE other; -- ');",
+        "SET @a='NO_BACKSLASH_ESCAPES'; SET @a='', sql_mode=@a; INSERT INTO `t` VALUES ('\\');DROP DATABASE other; -- ');",
+        "SET character_set_client = 28; INSERT INTO `t` VALUES ('\u{bf}');",
+        "INSERT INTO `t` VALUES (1e-- '\n);DROP DATABASE other; -- ');",
+        "DROP TABLE IF EXISTS /*M /* */ `other`.`secret` -- */ t\n;",
+        "DROP TABLE IF EXISTS `t`; CREATE TABLE `t` (a int DEFAULT (SETVAL(`other`.`s`, 5)));",
     ];
     for statement in table {
         fs::write(folder.join("shop.sql"), forged(statement, "")).unwrap();
@@ -289,32 +296,22 @@ const PIECES: [&str; 34] = [
     "SELECT 1",
 ];
 
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig {
-        cases: if crate::site::is_long() { 1_000 } else { 12 },
-        failure_persistence: None,
-        ..Default::default()
-    })]
-
-    /// Whatever stands in a dump, with the real client: nothing is started, and nothing outside of the database is touched.
-    #[test]
-    fn no_dump_makes_the_client_do_what_the_filter_did_not_see(
-        choices in proptest::collection::vec(proptest::collection::vec(0..PIECES.len(), 1..8), 3)
-    ) {
-        static GROUND: std::sync::OnceLock<Option<Ground>> = std::sync::OnceLock::new();
-        let ground = GROUND.get_or_init(|| {
-            let ground = Ground::new(SCHEMA)?;
-            let folder = ground.site.machine.at("dumps");
-            fs::create_dir(&folder).unwrap();
-            ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
-            Some(ground)
-        });
-        let Some(ground) = ground else { return Ok(()) };
+/// Whatever stands in a dump, with the real client: nothing is started, and nothing outside of the database is touched.
+#[test]
+fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
+    let Some(ground) = Ground::new(SCHEMA) else { return };
+    let folder = ground.site.machine.at("dumps");
+    fs::create_dir(&folder).unwrap();
+    ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
+    let cases = if crate::site::is_long() { 1_000 } else { 12 };
+    let choices = proptest::collection::vec(proptest::collection::vec(0..PIECES.len(), 1..8), 3);
+    crate::fuzz(cases, &choices, |choices| {
         let text = |number: usize| choices[number].iter().map(|&piece| PIECES[piece]).collect::<String>();
         let table = format!("INSERT INTO `t` VALUES (2{});\n", text(0));
-        let routines = format!("DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT 1; {} END;;\n{}\nDELIMITER ;", text(1), text(2));
+        let routines =
+            format!("DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT 1; {} END;;\n{}\nDELIMITER ;", text(1), text(2));
         for dump in [forged(&table, ""), forged("", &routines)] {
-            fs::write(ground.site.machine.at("dumps").join("shop.sql"), &dump).unwrap();
+            fs::write(folder.join("shop.sql"), &dump).unwrap();
             // One that isn't whole to the reader isn't stored.
             if ground.run(&["backup", "shop"]).status != 0 {
                 continue;
@@ -323,5 +320,5 @@ proptest::proptest! {
             ground.is_untouched(&dump);
             ground.run(&["restore", "shop", "--abandon"]);
         }
-    }
+    });
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::client::{environment, located};
 use super::messages::redacted;
+use super::names::{literal, quoted};
 use super::settings::{self, QUESTION, SESSION};
+use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::{Feed, TalkError, ask};
@@ -86,6 +88,8 @@ pub struct Server {
     pub vendor: Vendor,
     /// Its version, `10.11.19-MariaDB-0+deb12u1`.
     pub version: String,
+    /// The version up to which it runs what stands in a comment, where it was asked.
+    number: Option<u32>,
     interrupt: Interrupt,
     session: Session,
 }
@@ -114,7 +118,8 @@ impl Server {
         let client = find(options, &["mariadb", "mysql"], interrupt)?;
         let (vendor, version) = (Vendor::Mariadb, String::new());
         let (options, interrupt) = (options.clone(), interrupt.clone());
-        let mut server = Self { options, client, vendor, version, interrupt, session: Session::default() };
+        let mut server =
+            Self { options, client, vendor, version, number: None, interrupt, session: Session::default() };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
         if !server.version.contains("MariaDB") {
@@ -270,22 +275,34 @@ impl Server {
     /// # Errors
     /// [`Error::Failed`] where it can't be started.
     pub fn load(&self) -> Result<Load, Error> {
-        self.loading(self.client_argv())
+        let feed = self.start(&self.client_argv())?;
+        Ok(Load { client: self.client.name.clone(), feed, prepares: self.prepares() })
     }
 
-    /// As [`Server::load`]; what fails doesn't keep it from running what follows.
+    /// Whether the server takes `text` for one statement, which it would make stored code of. It says so when it is asked to
+    /// prepare it: it reads a text before it says that it doesn't prepare the like, and several statements are an error to it.
     ///
     /// # Errors
-    /// As [`Server::load`].
-    pub fn load_anyway(&self) -> Result<Load, Error> {
-        let mut argv = self.client_argv();
-        argv.push("--force".into());
-        self.loading(argv)
+    /// [`Error::Failed`] where it can't be asked.
+    pub fn parses_alone(&self, text: &[u8], mode: &str, charset: &str) -> Result<bool, Error> {
+        // In some database that is everywhere. Nothing is made in it.
+        let mut question = format!("{SESSION}USE mysql;\nSET @varu=0x{};\n", hexadecimal(text));
+        question += &format!("SET SESSION sql_mode={}, character_set_client={};\n", literal(mode), literal(charset));
+        question += "PREPARE varu FROM @varu;\n";
+        let failed = |error: TalkError| failed(&self.client.name, "asking the server", &error);
+        let mut client = self.start(&self.client_argv())?.with_limit(PATIENCE);
+        client.write(question.as_bytes()).map_err(failed)?;
+        let (_, error) = client.finish_anyway().map_err(failed)?;
+        // ER_UNSUPPORTED_PS; events are prepared by some.
+        Ok(error.is_none_or(|error| error.said.contains("ERROR 1295 (")))
     }
 
-    fn loading(&self, argv: Vec<OsString>) -> Result<Load, Error> {
-        let feed = self.start(&argv)?;
-        Ok(Load { client: self.client.name.clone(), feed, prepares: self.prepares() })
+    /// Looks whether [`Load::statement`] will take a statement.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn takes(&self, statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
+        if self.prepares() { Ok(()) } else { is_taken(statement, is_one) }
     }
 
     /// Runs statements that answer nothing, in a session of their own.
@@ -304,7 +321,27 @@ impl Server {
     pub fn number(&self) -> u32 {
         let mut numbers = self.version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0_u32));
         let mut next = || numbers.next().unwrap_or(0).min(99);
-        next() * 10_000 + next() * 100 + next()
+        self.number.unwrap_or_else(|| next() * 10_000 + next() * 100 + next())
+    }
+
+    /// Asks the server up to which version it runs what stands in a comment: what it calls itself may be something else.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where that isn't of its series, and so isn't known.
+    pub fn find_number(&mut self) -> Result<(), Error> {
+        const SERIES: u32 = 100;
+        let first = self.number() / SERIES * SERIES;
+        let each: String = (first..first + SERIES).map(|number| format!(" /*!{number} +1*/")).collect();
+        let run: u32 = self.value(&format!("SELECT 0{each}"))?.parse().unwrap_or(0);
+        if !(1..SERIES).contains(&run) {
+            return Err(Error::Refused(format!(
+                "the server says that its version is {}, and reads the comments of a dump as another one would; restore to files \
+                 with --to",
+                Escaped(self.version.as_bytes())
+            )));
+        }
+        self.number = Some(first + run - 1);
+        Ok(())
     }
 
     /// Whether it takes any statement as a value: MariaDB since 10.6.
@@ -357,30 +394,38 @@ impl Load {
         self.feed.write(statements).map_err(|error| failed(&self.client, "loading", &error))
     }
 
+    /// Goes into a database.
+    ///
+    /// # Errors
+    /// As [`Load::statement`].
+    pub fn enter(&mut self, database: &str) -> Result<(), Error> {
+        let text = format!("USE {}", quoted(database));
+        if self.prepares {
+            return self.statement(text.as_bytes(), || Ok(true));
+        }
+        // The client goes there itself, by the line.
+        if database.contains(|c: char| c.is_control() || c == '\\') {
+            return Err(Error::Refused(format!(
+                "the client of this server can't be told the name {} safely; restore to files with --to",
+                Escaped(database.as_bytes())
+            )));
+        }
+        self.write(format!("{text};\n").as_bytes())
+    }
+
     /// Gives it one statement of somebody else's. The client must not see in it what the server doesn't, so it gets it in
-    /// hexadecimal digits; a server that doesn't take it so gets it only where both read it the same way.
+    /// hexadecimal digits, and the server runs no more than one; a server that doesn't take it so gets it only where both read
+    /// it the same way, and where it `is_one`.
     ///
     /// # Errors
     /// [`Error::Refused`] where they don't, [`Error::Failed`] where it ended.
-    pub fn statement(&mut self, statement: &[u8]) -> Result<(), Error> {
+    pub fn statement(&mut self, statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
         if self.prepares {
-            let mut text = String::with_capacity(statement.len() * 2 + 24);
-            text.push_str("EXECUTE IMMEDIATE 0x");
-            for byte in statement {
-                text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-                text.push(char::from(DIGITS[usize::from(byte & 15)]));
-            }
-            text.push_str(";\n");
-            return self.write(text.as_bytes());
+            return self.write(format!("EXECUTE IMMEDIATE 0x{};\n", hexadecimal(statement)).as_bytes());
         }
-        if !reads_alike(statement) {
-            return Err(Error::Refused(
-                "a statement of the dump has a backslash or a comment that the client and the server read differently, and \
-                 this server takes it through the client alone; restore to files with --to, and look at it"
-                    .to_owned(),
-            ));
-        }
-        let end = format!("//{:016x}//", RandomState::new().hash_one(statement));
+        is_taken(statement, is_one)?;
+        // A client knows the first 15 bytes of a delimiter.
+        let end = format!("//{:011x}//", RandomState::new().hash_one(statement) >> 20);
         self.write(format!("DELIMITER {end}\n").as_bytes())?;
         self.write(statement)?;
         self.write(format!("\n{end}\nDELIMITER ;\n").as_bytes())
@@ -395,16 +440,55 @@ impl Load {
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Whether a server that takes a statement through the client alone gets it.
+fn is_taken(statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
+    if reads_alike(statement) && is_one()? {
+        return Ok(());
+    }
+    let start = &statement[..statement.len().min(60)];
+    Err(Error::Refused(format!(
+        "a statement of the dump has a backslash, a comment or an end that the client and the server may read differently, and this \
+         server takes it through the client alone: {}…; restore to files with --to, and look at it",
+        Escaped(start)
+    )))
+}
 
-/// Whether a client and a server see the same in a statement: it has no backslash, and no comment but `/* … */` and
-/// `-- …`.
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Whether a client and a server see the same in a statement: it has no backslash, no comment but `/* … */` and `-- …`, and
+/// no word that the client takes for its command in the middle of a statement.
 fn reads_alike(statement: &[u8]) -> bool {
     let pairs = statement.windows(3).all(|three| match three {
         [b'-', b'-', next] => *next == b' ' || *next == b'\n' || next.is_ascii_digit() || *next == b'(',
         _ => true,
     });
-    pairs && !statement.ends_with(b"--") && !statement.iter().any(|byte| matches!(byte, b'\\' | 0))
+    let plain = !statement.ends_with(b"--") && !statement.iter().any(|byte| matches!(byte, b'\\' | 0));
+    pairs && plain && !(0..statement.len()).any(|at| is_delimiter(&statement[at..]))
+}
+
+/// Whether a client may read its command `DELIMITER` here. It compares ten bytes with `delimiter` and a blank as text is
+/// compared, so é is e, and a letter of two bytes needs no blank behind it.
+fn is_delimiter(text: &[u8]) -> bool {
+    let (mut at, mut longer) = (0, 0);
+    for letter in b"delimiter" {
+        match text.get(at) {
+            Some(byte) if byte.eq_ignore_ascii_case(letter) => at += 1,
+            Some(0xc2..=0xdf) if longer == 0 => {
+                longer = 1;
+                at += 2;
+            }
+            _ => return false,
+        }
+    }
+    longer == 1 || text.get(at).is_none_or(u8::is_ascii_whitespace)
 }
 
 /// The first two numbers of a version.
@@ -504,6 +588,30 @@ mod tests {
     fn answers_come_as_they_were() {
         assert_eq!(rows(b"a\tb\\nc\n\\\\\\t\t\n"), [["a", "b\nc"], ["\\\t", ""]]);
         assert!(rows(b"").is_empty());
+    }
+
+    #[test]
+    fn a_client_gets_only_what_it_reads_as_the_server_does() {
+        for text in [
+            "CREATE PROCEDURE p() SELECT 1 -- why\n",
+            "/*!50003 CREATE TRIGGER t */ # x",
+            "SELECT 5--1",
+            "SELECT delimiters, `delimiter`, 'ein Délimiteur'",
+        ] {
+            assert!(reads_alike(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "SELECT '\\'",
+            "SELECT 1 --\u{1}",
+            "SELECT 1--",
+            "a\0b",
+            "SELECT a delimiter ;\nDROP DATABASE x;",
+            "SELECT a DeLimiter\t;",
+            "SELECT a délimiter;",
+            "SELECT delimiter",
+        ] {
+            assert!(!reads_alike(text.as_bytes()), "{text}");
+        }
     }
 
     /// A client whose server closes each session behind its first answer.

@@ -7,6 +7,7 @@ use super::MysqlTarget;
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::{literal, quoted};
+use crate::source::mysql::settings::SESSION;
 use crate::source::mysql::sql::session::Session;
 use crate::source::mysql::sql::tokens::{Cursor, Kind, Token, unquoted};
 use crate::source::mysql::users::is_of_the_system;
@@ -131,6 +132,42 @@ impl MysqlTarget {
         Ok(rows.into_iter().filter_map(account).collect())
     }
 
+    /// Which accounts will be made, and which rights of theirs reach beyond what is restored: a sentence each.
+    pub(super) fn accounts_described(&self) -> Result<Vec<String>, Error> {
+        const NAMED: usize = 20;
+        let there = self.accounts_there()?;
+        let lines = self.account_lines();
+        let made: Vec<&Account> = lines
+            .iter()
+            .filter_map(|(_, line)| match line {
+                Line::Make(account) => Some(account),
+                Line::Grant(..) => None,
+            })
+            .filter(|account| !there.contains(*account))
+            .collect();
+        let listed = |what: &str, all: Vec<String>| {
+            let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
+            let named: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+            (!all.is_empty()).then(|| format!("{what}: {}{more}", named.join(", ")))
+        };
+        let shown = |text: &str| Escaped(text.as_bytes()).to_string();
+        let names = made.iter().map(|account| shown(&account.to_string())).collect();
+        let beyond = lines.iter().filter(|(text, line)| match line {
+            Line::Make(_) => false,
+            Line::Grant(account, database) => {
+                made.contains(&account)
+                    && !database.as_ref().is_some_and(|name| self.restores(name))
+                    && !text.starts_with("GRANT USAGE ON *.* TO ")
+            }
+        });
+        let beyond = beyond.map(|(text, _)| shown(&plain(text))).collect();
+        let lines = [
+            listed("accounts that aren't there are made", names),
+            listed("rights of theirs beyond what is restored are granted", beyond),
+        ];
+        Ok(lines.into_iter().flatten().collect())
+    }
+
     /// Makes the accounts that aren't there, without a right. Those that are there stay as they are.
     pub(super) fn make_accounts(&mut self) -> Result<(), Error> {
         self.accounts_before = self.accounts_there()?;
@@ -201,10 +238,14 @@ impl MysqlTarget {
     /// Runs one statement about an account, in a session in which a grant makes none.
     fn run_line(&self, text: &str) -> Result<(), Error> {
         let mut load = self.server.load()?;
+        // Its names were read as in a session of our own.
+        load.write(SESSION.as_bytes())?;
         if self.server.vendor == crate::source::mysql::server::Vendor::Mariadb {
             load.write(b"SET SESSION sql_mode='NO_AUTO_CREATE_USER';\n")?;
         }
-        load.statement(text.trim_end_matches(';').as_bytes())?;
+        let text = text.trim_end_matches(';').as_bytes();
+        let tokens = Session::new(999_999, true).reading.tokens(text).unwrap_or_default();
+        load.statement(text, || Ok(!tokens.iter().any(|token| token.kind == Kind::Sign(b';'))))?;
         load.finish()
     }
 }

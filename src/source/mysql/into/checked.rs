@@ -5,10 +5,11 @@ use super::filter::{Filter, Next, Scope, Step, refused};
 use super::naming::names_schema;
 use crate::entry::Escaped;
 use crate::source::Error;
-use crate::source::mysql::names::{Part, quoted};
+use crate::source::mysql::names::Part;
 use crate::source::mysql::server::{Load, Server, Vendor};
 use crate::source::mysql::settings::SESSION;
 use crate::source::mysql::sql::rows::Rows;
+use crate::source::mysql::sql::tokens::{Kind, Reading, Token};
 
 /// What is set behind a dump's own settings: what is there comes back as it was, also where it could not be made anew.
 fn settings(server: &Server) -> &'static str {
@@ -22,8 +23,12 @@ fn settings(server: &Server) -> &'static str {
 
 /// The client, and how far its session is known.
 pub(super) struct Checked {
+    server: Server,
     load: Load,
     filter: Filter,
+    preamble: Vec<u8>,
+    folds: bool,
+    keeps_engines: bool,
     /// What isn't decided of a stream.
     held: Vec<u8>,
     /// The rows that are followed.
@@ -31,34 +36,42 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// Starts one, with the settings that a dump's `preamble` makes.
+    /// Starts one, for streams behind that `preamble`.
     pub fn new(server: &Server, preamble: &[u8], folds: bool) -> Result<Self, Error> {
-        Self::with(server.load()?, server, preamble, folds)
-    }
-
-    fn with(mut load: Load, server: &Server, preamble: &[u8], folds: bool) -> Result<Self, Error> {
-        load.write(SESSION.as_bytes())?;
-        let mut checked = Self { load, filter: filter(server), held: Vec::new(), rows: None };
-        checked.part(&Scope { part: &Part::Preamble, from: "", to: "", folds }, preamble)?;
-        checked.load.write(settings(server).as_bytes())?;
-        Ok(checked)
+        Ok(Self {
+            load: server.load()?,
+            filter: filter(server),
+            server: server.clone(),
+            preamble: preamble.to_vec(),
+            folds,
+            keeps_engines: false,
+            held: Vec::new(),
+            rows: None,
+        })
     }
 
     /// What follows are tables: none gets another engine than it had. Stored code keeps its session's sql_mode, so it isn't made
     /// behind this.
-    pub fn keeping_engines(mut self) -> Result<Self, Error> {
-        self.own("SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION')")?;
-        Ok(self)
+    pub fn keeping_engines(mut self) -> Self {
+        self.keeps_engines = true;
+        self
     }
 
-    /// What follows goes into that database.
+    /// What follows is a stream of its own and goes into that database: the session is what the preamble makes of a new one,
+    /// whatever the stream before has left of it.
     pub fn enter(&mut self, database: &str) -> Result<(), Error> {
-        self.own(&format!("USE {}", quoted(database)))
-    }
-
-    /// Runs a statement of our own.
-    pub fn own(&mut self, statement: &str) -> Result<(), Error> {
-        self.load.write(format!("{statement};\n").as_bytes())
+        self.filter = filter(&self.server);
+        self.load.write(SESSION.as_bytes())?;
+        self.load.enter(database)?;
+        let preamble = std::mem::take(&mut self.preamble);
+        let set = self.part(&Scope { part: &Part::Preamble, from: "", to: "", folds: self.folds }, &preamble);
+        self.preamble = preamble;
+        set?;
+        self.load.write(settings(&self.server).as_bytes())?;
+        if self.keeps_engines {
+            self.load.write(b"SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION');\n")?;
+        }
+        Ok(())
     }
 
     /// Runs the statements of a text.
@@ -79,7 +92,8 @@ impl Checked {
 
     /// Runs a statement that was looked at.
     pub fn step(&mut self, step: &Step) -> Result<(), Error> {
-        self.load.statement(&step.text)
+        let reading = self.filter.session.reading;
+        self.load.statement(&step.text, || is_one(&self.server, step, reading))
     }
 
     /// Runs the statements of a stream that comes in pieces. Returns what of them makes something.
@@ -149,6 +163,32 @@ impl Checked {
     }
 }
 
+/// Whether the server sees one statement in the text, also where it takes several at once: none of its tokens ends one, or it
+/// is stored code that the server itself, which prepares no more than one and no stored code, found to be one.
+fn is_one(server: &Server, step: &Step, reading: Reading) -> Result<bool, Error> {
+    let reading = step.makes.as_ref().map_or(reading, |made| made.reading);
+    let Ok(tokens) = reading.tokens(&step.text) else { return Ok(false) };
+    // To one vendor's client what the other's server runs is a comment, and a quote in what a server skips is one to a client.
+    let has_quotes = |text: &[u8]| text.iter().any(|byte| matches!(byte, b'\'' | b'"' | b'`'));
+    let is_skipped = |token: &Token| {
+        let text = step.text.get(token.at.clone()).unwrap_or_default();
+        token.kind == Kind::Comment && text.starts_with(b"/*!") && has_quotes(text)
+    };
+    if tokens.iter().any(is_skipped) || (memchr::memmem::find(&step.text, b"/*M!").is_some() && has_quotes(&step.text))
+    {
+        return Ok(false);
+    }
+    if !tokens.iter().any(|token| token.kind == Kind::Sign(b';')) {
+        return Ok(true);
+    }
+    match &step.makes {
+        Some(made) if ["PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"].contains(&made.object.kind) => {
+            server.parses_alone(&step.text, &made.mode, &made.charset)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// What a server lets through.
 pub(super) fn filter(server: &Server) -> Filter {
     Filter::new(server.number(), server.vendor == Vendor::Mariadb)
@@ -158,11 +198,6 @@ impl MysqlTarget {
     /// A client with the dump's settings.
     pub(super) fn checked(&self) -> Result<Checked, Error> {
         Checked::new(&self.server, self.definitions.preamble(), self.folds)
-    }
-
-    /// As [`MysqlTarget::checked`]; it goes on behind a statement that fails.
-    pub(super) fn checked_anyway(&self) -> Result<Checked, Error> {
-        Checked::with(self.server.load_anyway()?, &self.server, self.definitions.preamble(), self.folds)
     }
 
     /// A filter that has seen the dump's settings.
@@ -179,7 +214,7 @@ impl MysqlTarget {
     /// another name, none works on the original.
     pub(super) fn check_statements(&self) -> Result<(), Error> {
         let longest = self.server.value("SELECT @@max_allowed_packet")?.parse().unwrap_or(usize::MAX) / 2;
-        self.begun()?;
+        let reading = self.begun()?.session.reading;
         for place in &self.places {
             let mut objects = self.definitions.objects(&place.from);
             objects.extend(
@@ -187,6 +222,10 @@ impl MysqlTarget {
             );
             for (part, text) in self.definitions.of(&place.from, |part| self.loads(place, part)) {
                 for step in self.steps(place, &part, &text)? {
+                    // What sets something is short, and looked at where it is run.
+                    if step.makes.is_some() {
+                        self.server.takes(&step.text, || is_one(&self.server, &step, reading))?;
+                    }
                     if step.text.len() + 64 > longest {
                         return Err(Error::Refused(format!(
                             "{part} has a statement of {bytes} bytes, which goes to the server as twice as many, and it takes \

@@ -53,27 +53,34 @@ impl MysqlTarget {
         })
     }
 
-    /// Makes them. What can't be made ends the restore, or is named where it was told to go on.
+    /// Makes them. What can't be made ends the restore, or is named where it was told to go on: then each stream has a client
+    /// of its own, because one that passed over a statement that failed would be in another session than is thought.
     pub(super) fn define(&mut self) -> Result<Vec<Defined>, Error> {
         let mut all = Vec::new();
-        let mut load = match self.options.keep_going {
-            true => self.checked_anyway()?,
-            false => self.checked()?,
-        };
+        let mut load = self.checked()?;
         for (place, part, text) in self.ordered() {
-            load.enter(&place.to)?;
-            for step in self.steps(&place, &part, &text)? {
-                load.step(&step)?;
+            let steps = self.steps(&place, &part, &text)?;
+            let mut run = || -> Result<(), Error> {
+                load.enter(&place.to)?;
+                steps.iter().try_for_each(|step| load.step(step))
+            };
+            let ran = run();
+            if self.options.keep_going {
+                let client = std::mem::replace(&mut load, self.checked()?);
+                match ran.and_then(|()| client.finish()) {
+                    Ok(()) | Err(Error::Failed(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            } else {
+                ran?;
+            }
+            for step in steps {
                 if let (Some(made), false) = (step.makes.clone(), matches!(part, Part::Object(_, _, Kind::Stub))) {
                     all.push(Defined { place: place.clone(), part: part.clone(), step, made });
                 }
             }
         }
-        // Of several that failed, the client's status tells of the last alone.
-        match load.finish() {
-            Err(_) if self.options.keep_going => {}
-            ended => ended?,
-        }
+        load.finish()?;
         if self.options.keep_going {
             all = self.name_missing(all)?;
         }

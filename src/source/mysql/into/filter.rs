@@ -188,7 +188,7 @@ impl Filter {
         let agreed = self.delimiter == b";"
             && !reading.quotes_names
             && !reading.plain_backslash
-            && reading.charset != Charset::Shifting;
+            && !matches!(reading.charset, Charset::Pairs(_));
         match head {
             Some(head) if agreed => Ok(Some((head, last.at.end))),
             _ => Err(refused(scope, rest)),
@@ -204,14 +204,16 @@ impl Filter {
         if judge.cursor.is_end() {
             return Ok(None);
         }
-        let verdict = match judge.cursor.word("SET") {
+        // What a database is made with goes into a statement of our own, which is read as any of ours.
+        let sets = !matches!(scope.part, Part::Database(_) | Part::Use(_));
+        let verdict = match sets && judge.cursor.word("SET") {
             true => self.session.set(&mut judge.cursor).map(|()| Verdict::Run(None)),
             false => judge.verdict(),
         };
-        let shifting = self.session.reading.charset == Charset::Shifting;
+        let in_pairs = matches!(self.session.reading.charset, Charset::Pairs(_));
         match verdict {
             // A name's second byte may look like a quote.
-            Some(Verdict::Run(Some(object))) if shifting && !object.name.is_ascii() => Err(refused(scope, statement)),
+            Some(Verdict::Run(Some(object))) if in_pairs && !object.name.is_ascii() => Err(refused(scope, statement)),
             Some(Verdict::Run(object)) => {
                 let session = &self.session;
                 let makes = object.map(|object| Made {
@@ -357,7 +359,8 @@ impl Judge<'_, '_> {
         self.defines_alone().then_some(Verdict::Run(Some(Object { kind, name })))
     }
 
-    /// Whether the rest reads nothing: no query, and no other database by a union of tables.
+    /// Whether the rest reads nothing: no query, and of no other database by a union of tables or a default that counts a
+    /// sequence on.
     fn defines_alone(&mut self) -> bool {
         while let Some(token) = self.cursor.take() {
             if token.kind != tokens::Kind::Word {
@@ -367,9 +370,20 @@ impl Judge<'_, '_> {
             if [&b"SELECT"[..], b"TABLE", b"PROCEDURE"].iter().any(|other| word.eq_ignore_ascii_case(other)) {
                 return false;
             }
-            if word.eq_ignore_ascii_case(b"UNION") && !self.unites_own() {
+            let is_one_of = |words: &[&str]| words.iter().any(|other| word.eq_ignore_ascii_case(other.as_bytes()));
+            if is_one_of(&["UNION"]) && !self.unites_own() {
                 return false;
             }
+            let counts = match is_one_of(&["NEXT", "PREVIOUS"]) {
+                true => self.cursor.words(&["VALUE", "FOR"]),
+                false => is_one_of(&["NEXTVAL", "LASTVAL", "SETVAL"]) && self.cursor.sign(b'('),
+            };
+            // Its name stays as it is: the database may only have it under its final name.
+            let cuts = self.cuts.len();
+            if counts && self.object().is_none() {
+                return false;
+            }
+            self.cuts.truncate(cuts);
         }
         true
     }
@@ -451,12 +465,7 @@ impl Judge<'_, '_> {
         self.created()?;
         self.cursor.word("VIEW").then_some(())?;
         let object = self.made("VIEW").filter(|object| self.is(&object.name, view))?;
-        if self.cursor.sign(b'(') {
-            while !self.cursor.sign(b')') {
-                self.cursor.name()?;
-                let _ = self.cursor.sign(b',');
-            }
-        }
+        columns(&mut self.cursor)?;
         self.cursor.word("AS").then_some(Verdict::Run(Some(object)))
     }
 
@@ -576,6 +585,18 @@ pub(super) fn attributes(cursor: &mut Cursor<'_>) -> Option<String> {
     Some(text)
 }
 
+/// The names of a list in parentheses, quoted; none where there is no list.
+fn columns(cursor: &mut Cursor<'_>) -> Option<Vec<String>> {
+    let mut columns = Vec::new();
+    let mut more = cursor.sign(b'(') && !cursor.sign(b')');
+    while more {
+        columns.push(quoted(&cursor.name()?));
+        more = cursor.sign(b',');
+        (more || cursor.sign(b')')).then_some(())?;
+    }
+    Some(columns)
+}
+
 /// The head of an `INSERT` into the stream's table, up to its `VALUES`, written anew.
 fn insert(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Option<String> {
     let Part::Object(_, table, Kind::Table) = scope.part else { return None };
@@ -585,13 +606,7 @@ fn insert(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Option<String> {
     cursor.word("INTO").then_some(())?;
     let name = cursor.name()?;
     (name == *table || (scope.folds && name.eq_ignore_ascii_case(table))).then_some(())?;
-    let mut columns = Vec::new();
-    if cursor.sign(b'(') {
-        while !cursor.sign(b')') {
-            columns.push(quoted(&cursor.name()?));
-            let _ = cursor.sign(b',');
-        }
-    }
+    let columns = columns(cursor)?;
     let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
     cursor.word("VALUES").then(|| format!("{verb}{ignore} INTO {}{columns} VALUES", quoted(&name)))
 }
@@ -645,6 +660,11 @@ mod tests {
             "DROP TABLE IF EXISTS `t`, `x`.`y`;",
             "ALTER TABLE `t` DISCARD TABLESPACE;",
             "TRUNCATE `t`;",
+            "DROP TABLE IF EXISTS /*M /* */ mysql.user -- */ t\n;",
+            "CREATE TABLE `t` (a int DEFAULT (SETVAL(x.s, 5)));",
+            "CREATE TABLE `t` (a int DEFAULT nextval ( `x` . `s` ));",
+            "CREATE TABLE `t` (a int DEFAULT NEXT VALUE FOR `x`.`s`);",
+            "SET sql_mode = 1048576; INSERT INTO `t` VALUES ('\\', (SELECT 1)); -- ');",
             "DROP TABLE IF EXISTS `t`",
             "DELIMITER abc\nDROP TABLE IF EXISTS `t` abc",
             "CREATE /*!999999 x */ USER evil;",
@@ -653,6 +673,11 @@ mod tests {
         ] {
             assert!(steps(&table, text).is_err(), "{text}");
         }
+        let database = Part::Database("shop".into());
+        let text = "SET sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE DATABASE `shop` COMMENT '\\''; DROP DATABASE other; -- ';\n";
+        assert!(steps(&database, text).is_err());
+        let view = Part::Object("shop".into(), "v".into(), Kind::View);
+        assert!(steps(&view, "CREATE VIEW v (a b) AS SELECT 1;").is_err());
         let events = Part::Events("shop".into());
         for text in [
             "CREATE EVENT mysql.e ON SCHEDULE EVERY 1 DAY DO SELECT 1;",

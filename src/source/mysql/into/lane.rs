@@ -46,7 +46,7 @@ impl Lane {
     pub fn new(target: &MysqlTarget) -> Result<Self, Error> {
         let again = Again { server: target.server.clone(), preamble: target.definitions.preamble().to_vec() };
         Ok(Self {
-            load: Some(target.checked()?.keeping_engines()?),
+            load: Some(target.checked()?.keeping_engines()),
             places: target.places.clone(),
             folds: target.folds,
             current: None,
@@ -116,7 +116,7 @@ impl Target for Lane {
         self.failed = false;
         // Where a table may fail alone, each has a client of its own.
         if let (None, Some(again)) = (&self.load, &self.again) {
-            self.load = Some(Checked::new(&again.server, &again.preamble, self.folds)?.keeping_engines()?);
+            self.load = Some(Checked::new(&again.server, &again.preamble, self.folds)?.keeping_engines());
         }
         // Each statement is a transaction of its own, as in any load of a dump: one for all of a table takes half as long again,
         // because the server then keeps all of its rows aside until the commit.

@@ -91,7 +91,8 @@ impl MysqlTarget {
     /// # Errors
     /// As [`Server::connect`].
     pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(server, interrupt)?;
+        let mut server = Server::connect(server, interrupt)?;
+        server.find_number()?;
         let folds = server.value("SELECT @@lower_case_table_names")? != "0";
         Ok(Self {
             server,
@@ -167,6 +168,7 @@ impl Service for MysqlTarget {
         self.check_statements()?;
         self.check_definers()?;
         let mut plan = self.described(entries);
+        plan.lines.extend(self.accounts_described()?);
         plan.lines.extend(self.check_room(plan.bytes)?);
         Ok(plan)
     }
@@ -186,18 +188,20 @@ impl Service for MysqlTarget {
             self.server.run(&create)?;
         }
         let mut load = self.checked()?;
+        let mut named = String::new();
         for place in self.places.iter().filter(|place| place.tables.is_none()) {
             let sequences = self.definitions.of(&place.from, |part| matches!(part, Part::Object(_, _, Kind::Sequence)));
-            load.enter(&place.loading)?;
             for (part, text) in &sequences {
+                load.enter(&place.loading)?;
                 load.part(&Scope { part, from: &place.from, to: &place.loading, folds: self.folds }, text)?;
                 // A column's default names its sequence with the database.
                 if let (true, Part::Object(_, name, _)) = (place.replaces(), part) {
-                    load.own(&format!("CREATE SEQUENCE IF NOT EXISTS {}.{}", quoted(&place.to), quoted(name)))?;
+                    named += &format!("CREATE SEQUENCE IF NOT EXISTS {}.{};\n", quoted(&place.to), quoted(name));
                 }
             }
         }
-        load.finish()
+        load.finish()?;
+        if named.is_empty() { Ok(()) } else { self.server.run(&named) }
     }
 
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {

@@ -52,6 +52,10 @@ impl MysqlTarget {
             "--skip-dump-date",
         ];
         argv.extend(flags.map(OsString::from));
+        // Of a database that is put aside nothing is told to replicas.
+        if program.knows("set-gtid-purged") {
+            argv.push("--set-gtid-purged=OFF".into());
+        }
         let events = events::streams(&self.server, std::slice::from_ref(&place.to))?;
         argv.push(if events.is_none() { "--events" } else { "--skip-events" }.into());
         argv.extend(["--default-character-set=utf8mb4", "--databases", "--"].map(OsString::from));

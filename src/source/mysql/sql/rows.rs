@@ -12,6 +12,8 @@ enum State {
     Between(bool),
     /// In a word or a number.
     Word,
+    /// Behind the sign of an exponent.
+    Sign,
     /// In a string that this byte ends; whether the byte before was a backslash.
     Text(u8, bool),
 }
@@ -62,8 +64,13 @@ impl Rows {
                         self.word.push(byte);
                     }
                 }
-                // An exponent has a sign.
-                State::Word if matches!(byte, b'+' | b'-') && is_exponent(&self.word) => self.word.push(byte),
+                // An exponent has a sign, and a digit behind it: of `1e--` a server makes a name and a comment.
+                State::Word if matches!(byte, b'+' | b'-') && is_exponent(&self.word) => {
+                    self.word.push(byte);
+                    self.state = State::Sign;
+                }
+                State::Sign if byte.is_ascii_digit() => self.state = State::Word,
+                State::Sign => return Err(NoValue),
                 State::Word => {
                     self.check_word()?;
                     self.state = State::Between(false);
@@ -158,6 +165,10 @@ mod tests {
             " (1 -- x\n);",
             " (1 --\u{1} x\n);",
             " (1--1);",
+            " (1e--1);",
+            " (1e-- '\n) DROP');",
+            " (1e+);",
+            " (.5e-);",
             " (1 /* x */);",
             " (1 # x\n);",
             " (1) \\e",

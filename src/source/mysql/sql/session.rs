@@ -29,6 +29,47 @@ const VARIABLES: [&str; 18] = [
 /// Modes that quote names with `"`.
 const QUOTE_NAMES: [&str; 7] = ["ANSI_QUOTES", "ANSI", "ORACLE", "MSSQL", "DB2", "MAXDB", "POSTGRESQL"];
 
+/// Modes that one may set. A number, or another word, is no part of a dump: what a server makes of it isn't known.
+const MODES: [&str; 37] = [
+    "ALLOW_INVALID_DATES",
+    "ANSI",
+    "ANSI_QUOTES",
+    "DB2",
+    "EMPTY_STRING_IS_NULL",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+    "HIGH_NOT_PRECEDENCE",
+    "IGNORE_BAD_TABLE_OPTIONS",
+    "IGNORE_SPACE",
+    "MAXDB",
+    "MSSQL",
+    "MYSQL323",
+    "MYSQL40",
+    "NO_AUTO_CREATE_USER",
+    "NO_AUTO_VALUE_ON_ZERO",
+    "NO_BACKSLASH_ESCAPES",
+    "NO_DIR_IN_CREATE",
+    "NO_ENGINE_SUBSTITUTION",
+    "NO_FIELD_OPTIONS",
+    "NO_KEY_OPTIONS",
+    "NO_TABLE_OPTIONS",
+    "NO_UNSIGNED_SUBTRACTION",
+    "NO_ZERO_DATE",
+    "NO_ZERO_IN_DATE",
+    "NOT_USED",
+    "ONLY_FULL_GROUP_BY",
+    "ORACLE",
+    "PAD_CHAR_TO_FULL_LENGTH",
+    "PIPES_AS_CONCAT",
+    "POSTGRESQL",
+    "REAL_AS_FLOAT",
+    "SIMULTANEOUS_ASSIGNMENT",
+    "STRICT_ALL_TABLES",
+    "STRICT_TRANS_TABLES",
+    "TIME_ROUND_FRACTIONAL",
+    "TIME_TRUNCATE_FRACTIONAL",
+    "TRADITIONAL",
+];
+
 /// A session as far as it matters to reading.
 #[derive(Debug, Clone)]
 pub(in crate::source::mysql) struct Session {
@@ -74,8 +115,10 @@ impl Session {
 
     /// Follows a statement whose first word was `SET`. None where it sets anything that no dump sets.
     pub fn set(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        // The server reads the values before it assigns the first, so one that was assigned here isn't read here.
+        let mut assigned = Vec::new();
         loop {
-            self.assign(cursor)?;
+            self.assign(cursor, &mut assigned)?;
             match cursor.is_end() {
                 true => return Some(()),
                 false if cursor.sign(b',') => {}
@@ -84,14 +127,14 @@ impl Session {
         }
     }
 
-    fn assign(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+    fn assign(&mut self, cursor: &mut Cursor<'_>, assigned: &mut Vec<String>) -> Option<()> {
         if cursor.words(&["NAMES"]) {
             let name = value(cursor)?;
             if cursor.word("COLLATE") {
                 value(cursor)?;
             }
-            self.put("character_set_client", &name);
-            return Some(());
+            assigned.extend(["character_set_client", "collation_connection"].map(str::to_owned));
+            return self.put("character_set_client", &name);
         }
         let own = match (cursor.sign(b'@'), cursor.sign(b'@')) {
             (true, true) => {
@@ -106,7 +149,7 @@ impl Session {
                 false
             }
         };
-        let name = cursor.name()?.to_ascii_lowercase();
+        let name = if own { own_name(cursor)? } else { cursor.name()?.to_ascii_lowercase() };
         if !own && !VARIABLES.contains(&name.as_str()) {
             return None;
         }
@@ -114,7 +157,8 @@ impl Session {
         if !cursor.sign(b'=') {
             return None;
         }
-        let value = self.value(cursor)?;
+        let value = self.value(cursor, assigned)?;
+        assigned.push(if own { format!("@{name}") } else { name.clone() });
         match (own, value) {
             (true, Some(value)) => {
                 self.saved.insert(name, value);
@@ -122,7 +166,7 @@ impl Session {
             (true, None) => {
                 self.saved.remove(&name);
             }
-            (false, Some(value)) => self.put(&name, &value),
+            (false, Some(value)) => self.put(&name, &value)?,
             // What is put in isn't known, so what follows can't be read.
             (false, None) if matches!(name.as_str(), "sql_mode" | "character_set_client") => return None,
             (false, None) => {}
@@ -131,19 +175,20 @@ impl Session {
     }
 
     /// A literal, a variable of the dump's own, or one of the session. Some(None) is one that isn't followed.
-    fn value(&self, cursor: &mut Cursor<'_>) -> Option<Option<String>> {
+    fn value(&self, cursor: &mut Cursor<'_>, assigned: &[String]) -> Option<Option<String>> {
         if !cursor.sign(b'@') {
             return value(cursor).map(Some);
         }
         if !cursor.sign(b'@') {
-            let name = cursor.name()?.to_ascii_lowercase();
-            return Some(self.saved.get(&name).cloned());
+            let name = own_name(cursor)?;
+            let is_old = !assigned.contains(&format!("@{name}"));
+            return is_old.then(|| self.saved.get(&name).cloned());
         }
         if cursor.word("SESSION") && !cursor.sign(b'.') {
             return None;
         }
         let name = cursor.name()?.to_ascii_lowercase();
-        if !VARIABLES.contains(&name.as_str()) {
+        if !VARIABLES.contains(&name.as_str()) || assigned.contains(&name) {
             return None;
         }
         Some(match name.as_str() {
@@ -154,22 +199,34 @@ impl Session {
         })
     }
 
-    fn put(&mut self, name: &str, value: &str) {
+    /// None where it isn't known what the value does to how text is read.
+    fn put(&mut self, name: &str, value: &str) -> Option<()> {
         match name {
             "sql_mode" => {
+                let modes: Vec<String> = value.split(',').map(|mode| mode.trim().to_ascii_uppercase()).collect();
+                if modes.iter().any(|mode| !mode.is_empty() && !MODES.contains(&mode.as_str())) {
+                    return None;
+                }
                 self.mode = value.to_owned();
-                let has = |word: &str| value.split(',').any(|mode| mode.trim().eq_ignore_ascii_case(word));
-                self.reading.quotes_names = QUOTE_NAMES.iter().any(|word| has(word));
-                self.reading.plain_backslash = has("NO_BACKSLASH_ESCAPES");
+                self.reading.quotes_names = modes.iter().any(|mode| QUOTE_NAMES.contains(&mode.as_str()));
+                self.reading.plain_backslash = modes.iter().any(|mode| mode == "NO_BACKSLASH_ESCAPES");
             }
             "character_set_client" => {
+                self.reading.charset = Charset::named(value)?;
                 self.charset = value.to_owned();
-                self.reading.charset = Charset::named(value);
             }
             "collation_connection" => value.clone_into(&mut self.collation),
             _ => {}
         }
+        Some(())
     }
+}
+
+/// The name of a variable of the dump's own. To a server é is e there, and a blank at the end is nothing.
+fn own_name(cursor: &mut Cursor<'_>) -> Option<String> {
+    let name = cursor.name()?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
+    plain.then(|| name.to_ascii_lowercase())
 }
 
 /// A word, a number or a string without anything that has to be escaped.
@@ -213,7 +270,7 @@ mod tests {
         assert!(session.reading.quotes_names && session.reading.plain_backslash);
         assert!(set(&mut session, "SET sql_mode              = @saved_sql_mode"));
         assert!(!session.reading.quotes_names && session.mode() == "NO_AUTO_VALUE_ON_ZERO");
-        assert!(set(&mut session, "SET NAMES cp932") && session.reading.charset == Charset::Shifting);
+        assert!(set(&mut session, "SET NAMES cp932") && matches!(session.reading.charset, Charset::Pairs(_)));
         assert!(set(&mut session, "/*!50003 SET time_zone = '+03:00' */"));
         assert!(
             set(
@@ -241,6 +298,19 @@ mod tests {
             "SET STATEMENT sql_mode='' FOR DROP DATABASE x",
             "SET time_zone = '+00:00' DROP",
             "SET init_connect = 'x'",
+            "SET sql_mode = 1048576",
+            "SET sql_mode = 0x4E4F5F4241434B534C4153485F45534341504553",
+            "SET sql_mode = DEFAULT",
+            "SET @x = 4, sql_mode = 'ANSI', sql_mode = 4",
+            "SET character_set_client = 28",
+            "SET character_set_client = DEFAULT",
+            "SET NAMES DEFAULT",
+            "SET NAMES utf16",
+            "SET @a = '', sql_mode = @a",
+            "SET sql_mode = '', @a = @@sql_mode",
+            "SET NAMES gbk, @a = @@character_set_client",
+            "SET @é = ''",
+            "SET @`e ` = ''",
         ] {
             assert!(!set(&mut Session::new(101_119, true), text), "{text}");
         }

@@ -22,24 +22,50 @@ pub(in crate::source::mysql) struct Reading {
 pub(in crate::source::mysql) enum Charset {
     /// No byte below 0x80 is part of a longer character, and none above is white space: UTF-8, binary.
     Utf8,
-    /// Latin 1, whose 0xA0 is white space.
-    Latin1,
-    /// Other characters of one byte, whose 0x80 to 0xA0 may be white space or control characters.
-    OneByte,
-    /// Characters of two or more bytes, whose second may look like a quote or a backslash.
-    Shifting,
+    /// Other characters whose bytes below 0x80 are what they look like.
+    Plain,
+    /// Characters of two bytes, whose second may look like a quote or a backslash.
+    Pairs(Pairs),
+}
+
+/// Which bytes make a character of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source::mysql) enum Pairs {
+    /// big5.
+    Big5,
+    /// gbk, and gb18030, which has characters of four bytes besides.
+    Gbk,
+    /// sjis, cp932.
+    Sjis,
 }
 
 impl Charset {
-    /// That of a name: `utf8mb4`.
-    pub fn named(name: &str) -> Self {
-        let name = name.to_ascii_lowercase();
-        match name.split('_').next().unwrap_or_default() {
+    /// That of a name: `utf8mb4`. None where it isn't one that a client may have.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
             "utf8" | "utf8mb3" | "utf8mb4" | "binary" | "ascii" => Self::Utf8,
-            "latin1" => Self::Latin1,
-            "big5" | "cp932" | "gbk" | "sjis" | "gb18030" | "gb2312" | "euckr" | "ujis" | "eucjpms" => Self::Shifting,
-            _ => Self::OneByte,
-        }
+            "big5" => Self::Pairs(Pairs::Big5),
+            "gbk" | "gb18030" => Self::Pairs(Pairs::Gbk),
+            "sjis" | "cp932" => Self::Pairs(Pairs::Sjis),
+            "armscii8" | "cp1250" | "cp1251" | "cp1256" | "cp1257" | "cp850" | "cp852" | "cp866" | "dec8"
+            | "eucjpms" | "euckr" | "gb2312" | "geostd8" | "greek" | "hebrew" | "hp8" | "keybcs2" | "koi8r"
+            | "koi8u" | "latin1" | "latin2" | "latin5" | "latin7" | "macce" | "macroman" | "tis620" | "ujis" => {
+                Self::Plain
+            }
+            _ => return None,
+        })
+    }
+
+    /// How many bytes the character has that `text` begins with, as a server counts them that looks for quotes.
+    fn length(self, text: &[u8]) -> usize {
+        let Self::Pairs(pairs) = self else { return 1 };
+        let &[first, second, ..] = text else { return 1 };
+        let is_pair = match pairs {
+            Pairs::Big5 => matches!((first, second), (0xa1..=0xf9, 0x40..=0x7e | 0xa1..=0xfe)),
+            Pairs::Gbk => matches!((first, second), (0x81..=0xfe, 0x40..=0x7e | 0x80..=0xfe)),
+            Pairs::Sjis => matches!((first, second), (0x81..=0x9f | 0xe0..=0xfc, 0x40..=0x7e | 0x80..=0xfc)),
+        };
+        if is_pair { 2 } else { 1 }
     }
 }
 
@@ -52,6 +78,8 @@ pub(in crate::source::mysql) enum Kind {
     Name,
     /// A string.
     Text,
+    /// A character beyond ASCII outside of quotes, in a character set where it may be anything: a letter, white space.
+    Foreign,
     /// Any other byte.
     Sign(u8),
     /// A comment, which the server doesn't read.
@@ -118,14 +146,16 @@ impl Reading {
                         at += length;
                         continue;
                     }
-                    None => (Kind::Comment, comment(rest, 0).ok_or(Open::Quotes)?),
+                    None => (Kind::Comment, self.skipped(rest).ok_or(Open::Quotes)?),
                 },
                 [b'#', ..] => (Kind::Comment, line(rest)),
-                [b'-', b'-', after @ ..] if self.is_gap(after.first().copied()) => (Kind::Comment, line(rest)),
+                [b'-', b'-', 0x80..=0xff, ..] if self.charset != Charset::Utf8 => return Err(Open::Quotes),
+                [b'-', b'-', after @ ..] if is_gap(after.first().copied()) => (Kind::Comment, line(rest)),
                 [b'`', ..] => (Kind::Name, self.quoted(rest, b'`').ok_or(Open::Quotes)?),
                 [b'"', ..] if self.quotes_names => (Kind::Name, self.quoted(rest, b'"').ok_or(Open::Quotes)?),
                 [quote @ (b'"' | b'\''), ..] => (Kind::Text, self.quoted(rest, *quote).ok_or(Open::Quotes)?),
-                [byte, ..] if is_word(*byte) => (Kind::Word, self.word(rest, delimiter)),
+                [byte, ..] if self.is_word(*byte) => (Kind::Word, self.word(rest, delimiter)),
+                [0x80..=0xff, ..] => (Kind::Foreign, self.charset.length(rest)),
                 [byte, ..] => (Kind::Sign(*byte), 1),
                 [] => break,
             };
@@ -151,10 +181,11 @@ impl Reading {
     pub fn comment(&self, text: &[u8]) -> Option<Option<usize>> {
         match text {
             [b'#', ..] => Some(memchr::memchr(b'\n', text).map(|at| at + 1)),
-            [b'-', b'-', after @ ..] if self.is_gap(after.first().copied()) => {
+            [b'-', b'-', 0x80..=0xff, ..] if self.charset != Charset::Utf8 => None,
+            [b'-', b'-', after @ ..] if is_gap(after.first().copied()) => {
                 Some(memchr::memchr(b'\n', text).map(|at| at + 1))
             }
-            [b'/', b'*', ..] if self.opened(text).is_none() => Some(comment(text, 0)),
+            [b'/', b'*', ..] if self.opened(text).is_none() => Some(self.skipped(text)),
             _ => None,
         }
     }
@@ -174,7 +205,7 @@ impl Reading {
                     Some(length) => (Kind::Name, length),
                     None => break,
                 },
-                [byte, ..] if is_word(*byte) => (Kind::Word, self.word(rest, b"\0")),
+                [byte, ..] if self.is_word(*byte) => (Kind::Word, self.word(rest, b"\0")),
                 [byte @ (b'(' | b')' | b',' | b'.'), ..] => (Kind::Sign(*byte), 1),
                 _ => break,
             };
@@ -205,14 +236,20 @@ impl Reading {
         (number <= self.version && !foreign).then_some(mark + digits)
     }
 
-    /// Whether `--` before this byte begins a comment.
-    fn is_gap(&self, byte: Option<u8>) -> bool {
-        match byte {
-            None | Some(..=0x20 | 0x7f) => true,
-            Some(0xa0) => matches!(self.charset, Charset::Latin1 | Charset::OneByte),
-            Some(0x80..=0x9f) => self.charset == Charset::OneByte,
-            Some(_) => false,
-        }
+    /// How long a comment is that the server doesn't read.
+    fn skipped(&self, rest: &[u8]) -> Option<usize> {
+        let nests = match rest.get(2..)? {
+            [b'!', ..] => true,
+            [b'M', b'!', ..] => self.mariadb,
+            _ => false,
+        };
+        comment(rest, nests)
+    }
+
+    /// Whether the byte is part of a word.
+    fn is_word(&self, byte: u8) -> bool {
+        let ascii = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+        ascii || (byte >= 0x80 && self.charset == Charset::Utf8)
     }
 
     /// How long a string or name is, with its quotes.
@@ -220,12 +257,11 @@ impl Reading {
         let escapes = quote != b'`' && !(quote == b'"' && self.quotes_names) && !self.plain_backslash;
         let mut at = 1;
         while let Some(&byte) = rest.get(at) {
-            let has_second = || {
-                self.charset == Charset::Shifting
-                    && (0x81..=0xfe).contains(&byte)
-                    && rest.get(at + 1).is_some_and(|next| *next >= 0x30)
-            };
-            if (byte == b'\\' && escapes) || has_second() {
+            let length = self.charset.length(&rest[at..]);
+            if length > 1 {
+                at += length;
+            } else if byte == b'\\' && escapes {
+                // One byte is escaped, also where it begins a longer character.
                 at += 2;
             } else if byte != quote {
                 at += 1;
@@ -239,7 +275,7 @@ impl Reading {
     }
 
     fn word(&self, rest: &[u8], delimiter: &[u8]) -> usize {
-        let ends = |at: usize| !is_word(rest[at]) || rest[at..].starts_with(delimiter);
+        let ends = |at: usize| !self.is_word(rest[at]) || rest[at..].starts_with(delimiter);
         (1..rest.len()).find(|at| ends(*at)).unwrap_or(rest.len())
     }
 }
@@ -247,8 +283,9 @@ impl Reading {
 /// What stands behind a statement that has no delimiter of its own.
 const END: &[u8] = b"\0the end of the statement\0";
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+/// Whether `--` before this byte begins a comment.
+fn is_gap(byte: Option<u8>) -> bool {
+    matches!(byte, None | Some(..=0x20 | 0x7f))
 }
 
 /// How long the rest of a line is, with its end.
@@ -256,14 +293,13 @@ fn line(rest: &[u8]) -> usize {
     memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
 }
 
-/// How long a comment is. One in it is passed over as a whole, once: so does the server.
-fn comment(rest: &[u8], depth: u32) -> Option<usize> {
-    let nests = depth == 0 && matches!(rest.get(2), Some(b'!' | b'M'));
+/// How long a comment is. Where it `nests`, one in it is passed over as a whole, once: so does the server.
+fn comment(rest: &[u8], nests: bool) -> Option<usize> {
     let mut at = 2;
     loop {
         match rest.get(at..)? {
             [b'*', b'/', ..] => return Some(at + 2),
-            [b'/', b'*', ..] if nests => at += comment(&rest[at..], depth + 1)?,
+            [b'/', b'*', ..] if nests => at += comment(&rest[at..], false)?,
             [] => return None,
             _ => at += 1,
         }
@@ -386,6 +422,10 @@ mod tests {
             shown(READING, "/*!50003 a*/ /*!50799 b*/ /*!999999 ' /* x */ c*/ /*M!101119 d*/ /*M!101120 e */"),
             ["a", "/*!50799 b*/", "/*!999999 ' /* x */ c*/", "d", "/*M!101120 e */"]
         );
+        assert_eq!(
+            shown(READING, "/*M /* */ a -- */ b\n /*x /* */ c"),
+            ["/*M /* */", "a", "-- */ b\n", "/*x /* */", "c"]
+        );
         let mysql = Reading { mariadb: false, version: 80_036, ..READING };
         assert_eq!(shown(mysql, "/*!50799 b*/ /*M!101119 d*/ /*! x */"), ["b", "/*M!101119 d*/", "x"]);
         assert!(READING.tokens(b"a /* b").is_err() && READING.tokens(b"'a").is_err());
@@ -396,8 +436,28 @@ mod tests {
         assert_eq!(shown(READING, r"'a\'b' 'c''d' `e``f`"), [r"'a\'b'", "'c''d'", "`e``f`"]);
         let plain = Reading { plain_backslash: true, ..READING };
         assert_eq!(shown(plain, r"'\' 'x'"), [r"'\'", "'x'"]);
-        let shifting = Reading { charset: Charset::Shifting, ..READING };
-        assert_eq!(shifting.tokens(b"'\x95\\' x").unwrap().len(), 2);
+        let charset = |name: &str| Reading { charset: Charset::named(name).unwrap(), ..READING };
+        let count = |name: &str, text: &[u8]| charset(name).tokens(text).map(|tokens| tokens.len());
+        for name in ["gbk", "gb18030", "sjis", "cp932"] {
+            assert_eq!(count(name, b"'\x95\\' x"), Ok(2), "{name}: the backslash is half of a character");
+            assert_eq!(count(name, b"`\x95` x` y"), Ok(2), "{name}: the quote is half of a character");
+        }
+        for name in ["utf8mb4", "latin1", "big5", "euckr", "gb2312", "ujis", "eucjpms"] {
+            assert_eq!(count(name, b"'\x95\\' x'"), Ok(1), "{name}: the backslash escapes");
+        }
+        assert_eq!((count("sjis", b"'\xb1\\' x'"), count("big5", b"'\xb1\\' x")), (Ok(1), Ok(2)));
+        assert_eq!(count("gbk", b"'\\\x95\\' x'"), Ok(1), "one byte is escaped, and then another");
+    }
+
+    #[test]
+    fn what_a_character_beyond_ascii_is_outside_of_quotes_is_not_guessed() {
+        let latin = Reading { charset: Charset::named("latin1").unwrap(), ..READING };
+        let kinds: Vec<Kind> = latin.tokens(b"a\xa0SELECT").unwrap().into_iter().map(|token| token.kind).collect();
+        assert_eq!(kinds, [Kind::Word, Kind::Foreign, Kind::Word]);
+        assert!(latin.tokens(b"a --\x80 b").is_err() && latin.comment(b"--\xa0 b\n").is_none());
+        for unknown in ["28", "default", "ucs2", "utf16", "filename", "swe7", "gbk_chinese_ci", ""] {
+            assert_eq!(Charset::named(unknown), None, "{unknown}");
+        }
     }
 
     #[test]
