@@ -15,6 +15,7 @@ use varu::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
 use varu::format::layout::{
     SnapshotKind, is_key_name, is_set_name, key_name, pack_name, parse_pack_name, parse_snapshot_name, snapshot_name,
 };
+use varu::format::mark::{Mark, MarkHeader};
 use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN};
 use varu::format::recipe::{PackRef, Recipe, Run, Stream, apply_edit, decode_full, encode_edit, encode_full};
 use varu::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
@@ -331,6 +332,32 @@ fn pack_headers_and_trailers() {
                 assert!(u64::from(trailer.recipe_copy) + u64::from(trailer.directory) < 1000);
                 true
             }
+        }
+    });
+}
+
+#[test]
+fn marks() {
+    let mark = |snapshot| Mark {
+        marked: Timestamp::from_nanos(-1),
+        due: Timestamp::from_nanos(1 << 60),
+        snapshot,
+        packs: (0..5).map(|n| PackId::from_bytes([n; 32])).collect(),
+    };
+    let real = [mark(None).encode(), mark(Some(SnapshotId::from_bytes([1; 16]))).encode()];
+    feed(&real, |bytes| match Mark::decode(bytes) {
+        Err(_) => false,
+        Ok(mark) => {
+            assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+            true
+        }
+    });
+    let header = MarkHeader { repository: RepositoryId::from_bytes([1; 16]), salt: [2; 32] };
+    feed(&[[&header.encode()[..], b"sealed"].concat()], |bytes| match MarkHeader::split(bytes) {
+        Err(_) => false,
+        Ok((header, clear, _)) => {
+            assert_eq!(header.encode(), clear);
+            true
         }
     });
 }

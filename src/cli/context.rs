@@ -17,6 +17,7 @@ use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time, parse_until};
 use super::exit::Failure;
 use super::words::When;
 use crate::config::{Config, DEFAULT_PATH, Set, nearest, parse_rate};
+use crate::terminal::human::one_line;
 
 /// The options that go with every command.
 #[derive(Debug, Clone, Args)]
@@ -291,9 +292,13 @@ impl Context {
         }
     }
 
-    /// Prints a result for people.
+    /// Prints a result for people: lines without anything that a terminal could take for a command, whatever they name.
     pub fn print(&self, text: &str) -> Result<(), Failure> {
-        print(text.as_bytes())
+        let line = |line: &str| match line.strip_suffix('\n') {
+            Some(line) => one_line(line) + "\n",
+            None => one_line(line),
+        };
+        print(text.split_inclusive('\n').map(line).collect::<String>().as_bytes())
     }
 
     /// Prints a result as a JSON document on one line.
