@@ -144,7 +144,7 @@ fn fetch(
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
     let mut report = RestoreReport::new(snapshot);
-    let mut recipe = repository.recipe(&snapshot.id)?;
+    let mut recipe = repository.recipe_or_copy(&snapshot.id)?;
     folders_above(&recipe.streams, chosen).into_iter().for_each(|folder| target.above(folder));
     let streams = chosen_streams(recipe.streams, chosen);
     recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;

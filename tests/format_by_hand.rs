@@ -258,8 +258,16 @@ struct Pack {
     segments: Vec<Segment>,
     ids: Vec<[u8; 16]>,
     lengths: Vec<usize>,
-    /// Set, sequence, parent, recipe.
-    copy: Option<(String, u64, [u8; 16], Vec<u8>)>,
+    copy: Option<Copy>,
+}
+
+struct Copy {
+    set: String,
+    sequence: u64,
+    data_time: i64,
+    base_sequence: u64,
+    base_check: [u8; 16],
+    recipe: Vec<u8>,
 }
 
 type Packs = BTreeMap<String, Pack>;
@@ -284,7 +292,14 @@ fn pack(keys: &Keys, object: &[u8]) -> Pack {
     let copy = (r > 0).then(|| open(&copy_key, 0, &parts(&[header]), sealed_copy));
     let copy = copy.map(|copy| {
         let mut fields = Fields(&copy);
-        (fields.text().to_owned(), fields.u64(), fields.array(), fields.0.to_vec())
+        Copy {
+            set: fields.text().to_owned(),
+            sequence: fields.u64(),
+            data_time: i64::from_le_bytes(fields.array()),
+            base_sequence: fields.u64(),
+            base_check: fields.array(),
+            recipe: fields.0.to_vec(),
+        }
     });
     let mut fields = Fields(&directory);
     let set = fields.text().to_owned();
@@ -608,8 +623,8 @@ fn the_example_decodes_as_the_page_says() {
         assert_eq!(snapshot.previous, before);
         before = unhex(id);
         let parent = (snapshot.parent != [0; 16]).then(|| hex(&snapshot.parent));
-        if let Some(parent) = &parent {
-            let parent = &snapshots.iter().find(|(id, _)| id == parent).unwrap().1;
+        let before = parent.as_ref().map(|parent| &snapshots.iter().find(|(id, _)| id == parent).unwrap().1);
+        if let Some(parent) = before {
             assert_eq!((parent.chain, &parent.set), (snapshot.chain, &snapshot.set));
         }
         let recipe = recipe(&snapshot.recipe, parent.map(|parent| &recipes[&parent]));
@@ -617,7 +632,7 @@ fn the_example_decodes_as_the_page_says() {
         assert_eq!(needed(&packs, &recipe), snapshot.packs);
         assert_eq!(snapshot.totals[0], recipe.streams.iter().map(|stream| stream.size as u64).sum::<u64>());
         assert!(snapshot.data_time < snapshot.stored_time);
-        check_copy(&packs, snapshot);
+        check_copy(&packs, snapshot, before);
         recipes.insert(id.clone(), recipe);
     }
     assert_eq!(snapshots[1].1.tags, ["monthly", "pre-deploy"]);
@@ -628,19 +643,28 @@ fn the_example_decodes_as_the_page_says() {
 }
 
 /// The last new pack of a run has a copy of its recipe, in which that pack is zeros.
-fn check_copy(packs: &Packs, snapshot: &Snapshot) {
-    let copies = packs.iter().filter(|(_, pack)| pack.copy.as_ref().is_some_and(|copy| copy.1 == snapshot.sequence));
-    let copies: Vec<_> = copies.collect();
+fn check_copy(packs: &Packs, snapshot: &Snapshot, parent: Option<&Snapshot>) {
+    let copies = packs.iter().filter_map(|(id, pack)| Some((id, pack, pack.copy.as_ref()?)));
+    let copies: Vec<_> = copies.filter(|(_, _, copy)| copy.sequence == snapshot.sequence).collect();
     assert_eq!(copies.len(), usize::from(snapshot.totals[3] > 0), "one for each run with new packs");
-    for (id, pack) in copies {
-        let (set, _, parent, recipe) = pack.copy.as_ref().unwrap();
-        assert_eq!((set, parent), (&snapshot.set, &snapshot.parent));
+    for (id, pack, copy) in copies {
+        assert_eq!((&copy.set, copy.data_time), (&snapshot.set, snapshot.data_time));
         assert_eq!((&pack.set, pack.generation), (&snapshot.set, snapshot.generation));
+        // In the example each parent has a copy, too.
+        assert!(parent.is_none_or(|parent| parent.totals[3] > 0));
+        assert_eq!(copy.base_sequence, parent.map_or(0, |parent| parent.sequence));
+        match parent {
+            None => assert_eq!(copy.base_check, [0; 16]),
+            Some(parent) if parent.parent == [0; 16] => {
+                assert_eq!(copy.base_check, blake3(&[&parent.recipe[..]])[..16]);
+            }
+            Some(_) => assert_ne!(copy.base_check, [0; 16]),
+        }
         let own: [u8; 48] = [&unhex::<32>(id)[..], &pack.check].concat().try_into().unwrap();
         let at = snapshot.recipe.windows(48).position(|window| window == own).unwrap();
         let mut blank = snapshot.recipe.clone();
         blank[at..at + 48].fill(0);
-        assert_eq!(*recipe, blank);
+        assert_eq!(copy.recipe, blank);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The end of a backup: the recipe, the last pack, the snapshot, and a look at whether all of it is there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -13,8 +14,10 @@ use crate::crypto::random_bytes;
 use crate::entry::Untrusted;
 use crate::entry::{Escaped, Kind, StreamName};
 use crate::error::{Error, Result};
-use crate::format::pack::RecipeCopy;
-use crate::format::recipe::{PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run};
+use crate::format::pack::{CopyBase, RecipeCopy};
+use crate::format::recipe::{
+    PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run, recipe_check,
+};
 use crate::format::snapshot::{DECODED, DEPTH, HOLDS, Parent, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
@@ -60,9 +63,9 @@ impl Run<'_> {
         let sequence = self.repository.highest_sequence()? + 1;
         let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
         if let Some((pack, first)) = open {
-            let bytes = self.encode(&recipe);
-            let parent = self.start.parent.as_ref().map(|parent| parent.id);
-            let copy = RecipeCopy { set: &self.options.set, sequence, parent, recipe: &bytes };
+            let (base, bytes) = self.encode_copy(&recipe)?;
+            let data_time = self.finished.data_time;
+            let copy = RecipeCopy { set: &self.options.set, sequence, data_time, base, recipe: &bytes };
             let segments = (first, pack.segments());
             let closed = pack.close(self.repository, Some(&copy))?;
             let (pack, size) = (closed.pack, closed.size);
@@ -144,6 +147,24 @@ impl Run<'_> {
             None => encode_full(recipe),
             Some(_) => encode_edit(recipe, &self.start.recipe),
         }
+    }
+
+    /// The recipe for a copy: an edit of the newest one of the chain that has a copy, too. A run that wrote no pack left none.
+    fn encode_copy(&self, recipe: &Recipe) -> Result<(Option<CopyBase>, Vec<u8>)> {
+        let mut next = self.start.parent.clone();
+        while let Some(row) = next {
+            if row.about.totals.packs > 0 {
+                let before = match &self.start.parent {
+                    Some(parent) if parent.id == row.id => Cow::Borrowed(&self.start.recipe),
+                    _ => Cow::Owned(self.repository.recipe(&row.id)?),
+                };
+                let base = CopyBase { sequence: row.header.sequence, check: recipe_check(&before) };
+                return Ok((Some(base), encode_edit(recipe, &before)));
+            }
+            let Some(parent) = row.header.parent else { break };
+            next = self.repository.index().snapshot(&parent.id).map_err(repository::Error::from)?;
+        }
+        Ok((None, encode_full(recipe)))
     }
 
     fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {

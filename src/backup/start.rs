@@ -59,10 +59,12 @@ impl Start {
         clock: &dyn Clock,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let mended = repository.mend(&options.set, clock.now().before(options.keep))?;
+        mended.iter().for_each(|said| progress.warn(&WarningKind::UnusableObject.warning(said)));
         let changes = repository.sync()?;
         changes.healed.iter().for_each(|why| progress.warn(&WarningKind::DamagedIndex.warning(why)));
         changes.unusable().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
-        if let Some(later) = changes.later {
+        if let Some(later) = changes.later.first() {
             return Err(Error::Usage(format!("{later}; nothing is written beside it: update varu on this machine")));
         }
         if let Some(hidden) = changes.hidden {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
+use varu::format::layout::pack_name;
 use varu::progress::Progress;
-use varu::repository::{self, Lock, Repository};
+use varu::repository::{self, Lock, Repository, Salvaged};
+use varu::time::{Clock, SystemClock};
 use varu::warning::WarningKind;
 
 use super::context::Context;
@@ -33,6 +35,11 @@ enum What {
         /// Go on without a newest snapshot that was seen before and is gone.
         #[arg(long)]
         accept_loss: bool,
+
+        /// Bring back snapshots that are lost: as they were where this machine knows them, else from the copies of their recipes in
+        /// packs.
+        #[arg(long, conflicts_with = "accept_loss")]
+        salvage: bool,
     },
     /// Compare the index with the repository.
     Check,
@@ -48,10 +55,11 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let watch = context.watch();
         // Who goes on at another place than the last backup's goes on there with the backups, too.
-        let as_first = matches!(self.what, What::Rebuild { accept_loss: true } | What::Adopt);
+        let as_first = matches!(self.what, What::Rebuild { accept_loss: true, .. } | What::Adopt);
         let repositories = context.open_indexes(&self.trust, as_first, &watch)?;
         match self.what {
-            What::Rebuild { accept_loss } => rebuild(context, &watch, &repositories, accept_loss),
+            What::Rebuild { salvage: true, .. } => salvage(context, &watch, &repositories),
+            What::Rebuild { accept_loss, .. } => rebuild(context, &watch, &repositories, accept_loss),
             What::Check => check(context, &watch, &repositories),
             What::Adopt => adopt(context, &watch, &repositories[0]),
         }
@@ -95,6 +103,40 @@ fn rebuild(
     }
     let status = watch.say_warnings();
     Ok(if left_alone { ExitStatus::Damaged } else { status })
+}
+
+fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {
+    let mut brought_back = Vec::new();
+    for repository in repositories {
+        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
+        let (changes, salvage) = repository.salvage(SystemClock.now())?;
+        changes.warnings().for_each(|warning| watch.warn(&warning));
+        changes.lost.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
+        salvage.left.iter().for_each(|why| watch.warn(&WarningKind::MissingSnapshot.warning(why)));
+        brought_back.extend(salvage.brought_back);
+    }
+    let warnings = watch.end(&[]);
+    let document = |salvaged: &Salvaged| {
+        json!({
+            "id": salvaged.snapshot.id,
+            "set": salvaged.snapshot.header.set,
+            "data_time": salvaged.snapshot.header.data_time.to_string(),
+            "from": salvaged.from.map(|pack| pack_name(&pack).to_string()),
+            "left_out": salvaged.left_out,
+        })
+    };
+    match context.json {
+        true => context.print_json(&json!({
+            "salvaged": brought_back.iter().map(document).collect::<Vec<_>>(),
+            "warnings": warnings,
+        }))?,
+        false => {
+            context
+                .print(&brought_back.iter().map(|salvaged| format!("{}\n", salvaged.sentence())).collect::<String>())?;
+            context.tell(&format!("{} brought back\n", counted(brought_back.len() as u64, "snapshot")))?;
+        }
+    }
+    Ok(watch.say_warnings())
 }
 
 fn check(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {

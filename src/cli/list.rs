@@ -72,6 +72,8 @@ struct Listing {
     /// Sequences that no snapshot has, each first and last.
     gaps: Vec<(u64, u64)>,
     hidden: Vec<String>,
+    /// Whether there are snapshots that are damaged, or lost ones.
+    is_damaged: bool,
     /// Whether only some of them are meant.
     is_part: bool,
 }
@@ -88,7 +90,15 @@ impl Listing {
         }
         let gaps = gaps(rows.iter().map(|(_, row)| row.header.sequence));
         rows.retain(|(_, row)| set.is_none_or(|set| row.header.set == set));
-        Ok(Self { set: set.map(str::to_owned), rows, broken, gaps, hidden, is_part: false })
+        Ok(Self {
+            set: set.map(str::to_owned),
+            rows,
+            broken,
+            gaps,
+            hidden,
+            is_damaged: opened.damaged().is_some(),
+            is_part: false,
+        })
     }
 
     /// Leaves out what is older than `since`, and all but the newest `last` of each set.
@@ -111,7 +121,11 @@ impl Listing {
     fn text(&self, context: &Context, long: bool) -> String {
         if self.rows.is_empty() {
             let of_set = self.set.as_ref().map(|set| format!(" of the set {set}")).unwrap_or_default();
-            let which = if self.is_part { " that is meant" } else { " yet" };
+            let which = match (self.is_part, self.is_damaged) {
+                (true, _) => " that is meant",
+                (false, true) => " that can be read",
+                (false, false) => " yet",
+            };
             return format!("there is no snapshot{of_set}{which}\n");
         }
         let now = SystemClock.now();

@@ -336,9 +336,29 @@ impl Opened {
                 found.warnings.extend(hidden.into_iter().map(|why| WarningKind::MissingSnapshot.warning(why)));
                 Ok(found)
             }
-            (None, Some(failure)) => Err(failure),
-            (None, None) => Err(Failure::usage("there is no snapshot")),
+            (None, failure) => Err(self.not_found(failure, set, chosen)),
         }
+    }
+
+    /// Why nothing was found. Where snapshots there are damaged or lost, it may be one of them.
+    fn not_found(&self, failure: Option<Failure>, set: Option<&str>, chosen: &Chosen) -> Failure {
+        let failure = failure.unwrap_or_else(|| Failure::usage("there is no snapshot"));
+        let has_set = || self.sets().is_ok_and(|sets| sets.iter().any(|name| set.is_none_or(|set| set == name)));
+        match self.damaged() {
+            Some(why) if matches!(chosen, Chosen::Id(_)) || !has_set() => {
+                Failure::new(ExitStatus::Damaged, format!("{failure}. But {why}"))
+            }
+            _ => failure,
+        }
+    }
+
+    /// What of the snapshots there is damaged, or that all are lost.
+    pub fn damaged(&self) -> Option<String> {
+        let damaged: Vec<&String> = self.repositories.iter().flat_map(|(_, changes)| &changes.damaged).collect();
+        let more = damaged.len().saturating_sub(NAMED);
+        let named = damaged.iter().take(NAMED).map(|why| why.as_str()).collect::<Vec<_>>().join("; ");
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        (!damaged.is_empty()).then(|| named + &more)
     }
 
     /// Finds the snapshot that a word of the command line names.
@@ -354,6 +374,9 @@ impl Opened {
         let there = self.sets()?;
         if there.iter().any(|name| name == set) || context.config.sets.contains_key(set) {
             return Ok(());
+        }
+        if let (true, Some(why)) = (there.is_empty(), self.damaged()) {
+            return Err(Failure::new(ExitStatus::Damaged, why));
         }
         let known = match (nearest(set, there.iter().map(String::as_str)), there.is_empty()) {
             (Some(near), _) => format!("did you mean {near}?"),

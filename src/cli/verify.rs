@@ -63,6 +63,8 @@ impl Args {
         opened.newer_strangers()?.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
         let notes: Vec<String> = reports.iter().flat_map(|(_, report)| report.notes.clone()).collect();
         notes.iter().for_each(|note| watch.note(note));
+        let later = reports.iter().flat_map(|(_, report)| &report.later);
+        later.for_each(|why| watch.warn(&WarningKind::NewerFormat.warning(format!("{why}; it was not verified"))));
         let warnings = watch.end(&[]);
         let summary = Summary { reports: &reports, level, sample: options.sample, took: started.elapsed() };
         match context.json {
@@ -107,6 +109,9 @@ impl Summary<'_> {
             .iter()
             .fold((0, 0), |(packs, bytes), (_, report)| (packs + report.packs, bytes + report.bytes));
         let found = match self.damage().count() as u64 {
+            0 if self.reports.iter().any(|(_, report)| !report.later.is_empty()) => {
+                "all that this varu knows is whole".to_owned()
+            }
             0 => "everything is whole".to_owned(),
             count => format!("{} DAMAGED", counted(count, "object")),
         };

@@ -4,8 +4,10 @@ use crate::format::layout::{
     MAX_BASE_RUNS, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS,
     MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
 };
+use crate::format::recipe::RecipeCheck;
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
-use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId, SnapshotId};
+use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId};
+use crate::time::Timestamp;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
@@ -320,15 +322,29 @@ fn read_chunks(reader: &mut Reader<'_>, chunks: usize) -> Result<(Vec<ChunkId>, 
     Ok((ids, lengths))
 }
 
-/// A sealed copy of a snapshot's recipe, in the last new pack of its run.
+/// Stands in a copy whose recipe is whole.
+const NO_CHECK: RecipeCheck = [0; 16];
+
+/// Which recipe the one of a copy is an edit of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyBase {
+    /// The sequence of its snapshot, which is of the same set.
+    pub sequence: u64,
+    /// What binds its recipe.
+    pub check: RecipeCheck,
+}
+
+/// A sealed copy of a snapshot's recipe, in the last new pack of its run. It says what is needed to make the snapshot again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeCopy<'a> {
     /// The set.
     pub set: &'a str,
     /// The sequence that the snapshot was to have.
     pub sequence: u64,
-    /// The parent; None for a full.
-    pub parent: Option<SnapshotId>,
+    /// When its content was true.
+    pub data_time: Timestamp,
+    /// What the recipe is an edit of; None where it is whole.
+    pub base: Option<CopyBase>,
     /// The recipe's bytes, as in a snapshot's body.
     pub recipe: &'a [u8],
 }
@@ -339,7 +355,10 @@ impl<'a> RecipeCopy<'a> {
         let mut out = Writer::default();
         out.bytes(self.set.as_bytes());
         out.raw(&self.sequence.to_le_bytes());
-        out.raw(&self.parent.map_or([0; SnapshotId::LEN], |id| *id.as_bytes()));
+        out.raw(&self.data_time.nanos().to_le_bytes());
+        let base = self.base.unwrap_or(CopyBase { sequence: 0, check: NO_CHECK });
+        out.raw(&base.sequence.to_le_bytes());
+        out.raw(&base.check);
         out.raw(self.recipe);
         out.0
     }
@@ -349,9 +368,15 @@ impl<'a> RecipeCopy<'a> {
         let mut reader = Reader(bytes);
         let set = reader.text("the set's name")?;
         let sequence = reader.u64("the sequence")?;
-        let parent: [u8; SnapshotId::LEN] = reader.array("the parent")?;
-        let parent = (parent != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(parent));
-        Ok(Self { set, sequence, parent, recipe: reader.0 })
+        let data_time = Timestamp::from_nanos(i64::from_le_bytes(reader.array("the data's time")?));
+        let base = CopyBase { sequence: reader.u64("the base's sequence")?, check: reader.array("the base's check")? };
+        let base = match base {
+            CopyBase { sequence: 0, check } if check == NO_CHECK => None,
+            CopyBase { sequence: 0, .. } => return Err(FormatError::Invalid("a copy's base has no sequence")),
+            base if base.sequence >= sequence => return Err(FormatError::Invalid("a copy's base is not before it")),
+            base => Some(base),
+        };
+        Ok(Self { set, sequence, data_time, base, recipe: reader.0 })
     }
 }
 
@@ -420,6 +445,24 @@ mod tests {
         let bytes = directory().encode();
         for length in 0..bytes.len() {
             assert!(Directory::decode(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn copies_read_back_and_a_base_comes_before() {
+        let copy = RecipeCopy {
+            set: "agama",
+            sequence: 7,
+            data_time: Timestamp::from_seconds(1_794_791_110),
+            base: Some(CopyBase { sequence: 6, check: [5; 16] }),
+            recipe: b"recipe",
+        };
+        let whole = RecipeCopy { base: None, ..copy.clone() };
+        for copy in [&copy, &whole] {
+            assert_eq!(RecipeCopy::decode(&copy.encode()).as_ref(), Ok(copy));
+        }
+        for base in [CopyBase { sequence: 7, check: [5; 16] }, CopyBase { sequence: 0, check: [5; 16] }] {
+            assert!(RecipeCopy::decode(&RecipeCopy { base: Some(base), ..copy.clone() }.encode()).is_err());
         }
     }
 

@@ -7,6 +7,7 @@ mod check;
 mod heal;
 mod history;
 mod known;
+mod lost;
 mod packs;
 mod snapshots;
 mod trust;
@@ -27,13 +28,14 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use crate::format::FormatError;
 
 use check::row_check;
+use lost::KEEP_ALL;
 
 /// The database.
 const FILE: &str = "index.sqlite";
 /// The tables.
 const SCHEMA: &str = include_str!("schema.sql");
 /// The number of that schema. An index with another one is put aside and made again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Why the index can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -239,6 +241,8 @@ impl Index {
     /// Forgets all that can be made again from the repository.
     pub fn clear(&mut self) -> Result<()> {
         self.directories.borrow_mut().clear();
+        // What isn't found again is lost. Where it can't be read, there is nothing to keep.
+        let _ = self.write(|database| database.execute(KEEP_ALL, []));
         self.write(|database| {
             let tables =
                 "DELETE FROM stand_in; DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";

@@ -41,6 +41,17 @@ CREATE TABLE stand_in (
     row_check BLOB NOT NULL
 ) STRICT;
 
+-- What is known of snapshots that somebody took away or that are damaged. They can be stored again while their packs are there.
+CREATE TABLE lost_snapshot (
+    id        BLOB PRIMARY KEY,
+    size      INTEGER NOT NULL,
+    header    BLOB NOT NULL,
+    about     BLOB NOT NULL,
+    row_check BLOB NOT NULL,
+    bytes     BLOB NOT NULL,                -- the recipe
+    recipe_check BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE pack (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
     id              BLOB NOT NULL UNIQUE,

@@ -41,7 +41,8 @@ impl Index {
             ];
             database.execute("INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", snapshot)?;
             let recipe = params![row.id.as_bytes(), recipe, row_check(&[row.id.as_bytes(), recipe])];
-            database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2, ?3)", recipe)
+            database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2, ?3)", recipe)?;
+            database.execute("DELETE FROM lost_snapshot WHERE id = ?1", [row.id.as_bytes()])
         })?;
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Index {
         self.checked_bytes("SELECT bytes, row_check FROM stand_in WHERE snapshot = ?1", id, "copy of a recipe")
     }
 
-    fn decode_snapshot(&self, (id, size, header, about, check): RawSnapshot) -> Result<SnapshotRow> {
+    pub(super) fn decode_snapshot(&self, (id, size, header, about, check): RawSnapshot) -> Result<SnapshotRow> {
         self.expect(check == snapshot_check(&id, size, &header, &about), "snapshot")?;
         let broken = |source| self.suspect(IndexError::Broken { what: "snapshot", source });
         Ok(SnapshotRow {
@@ -128,9 +129,9 @@ impl Index {
     }
 }
 
-type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>, Vec<u8>);
+pub(super) type RawSnapshot = ([u8; SnapshotId::LEN], i64, Vec<u8>, Vec<u8>, Vec<u8>);
 
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawSnapshot> {
+pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawSnapshot> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
 }
 

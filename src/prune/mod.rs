@@ -220,7 +220,12 @@ impl Prune<'_> {
         let stored = place.stored_times()?;
         let is_old =
             |pack: &&PackId| stored.get(*pack).copied().flatten().is_some_and(|at| at.after(UNNEEDED_FOR) <= self.now);
-        packs.extend(place.unneeded.iter().filter(is_old).copied());
+        let old: Vec<PackId> = place.unneeded.iter().filter(is_old).copied().collect();
+        match place.may_be_of_lost_snapshots(old.iter())? {
+            // What was never said to go stays.
+            Some(warning) => report.warnings.push(warning),
+            None => packs.extend(old),
+        }
         self.delete_snapshots(place, rows, report)?;
         self.delete_packs(place, &packs.into_iter().collect::<Vec<_>>(), report)?;
         let done = |marked: &&Marked| marked.mark.snapshot.is_some_and(|id| goes.contains(&id));
@@ -285,6 +290,7 @@ impl Prune<'_> {
         };
         let fresh: Vec<PackId> = place.unneeded.iter().filter(|pack| !known.contains(pack)).copied().collect();
         let (old, young): (Vec<&PackId>, Vec<&PackId>) = fresh.iter().partition(is_old);
+        report.warnings.extend(place.may_be_of_lost_snapshots(fresh.iter())?);
         for (packs, wait) in [(old, self.options.grace), (young, UNNEEDED_FOR.max(self.options.grace))] {
             for part in packs.chunks(MAX_MARK_PACKS) {
                 self.store(place, wait, None, part.iter().map(|pack| **pack).collect())?;
@@ -351,7 +357,7 @@ impl<'a> Place<'a> {
             return Err(Error::Damaged(format!("nothing was deleted: {hidden}")));
         }
         report.warnings.extend(changes.warnings());
-        let is_unclear = !changes.damaged.is_empty() || changes.later.is_some();
+        let is_unclear = !changes.damaged.is_empty() || !changes.later.is_empty();
         if is_unclear {
             report.warnings.push(WarningKind::UnusableObject.warning(format!(
                 "no pack is deleted in {}: objects in snapshots/ can't be read, and may need it. Where they are beyond help, \
@@ -412,6 +418,25 @@ impl<'a> Place<'a> {
             named.extend(recipe.used_packs().into_iter().map(|pack| recipe.packs[pack as usize].id));
         }
         Ok(listed.difference(&named).filter_map(|pack| self.sizes.get(pack)).sum())
+    }
+
+    /// Says where packs that no snapshot needs hold copies of recipes: snapshots may be lost.
+    fn may_be_of_lost_snapshots<'p>(&self, packs: impl Iterator<Item = &'p PackId>) -> Result<Option<Warning>> {
+        let (mut count, mut bytes) = (0, 0);
+        for pack in packs {
+            let Some(size) = self.sizes.get(pack) else { continue };
+            if self.repository.may_be_of_lost_snapshot(pack, *size)? {
+                (count, bytes) = (count + 1, bytes + size);
+            }
+        }
+        Ok((count > 0).then(|| {
+            WarningKind::MissingSnapshot.warning(format!(
+                "{count} packs in {} with {bytes} bytes belong to no snapshot, and hold copies of what one was made of: a backup \
+                 was cut at its end, or snapshots are lost. `varu index rebuild --salvage` brings them back; else the packs go \
+                 with a later prune",
+                self.repository.remote().place()
+            ))
+        }))
     }
 
     fn stored_times(&self) -> Result<HashMap<PackId, Option<Timestamp>>> {

@@ -95,10 +95,12 @@ impl Repository {
                 copies.insert(name.clone(), Copied { object, own: false });
             }
         }
-        for (name, copy) in copies.iter().filter(|(name, copy)| !copy.own && !there.contains(*name)) {
+        for (name, copy) in copies.iter().filter(|(_, copy)| !copy.own) {
             match ensure(remote, &copy.object)? {
                 Put::WasThere => {}
-                Put::Restored => said.push(format!("{name} was missing in {} and was put back", remote.place())),
+                Put::Restored => {
+                    said.push(format!("{name} was missing or damaged in {} and was put back", remote.place()));
+                }
                 Put::InTheWay(why) => said.push(why),
             }
         }

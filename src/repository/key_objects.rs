@@ -61,7 +61,7 @@ pub fn unlock_with(
     }
     // And one that a known one follows.
     let followed: Vec<RepositoryId> = opened.0.values().filter_map(|held| held.file.follows).collect();
-    missing.extend(absent.iter().filter(|id| followed.contains(id)));
+    missing.extend(absent.iter().filter(|id| followed.contains(id) && !opened.0.contains_key(id)));
     // A copy here is of this place only where something there asks for it: an identity may be that of several places.
     let has_no_keys = objects.is_empty() && opened.0.is_empty();
     for (file, secret) in copies.iter().filter_map(|copy| open_object(identity, copy)) {

@@ -15,6 +15,7 @@ mod lock;
 mod marks;
 mod packer;
 mod recipes;
+mod salvage;
 pub(crate) mod sequences;
 mod snapshots;
 mod sync;
@@ -31,6 +32,7 @@ pub use lock::Lock;
 pub use marks::Marked;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
 pub use recipes::{Chosen, Needs};
+pub use salvage::{Salvage, Salvaged};
 pub use snapshots::NewSnapshot;
 pub use sync::{Changes, Gone, PLACE};
 

@@ -41,7 +41,11 @@ impl Repository {
         let mut next = Some(*id);
         while let Some(id) = next {
             let Some(row) = index.snapshot(&id)? else {
-                recipe = Some(stand_in(&index, &id)?);
+                let (found, is_own) = stand_in(&index, &id, path.last())?;
+                if is_own {
+                    path.pop();
+                }
+                recipe = Some(found);
                 break;
             };
             path.push(id);
@@ -143,15 +147,21 @@ impl Repository {
     }
 }
 
-/// The recipe of a snapshot that isn't there any more.
-fn stand_in(index: &Index, id: &SnapshotId) -> Result<Recipe> {
-    let bytes = index.stand_in(id)?.ok_or_else(|| {
-        Error::Damaged(format!(
-            "the snapshot {id}, which a later one of its chain needs, isn't in the repository; `varu index rebuild` looks \
-             for a copy of its recipe in the packs"
-        ))
-    })?;
-    decode_full(&bytes).map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))
+/// The recipe of a snapshot that isn't there any more, or else that of the one that stands on it: then true.
+fn stand_in(index: &Index, id: &SnapshotId, child: Option<&SnapshotId>) -> Result<(Recipe, bool)> {
+    let copies = [Some((id, false)), child.map(|child| (child, true))];
+    for (id, is_own) in copies.into_iter().flatten() {
+        if let Some(bytes) = index.stand_in(id)? {
+            let recipe = decode_full(&bytes);
+            let recipe = recipe.map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))?;
+            return Ok((recipe, is_own));
+        }
+    }
+    let lost = match child {
+        Some(child) => format!("the snapshot {id}, on which {child} of its chain stands, isn't in the repository"),
+        None => format!("the snapshot {id} isn't in the repository"),
+    };
+    Err(Error::Damaged(format!("{lost}; `varu index rebuild` looks for a copy of its recipe in the packs")))
 }
 
 fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {

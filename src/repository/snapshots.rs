@@ -49,7 +49,7 @@ impl Repository {
         let packed = [&length.to_le_bytes()[..], &frame].concat();
         let salt = Salt::random();
         let header = SnapshotHeader { salt: *salt.as_bytes(), body: packed.len() as u64 + TAG_LEN, ..header };
-        let clear = header.encode();
+        let (clear, object) = self.object_of(&header, packed);
         // The same of the header: too many tags, or one that is too long.
         if !SnapshotHeader::decode(&clear).is_ok_and(|read| read == header) {
             let tags = header.tags.len();
@@ -59,13 +59,36 @@ impl Repository {
                 header.set
             )));
         }
-        let sealed = self.keys.metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
-        let object = [&clear, sealed.as_bytes()].concat();
         let id = SnapshotId::of(&object);
         let name = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
         let recipe = std::mem::take(&mut body.recipe);
         let row = SnapshotRow { id, size: object.len() as u64, header, about: body };
         Ok(NewSnapshot { object, name, row, recipe })
+    }
+
+    fn object_of(&self, header: &SnapshotHeader, packed: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+        let clear = header.encode();
+        let salt = Salt::from_bytes(header.salt);
+        let sealed = self.keys.metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+        let object = [&clear, sealed.as_bytes()].concat();
+        (clear, object)
+    }
+
+    /// Makes the object of a snapshot again from what the index has of it. None where other bytes come out, as from another
+    /// version of the program: an object is its bytes.
+    pub(super) fn seal_again(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<Option<NewSnapshot>> {
+        let plain = SnapshotBody { recipe: recipe.to_vec(), ..row.about.clone() }.encode();
+        let mut frame = Vec::new();
+        Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
+        let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
+        let packed = [&length.to_le_bytes()[..], &frame].concat();
+        if packed.len() as u64 + TAG_LEN != row.header.body {
+            return Ok(None);
+        }
+        let (_, object) = self.object_of(&row.header, packed);
+        let same = SnapshotId::of(&object) == row.id;
+        let name = Self::object_name(row);
+        Ok(same.then(|| NewSnapshot { object, name, row: row.clone(), recipe: recipe.to_vec() }))
     }
 
     /// Stores a sealed snapshot and makes its name outlive a power cut. The packs that it needs lie there already.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::listing::listed;
+use super::salvage::NO_INSTANCE;
 use super::sequences::{JUMP, highest_believed};
 use super::snapshots::describe;
 use super::{Error, Repository, Result, instance};
@@ -55,8 +56,8 @@ pub struct Changes {
     pub damaged: Vec<String>,
     /// Other objects that are not used, each a sentence that names it.
     pub refused: Vec<String>,
-    /// The first of these that a later version of the format wrote: who writes must know that version.
-    pub later: Option<String>,
+    /// Those of these that a later version of the format wrote: who writes must know that version.
+    pub later: Vec<String>,
     /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
     /// recipe takes its place. Only a rebuild looks for them.
     pub lost: Vec<String>,
@@ -101,7 +102,7 @@ impl Repository {
         // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
-        let (highest, were_spoilt) = (self.highest_seen()?, self.spoilt()?);
+        let (highest, were_spoilt, bad) = (self.highest_seen()?, self.spoilt()?, self.bad()?);
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
@@ -112,11 +113,13 @@ impl Repository {
         let mut spoilt = BTreeSet::new();
         for (name, size, id) in objects {
             match known.get(&id).filter(|row| Self::object_name(row) == name) {
-                Some(row) if row.size == size => _ = present.insert(id),
-                // What a listing shows to be damaged is nothing to build upon.
+                Some(row) if row.size == size && !bad.contains(&id) => _ = present.insert(id),
+                // What is known to be damaged is nothing to build upon.
                 Some(row) => {
-                    let why = format!("{name} is damaged: it has {size} bytes, and had {}", row.size);
-                    changes.damaged.push(why);
+                    changes.damaged.push(match row.size == size {
+                        true => format!("{name} is damaged: its bytes aren't those that it was named by"),
+                        false => format!("{name} is damaged: it has {size} bytes, and had {}", row.size),
+                    });
                     spoilt.insert(id);
                 }
                 // The very bytes that were known before are back: nobody put an old snapshot in their place.
@@ -143,9 +146,15 @@ impl Repository {
                 self.note_gone(&gone)?;
             }
             for row in known.values().filter(|row| !present.contains(&row.id) && !far.contains(&row.id)) {
-                self.index().remove_snapshot(&row.id)?;
+                self.index().lose_snapshot(&row.id)?;
+            }
+            if !bad.is_empty() {
+                self.forget_bad()?;
             }
             self.note_highest()?;
+        }
+        if self.newest()?.is_none() && changes.hidden.is_none() && changes.damaged.is_empty() {
+            changes.damaged.extend(self.lost_all()?);
         }
         Ok(changes)
     }
@@ -296,7 +305,7 @@ impl Repository {
             }
             // A later version of the format: the others can still be used.
             Err(Error::Usage(why)) => {
-                changes.later.get_or_insert(why.clone());
+                changes.later.push(why.clone());
                 changes.refused.push(why);
                 return Ok(());
             }
@@ -367,7 +376,8 @@ impl Repository {
     pub fn check_instance(&self) -> Result<()> {
         let Some(newest) = self.newest()? else { return self.check_strangers() };
         let adopted = self.index().fact(ADOPTED)?;
-        if newest.about.instance == instance() || adopted.as_deref() == Some(newest.id.as_bytes()) {
+        let is_ours = [instance(), NO_INSTANCE].contains(&newest.about.instance);
+        if is_ours || adopted.as_deref() == Some(newest.id.as_bytes()) {
             return Ok(());
         }
         Err(Error::Refused(format!(
@@ -423,7 +433,7 @@ impl Repository {
         Ok(Changes { healed, ..changes })
     }
 
-    fn make_anew(&self, accept_loss: bool) -> Result<Changes> {
+    pub(super) fn make_anew(&self, accept_loss: bool) -> Result<Changes> {
         let highest = self.highest_seen()?;
         {
             let mut index = self.index();
@@ -531,8 +541,8 @@ fn hidden(repository: &Repository, row: Option<&SnapshotRow>, sequence: u64, id:
         None => format!(
             "{what} with sequence {sequence} was seen in {here} before and is not there now: it was deleted, the host hides it, or \
              this is an older state of the place. Older snapshots can be restored by their id (--snapshot). If another place has \
-             it, `varu --repo OTHER copy --to {here}` brings it back; if it is gone for good, `varu index rebuild --accept-loss` \
-             goes on here without it"
+             it, `varu --repo OTHER copy --to {here}` brings it back; while its packs are here, `varu index rebuild --salvage` \
+             does; if it is gone for good, `varu index rebuild --accept-loss` goes on here without it"
         ),
         Some(there) => format!(
             "{what} with sequence {sequence} was seen in {there} and is not in {here}: this place is older, or another one. If \

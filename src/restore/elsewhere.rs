@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::entry::Kind;
 use crate::error::{Error, Result};
 use crate::format::recipe::{Recipe, Stream};
-use crate::id::{ChunkId, PackId, SnapshotId, StreamHash};
+use crate::id::{ChunkId, SnapshotId, StreamHash};
 use crate::index::SnapshotRow;
 use crate::repository::{self, Fetcher, Piece, Repository};
 
@@ -92,11 +92,8 @@ impl<'a> Elsewhere<'a> {
     /// Enters the directories of all packs that are there, once.
     fn enter_all(&mut self) -> Result<()> {
         if !std::mem::replace(&mut self.has_all, true) {
-            let sizes = self.repository.pack_sizes()?;
-            let mut ids: Vec<PackId> = sizes.keys().copied().collect();
-            ids.sort_unstable();
             // Those that don't read have nothing to give.
-            self.repository.enter_packs(ids.into_iter(), &Recipe::default(), Some(&sizes))?;
+            self.repository.enter_packs_that_read()?;
         }
         Ok(())
     }

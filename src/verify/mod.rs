@@ -67,6 +67,8 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// What a person should know and that is no damage.
     pub notes: Vec<String>,
+    /// What a later version of the format wrote, which wasn't verified: each a sentence.
+    pub later: Vec<String>,
     /// Sequence and stored time of snapshots there that claim other repository ids.
     pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
 }
@@ -144,11 +146,14 @@ fn run(
         report.damaged("snapshots/", hidden);
     }
     report.notes.extend(changes.healed.clone());
-    for unusable in changes.unusable() {
+    let is_later = |why: &&String| changes.later.contains(*why);
+    report.later.extend(changes.later.iter().cloned());
+    for unusable in changes.unusable().filter(|why| !is_later(why)) {
         report.damaged("snapshots/", unusable);
     }
     report.strangers = changes.strangers;
     structure::keys(repository, &mut report)?;
+    repository.look_for_copies()?;
     let sizes = repository.pack_sizes()?;
     let (recipes, mut bad) = structure::snapshots(repository, &sizes, &mut report)?;
     bad.extend(structure::packs(repository, &recipes, &sizes, options.sample, &mut report, progress, interrupt)?);

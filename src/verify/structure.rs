@@ -58,6 +58,7 @@ pub(super) fn snapshots(
     let mut lost: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
     let mut recipes = Vec::new();
     let mut bad = Vec::new();
+    let mut unreadable = BTreeSet::new();
     for row in report.snapshots.clone() {
         match one_snapshot(repository, &row, sizes, &lost) {
             Ok((recipe, missing)) => {
@@ -67,6 +68,7 @@ pub(super) fn snapshots(
             }
             Err(repository::Error::Damaged(why)) => {
                 lost.insert(row.id, Vec::new());
+                unreadable.insert(row.id);
                 report.damaged(Repository::object_name(&row), why);
                 if let Some(damage) = report.damage.last_mut() {
                     damage.affects.insert(row.id, Vec::new());
@@ -75,6 +77,8 @@ pub(super) fn snapshots(
             Err(error) => return Err(error.into()),
         }
     }
+    // The next backup from here reads these, and puts back what it can.
+    repository.suspect(unreadable)?;
     replaced(repository, report)?;
     gaps(report);
     Ok((recipes, bad))

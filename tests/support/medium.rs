@@ -13,13 +13,16 @@ const SOURCE: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 /* Whether the file is bad, and a byte from `at` on is among the bad ones (EIO_FROM and EIO_TO; all where they are missing). */
 static int bad(int fd, off_t at, size_t n) {
     char link[64], path[4096];
-    const char *match = getenv("EIO_MATCH"), *from = getenv("EIO_FROM"), *to = getenv("EIO_TO");
+    const char *match = getenv("EIO_MATCH"), *from = getenv("EIO_FROM"), *to = getenv("EIO_TO"), *inode = getenv("EIO_INODE");
+    struct stat file;
+    if (inode && *inode) return fstat(fd, &file) == 0 && (unsigned long long)file.st_ino == strtoull(inode, 0, 10);
     if (!match || !*match) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
@@ -56,6 +59,11 @@ impl BadMedium {
     /// The command can't read what has `text` in its path.
     pub fn spoil<'a>(&self, command: &'a mut Command, text: &str) -> &'a mut Command {
         command.env("LD_PRELOAD", &self.0).env("EIO_MATCH", text)
+    }
+
+    /// The command can't read the file of that inode: what is written in its place can be read.
+    pub fn spoil_inode<'a>(&self, command: &'a mut Command, inode: u64) -> &'a mut Command {
+        command.env("LD_PRELOAD", &self.0).env("EIO_INODE", inode.to_string())
     }
 
     /// The command can't read these bytes of what has `text` in its path.

@@ -11,6 +11,7 @@ mod site;
 mod elsewhere;
 mod index;
 mod room;
+mod salvage;
 mod unreadable;
 
 use std::collections::BTreeMap;

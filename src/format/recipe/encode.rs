@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{PackRef, Recipe, Run, Stream, entry};
+use super::{PackRef, Recipe, RecipeCheck, Run, Stream, entry};
 use crate::format::wire::{Writer, zigzag};
-use crate::id::PackId;
+use crate::id::{Hasher, PackId};
 
 /// Writes the whole recipe.
 pub fn encode_full(recipe: &Recipe) -> Vec<u8> {
@@ -15,6 +15,13 @@ pub fn encode_full(recipe: &Recipe) -> Vec<u8> {
         items.explicit(&mut out, stream);
     }
     out.0
+}
+
+/// What binds a recipe, whether it is stored whole or as an edit.
+pub fn recipe_check(recipe: &Recipe) -> RecipeCheck {
+    let mut hasher = Hasher::new();
+    hasher.update(&encode_full(recipe));
+    hasher.finish_short()
 }
 
 /// Writes what makes `recipe` from `parent`. The pack table of `recipe` must start with all of `parent`'s.
