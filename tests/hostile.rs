@@ -16,7 +16,9 @@ use varu::format::layout::{
     SnapshotKind, is_key_name, is_set_name, key_name, pack_name, parse_pack_name, parse_snapshot_name, snapshot_name,
 };
 use varu::format::mark::{Mark, MarkHeader};
-use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN};
+use varu::format::pack::{
+    BaseRun, CopyBase, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN,
+};
 use varu::format::recipe::{PackRef, Recipe, Run, Stream, apply_edit, decode_full, encode_edit, encode_full};
 use varu::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
 use varu::format::writer_key::WriterKeyFile;
@@ -365,12 +367,15 @@ fn marks() {
 #[test]
 fn recipe_copies_and_prefixes() {
     let recipe = encode_full(&recipe(0));
-    let copy = |parent: Option<SnapshotId>| RecipeCopy { set: "agama", sequence: 9, parent, recipe: &recipe }.encode();
-    feed(&[copy(None), copy(Some(SnapshotId::from_bytes([1; 16])))], |bytes| match RecipeCopy::decode(bytes) {
-        Err(_) => false,
-        Ok(copy) => {
-            assert_eq!(copy.encode(), bytes);
-            true
+    let data_time = Timestamp::from_seconds(MONDAY);
+    let copy = |base| RecipeCopy { set: "agama", sequence: 9, data_time, base, recipe: &recipe }.encode();
+    feed(&[copy(None), copy(Some(CopyBase { sequence: 8, check: [1; 16] }))], |bytes| {
+        match RecipeCopy::decode(bytes) {
+            Err(_) => false,
+            Ok(copy) => {
+                assert_eq!(copy.encode(), bytes);
+                true
+            }
         }
     });
     feed(&[b"VARUp\x01\0\0".to_vec()], |bytes| check_prefix(ObjectKind::Pack, bytes).is_ok());

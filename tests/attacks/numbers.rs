@@ -74,7 +74,7 @@ fn a_sequence_that_no_writer_counts_to_is_refused_by_name_and_the_newest_stays_t
             let changes = reader.sync().unwrap();
             let named: Vec<&String> = changes.unusable().filter(|why| why.contains(&forged.to_string())).collect();
             assert_eq!(named.len(), 1, "{sequence}: {changes:?}");
-            assert!(changes.hidden.is_none() && changes.later.is_none());
+            assert!(changes.hidden.is_none() && changes.later.is_empty());
             let latest = reader.find_snapshot(Some(&rows[5].header.set), &Chosen::Latest).unwrap();
             assert_eq!(latest.id, rows[5].id, "{sequence}");
         }
