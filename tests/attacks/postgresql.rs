@@ -115,6 +115,19 @@ fn a_dump_that_somebody_wrote_commands_nobody() {
         format!("/* x */ COPY (SELECT 1) TO {program};"),
         "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p;".to_owned(),
         "CREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA public;".to_owned(),
+        // What a client reads otherwise than the server, or than another client.
+        "SELECT :E'\\' \\! touch x\n;'\n;".to_owned(),
+        "SELECT E'a'\n'\\'' \\! touch x\n;'\n;".to_owned(),
+        "SELECT 1$$'$$ \\! touch x\n;'\n;".to_owned(),
+        "SELECT $1$$'$$ \\! touch x\n;'\n;".to_owned(),
+        "SELECT $e'\\'' \\! touch x\n;'\n;".to_owned(),
+        "SELECT :LAST_ERROR_MESSAGE;".to_owned(),
+        "SET standard_conforming_strings TO off;\nSELECT '\\'' \\! touch x\n;'\n;".to_owned(),
+        "SELECT set_config('standard_conforming_strings', 'off', false);\nSELECT '\\'' \\! touch x\n;'\n;".to_owned(),
+        "SET client_encoding = 'SJIS';\nSELECT 1;".to_owned(),
+        "BEGIN;\nSET standard_conforming_strings TO off;\nCOMMIT;".to_owned(),
+        "begin;\nSELECT 1;".to_owned(),
+        "copy public.t from stdin;".to_owned(),
     ];
     // These are run, by one who may not do that.
     let tried = [

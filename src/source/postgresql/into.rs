@@ -508,6 +508,16 @@ impl Lane {
     }
 }
 
+/// An error that says whose dump it is about.
+fn named(from: &str, error: Error) -> Error {
+    match error {
+        Error::Refused(why) if !why.starts_with("the dump of ") => {
+            Error::Refused(format!("the dump of {from} was given no further: {why}"))
+        }
+        error => error,
+    }
+}
+
 impl Target for Lane {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
@@ -536,7 +546,7 @@ impl Target for Lane {
             return Err(Error::Failed("the load had ended before".to_owned()));
         };
         let Some(stage) = stage else { return Ok(()) };
-        let taken = scanner.push(bytes, &mut |piece| stage.take(piece));
+        let taken = scanner.push(bytes, &mut |piece| stage.take(piece)).map_err(|error| named(from, error));
         let result = taken.and_then(|()| match &scanner.suspicious {
             Some(why) => Err(Error::Refused(format!("the dump of {from} is no plain dump of pg_dump: {why}"))),
             None => Ok(()),
@@ -546,10 +556,11 @@ impl Target for Lane {
 
     fn end(&mut self) -> Result<(), Error> {
         let Some(Loading { from, scanner, stage: Some(stage) }) = &mut self.current else { return Ok(()) };
-        let taken = scanner.finish(&mut |piece| stage.take(piece)).and_then(|()| check_whole(from, scanner));
+        let taken = scanner.finish(&mut |piece| stage.take(piece)).map_err(|error| named(from, error));
+        let taken = taken.and_then(|()| check_whole(from, scanner));
         self.judged(taken)?;
         if let Some(Loading { from, stage: Some(stage), .. }) = self.current.take() {
-            let failures = stage.finish()?;
+            let failures = stage.finish().map_err(|error| named(&from, error))?;
             self.ended(&from, Loaded::But(failures));
         }
         Ok(())

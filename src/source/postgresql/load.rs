@@ -11,6 +11,7 @@ use super::said::Fault;
 use super::scan::{Piece, name_end};
 use super::server::{Server, literal, quoted};
 use super::session::{Login, Session};
+use super::tokens::{Token, tokens};
 use crate::source::Error;
 
 /// What a load has to know.
@@ -79,6 +80,23 @@ pub struct Stage {
     held: usize,
     /// What failed, a sentence each.
     failures: Vec<String>,
+}
+
+/// Whether a statement is one of those that write a large object, with nothing but numbers and texts.
+fn writes_large_object(text: &[u8]) -> bool {
+    let Some(tokens) = std::str::from_utf8(text).ok().and_then(tokens) else { return false };
+    let [(_, select), (_, schema), (_, Token::Mark(b'.')), (_, function), (_, Token::Mark(b'(')), rest @ ..] =
+        tokens.as_slice()
+    else {
+        return false;
+    };
+    let known = ["lo_open", "lowrite", "lo_close", "lo_create", "lo_unlink"].iter().any(|name| function.is(name));
+    let value = |token: &Token<'_>| match token {
+        Token::Word(word) => word.bytes().all(|byte| byte.is_ascii_digit()),
+        Token::Text(_) | Token::Mark(b',' | b')' | b'-') => true,
+        _ => false,
+    };
+    select.is("SELECT") && schema.is("pg_catalog") && known && rest.iter().all(|(_, token)| value(token))
 }
 
 impl Stage {
@@ -231,6 +249,10 @@ impl Stage {
             // What is set before there is a database is set again in it.
             Kind::Harmless if self.worker.is_none() => Ok(()),
             _ if self.worker.is_none() => Err(self.refused("a statement before its database")),
+            // Nothing is waited for in it, so nothing may stand in it that changes how the client reads.
+            _ if self.in_transaction && text != b"COMMIT;" && !writes_large_object(text) => {
+                Err(self.refused("something else than a large object in a transaction"))
+            }
             _ if text.starts_with(b"COPY ") => self.copy(text),
             Kind::Refresh(view) => {
                 self.views.push(view);
@@ -319,6 +341,9 @@ impl Stage {
     fn part(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.worker.is_none() {
             return Err(self.refused("a statement before its database"));
+        }
+        if self.in_transaction {
+            return Err(self.refused("something else than a large object in a transaction"));
         }
         if self.pending.as_ref().is_none_or(|pending| pending.again.is_some()) {
             self.settle()?;

@@ -11,6 +11,54 @@ use memchr::memchr;
 const HELD: usize = 64 << 10;
 /// The most bytes of a word that is looked at.
 const WORD: usize = 16;
+/// Why a statement with a variable of the client is none of a dump.
+const VARIABLE: &str = "a variable of the client stands in it";
+/// The variables that a client has by itself.
+const VARIABLES: [&str; 43] = [
+    "AUTOCOMMIT",
+    "COMP_KEYWORD_CASE",
+    "DBNAME",
+    "ECHO",
+    "ECHO_HIDDEN",
+    "ENCODING",
+    "ERROR",
+    "FETCH_COUNT",
+    "HIDE_TABLEAM",
+    "HIDE_TOAST_COMPRESSION",
+    "HISTCONTROL",
+    "HISTFILE",
+    "HISTSIZE",
+    "HOST",
+    "IGNOREEOF",
+    "LASTOID",
+    "LAST_ERROR_MESSAGE",
+    "LAST_ERROR_SQLSTATE",
+    "ON_ERROR_ROLLBACK",
+    "ON_ERROR_STOP",
+    "PIPELINE_COMMAND_COUNT",
+    "PIPELINE_RESULT_COUNT",
+    "PIPELINE_SYNC_COUNT",
+    "PORT",
+    "PROMPT1",
+    "PROMPT2",
+    "PROMPT3",
+    "QUIET",
+    "ROW_COUNT",
+    "SERVER_VERSION_NAME",
+    "SERVER_VERSION_NUM",
+    "SERVICE",
+    "SHELL_ERROR",
+    "SHELL_EXIT_CODE",
+    "SHOW_ALL_RESULTS",
+    "SHOW_CONTEXT",
+    "SINGLELINE",
+    "SINGLESTEP",
+    "SQLSTATE",
+    "USER",
+    "VERBOSITY",
+    "VERSION",
+    "WATCH_INTERVAL",
+];
 /// The line that ends a dump which is whole.
 pub const COMPLETE: &str = "-- PostgreSQL database dump complete";
 
@@ -66,6 +114,12 @@ pub struct Scanner {
     before: [u8; 2],
     /// Whether backslashes meant something in the last text.
     escapes: bool,
+    /// Whether nothing but space and comments came since such a text: another in the next line's quotes would be a part of it.
+    after_escapes: bool,
+    /// The first byte of the word that isn't over yet, and whether a colon stands before it.
+    run: (u8, bool),
+    /// Where in what is held a name in quotes begins that has a colon before it.
+    named: Option<usize>,
     /// A word between dollars that may begin a text.
     tag: Option<Vec<u8>>,
     /// How far the end of a text between dollars was matched.
@@ -100,6 +154,9 @@ impl Default for Scanner {
             body: 0,
             before: [b'\n'; 2],
             escapes: false,
+            after_escapes: false,
+            run: (0, false),
+            named: None,
             tag: None,
             closing: 0,
             line_start: true,
@@ -195,10 +252,23 @@ impl Scanner {
             State::Text(escapes) => match byte {
                 // The byte after a backslash means nothing; a mark that is no quote stands for it.
                 _ if *escapes && before[1] == b'\\' => self.before[1] = 0,
-                b'\'' => self.state = State::Plain,
+                b'\'' => {
+                    self.after_escapes = *escapes;
+                    self.state = State::Plain;
+                }
                 _ => {}
             },
-            State::Name if byte == b'"' => self.state = State::Plain,
+            State::Name if byte == b'"' => {
+                self.state = State::Plain;
+                let name = |from| {
+                    self.held
+                        .get(from..self.held.len() - 1)
+                        .map(|name| VARIABLES.contains(&&*String::from_utf8_lossy(name)))
+                };
+                if self.named.take().is_some_and(|from| name(from).unwrap_or(true)) {
+                    self.suspicious.get_or_insert_with(|| VARIABLE.to_owned());
+                }
+            }
             State::Name => {}
             State::LineComment if matches!(byte, b'\n' | b'\r') => {
                 self.complete |= !self.in_statement && self.comment == COMPLETE.as_bytes()[2..];
@@ -264,6 +334,7 @@ impl Scanner {
         before: [u8; 2],
         take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.look_for_differences(byte, before[1]);
         match is_word(byte) {
             true if self.word.len() < WORD => self.word.push(byte.to_ascii_lowercase()),
             true => {}
@@ -277,11 +348,14 @@ impl Scanner {
                 return Ok(());
             }
             // `$1` is a parameter, and a tag is a word.
-            let fits = is_word(byte) && !(tag.len() == 2 && byte.is_ascii_digit());
-            if !fits {
-                self.tag = None;
-            } else {
+            let is_parameter = tag.len() == 2 && byte.is_ascii_digit();
+            if is_word(byte) && !is_parameter {
                 return Ok(());
+            }
+            self.tag = None;
+            if !is_parameter {
+                // What follows is read otherwise by each version of the client.
+                self.suspicious.get_or_insert_with(|| "a dollar begins neither a text nor a parameter".to_owned());
             }
         }
         match (before[1], byte) {
@@ -303,6 +377,8 @@ impl Scanner {
             }
             (_, b'"') => self.state = State::Name,
             (last, b'$') if !is_word(last) => self.tag = Some(vec![b'$']),
+            // A cast: what follows has no colon before it.
+            (b':', b':') => self.before[1] = b' ',
             (_, b'(') => self.depth += 1,
             (_, b')') => self.depth = self.depth.saturating_sub(1),
             (_, b';') if self.depth == 0 && self.body == 0 => self.end_statement(take)?,
@@ -312,6 +388,33 @@ impl Scanner {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes what clients of several versions, or a client with variables, read otherwise than it is read here. No dump has it.
+    fn look_for_differences(&mut self, byte: u8, last: u8) {
+        let continues = is_word(last) && is_word(byte);
+        if is_word(byte) && !continues {
+            self.run = (byte, last == b':');
+        }
+        let (first, is_variable) = self.run;
+        let is_number = first.is_ascii_digit() || first == b'$';
+        let why = match byte {
+            b'\'' if self.after_escapes && last != b'\'' => "a text goes on in the next line's quotes",
+            // Part of an array: the name says whether the client has a variable of it.
+            b'"' if last == b':' => {
+                self.named = Some(self.held.len());
+                self.after_escapes = false;
+                return;
+            }
+            b'\'' | b'{' | b'A'..=b'Z' if last == b':' => VARIABLE,
+            b'\'' | b'"' if is_word(last) && is_variable => VARIABLE,
+            b'\'' | b'$' if is_word(last) && is_number && self.tag.is_none() => "a number touches a text",
+            _ => {
+                self.after_escapes &= byte.is_ascii_whitespace() || matches!(byte, b'-' | b'/' | b'*');
+                return;
+            }
+        };
+        self.suspicious.get_or_insert_with(|| why.to_owned());
     }
 
     /// Counts the words that begin and end a function's body, as the client does.
@@ -339,7 +442,7 @@ impl Scanner {
     fn end_statement<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         let parted = std::mem::take(&mut self.parted);
         self.in_statement = false;
-        (self.body, self.depth) = (0, 0);
+        (self.body, self.depth, self.after_escapes) = (0, 0, false);
         self.first_words.clear();
         self.before = [b';'; 2];
         let statement = std::mem::take(&mut self.held);
@@ -364,6 +467,10 @@ impl Scanner {
                     self.suspicious.get_or_insert_with(|| "a COPY has no rows in the dump itself".to_owned());
                 }
             }
+        } else if is_copy_through_client(statement) {
+            self.suspicious.get_or_insert_with(|| "a COPY isn't written as a dump writes it".to_owned());
+        } else if controls_transaction(statement) {
+            self.suspicious.get_or_insert_with(|| "it has a transaction of its own".to_owned());
         } else if starts("SELECT pg_catalog.lo_create(") {
             self.large_objects += 1;
         } else if starts("CREATE DATABASE ") {
@@ -379,6 +486,9 @@ impl Scanner {
             return Ok(());
         }
         let held = std::mem::take(&mut self.held);
+        if self.in_statement && !self.parted && first_word(&held).eq_ignore_ascii_case(b"copy") {
+            self.suspicious.get_or_insert_with(|| "a COPY isn't written as a dump writes it".to_owned());
+        }
         self.parted |= self.in_statement;
         let piece = if self.in_statement { Piece::Part(&held) } else { Piece::Blank(&held) };
         self.hand_on(piece, take)
@@ -395,6 +505,24 @@ impl Scanner {
     pub fn finish<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         self.flush(take)
     }
+}
+
+fn first_word(statement: &[u8]) -> &[u8] {
+    let end = statement.iter().position(|byte| !is_word(*byte)).unwrap_or(statement.len());
+    &statement[..end]
+}
+
+/// Whether a client would take what follows a statement for its rows, or print rows among its answers.
+fn is_copy_through_client(statement: &[u8]) -> bool {
+    first_word(statement).eq_ignore_ascii_case(b"copy")
+        && statement.windows(3).any(|part| part.eq_ignore_ascii_case(b"std"))
+}
+
+/// Whether a statement begins or ends a transaction otherwise than a dump does.
+fn controls_transaction(statement: &[u8]) -> bool {
+    const WORDS: [&[u8]; 8] = [b"abort", b"begin", b"commit", b"end", b"release", b"rollback", b"savepoint", b"start"];
+    let word = first_word(statement);
+    !matches!(statement, b"BEGIN;" | b"COMMIT;") && WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// The table of a `COPY public.t (id, v) FROM stdin;`, as it is written there.
@@ -543,8 +671,33 @@ SELECT pg_catalog.lowrite(0, '\x0102');
             "COPY t TO '/x';",
             "SELECT ('a' \\g x",
             "SET standard_conforming_strings = off;",
+            "SELECT :E'\\' \\! touch x\n;';",
+            "SELECT :LAST_ERROR_MESSAGE;",
+            "SELECT :::x'a';",
+            "SELECT :'x';",
+            "SELECT :{?z};",
+            "SELECT :\"LASTOID\";",
+            "SELECT E'a'\n'\\'' \\! touch x\n;';",
+            "SELECT E'a' -- x\n /* y */ '\\'' \\! touch x\n;';",
+            "SELECT 1$$'$$ \\! touch x\n;';",
+            "SELECT $1$$'$$ \\! touch x\n;';",
+            "SELECT $e'\\'' \\! touch x\n;';",
+            "SELECT 1e'\\'' \\! touch x\n;';",
+            "copy t from stdin;\n",
+            "Copy t To StdOut;\n",
+            "begin;",
+            "START TRANSACTION;",
+            "ROLLBACK;",
         ] {
             assert!(scan(bad, 3).0.suspicious.is_some(), "{bad}");
+        }
+        for good in [
+            "SELECT a[1:2], a[lo:hi], a[lo:\"HI\"], x::\"T\", y::text, 'a'::E'b', $1, $2::int, E'a'||E'b';",
+            "SELECT typE'\\', E'it''s', f($1), $$a$$, $x1$b$x1$, a$b, n := 1;",
+            "BEGIN;SELECT pg_catalog.lowrite(0, '\\x00');COMMIT;",
+        ] {
+            let (scanner, _) = scan(good, 3);
+            assert_eq!(scanner.suspicious, None, "{good}");
         }
         let (_, pieces) = scan("\\! touch x\nSELECT 1;\n  \n\\o /x\n", 5);
         let meta: Vec<_> = pieces.iter().filter(|(kind, _)| *kind == b'\\').collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::said::{Fault, faults};
 use super::server::{Server, failed};
+use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::command::talk::Feed;
 
@@ -52,6 +53,16 @@ pub fn unknown_word() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Asks for what the client reads text by.
+const READING: &str = "SELECT pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding');\n";
+/// Encodings in which the second byte of a character may look like a quote.
+const NOT_PLAIN: [&str; 8] = ["BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFT_JIS_2004", "UHC", "MULE_INTERNAL"];
+
+/// Whether backslashes mean nothing in a text, and no part of a character looks like a quote.
+fn reads_as_we_do(reading: &str) -> bool {
+    reading.strip_prefix("on,").is_some_and(|encoding| !encoding.is_empty() && !NOT_PLAIN.contains(&encoding))
+}
+
 impl Session {
     /// Starts a client in `database`, as the account or as `login`. It goes on after an error, which [`Session::settle`] tells.
     ///
@@ -91,16 +102,27 @@ impl Session {
     /// Waits until all that it was given has been run: what that answered, and the first error.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the client or the server ended, or its disk is full.
+    /// [`Error::Failed`] where the client or the server ended, or its disk is full, [`Error::Refused`] where what was run has
+    /// changed how the client reads what comes.
     pub fn settle(&mut self) -> Result<(String, Option<Fault>), Error> {
         let wait = |error| failed("loading", &error);
-        self.feed.write(format!("SELECT '{}';\n", self.end).as_bytes()).map_err(wait)?;
+        self.feed.write(format!("{READING}SELECT '{}';\n", self.end).as_bytes()).map_err(wait)?;
         let answer = self.feed.answer(&self.end, LIMIT).map_err(wait)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (answer, reading) = match answer.trim_end_matches('\n').rsplit_once('\n') {
+            Some((answer, reading)) => (format!("{answer}\n"), reading.to_owned()),
+            None => (String::new(), answer.trim_end_matches('\n').to_owned()),
+        };
         let said = self.feed.take_said().map_err(wait)?;
         let fault = faults(&String::from_utf8_lossy(&said)).into_iter().next();
         match fault {
             Some(fault) if fault.is_fatal() => Err(Error::Failed(format!("loading failed: {fault}"))),
-            fault => Ok((String::from_utf8_lossy(&answer).into_owned(), fault)),
+            _ if !reads_as_we_do(&reading) => Err(Error::Refused(format!(
+                "it has changed how the client reads text (standard_conforming_strings, client_encoding: {}); look at it in a restore \
+                 to files (--to), or restore another snapshot",
+                Escaped(reading.as_bytes())
+            ))),
+            fault => Ok((answer, fault)),
         }
     }
 
