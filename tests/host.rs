@@ -310,3 +310,113 @@ fn an_account_has_no_shell_and_no_forwarding() {
     assert_eq!(none(&[&login, "id"]).1.find("uid"), None, "a command is run");
     assert_eq!(none(&["-tt", &login]).1.find('$'), None, "a shell is given");
 }
+
+#[test]
+fn no_other_machine_and_no_other_key_takes_an_account_over_silently() {
+    if skipped() {
+        return;
+    }
+    let host = Host::prepared();
+    let (own, other) = ("a1".repeat(16), "b2".repeat(16));
+    let changes = host.prepare(&["--machine", &own]).ends(0).json()["changes"].clone();
+    assert!(changes[0].as_str().unwrap().contains(&own), "{changes}");
+    assert_eq!(host.prepare(&["--machine", &own]).ends(0).json()["changes"], serde_json::json!([]));
+    host.varu(&["init"]).ends(0);
+    let bytes = noise(100_000, 900);
+    let snapshot = host.back_up(&bytes);
+    host.accept().ends(0);
+    let status = host.run(&["status"]).ends(0).json()["accounts"][0].clone();
+    assert_eq!(status["machine"], own.as_str());
+    let repository = status["repositories"][0].as_str().unwrap().to_owned();
+
+    let keys = host.base().join("keys").join(&host.account);
+    let ledger = host.base().join("state").join(&host.account).join("ledger");
+    let before = (fs::read(&keys).unwrap(), fs::read(&ledger).unwrap());
+    let stranger = host.server.other_key();
+    let another = "c3".repeat(16);
+    for refused in [
+        host.prepare(&["--machine", &other]),
+        host.prepare_with(&stranger, &[]),
+        host.prepare_with(&stranger, &["--machine", &own]),
+        host.prepare(&["--repository", &another]),
+    ] {
+        let refused = refused.ends(5);
+        assert!(refused.err.contains("--take-over") && refused.err.contains("Nothing was changed"), "{}", refused.err);
+        assert_eq!((fs::read(&keys).unwrap(), fs::read(&ledger).unwrap()), before);
+    }
+    host.prepare(&["--machine", &own, "--repository", &another, "--repository", &repository]).ends(0);
+    // A key that was emptied out of the file by hand stays out.
+    fs::write(&keys, "# cut off\n").unwrap();
+    host.prepare(&[]).ends(5);
+    fs::write(&keys, &before.0).unwrap();
+
+    // Told, it is another machine's, and the key of before opens nothing.
+    let changes =
+        host.prepare_with(&stranger, &["--machine", &other, "--take-over"]).ends(0).json()["changes"].to_string();
+    assert!(changes.contains("1 key was taken out") && changes.contains("1 key was added"), "{changes}");
+    host.varu(&["list"]).ends(6);
+    host.prepare(&["--machine", &own]).ends(5);
+    host.prepare(&["--machine", &own, "--take-over"]).ends(0);
+    assert_eq!(host.bring_back(&snapshot).ok(), Some(bytes));
+    host.run(&["verify"]).ends(0);
+}
+
+#[test]
+fn an_account_is_renamed_with_its_history_and_retired() {
+    if skipped() {
+        return;
+    }
+    let mut host = Host::prepared();
+    host.varu(&["init"]).ends(0);
+    let (one, two, three) = (noise(100_000, 910), noise(100_000, 911), noise(100_000, 912));
+    let first = host.back_up(&one);
+    host.accept().ends(0);
+    let name = format!("{}-new", host.account.replace("varu-host", "v"));
+    host.changes(&["rename", &host.account, &name]).ends(0);
+    host.changes(&["rename", &host.account, &name]).ends(0);
+    host.rename(&name);
+    let second = host.back_up(&two);
+    host.accept().ends(0);
+    assert_eq!(host.bring_back(&first).ok(), Some(one.clone()));
+    assert_eq!(host.bring_back(&second).ok(), Some(two));
+    host.changes(&["rename", "nobody-of-that-name", "x"]).ends(2);
+
+    // A set that is retired isn't missed; one that comes again is.
+    let policy = host.base().join("host.toml");
+    fs::write(&policy, "rpo = \"1 s\"\n").unwrap();
+    let status = |host: &Host| host.run(&["status", "--policy", policy.to_str().unwrap()]);
+    std::thread::sleep(Duration::from_millis(2100));
+    let late = status(&host).ends(4).json()["accounts"][0]["sets"][0].clone();
+    let set = late["set"].as_str().unwrap();
+    host.changes(&["retire", &name, "--set", "no-such-set"]).ends(2);
+    host.changes(&["retire", &name, "--set", set]).ends(0);
+    let retired = status(&host).ends(0).json()["accounts"][0]["sets"][0].clone();
+    assert_eq!((&retired["late"], &retired["retired"]), (&false.into(), &true.into()));
+    std::thread::sleep(Duration::from_millis(1100));
+    let third = host.back_up(&three);
+    host.accept().ends(0);
+    std::thread::sleep(Duration::from_millis(2100));
+    status(&host).ends(4);
+
+    // The whole account: nobody is let in, nobody is missed, and what arrived stays, with what was under way.
+    let last = host.back_up(&one);
+    host.changes(&["retire", &name]).ends(0);
+    host.changes(&["retire", &name]).ends(0);
+    host.varu(&["list"]).ends(6);
+    status(&host).ends(0);
+    host.run(&["verify"]).ends(0);
+    assert!(!Command::new("id").arg(&name).output().unwrap().status.success(), "the account is gone");
+    host.prepare(&[]).ends(5);
+    host.prepare(&["--take-over"]).ends(0);
+    host.server.stop_listening();
+    host.server.listen_again();
+    assert_eq!(host.bring_back(&third).ok(), Some(three));
+    assert_eq!(host.bring_back(&last).ok(), Some(one));
+    // Deleted, and only where somebody says yes.
+    host.changes(&["retire", &name, "--delete"]).ends(5);
+    host.changes(&["retire", &name, "--delete", "--yes"]).ends(0);
+    assert!(!host.base().join("srv").join(&name).exists() && !host.base().join("state").join(&name).exists());
+    host.changes(&["retire", &name]).ends(2);
+    // Its name is free again.
+    host.prepare(&["--machine", &"d4".repeat(16)]).ends(0);
+}

@@ -15,7 +15,7 @@ use varu::source::copy::{self, CopyOptions};
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::sources;
-use crate::config::{DEFAULT_PATH, Source};
+use crate::config::{DEFAULT_PATH, Refresh, Source};
 use crate::terminal::human::{counted, size};
 
 /// Work with the configuration.
@@ -68,7 +68,12 @@ impl Args {
         checks.extend(check_sources(context));
         checks.extend(check_schedules(context));
         checks.extend(check_state(context));
-        checks.extend(check_repository(context));
+        let refreshes = &context.config.restores;
+        // Who only brings other machines' data in has no repository of its own.
+        if !context.config.sets.is_empty() || refreshes.is_empty() {
+            checks.extend(check_repository(context));
+        }
+        checks.extend(refreshes.iter().map(|(name, refresh)| check_refresh(name, refresh, context)));
         let worst = checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Ok);
         if context.json {
             context.print_json(&Report { checks })?;
@@ -236,6 +241,21 @@ fn check_repository(context: &Context) -> Vec<Check> {
         Err(error) => checks.push(Check::new(Outcome::Failed, "writer key", error.to_string())),
     }
     checks
+}
+
+/// Whether a refresh reaches what it brings in, and has the identity that opens it.
+fn check_refresh(name: &str, refresh: &Refresh, context: &Context) -> Check {
+    let subject = format!("refresh {name}");
+    if let Err(error) = File::open(&refresh.identity) {
+        let identity = refresh.identity.display();
+        return Check::new(Outcome::Failed, subject, format!("its identity {identity} can't be read: {error}"));
+    }
+    let elsewhere = context.elsewhere(refresh.repository.as_deref(), &refresh.identity);
+    let reached = elsewhere.open_remote(&elsewhere.watch_aside());
+    Check::of(
+        subject,
+        reached.map(|remote| format!("{} can be reached", remote.place())).map_err(|failure| failure.message),
+    )
 }
 
 /// An identity on the machine that it should restore is a thief's.

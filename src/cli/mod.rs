@@ -31,6 +31,7 @@ mod restore;
 mod schedule;
 mod sources;
 mod standing;
+mod units;
 mod verify;
 mod watch;
 mod words;

@@ -19,13 +19,15 @@ use rustix::io::Errno;
 use super::area::{Area, Copy, Found, Spot, What};
 use super::check::{self, Damage};
 use super::ledger::{BATCH, Entry, Ledger};
-use super::object::{Form, form, later, name_of};
+use super::object::{Form, form, later, name_of, snapshot_header};
+use super::owner::Fact;
 use super::seen::Seen;
 use super::steps::{Steps, UntilInterrupted};
 use super::{Places, failed};
 use crate::error::{Error, Result};
 use crate::format::VERSION;
 use crate::format::layout::{info_name, is_key_name, parse_pack_name, parse_snapshot_name};
+use crate::id::RepositoryId;
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
@@ -137,6 +139,8 @@ struct Acceptance<'a> {
     present: HashSet<ObjectName>,
     /// Objects that are root's, and will be entered in the ledger.
     new: Vec<(ObjectName, Entry)>,
+    /// Repositories whose snapshots are among those, and that the ledger doesn't know yet.
+    repositories: BTreeSet<RepositoryId>,
     /// Folders with new names that aren't flushed.
     touched: BTreeSet<Folder>,
     /// Names among the copies that go once the ledger has what they were.
@@ -185,6 +189,7 @@ impl<'a> Acceptance<'a> {
             report,
             present: HashSet::new(),
             new: Vec::new(),
+            repositories: BTreeSet::new(),
             touched: BTreeSet::new(),
             doomed: Vec::new(),
             second: Vec::new(),
@@ -361,6 +366,11 @@ impl<'a> Acceptance<'a> {
     }
 
     fn enter(&mut self, name: ObjectName, copy: &Copy) -> Result<()> {
+        if name.folder() == Folder::Snapshots {
+            let header = snapshot_header(&copy.file).map_err(|error| self.fail("reading", &name, error))?;
+            let id = header.map(|(header, _)| header.repository);
+            self.repositories.extend(id.filter(|id| !self.ledger.owner().repositories.contains(id)));
+        }
         self.present.insert(name.clone());
         let entry = Entry { hash: copy.hash, size: copy.size, arrival: self.now };
         match self.ledger.get(&name) {
@@ -383,6 +393,9 @@ impl<'a> Acceptance<'a> {
             flushed.map_err(|error| self.fail("flushing", folder.name(), error))?;
         }
         self.ledger.enter(std::mem::take(&mut self.new), self.steps)?;
+        for id in std::mem::take(&mut self.repositories) {
+            self.ledger.remember(Fact::Repository(id), self.now, self.steps)?;
+        }
         for name in std::mem::take(&mut self.doomed) {
             self.discard(&name)?;
         }

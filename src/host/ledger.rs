@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::failed;
+use super::owner::{Fact, Owner};
 use super::steps::Steps;
 use crate::error::{Error, Result};
 use crate::id::{Hasher, decode_hex, hex};
@@ -46,6 +47,7 @@ pub struct Ledger {
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
+    owner: Owner,
     order: Order,
     check: [u8; CHECK],
 }
@@ -140,6 +142,11 @@ impl Ledger {
         &self.given_up
     }
 
+    /// Whose account it is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     /// Whether an object is there, or isn't and root knows that.
     pub(super) fn accounts_for(&self, name: &ObjectName) -> bool {
         self.entries.contains_key(name) || self.given_up.contains(name)
@@ -164,6 +171,17 @@ impl Ledger {
             }
             self.entries.extend(batch.iter().cloned());
         }
+        Ok(())
+    }
+
+    /// Remembers something of the account's owner, flushed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::enter`].
+    pub(super) fn remember(&mut self, fact: Fact, now: Timestamp, steps: &dyn Steps) -> Result<()> {
+        self.append(vec![format!("@ {} {}", now.compact(), fact.words())], steps)?;
+        self.owner.learn(fact, now);
         Ok(())
     }
 
@@ -230,6 +248,7 @@ struct Reading {
     entries: BTreeMap<ObjectName, Entry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
+    owner: Owner,
     order: Order,
     check: [u8; CHECK],
     /// Bytes of whole lines so far.
@@ -241,15 +260,15 @@ struct Reading {
 
 impl Reading {
     fn into_ledger(self, path: PathBuf, file: File) -> Ledger {
-        let Self { entries, gone, given_up, order, check, .. } = self;
-        Ledger { path, file, entries, gone, given_up, order, check }
+        let Self { entries, gone, given_up, owner, order, check, .. } = self;
+        Ledger { path, file, entries, gone, given_up, owner, order, check }
     }
 
     fn of(file: &File, path: &Path) -> Result<Self> {
         let fail = |error: io::Error| failed("reading the ledger", path, error);
         let (entries, gone, given_up) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let order = Order::default();
-        let mut read = Self { entries, gone, given_up, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
+        let (owner, order) = (Owner::default(), Order::default());
+        let mut read = Self { entries, gone, given_up, owner, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
         read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
         read.torn = length - read.good;
@@ -295,6 +314,11 @@ impl Reading {
     }
 
     fn entry(&mut self, words: &str) -> Option<()> {
+        if let Some(rest) = words.strip_prefix("@ ") {
+            let (time, words) = rest.split_once(' ')?;
+            self.owner.learn(Fact::parse(words)?, Timestamp::from_compact(time)?);
+            return Some(());
+        }
         for (word, left) in [("- ", &mut self.gone), ("! ", &mut self.given_up)] {
             let Some(rest) = words.strip_prefix(word) else { continue };
             let (time, name) = rest.split_once(' ')?;
@@ -339,6 +363,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::host::owner::MachineId;
     use crate::host::steps::UntilInterrupted;
     use crate::progress::Interrupt;
 
@@ -361,6 +386,23 @@ mod tests {
         enter(&mut opened.ledger, 100..130);
         let ledger = Ledger::open(folder.path()).unwrap().ledger;
         assert_eq!(ledger.entries().clone().into_iter().collect::<Vec<_>>(), (0..130).map(entry).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whose_account_it_is_is_remembered_among_the_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
+        let machine = MachineId::parse(&"7".repeat(32)).unwrap();
+        enter(&mut ledger, 0..3);
+        let (interrupt, now) = (Interrupt::default(), Timestamp::from_seconds(1_800_000_100));
+        for fact in [Fact::Machine(Some(machine.clone())), Fact::SetRetired("web".to_owned())] {
+            ledger.remember(fact, now, &UntilInterrupted(&interrupt)).unwrap();
+        }
+        enter(&mut ledger, 3..6);
+        let read = Ledger::read(folder.path()).unwrap();
+        assert_eq!(read.owner(), ledger.owner());
+        assert_eq!((read.owner().machine.as_ref(), read.owner().sets.get("web")), (Some(&machine), Some(&now)));
+        assert_eq!(read.entries().len(), 6);
     }
 
     #[test]

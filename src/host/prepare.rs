@@ -1,7 +1,8 @@
 //! `host prepare`: an account that can add objects and nothing else.
 //!
-//! Everything may be there already: what is as it should be is left alone, so it can be run again, for another key or after
-//! an update.
+//! Everything may be there already: what is as it should be is left alone, so it can be run again, after an update or a change
+//! by hand. What is another machine's is never taken over silently: neither by another machine, nor by another key, nor by
+//! one that writes another repository.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,18 +10,25 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::unistd::User;
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::accept::make_state;
 use super::area::ADDABLE;
 use super::ledger::Ledger;
+use super::owner::{Fact, MachineId, Owner};
 use super::sshd::{Access, Sshd, run};
+use super::steps::UntilInterrupted;
 use super::{Places, REPOSITORY, failed};
 use crate::error::{Error, Result};
+use crate::id::RepositoryId;
+use crate::progress::{Interrupt, Progress};
 use crate::remote::Folder;
+use crate::repository::Lock;
+use crate::time::Clock;
 
 /// What to prepare.
 #[derive(Debug, Clone)]
@@ -31,8 +39,16 @@ pub struct PrepareOptions {
     pub account: String,
     /// Another account, which may only read what that one stores; None prepares the account itself.
     pub reader: Option<String>,
-    /// Files with the public keys that may log in; those of earlier runs stay.
+    /// Files with the public keys that may log in.
     pub ssh_keys: Vec<PathBuf>,
+    /// The machine whose account it is; None where nobody says.
+    pub machine: Option<MachineId>,
+    /// The repositories that this machine writes; none where it has no keys yet.
+    pub repositories: Vec<RepositoryId>,
+    /// Whether it takes the place of the machine and the keys that the account had: those are let in no more.
+    pub take_over: bool,
+    /// How long another run on the same account is waited for.
+    pub wait: Duration,
     /// The folder with a file of public keys for each account.
     pub authorized_keys: PathBuf,
     /// The SSH server.
@@ -59,18 +75,31 @@ pub struct Prepared {
 ///
 /// # Errors
 ///
-/// Where a step fails, and [`Error::Refused`] where the account is somebody's login.
-pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
+/// Where a step fails, and [`Error::Refused`] where the account is somebody's login or another machine's.
+pub fn prepare(
+    options: &PrepareOptions,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Prepared> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Refused("only root can prepare an account; run it with sudo".to_owned()));
     }
     let keys = read_keys(options)?;
+    check_owner(options, &keys)?;
     let mut changes = Vec::new();
     let access = match &options.reader {
         None => {
             let group = make_account(&options.account, None, &mut changes)?;
             make_folders(&options.places, &options.account, group, &mut changes)?;
-            make_ledger(&options.places.ledger(&options.account))?;
+            let state = options.places.ledger(&options.account);
+            make_state(&state)?;
+            let _lock = Lock::take(&state, "host prepare", options.wait, progress, interrupt)?;
+            // An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is lost.
+            let mut ledger = Ledger::open(&state)?.ledger;
+            if let Some(fact) = new_owner(options, ledger.owner(), &mut changes) {
+                ledger.remember(fact, clock.now(), &UntilInterrupted(interrupt))?;
+            }
             Access::Append
         }
         Some(reader) => {
@@ -90,13 +119,70 @@ pub fn prepare(options: &PrepareOptions) -> Result<Prepared> {
     Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
 }
 
-/// An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is lost.
-fn make_ledger(state: &Path) -> Result<()> {
-    make_state(state)?;
-    match state.join("ledger").exists() {
-        true => Ok(()),
-        false => Ledger::open(state).map(drop),
+/// Refuses what would let a machine or a key into another's account.
+fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
+    if options.take_over {
+        return match keys.is_empty() {
+            false => Ok(()),
+            true => Err(Error::Usage(
+                "who takes an account over needs a key of its own; give its public half with --ssh-key FILE".to_owned(),
+            )),
+        };
     }
+    let state = options.places.ledger(&options.account);
+    let ledger = match state.join("ledger").exists() {
+        true => Some(Ledger::read(&state)?),
+        false => None,
+    };
+    let owner = ledger.as_ref().map(|ledger| ledger.owner().clone()).unwrap_or_default();
+    let login = options.login();
+    let path = options.authorized_keys.join(login);
+    let known = key_lines(&read_if_there(&path)?);
+    let new = keys.iter().any(|key| !known.iter().any(|known| known == key));
+    let own = options.reader.is_none();
+    let filled = ledger.is_some_and(|ledger| !ledger.entries().is_empty());
+    let why = match (&owner.machine, &options.machine) {
+        _ if own && owner.retired.is_some() => "it was retired".to_owned(),
+        (Some(known), Some(machine)) if own && known != machine => {
+            format!("it is that of the machine {known}, and this one is {machine}")
+        }
+        _ if own && !options.repositories.is_empty() && !follows(&owner, &options.repositories) => format!(
+            "the backups in it are those of the repository {}, and this machine writes {}",
+            listed(&owner.repositories),
+            listed(&options.repositories)
+        ),
+        _ if new && !known.is_empty() => format!("{} lets in another key than this one", path.display()),
+        _ if new && own && filled => "there are backups in it, and no key is let in".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::Refused(format!(
+        "the account {login} isn't given to another machine or key silently: {why}. Nothing was changed. A machine that takes the place of          the one before, restored or with a new key: --take-over, which lets the keys of before in no more. Any other machine: choose          another name for its account"
+    )))
+}
+
+/// Whether the backups of an account are those that a machine goes on with.
+fn follows(owner: &Owner, repositories: &[RepositoryId]) -> bool {
+    owner.repositories.is_empty() || repositories.iter().any(|id| owner.repositories.contains(id))
+}
+
+fn listed<'a>(ids: impl IntoIterator<Item = &'a RepositoryId>) -> String {
+    ids.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What the ledger is to remember, where it doesn't yet.
+fn new_owner(options: &PrepareOptions, owner: &Owner, changes: &mut Vec<String>) -> Option<Fact> {
+    let machine = match options.take_over {
+        true => options.machine.clone(),
+        false => options.machine.clone().or_else(|| owner.machine.clone()),
+    };
+    if machine == owner.machine && owner.retired.is_none() {
+        return None;
+    }
+    changes.push(match &machine {
+        Some(machine) => format!("the account {} is that of the machine {machine} now", options.account),
+        None => format!("the account {} is no known machine's now", options.account),
+    });
+    Some(Fact::Machine(machine))
 }
 
 impl PrepareOptions {
@@ -116,16 +202,15 @@ fn read_keys(options: &PrepareOptions) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     for path in &options.ssh_keys {
         let text = fs::read_to_string(path).map_err(|error| failed("reading the public key", path, error))?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let before = keys.len();
-        for line in lines {
-            if !is_public_key(line) {
+        for line in key_lines(&text) {
+            if !is_public_key(&line) {
                 let path = path.display();
                 return Err(Error::Usage(format!(
                     "{path} holds something else than public keys; name the file that ends with .pub"
                 )));
             }
-            keys.push(line.to_owned());
+            keys.push(line);
         }
         if keys.len() == before {
             return Err(Error::Usage(format!("{} holds no public key", path.display())));
@@ -223,7 +308,11 @@ fn make_folders(places: &Places, account: &str, group: u32, changes: &mut Vec<St
         let base = make_folder(&root, account, 0, 0o755, changes)?;
         let repository = make_folder(&base, REPOSITORY, 0, 0o755, changes)?;
         for folder in Folder::ALL {
+            let before = changes.len();
             let folder = make_folder(&repository, folder.name(), group, ADDABLE, changes)?;
+            if changes.len() > before {
+                give_to_group(&folder, group)?;
+            }
             rustix::fs::fsync(&folder)?;
         }
         Ok(rustix::fs::fsync(&repository)?)
@@ -254,6 +343,25 @@ fn make_folder(within: &OwnedFd, name: &str, group: u32, mode: u32, changes: &mu
     Ok(folder)
 }
 
+/// Lets the group read root's objects in a folder that was another's: an account that was made anew, or a folder of another host.
+fn give_to_group(folder: &OwnedFd, group: u32) -> io::Result<()> {
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let stat = rustix::fs::statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if is_file && stat.st_uid == 0 && stat.st_gid != group {
+            rustix::fs::chownat(
+                folder,
+                entry.file_name(),
+                None,
+                Some(Gid::from_raw(group)),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// sshd takes a chroot only where nobody but root can write to any folder above it.
 fn check_above(root: &Path) -> Result<()> {
     let path = root.canonicalize().map_err(|error| failed("looking at", root, error))?;
@@ -272,29 +380,44 @@ fn check_above(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds the keys that aren't in the account's file yet.
+/// A file's text, empty where there is none.
+fn read_if_there(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| failed("reading", path, error)),
+    }
+}
+
+/// The lines of keys in a text that sshd reads.
+fn key_lines(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(ToOwned::to_owned).collect()
+}
+
+/// Adds the keys that aren't in the account's file yet; who takes the account over takes the others out of it.
 fn write_keys(options: &PrepareOptions, keys: &[String], changes: &mut Vec<String>) -> Result<()> {
     let folder = &options.authorized_keys;
     fs::create_dir_all(folder).map_err(|error| failed("making the folder", folder, error))?;
     open_the_way(folder, changes)?;
     let path = folder.join(options.login());
-    let before = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read.map_err(|error| failed("reading", &path, error))?,
-    };
-    let known: Vec<&str> = before.lines().map(str::trim).collect();
-    let new: Vec<&String> = keys.iter().filter(|key| !known.contains(&key.as_str())).collect();
-    if new.is_empty() {
+    let before = read_if_there(&path)?;
+    let known = key_lines(&before);
+    let gone = if options.take_over { known.iter().filter(|key| !keys.contains(key)).count() } else { 0 };
+    let new = keys.iter().filter(|key| !known.contains(key)).count();
+    if new + gone == 0 {
         return Ok(());
     }
-    let mut text = before.clone();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    new.iter().for_each(|key| text += &format!("{key}\n"));
+    let stays = |line: &&str| gone == 0 || line.starts_with('#') || keys.iter().any(|key| key == line.trim());
+    let mut text: String = before.lines().filter(stays).map(|line| format!("{line}\n")).collect();
+    keys.iter().filter(|key| !known.contains(key)).for_each(|key| text += &format!("{key}\n"));
     replace(&path, &text, 0o644).map_err(|error| failed("writing", &path, error))?;
-    let keys = if new.len() == 1 { "key was" } else { "keys were" };
-    changes.push(format!("{} {keys} added to {}", new.len(), path.display()));
+    let were = |count| if count == 1 { "1 key was".to_owned() } else { format!("{count} keys were") };
+    if gone > 0 {
+        changes.push(format!("{} taken out of {}", were(gone), path.display()));
+    }
+    if new > 0 {
+        changes.push(format!("{} added to {}", were(new), path.display()));
+    }
     Ok(())
 }
 

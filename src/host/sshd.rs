@@ -62,7 +62,7 @@ impl Sshd {
         keys: &Path,
         changes: &mut Vec<String>,
     ) -> Result<Server> {
-        let path = self.drop_ins.join(format!("varu-{account}.conf"));
+        let path = self.drop_in(account);
         let wanted = wanted(access, chroot, keys)?;
         let text = drop_in(account, &wanted);
         let before = match fs::read_to_string(&path) {
@@ -93,6 +93,20 @@ impl Sshd {
                 Err(error)
             }
         }
+    }
+
+    /// Takes an account's drop-in away. Whether there was one.
+    pub(super) fn forget(&self, account: &str) -> Result<bool> {
+        let path = self.drop_in(account);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("removing", &path, error)),
+        }
+    }
+
+    fn drop_in(&self, account: &str) -> PathBuf {
+        self.drop_ins.join(format!("varu-{account}.conf"))
     }
 
     fn check(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use super::Places;
 use super::area::Area;
 use super::check::{Damage, at_a_glance};
 use super::ledger::Ledger;
+use super::owner::Owner;
 use super::policy::Policy;
 use super::steps::UntilInterrupted;
 use super::{failed, holds, verify};
@@ -29,8 +30,10 @@ pub struct SetStatus {
     pub newest: Option<Timestamp>,
     /// How old the newest may be.
     pub rpo: Option<Duration>,
-    /// Whether it is older.
+    /// Whether it is older, and isn't retired.
     pub late: bool,
+    /// Whether the set, or its account, was retired after its newest snapshot.
+    pub retired: bool,
 }
 
 /// How an account stands.
@@ -46,6 +49,8 @@ pub struct AccountStatus {
     pub bytes: u64,
     /// Bytes that arrived within [`GROWTH`] and are kept.
     pub grown: u64,
+    /// Whose account it is.
+    pub owner: Owner,
     /// Snapshots that are held.
     pub held: u64,
     /// When everything was last verified.
@@ -110,10 +115,12 @@ fn look(places: &Places, policy: &Policy, now: Timestamp, status: &mut AccountSt
     }
     let described = sets.into_iter().map(|(set, (snapshots, newest))| {
         let rpo = policy.rpo(&status.account, &set);
-        let late = rpo.is_some_and(|rpo| newest.is_none_or(|newest| now.since(newest) > rpo));
-        SetStatus { set, snapshots, newest, rpo, late }
+        let retired = ledger.owner().is_retired(&set, newest);
+        let late = !retired && rpo.is_some_and(|rpo| newest.is_none_or(|newest| now.since(newest) > rpo));
+        SetStatus { set, snapshots, newest, rpo, late, retired }
     });
     status.sets = described.collect();
+    status.owner = ledger.owner().clone();
     status.held = holds::read(&state)?.len() as u64;
     status.verified = verify::last_whole(&state);
     let chroot = places.chroot(&status.account);

@@ -40,10 +40,32 @@ pub fn run(command: &mut Command) -> Ended {
     Ended::of(&what, command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{what}: {error}")))
 }
 
+/// A release of Debian, by its code name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debian {
+    Bookworm,
+    Trixie,
+}
+
+impl Debian {
+    /// The folder of its image, which is made where it isn't there yet.
+    fn image(self) -> Result<PathBuf, String> {
+        let name = match self {
+            Debian::Bookworm => "bookworm",
+            Debian::Trixie => "trixie",
+        };
+        let mut image = Command::new("tests/machines/image");
+        let made = image.arg(name).stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
+        match made.status.success() {
+            true => Ok(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())),
+            false => Err(format!("the image of {name} couldn't be made")),
+        }
+    }
+}
+
 /// The machines of one test.
 pub struct Fleet {
     folder: TempDir,
-    image: PathBuf,
     bridge: String,
     /// `10.77.5`.
     network: String,
@@ -60,11 +82,7 @@ impl Fleet {
                 return Err(format!("{program} isn't installed (tests/run installs it)"));
             }
         }
-        let made = Command::new("tests/machines/image").stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
-        if !made.status.success() {
-            return Err("the image of the machines couldn't be made".to_owned());
-        }
-        let image = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim());
+        let image = Debian::Bookworm.image()?;
         // Not below /tmp: an overlay wants a file system that it can write to.
         let folder =
             tempfile::Builder::new().prefix("varu-machines-").tempdir_in("/var/lib").map_err(|e| e.to_string())?;
@@ -77,7 +95,7 @@ impl Fleet {
             return Err(format!("systemd-nspawn can't run a machine here: {}", probed.text.trim()));
         }
         let number = (std::process::id() % 120) * 2 + number;
-        let fleet = Self { folder, image, bridge: format!("varu{number}"), network: format!("10.77.{number}") };
+        let fleet = Self { folder, bridge: format!("varu{number}"), network: format!("10.77.{number}") };
         let address = format!("{}.1/24", fleet.network);
         for words in [
             vec!["link", "add", &fleet.bridge, "type", "bridge"],
@@ -101,15 +119,25 @@ impl Fleet {
         format!("{}.{}", self.network, 10 + number)
     }
 
-    /// Boots a new machine. Its number gives its address, and its own delay: so many seconds.
+    /// Its address of the newer protocol.
+    pub fn address6(&self, number: u32) -> String {
+        format!("fd00:{}::{:x}", self.network.replace('.', ":"), 10 + number)
+    }
+
+    /// Boots a new machine of Debian 12. Its number gives its address, and its own delay: so many seconds.
     pub fn boot(&self, name: &'static str, number: u32, hosts: &[(&str, u32)]) -> Machine {
+        self.boot_of(Debian::Bookworm, name, number, hosts)
+    }
+
+    /// Boots a new machine. An account `admin` may become root there, as where nobody logs in as root.
+    pub fn boot_of(&self, debian: Debian, name: &'static str, number: u32, hosts: &[(&str, u32)]) -> Machine {
+        let image = debian.image().unwrap();
         let folder = self.path(name);
         let [upper, work, root] = ["upper", "work", "root"].map(|part| folder.join(part));
         for part in [&upper, &work, &root] {
             fs::create_dir_all(part).unwrap();
         }
-        let layers =
-            format!("lowerdir={},upperdir={},workdir={}", self.image.display(), upper.display(), work.display());
+        let layers = format!("lowerdir={},upperdir={},workdir={}", image.display(), upper.display(), work.display());
         run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &layers]).arg(&root)).ends(0);
         let write = |path: &str, text: &str| {
             let path = root.join(path);
@@ -127,9 +155,14 @@ impl Fleet {
         let address = self.address(number);
         write(
             "etc/systemd/network/10-host0.network",
-            &format!("[Match]\nName=host0\n[Network]\nAddress={address}/24\n"),
+            &format!("[Match]\nName=host0\n[Network]\nAddress={address}/24\nAddress={}/64\n", self.address6(number)),
         );
-        write("root/.ssh/authorized_keys", &fs::read_to_string(self.path("key.pub")).unwrap());
+        let public = fs::read_to_string(self.path("key.pub")).unwrap();
+        write("root/.ssh/authorized_keys", &public);
+        run(Command::new("chroot").arg(&root).args(["useradd", "--create-home", "--shell", "/bin/bash", "admin"]))
+            .ends(0);
+        write("home/admin/.ssh/authorized_keys", &public);
+        write("etc/sudoers.d/admin", "admin ALL=(ALL) NOPASSWD: ALL\n");
         let wanted = root.join("etc/systemd/system/multi-user.target.wants");
         for unit in ["systemd-networkd.service", "ssh.service"] {
             let _ = std::os::unix::fs::symlink(format!("/lib/systemd/system/{unit}"), wanted.join(unit));

@@ -7,26 +7,41 @@ pub struct Step {
     /// Who gives it: what stands before the prompt.
     pub who: String,
     pub line: String,
+    /// The file that the page shows before it, for an editor.
+    pub shown: String,
     /// Lines, in which `…` stands for anything; alone on a line for any lines.
     expected: Vec<String>,
+}
+
+/// A part of a page: what stands below a heading, up to the next.
+pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let start = page.find(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("{heading} is a heading"));
+    let part = &page[start + 1..];
+    part[1..].find("\n## ").map_or(part, |end| &part[..=end])
 }
 
 /// The steps in the `console` blocks of a page.
 pub fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut inside = false;
+    let (mut block, mut shown) = ("", String::new());
     for line in page.lines() {
-        if line.trim_start().starts_with("```") {
-            inside = line.trim() == "```console";
-            continue;
-        }
-        if !inside {
+        if let Some(kind) = line.trim().strip_prefix("```") {
+            block = kind;
+            if kind == "toml" {
+                shown.clear();
+            }
             continue;
         }
         let line = line.trim_start();
+        if block == "toml" {
+            shown += &format!("{line}\n");
+        }
+        if block != "console" {
+            continue;
+        }
         let prompt = line.split_once("# ").filter(|(who, _)| who.chars().all(|c| c.is_ascii_alphanumeric()));
         if let Some((who, line)) = prompt.or_else(|| line.strip_prefix("you$ ").map(|line| ("you", line))) {
-            steps.push(Step { who: who.to_owned(), line: line.to_owned(), expected: Vec::new() });
+            steps.push(Step { who: who.to_owned(), line: line.to_owned(), shown: shown.clone(), expected: Vec::new() });
         } else if let Some(step) = steps.last_mut() {
             step.expected.push(line.to_owned());
         }
@@ -35,9 +50,19 @@ pub fn steps(page: &str) -> Vec<Step> {
 }
 
 impl Step {
+    /// The step with one word in place of another.
+    pub fn with(mut self, word: &str, by: &str) -> Self {
+        self.line = self.line.replace(word, by);
+        self
+    }
+
     /// Does it on a machine, after the lines of `before` (variables). Returns what is wrong with what it printed.
     pub fn run(&self, machine: &Machine, before: &str) -> Option<String> {
-        let text = machine.does(&format!("{before}{}", self.line));
+        self.differs(&machine.does(&format!("{before}{}", self.line)))
+    }
+
+    /// What is wrong with what it printed.
+    pub fn differs(&self, text: &str) -> Option<String> {
         let printed: Vec<&str> = text.lines().map(str::trim).collect();
         let expected: Vec<&str> = self.expected.iter().map(|line| line.trim()).collect();
         let right = expected.is_empty() || lines_match(&expected, &printed);
@@ -74,7 +99,10 @@ fn line_matches(expected: &str, line: &str) -> bool {
 
 #[test]
 fn a_page_says_what_is_printed() {
-    let steps = steps("text\n  ```console\n  vm1# a\n  one …\n  …\n  you$ b\n  ```\nvm1# c\n");
+    let steps = steps(
+        "text\n  ```console\n  vm1# a\n  one …\n  …\n  ```\n```toml\n[a]\n```\n```console\n  you$ b\n  ```\nvm1# c\n",
+    );
+    assert_eq!((steps[0].shown.as_str(), steps[1].shown.as_str()), ("", "[a]\n"));
     assert_eq!(steps.iter().map(|step| step.who.as_str()).collect::<Vec<_>>(), ["vm1", "you"]);
     let expected: Vec<&str> = steps[0].expected.iter().map(String::as_str).collect();
     assert!(lines_match(&expected, &["one two", "three"]) && lines_match(&expected, &["one  x"]));

@@ -28,7 +28,7 @@ pub fn quotas(backup: &Machine) {
 }
 
 /// Everything of a service that has to be the same after a restore.
-pub const STATE: &str = "mysql --batch --skip-column-names --execute 'CHECKSUM TABLE shop.orders, shop.customers; SELECT COUNT(*) \
+pub const STATE: &str = "stat -c '%U %G' /home/shopper/mine; mysql --batch --skip-column-names --execute 'CHECKSUM TABLE shop.orders, shop.customers; SELECT COUNT(*) \
                      FROM shop.big_orders; SHOW CREATE TRIGGER shop.stamp' | grep -v '^stamp.*202' ; cd /srv/www && find . \
                      -printf '%p %m %u %g %s %T@ %l\\n' | sort | sha256sum; find . -type f -print0 | sort -z | xargs -0 sha256sum | \
                      sha256sum; getfattr -Rd -m user. . | sort | sha256sum; influx \
@@ -50,7 +50,8 @@ pub fn fill(vm1: &Machine) {
          influx -execute 'CREATE DATABASE telegraf' && for i in $(seq 500); do echo cpu,host=vm1 load=$i $((1795000000 + i * 60))000000000; done > /tmp/points
          printf '# DML\\n# CONTEXT-DATABASE: telegraf\\n' | cat - /tmp/points > /tmp/import && influx -import -path /tmp/import > /dev/null
          head -c 3000000 /dev/urandom > img/photo && ln -s img/photo link && ln 1.html hard && setfattr -n user.kind -v page 1.html
-         chown -R www-data: . && chmod 0600 7.html && touch -d '2020-02-02 02:02:02.123456789' 8.html",
+         useradd --create-home shopper && echo mine > /home/shopper/mine && chown shopper: /home/shopper/mine
+         chown -R www-data: . && chown shopper: 9.html && chmod 0600 7.html && touch -d '2020-02-02 02:02:02.123456789' 8.html",
     );
 }
 
@@ -66,7 +67,8 @@ pub fn change(vm1: &Machine, day: u32) {
 pub fn inventory(fleet: &Fleet, package: &Path) -> String {
     let (package, at) = (package.display(), |number| fleet.address(number));
     let identity = |name: &str| fleet.path(name).display().to_string();
-    let (production, staging) = (identity("production.txt"), identity("staging.txt"));
+    let (production, staging, vaulted) =
+        (identity(super::PRODUCTION), identity("staging.txt"), identity("secure/vm2.txt"));
     let recipient = run(Command::new("age-keygen").args(["-y", &staging])).ends(0);
     format!(
         "    varu_host_package: {package}
@@ -106,10 +108,17 @@ pub fn inventory(fleet: &Fleet, package: &Path) -> String {
               max_shrink: 100 %
               schedule: {{timezone: {zone}, full: 'Sun 01:20', incremental: 'Mon..Sat 01:25'}}
               restore_order: 1
+            system:
+              source: files
+              paths: [/etc, /home]
+              max_shrink: 100 %
+              schedule: {{timezone: {zone}, full: 'Sun 01:30', incremental: 'Mon..Sat 01:35'}}
+              restore_order: 1
         vm2:
           ansible_host: {vm2}
           varu_client_quota: 250M
-          varu_client_identity_file: {production}
+          varu_client_host_port: 2222
+          varu_client_identity_file: {vaulted}
           varu_client_environment: {{name: production, restore_from: [production]}}
           varu_client_sets:
             ledger:

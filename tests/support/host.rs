@@ -54,6 +54,12 @@ impl Host {
         Places { root: self.base.join("srv"), state: self.base.join("state") }
     }
 
+    /// The machine uses the account under its new name.
+    pub fn rename(&mut self, name: &str) {
+        self.url = self.url.replace(&self.account, name);
+        self.account = name.to_owned();
+    }
+
     /// A file of the repository, as root sees it.
     pub fn file(&self, folder: Folder, name: &str) -> PathBuf {
         self.base.join("srv").join(&self.account).join("repo").join(folder.name()).join(name)
@@ -80,16 +86,34 @@ impl Host {
         self.command(words).output().unwrap().into()
     }
 
-    /// `varu host prepare`.
+    /// `varu host prepare`, with the key that may log in.
     pub fn prepare(&self, words: &[&str]) -> Ended {
-        let mut command = self.command(&["prepare", &self.account, "--address", "127.0.0.1"]);
-        let mut key = self.server.key().into_os_string();
-        key.push(".pub");
-        command.arg("--ssh-key").arg(key);
+        self.prepare_with(&self.server.key(), words)
+    }
+
+    /// The same with another private key's public half.
+    pub fn prepare_with(&self, key: &Path, words: &[&str]) -> Ended {
+        let mut public = key.as_os_str().to_owned();
+        public.push(".pub");
+        let mut command = self.sshd_command(&["prepare", &self.account, "--address", "127.0.0.1"]);
+        command.arg("--ssh-key").arg(public).args(words).output().unwrap().into()
+    }
+
+    /// A command that changes sshd's settings.
+    pub fn sshd_command(&self, words: &[&str]) -> Command {
+        let mut command = self.command(words);
         command.arg("--authorized-keys").arg(self.base.join("keys"));
         command.arg("--drop-ins").arg(self.base.join("drop-ins"));
         command.arg("--sshd-config").arg(self.server.config_file());
-        command.args(words).output().unwrap().into()
+        command
+    }
+
+    /// Runs it, and makes the server read what it wrote.
+    pub fn changes(&self, words: &[&str]) -> Ended {
+        let ended = self.sshd_command(words).output().unwrap().into();
+        self.server.stop_listening();
+        self.server.listen_again();
+        ended
     }
 
     /// `varu host accept`.

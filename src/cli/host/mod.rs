@@ -3,8 +3,11 @@
 mod accept;
 mod give_up;
 mod hold;
+mod install;
 mod prepare;
 mod prune;
+mod retire;
+mod ssh;
 mod status;
 mod verify;
 
@@ -23,15 +26,20 @@ use super::exit::{ExitStatus, Failure};
 use super::watch::Watch;
 use crate::terminal::human::one_line;
 
+/// The folder of the accounts' folders, where none is named.
+const ROOT: &str = "/srv/varu";
+/// That of the ledgers.
+const LEDGERS: &str = "/var/lib/varu-host";
+
 /// Look after the repositories of other machines: on the backup host, as root and without any key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder with a folder for each account.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/srv/varu")]
+    #[arg(long, global = true, value_name = "DIR", default_value = ROOT)]
     root: PathBuf,
 
     /// The folder of the ledgers, which no account reaches.
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/varu-host")]
+    #[arg(long, global = true, value_name = "DIR", default_value = LEDGERS)]
     ledgers: PathBuf,
 
     #[command(subcommand)]
@@ -48,6 +56,9 @@ enum What {
     Release(hold::ReleaseArgs),
     GiveUp(give_up::Args),
     Status(status::Args),
+    Install(install::Args),
+    Rename(retire::RenameArgs),
+    Retire(retire::RetireArgs),
 }
 
 /// How long another run on the same account is waited for.
@@ -70,6 +81,9 @@ impl Args {
             What::Release(args) => args.run(context, places),
             What::GiveUp(args) => args.run(context, places),
             What::Status(args) => args.run(context, places),
+            What::Install(args) => args.run(context, places),
+            What::Rename(args) => args.run(context, places),
+            What::Retire(args) => args.run(context, places),
         }
     }
 }

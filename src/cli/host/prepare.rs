@@ -1,19 +1,20 @@
 //! `varu host prepare`.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::json;
 use varu::host::Places;
+use varu::host::owner::MachineId;
 use varu::host::prepare::{PrepareOptions, Prepared, prepare};
-use varu::host::sshd::Sshd;
+use varu::id::RepositoryId;
 use varu::progress::Progress;
+use varu::time::SystemClock;
 use varu::warning::WarningKind;
 
-use super::account;
+use super::ssh::{RELOAD, SshArgs};
+use super::{PATIENCE, account};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::terminal::human::one_line;
 
 /// Make an account that can add objects and nothing else.
 #[derive(Debug, clap::Args)]
@@ -34,29 +35,21 @@ pub struct Args {
     #[arg(long, value_name = "HOST")]
     address: Option<String>,
 
-    /// The folder of the accounts' public keys.
-    #[arg(long, value_name = "DIR", default_value = "/etc/varu/authorized_keys")]
-    authorized_keys: PathBuf,
+    /// The machine whose account it is, by its /etc/machine-id: another one is refused later.
+    #[arg(long, value_name = "MACHINE-ID", value_parser = MachineId::parse)]
+    machine: Option<MachineId>,
 
-    /// The SSH server's program.
-    #[arg(long, value_name = "FILE", default_value = "/usr/sbin/sshd")]
-    sshd: PathBuf,
+    /// A repository that the machine writes; may be given several times. An account with another's backups is refused.
+    #[arg(long = "repository", value_name = "ID")]
+    repositories: Vec<RepositoryId>,
 
-    /// The SSH server's configuration.
-    #[arg(long, value_name = "FILE", default_value = "/etc/ssh/sshd_config")]
-    sshd_config: PathBuf,
-
-    /// The folder whose *.conf that configuration includes.
-    #[arg(long, value_name = "DIR", default_value = "/etc/ssh/sshd_config.d")]
-    drop_ins: PathBuf,
-
-    /// Make the SSH server read its configuration now.
+    /// The machine takes the place of the one that the account had: the keys of that one are let in no more.
     #[arg(long)]
-    reload: bool,
-}
+    take_over: bool,
 
-/// What makes the SSH server read its configuration.
-const RELOAD: [&str; 3] = ["systemctl", "reload", "ssh"];
+    #[command(flatten)]
+    ssh: SshArgs,
+}
 
 impl Args {
     /// Prepares it and says what comes next.
@@ -66,16 +59,18 @@ impl Args {
             account: self.account,
             reader: self.reader,
             ssh_keys: self.ssh_keys,
-            authorized_keys: self.authorized_keys,
-            sshd: Sshd { program: self.sshd, config: self.sshd_config, drop_ins: self.drop_ins },
+            machine: self.machine,
+            repositories: self.repositories,
+            take_over: self.take_over,
+            wait: PATIENCE,
+            authorized_keys: self.ssh.authorized_keys.clone(),
+            sshd: self.ssh.sshd(),
             address: self.address.unwrap_or_else(varu::host::prepare::own_name),
         };
-        let prepared = prepare(&options)?;
         let watch = context.watch();
+        let prepared = prepare(&options, &SystemClock, &*watch, &context.interrupt)?;
         prepared.notes.iter().for_each(|note| watch.warn(&WarningKind::Preparation.warning(note)));
-        if self.reload {
-            reload()?;
-        }
+        self.ssh.reload_if_asked()?;
         let warnings = watch.end(&[]);
         match context.json {
             true => context.print_json(&json!({
@@ -83,24 +78,12 @@ impl Args {
                 "url": prepared.url,
                 "host_keys": prepared.host_keys.iter().map(|(kind, print)| json!({ "kind": kind, "fingerprint": print })).collect::<Vec<_>>(),
                 "changes": prepared.changes,
-                "reloaded": self.reload,
+                "reloaded": self.ssh.reload,
                 "warnings": warnings,
             }))?,
-            false => context.tell(&prepared_text(&options, &prepared, self.reload))?,
+            false => context.tell(&prepared_text(&options, &prepared, self.ssh.reload))?,
         }
         Ok(watch.say_warnings())
-    }
-}
-
-fn reload() -> Result<(), Failure> {
-    let done = Command::new(RELOAD[0]).args(&RELOAD[1..]).output();
-    match done {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(Failure::new(ExitStatus::Failed, format!("{} failed: {}", RELOAD.join(" "), one_line(said.trim()))))
-        }
-        Err(error) => Err(Failure::new(ExitStatus::Failed, format!("{} can't be started: {error}", RELOAD[0]))),
     }
 }
 

@@ -75,6 +75,7 @@ fn text(account: &AccountStatus, now: Timestamp) -> String {
         });
         let late = match (set.late, set.rpo) {
             (true, Some(rpo)) => format!(", LATE: at most {} are allowed", format_duration(rpo)),
+            _ if set.retired => ", retired".to_owned(),
             _ => String::new(),
         };
         text += &format!("{name}: {}: {}, {age}{late}\n", set.set, counted(set.snapshots, "snapshot"));
@@ -95,6 +96,7 @@ fn document(account: &AccountStatus) -> serde_json::Value {
             "newest": set.newest.map(|time| time.to_string()),
             "rpo": set.rpo.map(|rpo| rpo.as_secs()),
             "late": set.late,
+            "retired": set.retired,
         })
     };
     json!({
@@ -103,6 +105,9 @@ fn document(account: &AccountStatus) -> serde_json::Value {
         "bytes": account.bytes,
         "grown": account.grown,
         "held": account.held,
+        "machine": account.owner.machine.as_ref().map(ToString::to_string),
+        "repositories": account.owner.repositories,
+        "retired": account.owner.retired.map(|time| time.to_string()),
         "verified": account.verified.map(|time| time.to_string()),
         "damage": damage_json(&account.damage),
     })

@@ -9,10 +9,8 @@ use varu::remote::place::Place;
 use super::jobs::{Job, Work};
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
+use crate::cli::units::{MARK, escaped};
 use crate::config::{DEFAULT_PATH, Set, Source};
-
-/// The first line of a drop-in that was made here.
-pub const MARK: &str = "# Made by varu schedule install from the configuration; it is written anew by the next.";
 
 /// The name of the drop-ins. What is to hold against it has a later name.
 pub const NAME: &str = "50-schedule.conf";
@@ -174,16 +172,6 @@ fn overlap(path: &Path, folder: &str) -> bool {
     path.starts_with(folder) || Path::new(folder).starts_with(path)
 }
 
-/// A word as a unit takes it.
-pub fn escaped(word: &str) -> String {
-    let word = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-    if word.contains(char::is_whitespace) || word.contains(['\\', '"', '\'', ';', '$']) {
-        format!("\"{word}\"")
-    } else {
-        word
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::jobs::{jobs, tests::CONFIG};
@@ -221,11 +209,5 @@ mod tests {
         let context = context(&[], &without, true, &[]).unwrap();
         let failure = all(&jobs(&context), &context).unwrap_err();
         assert!(failure.is_usage() && failure.message.contains("ssh_key"), "{}", failure.message);
-    }
-
-    #[test]
-    fn a_word_may_have_any_letter() {
-        assert_eq!(escaped("/etc/varu/my config%.toml"), "\"/etc/varu/my config%%.toml\"");
-        assert_eq!(escaped("/plain"), "/plain");
     }
 }

@@ -3,35 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use serde_json::json;
 
-use super::dropins::{self, MARK, NAME, escaped};
+use super::dropins::{self, NAME};
 use super::jobs::Job;
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-
-/// Where an administrator's units lie.
-const UNITS: &str = "/etc/systemd/system";
-/// Where a package's lie.
-const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
-
-/// The units, for a machine on which no package brought them.
-const OWN: &[(&str, &str)] = &[
-    ("varu-.service.d/10-common.conf", include_str!("../../../systemd/varu-.service.d/10-common.conf")),
-    ("varu-dump@.service", include_str!("../../../systemd/varu-dump@.service")),
-    ("varu-dump@.timer", include_str!("../../../systemd/varu-dump@.timer")),
-    ("varu-backup@.service", include_str!("../../../systemd/varu-backup@.service")),
-    ("varu-backup@.timer", include_str!("../../../systemd/varu-backup@.timer")),
-    ("varu-restore@.service", include_str!("../../../systemd/varu-restore@.service")),
-    ("varu-restore@.timer", include_str!("../../../systemd/varu-restore@.timer")),
-    ("varu-verify.service", include_str!("../../../systemd/varu-verify.service")),
-    ("varu-verify.timer", include_str!("../../../systemd/varu-verify.timer")),
-    ("varu-prune.service", include_str!("../../../systemd/varu-prune.service")),
-    ("varu-prune.timer", include_str!("../../../systemd/varu-prune.timer")),
-];
+use crate::cli::units::{self, MACHINE, MARK, UNITS, systemctl};
 
 /// What was done.
 struct Installed {
@@ -47,7 +27,7 @@ struct Installed {
 /// elsewhere.
 pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(), Failure> {
     let folder = to.unwrap_or(Path::new(UNITS));
-    let mut files = own_units()?;
+    let mut files = units::own(MACHINE)?;
     for (dropin, text) in dropins::all(jobs, context)? {
         files.insert(format!("{dropin}/{NAME}"), text);
     }
@@ -59,8 +39,8 @@ pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(),
     if to.is_none() {
         disable(&gone)?;
     }
-    gone.iter().try_for_each(|name| remove(&folder.join(name))).map_err(failed)?;
-    let written = write(folder, &files).map_err(failed)?;
+    gone.iter().try_for_each(|name| units::remove(&folder.join(name))).map_err(failed)?;
+    let written = units::write(folder, &files).map_err(failed)?;
     let timers = jobs.iter().map(|job| format!("{}.timer", job.unit)).collect();
     let installed = Installed { written, removed: gone, timers };
     if to.is_none() {
@@ -126,22 +106,6 @@ fn say(installed: &Installed, folder: &Path, started: bool, context: &Context) -
     context.tell(&text)
 }
 
-/// The units that this program carries, for the place where it lies; none where a package brought them.
-fn own_units() -> Result<BTreeMap<String, String>, Failure> {
-    if PACKAGED.iter().any(|folder| Path::new(folder).join("varu-backup@.service").exists()) {
-        return Ok(BTreeMap::new());
-    }
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::new(ExitStatus::Failed, format!("where varu itself is can't be found: {error}")))?;
-    let program = escaped(&program.to_string_lossy());
-    let unit = |(name, text): &(&str, &str)| {
-        // The notice of a failure is the package's.
-        let text = text.replace("/usr/bin/varu", &program).replace("OnFailure=varu-failed@%n.service\n", "");
-        ((*name).to_owned(), format!("{MARK}\n{text}"))
-    };
-    Ok(OWN.iter().map(unit).collect())
-}
-
 /// The drop-ins that were made here, as names below `folder`.
 fn old_dropins(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
@@ -170,41 +134,7 @@ fn disable(gone: &[String]) -> Result<(), Failure> {
     }
     let words: Vec<&str> =
         ["disable", "--now", "--quiet"].into_iter().chain(timers.iter().map(String::as_str)).collect();
-    systemctl(&words)
-}
-
-/// Removes a drop-in, and its folder where nothing else is in it.
-fn remove(path: &PathBuf) -> io::Result<()> {
-    fs::remove_file(path)?;
-    match path.parent().map(fs::remove_dir) {
-        Some(Err(error)) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Writes what is new or differs. The names of those.
-fn write(folder: &Path, files: &BTreeMap<String, String>) -> io::Result<Vec<String>> {
-    let mut written = Vec::new();
-    for (name, text) in files {
-        let path = folder.join(name);
-        if fs::read_to_string(&path).is_ok_and(|there| there == *text) {
-            continue;
-        }
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&path, text)?;
-        written.push(name.clone());
-    }
-    Ok(written)
-}
-
-fn systemctl(words: &[&str]) -> Result<(), Failure> {
-    let output = Command::new("systemctl").args(words).output();
-    let why = match output {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(Failure::new(ExitStatus::Failed, format!("systemctl {} failed: {why}", words.join(" "))))
+    systemctl(&words).map(drop)
 }
 
 #[cfg(test)]

@@ -87,8 +87,17 @@ impl Job<'_> {
     ///
     /// Where systemd doesn't understand a time.
     pub fn next(&self) -> Result<String, Failure> {
+        self.next_of_all(&self.calendar)
+    }
+
+    /// When it runs next at these times.
+    ///
+    /// # Errors
+    ///
+    /// Where systemd doesn't understand one.
+    pub fn next_of_all(&self, calendar: &[String]) -> Result<String, Failure> {
         let mut all = Vec::new();
-        for expression in &self.calendar {
+        for expression in calendar {
             all.push(self.next_of(expression)?);
         }
         Ok(match all.is_empty() {

@@ -6,6 +6,7 @@
 mod dropins;
 mod install;
 mod jobs;
+mod timers;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -100,15 +101,22 @@ fn show(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<ExitStat
     let mut documents = Vec::new();
     let mut text = String::new();
     for job in jobs {
-        let next = job.next()?;
         let why = pending.remove(&job.unit);
-        text += &match (job.calendar.as_slice(), &why) {
+        let own = match from {
+            None => timers::overridden(&format!("{}.timer", job.unit)),
+            Some(_) => None,
+        };
+        let calendar = own.as_ref().map_or(job.calendar.as_slice(), |own| own.calendar.as_slice());
+        let next = job.next_of_all(calendar)?;
+        let by = own.as_ref().map(|own| format!(", by {}", own.from.join(" and "))).unwrap_or_default();
+        text += &match (calendar, &why) {
             (_, Some(why)) => format!("{}: {}, {why}: varu schedule install\n", job.about, job.calendar.join(" and ")),
             ([], None) => format!("{}: {next}\n", job.about),
-            (calendar, None) => format!("{}: {}, next {next}\n", job.about, calendar.join(" and ")),
+            (calendar, None) => format!("{}: {}, next {next}{by}\n", job.about, calendar.join(" and ")),
         };
         documents.push(json!({
-            "unit": job.unit, "about": job.about, "calendar": job.calendar, "next": next, "pending": why,
+            "unit": job.unit, "about": job.about, "calendar": calendar, "next": next, "pending": why,
+            "overridden_by": own.as_ref().map(|own| &own.from),
         }));
     }
     for (unit, why) in &pending {

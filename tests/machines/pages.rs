@@ -1,0 +1,164 @@
+//! docs/install.md and docs/operations.md, done from top to bottom as they stand.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::fleet::{Debian, Fleet, Machine, package, run};
+use super::page::{Step, section, steps};
+use super::{Clock, fleet, tell};
+
+/// The machines and the last part of their addresses.
+const HOSTS: [(&str, u32); 3] = [("backup", 0), ("vm1", 1), ("other", 2)];
+
+/// Who does the steps of a page.
+struct Doers<'a> {
+    fleet: &'a Fleet,
+    machines: Vec<(&'a str, &'a Machine)>,
+    /// What the page can't know, and what it really is.
+    words: Vec<(&'a str, String)>,
+    wrong: Vec<String>,
+}
+
+impl Doers<'_> {
+    fn machine(&self, who: &str) -> &Machine {
+        self.machines.iter().find(|(name, _)| *name == who).unwrap_or_else(|| panic!("who is {who}?")).1
+    }
+
+    fn all(&mut self, page: &str) {
+        for step in steps(&page.replace("backup.example", "backup").replace("other.example", "other")) {
+            self.does(step);
+        }
+    }
+
+    fn does(&mut self, step: Step) {
+        let vm1 = self.machine("vm1");
+        let words = self.words.clone();
+        let step = words.iter().fold(step, |step, (word, by)| step.with(word, by));
+        let first = step.line.split(' ').next().unwrap_or_default();
+        match (step.who.as_str(), first) {
+            // The program is there: it was built for this test.
+            ("you", "cargo") => {
+                for who in ["vm1", "backup"] {
+                    self.machine(who).send(Path::new(env!("CARGO_BIN_EXE_varu")), "/usr/local/bin/varu");
+                    self.machine(who).does("chmod 755 /usr/local/bin/varu");
+                }
+            }
+            ("you", _) => {
+                let mut shell = Command::new("sh");
+                let text = run(shell.args(["-c", &step.line]).current_dir(self.fleet.path(""))).ends(0);
+                self.wrong.extend(step.differs(&text));
+                if let Some((_, recipient)) = text.split_once("Public key: ") {
+                    self.words.push(("age1…", recipient.trim().to_owned()));
+                }
+            }
+            (_, "editor") => {
+                let file = step.line.split(' ').nth(1).unwrap();
+                fs::write(vm1.root().join(file.trim_start_matches('/')), &step.shown).unwrap();
+            }
+            (who, _) => {
+                let machine = self.machine(who);
+                let key = vm1.root().join("etc/varu/ssh_key.pub");
+                if who != "vm1" && key.exists() {
+                    machine.send(&key, "/tmp/vm1.pub");
+                }
+                let wrong = step.run(machine, "");
+                if step.line.starts_with("varu init") {
+                    let id = vm1.does("basename /etc/varu/*.writer.key .writer.key").trim().to_owned();
+                    self.words.push(("repository ID", format!("repository {id}")));
+                }
+                self.wrong.extend(wrong);
+            }
+        }
+    }
+
+    fn say(&self) {
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n\n"));
+    }
+}
+
+/// docs/install.md by hand on one release, then what docs/operations.md says of names, hosts, sets and the end.
+#[test]
+fn the_install_page_by_hand_and_the_operations_page() {
+    let Some(fleet) = fleet(3) else { return };
+    let mut clock = Clock::new();
+    let backup = fleet.boot_of(Debian::Trixie, "backup", 0, &HOSTS);
+    let vm1 = fleet.boot("vm1", 1, &HOSTS);
+    let other = fleet.boot("other", 2, &HOSTS);
+    let install = fs::read_to_string("docs/install.md").unwrap();
+    let machines = vec![("backup", &backup), ("vm1", &vm1), ("other", &other)];
+    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+    doers.all(section(&install, "By hand"));
+    doers.say();
+    restores(&vm1, &fleet);
+    clock.say("docs/install.md by hand, on Debian 12, with a host of Debian 13");
+
+    let operations = fs::read_to_string("docs/operations.md").unwrap();
+    vm1.does(
+        "printf '[sets.wiki]\\nsource = \"files\"\\npaths = [\"/etc/ssl\"]\\nschedule = { full = \"weekly\" }\\n' >> /etc/varu/varu.toml && varu \
+         schedule install && systemctl start varu-backup@wiki",
+    );
+    backup.does("systemctl start varu-host-accept");
+    doers.all(section(&operations, "When a set gets another name, or is no more"));
+    let status = backup.does("varu host status");
+    assert!(status.contains("vm1: wiki: 1 snapshot") && status.contains(", retired"), "{status}");
+    clock.say("a set is retired");
+
+    // Root of one host may write to the other, as an administrator with an agent.
+    backup.send(&fleet.path("key"), "/root/.ssh/id_ed25519");
+    backup.does("chmod 600 /root/.ssh/id_ed25519 && printf 'StrictHostKeyChecking accept-new\\n' > /root/.ssh/config");
+    other.send(Path::new(env!("CARGO_BIN_EXE_varu")), "/usr/local/bin/varu");
+    other.does("chmod 755 /usr/local/bin/varu && groupadd --gid 990 taken; mkdir -p /srv/varu && varu host install");
+    let before = vm1.does("varu list | wc -l");
+    doers.all(section(&operations, "When a machine gets another backup host"));
+    doers.say();
+    other.does("systemctl start varu-host-accept varu-host-verify");
+    let after = vm1.does("varu list | wc -l");
+    assert_eq!(after.trim().parse::<u32>().unwrap(), before.trim().parse::<u32>().unwrap() + 1);
+    vm1.does("varu verify");
+    clock.say("the machine has another host, and its history");
+
+    doers.machines = vec![("backup", &other), ("vm1", &vm1)];
+    doers.all(section(&operations, "When a machine gets another name"));
+    doers.say();
+    vm1.does("varu verify");
+    clock.say("the machine has another name, and its history");
+
+    doers.words.push(("retire vm1", "retire web1".to_owned()));
+    doers.all(&section(&operations, "When a machine leaves").replace("account vm1", "account web1"));
+    doers.say();
+    assert_eq!(vm1.does("systemctl list-timers --all --no-pager --legend=no 'varu-*'").trim(), "");
+    assert_eq!(vm1.run("varu list").status, 6);
+    clock.say("the machine left");
+    tell(&format!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64()));
+}
+
+/// docs/install.md by package, on the other release.
+#[test]
+fn the_install_page_by_package() {
+    let Some(fleet) = fleet(4) else { return };
+    let mut clock = Clock::new();
+    let backup = fleet.boot("backup", 0, &HOSTS);
+    let vm1 = fleet.boot_of(Debian::Trixie, "vm1", 1, &HOSTS);
+    for machine in [&vm1, &backup] {
+        machine.send(package(), "/root/varu_0.1.0_amd64.deb");
+    }
+    backup.does("apt-get install --yes ./varu_0.1.0_amd64.deb");
+    let install = fs::read_to_string("docs/install.md").unwrap();
+    let machines = vec![("backup", &backup), ("vm1", &vm1)];
+    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+    doers.all(section(&install, "By package"));
+    // On as by hand, with the second step.
+    let by_hand = section(&install, "By hand");
+    doers.all(&by_hand[by_hand.find("\n2. ").unwrap()..]);
+    doers.say();
+    restores(&vm1, &fleet);
+    clock.say("docs/install.md by package, on Debian 13, with a host of Debian 12");
+}
+
+/// With the identity alone, another folder gets what was backed up.
+fn restores(vm1: &Machine, fleet: &Fleet) {
+    vm1.send(&fleet.path("vm1.identity.txt"), "/run/identity.txt");
+    vm1.does("chmod 600 /run/identity.txt && varu --identity /run/identity.txt restore system --to /root/back && cmp /etc/passwd /root/back/etc/passwd");
+    vm1.does("rm -r /run/identity.txt /root/back");
+}
