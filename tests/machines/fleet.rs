@@ -75,7 +75,7 @@ impl Fleet {
     /// A bridge and an SSH key; the image is made where it isn't there yet. Err says why this machine can't boot others.
     pub fn new(number: u32) -> Result<Self, String> {
         for program in
-            ["systemd-nspawn", "debootstrap", "ansible-playbook", "ansible-lint", "lintian", "dh", "age-keygen"]
+            ["systemd-nspawn", "debootstrap", "ansible-playbook", "lintian", "dh", "age-keygen"]
         {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             if !found.is_ok_and(|found| found.status.success()) {
