@@ -74,9 +74,7 @@ pub struct Fleet {
 impl Fleet {
     /// A bridge and an SSH key; the image is made where it isn't there yet. Err says why this machine can't boot others.
     pub fn new(number: u32) -> Result<Self, String> {
-        for program in
-            ["systemd-nspawn", "debootstrap", "ansible-playbook", "lintian", "dh", "age-keygen"]
-        {
+        for program in ["systemd-nspawn", "debootstrap", "ansible-playbook", "lintian", "dh", "age-keygen"] {
             let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
             if !found.is_ok_and(|found| found.status.success()) {
                 return Err(format!("{program} isn't installed (tests/run installs it)"));
@@ -355,7 +353,15 @@ pub fn package() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+    // One for each run; those of runs that are over go.
+    let packages = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in fs::read_dir(packages).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if name.strip_prefix("package-").is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let folder = packages.join(format!("package-{}", std::process::id()));
     let source = folder.join("source");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&source).unwrap();
@@ -363,6 +369,8 @@ fn build() -> PathBuf {
     let mut rules = Command::new("debian/rules");
     rules.args(["clean", "binary"]).current_dir(&source);
     rules.env("VARU_BINARY", env!("CARGO_BIN_EXE_varu")).env("VARU_PACKAGES", &folder);
+    // A program with all that a debugger wants is large, and nobody keeps the package.
+    rules.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
     run(&mut rules).ends(0);
     let mut packages = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     packages.find(|path| path.extension().is_some_and(|end| end == "deb")).unwrap()

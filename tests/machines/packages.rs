@@ -54,7 +54,7 @@ fn comes_and_goes(plain: &Machine) {
     plain.starts("varu-backup@etc", 0);
 
     let removed = plain.does("apt-get remove --yes --quiet varu 2>&1");
-    assert_eq!(plain.run(active).status, 3, "the timers stop");
+    assert_ne!(plain.run(active).status, 0, "the timers stop");
     plain.does("test -e /etc/varu/varu.toml");
     let purged = plain.does("apt-get purge --yes --quiet varu 2>&1");
     for said in [&removed, &purged] {

@@ -100,12 +100,12 @@ impl Server {
 
     /// A command line of `program`, connected to `database`.
     pub fn argv(&self, program: &str, database: &str) -> Vec<OsString> {
-        argv(&self.options, self.version, program, database, None)
+        argv(&self.options, (self.version, self.is_superuser), program, database, None)
     }
 
     /// A command line of the client that goes on after an error. With a `login` it reads its password from the first line.
     pub(super) fn session_argv(&self, database: &str, login: Option<&Login>) -> Vec<OsString> {
-        let mut argv = argv(&self.options, self.version, "psql", database, login);
+        let mut argv = argv(&self.options, (self.version, self.is_superuser), "psql", database, login);
         argv.push("--no-psqlrc".into());
         argv
     }
@@ -197,7 +197,14 @@ fn parameter(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-fn argv(options: &ServerOptions, version: u32, program: &str, database: &str, login: Option<&Login>) -> Vec<OsString> {
+/// A command line. With the server's version as a number, and whether the account may do everything there.
+fn argv(
+    options: &ServerOptions,
+    (version, is_superuser): (u32, bool),
+    program: &str,
+    database: &str,
+    login: Option<&Login>,
+) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.push("env".into());
     let there = [options.socket.is_some() || options.host.is_some(), options.user.is_some() || login.is_some()];
@@ -248,6 +255,8 @@ fn argv(options: &ServerOptions, version: u32, program: &str, database: &str, lo
     let newer =
         [(140_000, "idle_session_timeout=0"), (170_000, "transaction_timeout=0"), (170_000, "event_triggers=off")];
     let newer = newer.iter().filter(|(since, _)| version >= *since).map(|(_, setting)| *setting);
+    // Only a superuser may turn event triggers off: a connection of another account that asked for it would be refused.
+    let newer = newer.filter(|setting| is_superuser || !setting.starts_with("event_triggers"));
     // Event triggers are an administrator's to leave alone; and what a dump's functions are to find is the server's to say.
     let meant = |setting: &&str| {
         login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
@@ -325,7 +334,7 @@ mod tests {
     #[test]
     fn a_command_line_names_the_server_and_no_secret() {
         let words = |options: &ServerOptions, name: &str, login: Option<&Login>| {
-            let argv = argv(options, 150_000, "psql", name, login);
+            let argv = argv(options, (150_000, true), "psql", name, login);
             argv.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
@@ -348,6 +357,15 @@ mod tests {
             found.contains("psql --no-password --host=127.0.0.1 --port=7 --username=r") && !found.contains("geheim")
         );
         assert!(!format!("{login:?}").contains("geheim"));
+    }
+
+    #[test]
+    fn only_who_may_turns_event_triggers_off() {
+        let turns_off = |version, is_superuser| {
+            let argv = argv(&ServerOptions::default(), (version, is_superuser), "psql", "x", None);
+            argv.last().unwrap().to_str().unwrap().contains("event_triggers=off")
+        };
+        assert!(turns_off(170_000, true) && !turns_off(170_000, false) && !turns_off(160_000, true));
     }
 
     #[test]
