@@ -95,7 +95,7 @@ fn machines_of_one_short_name_are_told_apart() {
     rotated(&fleet, &mut ansible, &one);
     clock.say("tags, a cleaned cache, rotated keys");
     renamed(&mut ansible, &one, &backup);
-    addressed(&fleet, &recipient.to_owned(), &two, &backup);
+    addressed(&fleet, recipient, &two, &backup);
     retired(&mut ansible, &two, &backup);
     clock.say("renamed, named by an address, retired");
     tell(&format!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64()));
@@ -180,6 +180,9 @@ fn addressed(fleet: &Fleet, recipient: &str, two: &Machine, backup: &Machine) {
 fn retired(ansible: &mut Ansible, two: &Machine, backup: &Machine) {
     ansible.plays("client", &["--limit", STAGING]);
     two.starts("varu-backup@data", 0);
+    backup.starts("varu-host-accept", 0);
+    let set = ["--limit", STAGING, "-e", "{\"varu_client_retired_sets\": [\"data\"]}"];
+    assert_eq!([(); 2].map(|()| ansible.plays("client", &set).changed), [1, 0], "a set is retired once");
     let leaves = ["--limit", STAGING, "-e", "varu_client_state=absent"];
     assert!(ansible.plays("client", &leaves).changed > 0);
     assert_eq!(two.does("systemctl list-timers --all --no-pager --legend=no 'varu-*'").trim(), "");
