@@ -272,7 +272,7 @@ fn by_hand(vm1: &Machine) {
 fn strangers(vm1: &Machine, vm2: &Machine) {
     let sftp = |account: &str, line: &str| {
         vm2.run(&format!(
-            "echo '{line}' | sftp -b - -i /etc/varu/ssh_key -oUserKnownHostsFile=/etc/varu/known_hosts -oIdentitiesOnly=yes \
+            "echo '{line}' | sftp -P 2222 -b - -i /etc/varu/ssh_key -oUserKnownHostsFile=/etc/varu/known_hosts -oIdentitiesOnly=yes \
              {account}@backup 2>&1"
         ))
     };
