@@ -92,7 +92,7 @@ impl Fleet {
         if probed.status != 0 {
             return Err(format!("systemd-nspawn can't run a machine here: {}", probed.text.trim()));
         }
-        let number = (std::process::id() % 120) * 2 + number;
+        let number = (std::process::id() % 30) * 8 + number;
         let fleet = Self { folder, bridge: format!("varu{number}"), network: format!("10.77.{number}") };
         let address = format!("{}.1/24", fleet.network);
         for words in [

@@ -133,27 +133,45 @@ fn the_install_page_by_hand_and_the_operations_page() {
     tell(&format!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64()));
 }
 
-/// docs/install.md by package, on the other release.
+/// docs/install.md by hand, on the other release.
 #[test]
-fn the_install_page_by_package() {
+fn the_install_page_by_hand_the_other_way_round() {
     let Some(fleet) = fleet(4) else { return };
     let mut clock = Clock::new();
     let backup = fleet.boot("backup", 0, &HOSTS);
     let vm1 = fleet.boot_of(Debian::Trixie, "vm1", 1, &HOSTS);
-    for machine in [&vm1, &backup] {
-        machine.send(package(), "/root/varu_0.1.0_amd64.deb");
-    }
-    backup.does("apt-get install --yes ./varu_0.1.0_amd64.deb");
     let install = fs::read_to_string("docs/install.md").unwrap();
     let machines = vec![("backup", &backup), ("vm1", &vm1)];
     let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
-    doers.all(section(&install, "By package"));
-    // On as by hand, with the second step.
-    let by_hand = section(&install, "By hand");
-    doers.all(&by_hand[by_hand.find("\n2. ").unwrap()..]);
+    doers.all(section(&install, "By hand"));
     doers.say();
     restores(&vm1, &fleet);
-    clock.say("docs/install.md by package, on Debian 13, with a host of Debian 12");
+    clock.say("docs/install.md by hand, on Debian 13, with a host of Debian 12");
+}
+
+/// docs/install.md by package, on each release.
+#[test]
+fn the_install_page_by_package() {
+    for (number, releases) in [(5, [Debian::Bookworm, Debian::Trixie]), (6, [Debian::Trixie, Debian::Bookworm])] {
+        let Some(fleet) = fleet(number) else { return };
+        let mut clock = Clock::new();
+        let backup = fleet.boot_of(releases[0], "backup", 0, &HOSTS);
+        let vm1 = fleet.boot_of(releases[1], "vm1", 1, &HOSTS);
+        for machine in [&vm1, &backup] {
+            machine.send(package(), "/root/varu_0.1.0_amd64.deb");
+        }
+        backup.does("apt-get install --yes ./varu_0.1.0_amd64.deb");
+        let install = fs::read_to_string("docs/install.md").unwrap();
+        let machines = vec![("backup", &backup), ("vm1", &vm1)];
+        let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+        doers.all(section(&install, "By package"));
+        // On as by hand, with the second step.
+        let by_hand = section(&install, "By hand");
+        doers.all(&by_hand[by_hand.find("\n2. ").unwrap()..]);
+        doers.say();
+        restores(&vm1, &fleet);
+        clock.say(&format!("docs/install.md by package, on {:?}, with a host of {:?}", releases[1], releases[0]));
+    }
 }
 
 /// With the identity alone, another folder gets what was backed up.
