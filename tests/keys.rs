@@ -207,8 +207,24 @@ fn files_of_the_state_are_the_owners_alone_whatever_the_umask() {
     };
     script("init");
     script(&format!("backup {}", machine.at("src").display()));
-    let open = Command::new("find").arg(machine.at("state")).args(["-perm", "/077"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&open.stdout), "");
+    // Dumps on this machine, too, and the folders that are made for them.
+    let (config, copies) = (machine.at("varu.toml"), machine.at("made/for/copies"));
+    let set = format!(
+        "[sets.log]\nsource = \"command\"\ncommand = \"seq 1 99\"\nlocal_copy = \"{}\"\nlocal_reserve = \"0 %\"\n",
+        copies.display()
+    );
+    fs::write(&config, set).unwrap();
+    for words in ["dump log", "backup log", "dump log", "verify", "restore log --to out", "index rebuild"] {
+        script(
+            &format!("--config {} {words}", config.display())
+                .replace(" out", &format!(" {}", machine.at("out").display())),
+        );
+    }
+    for folder in ["state", "made", "keys"] {
+        assert!(machine.at(folder).exists(), "{folder}");
+        let open = Command::new("find").arg(machine.at(folder)).args(["-perm", "/077"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&open.stdout), "");
+    }
 }
 
 // ---- Cut anywhere --------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ fn the_list_is_short_and_narrow_and_knows_its_sets() {
     let other = site.machine.at("else").display().to_string();
     ahead(&site, 4 * 86_400, &["-q", "backup", "--set", "a-name-of-a-set", &other]).ends(0);
     let list = |words: &[&str]| {
-        String::from_utf8(ahead(&site, 4 * 86_400 + 3600 * 3, &[&["list"], words].concat()).ends(0).out).unwrap()
+        String::from_utf8(ahead(&site, 4 * 86_400 + 60, &[&["list"], words].concat()).ends(0).out).unwrap()
     };
     let all = list(&[]);
     println!("{all}");

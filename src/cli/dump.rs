@@ -1,5 +1,6 @@
 //! `varu dump`, and the local copies that `varu backup` reads.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,7 +122,8 @@ fn lock(
     context: &Context,
     watch: &Arc<Watch>,
 ) -> Result<Lock, Error> {
-    let made = std::fs::create_dir_all(&options.folder);
+    // Dumps are for nobody else's eyes, whatever the umask.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.folder);
     made.map_err(|error| Error::failed(&format!("making {}", options.folder.display()), &error))?;
     let what = format!("dump of {name}");
     Lock::take(&options.folder, &what, wait, &**watch, &context.interrupt)

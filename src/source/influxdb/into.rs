@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -369,7 +370,7 @@ impl InfluxdbTarget {
         }
         let kept = self.kept();
         let failed = |error: std::io::Error| Error::failed(&format!("making {}", kept.display()), &error);
-        fs::create_dir_all(&kept).map_err(failed)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&kept).map_err(failed)?;
         self.server.back_up(&self.to, &kept)?;
         self.check_quiet()?;
         self.server.run(&format!("DROP DATABASE {}", quoted(&self.to)))?;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl MysqlTarget {
         let kept = events::within(kept, events.unwrap_or_default());
         let path = self.kept_path(place);
         let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.options.folder)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.options.folder)?;
             let mut file =
                 std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             file.write_all(&kept)?;
