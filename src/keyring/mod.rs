@@ -206,6 +206,13 @@ impl Keyring {
         known: &[RepositoryId],
         stated: Option<RepositoryId>,
     ) -> Result<Writer> {
+        if matches!(path.try_exists(), Ok(false)) {
+            return Err(Error::Usage(format!(
+                "there is no writer key {}; check the path (--writer-key). Where it is lost, `varu key recover` writes it again, \
+                 with the identity",
+                path.display()
+            )));
+        }
         let file = read_writer_key(path)?;
         let id = file.repository_id();
         let fits = known.contains(&id) || file.follows.is_some() || stated.is_none_or(|stated| stated == id);

@@ -114,7 +114,7 @@ impl Repository {
                     Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 },
-                None if goes_on(row, &rows, there) => String::new(),
+                None if goes_on(row, &rows, |name| there.contains_key(name)) => String::new(),
                 _ => continue,
             };
             let recipe = self.index().recipe(&row.id)?;
@@ -131,7 +131,7 @@ impl Repository {
             }
             if !is_there && (!has_packs(&row, &sizes) || row.header.data_time < since) {
                 self.index().forget_lost(&row.id)?;
-            } else if is_there || goes_on(&row, &rows, there) {
+            } else if is_there || goes_on(&row, &rows, |name| there.contains_key(name)) {
                 found.push((row, recipe, String::new()));
             }
         }
@@ -181,6 +181,16 @@ impl Repository {
             (true, Some(_)) => Ok(index.forget_fact(fact)?),
             (false, _) => Ok(index.set_fact(fact, &value)?),
         }
+    }
+
+    /// Forgets what nothing stands on: that it is lost was accepted, so no backup puts it back.
+    pub(super) fn forget_accepted(&self, there: &BTreeSet<ObjectName>) -> Result<()> {
+        let rows = self.index().snapshots()?;
+        let lost = self.index().lost_snapshots()?;
+        for (row, _) in lost.iter().filter(|(row, _)| !goes_on(row, &rows, |name| there.contains(name))) {
+            self.index().forget_lost(&row.id)?;
+        }
+        Ok(())
     }
 
     /// Where no snapshot is left, whether packs say that there were some: a sentence with what to do.
@@ -362,11 +372,11 @@ fn to_read(rows: &[SnapshotRow], set: &str) -> BTreeSet<SnapshotId> {
 }
 
 /// Whether the chain goes on behind a snapshot that is gone: nobody prunes out of the middle of one.
-fn goes_on(row: &SnapshotRow, rows: &[SnapshotRow], there: &BTreeMap<ObjectName, u64>) -> bool {
+fn goes_on(row: &SnapshotRow, rows: &[SnapshotRow], is_there: impl Fn(&ObjectName) -> bool) -> bool {
     rows.iter().any(|other| {
         other.header.chain == row.header.chain
             && other.header.sequence > row.header.sequence
-            && there.contains_key(&Repository::object_name(other))
+            && is_there(&Repository::object_name(other))
     })
 }
 

@@ -430,6 +430,9 @@ impl Repository {
             true => None,
         };
         let changes = changes.map_or_else(|| self.make_anew(accept_loss), Ok)?;
+        if accept_loss {
+            self.forget_accepted(&changes.listed)?;
+        }
         Ok(Changes { healed, ..changes })
     }
 

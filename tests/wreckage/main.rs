@@ -13,6 +13,7 @@ mod index;
 mod room;
 mod salvage;
 mod unreadable;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::fs;
