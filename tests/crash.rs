@@ -21,8 +21,9 @@ use varu::remote::memory::MemoryRemote;
 use varu::remote::record::{Recorder, Verb};
 use varu::remote::retry::{Patience, Retry, Tries};
 use varu::remote::wait::{SteppedTime, Wait};
-use varu::remote::{ErrorKind, Folder, Remote};
+use varu::remote::{ErrorKind, Folder, ObjectName, Remote};
 use varu::repository::{Repository, create, generate};
+use varu::time::Clock;
 
 const FAULTS: [Fault; 3] = [Fault::Refuse(ErrorKind::Unreachable), Fault::LoseAnswer, Fault::Tear];
 
@@ -286,6 +287,41 @@ fn a_repository_may_fail_to_be_made_at_every_operation() {
             assert_restores(&reader, &report.snapshot, &streams);
         }
         n += 1;
+    }
+}
+
+/// Whatever a salvage that was cut has stored, the next one brings back the rest, and nothing twice.
+#[test]
+fn a_salvage_may_end_at_every_operation() {
+    let before = small();
+    let salvage = |remote: Arc<dyn Remote>| {
+        let folder = state();
+        let reader = before.owner.reader(remote, folder.path())?;
+        reader.salvage(before.clock.now())
+    };
+    for n in 1.. {
+        for fault in FAULTS {
+            let what = format!("{fault:?} at operation {n}");
+            let forked = before.fork();
+            assert!(forked.crash(u64::MAX, fault));
+            for (name, _) in forked.memory.content(Folder::Snapshots) {
+                assert!(forked.memory.lose(&ObjectName::new(Folder::Snapshots, name).unwrap()));
+            }
+            let faulty = Arc::new(Faulty::new(Arc::new(forked.memory.clone())));
+            faulty.die_at(n, fault);
+            let was_cut = salvage(faulty).is_err();
+            salvage(Arc::new(forked.memory.clone())).unwrap();
+            let (reader, _folder) = forked.reader();
+            let report = check(&reader, varu::verify::Level::Data).unwrap();
+            assert_eq!((report.damage, report.snapshots.len()), (Vec::new(), 2), "{what}");
+            for (row, streams) in report.snapshots.iter().zip([&before.first.1, &before.next]) {
+                assert_restores(&reader, row, streams);
+            }
+            if !was_cut {
+                assert!(n > 10 && fault == FAULTS[0], "{what}");
+                return;
+            }
+        }
     }
 }
 

@@ -308,9 +308,21 @@ fn adding_a_recipient_may_be_cut_at_each_call() {
 }
 
 #[test]
+fn adding_a_recipient_may_find_the_disk_full_at_each_call() {
+    sweep(&["key", "add-recipient", "--yes", OTHER], "error=ENOSPC", 12, with_a_backup);
+}
+
+fn without_the_writer_key(machine: &Machine) {
+    with_a_backup(machine);
+    fs::remove_file(machine.at("keys/writer.key")).unwrap();
+}
+
+#[test]
 fn recovering_the_writer_key_may_be_cut_at_each_call() {
-    sweep(&["key", "recover"], "signal=KILL", 4, |machine| {
-        with_a_backup(machine);
-        fs::remove_file(machine.at("keys/writer.key")).unwrap();
-    });
+    sweep(&["key", "recover"], "signal=KILL", 4, without_the_writer_key);
+}
+
+#[test]
+fn recovering_the_writer_key_may_find_the_disk_full_at_each_call() {
+    sweep(&["key", "recover"], "error=ENOSPC", 4, without_the_writer_key);
 }

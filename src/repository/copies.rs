@@ -86,7 +86,7 @@ impl<'a> Copies<'a> {
         let id = copy.pack.id;
         match &self.last {
             Some((last, recipe)) if *last == id => return Ok(Some(recipe.clone())),
-            _ if depth > u32::from(MAX_CHAIN) || self.checks.get(&id) == Some(&None) => return Ok(None),
+            _ if depth > MAX_CHAIN || self.checks.get(&id) == Some(&None) => return Ok(None),
             _ => {}
         }
         let made = self.make(&copy, depth)?.map(Arc::new);
