@@ -59,7 +59,8 @@ fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() 
     site.server.sql(
         "USE agama; CREATE TABLE m1 (a INT) ENGINE=MyISAM; CREATE TABLE m2 (a INT) ENGINE=MyISAM; CREATE TABLE fine (a INT) ENGINE=MERGE UNION=(m2);
          CREATE TABLE `merged it` (a INT) ENGINE=MERGE UNION=(m1); CREATE VIEW `over it` AS SELECT * FROM `merged it`; DROP TABLE m1;
-         CREATE TABLE lost (a INT); INSERT INTO lost VALUES (1);",
+         CREATE TABLE lost (a INT); INSERT INTO lost VALUES (1); CREATE TABLE away (a INT); ALTER TABLE away DISCARD TABLESPACE;
+         CREATE TABLE empty_one (a INT); ALTER TABLE empty_one DISCARD TABLESPACE;",
     );
     let data = site.server.socket().parent().unwrap().join("data/agama/lost.ibd");
     site.server.restart("-TERM");
@@ -67,14 +68,20 @@ fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() 
     site.server.restart("-TERM");
     let (checked, backup) = said(&site, 2);
     for (said, what) in [(&checked, "config check"), (&backup, "backup")] {
-        for name in ["agama.merged it (ERROR 1168", "agama.over it (ERROR 1", "agama.lost (ERROR 1", "exclude_tables"] {
+        for name in [
+            "agama.merged it (ERROR 1168",
+            "agama.over it (ERROR 1",
+            "agama.lost (ERROR 1",
+            "agama.away (ERROR 1814",
+            "exclude_tables",
+        ] {
             assert!(said.contains(name), "{name}, {what}: {said}");
         }
         assert!(!said.contains("agama.fine") && !said.contains("agama.t "), "{what}: {said}");
     }
     let socket = site.server.socket();
     site.configure(&format!(
-        "socket = {socket:?}\nexclude_tables = [\"agama.merged it\", \"agama.over it\", \"agama.lost\"]\nacknowledge = [\"no-transactions\"]"
+        "socket = {socket:?}\nexclude_tables = [\"agama.merged it\", \"agama.over it\", \"agama.lost\", \"agama.away\"]\nschema_only_tables = [\"agama.empty_one\"]\nacknowledge = [\"no-transactions\"]"
     ));
     site.run(&["config", "check"]).ends(0);
     site.back_up();

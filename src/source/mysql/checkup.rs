@@ -58,7 +58,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     )));
     found.extend(inconsistent(&about.tables).into_iter().map(|warning| Finding::Note(warning.text)));
     found.extend(without_key(&server, &about.tables)?);
-    let unreadable = obstacles::unreadable_views(&server, &about.tables)?;
+    let unreadable = obstacles::unreadable(&server, &about.tables, &options.schema_only_tables)?;
     if !unreadable.is_empty() {
         found.push(Finding::Bad(obstacles::told(&unreadable)));
     }

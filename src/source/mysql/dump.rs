@@ -46,7 +46,7 @@ impl Prepared {
         let guard = settings::check(&server, &program)?;
         let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
-        let unreadable = obstacles::unreadable_views(&server, &before.tables)?;
+        let unreadable = obstacles::unreadable(&server, &before.tables, &options.schema_only_tables)?;
         if !unreadable.is_empty() {
             return Err(Error::Config(obstacles::told(&unreadable)));
         }

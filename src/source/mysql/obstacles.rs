@@ -6,40 +6,48 @@ use super::server::Server;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
-/// Tables and views that the dump program can't read, each with the server's word for it: it ends at the first.
+/// How many tables one question asks for.
+const AT_ONCE: usize = 500;
+/// Engines whose tables have the rows of others, which the dump program doesn't read.
+const OF_OTHERS: [&str; 6] = ["CONNECT", "FEDERATED", "MRG_MyISAM", "OQGRAPH", "SPIDER", "VP"];
+
+/// Tables and views that the dump program can't read, each with the server's word for it: it ends at the first. Of tables
+/// `schema_only` no row is looked at.
 ///
 /// # Errors
 /// [`Error::Changed`] where one went away meanwhile, [`Error::Failed`] where the server doesn't answer.
-pub(super) fn unreadable(server: &Server, tables: &[&Table]) -> Result<Vec<String>, Error> {
+pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<String>, Error> {
     // What it asks itself. A view whose definer is gone is read all the same.
-    let question = |table: &&Table| {
+    let question = |table: &Table| {
         let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
-        format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n")
+        let has_rows = matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED")
+            && !OF_OTHERS.contains(&table.engine.as_str())
+            && !schema_only.contains(&format!("{}.{}", table.database, table.name));
+        let rows = if has_rows { format!("SELECT 1 FROM {name} LIMIT 1;\n") } else { String::new() };
+        format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n{rows}")
     };
-    if tables.is_empty() || server.ask(&tables.iter().map(question).collect::<String>()).is_ok() {
-        return Ok(Vec::new());
-    }
+    let failed = |some: &[Table]| -> Result<Option<String>, Error> {
+        match server.ask(&some.iter().map(question).collect::<String>()) {
+            Ok(_) => Ok(None),
+            Err(Error::Failed(why)) if why.contains("ERROR ") => Ok(Some(why)),
+            Err(error) => Err(error),
+        }
+    };
     let mut found = Vec::new();
-    for table in tables {
-        match server.ask(&question(table)) {
-            Ok(_) => {}
-            Err(Error::Failed(why)) if why.contains("ERROR 1146") => return Err(Error::Changed(why)),
-            Err(Error::Failed(why)) if why.contains("ERROR ") => {
-                let said = why.rsplit_once("ERROR ").map_or("", |(_, said)| said.trim());
-                found.push(format!("{} (ERROR {said})", shown(&[&table.database, &table.name])));
+    for some in tables.chunks(AT_ONCE) {
+        if failed(some)?.is_none() {
+            continue;
+        }
+        for table in some {
+            let Some(why) = failed(std::slice::from_ref(table))? else { continue };
+            if why.contains("ERROR 1146") {
+                return Err(Error::Changed(why));
             }
-            Err(error) => return Err(error),
+            let said = why.rsplit_once("ERROR ").map_or("", |(_, said)| said.trim());
+            found.push(format!("{} (ERROR {said})", shown(&[&table.database, &table.name])));
         }
     }
     Ok(found)
-}
-
-/// As [`unreadable`], for views.
-///
-/// # Errors
-/// As [`unreadable`].
-pub(super) fn unreadable_views(server: &Server, tables: &[Table]) -> Result<Vec<String>, Error> {
-    unreadable(server, &tables.iter().filter(|table| table.kind == "VIEW").collect::<Vec<_>>())
 }
 
 /// What is to be said of tables and views that can't be read.

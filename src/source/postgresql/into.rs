@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::compare::Definitions;
 use super::fingerprint::Fingerprint;
 use super::globals::for_absent;
 use super::load::{Job, Stage};
@@ -49,8 +50,8 @@ struct Place {
 /// How the load of a database ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Loaded {
-    /// To its end, but for what failed, a sentence each.
-    But(Vec<String>),
+    /// To its end, but for what failed, and what isn't as it was, a sentence each.
+    But(Vec<String>, Vec<String>),
     /// It was refused, and nothing of it is left.
     Refused(String),
 }
@@ -70,6 +71,8 @@ pub struct PostgresqlTarget {
     /// Whether the account itself loads, with all its rights.
     as_account: bool,
     is_told: bool,
+    /// Whether the dump is of this server's version, so that its definitions can be compared.
+    compares: bool,
     ends: Ends,
     /// Databases that nothing more is to be said of: they are in place, or it was said what is left.
     in_place: BTreeSet<String>,
@@ -87,7 +90,8 @@ impl PostgresqlTarget {
         let common = server.common();
         let as_account = !server.is_superuser;
         let (ends, in_place) = (Ends::default(), BTreeSet::new());
-        Ok(Self { server, options, places, roles, common, as_account, is_told: false, ends, in_place, warnings })
+        let (is_told, compares) = (false, false);
+        Ok(Self { server, options, places, roles, common, as_account, is_told, compares, ends, in_place, warnings })
     }
 
     /// Has the account itself load, though the code in a dump is run with its rights then.
@@ -211,6 +215,10 @@ impl PostgresqlTarget {
     fn described(&self, entries: &[Entry], facts: &[(String, String)]) -> Plan {
         let mut plan = Plan::default();
         plan.lines.push(format!("the server is PostgreSQL {}", self.server.version_text));
+        if !self.compares {
+            let version = fact(facts, "server_version").unwrap_or("a version that isn't known");
+            plan.lines.push(format!("definitions are not compared after the load, because the dump is of {version}"));
+        }
         if !self.server.restricts {
             plan.lines.push(
                 "psql here is older than 13.22, 14.19, 15.14, 16.10 or 17.6 and can't be told to take no commands of its own; what \
@@ -300,6 +308,7 @@ impl Service for PostgresqlTarget {
         }
         self.check_server(facts)?;
         self.check_account()?;
+        self.compares = fact(facts, "server_version") == Some(self.server.version_text.as_str());
         self.find_places(entries, facts)?;
         self.check_names()?;
         let there = self.server.names(self.common, "SELECT rolname FROM pg_roles")?.into_iter().collect();
@@ -348,7 +357,7 @@ impl Service for PostgresqlTarget {
 
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
         let (server, places, ends) = (self.server.clone(), self.places.clone(), self.ends.clone());
-        Ok(Box::new(Lane { server, places, common: self.common, ends, current: None }))
+        Ok(Box::new(Lane { server, places, common: self.common, ends, compares: self.compares, current: None }))
     }
 
     fn finish(&mut self) -> Result<Vec<Warning>, Error> {
@@ -356,15 +365,19 @@ impl Service for PostgresqlTarget {
         let (mut refused, mut kept) = (Vec::new(), Vec::new());
         for place in self.places.clone() {
             match ends.get(&place.from) {
-                Some(Loaded::But(failures)) if failures.is_empty() || !place.replaces => {
+                Some(Loaded::But(failures, differences)) if failures.is_empty() || !place.replaces => {
                     self.put_in_place(&place)?;
                     self.in_place.insert(place.to.clone());
                     let warning = |failure: &String| {
                         WarningKind::NotRestored.warning(format!("{} is in place without this: {failure}", place.to))
                     };
                     self.warnings.extend(failures.iter().map(warning));
+                    let differs = |difference: &String| {
+                        WarningKind::NotAsItWas.warning(format!("{} is not as it was: {difference}", place.to))
+                    };
+                    self.warnings.extend(differences.iter().map(differs));
                 }
-                Some(Loaded::But(failures)) => {
+                Some(Loaded::But(failures, _)) => {
                     kept.push(not_all(&place, failures));
                     self.in_place.insert(place.to.clone());
                 }
@@ -452,9 +465,10 @@ impl Service for PostgresqlTarget {
     fn proof(&self) -> Proof {
         let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
         let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
+        let more = if self.compares { ", and the definitions were compared with it" } else { "" };
         Proof {
             counted: Some((rows, "rows")),
-            checks: format!("the row counts of {tables} tables are those of the dump"),
+            checks: format!("the row counts of {tables} tables are those of the dump{more}"),
         }
     }
 }
@@ -479,12 +493,16 @@ struct Lane {
     places: Vec<Place>,
     common: &'static str,
     ends: Ends,
+    compares: bool,
     current: Option<Loading>,
 }
 
 struct Loading {
     from: String,
     scanner: Scanner,
+    /// What the dump defines, where that can be compared.
+    definitions: Option<Definitions>,
+    loading: String,
     /// None where the dump was refused.
     stage: Option<Stage>,
 }
@@ -536,17 +554,23 @@ impl Target for Lane {
             login: place.login,
             common: self.common,
         };
+        let loading = job.loading.clone();
         let stage = Some(Stage::new(&self.server, job));
-        self.current = Some(Loading { from: place.from, scanner: Scanner::default(), stage });
+        let definitions = self.compares.then(Definitions::default);
+        self.current = Some(Loading { from: place.from, scanner: Scanner::default(), definitions, loading, stage });
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Some(Loading { from, scanner, stage }) = &mut self.current else {
+        let Some(Loading { from, scanner, definitions, stage, .. }) = &mut self.current else {
             return Err(Error::Failed("the load had ended before".to_owned()));
         };
         let Some(stage) = stage else { return Ok(()) };
-        let taken = scanner.push(bytes, &mut |piece| stage.take(piece)).map_err(|error| named(from, error));
+        let taken = scanner.push(bytes, &mut |piece| {
+            definitions.iter_mut().for_each(|definitions| definitions.take(piece));
+            stage.take(piece)
+        });
+        let taken = taken.map_err(|error| named(from, error));
         let result = taken.and_then(|()| match &scanner.suspicious {
             Some(why) => Err(Error::Refused(format!("the dump of {from} is no plain dump of pg_dump: {why}"))),
             None => Ok(()),
@@ -555,13 +579,19 @@ impl Target for Lane {
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        let Some(Loading { from, scanner, stage: Some(stage) }) = &mut self.current else { return Ok(()) };
+        let Some(Loading { from, scanner, stage: Some(stage), .. }) = &mut self.current else { return Ok(()) };
         let taken = scanner.finish(&mut |piece| stage.take(piece)).map_err(|error| named(from, error));
         let taken = taken.and_then(|()| check_whole(from, scanner));
         self.judged(taken)?;
-        if let Some(Loading { from, stage: Some(stage), .. }) = self.current.take() {
+        if let Some(Loading { from, stage: Some(stage), definitions, loading, .. }) = self.current.take() {
             let failures = stage.finish().map_err(|error| named(&from, error))?;
-            self.ended(&from, Loaded::But(failures));
+            // What failed is named already.
+            let is_known = |about: &str| failures.iter().any(|failure| failure.starts_with(about));
+            let differences = match definitions {
+                Some(mut definitions) => definitions.differences(&self.server, &loading, &is_known)?,
+                None => Vec::new(),
+            };
+            self.ended(&from, Loaded::But(failures, differences));
         }
         Ok(())
     }

@@ -608,7 +608,7 @@ fn counted(session: &mut Session, question: &str) -> Result<String, Error> {
 }
 
 /// What a statement is about, without its values.
-fn what(statement: &[u8]) -> String {
+pub(super) fn what(statement: &[u8]) -> String {
     let text = String::from_utf8_lossy(&statement[..statement.len().min(400)]);
     let end = text.find(['\'', '$', ';']).unwrap_or(text.len());
     let head = &text[..end];

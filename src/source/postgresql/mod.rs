@@ -5,6 +5,7 @@
 //! there is ([`grants`]), and nothing was put in another's place meanwhile ([`fingerprint`]).
 
 pub mod checkup;
+mod compare;
 pub mod external;
 pub mod fingerprint;
 pub mod globals;
@@ -152,12 +153,7 @@ impl PostgresqlSource {
         let before = Fingerprint::take(&self.server, &database, exclude, schema_only)?;
         check_tables(&before.tables, &database, &self.options)?;
         let mut argv = self.server.argv("pg_dump", &database);
-        // Where a database has no encoding its bytes are what they are.
-        let question = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()";
-        let encoding = match self.server.value(&database, question)?.as_str() {
-            "SQL_ASCII" => "--encoding=SQL_ASCII",
-            _ => "--encoding=UTF8",
-        };
+        let encoding = self.server.encoding(&database)?;
         argv.extend(["--format=plain", "--create", LOCK_WAIT, encoding].map(OsString::from));
         let beyond = grants::superusers_objects(&self.server, &database)?;
         if !beyond.is_empty() {

@@ -137,6 +137,31 @@ impl Server {
         Ok(self.ask(database, question)?.into_iter().flatten().next().unwrap_or_default())
     }
 
+    /// The dump program's word for the encoding of a dump. Where a database has none its bytes are what they are.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub(super) fn encoding(&self, database: &str) -> Result<&'static str, Error> {
+        let question = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()";
+        Ok(match self.value(database, question)?.as_str() {
+            "SQL_ASCII" => "--encoding=SQL_ASCII",
+            _ => "--encoding=UTF8",
+        })
+    }
+
+    /// A dump of a database without its rows.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with what the program says.
+    pub(super) fn definitions(&self, database: &str) -> Result<Vec<u8>, Error> {
+        let mut argv = self.argv("pg_dump", database);
+        let encoding = self.encoding(database)?;
+        argv.extend(["--format=plain", "--create", "--schema-only", encoding].map(OsString::from));
+        ask(&argv, b"", ANSWER, PATIENCE, &self.interrupt).map_err(|error| {
+            Error::Failed(format!("dumping the definitions of {database} with pg_dump failed: {error}"))
+        })
+    }
+
     /// The names that a question answers with.
     ///
     /// # Errors

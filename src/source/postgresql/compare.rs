@@ -1,0 +1,247 @@
+//! What was loaded, compared with what it was: the statements of the dump with those that the dump program writes now.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use super::kinds::{Kind, kind};
+use super::load::what;
+use super::scan::{Piece, Scanner};
+use super::server::{Server, literal};
+use super::tokens::{Token, tokens};
+use crate::entry::Escaped;
+use crate::id::Hasher;
+use crate::source::Error;
+
+/// How many differences are named one by one.
+const NAMED: usize = 20;
+/// How many sequences one question asks for.
+const AT_ONCE: usize = 200;
+/// What says which program wrote a dump, and of which server.
+const HEADER: &[u8] = b"-- Dumped ";
+
+/// The statements of a dump that define something, in no order.
+#[derive(Default)]
+pub struct Definitions {
+    /// By their hashes: what each is about, and how often it is there.
+    statements: BTreeMap<[u8; 16], (String, usize)>,
+    /// What a long statement is about, and the hash of what came of it so far.
+    long: Option<(String, Hasher)>,
+    /// Whether the long statement that isn't over defines nothing.
+    passes: bool,
+    /// The value of each sequence, by its name as the dump writes it.
+    sequences: BTreeMap<String, String>,
+    /// The lines that say which programs wrote it.
+    header: Vec<u8>,
+}
+
+impl Definitions {
+    /// Those of a whole dump.
+    pub fn of(dump: &[u8]) -> Self {
+        let (mut found, mut scanner) = (Self::default(), Scanner::default());
+        let mut take = |piece: Piece<'_>| {
+            found.take(piece);
+            Ok::<(), Infallible>(())
+        };
+        let Ok(()) = scanner.push(dump, &mut take);
+        let Ok(()) = scanner.finish(&mut take);
+        found.end_of_long();
+        found
+    }
+
+    /// Takes a piece of a dump.
+    pub fn take(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Part(bytes) => {
+                self.passes |= self.long.is_none() && !defines(bytes);
+                if !self.passes {
+                    let (_, hasher) = self.long.get_or_insert_with(|| (what(bytes), Hasher::new()));
+                    hasher.update(bytes);
+                }
+            }
+            Piece::Statement(text) => {
+                self.end_of_long();
+                self.note(text);
+            }
+            Piece::Blank(text) => {
+                let lines = text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(HEADER));
+                lines.for_each(|line| self.header.extend_from_slice(line));
+            }
+            Piece::Meta(_) | Piece::Rows(_) => self.end_of_long(),
+        }
+    }
+
+    fn end_of_long(&mut self) {
+        self.passes = false;
+        if let Some((what, hasher)) = self.long.take() {
+            self.statements.entry(hasher.finish_short()).or_insert((what, 0)).1 += 1;
+        }
+    }
+
+    fn note(&mut self, text: &[u8]) {
+        if let Some((name, value)) = sequence(text) {
+            self.sequences.insert(name, value);
+            return;
+        }
+        // Large objects belong to the data.
+        if !defines(text) || memchr::memmem::find(text, b" LARGE OBJECT ").is_some() {
+            return;
+        }
+        let mut hasher = Hasher::new();
+        // The database may have another name.
+        let about = match kind(text) {
+            Kind::OfDatabase(from, to) | Kind::CreateDatabase(from, to) => {
+                hasher.update(&text[..from]);
+                hasher.update(&text[to..]);
+                what(&[&text[..from], b"(the database)", &text[to..]].concat())
+            }
+            _ => {
+                hasher.update(text);
+                what(text)
+            }
+        };
+        self.statements.entry(hasher.finish_short()).or_insert((about, 0)).1 += 1;
+    }
+
+    /// How they differ from what stands in `database` now, a sentence each; nothing of what `is_known` of.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where the server doesn't answer.
+    pub fn differences(
+        &mut self,
+        server: &Server,
+        database: &str,
+        is_known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Error> {
+        self.end_of_long();
+        let now = Self::of(&server.definitions(database)?);
+        let mut found = Vec::new();
+        // Another program, or one of another version, writes the same otherwise.
+        if self.header == now.header {
+            found.extend(self.against(&now).into_iter().filter(|(about, _)| !is_known(about)).map(|(_, said)| said));
+        }
+        found.extend(self.sequences_against(server, database)?);
+        let more = found.len().saturating_sub(NAMED);
+        found.truncate(NAMED);
+        if more > 0 {
+            found.push(format!("{more} more are not as they were"));
+        }
+        Ok(found)
+    }
+
+    fn against(&self, now: &Self) -> Vec<(String, String)> {
+        let beyond = |those: &Self, others: &Self| -> BTreeMap<String, usize> {
+            let mut beyond = BTreeMap::new();
+            for (hash, (about, count)) in &those.statements {
+                let there = others.statements.get(hash).map_or(0, |(_, count)| *count);
+                if *count > there {
+                    *beyond.entry(about.clone()).or_default() += count - there;
+                }
+            }
+            beyond
+        };
+        let (gone, mut new) = (beyond(self, now), beyond(now, self));
+        let mut found = Vec::new();
+        for (about, _) in gone {
+            let said = match new.remove(&about) {
+                Some(_) => "isn't what it was in the dump",
+                None => "was in the dump, and isn't there",
+            };
+            found.push((about.clone(), format!("{about} {said}")));
+        }
+        found.extend(new.into_keys().map(|about| (about.clone(), format!("{about} is there, and wasn't in the dump"))));
+        found
+    }
+
+    fn sequences_against(&self, server: &Server, database: &str) -> Result<Vec<String>, Error> {
+        let sequences: Vec<(&String, &String)> = self.sequences.iter().collect();
+        let mut found = Vec::new();
+        for some in sequences.chunks(AT_ONCE) {
+            let question = |(name, _): &(&String, &String)| {
+                format!(
+                    "SELECT {}, last_value || CASE WHEN is_called THEN ', true' ELSE ', false' END FROM {name}",
+                    literal(name)
+                )
+            };
+            let questions: Vec<String> = some.iter().map(question).collect();
+            let rows = server.ask(database, &questions.join(" UNION ALL "))?;
+            let now: BTreeMap<&str, &str> =
+                rows.iter().filter_map(|row| Some((row.first()?.as_str(), row.get(1)?.as_str()))).collect();
+            for (name, was) in some {
+                let is = now.get(name.as_str()).copied().unwrap_or("nothing");
+                if is != was.as_str() {
+                    found.push(format!("the sequence {} was at {was}, and is at {is}", Escaped(name.as_bytes())));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a statement that begins so says what something is.
+fn defines(text: &[u8]) -> bool {
+    const STARTS: [&[u8]; 6] = [b"CREATE ", b"ALTER ", b"COMMENT ", b"GRANT ", b"REVOKE ", b"SECURITY "];
+    STARTS.iter().any(|start| text.starts_with(start))
+}
+
+/// A sequence and its value: `SELECT pg_catalog.setval('public.s', 5, true);`. None where it is any other statement.
+fn sequence(text: &[u8]) -> Option<(String, String)> {
+    let rest = std::str::from_utf8(text).ok()?.strip_prefix("SELECT pg_catalog.setval(")?;
+    let cut = tokens(rest)?;
+    let (_, first) = cut.first()?;
+    let (end, _) = cut.get(1).filter(|(_, token)| *token == Token::Mark(b','))?;
+    let name = match first {
+        Token::Text(name) => name.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"),
+        _ => return None,
+    };
+    // A dump quotes what has to be quoted, so it is a name and nothing else.
+    (super::scan::name_end(&name) == Some(name.len())).then_some(())?;
+    let value = rest[end + 1..].strip_suffix(");")?.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ',' | ' ');
+    value.chars().all(plain).then(|| (name, value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUMP: &str = "-- Dumped from database version 15.18\nSET x = 1;\nCREATE DATABASE a WITH TEMPLATE = template0;\nALTER DATABASE a OWNER TO o;\n\
+        CREATE FUNCTION public.f() RETURNS integer\n    LANGUAGE sql\n    AS $$select 1;$$;\nALTER FUNCTION public.f() OWNER TO o;\n\
+        CREATE TABLE public.\"T\" (\n    a integer\n);\nSELECT pg_catalog.setval('public.\"S\"', 5, true);\n";
+
+    #[test]
+    fn the_order_and_the_name_of_the_database_are_no_difference() {
+        let lines: Vec<&str> = DUMP.split(";\n").filter(|line| !line.is_empty()).collect();
+        let turned: String = lines.iter().rev().map(|line| format!("{line};\n")).collect();
+        let turned = turned.replace("DATABASE a ", "DATABASE \"a-b\" ");
+        assert_eq!(Definitions::of(DUMP.as_bytes()).against(&Definitions::of(turned.as_bytes())), []);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let told = |now: &str| -> Vec<String> {
+            let found = Definitions::of(DUMP.as_bytes()).against(&Definitions::of(now.as_bytes()));
+            found.into_iter().map(|(_, said)| said).collect()
+        };
+        assert_eq!(
+            told(&DUMP.replace("a integer", "a bigint")),
+            [
+                "CREATE TABLE public.\"T\" ( a integer ) was in the dump, and isn't there",
+                "CREATE TABLE public.\"T\" ( a bigint ) is there, and wasn't in the dump"
+            ]
+        );
+        let function = told(&DUMP.replace("select 1", "select 2"));
+        assert_eq!(
+            function,
+            ["CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS isn't what it was in the dump"]
+        );
+        let gone = told(&DUMP.replace("ALTER DATABASE a OWNER TO o;\n", ""));
+        assert_eq!(gone, ["ALTER DATABASE (the database) OWNER TO o was in the dump, and isn't there"]);
+    }
+
+    #[test]
+    fn a_sequences_value_is_read() {
+        let found = Definitions::of(DUMP.as_bytes()).sequences;
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [("public.\"S\"".to_owned(), "5, true".to_owned())]);
+        assert_eq!(sequence(b"SELECT pg_catalog.setval('public.s; DROP TABLE x', 5, true);"), None);
+    }
+}
