@@ -20,6 +20,7 @@ mod kills;
 mod parts;
 mod room;
 mod round;
+mod same;
 mod stall;
 
 use postgresql::Postgres;

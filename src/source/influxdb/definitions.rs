@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::server::{Server, quoted};
+use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::names::escape;
 
@@ -17,8 +18,23 @@ pub struct Definitions {
     pub policies: Vec<Policy>,
     /// Continuous queries: name and statement.
     pub queries: Vec<(String, String)>,
+    /// Subscriptions.
+    pub subscriptions: Vec<Subscription>,
     /// Users of the server.
     pub users: Vec<User>,
+}
+
+/// Where points of a retention policy are sent to as well.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its name.
+    pub name: String,
+    /// The retention policy.
+    pub policy: String,
+    /// `ALL` or `ANY`.
+    pub mode: String,
+    /// Addresses.
+    pub destinations: Vec<String>,
 }
 
 /// A retention policy.
@@ -69,6 +85,14 @@ impl Definitions {
         for series in server.ask("SHOW CONTINUOUS QUERIES")?.iter().filter(|series| series.name == database) {
             found.queries.extend(series.rows.iter().map(|row| (series.text(row, "name"), series.text(row, "query"))));
         }
+        for series in server.ask("SHOW SUBSCRIPTIONS")?.iter().filter(|series| series.name == database) {
+            found.subscriptions.extend(series.rows.iter().map(|row| Subscription {
+                name: series.text(row, "name"),
+                policy: series.text(row, "retention_policy"),
+                mode: series.text(row, "mode"),
+                destinations: serde_json::from_str(&series.text(row, "destinations")).unwrap_or_default(),
+            }));
+        }
         for series in server.ask("SHOW USERS")? {
             for row in &series.rows {
                 let name = series.text(row, "user");
@@ -79,6 +103,7 @@ impl Definitions {
         }
         found.policies.sort_by(|a, b| a.name.cmp(&b.name));
         found.queries.sort();
+        found.subscriptions.sort();
         found.users.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
@@ -124,10 +149,75 @@ impl Definitions {
         statements
     }
 
+    /// The statements that make the subscriptions of the database `to` that aren't among `there`.
+    pub fn make_subscriptions(&self, there: &[Subscription], to: &str) -> Vec<String> {
+        let missing = self.subscriptions.iter().filter(|one| !there.contains(one));
+        let text = |text: &String| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        missing
+            .map(|one| {
+                format!(
+                    "CREATE SUBSCRIPTION {} ON {}.{} DESTINATIONS {} {}",
+                    quoted(&one.name),
+                    quoted(to),
+                    quoted(&one.policy),
+                    if one.mode == "ANY" { "ANY" } else { "ALL" },
+                    one.destinations.iter().map(text).collect::<Vec<_>>().join(", ")
+                )
+            })
+            .collect()
+    }
+
+    /// How what the server has under the name `to` differs from these, a sentence each. Users that are absent are none of it.
+    pub fn differences(&self, there: &Self, to: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let policies = |of: &Self| -> BTreeMap<String, String> {
+            let about = |policy: &Policy| {
+                let default = if policy.is_default { ", the default" } else { "" };
+                format!("{}, shards of {}, {} copies{default}", policy.duration, policy.shard_duration, policy.replicas)
+            };
+            of.policies.iter().map(|policy| (policy.name.clone(), about(policy))).collect()
+        };
+        compare("retention policy", &policies(self), &policies(there), &mut found);
+        let queries = |of: &Self| -> BTreeMap<String, String> {
+            of.queries.iter().map(|(name, query)| (name.clone(), renamed(query, &of.database, to))).collect()
+        };
+        compare("continuous query", &queries(self), &queries(there), &mut found);
+        let subscriptions = |of: &Self| -> BTreeMap<String, String> {
+            let about = |one: &Subscription| format!("{} {}", one.mode, one.destinations.join(", "));
+            of.subscriptions.iter().map(|one| (format!("{}.{}", one.policy, one.name), about(one))).collect()
+        };
+        compare("subscription", &subscriptions(self), &subscriptions(there), &mut found);
+        let users = |of: &Self, in_other: &Self| -> BTreeMap<String, String> {
+            let in_both = |user: &&User| in_other.users.iter().any(|other| other.name == user.name);
+            let about = |user: &User| match (&user.privilege, user.is_admin) {
+                (_, true) => "an administrator".to_owned(),
+                (Some(privilege), false) => privilege.clone(),
+                (None, false) => "without a privilege".to_owned(),
+            };
+            of.users.iter().filter(in_both).map(|user| (user.name.clone(), about(user))).collect()
+        };
+        compare("user", &users(self, there), &users(there, self), &mut found);
+        found
+    }
+
     /// The statements that make the continuous queries in the database `to`.
     pub fn make_queries(&self, to: &str) -> Vec<String> {
         self.queries.iter().map(|(_, query)| renamed(query, &self.database, to)).collect()
     }
+}
+
+/// Notes what is another among things of one kind, each with what it is.
+fn compare(kind: &str, was: &BTreeMap<String, String>, is: &BTreeMap<String, String>, found: &mut Vec<String>) {
+    for (name, was) in was {
+        let shown = Escaped(name.as_bytes());
+        match is.get(name) {
+            Some(is) if is == was => {}
+            Some(is) => found.push(format!("the {kind} {shown} was {was}, and is {is}")),
+            None => found.push(format!("the {kind} {shown} was there, and isn't")),
+        }
+    }
+    let new = is.keys().filter(|name| !was.contains_key(*name));
+    found.extend(new.map(|name| format!("the {kind} {} is there, and wasn't in the backup", Escaped(name.as_bytes()))));
 }
 
 fn privilege(server: &Server, user: &str, database: &str) -> Result<Option<String>, Error> {
@@ -217,6 +307,58 @@ mod tests {
             renamed("CREATE CONTINUOUS QUERY q ON \"a b\" BEGIN", "a b", "c"),
             "CREATE CONTINUOUS QUERY q ON \"c\" BEGIN"
         );
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let policy = Policy {
+            name: "raw".into(),
+            duration: "0s".into(),
+            shard_duration: "24h0m0s".into(),
+            replicas: "1".into(),
+            is_default: true,
+        };
+        let user = |name: &str, privilege: &str| User {
+            name: name.into(),
+            is_admin: false,
+            privilege: Some(privilege.into()),
+        };
+        let was = Definitions {
+            database: "a".into(),
+            policies: vec![policy.clone()],
+            queries: vec![("q".into(), "CREATE CONTINUOUS QUERY q ON a BEGIN SELECT 1 END".into())],
+            subscriptions: vec![Subscription {
+                name: "s".into(),
+                policy: "raw".into(),
+                mode: "ALL".into(),
+                destinations: vec!["http://it's:9090".into()],
+            }],
+            users: vec![user("reader", "READ"), user("absent", "READ")],
+        };
+        let mut is = Definitions {
+            database: "b".into(),
+            queries: vec![("q".into(), "CREATE CONTINUOUS QUERY q ON b BEGIN SELECT 1 END".into())],
+            users: vec![user("reader", "READ")],
+            ..was.clone()
+        };
+        is.queries[0].1 = renamed(&was.queries[0].1, "a", "b");
+        assert_eq!(was.differences(&is, "b"), Vec::<String>::new());
+        is.policies[0].duration = "1h0m0s".into();
+        is.queries.clear();
+        is.subscriptions.clear();
+        is.users[0].privilege = None;
+        let said = was.differences(&is, "b");
+        assert_eq!(
+            said,
+            [
+                "the retention policy raw was 0s, shards of 24h0m0s, 1 copies, the default, and is 1h0m0s, shards of 24h0m0s, 1 copies, the default",
+                "the continuous query q was there, and isn't",
+                "the subscription raw.s was there, and isn't",
+                "the user reader was READ, and is without a privilege",
+            ]
+        );
+        let made = r#"CREATE SUBSCRIPTION "s" ON "b"."raw" DESTINATIONS ALL 'http://it\'s:9090'"#;
+        assert_eq!(was.make_subscriptions(&[], "b"), [made]);
     }
 
     #[test]

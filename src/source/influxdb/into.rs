@@ -315,7 +315,11 @@ impl InfluxdbTarget {
         for query in self.definitions.make_queries(to) {
             self.server.run(&query)?;
         }
-        let there = Definitions::take(&self.server, to)?.users;
+        let there = Definitions::take(&self.server, to)?;
+        for statement in self.definitions.make_subscriptions(&there.subscriptions, to) {
+            self.server.run(&statement)?;
+        }
+        let there = there.users;
         let mut absent = Vec::new();
         for user in &self.definitions.users {
             let grant = user.privilege.as_ref().filter(|_| !user.is_admin).map(|privilege| {
@@ -337,6 +341,11 @@ impl InfluxdbTarget {
                 absent.join("; ")
             )));
         }
+        let now = Definitions::take(&self.server, to)?;
+        let differs =
+            |difference: String| WarningKind::NotAsItWas.warning(format!("{to} is not as it was: {difference}"));
+        let differences: Vec<Warning> = self.definitions.differences(&now, to).into_iter().map(differs).collect();
+        self.warnings.extend(differences);
         Ok(())
     }
 

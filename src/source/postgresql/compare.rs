@@ -30,6 +30,8 @@ pub struct Definitions {
     passes: bool,
     /// The value of each sequence, by its name as the dump writes it.
     sequences: BTreeMap<String, String>,
+    /// The columns of each table that rows are copied into, in their order.
+    columns: BTreeMap<String, String>,
     /// The lines that say which programs wrote it.
     header: Vec<u8>,
 }
@@ -80,7 +82,9 @@ impl Definitions {
     fn note(&mut self, text: &[u8]) {
         if let Some((name, value)) = sequence(text) {
             self.sequences.insert(name, value);
-            return;
+        }
+        if let Some((name, columns)) = copied(text) {
+            self.columns.insert(name, columns);
         }
         // Large objects belong to the data.
         if !defines(text) || memchr::memmem::find(text, b" LARGE OBJECT ").is_some() {
@@ -119,6 +123,7 @@ impl Definitions {
         if self.header == now.header {
             found.extend(self.against(&now).into_iter().filter(|(about, _)| !is_known(about)).map(|(_, said)| said));
         }
+        found.extend(self.columns_against(server, database)?);
         found.extend(self.sequences_against(server, database)?);
         let more = found.len().saturating_sub(NAMED);
         found.truncate(NAMED);
@@ -152,6 +157,28 @@ impl Definitions {
         found
     }
 
+    /// A table that inherits columns is made with those first, wherever they stood.
+    fn columns_against(&self, server: &Server, database: &str) -> Result<Vec<String>, Error> {
+        let question = "SELECT format('%I.%I', n.nspname, c.relname), string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM \
+                        pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
+                        AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.relkind = 'r' GROUP BY 1";
+        // Before version 12 no column is generated.
+        let question = match server.version < 120_000 {
+            true => question.replace("AND a.attgenerated = ''", ""),
+            false => question.to_owned(),
+        };
+        let now: BTreeMap<String, String> = server
+            .ask(database, &question)?
+            .into_iter()
+            .filter_map(|row| <[String; 2]>::try_from(row).ok().map(|[name, columns]| (name, columns)))
+            .collect();
+        let differs = |(name, was): (&String, &String)| {
+            let is = now.get(name).filter(|is| *is != was)?;
+            Some(format!("the columns of {} were {was}, and are {is}", Escaped(name.as_bytes())))
+        };
+        Ok(self.columns.iter().filter_map(differs).collect())
+    }
+
     fn sequences_against(&self, server: &Server, database: &str) -> Result<Vec<String>, Error> {
         let sequences: Vec<(&String, &String)> = self.sequences.iter().collect();
         let mut found = Vec::new();
@@ -181,6 +208,14 @@ impl Definitions {
 fn defines(text: &[u8]) -> bool {
     const STARTS: [&[u8]; 6] = [b"CREATE ", b"ALTER ", b"COMMENT ", b"GRANT ", b"REVOKE ", b"SECURITY "];
     STARTS.iter().any(|start| text.starts_with(start))
+}
+
+/// A table and its columns: `COPY public.t (a, b) FROM stdin;`.
+fn copied(text: &[u8]) -> Option<(String, String)> {
+    let rest = std::str::from_utf8(text).ok()?.strip_prefix("COPY ")?;
+    let end = super::scan::name_end(rest)?;
+    let columns = rest[end..].trim_start().strip_prefix('(')?.strip_suffix(") FROM stdin;")?;
+    Some((rest[..end].to_owned(), columns.to_owned()))
 }
 
 /// A sequence and its value: `SELECT pg_catalog.setval('public.s', 5, true);`. None where it is any other statement.
@@ -236,6 +271,12 @@ mod tests {
         );
         let gone = told(&DUMP.replace("ALTER DATABASE a OWNER TO o;\n", ""));
         assert_eq!(gone, ["ALTER DATABASE (the database) OWNER TO o was in the dump, and isn't there"]);
+    }
+
+    #[test]
+    fn the_columns_that_are_copied_are_read() {
+        let copy = b"COPY public.\"a (b\" (\"x, y\", z) FROM stdin;";
+        assert_eq!(copied(copy), Some(("public.\"a (b\"".to_owned(), "\"x, y\", z".to_owned())));
     }
 
     #[test]

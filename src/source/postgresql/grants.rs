@@ -96,7 +96,8 @@ pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
     }
 }
 
-/// Objects that only a superuser can make, and no extension brings: a restore by a role without rights lacks them.
+/// Objects that only a superuser can make, and no extension brings, and user mappings with options that only he may set: a
+/// restore by a role without rights lacks them.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.
@@ -124,6 +125,9 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
         ),
         own("pg_ts_parser", "'text search parser ' || x.prsname", "WHERE"),
         own("pg_ts_template", "'text search template ' || x.tmplname", "WHERE"),
+        "SELECT 'user mapping of ' || m.usename || ' for ' || m.srvname FROM pg_user_mappings m WHERE EXISTS (SELECT FROM \
+         unnest(m.umoptions) o WHERE o ~ '^(sslcert|sslkey|password_required)=')"
+            .to_owned(),
     ];
     server.names(database, &questions.join(" UNION ALL "))
 }
