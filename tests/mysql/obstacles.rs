@@ -60,7 +60,7 @@ fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() 
         "USE agama; CREATE TABLE m1 (a INT) ENGINE=MyISAM; CREATE TABLE m2 (a INT) ENGINE=MyISAM; CREATE TABLE fine (a INT) ENGINE=MERGE UNION=(m2);
          CREATE TABLE `merged it` (a INT) ENGINE=MERGE UNION=(m1); CREATE VIEW `over it` AS SELECT * FROM `merged it`; DROP TABLE m1;
          CREATE TABLE lost (a INT); INSERT INTO lost VALUES (1); CREATE TABLE away (a INT); ALTER TABLE away DISCARD TABLESPACE;
-         CREATE TABLE empty_one (a INT); ALTER TABLE empty_one DISCARD TABLESPACE;",
+         CREATE SEQUENCE numbers; ALTER TABLE numbers DISCARD TABLESPACE; CREATE TABLE empty_one (a INT); ALTER TABLE empty_one DISCARD TABLESPACE;",
     );
     let data = site.server.socket().parent().unwrap().join("data/agama/lost.ibd");
     site.server.restart("-TERM");
@@ -73,6 +73,7 @@ fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() 
             "agama.over it (ERROR 1",
             "agama.lost (ERROR 1",
             "agama.away (ERROR 1814",
+            "agama.numbers (ERROR 1",
             "exclude_tables",
         ] {
             assert!(said.contains(name), "{name}, {what}: {said}");
@@ -81,10 +82,34 @@ fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() 
     }
     let socket = site.server.socket();
     site.configure(&format!(
-        "socket = {socket:?}\nexclude_tables = [\"agama.merged it\", \"agama.over it\", \"agama.lost\", \"agama.away\"]\nschema_only_tables = [\"agama.empty_one\"]\nacknowledge = [\"no-transactions\"]"
+        "socket = {socket:?}\nexclude_tables = [\"agama.merged it\", \"agama.over it\", \"agama.lost\", \"agama.away\", \"agama.numbers\"]\nschema_only_tables = [\"agama.empty_one\"]\nacknowledge = [\"no-transactions\"]"
     ));
     site.run(&["config", "check"]).ends(0);
     site.back_up();
+}
+
+#[test]
+fn a_table_that_cannot_be_loaded_is_known_before_and_named_by_the_restore() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql(
+        "USE agama; CREATE TABLE fine (id INT PRIMARY KEY, p POINT, g GEOMETRY NOT NULL); INSERT INTO fine VALUES (1, NULL, ST_GeomFromText('POINT(1 2)'));
+         CREATE TABLE places (id INT PRIMARY KEY); INSERT INTO places VALUES (1);
+         SET sql_mode = ''; ALTER TABLE places ADD here GEOMETRY NOT NULL;",
+    );
+    let (checked, backup) = said(&site, 3);
+    for (said, what) in [(&checked, "config check"), (&backup, "backup")] {
+        assert!(said.contains("agama.places.here") && !said.contains("agama.fine."), "{what}: {said}");
+    }
+    assert!(backup.contains("[unrestorable]"), "{backup}");
+    let ended = site.run(&["restore", "agama", "--into", "mysql:copy", "--yes"]).ends(1);
+    assert!(
+        ended.err.contains("ERROR 1416") && ended.err.contains("--keep-going loads each table by itself"),
+        "{}",
+        ended.err
+    );
+    let ended = site.run(&["restore", "agama", "--into", "mysql:rest", "--yes", "--keep-going"]).ends(3);
+    assert!(ended.err.contains("the table agama.places could not be loaded"), "{}", ended.err);
+    assert_eq!(site.server.sql("SELECT COUNT(*) FROM rest.fine"), "1\n");
 }
 
 #[test]

@@ -12,6 +12,18 @@ use crate::warning::{Warning, WarningKind};
 /// How many columns a warning lists.
 const NAMES: usize = 10;
 
+/// Types that have no empty value, and get one where a column is added to rows that are there.
+const SPATIAL: [&str; 8] = [
+    "geometry",
+    "geometrycollection",
+    "linestring",
+    "multilinestring",
+    "multipoint",
+    "multipolygon",
+    "point",
+    "polygon",
+];
+
 /// A column that is to be looked at.
 struct Column {
     database: String,
@@ -29,6 +41,7 @@ impl Column {
         let name = quoted(&self.name);
         match (self.kind.as_str(), self.set.as_str()) {
             _ if self.numbers_itself => None,
+            (kind, _) if SPATIAL.contains(&kind) => Some(format!("LENGTH({name}) = 0")),
             ("float", _) => Some(format!("CAST(CONCAT({name}) AS FLOAT) <> {name}")),
             (_, set) => Some(format!("BINARY CONVERT(CONVERT({name} USING utf8mb4) USING {set}) <> BINARY {name}")),
         }
@@ -41,6 +54,7 @@ impl Column {
 /// [`Error::Failed`] where the server doesn't tell.
 pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<Warning>, Error> {
     let (mut rounded, mut converted, mut nullable, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut empty = Vec::new();
     for column in columns(server, tables)? {
         let name = shown(&[&column.database, &column.table, &column.name]);
         let Some(condition) = column.changes() else {
@@ -54,6 +68,7 @@ pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]
             format!("SELECT 1 FROM {}.{} WHERE {condition} LIMIT 1", quoted(&column.database), quoted(&column.table));
         match server.ask(&question) {
             Ok(rows) if rows.is_empty() => {}
+            Ok(_) if SPATIAL.contains(&column.kind.as_str()) => empty.push(name),
             Ok(_) if column.set.is_empty() => rounded.push(name),
             Ok(_) => converted.push(format!("{name} ({})", column.set)),
             // A table of another engine, or one that takes too long.
@@ -79,12 +94,18 @@ pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]
         ),
         (unknown, "columns of which it could not be told whether a dump holds their values exactly"),
     ];
-    let said = |(names, what): (Vec<String>, &str)| {
+    let empty = (
+        empty,
+        "columns of a spatial type with values that are empty, which the server has and takes from nobody, so a restore can't \
+         load these tables (set a value in those rows)",
+    );
+    let said = |kind: WarningKind, (names, what): (Vec<String>, &str)| {
         let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
         let listed = names[..names.len().min(NAMES)].join(", ");
-        (!names.is_empty()).then(|| WarningKind::Inexact.warning(format!("{what}: {listed}{more}")))
+        (!names.is_empty()).then(|| kind.warning(format!("{what}: {listed}{more}")))
     };
-    Ok(sentences.into_iter().filter_map(said).collect())
+    let inexact = sentences.into_iter().filter_map(|sentence| said(WarningKind::Inexact, sentence));
+    Ok(inexact.chain(said(WarningKind::Unrestorable, empty)).collect())
 }
 
 fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
@@ -95,10 +116,11 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), \
              EXTRA LIKE '%auto_increment%' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND \
-             ((DATA_TYPE = 'float' AND EXTRA NOT LIKE '%GENERATED%') OR (EXTRA NOT LIKE '%GENERATED%' AND \
+             (DATA_TYPE IN ('{}') OR (DATA_TYPE = 'float' AND EXTRA NOT LIKE '%GENERATED%') OR (EXTRA NOT LIKE '%GENERATED%' AND \
              CHARACTER_SET_NAME NOT IN ('utf8', 'utf8mb3', 'utf8mb4', 'latin1', 'binary')) OR \
              (EXTRA LIKE '%auto_increment%' AND IS_NULLABLE = 'YES')) ORDER BY TABLE_NAME, ORDINAL_POSITION;\n",
-            literal(database)
+            literal(database),
+            SPATIAL.join("', '")
         )
     };
     if databases.is_empty() {

@@ -23,7 +23,11 @@ pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[Strin
         let has_rows = matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED")
             && !OF_OTHERS.contains(&table.engine.as_str())
             && !schema_only.contains(&format!("{}.{}", table.database, table.name));
-        let rows = if has_rows { format!("SELECT 1 FROM {name} LIMIT 1;\n") } else { String::new() };
+        let rows = match table.kind.as_str() {
+            "SEQUENCE" => format!("SELECT next_not_cached_value FROM {name};\n"),
+            _ if has_rows => format!("SELECT 1 FROM {name} LIMIT 1;\n"),
+            _ => String::new(),
+        };
         format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n{rows}")
     };
     let failed = |some: &[Table]| -> Result<Option<String>, Error> {

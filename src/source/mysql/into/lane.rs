@@ -42,6 +42,16 @@ struct Again {
     preamble: Vec<u8>,
 }
 
+/// One client loads many tables and is ahead of what it says, so the one that failed isn't known.
+fn unnamed(error: Error) -> Error {
+    match error {
+        Error::Failed(why) => Error::Failed(format!(
+            "{why}; --keep-going loads each table by itself, names those that fail, and restores the rest"
+        )),
+        other => other,
+    }
+}
+
 impl Lane {
     pub fn new(target: &MysqlTarget) -> Result<Self, Error> {
         let again = Again { server: target.server.clone(), preamble: target.definitions.preamble().to_vec() };
@@ -60,7 +70,7 @@ impl Lane {
     /// The result of a step, where the restore is told to go on: a table that failed is named, and the rest of it passed over.
     fn or_passed_over(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         let (Some(again), Some((Part::Object(database, table, _), place))) = (&self.again, &self.current) else {
-            return result;
+            return result.map_err(unnamed);
         };
         match result {
             Ok(()) => Ok(()),
@@ -162,7 +172,7 @@ impl Target for Lane {
 
     fn finish(&mut self) -> Result<Vec<Warning>, Error> {
         if let Some(load) = self.load.take() {
-            load.finish()?;
+            load.finish().map_err(unnamed)?;
         }
         Ok(std::mem::take(&mut self.warnings))
     }
