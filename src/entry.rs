@@ -223,6 +223,17 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+/// Inode flags of files and folders, with the kernel's numbers (`FS_*_FL` in `linux/fs.h`).
+pub mod flags {
+    /// Neither content, nor name nor metadata may change: `chattr +i`.
+    pub const IMMUTABLE: u32 = 0x10;
+    /// Content may only grow: `chattr +a`.
+    pub const APPEND: u32 = 0x20;
+    /// Those that are stored and restored: synchronous writes (S, D), immutable (i), append only (a), no dump (d), no access times
+    /// (A), and of btrfs no copy on write (C). What compresses or encrypts is the file system's own affair.
+    pub const KEPT: u32 = 0x0000_0008 | IMMUTABLE | APPEND | 0x0000_0040 | 0x0000_0080 | 0x0001_0000 | 0x0080_0000;
+}
+
 /// What a file system says of an entry, apart from its content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
@@ -242,6 +253,8 @@ pub struct Metadata {
     pub ctime: FileTime,
     /// The inode's number. Never restored; tells an unchanged file.
     pub inode: u64,
+    /// Inode flags as `chattr` sets them, of those that are kept: see [`flags`].
+    pub flags: u32,
     /// Extended attributes, by name.
     pub xattrs: Vec<Xattr>,
     /// Holes of a sparse file, ascending, not touching.

@@ -1,7 +1,13 @@
 //! The command line as a person meets it: help, errors, completions, man pages.
 
+#[path = "support/machine.rs"]
+mod machine;
+
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use machine::Machine;
 
 /// The program, with nothing around it that a test doesn't give it.
 fn varu() -> Command {
@@ -23,21 +29,59 @@ fn the_words_of_the_command_line() {
 }
 
 #[test]
-fn every_shell_has_completions_and_bash_takes_its_own() {
+fn every_shell_has_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = varu().args(["completions", shell]).output().unwrap();
         assert!(output.status.success(), "{shell}");
-        let script = String::from_utf8(output.stdout).unwrap();
-        assert!(script.contains("add-recipient") && script.contains("strip-components"), "{shell}");
-        if shell == "bash" {
-            let ask = format!(
-                "{script}\ncomplete -p varu; COMP_WORDS=(varu res); COMP_CWORD=1; _varu varu res; echo $COMPREPLY"
-            );
-            let answer = Command::new("bash").args(["-c", &ask]).output().unwrap();
-            let answer = String::from_utf8(answer.stdout).unwrap();
-            assert!(answer.contains("-F _varu varu\n") && answer.ends_with("restore\n"), "{answer}");
-        }
+        assert!(String::from_utf8(output.stdout).unwrap().contains("VARU_COMPLETE"), "{shell}");
     }
+}
+
+/// What bash offers for the last of some words.
+fn offered(machine: &Machine, words: &[&str]) -> Vec<String> {
+    let script = String::from_utf8(varu().args(["completions", "bash"]).output().unwrap().stdout).unwrap();
+    let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let ask = format!(
+        "{script}\ncomplete -p varu >&2; COMP_WORDS=(varu {line}); COMP_CWORD={at}; _clap_complete_varu varu '{last}' ''; printf \
+         '%s\\n' \"${{COMPREPLY[@]}}\"",
+        line = line.join(" "),
+        at = words.len(),
+        last = words.last().unwrap(),
+    );
+    let folder = Path::new(env!("CARGO_BIN_EXE_varu")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &ask]).env("PATH", path).env("VARU_STATE", machine.at("state"));
+    let answer = bash.env("VARU_CONFIG", machine.at("varu.toml")).output().unwrap();
+    let offered = String::from_utf8(answer.stdout).unwrap();
+    offered.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn bash_is_offered_commands_sets_snapshots_and_services() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine::new(folder.path());
+    fs::create_dir(machine.at("tree")).unwrap();
+    fs::write(machine.at("tree/file"), "content").unwrap();
+    let tree = machine.at("tree");
+    let ended = machine.run(&["--json", "-q", "backup", "--init", "--set", "photos", tree.to_str().unwrap()]);
+    let id = ended.ends(0).json()["snapshot"]["id"].as_str().unwrap()[..12].to_owned();
+    let configured = format!(
+        "[sets.letters]\nsource = \"files\"\npaths = [{tree:?}]\n[sets.ledger]\nsource = \"files\"\npaths = [{tree:?}]\n"
+    );
+    fs::write(machine.at("varu.toml"), configured).unwrap();
+    assert_eq!(offered(&machine, &["rest"]), ["restore"]);
+    assert_eq!(offered(&machine, &["backup", "l"]), ["ledger", "letters"]);
+    assert_eq!(offered(&machine, &["restore", "--strip"]), ["--strip-components"]);
+    assert_eq!(offered(&machine, &["restore", "p"]), ["photos"]);
+    assert_eq!(offered(&machine, &["restore", "photos", "--snapshot", &id[..2]]), [id.as_str()]);
+    assert_eq!(offered(&machine, &["ls", "ph"]), ["photos@latest"]);
+    assert_eq!(offered(&machine, &["diff", &id, &id[..2]]), [id.as_str()]);
+    assert_eq!(offered(&machine, &["restore", "photos", "--into", "m"]), ["mysql"]);
+    // Options of the line count, and what can't be read offers nothing.
+    assert_eq!(offered(&machine, &["--state", "/nowhere", "restore", "p"]), [""; 0]);
+    fs::write(machine.at("varu.toml"), "[sets").unwrap();
+    assert_eq!(offered(&machine, &["backup", "l"]), [""; 0]);
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn tree(day: u32) -> Streams {
         mtime: time(1_700_000_000),
         ctime: FileTime { seconds: -1, nanoseconds: 999_999_999 },
         inode,
+        flags: 0,
         xattrs: Vec::new(),
         holes: Vec::new(),
     };
@@ -147,7 +148,7 @@ fn tree(day: u32) -> Streams {
         Xattr { name: b"security.capability".to_vec(), value: vec![0, 1, 255] },
         Xattr { name: b"user.comment".to_vec(), value: Vec::new() },
     ];
-    add(b"etc/sparse", Kind::File, sparse, Some(Metadata { xattrs, holes, ..metadata(0o4755, 4) }));
+    add(b"etc/sparse", Kind::File, sparse, Some(Metadata { flags: 0x90, xattrs, holes, ..metadata(0o4755, 4) }));
     match day {
         0 => add(b"etc/went", Kind::File, b"soon gone\n".to_vec(), Some(metadata(0o600, 5))),
         _ => add(b"etc/came", Kind::File, Vec::new(), Some(metadata(0o600, 6))),
@@ -195,7 +196,7 @@ fn listing(streams: &Streams) -> String {
         if let Some(metadata) = &entry.metadata {
             write!(
                 text,
-                " mode={:o} owner={}:{} {}:{} mtime={}.{:09} ctime={}.{:09} inode={}",
+                " mode={:o} owner={}:{} {}:{} mtime={}.{:09} ctime={}.{:09} inode={} flags={:#x}",
                 metadata.mode,
                 metadata.uid,
                 metadata.gid,
@@ -205,7 +206,8 @@ fn listing(streams: &Streams) -> String {
                 metadata.mtime.nanoseconds,
                 metadata.ctime.seconds,
                 metadata.ctime.nanoseconds,
-                metadata.inode
+                metadata.inode,
+                metadata.flags
             )
             .unwrap();
             for xattr in &metadata.xattrs {

@@ -538,7 +538,7 @@ fn metadata(fields: &mut Fields<'_>) -> String {
     for time in ["mtime", "ctime"] {
         write!(text, " {time}={}.{:09}", fields.zigzag(), fields.varint()).unwrap();
     }
-    write!(text, " inode={}", fields.varint()).unwrap();
+    write!(text, " inode={} flags={:#x}", fields.varint(), fields.varint()).unwrap();
     for _ in 0..fields.number() {
         write!(text, " {}={}", fields.bytes().escape_ascii(), fields.bytes().escape_ascii()).unwrap();
     }

@@ -302,3 +302,60 @@ fn blocks(folder: &Path) -> u64 {
     });
     sizes.sum()
 }
+
+#[test]
+fn inode_flags_come_back_and_stop_nothing() {
+    use std::os::unix::fs::MetadataExt;
+    use varu::entry::flags;
+    let (_guard, top) = scratch();
+    let (machine, tree) = (Machine::new(&top), top.join("tree"));
+    fs::create_dir_all(tree.join("folder")).unwrap();
+    let all = [
+        ("folder/immutable", "+i"),
+        ("folder/grows", "+a"),
+        ("folder/not dumped", "+dA"),
+        ("folder/plain", ""),
+        ("folder", "+iS"),
+    ];
+    for (name, _) in all.iter().filter(|(name, _)| *name != "folder") {
+        fs::write(tree.join(name), name).unwrap();
+    }
+    fs::hard_link(tree.join("folder/immutable"), tree.join("second name")).unwrap();
+    let change = |path: &Path, flags: &str| {
+        let done = Command::new("chattr").arg(flags).arg(path).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let of = |path: &Path| {
+        let file = fs::File::open(path).unwrap();
+        rustix::fs::ioctl_getflags(&file).unwrap().bits() & flags::KEPT
+    };
+    struct Loose(Vec<PathBuf>);
+    impl Drop for Loose {
+        fn drop(&mut self) {
+            for path in &self.0 {
+                let _ = Command::new("chattr").args(["-R", "-ia"]).arg(path).output();
+            }
+        }
+    }
+    let out = top.join("o");
+    let _loose = Loose(vec![tree.clone(), out.clone()]);
+    for (name, flags) in all.iter().filter(|(_, flags)| !flags.is_empty()) {
+        change(&tree.join(name), flags);
+    }
+    let inode = fs::metadata(tree.join("folder/immutable")).unwrap().ino();
+    machine.run(&["-q", "backup", "--init", tree.to_str().unwrap()]).ends(0);
+    // What isn't read again has them, too.
+    machine.run(&["-q", "backup", tree.to_str().unwrap()]).ends(0);
+    machine.run_elsewhere(&["-q", "restore", "files", "--to", out.to_str().unwrap()]).ends(0);
+    let back = below(&out, &tree);
+    let (same, theirs) =
+        (|name: &str| of(&back.join(name)) == of(&tree.join(name)), of(&tree.join("folder/immutable")));
+    assert!(all.iter().all(|(name, _)| same(name)) && theirs == flags::IMMUTABLE);
+    let restored = fs::metadata(back.join("folder/immutable")).unwrap().ino();
+    assert!(restored != inode && fs::metadata(back.join("second name")).unwrap().ino() == restored);
+    // What is immutable stays as it is, and is named.
+    let again =
+        machine.run_elsewhere(&["-q", "restore", "files", "--to", out.to_str().unwrap(), "--overwrite", "always"]);
+    let again = again.ends(3);
+    assert!(again.err.contains("folder/immutable") && again.err.contains("Operation not permitted"), "{}", again.err);
+}

@@ -1,9 +1,9 @@
 //! `varu completions`.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
-use super::Cli;
+use super::complete;
 use super::context::print;
 use super::exit::{ExitStatus, Failure};
 
@@ -15,10 +15,19 @@ pub struct Args {
 }
 
 impl Args {
-    /// Prints them.
+    /// Prints the script with which the shell asks varu for them.
     pub fn run(self) -> Result<ExitStatus, Failure> {
+        let completer: &dyn EnvCompleter = match self.shell {
+            Shell::Bash => &Bash,
+            Shell::Elvish => &Elvish,
+            Shell::Fish => &Fish,
+            Shell::PowerShell => &Powershell,
+            Shell::Zsh => &Zsh,
+            other => return Err(Failure::usage(format!("there are no completions for {other}"))),
+        };
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "varu", &mut script);
+        let written = completer.write_registration(complete::VARIABLE, "varu", "varu", "varu", &mut script);
+        written.map_err(|error| Failure::usage(format!("making the script failed: {error}")))?;
         print(&script)?;
         Ok(ExitStatus::Done)
     }

@@ -1,5 +1,7 @@
 //! `varu diff`.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,11 +22,11 @@ use crate::terminal::human::{counted, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The earlier one: an id, the beginning of one, "latest" of all sets, or SET@yesterday, SET@2026-11-27.
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", add = ArgValueCandidates::new(complete::snapshots))]
     one: Pick,
 
     /// The later one.
-    #[arg(value_name = "B")]
+    #[arg(value_name = "B", add = ArgValueCandidates::new(complete::snapshots))]
     other: Pick,
 
     #[command(flatten)]

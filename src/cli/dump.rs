@@ -1,5 +1,7 @@
 //! `varu dump`, and the local copies that `varu backup` reads.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::os::unix::fs::DirBuilderExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use crate::terminal::human::{counted, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The set.
-    #[arg(value_name = "SET", value_parser = set_name)]
+    #[arg(value_name = "SET", value_parser = set_name, add = ArgValueCandidates::new(complete::configured_sets))]
     set: String,
 
     /// How long to wait for another dump of the set.

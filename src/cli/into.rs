@@ -1,5 +1,7 @@
 //! `varu restore --into`: back into a service that runs.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use crate::terminal::human::{counted, rate, size};
 pub struct IntoArgs {
     /// Load into a service that runs: "mysql", "postgresql", "influxdb", "command"; with ":NAME" under
     /// another name of the one database.
-    #[arg(long, value_name = "SERVICE[:NAME]")]
+    #[arg(long, value_name = "SERVICE[:NAME]", add = ArgValueCandidates::new(complete::services))]
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.

@@ -240,8 +240,12 @@ fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> R
             identity_text: &identity,
             repositories: &ids,
             url: place,
-            host_key: host_key.as_deref(),
-            install: "cargo install --locked --path VARU    # VARU: a folder with its source",
+            host_key: host_key.as_ref().map(|key| (key.line.as_str(), key.fingerprint.as_str())),
+            install: &format!(
+                "apt-get install --yes ./varu_{}_{}.deb",
+                env!("CARGO_PKG_VERSION"),
+                debian_architecture()
+            ),
             version: env!("CARGO_PKG_VERSION"),
             printed: printed.split(' ').next().unwrap_or_default(),
         });
@@ -269,6 +273,15 @@ fn qr_code(text: &str) -> Result<String, Failure> {
     // On a dark terminal the light modules are what is drawn.
     let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     Ok(format!("\n{drawn}\n"))
+}
+
+/// What Debian calls this machine's architecture.
+fn debian_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// A text as a QR code for paper.

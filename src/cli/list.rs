@@ -1,5 +1,7 @@
 //! `varu list`.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 
@@ -21,7 +23,7 @@ use crate::terminal::human::{Side, Table, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this set's.
-    #[arg(value_name = "SET", value_parser = set_name)]
+    #[arg(value_name = "SET", value_parser = set_name, add = ArgValueCandidates::new(complete::sets))]
     set: Option<String>,
 
     /// Only the newest N of each set.

@@ -1,5 +1,7 @@
 //! `varu ls`.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
@@ -19,6 +21,7 @@ use crate::terminal::human::{Side, Table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which: an id, the beginning of one, "latest" of all sets, or SET@latest, SET@yesterday, SET@2026-11-27.
+    #[arg(add = ArgValueCandidates::new(complete::snapshots))]
     snapshot: Pick,
 
     /// Only what is at or below this path.

@@ -3,6 +3,7 @@
 
 mod as_dump;
 mod backup;
+mod complete;
 mod completions;
 mod config;
 mod confirm;
@@ -100,6 +101,7 @@ enum Command {
 /// Runs a command line (the program's name first) to its end: its result goes to standard output, its errors to standard
 /// error, and with `--json` also to standard output as a document.
 pub fn main(words: impl Iterator<Item = OsString>, interrupt: Interrupt) -> ExitCode {
+    complete::answer();
     let words: Vec<OsString> = words.collect();
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,

@@ -1,5 +1,7 @@
 //! `varu prune` and `varu undelete`.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::time::Duration;
 
 use serde_json::json;
@@ -214,7 +216,7 @@ fn reason_document(reason: &Reason) -> serde_json::Value {
 #[derive(Debug, clap::Args)]
 pub struct Undelete {
     /// The snapshot.
-    #[arg(value_name = "SNAPSHOT")]
+    #[arg(value_name = "SNAPSHOT", add = ArgValueCandidates::new(complete::ids))]
     snapshot: SnapshotWord,
 
     #[command(flatten)]

@@ -1,6 +1,8 @@
 //! `varu refresh`.
 
+use super::complete;
 use clap::Args as ClapArgs;
+use clap_complete::ArgValueCandidates;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -13,7 +15,7 @@ use crate::config::nearest;
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// Its name.
-    #[arg(value_name = "NAME", value_parser = set_name)]
+    #[arg(value_name = "NAME", value_parser = set_name, add = ArgValueCandidates::new(complete::refreshes))]
     name: String,
 }
 

@@ -1,5 +1,7 @@
 //! `varu restore`.
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -47,7 +49,7 @@ use crate::terminal::human::{count, counted, rate, size};
 )]
 pub struct Args {
     /// The set, or SET@latest, SET@yesterday, SET@2026-11-27; with --snapshot ID it needn't be named.
-    #[arg(value_name = "SET")]
+    #[arg(value_name = "SET", add = ArgValueCandidates::new(complete::sets))]
     set: Option<SetWord>,
 
     /// Restore every set: below DIR, into SERVICE, or where nothing of that is given to where it was, each database into its
@@ -60,7 +62,7 @@ pub struct Args {
     configuration: bool,
 
     /// Which snapshot: an id, the beginning of one, or "latest" [default: latest].
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = ArgValueCandidates::new(complete::ids))]
     snapshot: Option<SnapshotWord>,
 
     /// The newest snapshot whose data is from this time or before: "2026-11-20 14:03" as varu list

@@ -44,8 +44,8 @@ pub struct SheetInput<'a> {
     pub repositories: &'a [RepositoryId],
     /// Where they are.
     pub url: &'a str,
-    /// The line of `known_hosts` that belongs to the URL's host, if it is reached by SSH.
-    pub host_key: Option<&'a str>,
+    /// The line of `known_hosts` that belongs to the URL's host, and the key's fingerprint, if it is reached by SSH.
+    pub host_key: Option<(&'a str, &'a str)>,
     /// The shell command that installs varu.
     pub install: &'a str,
     /// The version of varu that writes the repository.
@@ -74,33 +74,43 @@ fn before_identity(input: &SheetInput<'_>) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(text, "Repository:  {id}");
     }
-    if let Some(host_key) = input.host_key {
-        let _ = writeln!(text, "Host key:    {host_key}");
+    if let Some((line, fingerprint)) = input.host_key {
+        let _ = writeln!(text, "Host key:    {line}\n             {fingerprint}");
     }
     text + "\nIdentity: all lines between the rules.\n" + RULE
 }
 
 fn after_identity(input: &SheetInput<'_>) -> String {
     let varu = format!("varu --repo {} --identity identity.txt", quoted(input.url));
-    let mut text = format!(
-        "{RULE}\n\
-         To restore everything on a fresh machine:\n\n\
-         1. Install varu, version {} or later:\n\n    {}\n\n\
-         2. Start this, type the lines between the rules, and end with Ctrl-D:\n\n    \
-         (umask 077; cat > identity.txt)\n\n\
-         3. Restore all sets into the folder `restored`:\n\n    {varu} restore --all --to restored\n\n\
-         To see first what there is: {varu} list\n\
-         Should varu not trust a repository, compare its id with this sheet.\n",
+    let mut steps = vec![format!(
+        "Install varu, version {} or later. Its package belongs beside this sheet:\n\n    {}\n",
         input.version, input.install
-    );
-    if let Some(host_key) = input.host_key {
-        let _ = write!(
-            text,
-            "\nBefore step 3 the administrator of the backup host must let the machine's SSH key in,\n\
-             and the machine must know the host:\n\n    echo {} >> ~/.ssh/known_hosts\n",
-            quoted(host_key)
+    )];
+    if let Some((line, fingerprint)) = input.host_key {
+        steps.push(
+            "Make an SSH key, and have the administrator of the backup host let it in with\n   `varu host prepare`, and the \
+             lost machine's not any more:\n\n    ssh-keygen -t ed25519 -f ~/.ssh/id_ed25519; cat ~/.ssh/id_ed25519.pub\n"
+                .to_owned(),
         );
+        steps.push(format!(
+            "Know the backup host by its key, {fingerprint}:\n\n    \
+             echo {} >> ~/.ssh/known_hosts\n",
+            quoted(line)
+        ));
     }
+    steps.push(
+        "Start this, type the lines between the rules, and end with Ctrl-D:\n\n    (umask 077; cat > identity.txt)\n"
+            .to_owned(),
+    );
+    steps.push(format!("See what there is:\n\n    {varu} list\n"));
+    steps.push(format!("Restore all sets into the folder `restored`:\n\n    {varu} restore --all --to restored\n"));
+    let mut text = format!("{RULE}\nTo restore everything on a fresh machine, in this order:\n");
+    for (number, step) in steps.iter().enumerate() {
+        // Writing to a String does not fail.
+        let _ = write!(text, "\n{}. {step}", number + 1);
+    }
+    text += "\nShould varu not trust a repository, compare its id with this sheet. How a whole machine\n\
+             comes back, databases and all: docs/restore.md, in the package below /usr/share/doc/varu.\n";
     for SheetKey { id, armor, qr } in input.key_objects {
         let _ = write!(
             text,
@@ -162,8 +172,8 @@ mod tests {
             identity_text: identity().trim_end(),
             repositories: &[NEW, OLD],
             url: "sftp://vm1@backup.example/re'po",
-            host_key: Some("backup.example ssh-ed25519 AAAA"),
-            install: "cargo install --locked varu",
+            host_key: Some(("backup.example ssh-ed25519 AAAA", "SHA256:abc")),
+            install: "apt-get install --yes ./varu_0.1.0_amd64.deb",
             version: "0.1.0",
             printed: "2026-11-21",
         });
@@ -174,13 +184,18 @@ mod tests {
             &format!("Repository:  {OLD}"),
             "Host key:    backup.example ssh-ed25519 AAAA",
             "AGE-SECRET-KEY-1EXAMPLE",
-            "    cargo install --locked varu",
+            "    apt-get install --yes ./varu_0.1.0_amd64.deb",
+            "             SHA256:abc",
             "    (umask 077; cat > identity.txt)",
             r"    varu --repo 'sftp://vm1@backup.example/re'\''po' --identity identity.txt restore --all --to restored",
             "    echo 'backup.example ssh-ed25519 AAAA' >> ~/.ssh/known_hosts",
         ] {
             assert!(sheet.lines().any(|known| known == line), "{line} is not in\n{}", *sheet);
         }
+        let steps =
+            ["1. Install", "2. Make an SSH key", "3. Know the backup host", "4. Start this", "5. See", "6. Restore"];
+        let places: Vec<usize> = steps.iter().map(|step| sheet.find(&format!("\n{step}")).unwrap()).collect();
+        assert!(places.is_sorted(), "{}", *sheet);
         assert_eq!(sheet.matches(RULE).count(), 3);
         assert_eq!(crate::format::armor::unarmor(&sheet).unwrap(), b"key object");
         assert!(sheet.contains("identity.txt key import key.txt\n") && sheet.contains("CODE\n"), "{}", *sheet);
@@ -194,7 +209,7 @@ mod tests {
             repositories: &[NEW],
             url: "/mnt/usb/vault",
             host_key: None,
-            install: "cargo install --locked varu",
+            install: "apt-get install --yes ./varu_0.1.0_amd64.deb",
             version: "0.1.0",
             printed: "2026-11-21",
         });

@@ -23,7 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use crate::format::FormatError;
 
@@ -162,6 +162,14 @@ impl Index {
             Self { database, folder: folder.to_owned(), directories: RefCell::new(packs::DirectoryCache::default()) };
         index.prepare()?;
         Ok(index)
+    }
+
+    /// Opens the index in `folder` to read it: nothing is made and nothing is written.
+    pub fn open_to_look(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let database = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|source| IndexError::of(path, source))?;
+        Ok(Self { database, folder: folder.to_owned(), directories: RefCell::new(packs::DirectoryCache::default()) })
     }
 
     /// The folder that it lies in.

@@ -72,7 +72,7 @@ fn init_trusts_a_host_by_its_fingerprint() {
     let sheet = String::from_utf8(sheet.out).unwrap();
     let line = fs::read_to_string(&known).unwrap();
     assert!(sheet.contains(&format!("Host key:    {}", line.trim())), "{sheet}");
-    assert!(sheet.contains("known_hosts"), "{sheet}");
+    assert!(sheet.contains("known_hosts") && sheet.contains(&server.fingerprint()), "{sheet}");
     let near = ship.near().run(&["init", "--trust-host-key", &server.fingerprint()]).ends(2);
     assert!(near.err.contains("SFTP"), "{}", near.err);
 }

@@ -3,6 +3,8 @@
 mod options;
 mod summary;
 
+use super::complete;
+use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -36,7 +38,7 @@ use crate::config::{Files, MAX_SHRINK, Set, Source};
 )]
 pub struct Args {
     /// A SET of the configuration, or PATHs. A word with a slash is a PATH; with --init every word is one.
-    #[arg(value_name = "SET|PATH")]
+    #[arg(value_name = "SET|PATH", add = ArgValueCandidates::new(complete::configured_sets), value_hint = clap::ValueHint::AnyPath)]
     words: Vec<OsString>,
 
     /// Store standard input as the stream NAME.

@@ -248,6 +248,7 @@ mod tests {
             mtime: FileTime { seconds: -1, nanoseconds: 999_999_999 },
             ctime: FileTime { seconds: 1 << 40, nanoseconds: 0 },
             inode: u64::MAX,
+            flags: u32::MAX,
             xattrs: vec![Xattr { name: b"user.x".to_vec(), value: vec![0, 255] }],
             holes: vec![Hole { offset: 4096, length: 8192 }, Hole { offset: 1 << 40, length: 1 }],
         };

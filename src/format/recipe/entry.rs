@@ -64,6 +64,7 @@ fn write_metadata(out: &mut Writer, metadata: &Metadata) {
     write_time(out, metadata.mtime);
     write_time(out, metadata.ctime);
     out.varint(metadata.inode);
+    out.varint(u64::from(metadata.flags));
     out.count(metadata.xattrs.len());
     for xattr in &metadata.xattrs {
         out.bytes(&xattr.name);
@@ -139,6 +140,7 @@ fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata> {
         mtime: read_time(reader)?,
         ctime: read_time(reader)?,
         inode: reader.varint("an inode")?,
+        flags: reader.varint_u32("inode flags")?,
         xattrs: reader.list(2, "the extended attributes", |reader| {
             let name = reader.bytes("an extended attribute")?.to_vec();
             Ok(Xattr { name, value: reader.bytes("an extended attribute")?.to_vec() })

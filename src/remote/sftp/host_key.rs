@@ -64,9 +64,9 @@ pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -
     })
 }
 
-/// The line by which the host at `place` is known here, its name in clear; None where no file of known hosts has one. Asks
-/// nobody.
-pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<String>> {
+/// The key by which the host at `place` is known here, in its line the name in clear; None where no file of known hosts has
+/// one. Asks nobody.
+pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<HostKey>> {
     const ACTION: &str = "looking up the host key of";
     options.check()?;
     let fail = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Other, ACTION, place, error);
@@ -95,7 +95,17 @@ pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<Str
             known.extend(shown.lines().filter_map(|line| named_line(line, &name)));
         }
         let rank = |line: &String| KINDS.iter().position(|kind| line.contains(kind.split(',').next().unwrap_or(kind)));
-        Ok(known.into_iter().min_by_key(|line| rank(line).unwrap_or(KINDS.len())))
+        let Some(line) = known.into_iter().min_by_key(|line| rank(line).unwrap_or(KINDS.len())) else {
+            return Ok(None);
+        };
+        let folder = Scratch::new().map_err(|error| fail(&error))?;
+        let file = folder.0.join("known_hosts");
+        fs::write(&file, &line).map_err(|error| fail(&error))?;
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.arg("-lf").arg(&file);
+        let (shown, words) = run(keygen, options).await.map_err(|death| fail(&death.reason))?;
+        let fingerprint = fingerprint_in(&shown, &words).map_err(|death| fail(&death.reason))?;
+        Ok(Some(HostKey { fingerprint, line }))
     })
 }
 
@@ -191,9 +201,14 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
     let mut keygen = Command::new("ssh-keygen");
     keygen.arg("-lf").arg(&file);
     let (shown, words) = run(keygen, options).await?;
+    Ok(HostKey { fingerprint: fingerprint_in(&shown, &words)?, line: line.to_owned() })
+}
+
+/// The fingerprint in what `ssh-keygen -l` showed, which said `words` otherwise.
+fn fingerprint_in(shown: &str, words: &str) -> std::result::Result<String, Death> {
     let fingerprint = shown.split_whitespace().find(|word| is_fingerprint(word));
     let fingerprint = fingerprint.ok_or_else(|| Death::new(ErrorKind::Other, format!("ssh-keygen said: {words}")))?;
-    Ok(HostKey { fingerprint: fingerprint.to_owned(), line: line.to_owned() })
+    Ok(fingerprint.to_owned())
 }
 
 /// Whether a line can be shown inside a shell's single quotes.

@@ -26,8 +26,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, fstat, linkat, makedev, mkdirat, mknodat, openat, readlinkat, statat,
-    symlinkat,
+    AtFlags, FileType, IFlags, Mode, OFlags, Stat, fstat, ioctl_getflags, ioctl_setflags, linkat, makedev, mkdirat,
+    mknodat, openat, readlinkat, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -40,7 +40,7 @@ use self::temporary::Temporary;
 pub use self::writer::FileWriter;
 use super::holes::Content;
 use super::metadata::{identity, mtime, size};
-use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName};
+use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName, flags};
 
 /// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -145,6 +145,8 @@ struct Shared {
     place: String,
     attributes: Attributes,
     report: Mutex<Report>,
+    /// Paths of files and folders with inode flags. They are set at the very end: an immutable file can't be given its name.
+    flagged: Mutex<Vec<(Vec<u8>, u32)>>,
     /// Hashes of the paths whose content is not the snapshot's, so that no hard link is made to it.
     foreign: Mutex<HashSet<u64>>,
     /// What temporary names begin with.
@@ -159,6 +161,13 @@ impl Shared {
     fn report(&self, problem: Problem, path: &[u8], error: Option<&io::Error>) {
         let shown = || self.shown(path);
         self.report.lock().unwrap_or_else(PoisonError::into_inner).add(problem, error, shown);
+    }
+
+    fn note_flags(&self, path: &[u8], metadata: Option<&Metadata>) {
+        let flags = metadata.map_or(0, |metadata| metadata.flags & flags::KEPT);
+        if flags != 0 {
+            self.flagged.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_vec(), flags));
+        }
     }
 
     fn set_foreign(&self, path: &[u8]) {
@@ -255,8 +264,8 @@ impl Extractor {
         let of_the_process = || format!(".varu-{:x}-", std::process::id());
         let prefix = resume.as_ref().map_or_else(of_the_process, Resume::prefix);
         let attributes = Attributes::new(options.owners.clone());
-        let (report, foreign) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { options, place, attributes, report, foreign, prefix });
+        let (report, flagged, foreign) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { options, place, attributes, report, flagged, foreign, prefix });
         let (above, taken) = (HashMap::new(), HashMap::new());
         Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new(), above, taken })
     }
@@ -294,6 +303,9 @@ impl Extractor {
             && size(&there) == entry.length()
             && there.st_nlink as u64 <= names
             && entry.metadata.as_ref().is_none_or(|metadata| self.shared.attributes.are_set(metadata, &there));
+        if is_ours {
+            self.shared.note_flags(&path, entry.metadata.as_ref());
+        }
         is_ours.then(|| Content::new(file, entry.holes().to_vec()))
     }
 
@@ -412,7 +424,25 @@ impl Extractor {
                 self.shared.report(Problem::Folder, &folder.path, Some(&error));
             }
         }
+        let flagged = std::mem::take(&mut *self.shared.flagged.lock().unwrap_or_else(PoisonError::into_inner));
+        for (path, flags) in flagged {
+            if let Err(error) = self.set_flags(&path, flags) {
+                self.shared.report(Problem::Flags, &path, Some(&error));
+            }
+        }
         self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).lines()
+    }
+
+    fn set_flags(&mut self, path: &[u8], flags: u32) -> io::Result<()> {
+        let (parent, part) = split(path);
+        let folder = self.folders.open(parent, Missing::Fails).map_err(|trouble| trouble.error)?;
+        let options = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&folder, part, options, Mode::empty())?;
+        if !matches!(FileType::from_raw_mode(fstat(&file)?.st_mode), FileType::RegularFile | FileType::Directory) {
+            return Err(io::Error::other("something else has taken its place"));
+        }
+        let others = ioctl_getflags(&file)?.bits() & !flags::KEPT;
+        Ok(ioctl_setflags(&file, IFlags::from_bits_retain(others | flags))?)
     }
 
     fn finish_folder(&mut self, made: &Made) -> io::Result<()> {
@@ -426,6 +456,7 @@ impl Extractor {
                 self.shared.report(problem, path, Some(error));
             }
         };
+        self.shared.note_flags(path, Some(metadata));
         self.shared.attributes.set(Handle::Open(folder.as_fd()), metadata, report)
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{Stat, lgetxattr, llistxattr};
+use rustix::fs::{Mode, OFlags, Stat, ioctl_getflags, lgetxattr, llistxattr, openat};
 use rustix::io::Errno;
 
-use crate::entry::{FileTime, Metadata, Xattr};
+use crate::entry::{FileTime, Metadata, Xattr, flags};
 
 /// The most bytes that Linux gives for a list of names, or for a value.
 const XATTR_MAX: usize = 65_536;
@@ -31,7 +31,7 @@ impl Owners {
         named(&mut self.groups, gid, || Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name))
     }
 
-    /// The metadata that `stat` tells: all but extended attributes and holes.
+    /// The metadata that `stat` tells: all but flags, extended attributes and holes.
     pub(super) fn metadata(&mut self, stat: &Stat) -> Metadata {
         Metadata {
             mode: stat.st_mode & 0o7777,
@@ -42,6 +42,7 @@ impl Owners {
             mtime: mtime(stat),
             ctime: ctime(stat),
             inode: inode(stat),
+            flags: 0,
             xattrs: Vec::new(),
             holes: Vec::new(),
         }
@@ -88,6 +89,19 @@ pub(super) fn size(stat: &Stat) -> u64 {
 #[allow(clippy::unnecessary_cast)]
 pub(super) fn is_sparse(stat: &Stat) -> bool {
     (stat.st_blocks as u64).saturating_mul(512) < size(stat)
+}
+
+/// The inode flags that are kept; none where the file system has no such thing.
+pub(super) fn flags(file: impl AsFd) -> u32 {
+    ioctl_getflags(file).map_or(0, |flags| flags.bits() & flags::KEPT)
+}
+
+/// The same of a folder, by its name in the folder above.
+pub(super) fn folder_flags(above: BorrowedFd<'_>, name: &[u8]) -> u32 {
+    let options = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NOATIME | OFlags::CLOEXEC;
+    let folder = openat(above, name, options, Mode::empty());
+    let folder = folder.or_else(|_| openat(above, name, options.difference(OFlags::NOATIME), Mode::empty()));
+    folder.map_or(0, flags)
 }
 
 /// Reads extended attributes. Its buffers are used again.

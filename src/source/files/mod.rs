@@ -143,6 +143,9 @@ impl FilesSource {
             metadata.holes = reader::holes_of(self.walk.folder()?.fd(), part, stat)?;
             entry_size = holes::content(size(stat), &metadata.holes);
         }
+        if kind.is_folder() {
+            metadata.flags = metadata::folder_flags(self.walk.folder()?.fd(), part);
+        }
         Ok(Entry { name, kind, size: entry_size, metadata: Some(metadata) })
     }
 
@@ -189,6 +192,7 @@ impl FilesSource {
                 }
             }
             metadata.holes = reader.holes().to_vec();
+            metadata.flags = reader.flags();
         }
         current.entry.size = holes::content(size(reader.before()), reader.holes());
         current.reader = Some(reader);

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
 use super::holes::{self, Way, fitting};
-use super::metadata::{ctime, identity, is_sparse, mtime, size};
+use super::metadata::{ctime, flags, identity, is_sparse, mtime, size};
 use crate::entry::Hole;
 
 /// Times of files are as coarse as the kernel's clock tick, at most this.
@@ -50,6 +50,11 @@ impl Reader {
     /// The holes when the file was opened.
     pub(super) fn holes(&self) -> &[Hole] {
         &self.holes
+    }
+
+    /// The inode flags that are kept.
+    pub(super) fn flags(&self) -> u32 {
+        flags(&self.file)
     }
 
     /// How many bytes of content were read.

@@ -11,6 +11,7 @@ pub(super) enum Problem {
     Mode,
     Attribute,
     Time,
+    Flags,
     Folder,
     Device,
     KeptFolder,
@@ -27,6 +28,9 @@ impl Problem {
             Problem::Mode => ("the mode could not be set", ""),
             Problem::Attribute => ("an extended attribute or ACL could not be set", ""),
             Problem::Time => ("the time could not be set", ""),
+            Problem::Flags => {
+                ("inode flags could not be set", "; restoring as root onto a file system that has them sets them")
+            }
             Problem::Folder => ("the metadata of a folder could not be set", ""),
             Problem::Device => ("devices could not be made", "; restoring as root makes them"),
             Problem::KeptFolder => ("folders that were there already keep their owner, mode and times", ""),

@@ -67,7 +67,11 @@ impl FileWriter {
     pub fn finish(mut self) -> Result<()> {
         self.complete().map_err(|error| self.shared.failed("writing", &self.path, error))?;
         match self.temporary.take() {
-            Some(temporary) => temporary.commit(&self.part, &self.path),
+            Some(temporary) => {
+                temporary.commit(&self.part, &self.path)?;
+                self.shared.note_flags(&self.path, self.entry.metadata.as_ref());
+                Ok(())
+            }
             None => Ok(()),
         }
     }
