@@ -1,10 +1,9 @@
 //! `varu diff`.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::diff::{Change, Difference, diff};
 use varu::entry::StreamName;
@@ -13,6 +12,7 @@ use varu::id::{ChunkId, PackId};
 use varu::index::SnapshotRow;
 use varu::repository::{self, Cost, Repository};
 
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::words::{Pick, Trust, short};

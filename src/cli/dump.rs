@@ -1,12 +1,11 @@
 //! `varu dump`, and the local copies that `varu backup` reads.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::os::unix::fs::DirBuilderExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap_complete::ArgValueCandidates;
 use varu::index::{Index, Outcome};
 use varu::progress::Progress;
 use varu::repository::Lock;
@@ -14,6 +13,7 @@ use varu::source::copy::{self, Copy, CopyOptions};
 use varu::source::{Error, Source as _};
 use varu::time::{Clock, SystemClock, Timestamp, Zone, format_duration, parse_duration};
 
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::sources;

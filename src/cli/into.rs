@@ -1,12 +1,11 @@
 //! `varu restore --into`: back into a service that runs.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::Untrusted;
 use varu::progress::Progress;
@@ -16,6 +15,7 @@ use varu::restore::service::{Guard, abandon, restore_into, standing};
 use varu::source::{IntoOptions, Plan, Proof, Service};
 use varu::time::{Clock, SystemClock, format_duration};
 
+use super::complete;
 use super::confirm::go_on;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};

@@ -1,10 +1,9 @@
 //! `varu list`.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 
+use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::Untrusted;
 use varu::id::{RepositoryId, SnapshotId};
@@ -13,6 +12,7 @@ use varu::repository::{self, Changes};
 use varu::time::{Clock, SystemClock, Timestamp};
 use varu::warning::WarningKind;
 
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::open::Opened;

@@ -1,10 +1,9 @@
 //! `varu ls`.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use clap_complete::ArgValueCandidates;
 use serde_json::{Value, json};
 use varu::entry::{Entry, Escaped, Kind, Metadata, StreamName};
 use varu::format::recipe::Recipe;
@@ -12,6 +11,7 @@ use varu::index::SnapshotRow;
 use varu::repository::{Cost, Repository};
 use varu::time::Timestamp;
 
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::words::{Pick, Trust, short};

@@ -1,9 +1,8 @@
 //! `varu prune` and `varu undelete`.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::time::Duration;
 
+use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::Escaped;
 use varu::progress::Progress;
@@ -12,6 +11,7 @@ use varu::repository::{self, Chosen, Lock};
 use varu::retention::Reason;
 use varu::time::{SystemClock, Timestamp, format_duration};
 
+use super::complete;
 use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
 use super::words::{SnapshotWord, Trust, short};

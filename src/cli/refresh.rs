@@ -1,9 +1,9 @@
 //! `varu refresh`.
 
-use super::complete;
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
 
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::after_refresh;

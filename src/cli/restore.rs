@@ -1,7 +1,5 @@
 //! `varu restore`.
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -12,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::{Entry, Escaped, Kind};
 use varu::progress::Progress;
@@ -27,6 +26,7 @@ use varu::time::{SystemClock, Timestamp, format_duration};
 use varu::warning::WarningKind;
 
 use super::as_dump::{self, Frame, Output};
+use super::complete;
 use super::context::{Context, print};
 use super::everything;
 use super::exit::{ExitStatus, Failure};

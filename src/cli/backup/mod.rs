@@ -3,8 +3,6 @@
 mod options;
 mod summary;
 
-use super::complete;
-use clap_complete::ArgValueCandidates;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -12,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
+use clap_complete::ArgValueCandidates;
 use varu::entry::StreamName;
 use varu::init::init;
 use varu::keyring::has_repository;
@@ -21,6 +20,7 @@ use varu::time::parse_duration;
 
 use self::options::{Kind, Options, Rhythm, What};
 use self::summary::Summary;
+use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::hooks::round_backup;
