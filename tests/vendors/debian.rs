@@ -39,13 +39,13 @@ fn apt(folder: &Path, words: &[&str]) -> bool {
     apt.args(words).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// The source of that package, in the version that is installed. None, with a word why, where it
-/// isn't to be had.
-pub fn fetch(package: &str) -> Option<Fetched> {
+/// The source of that package, in the version that is installed, and packages of the same source, in a folder. None, with a
+/// word why, where it isn't to be had.
+pub fn fetch(package: &str, packages: &[&str]) -> Option<Fetched> {
     static FETCHING: Mutex<()> = Mutex::new(());
     let _fetching = FETCHING.lock().unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("source-{package}"));
-    let fetched = || Fetched::in_folder(&folder);
+    let fetched = || Fetched::in_folder(&folder).filter(|fetched| fetched.packages.len() >= packages.len());
     if fetched().is_none() {
         lists(&folder);
         // There may be a newer one.
@@ -54,6 +54,9 @@ pub fn fetch(package: &str) -> Option<Fetched> {
         // The vendor's own files are all that is wanted of it.
         let _ =
             apt(&folder, &["update"]) && apt(&folder, &["source", "--download-only", &format!("{package}={version}")]);
+        for name in packages {
+            apt(&folder, &["download", &format!("{name}={version}")]);
+        }
     }
     if fetched().is_none() {
         eprintln!("skipped: the source package of {package} is not to be had");
@@ -65,12 +68,19 @@ pub fn fetch(package: &str) -> Option<Fetched> {
 pub struct Fetched {
     /// The vendor's own archive.
     pub source: PathBuf,
+    /// Packages.
+    pub packages: Vec<PathBuf>,
 }
 
 impl Fetched {
     fn in_folder(folder: &Path) -> Option<Self> {
-        let mut files = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
-        Some(Self { source: files.find(|path| path.to_string_lossy().contains(".orig.tar."))? })
+        let files: Vec<PathBuf> = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path()).collect();
+        let named = |part: &str| files.iter().filter(|path| path.to_string_lossy().contains(part)).cloned().collect();
+        let (sources, packages): (Vec<PathBuf>, Vec<PathBuf>) = (
+            named(".orig.tar."),
+            files.iter().filter(|path| path.extension().is_some_and(|end| end == "deb")).cloned().collect(),
+        );
+        Some(Self { source: sources.into_iter().next()?, packages })
     }
 
     /// Unpacks parts of the source, which match these patterns, into a folder.

@@ -71,7 +71,7 @@ fn picture(server: &Influx, name: &str) -> BTreeSet<String> {
 #[test]
 fn the_points_of_influxdbs_tests_come_back() {
     let (Some(here), Some(there)) = (Influx::start(), Influx::start()) else { return };
-    let Some(fetched) = debian::fetch("influxdb") else { return };
+    let Some(fetched) = debian::fetch("influxdb", &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     fetched.unpack(folder.path(), &["*/models/points_test.go"]);
     let source = std::fs::read_to_string(folder.path().join("models/points_test.go")).unwrap();
