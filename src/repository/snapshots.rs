@@ -133,9 +133,15 @@ impl Repository {
         Ok((SnapshotRow { id, size: object.len() as u64, header, about }, recipe))
     }
 
-    /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it.
+    /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it but that the object is the one
+    /// that was named.
     pub fn peek_snapshot(&self, name: &ObjectName) -> Result<SnapshotHeader> {
         let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(of_object)?;
+        let id = SnapshotId::of(&object);
+        // A flipped bit makes another repository's id of this one's.
+        if parse_snapshot_name(name).is_none_or(|named| named.id != id) {
+            return Err(broken(name, format_args!("its content has the id {id}")));
+        }
         Ok(SnapshotHeader::split(&object).map_err(|error| unreadable(name, error))?.0)
     }
 
