@@ -88,6 +88,8 @@ impl Run<'_> {
         let body = self.body(&recipe, totals, &needed);
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
         let snapshot = self.repository.seal_snapshot(header, body)?;
+        // Before it is there: a run that is cut behind that has made it all the same, and its id is the hash of its bytes.
+        self.repository.index().trust_snapshot(&snapshot.row.id).map_err(repository::Error::from)?;
         self.repository.store_snapshot(&snapshot)?;
         self.enter(&snapshot.row, &snapshot.recipe)?;
         self.look_again(&snapshot.row)?;
@@ -233,7 +235,6 @@ impl Run<'_> {
     fn enter(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
         let mut index = self.repository.index();
         index.add_snapshot(row, recipe).map_err(repository::Error::from)?;
-        index.trust_snapshot(&row.id).map_err(repository::Error::from)?;
         drop(index);
         Ok(self.repository.note_highest()?)
     }
