@@ -69,7 +69,7 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// A local file failed.
-    #[error("{tried} {path} failed: {source}")]
+    #[error("{tried} {path} failed: {source}{}", way_out(source))]
     Io {
         /// What was tried.
         tried: &'static str,
@@ -92,6 +92,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     fn io(tried: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { tried, path: path.to_owned(), source }
+    }
+}
+
+/// What is to be done where a local disk takes nothing.
+fn way_out(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "; make room on that disk, and run it again"
+        }
+        std::io::ErrorKind::ReadOnlyFilesystem => "; mount that disk for writing, and run it again",
+        _ => "",
     }
 }
 
