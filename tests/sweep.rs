@@ -523,8 +523,12 @@ fn names_it(harmed: &Harmed) {
         let state = folder();
         harmed.end(harmed.world.elsewhere(state.path(), &["list"]))
     };
+    // `snapshots/TIME-SET-KIND-ID`: whether the next one of the set is an incremental.
+    let set_of = |object: &str| object.split('-').nth(1).map(str::to_owned);
     let chain_goes_on = |object: &str| {
-        harmed.world.snapshots.iter().any(|other| other.object.as_str() > object && !other.object.contains("-full-"))
+        let later = harmed.world.snapshots.iter().map(|other| other.object.as_str()).filter(|other| *other > object);
+        let next = later.filter(|other| set_of(other) == set_of(object)).min();
+        next.is_some_and(|next| !next.contains("-full-"))
     };
     match (harmed.kind, harmed.fault) {
         ("info", _) => assert_eq!(verified.status, 0, "{harmed}: {}", verified.said),
