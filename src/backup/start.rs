@@ -216,8 +216,8 @@ impl Start {
         self.by_name.get(name).map(|&number| (number, &self.recipe.streams[number]))
     }
 
-    /// The stream of an entry whose content is the parent's. Holes and inode flags are
-    /// only found where it is opened, so they are the parent's, too.
+    /// The stream of an entry whose content is the parent's. Holes and inode flags are only found where it is opened, so they
+    /// are the parent's, too.
     pub fn kept_stream(&self, mut entry: Entry, parent: &Stream) -> Stream {
         if let (Some(metadata), Some(before)) = (&mut entry.metadata, &parent.entry.metadata) {
             metadata.holes.clone_from(&before.holes);

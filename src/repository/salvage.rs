@@ -168,12 +168,14 @@ impl Repository {
         self.note(SUSPECTED, snapshots)
     }
 
-    fn noted(&self, fact: &str) -> Result<BTreeSet<SnapshotId>> {
+    /// The snapshots that a fact of the index names.
+    pub(super) fn noted(&self, fact: &str) -> Result<BTreeSet<SnapshotId>> {
         let fact = self.index().fact(fact)?.unwrap_or_default();
         Ok(fact.as_chunks::<{ SnapshotId::LEN }>().0.iter().map(|&id| SnapshotId::from_bytes(id)).collect())
     }
 
-    fn note(&self, fact: &str, ids: impl IntoIterator<Item = SnapshotId>) -> Result<()> {
+    /// Keeps them under that fact.
+    pub(super) fn note(&self, fact: &str, ids: impl IntoIterator<Item = SnapshotId>) -> Result<()> {
         let value: Vec<u8> = ids.into_iter().flat_map(|id| *id.as_bytes()).collect();
         let mut index = self.index();
         match (value.is_empty(), index.fact(fact)?) {

@@ -111,11 +111,7 @@ impl Repository {
     }
 
     fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, Vec<u8>)> {
-        let id = SnapshotId::of(object);
-        let named = parse_snapshot_name(name).ok_or_else(|| broken(name, "its name is no snapshot's"))?;
-        if named.id != id {
-            return Err(broken(name, format_args!("its content has the id {id}")));
-        }
+        let id = id_of(name, object)?;
         let (header, clear, sealed) = SnapshotHeader::split(object).map_err(|error| unreadable(name, error))?;
         if header.repository != *self.id() {
             return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));
@@ -137,17 +133,24 @@ impl Repository {
     /// that was named.
     pub fn peek_snapshot(&self, name: &ObjectName) -> Result<SnapshotHeader> {
         let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(of_object)?;
-        let id = SnapshotId::of(&object);
         // A flipped bit makes another repository's id of this one's.
-        if parse_snapshot_name(name).is_none_or(|named| named.id != id) {
-            return Err(broken(name, format_args!("its content has the id {id}")));
-        }
+        id_of(name, &object)?;
         Ok(SnapshotHeader::split(&object).map_err(|error| unreadable(name, error))?.0)
     }
 
     /// The name of a known snapshot's object.
     pub fn object_name(row: &SnapshotRow) -> ObjectName {
         snapshot_name(row.header.stored_time, &row.header.set, row.header.kind(), &row.id)
+    }
+}
+
+/// The id of a snapshot's object, which must be the one that its name has.
+fn id_of(name: &ObjectName, object: &[u8]) -> Result<SnapshotId> {
+    let id = SnapshotId::of(object);
+    let named = parse_snapshot_name(name).ok_or_else(|| broken(name, "its name is no snapshot's"))?;
+    match named.id == id {
+        true => Ok(id),
+        false => Err(broken(name, format_args!("its content has the id {id}"))),
     }
 }
 

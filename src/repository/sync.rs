@@ -17,7 +17,7 @@ use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
-/// The fact under which the index keeps the snapshots that a listing showed to be damaged.
+/// The fact under which the index keeps the snapshots that a listing showed to be damaged, and that were not whole since.
 const SPOILT: &str = "spoilt";
 /// The fact under which the index keeps the highest sequence whose loss was accepted: what is stored from then on counts on
 /// from there, so that what was lost is told from it should it come back.
@@ -102,7 +102,7 @@ impl Repository {
         // must not look as if it were gone.
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
-        let (highest, were_spoilt, bad) = (self.highest_seen()?, self.spoilt()?, self.bad()?);
+        let (highest, were_spoilt, bad) = (self.highest_seen()?, self.noted(SPOILT)?, self.bad()?);
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
         let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
@@ -130,8 +130,7 @@ impl Repository {
         let still: BTreeSet<SnapshotId> =
             were_spoilt.difference(&present).copied().chain(spoilt.iter().copied()).collect();
         if still != were_spoilt {
-            let fact: Vec<u8> = still.iter().flat_map(|id| *id.as_bytes()).collect();
-            self.index().set_fact(SPOILT, &fact)?;
+            self.note(SPOILT, still)?;
         }
         let far = self.refuse_far_numbers(&mut changes, &mut present)?;
         let believed = known.values().filter(|row| !far.contains(&row.id));
@@ -181,12 +180,6 @@ impl Repository {
             far.insert(row.id);
         }
         Ok(far)
-    }
-
-    /// The snapshots that a listing showed to be damaged, and that were not whole since.
-    fn spoilt(&self) -> Result<BTreeSet<SnapshotId>> {
-        let fact = self.index().fact(SPOILT)?.unwrap_or_default();
-        Ok(fact.as_chunks::<{ SnapshotId::LEN }>().0.iter().map(|&id| SnapshotId::from_bytes(id)).collect())
     }
 
     fn note_gone(&self, gone: &[&SnapshotRow]) -> Result<()> {

@@ -39,6 +39,17 @@ impl Ground {
         ));
     }
 
+    /// Takes the dumps of another job, from the folder that it makes and names.
+    fn takes_dumps(&self) -> std::path::PathBuf {
+        let folder = self.site.machine.at("dumps");
+        fs::create_dir(&folder).unwrap();
+        self.configure(&format!(
+            "dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"",
+            folder.display()
+        ));
+        folder
+    }
+
     /// The program, on a machine whose editor and pager leave a mark.
     fn run(&self, words: &[&str]) -> crate::machine::Ended {
         let path = format!("{}:{}", self.site.machine.top.display(), std::env::var("PATH").unwrap());
@@ -170,9 +181,7 @@ fn forged(table: &str, routines: &str) -> String {
 #[test]
 fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
     let Some(ground) = Ground::new(SCHEMA) else { return };
-    let folder = ground.site.machine.at("dumps");
-    fs::create_dir(&folder).unwrap();
-    ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
+    let folder = ground.takes_dumps();
     fs::write(ground.site.machine.at("evil.sql"), "DROP DATABASE other;\n").unwrap();
     fs::write(ground.site.machine.at("secret"), "x\n").unwrap();
     let secret = ground.site.machine.at("secret").display().to_string();
@@ -300,9 +309,7 @@ const PIECES: [&str; 34] = [
 #[test]
 fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
     let Some(ground) = Ground::new(SCHEMA) else { return };
-    let folder = ground.site.machine.at("dumps");
-    fs::create_dir(&folder).unwrap();
-    ground.configure(&format!("dump_by = \"external\"\nlocal_copy = \"{}\"\nmax_shrink = \"100 %\"", folder.display()));
+    let folder = ground.takes_dumps();
     let cases = if crate::site::is_long() { 1_000 } else { 12 };
     let choices = proptest::collection::vec(proptest::collection::vec(0..PIECES.len(), 1..8), 3);
     crate::fuzz(cases, &choices, |choices| {

@@ -45,6 +45,13 @@ impl Wreck {
         run(varu.args(words))
     }
 
+    /// Goes on with a copy that lacks the newest snapshot.
+    fn move_to_an_older_place(&mut self) {
+        copy(&self.here.clone(), &self.top("moved"));
+        self.here = self.top("moved");
+        self.lose_newest();
+    }
+
     fn lose_newest(&self) {
         let newest = objects(&self.site, "snapshots").pop().unwrap();
         fs::remove_file(self.here.join("snapshots").join(newest)).unwrap();
@@ -92,24 +99,14 @@ const STATES: [State; 9] = [
     },
     State {
         name: "the place is at another path, and older",
-        make: |wreck| {
-            copy(&wreck.here.clone(), &wreck.top("moved"));
-            wreck.here = wreck.top("moved");
-            let newest = objects(&wreck.site, "snapshots").pop().unwrap();
-            fs::remove_file(wreck.here.join("snapshots").join(newest)).unwrap();
-        },
+        make: Wreck::move_to_an_older_place,
         said_by: &["backup", "s"],
         status: 7,
         ways: &["varu --repo THERE copy --to HERE", "varu --repo HERE index rebuild --accept-loss"],
     },
     State {
         name: "a prune in an older place",
-        make: |wreck| {
-            copy(&wreck.here.clone(), &wreck.top("moved"));
-            wreck.here = wreck.top("moved");
-            let newest = objects(&wreck.site, "snapshots").pop().unwrap();
-            fs::remove_file(wreck.here.join("snapshots").join(newest)).unwrap();
-        },
+        make: Wreck::move_to_an_older_place,
         said_by: &["prune"],
         status: 7,
         ways: &["varu --repo THERE copy --to HERE", "varu --repo HERE index rebuild --accept-loss"],

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{Mode, OFlags, Stat, ioctl_getflags, lgetxattr, llistxattr, openat};
+use rustix::fs::{Stat, ioctl_getflags, lgetxattr, llistxattr};
 use rustix::io::Errno;
 
 use crate::entry::{FileTime, Metadata, Xattr, flags};
@@ -94,14 +94,6 @@ pub(super) fn is_sparse(stat: &Stat) -> bool {
 /// The inode flags that are kept; none where the file system has no such thing.
 pub(super) fn flags(file: impl AsFd) -> u32 {
     ioctl_getflags(file).map_or(0, |flags| flags.bits() & flags::KEPT)
-}
-
-/// The same of a folder, by its name in the folder above.
-pub(super) fn folder_flags(above: BorrowedFd<'_>, name: &[u8]) -> u32 {
-    let options = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NOATIME | OFlags::CLOEXEC;
-    let folder = openat(above, name, options, Mode::empty());
-    let folder = folder.or_else(|_| openat(above, name, options.difference(OFlags::NOATIME), Mode::empty()));
-    folder.map_or(0, flags)
 }
 
 /// Reads extended attributes. Its buffers are used again.

@@ -144,7 +144,7 @@ impl FilesSource {
             entry_size = holes::content(size(stat), &metadata.holes);
         }
         if kind.is_folder() {
-            metadata.flags = metadata::folder_flags(self.walk.folder()?.fd(), part);
+            metadata.flags = reader::flags_of(self.walk.folder()?.fd(), part);
         }
         Ok(Entry { name, kind, size: entry_size, metadata: Some(metadata) })
     }

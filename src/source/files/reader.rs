@@ -145,6 +145,11 @@ fn wait_out_tick(stat: &Stat) -> bool {
     }
 }
 
+/// The inode flags of the folder `name` in `folder` that are kept; none where it can't be opened.
+pub(super) fn flags_of(folder: BorrowedFd<'_>, name: &[u8]) -> u32 {
+    open_quietly(folder, name).map_or(0, flags)
+}
+
 /// The holes of the file `name` in `folder`, where it has fewer blocks than its size needs.
 pub(super) fn holes_of(folder: BorrowedFd<'_>, name: &[u8], stat: &Stat) -> io::Result<Vec<Hole>> {
     if !is_sparse(stat) {
