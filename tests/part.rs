@@ -342,6 +342,15 @@ fn the_repository_the_state_and_the_keys_stay_out_of_a_backup() {
         assert!(!listed.contains(own), "{own}: {listed}");
     }
     assert!(listed.contains("src/f"));
+    // Those that lie in the folder of keys without being named, too.
+    for name in ["another.writer.key", "another.identity.txt"] {
+        tree.write(&format!("folder of keys/{name}"), "x");
+    }
+    let mut backup = tree.machine.varu(&["backup", top]);
+    let ended = Ended::from(backup.env("CREDENTIALS_DIRECTORY", tree.at("folder of keys")).output().unwrap()).ends(0);
+    assert!(ended.err.contains("another.identity.txt, a key"), "{}", ended.err);
+    let listed = String::from_utf8(tree.run(&["ls", "latest"]).ends(0).out).unwrap();
+    assert!(listed.contains("folder of keys") && !listed.contains("another"), "{listed}");
     let again = tree.run(&["backup", "--json", "-q", top]).ends(0).json();
     assert!(again["snapshot"]["stored"].as_u64().unwrap_or(0) < 100_000, "{again}");
 }

@@ -74,8 +74,7 @@ fn own(files: &Files, context: &Context, watch: &Watch) -> Vec<PathBuf> {
         _ => None,
     };
     let state = context.state().ok().map(Path::to_owned);
-    let identity = context.named_identity().map(Path::to_owned);
-    let keys = context.writer_keys().into_iter().chain(identity).map(|path| (path, "a key"));
+    let keys = context.keyring().key_files().into_iter().map(|path| (path, "a key"));
     let folders = [(repository, "the repository"), (state, "the state of varu")];
     let folders = folders.into_iter().filter_map(|(path, what)| Some((path?, what)));
     let real = |path: &Path| path.canonicalize().ok();

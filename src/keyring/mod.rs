@@ -277,6 +277,12 @@ impl Keyring {
         self.files(WRITER_KEY)
     }
 
+    /// All files of keys: those that were named, and the writer keys and identities in the folder of keys.
+    pub fn key_files(&self) -> BTreeSet<PathBuf> {
+        let named = [&self.writer_key, &self.identity].into_iter().flatten().cloned();
+        named.chain(self.files(WRITER_KEY)).chain(self.files(IDENTITY)).collect()
+    }
+
     /// All writer keys in the folder of keys that can be read.
     fn writer_files(&self) -> Vec<(PathBuf, WriterKeyFile)> {
         let paths = self.files(WRITER_KEY).into_iter();
