@@ -148,9 +148,13 @@ impl varu::remote::Remote for AppendOnly {
 #[test]
 fn a_machine_without_state_finds_its_writer_key_by_the_key_object() {
     let (_folder, machine) = machine();
+    // Root's own folder of keys is the system's.
+    let keys = machine.at("folder of keys");
+    fs::create_dir(&keys).unwrap();
     let varu = |words: &[PathBuf]| {
         let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
         varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", machine.at("home"));
+        varu.env("CREDENTIALS_DIRECTORY", &keys);
         let state = machine.at("state");
         varu.args([Path::new("--config"), Path::new("/dev/null"), Path::new("--repo"), &machine.at("vault")]);
         Ended::from(varu.arg("--state").arg(state).args(words).output().unwrap())
