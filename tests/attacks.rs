@@ -1,5 +1,7 @@
 //! What attackers tried, each with the attacker's own input. `docs/format.md`, "Threats", names these tests.
 
+#[path = "support/apart.rs"]
+mod apart;
 #[path = "support/machine.rs"]
 mod machine;
 #[path = "support/mariadb.rs"]

@@ -1,8 +1,11 @@
 //! MySQL: a dump that commands the client, the machine or another database.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
+use crate::apart::Seen;
 use crate::mariadb::MariaDb;
 use crate::site::Site;
 
@@ -328,4 +331,65 @@ fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
             ground.run(&["restore", "shop", "--abandon"]);
         }
     });
+}
+
+/// A client that stands in the middle of a restore, and what the restore came to.
+fn seen_while_it_loads(ground: &Ground, words: &[&str]) -> (Seen, crate::machine::Ended) {
+    let mut holder = std::process::Command::new("mariadb");
+    holder.args(["--no-defaults", "-u", "root", "-N", "-B", "-n"]);
+    holder.arg(format!("--socket={}", ground.server.socket().display()));
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = holder.stdin.take().unwrap();
+    // Nothing can be written until it goes.
+    told.write_all(b"FLUSH TABLES WITH READ LOCK; SELECT 1;\n").unwrap();
+    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    let socket = ground.server.socket().display().to_string();
+    std::thread::scope(|scope| {
+        let restore = scope.spawn(|| ground.run(words));
+        let waits = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for%lock'";
+        let begun = std::time::Instant::now();
+        while ground.server.sql(waits) == "0\n" && !restore.is_finished() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the restore writes nothing");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(!restore.is_finished(), "{}", restore.join().unwrap().err);
+        let seen = Seen::of("mariadb", &["--binary-mode", &socket]);
+        drop(told);
+        holder.wait().unwrap();
+        (seen, restore.join().unwrap())
+    })
+}
+
+/// Where the client is told who it is by a password, nothing of it needs root.
+#[test]
+fn the_client_that_loads_is_a_user_who_owns_nothing() {
+    let Some(ground) = Ground::new(SCHEMA) else { return };
+    if !crate::apart::is_root() {
+        return eprintln!("skipped: not root");
+    }
+    // The way to the socket of a server is everybody's.
+    fs::set_permissions(ground.server.socket().parent().unwrap(), fs::Permissions::from_mode(0o711)).unwrap();
+    ground.server.sql(
+        "CREATE USER loader@localhost IDENTIFIED BY 'ge#h\"eim\\\\'; GRANT ALL ON *.* TO loader@localhost WITH GRANT OPTION",
+    );
+    let file = ground.site.machine.at("mysql.cnf");
+    fs::write(&file, "# of the operator\n[client]\nuser=loader\npassword=\"ge#h\\\"eim\\\\\"").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let with_file = format!("option_file = \"{}\"", file.display());
+    ground.configure(&with_file);
+    ground.run(&["backup", "shop"]).ends(0);
+    let words = [&INTO[..], &["--reason", "test"]].concat();
+    let (seen, ended) = seen_while_it_loads(&ground, &words);
+    ended.ends(0);
+    seen.is_apart(false);
+    assert!(!seen.words.contains("ge#h") && !seen.words.contains("mysql.cnf"), "{seen:?}");
+    assert_eq!(ground.server.sql("SELECT text FROM shop.t"), "a\n");
+
+    // An account that the server knows by the user's number: as it always was, and restored all the same.
+    ground.server.sql("ALTER USER root@localhost IDENTIFIED VIA unix_socket OR mysql_native_password USING 'invalid';");
+    ground.configure("");
+    let (seen, ended) = seen_while_it_loads(&ground, &words);
+    ended.ends(0);
+    assert_eq!(seen.user, 0);
+    assert_eq!(ground.server.sql("SELECT text FROM shop.t"), "a\n");
 }

@@ -186,3 +186,36 @@ fn a_dump_that_somebody_wrote_commands_nobody() {
     assert_eq!(server.picture("copy"), server.picture("agama"));
     assert!(!touched.exists() && !Path::new("x").exists());
 }
+
+/// The role that loads logs in by a password, so nothing of its client needs to be anybody, whoever `exec` makes of the others.
+#[test]
+fn the_client_that_loads_is_a_user_who_owns_nothing() {
+    let Some(server) = Postgres::start() else { return };
+    if !crate::apart::is_root() {
+        return eprintln!("skipped: not root");
+    }
+    server.sql("postgres", "CREATE ROLE app LOGIN; CREATE DATABASE agama OWNER app");
+    server.sql_as(
+        "app",
+        "agama",
+        "CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(3)::text, a FROM t",
+    );
+    let site = Site::new("agama", &lines(&server, "exec = [\"runuser\", \"-u\", \"postgres\", \"--\"]\n"));
+    site.back_up();
+    let stored = server.picture("agama");
+    server.sql("postgres", "DROP DATABASE agama");
+    let seen = std::thread::scope(|scope| {
+        let restore = scope.spawn(|| site.run(&RESTORE));
+        // Where its end doesn't come it does nothing but load.
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'varu_restore%' AND wait_event = 'PgSleep'";
+        while server.sql("postgres", waits) == "0\n" && !restore.is_finished() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let seen = crate::apart::Seen::of("psql", &["--username=varu_restore_"]);
+        restore.join().unwrap().ends(0);
+        seen
+    });
+    seen.is_apart(false);
+    assert_eq!(server.picture("agama"), stored);
+}

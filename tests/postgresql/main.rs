@@ -1,5 +1,7 @@
 //! PostgreSQL as a source and as a service that a snapshot goes back into, on real servers of the tests' own.
 
+#[path = "../support/apart.rs"]
+mod apart;
 #[path = "../support/away.rs"]
 mod away;
 #[path = "../support/machine.rs"]

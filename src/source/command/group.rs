@@ -12,6 +12,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
+use super::apart::Apart;
+
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source) enum Ended {
@@ -96,17 +98,20 @@ struct Started {
 impl Group {
     /// Starts `argv` without input. When the group is stopped, `grace` lies between asking and killing.
     pub(in crate::source) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
-        let Started { group, pipes } = Self::start(argv, None, grace, Stdio::null())?;
+        let Started { group, pipes } = Self::start(argv, None, None, grace, Stdio::null())?;
         Ok((group, pipes))
     }
 
-    /// As [`Group::spawn`], with a pipe as input, and with these variables as its whole environment where they are given.
+    /// As [`Group::spawn`], with a pipe as input, and with these variables as its whole environment where they are given, and
+    /// [`Apart`] from this machine where that is.
     pub(in crate::source) fn spawn_fed(
         argv: &[OsString],
         environment: Option<&Environment>,
+        apart: Option<Apart>,
         grace: Duration,
     ) -> io::Result<(Self, Pipes, ChildStdin)> {
-        let Started { mut group, pipes } = Self::start(argv, environment, grace, Stdio::piped())?;
+        let start = || Self::start(argv, environment, apart, grace, Stdio::piped());
+        let Started { mut group, pipes } = apart.map_or_else(start, |apart| apart.start(start))?;
         let stdin = group.child.stdin.take().ok_or_else(|| io::Error::other("its input has no pipe"))?;
         Ok((group, pipes, stdin))
     }
@@ -114,6 +119,7 @@ impl Group {
     fn start(
         argv: &[OsString],
         environment: Option<&Environment>,
+        apart: Option<Apart>,
         grace: Duration,
         stdin: Stdio,
     ) -> io::Result<Started> {
@@ -122,6 +128,9 @@ impl Group {
         command.args(arguments).process_group(0);
         if let Some(variables) = environment {
             command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+        }
+        if let Some(apart) = apart {
+            apart.settle(&mut command);
         }
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;

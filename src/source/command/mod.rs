@@ -4,6 +4,7 @@
 //! ended with status 0 and its output has passed the gates. It runs in a process group of its own, which ends with the
 //! source.
 
+pub mod apart;
 pub(in crate::source) mod group;
 pub mod into;
 pub mod many;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use super::apart::Apart;
 use super::group::{Ended, Group, Pipes};
 use super::tail::Tail;
 use crate::progress::Interrupt;
@@ -68,20 +69,22 @@ impl Feed {
     /// # Errors
     /// Where it can't be started.
     pub fn start(argv: &[OsString], most: usize, interrupt: Interrupt) -> io::Result<Self> {
-        Self::start_in(argv, None, most, interrupt)
+        Self::start_in(argv, None, None, most, interrupt)
     }
 
-    /// As [`Feed::start`], with these variables as its whole environment where they are given.
+    /// As [`Feed::start`], with these variables as its whole environment where they are given, and
+    /// [`Apart`] from this machine where that is.
     ///
     /// # Errors
     /// As [`Feed::start`].
     pub fn start_in(
         argv: &[OsString],
         environment: Option<&[(OsString, OsString)]>,
+        apart: Option<Apart>,
         most: usize,
         interrupt: Interrupt,
     ) -> io::Result<Self> {
-        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, environment, GRACE)?;
+        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, environment, apart, GRACE)?;
         fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
         let (errors, output) = (Tail::new(STDERR), Vec::new());

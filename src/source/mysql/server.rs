@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::client::{environment, located};
+use super::client::environment;
 use super::messages::redacted;
 use super::names::{literal, quoted};
 use super::settings::{self, QUESTION, SESSION};
 use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
+use crate::source::command::apart::{self, Apart, located};
 use crate::source::command::talk::{Feed, TalkError, ask};
 
 /// Where a server is, and how its programs are run.
@@ -92,6 +93,8 @@ pub struct Server {
     number: Option<u32>,
     interrupt: Interrupt,
     session: Session,
+    /// Its client, where that is apart from this machine, and the user's name that it gives.
+    apart: Option<(Apart, String)>,
 }
 
 /// A client that has answered, and waits for the next question.
@@ -118,8 +121,8 @@ impl Server {
         let client = find(options, &["mariadb", "mysql"], interrupt)?;
         let (vendor, version) = (Vendor::Mariadb, String::new());
         let (options, interrupt) = (options.clone(), interrupt.clone());
-        let mut server =
-            Self { options, client, vendor, version, number: None, interrupt, session: Session::default() };
+        let session = Session::default();
+        let mut server = Self { options, client, vendor, version, number: None, interrupt, session, apart: None };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
         if !server.version.contains("MariaDB") {
@@ -156,7 +159,15 @@ impl Server {
     }
 
     fn client_argv(&self) -> Vec<OsString> {
-        let mut argv = self.argv(&self.client);
+        let mut argv = match &self.apart {
+            None => self.argv(&self.client),
+            Some((_, user)) => {
+                let option_file = self.options.option_file.as_ref().map(|_| apart::FILE.into());
+                let mut argv = argv(&ServerOptions { option_file, ..self.options.clone() }, &self.client.name);
+                argv.push(format!("--user={user}").into());
+                argv
+            }
+        };
         argv.extend(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"].map(OsString::from));
         argv.push("--max-allowed-packet=1G".into());
         let ours = OURS.into_iter().filter(|word| self.client.knows_word(word));
@@ -258,8 +269,41 @@ impl Server {
     }
 
     fn start(&self, argv: &[OsString]) -> Result<Feed, Error> {
-        let feed = Feed::start_in(argv, Some(&environment(&self.options)), ANSWER, self.interrupt.clone());
-        feed.map_err(|error| Error::failed(&format!("starting {}", self.client.name), &error))
+        let failed = |error: std::io::Error| Error::failed(&format!("starting {}", self.client.name), &error);
+        let environment = environment(&self.options, self.apart.is_some());
+        let start = |argv: &[OsString], apart| {
+            Feed::start_in(argv, Some(&environment), apart, ANSWER, self.interrupt.clone()).map_err(failed)
+        };
+        let Some((apart, _)) = &self.apart else { return start(argv, None) };
+        let file = self.options.option_file.as_ref().map(std::fs::read).transpose().map_err(failed)?;
+        let (argv, first) = Apart::argv(argv, &file.unwrap_or_default());
+        let mut feed = start(&argv, Some(*apart))?;
+        feed.write(&first).map_err(|error| self::failed(&self.client.name, "starting", &error))?;
+        Ok(feed)
+    }
+
+    /// From now on the client is [`Apart`] from this machine, where the server lets the same account in so: with a password,
+    /// or by anything but the number of the user who asks. Else it stays whose it is.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub fn set_apart(&mut self) -> Result<(), Error> {
+        // Whom the server takes it for, and which server it is: an option file may name others that only root reads.
+        const WHO: &str = "SELECT USER(), CURRENT_USER(), @@hostname, @@port, @@datadir, @@pid_file";
+        let Some(apart) = Apart::new().filter(|_| !self.is_elsewhere()) else { return Ok(()) };
+        let who = self.ask(WHO)?;
+        let name = who.first().and_then(|row| row.first()).and_then(|user| user.rsplit_once('@'));
+        let Some((name, _)) = name else { return Ok(()) };
+        for apart in [apart.without_network(), apart] {
+            let apart = Some((apart, name.to_owned()));
+            let server = Self { session: Session::default(), apart, ..self.clone() };
+            if server.ask(WHO).is_ok_and(|found| found == who) {
+                self.hang_up();
+                *self = server;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The one value of the one row of an answer; empty where there is none.

@@ -4,9 +4,10 @@
 //! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that again
 //! by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
 
-use super::server::{Server, literal, quoted};
+use super::server::{Server, literal, quoted, runs_here};
 use super::session::{Login, Session, unknown_word};
 use crate::source::Error;
+use crate::source::command::apart::Apart;
 
 /// What the names of these roles begin with.
 pub const PREFIX: &str = "varu_restore_";
@@ -28,10 +29,18 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
         literal(&password)
     );
     server.ask(common, &made)?;
-    let mut login = Login { role, password, at: None };
+    let mut login = Login { role, password, at: None, apart: None };
     let mut why = Vec::new();
+    let started = server.value(common, STARTED)?;
     for at in places(server, common)? {
         login.at = at;
+        for apart in aparts(server) {
+            login.apart = Some(apart);
+            if logs_in_apart(server, common, &login, &started) {
+                return Ok(login);
+            }
+        }
+        login.apart = None;
         match Session::start(server, common, Some(&login)) {
             Ok(session) => {
                 session.finish()?;
@@ -51,6 +60,28 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
          databases, restore_as_superuser = true in the set; tried: {}",
         why.join("; ")
     )))
+}
+
+/// Which server it is: where a role logs in there may be a copy of this one, which has it, too.
+const STARTED: &str =
+    "SELECT pg_catalog.pg_is_in_recovery()::text || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text";
+
+/// How a client that logs in by a password may be apart from this machine, the most first. Certificates in a home of ours may say
+/// whom to trust, and it has no home.
+fn aparts(server: &Server) -> Vec<Apart> {
+    let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
+    let possible = runs_here(&server.options.exec) && !home.join(".postgresql").exists();
+    Apart::new().filter(|_| possible).map_or_else(Vec::new, |apart| vec![apart.without_network(), apart])
+}
+
+fn logs_in_apart(server: &Server, common: &str, login: &Login, started: &str) -> bool {
+    let started_there = || {
+        let mut session = Session::start(server, common, Some(login))?;
+        session.write(format!("{STARTED};\n").as_bytes())?;
+        let (answer, _) = session.settle()?;
+        session.finish().map(|()| answer)
+    };
+    started_there().is_ok_and(|answer: String| answer.trim_end() == started)
 }
 
 /// Where a role may log in: where the account does, and by the network of the server's own machine.

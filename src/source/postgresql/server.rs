@@ -8,6 +8,7 @@ use super::said::redacted;
 use super::session::Login;
 use crate::progress::Interrupt;
 use crate::source::Error;
+use crate::source::command::apart::{NOTHING, located};
 use crate::source::command::talk::{TalkError, ask};
 
 /// Where a server is, and how its programs are run.
@@ -217,6 +218,29 @@ const SETTINGS: [&str; 11] = [
 /// A shell that reads a password from the first line, and gives it to the program in its environment.
 const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exec \"$@\"";
 
+/// What more of it says who asks.
+const OF_A_LOGIN: [&str; 5] = ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"];
+
+/// The whole environment of a client that is apart from this machine: how it connects, where the set doesn't say it.
+pub(super) fn environment_apart(options: &ServerOptions) -> Vec<(OsString, OsString)> {
+    let is_there = options.socket.is_some() || options.host.is_some();
+    let meant = |name: &str| {
+        let who = OF_A_LOGIN.contains(&name) && (is_there || !["PGHOST", "PGPORT"].contains(&name));
+        (name.starts_with("PG") || name.starts_with("SSL_CERT")) && !who && !ENVIRONMENT.contains(&name)
+    };
+    let mut variables: Vec<(OsString, OsString)> =
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(meant)).collect();
+    let ours = [("LC_ALL", "C"), ("PATH", NOTHING), ("HOME", NOTHING), ("SHELL", "/bin/false")];
+    variables.extend(ours.map(|(name, value)| (name.into(), value.into())));
+    variables
+}
+
+/// Whether words that go before a program only say as whom it is run on this machine.
+pub(super) fn runs_here(exec: &[String]) -> bool {
+    let name = exec.first().map(|program| program.rsplit('/').next().unwrap_or_default());
+    name.is_none_or(|name| ["doas", "runuser", "setpriv", "su", "sudo"].contains(&name))
+}
+
 /// A value in a list of parameters.
 fn parameter(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
@@ -230,6 +254,7 @@ fn argv(
     database: &str,
     login: Option<&Login>,
 ) -> Vec<OsString> {
+    let is_apart = login.is_some_and(|login| login.apart.is_some());
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.push("env".into());
     let there = [options.socket.is_some() || options.host.is_some(), options.user.is_some() || login.is_some()];
@@ -240,10 +265,15 @@ fn argv(
     }
     // What programs say is read.
     argv.push("LC_ALL=C".into());
-    if login.is_some() {
-        argv.extend(["sh", "-c", WITH_PASSWORD, "sh"].map(OsString::from));
+    if is_apart {
+        // It has an environment of its own, and no path.
+        argv.clear();
     }
-    argv.push(program.into());
+    if login.is_some() {
+        let shell = if is_apart { "/bin/sh" } else { "sh" };
+        argv.extend([shell, "-c", WITH_PASSWORD, "sh"].map(OsString::from));
+    }
+    argv.push(if is_apart { located(program).into_os_string() } else { program.into() });
     argv.push("--no-password".into());
     let mut option = |name: &str, value: &std::ffi::OsStr| {
         let mut word = OsString::from(format!("--{name}="));
@@ -376,7 +406,7 @@ mod tests {
         assert!(found.contains("psql --no-password --host=/run/p --port=7 --dbname=dbname='x'"), "{found}");
         assert!(found.contains("-u PGHOST") && !found.contains("-u PGUSER"), "{found}");
         let at = Some(("127.0.0.1".to_owned(), "7".to_owned()));
-        let login = Login { role: "r".into(), password: "geheim".into(), at };
+        let login = Login { role: "r".into(), password: "geheim".into(), at, apart: None };
         let found = words(&options, "x", Some(&login)).join(" ");
         assert!(
             found.contains("psql --no-password --host=127.0.0.1 --port=7 --username=r") && !found.contains("geheim")

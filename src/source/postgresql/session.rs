@@ -5,9 +5,10 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::said::{Fault, faults};
-use super::server::{Server, failed};
+use super::server::{Server, environment_apart, failed};
 use crate::entry::Escaped;
 use crate::source::Error;
+use crate::source::command::apart::Apart;
 use crate::source::command::talk::Feed;
 
 /// The most bytes of what statements answer until they are waited for.
@@ -26,6 +27,8 @@ pub struct Login {
     pub password: String,
     /// Where the server is reached, where that isn't where the account reaches it: a host and a port.
     pub at: Option<(String, String)>,
+    /// How its client is [`Apart`] from this machine, where it is.
+    pub apart: Option<Apart>,
 }
 
 impl std::fmt::Debug for Login {
@@ -74,10 +77,20 @@ impl Session {
         argv.extend(
             ["--tuples-only", "--csv", "--set=VERBOSITY=verbose", "--set=SHOW_CONTEXT=errors"].map(OsString::from),
         );
-        let feed = Feed::start(&argv, ANSWER, server.interrupt.clone())
-            .map_err(|error| Error::failed("starting psql", &error))?
-            .keeping(SAID);
+        let interrupt = server.interrupt.clone();
+        let (started, first) = match login.and_then(|login| login.apart) {
+            None => (Feed::start(&argv, ANSWER, interrupt), Vec::new()),
+            Some(apart) => {
+                let (argv, first) = Apart::argv(&argv, b"");
+                (
+                    Feed::start_in(&argv, Some(&environment_apart(&server.options)), Some(apart), ANSWER, interrupt),
+                    first,
+                )
+            }
+        };
+        let feed = started.map_err(|error| Error::failed("starting psql", &error))?.keeping(SAID);
         let mut session = Self { feed, end: format!("varu {}", unknown_word()?) };
+        session.write(&first)?;
         if let Some(login) = login {
             session.write(format!("{}\n", login.password).as_bytes())?;
         }

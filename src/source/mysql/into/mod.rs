@@ -92,6 +92,7 @@ impl MysqlTarget {
     /// As [`Server::connect`].
     pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let mut server = Server::connect(server, interrupt)?;
+        server.set_apart()?;
         server.find_number()?;
         let folds = server.value("SELECT @@lower_case_table_names")? != "0";
         Ok(Self {
