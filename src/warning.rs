@@ -73,12 +73,14 @@ kinds! {
     NewerSuspect = "newer-suspect",
     /// The old index was damaged.
     DamagedIndex = "damaged-index",
-    /// A snapshot's time is in the future.
+    /// A time of a snapshot or a dump is in the future.
     WrongClock = "wrong-clock",
     /// A mark of a prune can't be read.
     UnreadableMark = "unreadable-mark",
     /// A command round a backup or a restore failed.
     Command = "command",
+    /// A local copy couldn't be used or kept, so the data was read anew.
+    LocalCopy = "local-copy",
     /// Old local copies couldn't be removed.
     OldCopies = "old-copies",
     /// What is stored of a stream is damaged, and it wasn't restored.

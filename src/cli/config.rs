@@ -154,7 +154,7 @@ fn check_sources(context: &Context) -> Vec<Check> {
                 }));
             }
         }
-        checks.extend(super::dump::copies(set).map(|copies| check_copies(&subject, &copies)));
+        checks.extend(super::dump::copies(name, set).map(|copies| check_copies(&subject, &copies)));
     }
     checks
 }

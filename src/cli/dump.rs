@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use clap_complete::ArgValueCandidates;
 use varu::index::{Index, Outcome};
 use varu::progress::Progress;
-use varu::repository::Lock;
+use varu::repository::{self, Lock};
 use varu::source::copy::{self, Copy, CopyOptions};
 use varu::source::{Error, Source as _};
 use varu::time::{Clock, SystemClock, Timestamp, Zone, format_duration, parse_duration};
+use varu::warning::WarningKind;
 
 use super::complete;
 use super::context::Context;
@@ -38,7 +39,7 @@ impl Args {
     /// Dumps and says what was written.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let set = context.set(&self.set)?;
-        let Some(options) = copies(set) else {
+        let Some(options) = copies(&self.set, set) else {
             return Err(Failure::usage(format!(
                 "the set {0} has no local_copy, the folder that dumps go to; varu backup {0} dumps by itself",
                 self.set
@@ -84,17 +85,23 @@ fn said(error: &Error) -> String {
 }
 
 /// The local copies of a set that has them.
-pub fn copies(set: &Set) -> Option<CopyOptions> {
+pub fn copies(name: &str, set: &Set) -> Option<CopyOptions> {
     let local = set.local_copy.as_ref()?;
     let file = match set.source.kind() {
         SourceKind::Mysql | SourceKind::Postgresql => copy::SCRIPT,
         _ => copy::DATA,
     };
-    Some(CopyOptions { folder: local.folder.clone(), keep: local.keep, reserve: local.reserve, file })
+    Some(CopyOptions {
+        set: name.to_owned(),
+        folder: local.folder.clone(),
+        keep: local.keep,
+        reserve: local.reserve,
+        file,
+    })
 }
 
 /// Makes a new local copy, once again where the data changed meanwhile.
-fn refresh(
+pub fn refresh(
     name: &str,
     set: &Set,
     options: &CopyOptions,
@@ -103,17 +110,31 @@ fn refresh(
     watch: &Arc<Watch>,
 ) -> Result<Copy, Error> {
     let _lock = lock(name, options, wait, context, watch)?;
+    put_unusable_aside(options, watch)?;
     let dump = || {
         let mut source = sources::fresh(name, &set.source, context, watch)?;
         copy::make(options, &mut *source)
     };
-    match dump() {
+    let copy = match dump() {
         Err(Error::Changed(why)) => {
             watch.note(&format!("{why}; it is tried once more"));
             dump()
         }
         result => result,
+    }?;
+    // The one before is the next backup's base.
+    if let Err(error) = copy::forget_old(options, 1) {
+        watch.warn(&WarningKind::OldCopies.warning(error.to_string()));
     }
+    Ok(copy)
+}
+
+/// Puts those copies aside that nobody may read, and says why.
+fn put_unusable_aside(options: &CopyOptions, watch: &Watch) -> Result<(), Error> {
+    for why in copy::put_unusable_aside(options, SystemClock.now())? {
+        watch.warn(&WarningKind::LocalCopy.warning(format!("{why}; it isn't used")));
+    }
+    Ok(())
 }
 
 /// One dump of a set at a time.
@@ -126,10 +147,12 @@ fn lock(
 ) -> Result<Lock, Error> {
     // Dumps are for nobody else's eyes, whatever the umask.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.folder);
-    made.map_err(|error| Error::failed(&format!("making {}", options.folder.display()), &error))?;
+    made.map_err(|error| copy::failed("making the folder of local copies", &options.folder, &error))?;
     let what = format!("dump of {name}");
-    Lock::take(&options.folder, &what, wait, &**watch, &context.interrupt)
-        .map_err(|error| Error::Refused(error.to_string()))
+    Lock::take(&options.folder, &what, wait, &**watch, &context.interrupt).map_err(|error| match error {
+        repository::Error::Io { tried, path, source } => copy::failed(tried, &path, &source),
+        other => Error::Refused(other.to_string()),
+    })
 }
 
 /// The copy that a backup reads: the newest, or a new one where that is older than the last time one was due.
@@ -143,6 +166,7 @@ pub fn current(
 ) -> Result<Copy, Error> {
     {
         let _lock = lock(name, options, wait, context, watch)?;
+        put_unusable_aside(options, watch)?;
         if let Some(copy) = copy::newest(&options.folder)?
             && let Some(dump) = &set.schedule.dump
             && !is_due(dump, set.schedule.zone, copy.data_time)?

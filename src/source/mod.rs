@@ -19,8 +19,9 @@ pub mod stdin;
 pub mod target;
 pub mod until;
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::entry::{Entry, StreamName};
 use crate::time::Timestamp;
@@ -55,6 +56,9 @@ pub enum Error {
     /// There is no room on a local disk, or it can only be read.
     #[error("{0}")]
     NoRoom(String),
+    /// A local copy can't be read or kept, or isn't what was dumped. What it is a copy of may be well.
+    #[error("{0}")]
+    LocalCopy(String),
 }
 
 impl Error {
@@ -86,6 +90,21 @@ pub enum Databases {
     AllBut(Vec<String>),
     /// These.
     Only(Vec<String>),
+}
+
+/// Opens a plain file, and says how long it is. Anything else is refused; a FIFO isn't waited for.
+///
+/// # Errors
+/// Where it can't be opened, or is something else.
+pub fn open_plain(path: &Path) -> io::Result<(File, u64)> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let about = file.metadata()?;
+    match about.is_file() {
+        true => Ok((file, about.len())),
+        false => Err(io::Error::other("it is no plain file")),
+    }
 }
 
 /// The fact of that key.

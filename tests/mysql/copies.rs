@@ -87,6 +87,11 @@ fn dumps_of_another_job_are_split_and_have_to_be_whole() {
     site.configure(&lines("schedule = { dump = \"01:00\" }"));
     assert!(site.run(&["backup", "agama"]).ends(1).err.contains("one has been due since"));
     assert!(site.run(&["dump", "agama"]).ends(2).err.contains("another job"));
+    // One of tomorrow would never be too old.
+    let ahead =
+        std::process::Command::new("touch").args(["-d", "2 days"]).arg(folder.join("agama.sql")).status().unwrap();
+    assert!(ahead.success());
+    assert!(site.run(&["backup", "agama"]).ends(3).err.contains("hasn't come yet"));
     // Packed by the other job: stored, and said why it costs more.
     site.configure(&lines(""));
     fs::remove_file(folder.join("agama.sql")).unwrap();

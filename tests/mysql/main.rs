@@ -8,6 +8,8 @@ mod ground;
 mod machine;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
+#[path = "../support/medium.rs"]
+mod medium;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/sshd.rs"]
@@ -25,3 +27,4 @@ mod settings;
 mod site;
 mod stall;
 mod tables;
+mod wrecked;

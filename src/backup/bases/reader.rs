@@ -14,6 +14,7 @@ use crate::format::pack::BaseRun;
 use crate::format::recipe::Stream;
 use crate::id::ChunkId;
 use crate::repository::Repository;
+use crate::source::open_plain;
 
 /// A chunk of the snapshot before that a segment is to stand on.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,7 @@ impl BaseReader {
             let previous = self.previous.get(&stream.entry.name).cloned();
             let clone = clones.and_then(|clones| clones.path(&stream.entry));
             let clone = clone.map(|path| PreviousFile { path, offset: 0 });
-            let open = |file: PreviousFile| Some((File::open(file.path).ok()?, file.offset));
+            let open = |file: PreviousFile| Some((open_plain(&file.path).ok()?.0, file.offset));
             self.current = Some((number, previous.into_iter().chain(clone).filter_map(open).collect()));
         }
         self.current.as_ref().is_some_and(|(_, files)| !files.is_empty())

@@ -1,5 +1,6 @@
 //! What a backup is to do, and its run.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
@@ -20,7 +21,7 @@ use varu::source::copy::{self, CopyOptions, CopySource};
 use varu::source::deferred::Deferred;
 use varu::source::stdin::StdinSource;
 use varu::source::until::UntilInterrupted;
-use varu::time::{SystemClock, Zone};
+use varu::time::{Clock, SystemClock, Zone};
 use varu::warning::WarningKind;
 
 use crate::cli::context::Context;
@@ -149,7 +150,8 @@ impl Options {
         Ok(())
     }
 
-    /// Backs up; once again where the data changed while it was read.
+    /// Backs up; once again where the data changed while it was read, and from what is nearer to the data where a local copy
+    /// can't be used or made.
     pub fn back_up(
         &self,
         repository: &Arc<Repository>,
@@ -157,22 +159,31 @@ impl Options {
         watch: &Arc<Watch>,
     ) -> Result<BackupReport, Failure> {
         let previous = self.previous_copy(repository, context)?;
-        let library = BackupOptions { previous, ..self.library(context) };
-        let once = || {
-            let mut source = Deferred::new(|| self.source(context, watch));
+        let once = |reading: &Reading| {
+            let library = BackupOptions { previous: previous.clone(), ..self.library(reading, context) };
+            let mut source = Deferred::new(|| self.source(reading, context, watch));
             backup(repository, &mut source, &library, &SystemClock, &**watch, &context.interrupt)
         };
-        match once() {
-            Err(Error::Source(source::Error::Changed(why))) => {
-                watch.note(&format!("{why}; it is tried once more"));
-                Ok(once()?)
+        let mut reading = self.first_reading(context);
+        let mut changed = false;
+        loop {
+            match once(&reading) {
+                Err(Error::Source(source::Error::Changed(why))) if !changed => {
+                    watch.note(&format!("{why}; it is tried once more"));
+                    changed = true;
+                }
+                Err(Error::Source(source::Error::LocalCopy(why) | source::Error::NoRoom(why)))
+                    if reading.is_of_copies() =>
+                {
+                    reading = reading.after(&why, watch);
+                }
+                result => return Ok(result?),
             }
-            result => Ok(result?),
         }
     }
 
     /// What the library is to do.
-    fn library(&self, context: &Context) -> BackupOptions {
+    fn library(&self, reading: &Reading, context: &Context) -> BackupOptions {
         let config = &context.config;
         BackupOptions {
             wanted: match self.kind {
@@ -188,7 +199,7 @@ impl Options {
             rebase_every: self.rhythm.rebase_every,
             repack_budget: self.rhythm.repack_budget,
             base_cache_max: config.repository.base_cache_max.unwrap_or(BASE_CACHE_MAX),
-            spool_max: match self.is_made_now(config) && matches!(context.place(), Ok(Place::Sftp(_))) {
+            spool_max: match self.is_made_now(reading) && matches!(context.place(), Ok(Place::Sftp(_))) {
                 true => config.repository.spool_max.unwrap_or(SPOOL_MAX),
                 false => 0,
             },
@@ -245,11 +256,11 @@ impl Options {
     }
 
     /// Whether a program makes the data while it is read, and has to wait where the reader does.
-    fn is_made_now(&self, config: &Config) -> bool {
+    fn is_made_now(&self, reading: &Reading) -> bool {
         match &self.what {
             // A backup of InfluxDB lies in a folder before its first byte is read.
             What::Source(Source::Files(_) | Source::Influxdb(_)) => false,
-            What::Source(_) => config.sets.get(&self.set).is_none_or(|set| set.local_copy.is_none()),
+            What::Source(_) => matches!(reading, Reading::Data),
             What::Stdin(_) => size_of_stdin().is_none(),
         }
     }
@@ -261,21 +272,50 @@ impl Options {
         self.tags.iter().filter_map(|tag| rules.tags.get(tag)).any(longer)
     }
 
-    /// The source that reads the set's local copy, or what another job left in its place.
+    /// Where the data is read first.
+    fn first_reading(&self, context: &Context) -> Reading {
+        match (&self.what, context.config.sets.get(&self.set)) {
+            (What::Source(source), Some(set)) if set.source == *source && set.local_copy.is_some() => {
+                match set.dumped_by_another {
+                    true => Reading::Dumps,
+                    false => Reading::Copy(RefCell::default()),
+                }
+            }
+            _ => Reading::Data,
+        }
+    }
+
+    /// The source that reads the newest local copy, or a new one where that isn't fresh or isn't wanted.
     fn copied(
         &self,
-        set: &Set,
+        read: Option<&RefCell<Option<PathBuf>>>,
         context: &Context,
         watch: &Arc<Watch>,
     ) -> Result<Box<dyn source::Source>, source::Error> {
-        let Some(options) = dump::copies(set) else {
-            return Err(source::Error::Config(format!("the set {} has no local_copy", self.set)));
+        let set = self.set_in(context)?;
+        let Some(options) = dump::copies(&self.set, set) else { return Err(self.has_no_copies()) };
+        let copy = match read {
+            None => dump::refresh(&self.set, set, &options, self.wait, context, watch)?,
+            Some(read) => {
+                let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
+                read.replace(Some(copy.path.clone()));
+                copy
+            }
         };
-        if !set.dumped_by_another {
-            let copy = dump::current(&self.set, set, &options, self.wait, context, watch)?;
-            return Ok(Box::new(CopySource::open(&copy)?));
-        }
+        Ok(Box::new(CopySource::open(&copy)?))
+    }
+
+    /// The source that reads what another job left.
+    fn dumped(&self, context: &Context, watch: &Watch) -> Result<Box<dyn source::Source>, source::Error> {
+        let set = self.set_in(context)?;
+        let Some(options) = dump::copies(&self.set, set) else { return Err(self.has_no_copies()) };
         let (dumps, time) = sources::external(&set.source, &options.folder, context)?;
+        if time > SystemClock.now().after(copy::AHEAD) {
+            watch.warn(&WarningKind::WrongClock.warning(format!(
+                "the dump in {} is of {time}, which hasn't come yet, so nobody can say whether it is the last one",
+                options.folder.display()
+            )));
+        }
         let schedule = &set.schedule;
         if let Some(expression) = &schedule.dump
             && dump::is_due(expression, schedule.zone, time)?
@@ -288,36 +328,80 @@ impl Options {
         Ok(dumps)
     }
 
+    fn set_in<'c>(&self, context: &'c Context) -> Result<&'c Set, source::Error> {
+        let set = context.config.sets.get(&self.set);
+        set.ok_or_else(|| source::Error::Config(format!("the configuration has no set {}", self.set)))
+    }
+
+    fn has_no_copies(&self) -> source::Error {
+        source::Error::Config(format!("the set {} has no local_copy", self.set))
+    }
+
     /// The set's local copies, where it makes them itself.
     fn own_copies(&self, context: &Context) -> Option<CopyOptions> {
         let set = context.config.sets.get(&self.set).filter(|set| !set.dumped_by_another);
-        set.and_then(dump::copies)
+        set.and_then(|set| dump::copies(&self.set, set))
     }
 
     /// Once a backup stands, older copies aren't its base any more.
     pub fn forget_copies(&self, context: &Context, watch: &Watch) {
         if let Some(options) = self.own_copies(context)
-            && let Err(error) = copy::forget_old(&options)
+            && let Err(error) = copy::forget_old(&options, 0)
         {
             watch.warn(&WarningKind::OldCopies.warning(error.to_string()));
         }
     }
 
     /// The data's source.
-    fn source(&self, context: &Context, watch: &Arc<Watch>) -> Result<Box<dyn source::Source>, source::Error> {
-        Ok(match &self.what {
-            What::Stdin(name) => {
+    fn source(
+        &self,
+        reading: &Reading,
+        context: &Context,
+        watch: &Arc<Watch>,
+    ) -> Result<Box<dyn source::Source>, source::Error> {
+        Ok(match (&self.what, reading) {
+            (What::Stdin(name), _) => {
                 let input = std::io::stdin().as_fd().try_clone_to_owned();
                 let input = File::from(input.map_err(|error| source::Error::failed("reading standard input", &error))?);
                 let input = UntilInterrupted::new(input, context.interrupt.clone());
                 Box::new(StdinSource::new(name.clone(), input, &SystemClock).expecting(size_of_stdin()))
             }
-            What::Source(source) => match context.config.sets.get(&self.set) {
-                Some(set) if set.source == *source && set.local_copy.is_some() => {
-                    return self.copied(set, context, watch);
-                }
-                _ => return sources::fresh(&self.set, source, context, watch),
-            },
+            (What::Source(_), Reading::Dumps) => return self.dumped(context, watch),
+            (What::Source(_), Reading::Copy(read)) => return self.copied(Some(read), context, watch),
+            (What::Source(_), Reading::NewCopy) => return self.copied(None, context, watch),
+            (What::Source(source), Reading::Data) => return sources::fresh(&self.set, source, context, watch),
         })
+    }
+}
+
+/// Where a backup reads its data. What lies on a local disk is only in between: where it can't be used the data is read.
+enum Reading {
+    /// The newest local copy, or a new one where that isn't fresh. It is noted which one was read.
+    Copy(RefCell<Option<PathBuf>>),
+    /// A new local copy.
+    NewCopy,
+    /// What another job has dumped.
+    Dumps,
+    /// The data itself.
+    Data,
+}
+
+impl Reading {
+    fn is_of_copies(&self) -> bool {
+        matches!(self, Reading::Copy(_) | Reading::NewCopy)
+    }
+
+    /// Where it is read after a local copy could not be used. A copy that was read is put aside, and made anew once.
+    fn after(self, why: &str, watch: &Watch) -> Self {
+        let read = match self {
+            Reading::Copy(read) => read.into_inner(),
+            _ => None,
+        };
+        let (next, what) = match read.map(|read| copy::aside(&read)) {
+            Some(Ok(())) => (Reading::NewCopy, "it isn't used, and the data is dumped anew"),
+            Some(Err(_)) | None => (Reading::Data, "the data is backed up without a local copy"),
+        };
+        watch.warn(&WarningKind::LocalCopy.warning(format!("{why}; {what}")));
+        next
     }
 }
