@@ -24,6 +24,8 @@ pub struct Spool {
     remote: Arc<dyn Remote>,
     folder: PathBuf,
     most: u64,
+    /// Bytes that stay free on its disk.
+    reserve: u64,
     held: AtomicU64,
     /// Whether what waits is wanted no more.
     given_up: AtomicBool,
@@ -35,7 +37,7 @@ impl Spool {
     /// ends what is being sent.
     pub fn new(remote: Arc<dyn Remote>, folder: PathBuf, most: u64, interrupt: Interrupt) -> Arc<Self> {
         let (held, given_up) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { remote, folder, most, held, given_up, interrupt })
+        Arc::new(Self { remote, folder, most, reserve: RESERVE, held, given_up, interrupt })
     }
 
     /// Begins an object. It goes straight to the remote where the spool is full, or its disk nearly is.
@@ -51,7 +53,7 @@ impl Spool {
     fn file(&self) -> Option<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).ok()?;
         let (free, _) = room(&self.folder)?;
-        (free > RESERVE).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
+        (free > self.reserve).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
     }
 
     /// Nobody waits any more for what isn't at the remote yet: it is dropped, and what is being sent ends with an error.
@@ -161,6 +163,8 @@ mod tests {
         let remote = Arc::new(MemoryRemote::new());
         remote.create_folders().unwrap();
         let spool = Spool::new(remote.clone(), folder.path().join("spool"), most, Interrupt::default());
+        // However full the disk is that the test runs on.
+        let spool = Arc::new(Spool { reserve: 0, ..Arc::into_inner(spool).unwrap() });
         (folder, remote, spool)
     }
 

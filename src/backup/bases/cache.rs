@@ -138,19 +138,20 @@ struct OldTable {
     first: u64,
 }
 
+/// The data file of a set's cache.
+fn chunks(folder: &Path, set: &str) -> PathBuf {
+    folder.join(format!("base-{set}.chunks"))
+}
+
 impl BaseCache {
-    /// Opens the cache of `set` in `folder`. What it holds counts only where it is of the snapshot `before`.
+    /// Opens the cache of `set` in `folder`. What it holds counts only where it is of the snapshot `before`, and at most
+    /// `limit` bytes.
     pub fn open(folder: &Path, set: &str, before: Option<&SnapshotId>, limit: u64) -> std::io::Result<Self> {
         let table = folder.join(format!("base-{set}.table"));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let data = options.open(folder.join(format!("base-{set}.chunks")))?;
+        let data = options.open(chunks(folder, set))?;
         let there = data.metadata()?.len();
-        // It may grow into what is free, but for what the index and others need.
-        let limit = room(folder).map_or(limit, |(free, all)| {
-            let reserve = RESERVE.min(all / 4);
-            limit.min((there + free).saturating_sub(reserve))
-        });
         let before = before.filter(|_| there <= limit);
         let mut old = before.and_then(|before| OldTable::open(&table, before));
         let mut used = Blocks::new(limit / BLOCK);
@@ -169,6 +170,13 @@ impl BaseCache {
         new.write_all(&[0; HEADER])?;
         let slots = Arc::new(Slots::new(data));
         Ok(Self { table, slots, old, new, count: 0, used, padded: Vec::new(), full: false, lacked })
+    }
+
+    /// The bytes, at most `most`, that the cache of `set` may have: it may grow into what is free on its disk, but for what
+    /// the index and others need.
+    pub fn limit(folder: &Path, set: &str, most: u64) -> u64 {
+        let there = chunks(folder, set).metadata().map_or(0, |about| about.len());
+        room(folder).map_or(most, |(free, all)| most.min((there + free).saturating_sub(RESERVE.min(all / 4))))
     }
 
     /// Takes the cache of `set` away, where there is one.

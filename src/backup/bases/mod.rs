@@ -431,7 +431,10 @@ pub(super) fn open(
 ) -> Bases {
     let mut warnings = Vec::new();
     let before = start.before.as_ref().map(|before| &before.id);
-    let open = || BaseCache::open(repository.folder(), &options.set, before, options.base_cache_max);
+    let open = || {
+        let limit = BaseCache::limit(repository.folder(), &options.set, options.base_cache_max);
+        BaseCache::open(repository.folder(), &options.set, before, limit)
+    };
     if options.base_cache_max == 0 {
         BaseCache::remove(repository.folder(), &options.set);
     }
