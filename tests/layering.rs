@@ -51,6 +51,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("chacha20poly1305", &[Home::Module("crypto")]),
     ("age", &[Home::Module("crypto")]),
     ("getrandom", &[Home::Module("crypto")]),
+    ("encoding_rs", &[Home::Module("source::mysql")]),
     ("flate2", &[Home::Module("source::influxdb")]),
     ("prost", &[Home::Module("source::influxdb")]),
     ("walkdir", &[Home::Module("source")]),

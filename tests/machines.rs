@@ -75,10 +75,6 @@ impl Clock {
 
 #[test]
 fn machines_live_are_lost_and_come_back() {
-    if std::env::var_os("VARU_TEST_LONG").is_none() {
-        tell("the life of the machines is run by tests/run --long alone");
-        return;
-    }
     let Some(fleet) = fleet(0) else { return };
     let mut clock = Clock::new();
     let package = package();

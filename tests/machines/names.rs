@@ -70,6 +70,15 @@ fn machines_of_one_short_name_are_told_apart() {
     strangers(&fleet, &two, "vm1-example", &backup);
     clock.say("both back up, and neither sees the other");
 
+    // Nor where each stands in an inventory of its own, that knows nothing of the other.
+    for (name, number) in [(PRODUCTION, 1), (STAGING, 2)] {
+        let alone = inventory(&fleet, recipient, &[(name, fleet.address(number))]);
+        let played = Ansible::new(&fleet, Core::Newest, name, &alone).plays("site", &[]);
+        assert_eq!(played.changed, 0, "{}", played.text);
+    }
+    both(0);
+    clock.say("in two inventories, too");
+
     // What would let one into the other's account is refused, and the other goes on.
     ansible.refuses("client", &["-e", "varu_client_account=shared"], "shared is that of");
     ansible.refuses(
@@ -93,7 +102,8 @@ fn machines_of_one_short_name_are_told_apart() {
 
     tags_and_caches(&mut ansible, &one);
     rotated(&fleet, &mut ansible, &one);
-    clock.say("tags, a cleaned cache, rotated keys");
+    upgraded(&fleet, &mut ansible, &one);
+    clock.say("tags, a cleaned cache, rotated keys, a newer package");
     renamed(&mut ansible, &one, &backup);
     addressed(&fleet, recipient, &two, &backup);
     retired(&mut ansible, &two, &backup);
@@ -131,6 +141,30 @@ fn tags_and_caches(ansible: &mut Ansible, one: &Machine) {
         let played = ansible.plays("client", words);
         assert_eq!(played.changed, 0, "{}", played.text);
     }
+}
+
+/// A newer package is seen by a run in check mode, and installed by the next one, whatever its file is called.
+fn upgraded(fleet: &Fleet, ansible: &mut Ansible, one: &Machine) {
+    for (version, file) in [("0.1.1", "varu_0.1.1_amd64.deb"), ("0.1.2", "varu_0.1.1_amd64.deb")] {
+        let folder = fleet.path(version);
+        let newer = folder.join(file);
+        fs::create_dir(&folder).unwrap();
+        run(Command::new("dpkg-deb").arg("-R").arg(package()).arg(folder.join("tree"))).ends(0);
+        let version_line = format!("s/^Version: .*/Version: {version}/");
+        run(Command::new("sed").args(["-i", &version_line]).arg(folder.join("tree/DEBIAN/control"))).ends(0);
+        run(Command::new("dpkg-deb").args(["-Zgzip", "-z1", "-b"]).arg(folder.join("tree")).arg(&newer)).ends(0);
+        let variable = format!("varu_client_package={}", newer.display());
+        let words = ["--limit", PRODUCTION, "-e", &variable, "--check"];
+        let installed = "dpkg-query --show --showformat '${Version}' varu";
+        let before = one.does(installed);
+        assert!(ansible.plays("client", &words).changed > 0, "{version} would be installed");
+        assert_eq!(one.does(installed), before, "nothing is done in check mode");
+        ansible.plays("client", &words[..4]);
+        assert_eq!(one.does(installed), version);
+        let again = ansible.plays("client", &words[..4]);
+        assert_eq!(again.changed, 0, "{}", again.text);
+    }
+    one.starts("varu-backup@data", 0);
 }
 
 /// After a rotation of the keys, the identity's file on the control machine names the new repository, too.

@@ -20,6 +20,20 @@ pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     part[1..].find("\n## ").map_or(part, |end| &part[..=end])
 }
 
+/// The blocks of a kind of a page, one after the other.
+pub fn blocks(page: &str, kind: &str) -> String {
+    let (mut block, mut text) = (None, String::new());
+    for line in page.lines() {
+        match (line.strip_prefix("```"), block) {
+            (Some(_), Some(_)) => block = None,
+            (Some(kind), None) => block = Some(kind),
+            (None, _) if block == Some(kind) => text += &format!("{line}\n"),
+            (None, _) => (),
+        }
+    }
+    text
+}
+
 /// The steps in the `console` blocks of a page.
 pub fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
@@ -109,6 +123,7 @@ fn a_page_says_what_is_printed() {
     );
     assert_eq!((steps[0].shown.as_str(), steps[1].shown.as_str()), ("", "[a]\n"));
     assert_eq!(steps.iter().map(|step| step.who.as_str()).collect::<Vec<_>>(), ["vm1", "you"]);
+    assert_eq!(blocks("a\n```yaml\n  b\n```\nc\n```\nd\n```\n```yaml\ne\n```\n", "yaml"), "  b\ne\n");
     let expected: Vec<&str> = steps[0].expected.iter().map(String::as_str).collect();
     assert!(lines_match(&expected, &["one two", "three"]) && lines_match(&expected, &["one  x"]));
     assert!(

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::fleet::{Debian, Fleet, Machine, package, run};
-use super::page::{Step, section, steps};
+use super::fleet::{Debian, Fleet, Machine, SSH, package, run};
+use super::page::{Step, blocks, section, steps};
+use super::playbooks::Core;
 use super::{Clock, fleet, tell};
 
 /// The machines and the last part of their addresses.
@@ -17,6 +18,8 @@ struct Doers<'a> {
     machines: Vec<(&'a str, &'a Machine)>,
     /// What the page can't know, and what it really is.
     words: Vec<(&'a str, String)>,
+    /// Of the programs on the control machine.
+    environment: Vec<(&'a str, String)>,
     wrong: Vec<String>,
 }
 
@@ -26,7 +29,7 @@ impl Doers<'_> {
     }
 
     fn all(&mut self, page: &str) {
-        for step in steps(&page.replace("backup.example", "backup").replace("other.example", "other")) {
+        for step in steps(page) {
             self.does(step);
         }
     }
@@ -44,9 +47,14 @@ impl Doers<'_> {
                     self.machine(who).does("chmod 755 /usr/local/bin/varu");
                 }
             }
+            ("you", "scp") => {
+                let (from, to) = step.line.strip_prefix("scp ").and_then(|rest| rest.split_once(' ')).unwrap();
+                vm1.send(Path::new(from), to.strip_prefix("root@vm1.example:").unwrap());
+            }
             ("you", _) => {
                 let mut shell = Command::new("sh");
-                let text = run(shell.args(["-c", &step.line]).current_dir(self.fleet.path(""))).ends(0);
+                shell.args(["-c", &step.line]).current_dir(self.fleet.path("")).envs(self.environment.iter().cloned());
+                let text = run(&mut shell).ends(0);
                 self.wrong.extend(step.differs(&text));
                 if let Some((_, recipient)) = text.split_once("Public key: ") {
                     self.words.push(("age1…", recipient.trim().to_owned()));
@@ -77,6 +85,12 @@ impl Doers<'_> {
     }
 }
 
+/// A page, with the names that its machines have here.
+fn short(page: &str) -> String {
+    let page = fs::read_to_string(page).unwrap();
+    page.replace("backup.example", "backup").replace("other.example", "other")
+}
+
 /// docs/install.md by hand on one release, then what docs/operations.md says of names, hosts, sets and the end.
 #[test]
 fn the_install_page_by_hand_and_the_operations_page() {
@@ -85,15 +99,15 @@ fn the_install_page_by_hand_and_the_operations_page() {
     let backup = fleet.boot_of(Debian::Trixie, "backup", 0, &HOSTS);
     let vm1 = fleet.boot("vm1", 1, &HOSTS);
     let other = fleet.boot("other", 2, &HOSTS);
-    let install = fs::read_to_string("docs/install.md").unwrap();
+    let install = short("docs/install.md");
     let machines = vec![("backup", &backup), ("vm1", &vm1), ("other", &other)];
-    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
     doers.all(section(&install, "By hand"));
     doers.say();
     restores(&vm1, &fleet);
     clock.say("docs/install.md by hand, on Debian 12, with a host of Debian 13");
 
-    let operations = fs::read_to_string("docs/operations.md").unwrap();
+    let operations = short("docs/operations.md");
     vm1.does(
         "printf '[sets.wiki]\\nsource = \"files\"\\npaths = [\"/etc/ssl\"]\\nschedule = { full = \"weekly\" }\\n' >> /etc/varu/varu.toml && varu \
          schedule install && systemctl start varu-backup@wiki",
@@ -140,9 +154,9 @@ fn the_install_page_by_hand_the_other_way_round() {
     let mut clock = Clock::new();
     let backup = fleet.boot("backup", 0, &HOSTS);
     let vm1 = fleet.boot_of(Debian::Trixie, "vm1", 1, &HOSTS);
-    let install = fs::read_to_string("docs/install.md").unwrap();
+    let install = short("docs/install.md");
     let machines = vec![("backup", &backup), ("vm1", &vm1)];
-    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
     doers.all(section(&install, "By hand"));
     doers.say();
     restores(&vm1, &fleet);
@@ -161,9 +175,10 @@ fn the_install_page_by_package() {
             machine.send(package(), "/root/varu_0.1.0_amd64.deb");
         }
         backup.does("apt-get install --yes ./varu_0.1.0_amd64.deb");
-        let install = fs::read_to_string("docs/install.md").unwrap();
+        let install = short("docs/install.md");
         let machines = vec![("backup", &backup), ("vm1", &vm1)];
-        let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), wrong: Vec::new() };
+        let mut doers =
+            Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
         doers.all(section(&install, "By package"));
         // On as by hand, with the second step.
         let by_hand = section(&install, "By hand");
@@ -172,6 +187,68 @@ fn the_install_page_by_package() {
         restores(&vm1, &fleet);
         clock.say(&format!("docs/install.md by package, on {:?}, with a host of {:?}", releases[1], releases[0]));
     }
+}
+
+/// docs/install.md with Ansible, as it stands: its collection, its inventory, its commands, from an account that becomes root
+/// with sudo. Only the folders of packages and identities are the test's.
+#[test]
+fn the_install_page_with_ansible() {
+    const NAMES: [(&str, u32); 3] = [("backup.example", 0), ("vm1.example", 1), ("staging.example", 2)];
+    let Some(fleet) = fleet(7) else { return };
+    let mut clock = Clock::new();
+    let backup = fleet.boot_of(Debian::Trixie, NAMES[0].0, 0, &NAMES);
+    let vm1 = fleet.boot(NAMES[1].0, 1, &NAMES);
+    let staging = fleet.boot(NAMES[2].0, 2, &NAMES);
+    for machine in [&vm1, &staging] {
+        machine.does("systemctl enable --quiet --now mariadb && mkdir -p /srv/data && echo data > /srv/data/file");
+    }
+    vm1.does("mysql --execute 'CREATE DATABASE shop; CREATE TABLE shop.orders AS SELECT seq AS id FROM seq_1_to_1000'");
+    run(Command::new("cp").args(["-r", "ansible"]).arg(fleet.path(""))).ends(0);
+    let (packages, secure) = (fleet.path("packages"), fleet.path("secure"));
+    for folder in [&packages, &secure] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::copy(package(), packages.join("varu_0.1.0_amd64.deb")).unwrap();
+
+    let machines = vec![("backup", &backup), ("vm1", &vm1), ("staging", &staging)];
+    let environment = control(&fleet, &NAMES);
+    let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment, wrong: Vec::new() };
+    let page = fs::read_to_string("docs/install.md").unwrap();
+    let page = section(&page, "With Ansible").replace("/srv/packages", &packages.display().to_string());
+    let page = page.replace("/secure/varu", &secure.display().to_string());
+    let (first, second) = page.split_once("\n### ").unwrap();
+    let mut inventory = blocks(first, "yaml");
+    fs::write(fleet.path("inventory.yml"), &inventory).unwrap();
+    doers.all(first);
+    let list = vm1.does("varu list");
+    assert!(list.contains("shop") && list.contains("system"), "{list}");
+    clock.say("docs/install.md with Ansible");
+
+    backup.starts("varu-host-accept", 0);
+    inventory += &blocks(second, "yaml");
+    fs::write(fleet.path("inventory.yml"), &inventory).unwrap();
+    doers.all(second);
+    doers.say();
+    let count = "mysql --batch --execute 'CHECKSUM TABLE shop.orders'";
+    assert_eq!(staging.does(count), vm1.does(count));
+    clock.say("staging is refreshed from production");
+    tell(&format!("{:7.1} s  in all", clock.start.elapsed().as_secs_f64()));
+}
+
+/// The control machine: the newest ansible-core, a folder for its collections, and how it reaches the machines by their names.
+fn control(fleet: &Fleet, names: &[(&str, u32)]) -> Vec<(&'static str, String)> {
+    let hosts = names.iter().map(|(name, number)| format!("Host {name}\nHostName {}\n", fleet.address(*number)));
+    let rest = format!("Host *\nUser admin\nIdentityFile {}\n", fleet.path("key").display());
+    fs::write(fleet.path("ssh_config"), hosts.collect::<String>() + &rest).unwrap();
+    let path = |name: &str| fleet.path(name).display().to_string();
+    let programs = Core::Newest.programs().display().to_string();
+    vec![
+        ("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default())),
+        ("ANSIBLE_HOME", path("ansible-home")),
+        ("ANSIBLE_COLLECTIONS_PATH", path("collections")),
+        ("ANSIBLE_SSH_ARGS", format!("-F {} {}", path("ssh_config"), SSH.join(" "))),
+        ("ANSIBLE_NOCOLOR", "1".to_owned()),
+    ]
 }
 
 /// With the identity alone, another folder gets what was backed up.

@@ -54,6 +54,69 @@ fn values_that_a_dump_changes_are_named_and_no_others() {
 }
 
 #[test]
+fn texts_of_stored_programs_that_a_dump_changes_are_named_and_no_others() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    // What a client of cp1251 says, whose letters are one byte each.
+    let make = |programs: &str| {
+        let letters = |text: &str| -> Vec<u8> {
+            text.chars()
+                .map(|c| if c.is_ascii() { c as u8 } else { u8::try_from(u32::from(c) - 0x410 + 0xC0).unwrap() })
+                .collect()
+        };
+        let hex: String = letters(programs).iter().map(|byte| format!("{byte:02x}")).collect();
+        site.server.sql(&format!("USE agama; SET NAMES cp1251; EXECUTE IMMEDIATE 0x{hex}"));
+    };
+    site.server.sql("CREATE USER 'хозяин'@localhost");
+    for fine in [
+        "CREATE EVENT e1 ON SCHEDULE EVERY 1 DAY DISABLE COMMENT 'plain' DO SELECT 'тело'",
+        "CREATE PROCEDURE `имя`(`п` INT) COMMENT 'plain' SELECT 'тело', `п`",
+        "CREATE TRIGGER `знак` BEFORE INSERT ON t FOR EACH ROW SET @a = 'тело'",
+        "CREATE DEFINER=`хозяин`@localhost VIEW `вид` AS SELECT 'тело' AS `имя`",
+    ] {
+        make(fine);
+    }
+    let (checked, backup) = said(&site, 0);
+    assert!(!checked.contains("stored programs") && !backup.contains("[inexact]"), "{checked}{backup}");
+    for changed in [
+        "CREATE EVENT `дело` ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1",
+        "CREATE EVENT e2 ON SCHEDULE EVERY 1 DAY DISABLE COMMENT 'слово' DO SELECT 1",
+        "CREATE DEFINER=`хозяин`@localhost EVENT e3 ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1",
+        "CREATE FUNCTION f1() RETURNS INT COMMENT 'слово' RETURN 1",
+        "CREATE DEFINER=`хозяин`@localhost TRIGGER t1 BEFORE UPDATE ON t FOR EACH ROW SET @a = 1",
+    ] {
+        make(changed);
+    }
+    let (checked, backup) = said(&site, 3);
+    for said in [&checked, &backup] {
+        let named = ": agama.e2, agama.e3, agama.дело, agama.f1, agama.t1";
+        assert!(said.contains(named), "{said}");
+    }
+    // What is said is true: what was fine comes back as it was, and each of the others as something else.
+    let r = site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
+    eprintln!("{} {}", r.status, r.err);
+    let texts = |database: &str, kind: &str, what: &str, names: &str| {
+        let is = if names.is_empty() { String::new() } else { format!(" AND {kind}_NAME IN ({names})") };
+        site.server.sql(&format!(
+            "SET NAMES utf8mb4; SELECT {kind}_NAME, DEFINER, {what} FROM information_schema.{kind}S WHERE {kind}_SCHEMA = '{database}'{is}"
+        ))
+    };
+    for (kind, what, names, is_same) in [
+        ("EVENT", "EVENT_COMMENT, EVENT_DEFINITION", "'e1'", true),
+        ("ROUTINE", "ROUTINE_COMMENT, ROUTINE_DEFINITION", "'имя'", true),
+        ("TRIGGER", "ACTION_STATEMENT", "'знак'", true),
+        ("EVENT", "1", "'дело'", false),
+        ("EVENT", "EVENT_COMMENT", "'e2'", false),
+        ("EVENT", "1", "'e3'", false),
+        ("ROUTINE", "ROUTINE_COMMENT", "'f1'", false),
+        ("TRIGGER", "1", "'t1'", false),
+    ] {
+        let (before, after) = (texts("agama", kind, what, names), texts("copy", kind, what, names));
+        assert!(!before.is_empty(), "{kind} {names}");
+        assert_eq!(before == after, is_same, "{kind} {names}: {before} {after}");
+    }
+}
+
+#[test]
 fn a_table_that_cannot_be_opened_is_named_before_the_dump_and_can_be_left_out() {
     let Some(site) = Site::new(SCHEMA) else { return };
     site.server.sql(

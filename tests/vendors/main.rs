@@ -7,6 +7,8 @@
 mod influxdb;
 #[path = "../support/machine.rs"]
 mod machine;
+#[path = "../support/mariadb.rs"]
+mod mariadb;
 #[path = "../support/postgresql.rs"]
 mod postgresql;
 #[path = "../support/site.rs"]
@@ -15,6 +17,8 @@ mod site;
 mod compare;
 mod debian;
 mod influxdb_suite;
+mod mariadb_test;
+mod mysql;
 mod postgres_source;
 mod postgresql_suite;
 

@@ -63,7 +63,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
         found.push(Finding::Bad(obstacles::told(&unreadable)));
     }
     let notes = obstacles::history(&server, &about.tables)?.1.into_iter();
-    let notes = notes.chain(inexact::warnings(&server, &about.tables, &options.schema_only_tables)?);
+    let notes = notes.chain(inexact::warnings(&server, &databases, &about.tables, &options.schema_only_tables)?);
     found.extend(notes.map(|warning| Finding::Note(warning.text)));
     Ok(())
 }

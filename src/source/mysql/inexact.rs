@@ -6,6 +6,7 @@
 use super::fingerprint::Table;
 use super::names::{literal, quoted, shown};
 use super::server::Server;
+use super::sql::charset::Charset;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
@@ -48,11 +49,17 @@ impl Column {
     }
 }
 
-/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at.
+/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at. And
+/// of stored programs of `databases` whose texts it changes.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't tell.
-pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<Warning>, Error> {
+pub(super) fn warnings(
+    server: &Server,
+    databases: &[String],
+    tables: &[Table],
+    schema_only: &[String],
+) -> Result<Vec<Warning>, Error> {
     let (mut rounded, mut converted, mut nullable, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut empty = Vec::new();
     for column in columns(server, tables)? {
@@ -92,6 +99,12 @@ pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]
             "AUTO_INCREMENT columns that may be NULL come back as NOT NULL, and a NULL as the next number, for the server's \
              own definition doesn't say so (ALTER TABLE … MODIFY … NOT NULL makes them plain)",
         ),
+        (
+            programs(server, databases, &CHANGED, "NOT LIKE 'utf8%'")?,
+            "stored programs that a client made whose character set isn't Unicode: an event's name, definer and comment, a \
+             routine's comment and a trigger's definer come back in other letters, for the dump program writes them in UTF-8 and \
+             says otherwise (made again after SET NAMES utf8mb4, they come back as they are)",
+        ),
         (unknown, "columns of which it could not be told whether a dump holds their values exactly"),
     ];
     let empty = (
@@ -99,13 +112,56 @@ pub(super) fn warnings(server: &Server, tables: &[Table], schema_only: &[String]
         "columns of a spatial type with values that are empty, which the server has and takes from nobody, so a restore can't \
          load these tables (set a value in those rows)",
     );
+    let unread = (
+        programs(server, databases, &NAMED, &format!("IN ('{}')", Charset::UNKNOWN.join("', '")))?,
+        "views and stored programs whose names a restore can't read and refuses, for a client made them whose character set it \
+         doesn't know (made again after SET NAMES utf8mb4, they come back)",
+    );
     let said = |kind: WarningKind, (names, what): (Vec<String>, &str)| {
         let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
         let listed = names[..names.len().min(NAMES)].join(", ");
         (!names.is_empty()).then(|| kind.warning(format!("{what}: {listed}{more}")))
     };
     let inexact = sentences.into_iter().filter_map(|sentence| said(WarningKind::Inexact, sentence));
-    Ok(inexact.chain(said(WarningKind::Unrestorable, empty)).collect())
+    let unrestorable = [empty, unread].into_iter().filter_map(|sentence| said(WarningKind::Unrestorable, sentence));
+    Ok(inexact.chain(unrestorable).collect())
+}
+
+/// Texts of stored programs, by their kind.
+type Texts = [(&'static str, &'static str, &'static str)];
+
+/// What the dump program writes in UTF-8 and says otherwise, as seen with MariaDB 10.11.
+const CHANGED: [(&str, &str, &str); 3] = [
+    ("EVENTS", "EVENT", "CONCAT(EVENT_NAME, DEFINER, EVENT_COMMENT)"),
+    ("ROUTINES", "ROUTINE", "ROUTINE_COMMENT"),
+    ("TRIGGERS", "TRIGGER", "DEFINER"),
+];
+
+/// The names that a restore reads.
+const NAMED: [(&str, &str, &str); 4] = [
+    ("EVENTS", "EVENT", "EVENT_NAME"),
+    ("ROUTINES", "ROUTINE", "ROUTINE_NAME"),
+    ("TRIGGERS", "TRIGGER", "CONCAT(TRIGGER_NAME, EVENT_OBJECT_TABLE)"),
+    ("VIEWS", "TABLE", "TABLE_NAME"),
+];
+
+/// The stored programs with one of these texts beyond ASCII whose client had such a character set.
+fn programs(server: &Server, databases: &[String], texts: &Texts, client: &str) -> Result<Vec<String>, Error> {
+    let question =
+        |database: &String| {
+            texts.iter().map(|(table, kind, texts)| {
+            format!(
+                "SELECT {kind}_SCHEMA, {kind}_NAME FROM information_schema.{table} WHERE {kind}_SCHEMA = {} AND \
+                 CHARACTER_SET_CLIENT {client} AND LENGTH({texts}) <> CHAR_LENGTH({texts}) ORDER BY {kind}_NAME;\n",
+                literal(database)
+            )
+        }).collect::<String>()
+        };
+    if databases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
+    Ok(rows.iter().map(|row| shown(&row.iter().map(String::as_str).collect::<Vec<_>>())).collect())
 }
 
 fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {

@@ -8,6 +8,7 @@ use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::{literal, quoted};
 use crate::source::mysql::settings::SESSION;
+use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::Session;
 use crate::source::mysql::sql::tokens::{Cursor, Kind, Token, unquoted};
 use crate::source::mysql::users::is_of_the_system;
@@ -43,7 +44,7 @@ impl Line {
         if tokens.iter().any(|token| token.kind == Kind::Comment) {
             return None;
         }
-        let mut cursor = Cursor::new(text.as_bytes(), &tokens);
+        let mut cursor = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens);
         if cursor.word("CREATE") {
             (cursor.word("USER") || cursor.word("ROLE")).then_some(())?;
             let _ = cursor.words(&["IF", "NOT", "EXISTS"]);
@@ -68,10 +69,10 @@ impl Line {
         }
         let to = tokens.iter().rposition(|token| word(&token, "TO"))?;
         let on = tokens[..to].iter().position(|token| word(&token, "ON"));
-        let mut rest = Cursor::new(text.as_bytes(), &tokens[to + 1..]);
+        let mut rest = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens[to + 1..]);
         let account = account(&mut rest)?;
         let alone = std::iter::from_fn(|| rest.take()).all(|token| token.kind != Kind::Sign(b','));
-        let mut object = Cursor::new(text.as_bytes(), &tokens[on.map_or(to, |on| on + 1)..to]);
+        let mut object = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens[on.map_or(to, |on| on + 1)..to]);
         for kind in ["TABLE", "FUNCTION", "PROCEDURE", "PACKAGE", "BODY"] {
             let _ = object.word(kind);
         }
@@ -89,12 +90,12 @@ impl Line {
 fn account(cursor: &mut Cursor<'_>) -> Option<Account> {
     let part = |cursor: &mut Cursor<'_>| {
         let token = cursor.peek().filter(|token| matches!(token.kind, Kind::Word | Kind::Name | Kind::Text))?;
-        let bytes = cursor.bytes(token);
+        let name = match token.kind {
+            Kind::Text => std::str::from_utf8(cursor.bytes(token)).ok().and_then(unquoted),
+            _ => cursor.named(token),
+        };
         cursor.take();
-        match token.kind {
-            Kind::Word => String::from_utf8(bytes.to_vec()).ok(),
-            _ => unquoted(bytes),
-        }
+        name
     };
     let user = part(cursor)?;
     let host = if cursor.sign(b'@') { part(cursor)? } else { String::new() };

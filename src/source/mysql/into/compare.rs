@@ -7,7 +7,8 @@ use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::quoted;
 use crate::source::mysql::server::Server;
-use crate::source::mysql::sql::tokens::{Charset, Kind, Reading};
+use crate::source::mysql::sql::charset::Charset;
+use crate::source::mysql::sql::tokens::{Kind, Reading};
 use crate::warning::{Warning, WarningKind};
 
 /// How many objects one question asks for.

@@ -9,8 +9,9 @@ use std::ops::Range;
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::{Kind, Part, quoted};
+use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::Session;
-use crate::source::mysql::sql::tokens::{self, Charset, Cursor, Open, Reading, Token};
+use crate::source::mysql::sql::tokens::{self, Cursor, Open, Reading, Token};
 
 /// Where a stream's statements go.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +184,7 @@ impl Filter {
         if last.at.end == rest.len() {
             return Ok(None);
         }
-        let head = insert(&mut Cursor::new(rest, &tokens), scope);
+        let head = insert(&mut Cursor::new(reading.charset, rest, &tokens), scope);
         // The client and the server have to agree where a string ends.
         let agreed = self.delimiter == b";"
             && !reading.quotes_names
@@ -200,7 +201,8 @@ impl Filter {
     /// # Errors
     /// [`Error::Refused`] where it is no part of such a dump.
     pub fn judged(&mut self, scope: &Scope<'_>, statement: &[u8], tokens: &[Token]) -> Result<Option<Step>, Error> {
-        let mut judge = Judge { scope, cursor: Cursor::new(statement, tokens), cuts: Vec::new() };
+        let mut judge =
+            Judge { scope, cursor: Cursor::new(self.session.reading.charset, statement, tokens), cuts: Vec::new() };
         if judge.cursor.is_end() {
             return Ok(None);
         }
@@ -210,10 +212,7 @@ impl Filter {
             true => self.session.set(&mut judge.cursor).map(|()| Verdict::Run(None)),
             false => judge.verdict(),
         };
-        let in_pairs = matches!(self.session.reading.charset, Charset::Pairs(_));
         match verdict {
-            // A name's second byte may look like a quote.
-            Some(Verdict::Run(Some(object))) if in_pairs && !object.name.is_ascii() => Err(refused(scope, statement)),
             Some(Verdict::Run(object)) => {
                 let session = &self.session;
                 let makes = object.map(|object| Made {
@@ -299,6 +298,10 @@ impl Judge<'_, '_> {
         let name = self.cursor.name()?;
         if !self.cursor.sign(b'.') {
             return Some(name);
+        }
+        // Another database's name mustn't be taken for ours, so its letters are compared only where they are certain.
+        if !name.is_ascii() && self.cursor.charset() != Charset::Utf8 {
+            return None;
         }
         let own = match self.scope.folds {
             true => name.eq_ignore_ascii_case(self.scope.from),

@@ -1,7 +1,7 @@
 //! Whether a definition names its own schema: in a copy under another name it would work on the original.
 
 use super::filter::{Made, Step};
-use crate::source::mysql::sql::tokens::{Cursor, Kind, unquoted};
+use crate::source::mysql::sql::tokens::{Cursor, Kind};
 
 /// Words behind which a table or a routine is named.
 const BEFORE_NAMES: [&str; 12] =
@@ -13,16 +13,8 @@ pub(super) fn names_schema(step: &Step, schema: &str, objects: &[String]) -> boo
     let Some(Made { reading, .. }) = &step.makes else { return false };
     let Ok(tokens) = reading.tokens(&step.text) else { return true };
     let tokens: Vec<_> = tokens.into_iter().filter(|token| token.kind != Kind::Comment).collect();
-    let cursor = Cursor::new(&step.text, &tokens);
-    let name = |at: usize| {
-        let token = tokens.get(at)?;
-        let bytes = cursor.bytes(token);
-        match token.kind {
-            Kind::Word => String::from_utf8(bytes.to_vec()).ok(),
-            Kind::Name => unquoted(bytes),
-            _ => None,
-        }
-    };
+    let cursor = Cursor::new(reading.charset, &step.text, &tokens);
+    let name = |at: usize| cursor.named(tokens.get(at)?);
     let sign = |at: usize, sign: u8| tokens.get(at).is_some_and(|token| token.kind == Kind::Sign(sign));
     let is_schema = |at: usize| name(at).is_some_and(|name| name.eq_ignore_ascii_case(schema));
     // A table or an alias of the schema's own name: then a name before a dot may be its.

@@ -4,6 +4,7 @@
 //! quotes, comments with a version), and neither do two versions of a server. What is decided here is what the server that
 //! is restored into will do.
 
+pub(super) mod charset;
 pub(super) mod rows;
 pub(super) mod session;
 pub(super) mod tokens;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::tokens::{Charset, Cursor, Kind, Reading, Token};
+use super::charset::Charset;
+use super::tokens::{Cursor, Kind, Reading, Token};
 
 /// Variables of a session that a dump sets. What isn't here is no part of a dump.
 const VARIABLES: [&str; 18] = [
@@ -257,7 +258,7 @@ mod tests {
 
     fn set(session: &mut Session, text: &str) -> bool {
         let tokens = session.reading.tokens(text.as_bytes()).unwrap();
-        let mut cursor = Cursor::new(text.as_bytes(), &tokens);
+        let mut cursor = Cursor::new(session.reading.charset, text.as_bytes(), &tokens);
         cursor.word("SET") && session.set(&mut cursor).is_some()
     }
 

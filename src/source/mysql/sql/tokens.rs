@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::charset::Charset;
+
 /// How text is read: the server's version, and what its session is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) struct Reading {
@@ -15,58 +17,6 @@ pub(in crate::source::mysql) struct Reading {
     pub plain_backslash: bool,
     /// How the session's character set makes characters of bytes.
     pub charset: Charset,
-}
-
-/// What matters of a character set to somebody who looks for quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source::mysql) enum Charset {
-    /// No byte below 0x80 is part of a longer character, and none above is white space: UTF-8, binary.
-    Utf8,
-    /// Other characters whose bytes below 0x80 are what they look like.
-    Plain,
-    /// Characters of two bytes, whose second may look like a quote or a backslash.
-    Pairs(Pairs),
-}
-
-/// Which bytes make a character of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source::mysql) enum Pairs {
-    /// big5.
-    Big5,
-    /// gbk, and gb18030, which has characters of four bytes besides.
-    Gbk,
-    /// sjis, cp932.
-    Sjis,
-}
-
-impl Charset {
-    /// That of a name: `utf8mb4`. None where it isn't one that a client may have.
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name.to_ascii_lowercase().as_str() {
-            "utf8" | "utf8mb3" | "utf8mb4" | "binary" | "ascii" => Self::Utf8,
-            "big5" => Self::Pairs(Pairs::Big5),
-            "gbk" | "gb18030" => Self::Pairs(Pairs::Gbk),
-            "sjis" | "cp932" => Self::Pairs(Pairs::Sjis),
-            "armscii8" | "cp1250" | "cp1251" | "cp1256" | "cp1257" | "cp850" | "cp852" | "cp866" | "dec8"
-            | "eucjpms" | "euckr" | "gb2312" | "geostd8" | "greek" | "hebrew" | "hp8" | "keybcs2" | "koi8r"
-            | "koi8u" | "latin1" | "latin2" | "latin5" | "latin7" | "macce" | "macroman" | "tis620" | "ujis" => {
-                Self::Plain
-            }
-            _ => return None,
-        })
-    }
-
-    /// How many bytes the character has that `text` begins with, as a server counts them that looks for quotes.
-    fn length(self, text: &[u8]) -> usize {
-        let Self::Pairs(pairs) = self else { return 1 };
-        let &[first, second, ..] = text else { return 1 };
-        let is_pair = match pairs {
-            Pairs::Big5 => matches!((first, second), (0xa1..=0xf9, 0x40..=0x7e | 0xa1..=0xfe)),
-            Pairs::Gbk => matches!((first, second), (0x81..=0xfe, 0x40..=0x7e | 0x80..=0xfe)),
-            Pairs::Sjis => matches!((first, second), (0x81..=0x9f | 0xe0..=0xfc, 0x40..=0x7e | 0x80..=0xfc)),
-        };
-        if is_pair { 2 } else { 1 }
-    }
 }
 
 /// What a token is.
@@ -311,13 +261,14 @@ fn comment(rest: &[u8], nests: bool) -> Option<usize> {
 pub(in crate::source::mysql) struct Cursor<'t> {
     text: &'t [u8],
     tokens: &'t [Token],
+    charset: Charset,
     at: usize,
 }
 
 impl<'t> Cursor<'t> {
-    /// At the start.
-    pub fn new(text: &'t [u8], tokens: &'t [Token]) -> Self {
-        Self { text, tokens, at: 0 }
+    /// At the start of a text of that character set.
+    pub fn new(charset: Charset, text: &'t [u8], tokens: &'t [Token]) -> Self {
+        Self { text, tokens, charset, at: 0 }
     }
 
     /// The next token, without taking it.
@@ -371,17 +322,26 @@ impl<'t> Cursor<'t> {
         is
     }
 
+    /// The character set of the text.
+    pub fn charset(&self) -> Charset {
+        self.charset
+    }
+
     /// Takes a name, in quotes or not.
     pub fn name(&mut self) -> Option<String> {
-        let token = self.peek()?;
-        let bytes = self.bytes(token);
-        let name = match token.kind {
-            Kind::Word => String::from_utf8(bytes.to_vec()).ok()?,
-            Kind::Name => unquoted(bytes)?,
-            _ => return None,
-        };
+        let name = self.named(self.peek()?)?;
         self.take();
         Some(name)
+    }
+
+    /// The name that a token is.
+    pub fn named(&self, token: &Token) -> Option<String> {
+        let text = self.charset.text(self.bytes(token))?;
+        match token.kind {
+            Kind::Word => Some(text),
+            Kind::Name => unquoted(&text),
+            _ => None,
+        }
     }
 
     /// Whether nothing is left.
@@ -391,9 +351,9 @@ impl<'t> Cursor<'t> {
 }
 
 /// A name without its quotes.
-pub(in crate::source::mysql) fn unquoted(bytes: &[u8]) -> Option<String> {
-    let quote = char::from(*bytes.first()?);
-    let inner = std::str::from_utf8(bytes.get(1..bytes.len().checked_sub(1)?)?).ok()?;
+pub(in crate::source::mysql) fn unquoted(text: &str) -> Option<String> {
+    let quote = text.chars().next()?;
+    let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
     Some(inner.replace(&format!("{quote}{quote}"), &quote.to_string()))
 }
 
