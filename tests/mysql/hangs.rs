@@ -25,6 +25,53 @@ fn until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
+/// A server that is asked about the tables of all databases opens each, and waits for a statement that is making one.
+#[test]
+fn no_command_waits_for_a_statement_in_another_database() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.server.sql(
+        "CREATE DATABASE other; CREATE TABLE other.child (id INT, KEY (id));
+         USE agama; CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.tags = 'x'; CREATE SEQUENCE s;
+         CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1; CREATE FUNCTION f() RETURNS INT RETURN 1;
+         CREATE TABLE history (id INT PRIMARY KEY) WITH SYSTEM VERSIONING; CREATE TABLE x (f FLOAT, p POINT, c TEXT CHARSET cp932);
+         ALTER TABLE other.child ADD CONSTRAINT follows FOREIGN KEY (id) REFERENCES agama.u (id) ON DELETE CASCADE;
+         SET GLOBAL log_output = 'TABLE', GLOBAL general_log = 1;",
+    );
+    let mut slow = Command::new("mariadb");
+    slow.args(["--no-defaults", "-uroot", "--execute", "CREATE TABLE other.report AS SELECT SLEEP(600) x"]);
+    slow.arg(format!("--socket={}", site.server.socket().display())).stderr(Stdio::null());
+    let mut slow = slow.spawn().unwrap();
+    let running = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'CREATE TABLE other.report%'";
+    until("the statement runs", || site.server.sql(running) == "1\n");
+
+    let begun = Instant::now();
+    site.run(&["config", "check"]);
+    site.back_up();
+    site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]).ends(0);
+    site.run(&["-q", "restore", "agama", "--into", "mysql", "--replace", "agama", "--yes", "--reason", "test"]).ends(0);
+    assert!(begun.elapsed() < Duration::from_secs(240), "{:?}", begun.elapsed());
+    assert_eq!(site.server.sql(running), "1\n", "it still runs");
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    let follows = site.server.sql("SHOW CREATE TABLE other.child");
+    assert!(follows.contains("REFERENCES `agama`.`u` (`id`) ON DELETE CASCADE"), "{follows}");
+
+    // Nor is there any question that could.
+    site.server.sql("SET GLOBAL general_log = 0");
+    let asked = site.server.sql(
+        "SELECT DISTINCT HEX(argument) FROM mysql.general_log WHERE command_type = 'Query' AND argument LIKE 'SELECT%information_schema.%'
+         AND argument NOT LIKE '%PROCESSLIST%'",
+    );
+    assert!(asked.lines().count() > 20, "{asked}");
+    for question in asked.lines() {
+        let bytes: Vec<u8> =
+            (0..question.len()).step_by(2).map(|at| u8::from_str_radix(&question[at..at + 2], 16).unwrap()).collect();
+        let question = String::from_utf8_lossy(&bytes);
+        let explained = site.server.sql(&format!("USE agama; EXPLAIN {question}"));
+        assert!(!explained.contains("Scanned all databases"), "{question}\n{explained}");
+    }
+}
+
 #[test]
 fn events_at_which_the_dump_program_never_ends_come_back() {
     let Some(site) = Site::new(SCHEMA) else { return };

@@ -127,36 +127,35 @@ pub(super) fn warnings(
     Ok(inexact.chain(unrestorable).collect())
 }
 
-/// Texts of stored programs, by their kind.
-type Texts = [(&'static str, &'static str, &'static str)];
+/// Where objects are listed, by what column of their database, their name, and a text of theirs. The column is the one by which
+/// the server finds a database without a look at all others.
+type Texts = [(&'static str, &'static str, &'static str, &'static str)];
 
 /// What the dump program writes in UTF-8 and says otherwise, as seen with MariaDB 10.11.
-const CHANGED: [(&str, &str, &str); 3] = [
-    ("EVENTS", "EVENT", "CONCAT(EVENT_NAME, DEFINER, EVENT_COMMENT)"),
-    ("ROUTINES", "ROUTINE", "ROUTINE_COMMENT"),
-    ("TRIGGERS", "TRIGGER", "DEFINER"),
+const CHANGED: [(&str, &str, &str, &str); 3] = [
+    ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "CONCAT(EVENT_NAME, DEFINER, EVENT_COMMENT)"),
+    ("ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_COMMENT"),
+    ("TRIGGERS", "EVENT_OBJECT_SCHEMA", "TRIGGER_NAME", "DEFINER"),
 ];
 
 /// The names that a restore reads.
-const NAMED: [(&str, &str, &str); 4] = [
-    ("EVENTS", "EVENT", "EVENT_NAME"),
-    ("ROUTINES", "ROUTINE", "ROUTINE_NAME"),
-    ("TRIGGERS", "TRIGGER", "CONCAT(TRIGGER_NAME, EVENT_OBJECT_TABLE)"),
-    ("VIEWS", "TABLE", "TABLE_NAME"),
+const NAMED: [(&str, &str, &str, &str); 4] = [
+    ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "EVENT_NAME"),
+    ("ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_NAME"),
+    ("TRIGGERS", "EVENT_OBJECT_SCHEMA", "TRIGGER_NAME", "CONCAT(TRIGGER_NAME, EVENT_OBJECT_TABLE)"),
+    ("VIEWS", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_NAME"),
 ];
 
 /// The stored programs with one of these texts beyond ASCII whose client had such a character set.
 fn programs(server: &Server, databases: &[String], texts: &Texts, client: &str) -> Result<Vec<String>, Error> {
-    let question =
-        |database: &String| {
-            texts.iter().map(|(table, kind, texts)| {
-            format!(
-                "SELECT {kind}_SCHEMA, {kind}_NAME FROM information_schema.{table} WHERE {kind}_SCHEMA = {} AND \
-                 CHARACTER_SET_CLIENT {client} AND LENGTH({texts}) <> CHAR_LENGTH({texts}) ORDER BY {kind}_NAME;\n",
-                literal(database)
-            )
-        }).collect::<String>()
-        };
+    let asked = |database: &String, (table, schema, name, texts): &(&str, &str, &str, &str)| {
+        format!(
+            "SELECT {schema}, {name} FROM information_schema.{table} WHERE {schema} = {} AND CHARACTER_SET_CLIENT {client} AND \
+             LENGTH({texts}) <> CHAR_LENGTH({texts}) ORDER BY {name};\n",
+            literal(database)
+        )
+    };
+    let question = |database: &String| texts.iter().map(|text| asked(database, text)).collect::<String>();
     if databases.is_empty() {
         return Ok(Vec::new());
     }

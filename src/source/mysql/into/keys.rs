@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::MysqlTarget;
 use crate::source::Error;
 use crate::source::mysql::names::{literal, quoted};
+use crate::source::mysql::server::Vendor;
 
 /// One foreign key.
 #[derive(Debug, Clone, Default)]
@@ -20,13 +21,23 @@ struct Key {
 impl MysqlTarget {
     /// Foreign keys into `astray`, of tables that lie in other databases, point to the tables of the same names in `home`.
     pub(super) fn lead_back(&self, astray: &str, home: &str) -> Result<(), Error> {
-        let rows = self.server.ask(&format!(
-            "SELECT k.CONSTRAINT_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME, k.REFERENCED_TABLE_NAME, \
-             k.REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE k WHERE k.REFERENCED_TABLE_SCHEMA = {} AND \
-             k.CONSTRAINT_SCHEMA <> {} ORDER BY k.CONSTRAINT_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION",
-            literal(astray),
-            literal(astray)
-        ))?;
+        let question = |of: &str| {
+            format!(
+                "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, \
+                 REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = {} AND {of} \
+                 ORDER BY CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION;\n",
+                literal(astray)
+            )
+        };
+        let rows = match self.children(astray)? {
+            Some(tables) => {
+                let each = |(schema, table): &(String, String)| {
+                    question(&format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(schema), literal(table)))
+                };
+                self.server.ask(&tables.iter().map(each).collect::<String>())?
+            }
+            None => self.server.ask(&question(&format!("TABLE_SCHEMA <> {}", literal(astray))))?,
+        };
         let mut keys: BTreeMap<(String, String, String), Key> = BTreeMap::new();
         for row in rows {
             let [schema, table, name, column, parent, parent_column] = row.as_slice() else { continue };
@@ -54,6 +65,36 @@ impl MysqlTarget {
             self.rename_back(&table, &indexes)?;
         }
         Ok(())
+    }
+
+    /// The tables of other databases that have foreign keys into this one, by the storage engine's own list. None where that
+    /// isn't to be had: then the tables of all databases are to be looked at, and a MariaDB server opens each for that, and
+    /// waits for a statement that makes one.
+    fn children(&self, parents: &str) -> Result<Option<Vec<(String, String)>>, Error> {
+        if self.server.vendor != Vendor::Mariadb {
+            return Ok(None);
+        }
+        // The list has names as files have them: `database/table`.
+        let part = |column: &str, at: i32| {
+            let name = format!("CAST(SUBSTRING_INDEX({column}, '/', {at}) AS BINARY)");
+            format!("CONVERT(CONVERT({name} USING filename) USING utf8mb4)")
+        };
+        let (schema, own) = (part("FOR_NAME", 1), literal(parents));
+        let question = format!(
+            "SELECT DISTINCT {schema}, {} FROM information_schema.INNODB_SYS_FOREIGN WHERE BINARY {} = BINARY {own} AND BINARY \
+             {schema} <> BINARY {own}",
+            part("FOR_NAME", -1),
+            part("REF_NAME", 1)
+        );
+        match self.server.ask(&question) {
+            Ok(rows) => {
+                let rows = rows.into_iter().filter_map(|row| <[String; 2]>::try_from(row).ok());
+                Ok(Some(rows.map(|[schema, table]| (schema, table)).collect()))
+            }
+            // It takes a privilege (PROCESS).
+            Err(Error::Failed(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What stands behind a foreign key's columns: ` ON DELETE CASCADE`.

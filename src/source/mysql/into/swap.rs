@@ -124,7 +124,7 @@ impl MysqlTarget {
 
     fn triggers(&self, database: &str) -> Result<Vec<(String, String)>, Error> {
         let rows = self.server.ask(&format!(
-            "SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {}",
+            "SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {}",
             literal(database)
         ))?;
         Ok(rows.into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect())
