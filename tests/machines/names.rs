@@ -165,6 +165,9 @@ fn upgraded(fleet: &Fleet, ansible: &mut Ansible, one: &Machine) {
         assert_eq!(again.changed, 0, "{}", again.text);
     }
     one.starts("varu-backup@data", 0);
+    // A play with the older one would be refused by apt.
+    one.send(package(), "/root/varu.deb");
+    one.does("dpkg --install /root/varu.deb");
 }
 
 /// After a rotation of the keys, the identity's file on the control machine names the new repository, too.

@@ -202,7 +202,9 @@ fn the_install_page_with_ansible() {
     for machine in [&vm1, &staging] {
         machine.does("systemctl enable --quiet --now mariadb && mkdir -p /srv/data && echo data > /srv/data/file");
     }
-    vm1.does("mysql --execute 'CREATE DATABASE shop; CREATE TABLE shop.orders AS SELECT seq AS id FROM seq_1_to_1000'");
+    vm1.does(
+        "mysql --execute 'CREATE DATABASE shop; USE shop; CREATE TABLE orders AS SELECT seq AS id FROM seq_1_to_1000'",
+    );
     run(Command::new("cp").args(["-r", "ansible"]).arg(fleet.path(""))).ends(0);
     let (packages, secure) = (fleet.path("packages"), fleet.path("secure"));
     for folder in [&packages, &secure] {

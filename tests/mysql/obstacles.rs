@@ -48,6 +48,15 @@ fn values_that_a_dump_changes_are_named_and_no_others() {
         let (before, after) = (rows(&format!("agama.{table}"), column), rows(&format!("copy.{table}"), column));
         assert_eq!(before == after, is_same, "{table}.{column}: {before} {after}");
     }
+    // Rows that were are looked at, too.
+    site.server.sql(
+        "USE agama; DROP TABLE f, j, n, plain; CREATE TABLE h (id INT PRIMARY KEY, f FLOAT, cp VARCHAR(9) CHARSET cp932) WITH SYSTEM VERSIONING;
+         INSERT INTO h VALUES (1, 16777216.0 * 1.0000001, 'x'), (2, 0.5, 0xED40), (3, 0.5, 'x'); UPDATE h SET f = 0.5, cp = 'x';",
+    );
+    let (checked, backup) = said(&site, 3);
+    for name in ["agama.h.f", "agama.h.cp (cp932)"] {
+        assert!(checked.contains(name) && backup.contains(name), "{name}: {checked}{backup}");
+    }
     // Known, it is no warning.
     site.configure(&format!("socket = {:?}\nacknowledge = [\"inexact\"]", site.server.socket()));
     site.run(&["backup", "agama"]).ends(0);

@@ -71,6 +71,9 @@ fn what_a_server_gives_its_sessions_hides_no_row() {
             site.server.sql("SET GLOBAL sql_select_limit = 18446744073709551615");
         }
     }
+    site.server.restart_with("-TERM", &["--innodb-force-recovery=1"]);
+    is_refused(&site, "innodb_force_recovery is 1", "innodb_force_recovery");
+    site.server.restart("-TERM");
     with_account(&site, "");
     site.server.sql("SET GLOBAL init_connect = 'CREATE TEMPORARY TABLE agama.u (id INT PRIMARY KEY)'");
     let refused = site.run(&["backup", "agama"]).ends(2);

@@ -17,6 +17,35 @@ const KEYS: &str = "SELECT k.CONSTRAINT_SCHEMA, k.TABLE_NAME, k.REFERENCED_TABLE
                     information_schema.KEY_COLUMN_USAGE k WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND k.CONSTRAINT_SCHEMA IN \
                     ('agama', 'other') ORDER BY 1, 2";
 
+/// A table goes on to count on the sequence of its own database, whatever that is called.
+#[test]
+fn a_copy_counts_on_its_own_sequences() {
+    let Some(site) = Site::new(
+        "CREATE DATABASE agama; USE agama; CREATE SEQUENCE s; CREATE SEQUENCE `it's`;
+         CREATE TABLE t (id INT PRIMARY KEY DEFAULT NEXTVAL(s), b INT DEFAULT (NEXT VALUE FOR `it's` + 1), v INT); INSERT INTO t (v) VALUES (1), (2);",
+    ) else {
+        return;
+    };
+    site.back_up();
+    let copy = |more: &[&str]| {
+        let words = ["-q", "restore", "agama", "--into", "mysql:copy", "--yes", "--reason", "test"];
+        site.run(&[&words, more].concat()).ends(0);
+        let made = site.server.sql("SHOW CREATE TABLE copy.t");
+        assert!(made.contains("nextval(`copy`.`s`)") && made.contains("nextval(`copy`.`it's`)"), "{made}");
+        site.server.sql("INSERT INTO copy.t (v) VALUES (3)");
+        assert_eq!(site.server.sql("SELECT COUNT(*) FROM copy.t"), "3\n");
+    };
+    let counted = || site.server.sql("SELECT next_not_cached_value FROM agama.s");
+    let before = counted();
+    copy(&[]);
+    copy(&["--replace", "copy"]);
+    assert_eq!(counted(), before, "the original's stands still");
+    site.server.sql("DROP DATABASE copy; DROP DATABASE agama");
+    copy(&[]);
+    site.run(&["-q", "restore", "agama", "--into", "mysql", "--yes"]).ends(0);
+    assert!(site.server.sql("SHOW CREATE TABLE agama.t").contains("nextval(`agama`.`s`)"));
+}
+
 #[test]
 fn one_table_comes_back_into_a_living_database() {
     let Some(site) = Site::new(SCHEMA) else { return };

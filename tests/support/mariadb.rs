@@ -79,11 +79,17 @@ impl MariaDb {
 
     /// Ends it with that signal and starts it again.
     pub fn restart(&self, signal: &str) {
+        self.restart_with(signal, &[]);
+    }
+
+    /// As [`MariaDb::restart`], with more options until the next one.
+    pub fn restart_with(&self, signal: &str, options: &[&str]) {
         let mut server = self.server.lock().unwrap();
         let pid = server.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         server.wait().unwrap();
-        *server = serve(self.folder.path(), &self.options);
+        let options = self.options.iter().cloned().chain(options.iter().map(|&option| option.to_owned()));
+        *server = serve(self.folder.path(), &options.collect::<Vec<_>>());
         drop(server);
         self.wait();
     }

@@ -62,8 +62,9 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     if !unreadable.is_empty() {
         found.push(Finding::Bad(obstacles::told(&unreadable)));
     }
-    let notes = obstacles::history(&server, &about.tables)?.1.into_iter();
-    let notes = notes.chain(inexact::warnings(&server, &databases, &about.tables, &options.schema_only_tables)?);
+    let (history, notes) = obstacles::history(&server, &about.tables)?;
+    let inexact = inexact::warnings(&server, &databases, &about.tables, &options.schema_only_tables, history)?;
+    let notes = notes.into_iter().chain(inexact);
     found.extend(notes.map(|warning| Finding::Note(warning.text)));
     Ok(())
 }

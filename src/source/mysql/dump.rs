@@ -53,7 +53,7 @@ impl Prepared {
         let (history, without) = obstacles::history(&server, &before.tables)?;
         let mut warnings = inconsistent(&before.tables);
         warnings.extend(without);
-        warnings.extend(inexact::warnings(&server, &databases, &before.tables, &options.schema_only_tables)?);
+        warnings.extend(inexact::warnings(&server, &databases, &before.tables, &options.schema_only_tables, history)?);
         let has_log = server.value("SELECT @@log_bin")? == "1";
         let events = events::streams(&server, &databases)?;
         let wanted = Wanted {

@@ -34,6 +34,8 @@ struct Column {
     /// Its character set; empty where it is no text.
     set: String,
     numbers_itself: bool,
+    /// Whether its table keeps the rows that were.
+    has_history: bool,
 }
 
 impl Column {
@@ -49,8 +51,8 @@ impl Column {
     }
 }
 
-/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at. And
-/// of stored programs of `databases` whose texts it changes.
+/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at, and
+/// where `history` is dumped, too, each row that was. And of stored programs of `databases` whose texts it changes.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't tell.
@@ -59,6 +61,7 @@ pub(super) fn warnings(
     databases: &[String],
     tables: &[Table],
     schema_only: &[String],
+    history: bool,
 ) -> Result<Vec<Warning>, Error> {
     let (mut rounded, mut converted, mut nullable, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut empty = Vec::new();
@@ -71,8 +74,12 @@ pub(super) fn warnings(
         if schema_only.contains(&format!("{}.{}", column.database, column.table)) {
             continue;
         }
-        let question =
-            format!("SELECT 1 FROM {}.{} WHERE {condition} LIMIT 1", quoted(&column.database), quoted(&column.table));
+        let all = if column.has_history && history { " FOR SYSTEM_TIME ALL" } else { "" };
+        let question = format!(
+            "SELECT 1 FROM {}.{}{all} WHERE {condition} LIMIT 1",
+            quoted(&column.database),
+            quoted(&column.table)
+        );
         match server.ask(&question) {
             Ok(rows) if rows.is_empty() => {}
             Ok(_) if SPATIAL.contains(&column.kind.as_str()) => empty.push(name),
@@ -182,13 +189,20 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         return Ok(Vec::new());
     }
     let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
-    let is_dumped = |column: &Column| {
-        let same = |table: &&Table| table.database == column.database && table.name == column.table;
-        tables.iter().find(same).is_some_and(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"))
-    };
     let column = |row: Vec<String>| {
         let [database, table, name, kind, set, numbers] = <[String; 6]>::try_from(row).ok()?;
-        Some(Column { database, table, name, kind, set, numbers_itself: numbers == "1" })
+        let of = tables.iter().find(|of| of.database == database && of.name == table)?;
+        let has_history = of.kind == "SYSTEM VERSIONED";
+        let numbers_itself = numbers == "1";
+        (has_history || of.kind == "BASE TABLE").then_some(Column {
+            database,
+            table,
+            name,
+            kind,
+            set,
+            numbers_itself,
+            has_history,
+        })
     };
-    Ok(rows.into_iter().filter_map(column).filter(is_dumped).collect())
+    Ok(rows.into_iter().filter_map(column).collect())
 }

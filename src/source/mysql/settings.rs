@@ -38,7 +38,7 @@ struct Setting {
     why: &'static str,
 }
 
-const SETTINGS: [Setting; 5] = [
+const SETTINGS: [Setting; 6] = [
     Setting {
         name: "sql_select_limit",
         is_right: |value| value.parse::<u64>().is_ok_and(|most| most >= 1 << 62),
@@ -62,6 +62,12 @@ const SETTINGS: [Setting; 5] = [
         is_right: |value| value.eq_ignore_ascii_case("ON"),
         condition: "@@show_gipk_in_create_table_and_information_schema=1",
         why: "primary keys that the server has made would be missing",
+    },
+    Setting {
+        name: "innodb_force_recovery",
+        is_right: |value| value == "0",
+        condition: "@@innodb_force_recovery=0",
+        why: "rows in damaged pages would be passed over",
     },
     Setting {
         name: "resultset_metadata",

@@ -64,7 +64,7 @@ impl Checked {
         self.load.write(SESSION.as_bytes())?;
         self.load.enter(database)?;
         let preamble = std::mem::take(&mut self.preamble);
-        let set = self.part(&Scope { part: &Part::Preamble, from: "", to: "", folds: self.folds }, &preamble);
+        let set = self.part(&Scope { part: &Part::Preamble, from: "", to: "", home: "", folds: self.folds }, &preamble);
         self.preamble = preamble;
         set?;
         self.load.write(settings(&self.server).as_bytes())?;
@@ -204,7 +204,7 @@ impl MysqlTarget {
     pub(super) fn begun(&self) -> Result<Filter, Error> {
         let mut begun = filter(&self.server);
         begun.steps(
-            &Scope { part: &Part::Preamble, from: "", to: "", folds: self.folds },
+            &Scope { part: &Part::Preamble, from: "", to: "", home: "", folds: self.folds },
             self.definitions.preamble(),
         )?;
         Ok(begun)

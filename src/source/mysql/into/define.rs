@@ -45,7 +45,7 @@ impl MysqlTarget {
 
     /// The steps of a stream; of a copy under another name its events are disabled.
     pub(super) fn steps(&self, place: &Place, part: &Part, text: &[u8]) -> Result<Vec<Step>, Error> {
-        let scope = Scope { part, from: &place.from, to: &place.to, folds: self.folds };
+        let scope = Scope { part, from: &place.from, to: &place.to, home: &place.to, folds: self.folds };
         let steps = self.begun()?.steps(&scope, text)?;
         Ok(match place.from == place.to {
             true => steps,

@@ -55,7 +55,7 @@ impl Definitions {
     /// dump doesn't say how it was made.
     pub fn create(&self, mut filter: Filter, from: &str, to: &str) -> Result<String, Error> {
         let part = Part::Database(from.to_owned());
-        let scope = Scope { part: &part, from, to, folds: false };
+        let scope = Scope { part: &part, from, to, home: to, folds: false };
         let said = filter.steps(&scope, self.find(&part))?;
         let rest = said.first().map(|step| String::from_utf8_lossy(&step.text).into_owned()).unwrap_or_default();
         let to = quoted(to);

@@ -20,8 +20,10 @@ pub(super) struct Scope<'s> {
     pub part: &'s Part,
     /// The database's name in the dump.
     pub from: &'s str,
-    /// Its name on the server; the session is in it, or in what is loaded beside it.
+    /// The database that the statements are run in: the one that is restored, or what is loaded beside it.
     pub to: &'s str,
+    /// The one that is restored, by its name on the server.
+    pub home: &'s str,
     /// Whether names of databases and tables that differ in case are the same to the server.
     pub folds: bool,
 }
@@ -260,8 +262,8 @@ pub(super) fn refused(scope: &Scope<'_>, text: &[u8]) -> Error {
 struct Judge<'s, 't> {
     scope: &'s Scope<'s>,
     cursor: Cursor<'t>,
-    /// What is cut out of the statement: the database before a name, where it goes to another.
-    cuts: Vec<Range<usize>>,
+    /// What is cut out of the statement, the database before a name, where it goes to another, and what stands there then.
+    cuts: Vec<(Range<usize>, String)>,
 }
 
 impl Judge<'_, '_> {
@@ -311,7 +313,7 @@ impl Judge<'_, '_> {
             return None;
         }
         if self.scope.from != self.scope.to {
-            self.cuts.push(start..self.cursor.peek()?.at.start);
+            self.cuts.push((start..self.cursor.peek()?.at.start, String::new()));
         }
         self.cursor.name()
     }
@@ -381,12 +383,14 @@ impl Judge<'_, '_> {
                 true => self.cursor.words(&["VALUE", "FOR"]),
                 false => is_one_of(&["NEXTVAL", "LASTVAL", "SETVAL"]) && self.cursor.sign(b'('),
             };
-            // Its name stays as it is: the database may only have it under its final name.
+            // A table goes on to count on the sequence that is named here, so that is the one under its final name.
             let cuts = self.cuts.len();
             if counts && self.object().is_none() {
                 return false;
             }
-            self.cuts.truncate(cuts);
+            for (_, instead) in &mut self.cuts[cuts..] {
+                *instead = format!("{}.", quoted(self.scope.home));
+            }
         }
         true
     }
@@ -549,8 +553,9 @@ impl Judge<'_, '_> {
         }
         let mut text = Vec::with_capacity(statement.len());
         let mut from = 0;
-        for cut in &self.cuts {
+        for (cut, instead) in &self.cuts {
             text.extend_from_slice(&statement[from..cut.start]);
+            text.extend_from_slice(instead.as_bytes());
             from = cut.end;
         }
         text.extend_from_slice(&statement[from..]);
@@ -619,7 +624,7 @@ mod tests {
     use super::*;
 
     fn scope(part: &Part) -> Scope<'_> {
-        Scope { part, from: "shop", to: "shop", folds: false }
+        Scope { part, from: "shop", to: "shop", home: "shop", folds: false }
     }
 
     fn steps(part: &Part, text: &str) -> Result<Vec<Step>, Error> {
@@ -638,7 +643,7 @@ mod tests {
         let text = "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%`*/ /*!50003 TRIGGER shop.tr BEFORE INSERT ON shop . t FOR \
                     EACH ROW begin --\u{1} ;;\nset new.a=1; end */;;\nDELIMITER ;\nALTER DATABASE `shop` CHARACTER SET latin1 COLLATE latin1_bin ;\n";
         assert_eq!(steps(&triggers, text).unwrap().len(), 2);
-        let copy = Scope { part: &triggers, from: "shop", to: "copy", folds: false };
+        let copy = Scope { part: &triggers, from: "shop", to: "copy", home: "copy", folds: false };
         let cut = Filter::new(101_119, true).steps(&copy, text.as_bytes()).unwrap();
         assert!(String::from_utf8_lossy(&cut[0].text).contains("TRIGGER tr BEFORE INSERT ON t FOR"));
         assert_eq!(cut[1].text, b"ALTER DATABASE `copy` CHARACTER SET latin1 COLLATE latin1_bin");

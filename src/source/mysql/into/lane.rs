@@ -105,7 +105,7 @@ impl Lane {
         let (Some(load), Some((part, place))) = (self.load.as_mut(), self.current.as_ref()) else {
             return Err(Error::Failed("the load had ended before".to_owned()));
         };
-        act(load, &Scope { part, from: &place.from, to: &place.loading, folds: self.folds })
+        act(load, &place.scope(part, self.folds))
     }
 }
 

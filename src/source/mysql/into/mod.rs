@@ -46,6 +46,11 @@ struct Place {
 }
 
 impl Place {
+    /// Where the statements of a part of its tables go.
+    fn scope<'s>(&'s self, part: &'s Part, folds: bool) -> Scope<'s> {
+        Scope { part, from: &self.from, to: &self.loading, home: &self.to, folds }
+    }
+
     fn before(&self, stamp: &str) -> String {
         aside(&self.to, "before", stamp)
     }
@@ -194,7 +199,7 @@ impl Service for MysqlTarget {
             let sequences = self.definitions.of(&place.from, |part| matches!(part, Part::Object(_, _, Kind::Sequence)));
             for (part, text) in &sequences {
                 load.enter(&place.loading)?;
-                load.part(&Scope { part, from: &place.from, to: &place.loading, folds: self.folds }, text)?;
+                load.part(&place.scope(part, self.folds), text)?;
                 // A column's default names its sequence with the database.
                 if let (true, Part::Object(_, name, _)) = (place.replaces(), part) {
                     named += &format!("CREATE SEQUENCE IF NOT EXISTS {}.{};\n", quoted(&place.to), quoted(name));

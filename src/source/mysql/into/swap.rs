@@ -158,7 +158,7 @@ impl MysqlTarget {
         let mut load = Checked::new(&self.server, preamble, self.folds)?;
         load.enter(to)?;
         for (part, text) in parts {
-            let scope = Scope { part: &part, from, to, folds: self.folds };
+            let scope = Scope { part: &part, from, to, home: to, folds: self.folds };
             load.part_disabled(&scope, &text)?;
         }
         load.finish()
