@@ -140,7 +140,7 @@ fn a_lost_machine_comes_back_with_one_command() {
     fs::remove_file(folder.join("deep/file")).unwrap();
     let changed = all(&["--overwrite", "changed"]).ends(3);
     for set in ["shop", "crm"] {
-        let way = format!("--replace {set} --reason TEXT");
+        let way = format!("--replace={set} --reason TEXT");
         assert!(changed.err.contains(&way) && changed.err.contains("changed since"), "{}", changed.err);
     }
     assert_eq!(servers.mariadb.sql("SELECT text FROM shop.item WHERE id = 7"), "new\n");
@@ -224,6 +224,42 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     assert_eq!(read("f"), "1");
     all(&["--overwrite", "always"]).ends(0);
     assert_eq!(read("f"), "newer");
+}
+
+/// Not only rows: each of these is another thing than what the run before has made.
+#[test]
+fn a_second_restore_of_all_looks_at_all_of_a_database() {
+    let Some(mariadb) = mariadb::MariaDb::start() else { return };
+    mariadb.sql(
+        "CREATE DATABASE `-shop`; USE `-shop`; CREATE SEQUENCE s; CREATE TABLE t (id INT PRIMARY KEY); CREATE FUNCTION f() RETURNS INT RETURN 1;
+         CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1; CREATE USER app@localhost; GRANT SELECT ON `-shop`.* TO app@localhost;
+         CREATE TABLE h (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING; INSERT INTO h VALUES (1, 1); UPDATE h SET v = 2",
+    );
+    let site =
+        Site::new("shop", &format!("source = \"mysql\"\ndatabases = [\"-shop\"]\nsocket = {:?}", mariadb.socket()));
+    site.run(&["-q", "backup", "shop"]).ends(0);
+    let all = |words: &[&str]| site.run(&[&["restore", "--all", "--yes", "--reason", "test"], words].concat());
+    let replaced = || all(&["--replace", "-shop"]).ends(0);
+    replaced();
+    assert!(String::from_utf8_lossy(&all(&[]).ends(0).out).contains("as it was then"));
+    for change in [
+        "SELECT NEXTVAL(`-shop`.s)",
+        "DROP USER app@localhost",
+        "DROP FUNCTION `-shop`.f",
+        "DROP EVENT `-shop`.e",
+        "DELETE HISTORY FROM `-shop`.h",
+    ] {
+        mariadb.sql(change);
+        let told = all(&[]).ends(3);
+        assert!(
+            told.err.contains("changed since") && told.err.contains("--replace=-shop --reason TEXT"),
+            "{change}: {}",
+            told.err
+        );
+        replaced();
+        assert!(String::from_utf8_lossy(&all(&[]).ends(0).out).contains("as it was then"), "{change}");
+    }
+    assert!(mariadb.sql("SHOW GRANTS FOR app@localhost").contains("`-shop`"));
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn said_before(found: &Found, record: &Record, kept: &[String], now: &str, watch
         }
         return Some(DONE.to_owned());
     }
-    let replace: Vec<String> = kept.iter().map(|name| format!("--replace {}", shell_word(name))).collect();
+    let replace: Vec<String> = kept.iter().map(|name| format!("--replace={}", shell_word(name))).collect();
     if replace.is_empty() {
         return None;
     }

@@ -37,7 +37,7 @@ pub struct IntoArgs {
     into: Option<String>,
 
     /// What is there under this name may be put aside for the restored data; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     replace: Vec<String>,
 
     /// Why, for the history.

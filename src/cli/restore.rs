@@ -88,11 +88,11 @@ pub struct Args {
 
     /// Restore only what this pattern of .gitignore's form matches; with --into, only this DATABASE or DATABASE/TABLE. May be
     /// given several times.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     only: Vec<String>,
 
     /// Restore only this path, exactly, as `varu ls` prints it, and what is below it. May be given several times.
-    #[arg(long, value_name = "PATH", conflicts_with = "into")]
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true, conflicts_with = "into")]
     path: Vec<OsString>,
 
     /// What happens to a file that is there already.

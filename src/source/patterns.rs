@@ -69,8 +69,30 @@ impl Patterns {
         }
     }
 
-    /// Refuses a pattern that can match nothing in the folders `roots`, whose paths are without a slash before them.
+    /// Refuses a pattern that can match nothing in the folders `roots`, whose paths are without a slash before them, and one with
+    /// a slash in it that leaves out such a path itself, or a folder above it: a path that is asked for is stored.
     pub(super) fn check_below(&self, roots: &[&[u8]]) -> Result<(), Error> {
+        for root in roots {
+            let ends = root.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([root.len()]);
+            let decides = |end: usize| {
+                let path = &root[..end];
+                self.0
+                    .iter()
+                    .rev()
+                    .find(|pattern| pattern.matches(path, true))
+                    .filter(|pattern| pattern.is_path && !pattern.literal_start().is_empty())
+            };
+            if let Some(pattern) =
+                ends.filter(|end| *end > 0).filter_map(decides).last().filter(|pattern| !pattern.takes_back)
+            {
+                return Err(Error::Config(format!(
+                    "the pattern {:?} leaves out /{} itself, which is a path that is to be stored: leave out one of them, or only \
+                     what is below by {0}/*",
+                    pattern.text,
+                    Escaped(root)
+                )));
+            }
+        }
         for pattern in self.0.iter().filter(|pattern| pattern.is_path) {
             let literal = pattern.literal_start();
             let leads = |root: &&[u8]| {
@@ -355,6 +377,12 @@ mod tests {
         {
             assert!(below(good, &["srv/data"]).is_ok(), "{good}");
         }
+        for bad in ["/srv", "srv/data", "/srv/*", "srv/d?ta/"] {
+            let error = below(bad, &["etc", "srv/data"]).unwrap_err();
+            assert!(error.contains("leaves out /srv/data itself"), "{error}");
+        }
+        let taken_back = parsed(&["/srv/*", "!/srv/data"]).unwrap();
+        assert!(taken_back.check_below(&[b"srv/data"]).is_ok());
         assert!(below("etc/x", &["srv/data", "etc"]).is_ok() && below("etc/x", &[""]).is_ok());
     }
 

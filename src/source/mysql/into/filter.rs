@@ -367,6 +367,7 @@ impl Judge<'_, '_> {
     /// Whether the rest reads nothing: no query, and of no other database by a union of tables or a default that counts a
     /// sequence on.
     fn defines_alone(&mut self) -> bool {
+        let (mut is_archive, mut counter) = (false, None);
         while let Some(token) = self.cursor.take() {
             if token.kind != tokens::Kind::Word {
                 continue;
@@ -376,6 +377,12 @@ impl Judge<'_, '_> {
                 return false;
             }
             let is_one_of = |words: &[&str]| words.iter().any(|other| word.eq_ignore_ascii_case(other.as_bytes()));
+            if is_one_of(&["ENGINE"]) && self.cursor.sign(b'=') {
+                is_archive |= self.cursor.word("ARCHIVE");
+            }
+            if is_one_of(&["AUTO_INCREMENT"]) && self.cursor.sign(b'=') {
+                counter = self.cursor.take().map(|number| token.at.start..number.at.end);
+            }
             if is_one_of(&["UNION"]) && !self.unites_own() {
                 return false;
             }
@@ -392,6 +399,9 @@ impl Judge<'_, '_> {
                 *instead = format!("{}.", quoted(self.scope.home));
             }
         }
+        // This engine takes no row below its table's counter, and has one from its rows.
+        self.cuts.extend(counter.filter(|_| is_archive).map(|counter| (counter, String::new())));
+        self.cuts.sort_by_key(|(cut, _)| cut.start);
         true
     }
 

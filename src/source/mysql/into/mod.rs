@@ -25,7 +25,7 @@ use self::definitions::Definitions;
 use self::filter::{Scope, Step};
 use self::lane::{Lane, Loaded};
 use super::fingerprint::{Fingerprint, Table};
-use super::names::{Kind, Part, quoted};
+use super::names::{Kind, Part, literal, quoted};
 use super::server::{Server, ServerOptions};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
@@ -251,6 +251,22 @@ impl Service for MysqlTarget {
                 if let [table, sum] = row.as_slice() {
                     found.objects.note(format!("rows {table}"), sum);
                 }
+            }
+        }
+        for table in found.tables.iter().filter(|table| table.kind == "SYSTEM VERSIONED") {
+            let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
+            let rows = self.server.value(&format!("SELECT COUNT(*) FROM {name} FOR SYSTEM_TIME ALL"))?;
+            found.objects.note(format!("history of {name}"), &rows);
+        }
+        for table in found.tables.iter().filter(|table| table.kind == "SEQUENCE") {
+            let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
+            let next = self.server.value(&format!("SELECT next_not_cached_value FROM {name}"))?;
+            found.objects.note(format!("next of {name}"), &next);
+        }
+        for database in &databases {
+            let granted = "SELECT User, Host FROM mysql.db WHERE REPLACE(Db, '\\\\', '') = ";
+            for row in self.server.ask(&format!("{granted}{}", literal(database)))? {
+                found.objects.note(format!("account {database} {}", row.join("@")), "");
             }
         }
         Ok(Some(found.objects.digest()))
