@@ -1,13 +1,16 @@
 //! Keys that one lost object can't take, and commands on keys that are cut anywhere. The real program.
 
+#[path = "support/harm.rs"]
+mod harm;
 #[path = "support/machine.rs"]
 mod machine;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use harm::{FULL, KILLED, MUTATING, harmed};
 use machine::{Ended, Machine};
 
 fn machine() -> (tempfile::TempDir, Machine) {
@@ -233,24 +236,6 @@ fn files_of_the_state_are_the_owners_alone_whatever_the_umask() {
 
 // ---- Cut anywhere --------------------------------------------------------------------------------------------------
 
-/// Calls that change what is on the disk.
-const MUTATING: [&str; 10] =
-    ["mkdir", "rename", "renameat", "renameat2", "link", "linkat", "unlink", "fsync", "write", "pwrite64"];
-
-/// Runs a command that strace harms at its `n`-th call of one kind. None where it made fewer.
-fn harmed(machine: &Machine, words: &[&str], call: &str, n: usize, how: &str) -> Option<Ended> {
-    let varu = machine.varu(words);
-    let log = machine.at("strace.log");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", &format!("trace={call}")]);
-    strace.args(["-e", &format!("inject={call}:{how}:when={n}")]);
-    strace.arg(varu.get_program()).args(varu.get_args()).env_clear();
-    strace.envs(varu.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let ended = Ended::from(strace.stdin(Stdio::null()).output().expect("strace is there (tests/run installs it)"));
-    let log = fs::read_to_string(&log).unwrap();
-    (log.contains("INJECTED") || log.contains("killed by SIGKILL")).then_some(ended)
-}
-
 /// Harms a command at each call, then does what is documented: the same again, a backup, a restore on a fresh machine.
 fn sweep(words: &[&str], how: &str, least: usize, before: impl Fn(&Machine)) {
     let mut points = 0;
@@ -258,7 +243,8 @@ fn sweep(words: &[&str], how: &str, least: usize, before: impl Fn(&Machine)) {
         for n in 1.. {
             let (_folder, machine) = machine();
             before(&machine);
-            let Some(first) = harmed(&machine, words, call, n, how) else { break };
+            let log = machine.at("strace.log");
+            let Some(first) = harmed(&machine.varu(words), &log, call, n, how) else { break };
             points += 1;
             let what = format!("{words:?}, {how} at {call} {n}: {}", first.err);
             let again = machine.run(words);
@@ -281,12 +267,12 @@ fn sweep(words: &[&str], how: &str, least: usize, before: impl Fn(&Machine)) {
 
 #[test]
 fn init_may_be_cut_at_each_call() {
-    sweep(&["init"], "signal=KILL", 20, |_| {});
+    sweep(&["init"], KILLED, 20, |_| {});
 }
 
 #[test]
 fn init_may_find_the_disk_full_at_each_call() {
-    sweep(&["init"], "error=ENOSPC", 20, |_| {});
+    sweep(&["init"], FULL, 20, |_| {});
 }
 
 fn with_a_backup(machine: &Machine) {
@@ -296,24 +282,24 @@ fn with_a_backup(machine: &Machine) {
 
 #[test]
 fn a_rotation_may_be_cut_at_each_call() {
-    sweep(&["key", "rotate", "--yes"], "signal=KILL", 12, with_a_backup);
+    sweep(&["key", "rotate", "--yes"], KILLED, 12, with_a_backup);
 }
 
 #[test]
 fn a_rotation_may_find_the_disk_full_at_each_call() {
-    sweep(&["key", "rotate", "--yes"], "error=ENOSPC", 12, with_a_backup);
+    sweep(&["key", "rotate", "--yes"], FULL, 12, with_a_backup);
 }
 
 const OTHER: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 #[test]
 fn adding_a_recipient_may_be_cut_at_each_call() {
-    sweep(&["key", "add-recipient", "--yes", OTHER], "signal=KILL", 12, with_a_backup);
+    sweep(&["key", "add-recipient", "--yes", OTHER], KILLED, 12, with_a_backup);
 }
 
 #[test]
 fn adding_a_recipient_may_find_the_disk_full_at_each_call() {
-    sweep(&["key", "add-recipient", "--yes", OTHER], "error=ENOSPC", 12, with_a_backup);
+    sweep(&["key", "add-recipient", "--yes", OTHER], FULL, 12, with_a_backup);
 }
 
 fn without_the_writer_key(machine: &Machine) {
@@ -323,10 +309,10 @@ fn without_the_writer_key(machine: &Machine) {
 
 #[test]
 fn recovering_the_writer_key_may_be_cut_at_each_call() {
-    sweep(&["key", "recover"], "signal=KILL", 4, without_the_writer_key);
+    sweep(&["key", "recover"], KILLED, 4, without_the_writer_key);
 }
 
 #[test]
 fn recovering_the_writer_key_may_find_the_disk_full_at_each_call() {
-    sweep(&["key", "recover"], "error=ENOSPC", 4, without_the_writer_key);
+    sweep(&["key", "recover"], FULL, 4, without_the_writer_key);
 }

@@ -1,6 +1,8 @@
 //! What is left when things have gone badly, by the real program: a medium that can't be read, an index that is damaged, a
 //! state disk that is full. What is there comes back, what isn't is named, and the next backup heals what it can.
 
+#[path = "../support/harm.rs"]
+mod harm;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/medium.rs"]
@@ -8,6 +10,7 @@ mod medium;
 #[path = "../support/site.rs"]
 mod site;
 
+mod cuts;
 mod elsewhere;
 mod index;
 mod room;

@@ -4,10 +4,10 @@
 use super::*;
 
 /// A machine that finds all that it needs by its environment: the commands of a message have no options for it.
-struct Wreck {
-    site: Site,
+pub struct Wreck {
+    pub site: Site,
     /// The place of the repository.
-    here: std::path::PathBuf,
+    pub here: std::path::PathBuf,
     /// Another place with what this one lacks.
     other: std::path::PathBuf,
     /// A copy of the key object, as a recovery sheet has it.
@@ -18,7 +18,7 @@ struct Wreck {
 
 impl Wreck {
     /// Three backups, of which another place has a copy.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let site = files();
         site.back_up();
         put(&site, "4", 50_000);
@@ -33,16 +33,35 @@ impl Wreck {
         Self { site, here, other, key_object, _folders: Vec::new() }
     }
 
-    fn top(&self, name: &str) -> std::path::PathBuf {
+    pub fn top(&self, name: &str) -> std::path::PathBuf {
         self.site.machine.at(name)
     }
 
-    fn run(&self, words: &[&str]) -> Ended {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
         varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.top("home"));
         varu.env("VARU_WRITER_KEY", self.top("keys/writer.key")).env("VARU_IDENTITY", self.top("keys/identity.txt"));
         varu.env("VARU_CONFIG", self.site.config()).env("VARU_STATE", self.top("state")).env("VARU_REPO", &self.here);
-        run(varu.args(words))
+        varu.args(words);
+        varu
+    }
+
+    pub fn run(&self, words: &[&str]) -> Ended {
+        run(&mut self.command(words))
+    }
+
+    /// Backups go on, all is whole, and what is restored is what there is.
+    pub fn goes_on(&self, what: &str) {
+        let first = self.run(&["backup", "s"]);
+        assert!([0, 3].contains(&first.status), "{what}: backup {} {}", first.status, first.err);
+        let next = self.run(&["backup", "s"]);
+        assert_eq!(next.status, 0, "{what}: next backup {}", next.err);
+        let verified = self.run(&["verify", "--level", "data"]);
+        assert_eq!(verified.status, 0, "{what}: {} {}", String::from_utf8_lossy(&verified.out), verified.err);
+        let to = tempfile::tempdir().unwrap();
+        let back = self.run(&["restore", "s", "--to", to.path().to_str().unwrap()]);
+        assert_eq!(back.status, 0, "{what}: {}", back.err);
+        assert!(below(to.path()) == below(&self.top("src")), "{what}");
     }
 
     /// Goes on with a copy that lacks the newest snapshot.
@@ -52,19 +71,19 @@ impl Wreck {
         self.lose_newest();
     }
 
-    fn lose_newest(&self) {
+    pub fn lose_newest(&self) {
         let newest = objects(&self.site, "snapshots").pop().unwrap();
         fs::remove_file(self.here.join("snapshots").join(newest)).unwrap();
     }
 
-    fn empty(&self, folder: &str) {
+    pub fn empty(&self, folder: &str) {
         for name in objects(&self.site, folder) {
             fs::remove_file(self.here.join(folder).join(name)).unwrap();
         }
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
@@ -176,7 +195,7 @@ const STATES: [State; 9] = [
 ];
 
 /// Backs up once on a machine with another number.
-fn written_by_another(wreck: &Wreck) {
+pub fn written_by_another(wreck: &Wreck) {
     let script = "mount --bind \"$1\" /etc/machine-id && shift && exec \"$@\"";
     let id = wreck.top("machine-id");
     fs::write(&id, "0123456789abcdef0123456789abcdef\n").unwrap();
@@ -231,16 +250,7 @@ fn take(state: &State, number: usize) -> bool {
     let way = wreck.run(&words);
     assert!([0, 3].contains(&way.status), "{what}: {} {}", way.status, way.err);
     // From there on all goes as it should.
-    let first = wreck.run(&["backup", "s"]);
-    assert!([0, 3].contains(&first.status), "{what}: backup {} {}", first.status, first.err);
-    let next = wreck.run(&["backup", "s"]);
-    assert_eq!(next.status, 0, "{what}: next backup {}", next.err);
-    let verified = wreck.run(&["verify", "--level", "data"]);
-    assert_eq!(verified.status, 0, "{what}: {} {}", String::from_utf8_lossy(&verified.out), verified.err);
-    let to = wreck.top("out");
-    let back = wreck.run(&["restore", "s", "--to", to.to_str().unwrap()]);
-    assert_eq!(back.status, 0, "{what}: {}", back.err);
-    assert!(below(&to) == below(&wreck.top("src")), "{what}");
+    wreck.goes_on(&what);
     let pruned = wreck.run(&["prune"]);
     assert!([0, 3].contains(&pruned.status), "{what}: prune {} {}", pruned.status, pruned.err);
     println!("{what}: good");
