@@ -463,9 +463,10 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
     assert_eq!(missing, world.expected_missing(kind, object), "{harmed}");
     names_it(&harmed);
 
-    // Who has never seen the newest snapshot can't miss it; the machine can, and stores nothing beside it.
-    let newest = world.snapshots.iter().take(4).map(|snapshot| &snapshot.object).max().unwrap();
-    let is_hidden = kind == "snapshots" && object == newest && fault == Fault::Absent;
+    // Who has never seen the newest snapshot of a set can't miss it; the machine can, and stores nothing beside it.
+    let of_set = |set| world.snapshots.iter().take(4).filter(move |snapshot| snapshot.set == set);
+    let mut newest = ["a", "b"].map(|set| of_set(set).map(|snapshot| &snapshot.object).max().unwrap()).into_iter();
+    let is_hidden = kind == "snapshots" && newest.any(|newest| newest == object) && fault == Fault::Absent;
     let is_later = kind == "snapshots" && fault == Fault::TooNew;
     let backups = ["a", "b"].map(|set| harmed.machine(&["backup", set]));
     for ended in &backups {

@@ -303,7 +303,8 @@ impl Opened {
     ///
     /// Where a snapshot that was seen before is missing, only one that is named by its id is given: status 7.
     pub fn find(&self, set: Option<&str>, chosen: &Chosen) -> Result<Found, Failure> {
-        let mut first = None;
+        // What a repository says that has snapshots of the set goes before what one says that has none.
+        let mut refused: Option<(bool, Failure)> = None;
         let mut found: Option<Found> = None;
         let mut hidden = Vec::new();
         for (repository, changes) in &self.repositories {
@@ -324,19 +325,23 @@ impl Opened {
                     if !failure.is_usage() {
                         return Err(failure);
                     }
-                    first.get_or_insert(failure);
+                    let rows = repository.index().snapshots().map_err(Error::from)?;
+                    let has_some = rows.iter().any(|row| set.is_none_or(|set| row.header.set == set));
+                    if refused.as_ref().is_none_or(|(had_some, _)| has_some && !had_some) {
+                        refused = Some((has_some, failure));
+                    }
                 }
             }
         }
         if !hidden.is_empty() && !matches!(chosen, Chosen::Id(_)) {
             return Err(Failure::new(ExitStatus::Damaged, hidden.join("\n")));
         }
-        match (found, first) {
+        match (found, refused) {
             (Some(mut found), _) => {
                 found.warnings.extend(hidden.into_iter().map(|why| WarningKind::MissingSnapshot.warning(why)));
                 Ok(found)
             }
-            (None, failure) => Err(self.not_found(failure, set, chosen)),
+            (None, refused) => Err(self.not_found(refused.map(|(_, failure)| failure), set, chosen)),
         }
     }
 

@@ -156,7 +156,7 @@ fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
         _ => return Ok(()),
     };
     Err(Error::Refused(format!(
-        "the account {login} isn't given to another machine or key silently: {why}. Nothing was changed. A machine that takes the place of          the one before, restored or with a new key: --take-over, which lets the keys of before in no more. Any other machine: choose          another name for its account"
+        "the account {login} isn't given to another machine or key silently: {why}. Nothing was changed. A machine that takes the place of the one before, restored or with a new key: --take-over, which lets the keys of before in no more. Any other machine: choose another name for its account"
     )))
 }
 

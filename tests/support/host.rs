@@ -160,6 +160,11 @@ impl Host {
     }
 
     pub fn varu_command(&self, words: &[&str]) -> Command {
+        self.varu_command_at(&self.url, words)
+    }
+
+    /// The program on the machine, which reaches its account otherwise.
+    pub fn varu_command_at(&self, url: &str, words: &[&str]) -> Command {
         let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
         let path = format!("{}:/usr/bin:/bin", self.at("bin").display());
         varu.env_clear().env("PATH", path).env("HOME", self.at("home")).env("VARU_CONFIG", "/dev/null");
@@ -167,7 +172,7 @@ impl Host {
             varu.env(variable, self.key(end));
         }
         varu.env("VARU_STATE", self.at("state"));
-        varu.args(["--json", "-q", "--repo", &self.url]).args(words);
+        varu.args(["--json", "-q", "--repo", url]).args(words);
         varu
     }
 

@@ -58,7 +58,7 @@ impl<'a> Saved<'a> {
 }
 
 /// The points at which a command is harmed: kinds of calls, and their numbers.
-fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
+pub fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
     let day = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;
     let mut points = Vec::new();
     for call in MUTATING {
@@ -71,7 +71,7 @@ fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
 }
 
 /// How many calls of a kind a command makes.
-fn count(command: &Command, log: &Path, call: &str) -> usize {
+pub fn count(command: &Command, log: &Path, call: &str) -> usize {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={call}"), "-e", "signal=none"]);
     strace.arg(command.get_program()).args(command.get_args()).env_clear();

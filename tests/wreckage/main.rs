@@ -3,16 +3,24 @@
 
 #[path = "../support/harm.rs"]
 mod harm;
+#[path = "../support/host.rs"]
+mod host;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/medium.rs"]
 mod medium;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/site.rs"]
 mod site;
+#[path = "../support/sshd.rs"]
+mod sshd;
 
 mod cuts;
 mod elsewhere;
+mod hosts;
 mod index;
+mod lines;
 mod room;
 mod salvage;
 mod unreadable;
