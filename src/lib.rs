@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 words | [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
+//! | 0 words | [`id`], [`entry`], [`time`], [`warning`], [`progress`], [`disk`] |
 //! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
@@ -33,6 +33,7 @@ pub mod entry;
 pub mod time;
 pub mod warning;
 pub mod progress;
+pub mod disk;
 
 pub mod source;
 pub mod chunker;

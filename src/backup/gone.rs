@@ -25,7 +25,8 @@ pub(super) fn unexpected(repository: &Repository, keep: Duration) -> Result<Opti
         let more = if count > ids.len() { format!(" and {} more", count - ids.len()) } else { String::new() };
         WarningKind::MissingSnapshot.warning(format!(
             "snapshots that were seen before are gone from {}, and this machine didn't delete them: {}{more}. A policy there keeps \
-             less than `keep` here says, or somebody took them away",
+             less than `keep` here says, or somebody took them away; while their packs are there, `varu index rebuild --salvage` \
+             brings them back",
             repository.remote().place(),
             ids.join(", ")
         ))

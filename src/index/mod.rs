@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use crate::disk::way_out;
 use crate::format::FormatError;
 
 use check::row_check;
@@ -59,7 +60,7 @@ pub enum IndexError {
         source: rusqlite::Error,
     },
     /// A file beside it can't be used.
-    #[error("{tried} {path} failed: {source}")]
+    #[error("{tried} {path} failed: {source}{}", way_out(source))]
     Io {
         /// What was tried.
         tried: &'static str,

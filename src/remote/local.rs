@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
 use self::handles::Handles;
-use self::root::Root;
+use self::root::{Root, with_hint};
 use super::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
 
 /// A remote in a local folder.
@@ -55,7 +55,7 @@ impl LocalRemote {
 
 /// Makes a folder and those above it, so that they outlive a power cut.
 fn make_path(path: &Path) -> Result<()> {
-    let fail = |path: &Path, error| Error::from_io("making the folder", path.display(), &error);
+    let fail = |path: &Path, error| with_hint(Error::from_io("making the folder", path.display(), &error));
     if path.is_dir() {
         return Ok(());
     }

@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::listing::list_or_none;
 use self::listing::listed;
+use crate::disk::way_out;
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
 use crate::id::{PackId, RepositoryId};
@@ -92,17 +93,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     fn io(tried: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { tried, path: path.to_owned(), source }
-    }
-}
-
-/// What is to be done where a local disk takes nothing.
-fn way_out(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            "; make room on that disk, and run it again"
-        }
-        std::io::ErrorKind::ReadOnlyFilesystem => "; mount that disk for writing, and run it again",
-        _ => "",
     }
 }
 

@@ -23,6 +23,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::way_out;
 use crate::entry::{Entry, StreamName};
 use crate::time::Timestamp;
 use crate::warning::Warning;
@@ -67,7 +68,7 @@ impl Error {
         let text = format!("{tried}: {error}");
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::NoRoom(text)
+                Self::NoRoom(text + way_out(error))
             }
             _ => Self::Failed(text),
         }

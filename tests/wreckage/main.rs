@@ -21,6 +21,7 @@ mod elsewhere;
 mod hosts;
 mod index;
 mod lines;
+mod readonly;
 mod room;
 mod salvage;
 mod unreadable;

@@ -108,13 +108,24 @@ struct State {
     ways: &'static [&'static str],
 }
 
-const STATES: [State; 9] = [
+const STATES: [State; 10] = [
     State {
         name: "the newest snapshot is gone",
         make: |wreck| wreck.lose_newest(),
         said_by: &["backup", "s"],
         status: 7,
         ways: &["varu --repo OTHER copy --to HERE", "varu index rebuild --salvage", "varu index rebuild --accept-loss"],
+    },
+    State {
+        name: "the last snapshot of an older chain is gone",
+        make: |wreck| {
+            assert_eq!(wreck.run(&["backup", "s", "--full"]).status, 0);
+            let last = objects(&wreck.site, "snapshots").remove(2);
+            fs::remove_file(wreck.here.join("snapshots").join(last)).unwrap();
+        },
+        said_by: &["backup", "s"],
+        status: 3,
+        ways: &["varu index rebuild --salvage"],
     },
     State {
         name: "the place is at another path, and older",
@@ -269,10 +280,10 @@ fn each_leads_out(states: &[State]) {
 
 #[test]
 fn each_way_out_that_is_named_where_snapshots_are_lost_leads_out() {
-    each_leads_out(&STATES[..4]);
+    each_leads_out(&STATES[..5]);
 }
 
 #[test]
 fn each_way_out_that_is_named_where_keys_are_lost_or_others_wrote_leads_out() {
-    each_leads_out(&STATES[4..]);
+    each_leads_out(&STATES[5..]);
 }

@@ -145,7 +145,7 @@ impl Root {
 }
 
 /// What to do about an error, where its kind tells.
-fn with_hint(error: Error) -> Error {
+pub(super) fn with_hint(error: Error) -> Error {
     let hint = match error.kind {
         ErrorKind::NoSpace => "make room there",
         ErrorKind::ReadOnly => "mount it for writing",

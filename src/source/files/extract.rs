@@ -40,6 +40,7 @@ use self::temporary::Temporary;
 pub use self::writer::FileWriter;
 use super::holes::Content;
 use super::metadata::{identity, mtime, size};
+use crate::disk::way_out;
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName, flags};
 
 /// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
@@ -108,7 +109,7 @@ pub enum Error {
         path: String,
     },
     /// The system refused.
-    #[error("{action} {path} failed: {source}")]
+    #[error("{action} {path} failed: {source}{}", way_out(source))]
     Io {
         /// What was tried: `"writing"`.
         action: &'static str,
