@@ -189,9 +189,9 @@ fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
         &server,
         &format!("local_copy = \"{}/copies\"\nlocal_reserve = \"0 %\"", site.machine.at("small").display()),
     ));
-    for words in [["dump", "agama"], ["backup", "agama"]] {
-        assert!(site.run(&words).ends(8).err.contains("No space left"));
-    }
+    assert!(site.run(&["dump", "agama"]).ends(8).err.contains("No space left"));
+    let without = site.run(&["backup", "agama"]).ends(3);
+    assert!(without.err.contains("the data is backed up without a local copy"), "{}", without.err);
     assert_eq!(
         fs::read_dir(site.machine.at("small/copies"))
             .unwrap()
@@ -199,7 +199,7 @@ fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
             .count(),
         0
     );
-    assert_eq!(site.snapshots(), 1);
+    assert_eq!(site.snapshots(), 2);
     drop(small);
     site.configure(&lines(&server, ""));
     site.back_up();
@@ -228,4 +228,43 @@ fn a_restore_needs_rights_of_its_own() {
             .err
             .contains("restored as a whole")
     );
+}
+
+#[test]
+fn what_only_a_superuser_sees_is_named_to_another_account_and_comes_back() {
+    let schema = "CREATE ROLE app; CREATE FOREIGN DATA WRAPPER fw; CREATE SERVER sv FOREIGN DATA WRAPPER fw;
+        CREATE USER MAPPING FOR app SERVER sv OPTIONS (password 'geheim', \"user\" 'u'); CREATE USER MAPPING FOR PUBLIC SERVER sv OPTIONS (a 'it''s');";
+    let Some((server, site)) = site(schema) else { return };
+    server.sql(
+        "agama",
+        "CREATE ROLE backup LOGIN BYPASSRLS; GRANT pg_read_all_data TO backup; GRANT SELECT ON pg_authid TO backup",
+    );
+    let refused = |what: &str| {
+        site.configure(&lines(&server, "user = \"backup\""));
+        let statement = format!("ALTER ROLE backup SUPERUSER; -- {what}");
+        let ended = site.run(&["backup", "agama"]).ends(2);
+        assert!(ended.err.contains(&statement) && !ended.err.contains("geheim"), "{}", ended.err);
+        let checked = String::from_utf8(site.run(&["config", "check"]).ends(2).out).unwrap();
+        assert!(checked.contains(&statement), "{checked}");
+        assert_eq!(site.snapshots(), 0);
+    };
+    refused("the options of user mappings are hidden from others");
+    server.sql("agama", "DROP USER MAPPING FOR app SERVER sv");
+    refused("the options of user mappings are hidden from others");
+    server.sql("agama", "DROP USER MAPPING FOR PUBLIC SERVER sv; CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere password=geheim' PUBLICATION p WITH (connect = false)");
+    refused("the database has subscriptions");
+    server.sql("agama", "CREATE USER MAPPING FOR app SERVER sv OPTIONS (password 'geheim', \"user\" 'u'); CREATE USER MAPPING FOR PUBLIC SERVER sv OPTIONS (a 'it''s')");
+    site.configure(&lines(&server, ""));
+    site.back_up();
+    let look = "SELECT usename, umoptions FROM pg_user_mappings ORDER BY 1; SELECT subname, subconninfo, subenabled FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    site.run(&["restore", "agama", "--into", "postgresql:copy", "--yes"]).ends(0);
+    assert_eq!(server.sql("copy", look), server.sql("agama", look));
+    // Of mappings without options, and of the account's own, nothing is hidden.
+    server.sql("agama", "ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub; DROP USER MAPPING FOR app SERVER sv; DROP USER MAPPING FOR PUBLIC SERVER sv;
+        GRANT USAGE ON FOREIGN SERVER sv TO backup; CREATE USER MAPPING FOR backup SERVER sv OPTIONS (a 'b')");
+    site.configure(&lines(&server, "user = \"backup\""));
+    site.back_up();
+    let dump =
+        String::from_utf8(site.run(&["restore", "agama", "--stdout", "--only", "agama.sql"]).ends(0).out).unwrap();
+    assert!(dump.contains("CREATE USER MAPPING FOR backup SERVER sv OPTIONS (\n    a 'b'\n)"), "{dump}");
 }

@@ -23,6 +23,7 @@ mod parts;
 mod room;
 mod round;
 mod same;
+mod settings;
 mod stall;
 
 use postgresql::Postgres;

@@ -167,3 +167,34 @@ fn settings_of_roles_and_databases_and_of_the_environment_change_nothing() {
     let quiet = "SET statement_timeout = 0; SELECT pg_catalog.count(*) FROM s.\"T\"";
     assert_eq!(server.sql("copy", quiet), "5000\n");
 }
+
+#[test]
+fn one_database_that_can_not_be_made_holds_up_no_other() {
+    let Some(server) = Postgres::start() else { return };
+    server.sql("postgres", "SET allow_in_place_tablespaces = on; CREATE TABLESPACE fast LOCATION ''");
+    server.sql("postgres", "CREATE DATABASE agama; CREATE DATABASE broken TABLESPACE fast; CREATE DATABASE last");
+    for name in ["agama", "broken", "last"] {
+        server.sql(name, "CREATE TABLE t AS SELECT 7 AS a");
+    }
+    let set = "databases = [\"agama\", \"broken\", \"last\"]";
+    let site = Site::new("agama", &lines(&server, set));
+    site.back_up();
+    let Some(second) = Postgres::start() else { return };
+    second.sql("postgres", "CREATE DATABASE broken");
+    second.sql("broken", "CREATE TABLE lives (a int)");
+    site.configure(&lines(&second, set));
+    let ended = site.run(&[&RESTORE[..], &["--replace", "broken", "--reason", "test"]].concat()).ends(3);
+    assert!(
+        ended.err.contains("the dump of broken can't be loaded here")
+            && ended.err.contains("tablespace \"fast\" does not exist"),
+        "{}",
+        ended.err
+    );
+    for name in ["agama", "last"] {
+        assert_eq!(second.sql(name, "SELECT a FROM t"), "7\n");
+    }
+    assert_eq!(second.sql("broken", "SELECT count(*) FROM lives"), "0\n");
+    let left = "SELECT (SELECT count(*) FROM pg_database WHERE datname ~ '_(loading|before)_'), (SELECT count(*) FROM pg_roles WHERE rolname ~ '^varu')";
+    assert_eq!(second.sql("postgres", left), "0|0\n", "nothing is left over");
+    site.back_up();
+}

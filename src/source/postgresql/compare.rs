@@ -17,7 +17,9 @@ const NAMED: usize = 20;
 /// How many sequences one question asks for.
 const AT_ONCE: usize = 200;
 /// What says which program wrote a dump, and of which server.
-const HEADER: &[u8] = b"-- Dumped ";
+const HEADER: &str = "-- Dumped ";
+/// What says what a part of a dump is about.
+const PART: &str = "-- Name: ";
 
 /// The statements of a dump that define something, in no order.
 #[derive(Default)]
@@ -32,8 +34,10 @@ pub struct Definitions {
     sequences: BTreeMap<String, String>,
     /// The columns of each table that rows are copied into, in their order.
     columns: BTreeMap<String, String>,
-    /// The lines that say which programs wrote it.
-    header: Vec<u8>,
+    /// What there is, as its parts say it: name, type, schema and owner.
+    parts: BTreeMap<String, usize>,
+    /// The major versions of the server and of the program that wrote it.
+    majors: Vec<String>,
 }
 
 impl Definitions {
@@ -65,8 +69,11 @@ impl Definitions {
                 self.note(text);
             }
             Piece::Blank(text) => {
-                let lines = text.split(|byte| *byte == b'\n').filter(|line| line.starts_with(HEADER));
-                lines.for_each(|line| self.header.extend_from_slice(line));
+                let text = String::from_utf8_lossy(text);
+                self.majors.extend(text.lines().filter_map(|line| line.strip_prefix(HEADER).map(major)));
+                for part in text.lines().filter_map(|line| line.strip_prefix(PART)).filter(|part| is_compared(part)) {
+                    *self.parts.entry(part.to_owned()).or_default() += 1;
+                }
             }
             Piece::Meta(_) | Piece::Rows(_) => self.end_of_long(),
         }
@@ -119,10 +126,12 @@ impl Definitions {
         self.end_of_long();
         let now = Self::of(&server.definitions(database)?);
         let mut found = Vec::new();
-        // Another program, or one of another version, writes the same otherwise.
-        if self.header == now.header {
-            found.extend(self.against(&now).into_iter().filter(|(about, _)| !is_known(about)).map(|(_, said)| said));
-        }
+        // A program of another major version writes the same otherwise; but it says what there is.
+        let differences = match self.majors == now.majors {
+            true => self.against(&now),
+            false => against(&self.parts, &now.parts),
+        };
+        found.extend(differences.into_iter().filter(|(about, _)| !is_known(about)).map(|(_, said)| said));
         found.extend(self.columns_against(server, database)?);
         found.extend(self.sequences_against(server, database)?);
         let more = found.len().saturating_sub(NAMED);
@@ -202,6 +211,57 @@ impl Definitions {
         }
         Ok(found)
     }
+}
+
+/// The major version that a line names: `from database version 15.18 (Debian …)`.
+fn major(line: &str) -> String {
+    let (who, version) = line.split_once(" version ").unwrap_or((line, ""));
+    format!("{who} {}", version.split(['.', ' ']).next().unwrap_or_default())
+}
+
+/// Whether a part of a dump, `t; Type: TABLE; Schema: public; Owner: o`, is there in a dump of each version. The database has
+/// another name while it is looked at, data is counted, and what belongs to the schema `public` has changed over time.
+fn is_compared(part: &str) -> bool {
+    const TYPES: [&str; 24] = [
+        "AGGREGATE",
+        "CAST",
+        "COLLATION",
+        "CONSTRAINT",
+        "DEFAULT",
+        "DOMAIN",
+        "EVENT TRIGGER",
+        "EXTENSION",
+        "FK CONSTRAINT",
+        "FOREIGN TABLE",
+        "FUNCTION",
+        "INDEX",
+        "MATERIALIZED VIEW",
+        "OPERATOR",
+        "POLICY",
+        "PROCEDURE",
+        "PUBLICATION",
+        "RULE",
+        "SEQUENCE",
+        "SERVER",
+        "TABLE",
+        "TRIGGER",
+        "TYPE",
+        "VIEW",
+    ];
+    let kind = part.split("; Type: ").nth(1).and_then(|rest| rest.split("; Schema: ").next());
+    kind.is_some_and(|kind| TYPES.contains(&kind))
+}
+
+/// What of one is not in the other, each with a sentence.
+fn against(were: &BTreeMap<String, usize>, are: &BTreeMap<String, usize>) -> Vec<(String, String)> {
+    let lacks =
+        |these: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>, said: &str| -> Vec<(String, String)> {
+            let beyond = these.iter().filter(|(part, count)| others.get(*part).is_none_or(|other| other < count));
+            beyond.map(|(part, _)| (part.clone(), format!("{} {said}", Escaped(part.as_bytes())))).collect()
+        };
+    let mut found = lacks(were, are, "was in the dump, and isn't there");
+    found.extend(lacks(are, were, "is there, and wasn't in the dump"));
+    found
 }
 
 /// Whether a statement that begins so says what something is.

@@ -42,13 +42,7 @@ pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool)
     }
 }
 
-/// The statements of a dump of globals that make the roles which aren't among `there`, and the names of those.
-///
-/// What is about a role that is there stays away: it is as somebody wants it.
-///
-/// # Errors
-/// [`Error::Refused`] where the dump holds what no dump of globals holds.
-pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, BTreeSet<String>), Error> {
+fn statements(globals: &[u8]) -> Result<Vec<String>, Error> {
     let mut statements = Vec::new();
     let mut scanner = Scanner::default();
     let mut take = |piece: Piece<'_>| {
@@ -59,9 +53,31 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, B
     };
     scanner.push(globals, &mut take)?;
     scanner.finish(&mut take)?;
-    if let Some(why) = scanner.suspicious {
-        return Err(Error::Refused(format!("the dump of the roles is no such dump: {why}")));
+    match scanner.suspicious {
+        Some(why) => Err(Error::Refused(format!("the dump of the roles is no such dump: {why}"))),
+        None => Ok(statements),
     }
+}
+
+/// Roles that a server lacks, and what makes them.
+#[derive(Debug, Default)]
+pub struct Absent {
+    /// Their names.
+    pub roles: BTreeSet<String>,
+    /// The statements that make them, with their settings and memberships.
+    pub statements: String,
+    /// Their rights on parameters and tablespaces, a statement each: such a tablespace may be absent, too.
+    pub rights: Vec<String>,
+}
+
+/// The roles of a dump of globals which aren't among `there`.
+///
+/// What is about a role that is there stays away: it is as somebody wants it.
+///
+/// # Errors
+/// [`Error::Refused`] where the dump holds what no dump of globals holds.
+pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<Absent, Error> {
+    let statements = statements(globals)?;
     // A restore that ran beside the backup has a role of its own for a while.
     let is_wanted = |role: &String| !there.contains(role) && !role.starts_with(super::role::PREFIX);
     let made: BTreeSet<String> =
@@ -77,7 +93,30 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<(String, B
         of("CREATE ROLE ") || of("ALTER ROLE ") || of("COMMENT ON ROLE ") || granted() == Some(true)
     };
     let text = statements.iter().filter(meant).map(|text| format!("{}\n", without_grantor(text))).collect();
-    Ok((text, made))
+    let is_theirs = |text: &&String| of_server(text).is_some_and(|to| to.is_some_and(|role| made.contains(&role)));
+    let rights = statements.iter().filter(is_theirs).map(|text| without_grantor(text)).collect();
+    Ok(Absent { roles: made, statements: text, rights })
+}
+
+/// Whom a right on something of the whole server is given to, if it is a role: `GRANT SET ON PARAMETER work_mem TO app;`, and the
+/// same of a tablespace. None where a statement is any other.
+fn of_server(text: &str) -> Option<Option<String>> {
+    let (_, rest) = text.strip_prefix("GRANT ")?.split_once(" ON ")?;
+    let rest = ["PARAMETER ", "TABLESPACE "].into_iter().find_map(|kind| rest.strip_prefix(kind))?;
+    let to = rest[name_end(rest)?..].strip_prefix(" TO ")?;
+    Some(role(to, "").filter(|_| !to.starts_with("PUBLIC")))
+}
+
+/// The rights on parameters and tablespaces that a dump of globals gives, and that another one, of the server now, doesn't give.
+///
+/// # Errors
+/// As [`for_absent`].
+pub fn lacking(globals: &[u8], now: &[u8]) -> Result<Vec<String>, Error> {
+    let rights = |globals: &[u8]| -> Result<BTreeSet<String>, Error> {
+        let all = statements(globals)?;
+        Ok(all.into_iter().filter(|text| of_server(text).is_some()).map(|text| without_grantor(&text)).collect())
+    };
+    Ok(rights(globals)?.difference(&rights(now)?).cloned().collect())
 }
 
 /// A membership without who gave it: that role may be no administrator here.
@@ -111,10 +150,17 @@ mod tests {
         let globals = "\\restrict x\nSET client_encoding = 'UTF8';\nCREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD \
                        'a;CREATE ROLE x;';\nCREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER;\nCREATE ROLE \"a \"\"b\";\n\
                        ALTER ROLE app SET work_mem TO '1MB';\nCOMMENT ON ROLE app IS 'x';\nCOMMENT ON ROLE postgres IS 'y';\nGRANT postgres TO app GRANTED BY postgres;\nGRANT app TO postgres;\n\
-                       CREATE TABLESPACE s OWNER app LOCATION '/x';\n";
+                       CREATE TABLESPACE s OWNER app LOCATION '/x';\nGRANT SET ON PARAMETER app.x TO app WITH GRANT OPTION;\nGRANT CREATE ON \
+                       TABLESPACE \"a b\" TO PUBLIC;\nGRANT SET ON PARAMETER a.b TO postgres GRANTED BY x;\n";
         let there = BTreeSet::from(["postgres".to_owned()]);
-        let (text, made) = for_absent(globals.as_bytes(), &there).unwrap();
-        assert_eq!(made.into_iter().collect::<Vec<_>>(), ["a \"b", "app"]);
+        let Absent { roles, statements: text, rights } = for_absent(globals.as_bytes(), &there).unwrap();
+        assert_eq!(rights, ["GRANT SET ON PARAMETER app.x TO app WITH GRANT OPTION;"]);
+        let now = "GRANT CREATE ON TABLESPACE \"a b\" TO PUBLIC;\n";
+        assert_eq!(
+            lacking(globals.as_bytes(), now.as_bytes()).unwrap(),
+            ["GRANT SET ON PARAMETER a.b TO postgres;", rights[0].as_str()]
+        );
+        assert_eq!(roles.into_iter().collect::<Vec<_>>(), ["a \"b", "app"]);
         assert_eq!(
             text,
             "CREATE ROLE app;\nALTER ROLE app WITH LOGIN PASSWORD 'a;CREATE ROLE x;';\nCREATE ROLE \"a \"\"b\";\nALTER ROLE app SET \

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::compare::Definitions;
-use super::fingerprint::Fingerprint;
-use super::globals::for_absent;
-use super::load::{Job, Stage};
+use super::globals::{self, Absent, for_absent};
+use super::load::{Ended, Job, Stage};
 use super::role;
 use super::scan::{Scanner, name_end};
 use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::{Login, Session};
-use super::{GLOBALS, check_whole, database_of, stream_of};
+use super::{GLOBALS, SETTING, UNFIT, VIEW, check_whole, database_of, standing, stream_of, views};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
@@ -42,6 +41,9 @@ struct Place {
     /// The rows of each table, by its name as the dump writes it.
     rows: BTreeMap<String, u64>,
     large_objects: Option<u64>,
+    /// Settings that sessions of it had, and what its materialized views held, each by name.
+    settings: Vec<(String, String)>,
+    views: Vec<(String, String)>,
     /// The role that loads it; the account where that is told to.
     role: Option<String>,
     login: Option<Login>,
@@ -64,14 +66,16 @@ pub struct PostgresqlTarget {
     server: Server,
     options: IntoOptions,
     places: Vec<Place>,
-    /// The statements that make roles which are absent.
-    roles: String,
+    /// What makes the roles which are absent.
+    absent: Absent,
+    /// The roles of the dump, as a stream.
+    globals: Vec<u8>,
     /// The database from which others are made and renamed.
     common: &'static str,
     /// Whether the account itself loads, with all its rights.
     as_account: bool,
     is_told: bool,
-    /// Whether the dump is of this server's version, so that its definitions can be compared.
+    /// Whether the dump is of this server's major version, so that its definitions can be compared word by word.
     compares: bool,
     ends: Ends,
     /// Databases that nothing more is to be said of: they are in place, or it was said what is left.
@@ -86,12 +90,25 @@ impl PostgresqlTarget {
     /// As [`Server::connect`].
     pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let server = Server::connect(server, interrupt)?;
-        let (places, roles, warnings) = (Vec::new(), String::new(), Vec::new());
+        let (places, absent, globals, warnings) = (Vec::new(), Absent::default(), Vec::new(), Vec::new());
         let common = server.common();
         let as_account = !server.is_superuser;
         let (ends, in_place) = (Ends::default(), BTreeSet::new());
         let (is_told, compares) = (false, false);
-        Ok(Self { server, options, places, roles, common, as_account, is_told, compares, ends, in_place, warnings })
+        Ok(Self {
+            server,
+            options,
+            places,
+            absent,
+            globals,
+            common,
+            as_account,
+            is_told,
+            compares,
+            ends,
+            in_place,
+            warnings,
+        })
     }
 
     /// Has the account itself load, though the code in a dump is run with its rights then.
@@ -126,7 +143,6 @@ impl PostgresqlTarget {
         if let Some(other) = fact(facts, "server").filter(|server| *server != "PostgreSQL") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is PostgreSQL")));
         }
-        let major = |version: &str| version.split('.').next().and_then(|number| number.parse::<u32>().ok());
         if let Some(there) = fact(facts, "server_version").and_then(major)
             && there > self.server.version / 10_000
         {
@@ -177,7 +193,15 @@ impl PostgresqlTarget {
                 let table = key.strip_prefix(&start).filter(|table| name_end(table) == Some(table.len()))?;
                 Some((table.to_owned(), value.parse().ok()?))
             });
+            let about = |kind: &str| {
+                let start = format!("{kind}{stream} ");
+                let named =
+                    |(key, value): &(String, String)| Some((key.strip_prefix(&start)?.to_owned(), value.clone()));
+                facts.iter().filter_map(named).collect::<Vec<_>>()
+            };
             self.places.push(Place {
+                settings: about(SETTING),
+                views: about(VIEW),
                 rows: rows.collect(),
                 large_objects: fact(facts, &format!("large_objects {stream}")).and_then(|value| value.parse().ok()),
                 loading: aside(&to, "loading", &stamp, NAME),
@@ -217,7 +241,10 @@ impl PostgresqlTarget {
         plan.lines.push(format!("the server is PostgreSQL {}", self.server.version_text));
         if !self.compares {
             let version = fact(facts, "server_version").unwrap_or("a version that isn't known");
-            plan.lines.push(format!("definitions are not compared after the load, because the dump is of {version}"));
+            plan.lines.push(format!(
+                "after the load it is compared what there is, and what each definition says only where the dump is of this server's \
+                 major version: it is of {version}"
+            ));
         }
         if !self.server.restricts {
             plan.lines.push(
@@ -236,6 +263,9 @@ impl PostgresqlTarget {
                 ),
                 false => format!("{what} goes to {}, where nothing is", place.to),
             });
+            if let Some(why) = fact(facts, &format!("{UNFIT}{}", stream_of(&place.from))) {
+                plan.lines.push(format!("{} will be refused, and the others not: {why}", place.from));
+            }
             if let Some(objects) = fact(facts, &format!("superuser {}", stream_of(&place.from)))
                 && place.role.is_some()
             {
@@ -250,6 +280,20 @@ impl PostgresqlTarget {
         }
         plan.bytes = entries.iter().filter(|entry| self.takes(entry)).map(|entry| entry.size).sum();
         plan
+    }
+
+    /// Warns of rights on something of the whole server that aren't there.
+    fn warn_of_rights(&mut self) -> Result<(), Error> {
+        if globals::lacking(&self.globals, b"")?.is_empty() {
+            return Ok(());
+        }
+        let (now, _) = globals::globals(&self.server, &self.server.interrupt)?;
+        let warning = |right: String| {
+            WarningKind::Accounts
+                .warning(format!("a right on something of the whole server isn't there as at the backup: {right}"))
+        };
+        self.warnings.extend(globals::lacking(&self.globals, &now)?.into_iter().map(warning));
+        Ok(())
     }
 
     /// Both databases change their names, in one transaction.
@@ -308,17 +352,18 @@ impl Service for PostgresqlTarget {
         }
         self.check_server(facts)?;
         self.check_account()?;
-        self.compares = fact(facts, "server_version") == Some(self.server.version_text.as_str());
+        let of_dump = fact(facts, "server_version").and_then(major);
+        self.compares = of_dump == Some(self.server.version / 10_000);
         self.find_places(entries, facts)?;
         self.check_names()?;
         let there = self.server.names(self.common, "SELECT rolname FROM pg_roles")?.into_iter().collect();
-        let mut made = BTreeSet::new();
-        for (_, globals) in &definitions {
-            (self.roles, made) = for_absent(globals, &there)?;
+        for (_, globals) in definitions {
+            self.absent = for_absent(&globals, &there)?;
+            self.globals = globals;
         }
         let mut plan = self.described(entries, facts);
-        if !made.is_empty() {
-            let names = made.into_iter().collect::<Vec<_>>().join(", ");
+        if !self.absent.roles.is_empty() {
+            let names = self.absent.roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             plan.lines.push(format!("these roles are absent and are made: {names}"));
             if fact(facts, "role_passwords") == Some("no") {
                 self.warnings.push(WarningKind::Accounts.warning(format!(
@@ -343,21 +388,24 @@ impl Service for PostgresqlTarget {
                 place.login = Some(role::make(&self.server, self.common, role.clone())?);
             }
         }
-        if self.roles.is_empty() {
+        if self.absent.roles.is_empty() {
             return Ok(());
         }
         let mut session = Session::start(&self.server, self.common, None)?;
-        session.write(format!("BEGIN;\n{}", self.roles).as_bytes())?;
-        session.write(b"COMMIT;\n")?;
-        match session.finish_settled()? {
-            None => Ok(()),
-            Some(fault) => Err(Error::Failed(format!("making the roles that are absent failed: {fault}"))),
+        session.write(format!("BEGIN;\n{}", self.absent.statements).as_bytes())?;
+        if let Some(fault) = session.run("COMMIT;")? {
+            return Err(Error::Failed(format!("making the roles that are absent failed: {fault}")));
         }
+        for right in &self.absent.rights {
+            // What isn't there at the end is named then.
+            session.run(right)?;
+        }
+        session.finish()
     }
 
     fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
         let (server, places, ends) = (self.server.clone(), self.places.clone(), self.ends.clone());
-        Ok(Box::new(Lane { server, places, common: self.common, ends, compares: self.compares, current: None }))
+        Ok(Box::new(Lane { server, places, common: self.common, ends, current: None }))
     }
 
     fn finish(&mut self) -> Result<Vec<Warning>, Error> {
@@ -388,6 +436,7 @@ impl Service for PostgresqlTarget {
                 None => kept.push(format!("{} wasn't loaded to its end", place.from)),
             }
         }
+        self.warn_of_rights()?;
         match refused.first() {
             Some(first) if refused.len() == self.places.len() => return Err(Error::Refused(first.clone())),
             _ => self.warnings.extend(refused.into_iter().map(|why| WarningKind::NotRestored.warning(why))),
@@ -405,31 +454,11 @@ impl Service for PostgresqlTarget {
         let mut all = Objects::default();
         for place in &self.places {
             let list = format!("SELECT oid FROM pg_database WHERE datname = {}", literal(&place.to));
-            all.note(format!("database {}", place.to), &self.server.value(self.common, &list)?);
-            if self.server.value(self.common, &list)?.is_empty() {
-                continue;
+            let number = self.server.value(self.common, &list)?;
+            all.note(format!("database {}", place.to), &number);
+            if !number.is_empty() {
+                standing::note(&self.server, &place.to, &mut all)?;
             }
-            let found = Fingerprint::take(&self.server, &place.to, &[], &[])?;
-            all.note(format!("objects of {}", place.to), &found.objects.digest());
-            // A row that was changed was written by another transaction.
-            let tables = found.tables.iter().filter(|table| table.has_rows);
-            let questions: Vec<String> = tables
-                .map(|table| {
-                    format!(
-                        "SELECT {}, count(*), sum(hashtext(xmin::text || ctid::text)::bigint) FROM ONLY {}",
-                        literal(&table.plain),
-                        table.name
-                    )
-                })
-                .collect();
-            if !questions.is_empty() {
-                let question = format!("SET row_security = off; {}", questions.join(";\n"));
-                for row in self.server.ask(&place.to, &question)? {
-                    all.note(format!("rows of {}", place.to), &row.join(" "));
-                }
-            }
-            let large = self.server.value(&place.to, "SELECT count(*) FROM pg_largeobject_metadata")?;
-            all.note(format!("large objects of {}", place.to), &large);
         }
         Ok(Some(all.digest()))
     }
@@ -465,12 +494,17 @@ impl Service for PostgresqlTarget {
     fn proof(&self) -> Proof {
         let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
         let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
-        let more = if self.compares { ", and the definitions were compared with it" } else { "" };
+        let more = if self.compares { "the definitions were" } else { "what there is was" };
         Proof {
             counted: Some((rows, "rows")),
-            checks: format!("the row counts of {tables} tables are those of the dump{more}"),
+            checks: format!("the row counts of {tables} tables are those of the dump, and {more} compared with it"),
         }
     }
+}
+
+/// The major version.
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
 }
 
 /// What is said where a load wasn't complete, and data that lives stands in its place.
@@ -493,15 +527,14 @@ struct Lane {
     places: Vec<Place>,
     common: &'static str,
     ends: Ends,
-    compares: bool,
     current: Option<Loading>,
 }
 
 struct Loading {
     from: String,
     scanner: Scanner,
-    /// What the dump defines, where that can be compared.
-    definitions: Option<Definitions>,
+    /// What the dump defines.
+    definitions: Definitions,
     loading: String,
     /// None where the dump was refused.
     stage: Option<Stage>,
@@ -551,12 +584,13 @@ impl Target for Lane {
             loading: place.loading,
             rows: place.rows,
             large_objects: place.large_objects,
+            settings: place.settings,
             login: place.login,
             common: self.common,
         };
         let loading = job.loading.clone();
         let stage = Some(Stage::new(&self.server, job));
-        let definitions = self.compares.then(Definitions::default);
+        let definitions = Definitions::default();
         self.current = Some(Loading { from: place.from, scanner: Scanner::default(), definitions, loading, stage });
         Ok(())
     }
@@ -567,7 +601,7 @@ impl Target for Lane {
         };
         let Some(stage) = stage else { return Ok(()) };
         let taken = scanner.push(bytes, &mut |piece| {
-            definitions.iter_mut().for_each(|definitions| definitions.take(piece));
+            definitions.take(piece);
             stage.take(piece)
         });
         let taken = taken.map_err(|error| named(from, error));
@@ -583,14 +617,14 @@ impl Target for Lane {
         let taken = scanner.finish(&mut |piece| stage.take(piece)).map_err(|error| named(from, error));
         let taken = taken.and_then(|()| check_whole(from, scanner));
         self.judged(taken)?;
-        if let Some(Loading { from, stage: Some(stage), definitions, loading, .. }) = self.current.take() {
-            let failures = stage.finish().map_err(|error| named(&from, error))?;
+        if let Some(Loading { from, stage: Some(stage), mut definitions, loading, .. }) = self.current.take() {
+            let Ended { failures, mut differences } = stage.finish().map_err(|error| named(&from, error))?;
             // What failed is named already.
             let is_known = |about: &str| failures.iter().any(|failure| failure.starts_with(about));
-            let differences = match definitions {
-                Some(mut definitions) => definitions.differences(&self.server, &loading, &is_known)?,
-                None => Vec::new(),
-            };
+            differences.extend(definitions.differences(&self.server, &loading, &is_known)?);
+            if let Some(place) = self.places.iter().find(|place| place.from == from) {
+                differences.extend(views::against(&self.server, &loading, &place.views)?);
+            }
             self.ended(&from, Loaded::But(failures, differences));
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::said::Fault;
 use super::scan::{Piece, name_end};
 use super::server::{Server, literal, quoted};
 use super::session::{Login, Session};
+use super::settings::Settings;
 use super::tokens::{Token, tokens};
 use crate::source::Error;
 
@@ -25,6 +26,8 @@ pub struct Job {
     pub rows: BTreeMap<String, u64>,
     /// How many large objects there are.
     pub large_objects: Option<u64>,
+    /// Settings that sessions of it had.
+    pub settings: Vec<(String, String)>,
     /// Who loads; the account where there is none.
     pub login: Option<Login>,
     /// The database from which others are made.
@@ -69,6 +72,8 @@ pub struct Stage {
     extension_tables: Option<Vec<String>>,
     /// What the dump's functions find, where the dump says it.
     path: Option<String>,
+    /// What sessions that run the dump's functions have.
+    settings: Settings,
     /// Statements for the end, and how many bytes they have.
     last: Vec<Vec<u8>>,
     /// Materialized views that were filled.
@@ -80,6 +85,17 @@ pub struct Stage {
     held: usize,
     /// What failed, a sentence each.
     failures: Vec<String>,
+    /// What isn't as it was, a sentence each.
+    differences: Vec<String>,
+}
+
+/// How a load ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// What failed, a sentence each.
+    pub failures: Vec<String>,
+    /// What isn't as it was, a sentence each.
+    pub differences: Vec<String>,
 }
 
 /// Whether a statement is one of those that write a large object, with nothing but numbers and texts.
@@ -104,6 +120,7 @@ impl Stage {
     pub fn new(server: &Server, job: Job) -> Self {
         Self {
             server: server.clone(),
+            settings: Settings::kept(&job.settings),
             job,
             worker: None,
             administrator: None,
@@ -122,6 +139,7 @@ impl Stage {
             of_database: Vec::new(),
             held: 0,
             failures: Vec::new(),
+            differences: Vec::new(),
         }
     }
 
@@ -199,7 +217,9 @@ impl Stage {
                 self.last.insert(0, back.into_bytes());
             }
         }
-        self.worker = Some(Session::start(server, &job.loading, job.login.as_ref())?);
+        let mut worker = Session::start(server, &job.loading, job.login.as_ref())?;
+        self.settings.set(&mut worker)?;
+        self.worker = Some(worker);
         Ok(())
     }
 
@@ -233,7 +253,7 @@ impl Stage {
             Kind::Refused(what) => Err(self.refused(what)),
             Kind::OfDatabase(from, to) => {
                 let statement = self.renamed(text, from, to)?;
-                self.note_path(text, to);
+                self.note_setting(text, to);
                 let held = self.hold(&statement)?;
                 self.of_database.push(held);
                 Ok(())
@@ -241,7 +261,14 @@ impl Stage {
             Kind::CreateDatabase(from, to) if !self.is_made => {
                 let statement = self.renamed(text, from, to)?;
                 let statement = String::from_utf8_lossy(&statement).trim_end_matches(';').to_owned();
-                self.server.ask(self.job.common, &statement)?;
+                // Where it can't be made (a locale, a tablespace), others of the snapshot can.
+                let made = self.server.ask(self.job.common, &statement).map_err(|error| match error {
+                    Error::Failed(why) => {
+                        Error::Refused(format!("the dump of {} can't be loaded here: {why}", self.job.from))
+                    }
+                    error => error,
+                })?;
+                drop(made);
                 self.is_made = true;
                 Ok(())
             }
@@ -256,7 +283,7 @@ impl Stage {
             _ if text.starts_with(b"COPY ") => self.copy(text),
             Kind::Refresh(view) => {
                 self.views.push(view);
-                self.in_path(text)
+                self.fill(text)
             }
             // One who is alone does it all in the dump's order.
             _ if self.administrator.is_none() => self.give(text),
@@ -294,13 +321,17 @@ impl Stage {
         }
     }
 
-    /// Notes what the database says of the search path.
-    fn note_path(&mut self, text: &[u8], after: usize) {
+    /// Notes what the database says of the search path, and of other settings.
+    fn note_setting(&mut self, text: &[u8], after: usize) {
         let rest = std::str::from_utf8(text).ok().and_then(|text| text.get(after..)).unwrap_or_default();
         let path = rest.strip_prefix(" SET search_path TO ").and_then(|path| path.strip_suffix(';'));
         // `ALTER ROLE … IN DATABASE …` is about somebody else.
-        if let Some(path) = path.filter(|_| text.starts_with(b"ALTER DATABASE ")) {
-            self.path = Some(path.to_owned());
+        if !text.starts_with(b"ALTER DATABASE ") {
+            return;
+        }
+        match path {
+            Some(path) => self.path = Some(path.to_owned()),
+            None => self.settings.of_database(rest),
         }
     }
 
@@ -327,15 +358,20 @@ impl Stage {
         Ok(())
     }
 
-    /// Has the worker run a statement whose functions find what they find elsewhere.
-    fn in_path(&mut self, text: &[u8]) -> Result<(), Error> {
+    /// Has the worker fill a view, whose functions find what they find elsewhere.
+    fn fill(&mut self, text: &[u8]) -> Result<(), Error> {
         let path = self.path();
-        let worker = self.worker()?;
+        let none = || Error::Failed("the load had not begun".to_owned());
+        let worker = self.worker.as_mut().ok_or_else(none)?;
+        self.settings.set_for_views(worker)?;
         worker.write(path.as_bytes())?;
-        if let Some(fault) = worker.run(&String::from_utf8_lossy(text))? {
+        let fault = worker.run_bytes(text)?;
+        worker.write(self.settings.after_views().as_bytes())?;
+        worker.write(NO_PATH)?;
+        if let Some(fault) = fault {
             self.note(&what(text), &fault);
         }
-        self.worker()?.write(NO_PATH)
+        Ok(())
     }
 
     fn part(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -474,13 +510,22 @@ impl Stage {
         discard(&server, &job)
     }
 
-    /// After the last piece: all that comes at the end. What failed, a sentence each.
+    /// After the last piece: all that comes at the end.
     ///
     /// # Errors
     /// [`Error::Failed`] where the load can't be ended.
-    pub fn finish(mut self) -> Result<Vec<String>, Error> {
+    pub fn finish(mut self) -> Result<Ended, Error> {
         self.in_transaction = false;
         self.settle()?;
+        if !self.views.is_empty() {
+            let said = |(statement, said): &(String, String)| {
+                format!(
+                    "{} had not this setting while its views were filled: {statement} failed: {said}",
+                    self.job.from
+                )
+            };
+            self.differences = self.settings.not_taken().iter().map(said).collect();
+        }
         self.count()?;
         if let Some(worker) = self.worker.take() {
             worker.finish()?;
@@ -501,7 +546,7 @@ impl Stage {
             let drop = format!("DROP ROLE {}", quoted(&login.role));
             server.ask(common, &drop)?;
         }
-        Ok(self.failures)
+        Ok(Ended { failures: self.failures, differences: self.differences })
     }
 
     /// What only an administrator may do.
@@ -519,6 +564,12 @@ impl Stage {
         }
         run(self, "RESET SESSION AUTHORIZATION;")?;
         let again = self.views_of_others()?;
+        if !again.is_empty() {
+            // Those that a role without rights may set.
+            for setting in self.settings.taken() {
+                run(self, &setting)?;
+            }
+        }
         for view in again {
             let path = self.path.as_ref().map_or_else(|| PATH.to_owned(), Clone::clone);
             run(

@@ -18,7 +18,10 @@ mod said;
 pub mod scan;
 pub mod server;
 mod session;
+mod settings;
+mod standing;
 mod tokens;
+mod views;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -28,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::fingerprint::{Fingerprint, Table};
-use self::scan::Scanner;
+use self::kinds::{Kind, kind};
+use self::scan::{Piece, Scanner};
 use self::server::{COMMON, Server, ServerOptions};
 use super::command::{CommandOptions, CommandSource};
 use super::names::{escape, is_aside, unescape};
@@ -37,7 +41,7 @@ use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, StreamName};
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, SystemClock, Timestamp};
-use crate::warning::Warning;
+use crate::warning::{Warning, WarningKind};
 
 /// What is dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,12 @@ pub struct PostgresqlOptions {
 
 /// Roles, their memberships and settings.
 pub const GLOBALS: &str = "@globals.sql";
+/// What the facts on settings of a database's sessions begin with, before its stream and the setting's name.
+const SETTING: &str = "setting ";
+/// What the facts on the rows of materialized views begin with, before the stream and the view's name.
+const VIEW: &str = "view ";
+/// What the facts on dumps that a restore refuses begin with, before the stream.
+const UNFIT: &str = "unfit ";
 /// The word without which a dump would end with another line every day.
 const KEY: &str = "varu";
 
@@ -107,6 +117,8 @@ struct Dump {
     database: String,
     command: CommandSource,
     scanner: Scanner,
+    /// What a restore would refuse it for.
+    unfit: Option<&'static str>,
     before: Fingerprint,
 }
 
@@ -173,13 +185,13 @@ impl PostgresqlSource {
             self.interrupt.clone(),
         )?;
         command.next()?;
-        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), before })))
+        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), unfit: None, before })))
     }
 
     /// The end of one database's dump: it has to be whole.
     fn close(&mut self) -> Result<(), Error> {
         let Some(Current::Dump(dump)) = self.current.take() else { return Ok(()) };
-        let Dump { database, mut command, scanner, before } = *dump;
+        let Dump { database, mut command, scanner, unfit, before } = *dump;
         command.finish()?;
         check_whole(&database, &scanner)?;
         for table in before.tables.iter().filter(|table| table.has_rows) {
@@ -193,7 +205,19 @@ impl PostgresqlSource {
         let options = &self.options;
         let after = Fingerprint::take(&self.server, &database, &options.exclude_tables, &options.schema_only_tables)?;
         before.objects.check_unchanged(&after.objects)?;
-        self.facts.extend(facts_of(&stream_of(&database), &scanner));
+        let stream = stream_of(&database);
+        self.facts.extend(facts_of(&stream, &scanner));
+        if let Some(why) = scanner.suspicious.as_deref().or(unfit) {
+            self.facts.push((format!("{UNFIT}{stream}"), why.to_owned()));
+            self.warnings.push(WarningKind::Unrestorable.warning(format!(
+                "the dump of {database} is in the backup, and a restore into a server would refuse it: it has {why}; psql loads it from a \
+                 restore to files (--to)"
+            )));
+        }
+        let settings = settings::of_sessions(&self.server, &database)?.into_iter();
+        self.facts.extend(settings.map(|(name, value)| (format!("{SETTING}{stream} {name}"), value)));
+        let views = views::filled(&self.server, &database, &options.exclude_tables)?.into_iter();
+        self.facts.extend(views.map(|(name, rows)| (format!("{VIEW}{stream} {name}"), rows)));
         self.rows += scanner.rows.values().sum::<u64>();
         Ok(())
     }
@@ -297,7 +321,15 @@ impl Source for PostgresqlSource {
             }
             Some(Current::Dump(dump)) => {
                 let length = dump.command.read(buffer)?;
-                let Ok(()) = dump.scanner.push(&buffer[..length], &mut |_| Ok::<(), Infallible>(()));
+                let unfit = &mut dump.unfit;
+                let Ok(()) = dump.scanner.push(&buffer[..length], &mut |piece| {
+                    if let Piece::Statement(text) = piece
+                        && let Kind::Refused(why) = kind(text)
+                    {
+                        unfit.get_or_insert(why);
+                    }
+                    Ok::<(), Infallible>(())
+                });
                 length
             }
             None => 0,

@@ -101,18 +101,19 @@ impl Server {
 
     /// A command line of `program`, connected to `database`.
     pub fn argv(&self, program: &str, database: &str) -> Vec<OsString> {
-        argv(&self.options, (self.version, self.is_superuser), program, database, None)
+        argv(&self.options, (self.version, self.is_superuser), program, database, (None, Purpose::Reading))
     }
 
     /// A command line of the client that goes on after an error. With a `login` it reads its password from the first line.
     pub(super) fn session_argv(&self, database: &str, login: Option<&Login>) -> Vec<OsString> {
-        let mut argv = argv(&self.options, (self.version, self.is_superuser), "psql", database, login);
+        let about = (self.version, self.is_superuser);
+        let mut argv = argv(&self.options, about, "psql", database, (login, Purpose::AsItIs));
         argv.push("--no-psqlrc".into());
         argv
     }
 
-    fn client_argv(&self, database: &str) -> Vec<OsString> {
-        let mut argv = self.argv("psql", database);
+    fn client_argv(&self, database: &str, purpose: Purpose) -> Vec<OsString> {
+        let mut argv = argv(&self.options, (self.version, self.is_superuser), "psql", database, (None, purpose));
         let words = ["--no-psqlrc", "--quiet", "--tuples-only", "--csv"];
         argv.extend(words.map(OsString::from));
         argv.extend(["--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose"].map(OsString::from));
@@ -124,8 +125,20 @@ impl Server {
     /// # Errors
     /// [`Error::Failed`] with what the client says.
     pub fn ask(&self, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
+        self.ask_for(Purpose::Reading, database, statements)
+    }
+
+    /// As [`Server::ask`], in a session that is as those of the database's own clients.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub(super) fn ask_as_it_is(&self, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
+        self.ask_for(Purpose::AsItIs, database, statements)
+    }
+
+    fn ask_for(&self, purpose: Purpose, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
         let question = format!("{SESSION}{statements};\n");
-        let answer = ask(&self.client_argv(database), question.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+        let answer = ask(&self.client_argv(database, purpose), question.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
             .map_err(|error| failed("asking the server", &error))?;
         Ok(rows(&answer))
     }
@@ -201,7 +214,7 @@ const ENVIRONMENT: [&str; 14] = [
 
 /// What no setting of a role, a database or the server changes in a session of ours. Each would change what is read or
 /// written, or end it.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 15] = [
     "statement_timeout=0",
     "lock_timeout=900000",
     "idle_in_transaction_session_timeout=0",
@@ -213,7 +226,54 @@ const SETTINGS: [&str; 11] = [
     "row_security=off",
     "client_min_messages=error",
     "search_path=pg_catalog",
+    // An array's NULL would be the text "NULL", a null test another one, and a view on a text index would lack rows.
+    "array_nulls=on",
+    "transform_null_equals=off",
+    "backslash_quote=safe_encoding",
+    "gin_fuzzy_search_limit=0",
 ];
+
+/// How values are written as text where something is only read: the same on each server, so that a dump means the same
+/// everywhere, and two can be compared. A load has what the database's own sessions have ([`super::settings`]).
+const READING: [&str; 9] = [
+    "TimeZone=UTC",
+    "DateStyle=ISO",
+    "IntervalStyle=postgres",
+    "bytea_output=hex",
+    "extra_float_digits=3",
+    "xmlbinary=base64",
+    "lc_monetary=C",
+    "lc_numeric=C",
+    "lc_time=C",
+];
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To dump, and to ask.
+    Reading,
+    /// To load, or to see what the database's own sessions are like.
+    AsItIs,
+}
+
+/// Whether a setting is ours in each session, or the dump's own, and none that is to be as in the database's own sessions.
+pub(super) fn is_ours(name: &str) -> bool {
+    const OF_A_DUMP: [&str; 10] = [
+        "client_encoding",
+        "check_function_bodies",
+        "xmloption",
+        "default_tablespace",
+        "default_table_access_method",
+        "idle_session_timeout",
+        "transaction_timeout",
+        "event_triggers",
+        "role",
+        "session_authorization",
+    ];
+    let is = |other: &str| other.eq_ignore_ascii_case(name);
+    let is_set = |setting: &&str| setting.split_once('=').is_some_and(|(name, _)| is(name));
+    SETTINGS.iter().any(|setting| is_set(&setting)) || OF_A_DUMP.into_iter().any(is)
+}
 
 /// A shell that reads a password from the first line, and gives it to the program in its environment.
 const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exec \"$@\"";
@@ -252,7 +312,7 @@ fn argv(
     (version, is_superuser): (u32, bool),
     program: &str,
     database: &str,
-    login: Option<&Login>,
+    (login, purpose): (Option<&Login>, Purpose),
 ) -> Vec<OsString> {
     let is_apart = login.is_some_and(|login| login.apart.is_some());
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
@@ -316,7 +376,9 @@ fn argv(
     let meant = |setting: &&str| {
         login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
     };
-    let settings = SETTINGS.into_iter().chain(newer).filter(meant).map(|setting| format!("-c {setting}"));
+    let reading = READING.into_iter().filter(|_| purpose == Purpose::Reading);
+    let settings =
+        SETTINGS.into_iter().chain(newer).filter(meant).chain(reading).map(|setting| format!("-c {setting}"));
     let settings: Vec<String> = settings.collect();
     // A bare name that has an equals sign would be taken for a list of parameters.
     let name = format!("dbname={} options={}", parameter(database), parameter(&settings.join(" ")));
@@ -389,7 +451,7 @@ mod tests {
     #[test]
     fn a_command_line_names_the_server_and_no_secret() {
         let words = |options: &ServerOptions, name: &str, login: Option<&Login>| {
-            let argv = argv(options, (150_000, true), "psql", name, login);
+            let argv = argv(options, (150_000, true), "psql", name, (login, Purpose::Reading));
             argv.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
@@ -417,7 +479,7 @@ mod tests {
     #[test]
     fn only_who_may_turns_event_triggers_off() {
         let turns_off = |version, is_superuser| {
-            let argv = argv(&ServerOptions::default(), (version, is_superuser), "psql", "x", None);
+            let argv = argv(&ServerOptions::default(), (version, is_superuser), "psql", "x", (None, Purpose::AsItIs));
             argv.last().unwrap().to_str().unwrap().contains("event_triggers=off")
         };
         assert!(turns_off(170_000, true) && !turns_off(170_000, false) && !turns_off(160_000, true));

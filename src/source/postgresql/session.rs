@@ -144,19 +144,17 @@ impl Session {
     /// # Errors
     /// As [`Session::settle`].
     pub fn run(&mut self, statement: &str) -> Result<Option<Fault>, Error> {
-        self.write(statement.as_bytes())?;
-        self.write(b"\n")?;
-        self.settle().map(|(_, fault)| fault)
+        self.run_bytes(statement.as_bytes())
     }
 
-    /// Waits until all has been run, and for its end.
+    /// As [`Session::run`], of a statement that may not be UTF-8.
     ///
     /// # Errors
     /// As [`Session::settle`].
-    pub fn finish_settled(mut self) -> Result<Option<Fault>, Error> {
-        let (_, fault) = self.settle()?;
-        self.finish()?;
-        Ok(fault)
+    pub fn run_bytes(&mut self, statement: &[u8]) -> Result<Option<Fault>, Error> {
+        self.write(statement)?;
+        self.write(b"\n")?;
+        self.settle().map(|(_, fault)| fault)
     }
 
     /// Waits for its end.

@@ -1,0 +1,138 @@
+//! What sessions of a database are like: settings by which the code in a dump computes what it computes.
+//!
+//! A materialized view is filled by a load, and a `CHECK` or a domain is tried by it. What they make of a time, a text or an
+//! amount depends on settings of the session: of the database, which its dump has, and of the server, which no dump has.
+
+use super::globals::unquoted;
+use super::scan::name_end;
+use super::server::{Server, is_ours, literal};
+use super::session::Session;
+use crate::source::Error;
+
+/// Settings that are kept beside a dump, as ordinary sessions of the database have them.
+const KEPT: [&str; 11] = [
+    "TimeZone",
+    "timezone_abbreviations",
+    "DateStyle",
+    "IntervalStyle",
+    "bytea_output",
+    "extra_float_digits",
+    "xmlbinary",
+    "default_text_search_config",
+    "lc_numeric",
+    "lc_time",
+    MONEY,
+];
+/// How amounts are written. A dump of ours has them as the locale C writes them, which every server has.
+const MONEY: &str = "lc_monetary";
+
+/// What is kept of the sessions of `database`.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn of_sessions(server: &Server, database: &str) -> Result<Vec<(String, String)>, Error> {
+    // A role's own settings stand before the database's, and it is the database that is kept.
+    let question = |name: &str| {
+        format!(
+            "SELECT {0}, coalesce((SELECT substr(c, strpos(c, '=') + 1) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
+             CROSS JOIN unnest(s.setconfig) c WHERE s.setrole = 0 AND d.datname = current_database() AND starts_with(lower(c), \
+             lower({0} || '='))), current_setting({0}, true))",
+            literal(name)
+        )
+    };
+    let rows = server.ask_as_it_is(database, &KEPT.map(question).join(" UNION ALL "))?;
+    let pair = |row: Vec<String>| <[String; 2]>::try_from(row).ok().map(|[name, value]| (name, value));
+    Ok(rows.into_iter().filter_map(pair).filter(|(_, value)| !value.is_empty()).collect())
+}
+
+/// The settings that a load gives its sessions.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// By name, each with the statement that sets it. A later one stands above an earlier one.
+    statements: Vec<(String, String)>,
+    /// The statement about amounts, where it is only for views: the dump's own amounts are as in the locale C.
+    for_views: Option<String>,
+    /// Those that a session of the role that loads has taken.
+    taken: Vec<String>,
+    /// Those that it has not taken so far, with what the server said: they may name something that the dump makes later.
+    not_taken: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Those that were kept beside a dump.
+    pub fn kept(kept: &[(String, String)]) -> Self {
+        let set = |name: &str, value: &str| format!("SET {name} TO {};", literal(value));
+        let mut found = Self::default();
+        for name in KEPT {
+            let Some((_, value)) = kept.iter().find(|(other, _)| other == name) else { continue };
+            if name == MONEY {
+                found.for_views = Some(set(name, value));
+                found.statements.push((name.to_owned(), set(name, "C")));
+            } else {
+                found.statements.push((name.to_owned(), set(name, value)));
+            }
+        }
+        found
+    }
+
+    /// Takes what stands behind the name in `ALTER DATABASE name SET setting TO value;`.
+    pub fn of_database(&mut self, rest: &str) {
+        let Some(name) = rest.strip_prefix(" SET ").and_then(|rest| Some(unquoted(&rest[..name_end(rest)?]))) else {
+            return;
+        };
+        // What was written as in the locale C is read so.
+        if !is_ours(&name) && !(name.eq_ignore_ascii_case(MONEY) && self.for_views.is_some()) {
+            self.statements.push((name, rest.trim_start().to_owned()));
+        }
+    }
+
+    /// Sets them in a session of the role that loads. What that role may not set is left to the end.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn set(&mut self, session: &mut Session) -> Result<(), Error> {
+        let statements = self.statements.iter().map(|(_, statement)| statement.clone()).collect();
+        self.taken.clear();
+        self.try_all(statements, session)
+    }
+
+    fn try_all(&mut self, statements: Vec<String>, session: &mut Session) -> Result<(), Error> {
+        self.not_taken.clear();
+        for statement in statements {
+            match session.run(&statement)? {
+                None => self.taken.push(statement),
+                Some(fault) if fault.code == NOT_ALLOWED => {}
+                Some(fault) => self.not_taken.push((statement, fault.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Before a view is filled: sets what was not taken before, now that more is there.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn set_for_views(&mut self, session: &mut Session) -> Result<(), Error> {
+        let again = std::mem::take(&mut self.not_taken).into_iter().map(|(statement, _)| statement);
+        let statements = again.chain(self.for_views.clone()).collect();
+        self.try_all(statements, session)
+    }
+
+    /// After a view was filled.
+    pub fn after_views(&self) -> &'static str {
+        if self.for_views.is_some() { "SET lc_monetary TO 'C';\n" } else { "" }
+    }
+
+    /// The statements that the role that loads could run: another session may run them, too.
+    pub fn taken(&self) -> Vec<String> {
+        self.taken.clone()
+    }
+
+    /// The statements that the server doesn't take, with what it said.
+    pub fn not_taken(&self) -> &[(String, String)] {
+        &self.not_taken
+    }
+}
+
+/// The code of what a role may not do.
+const NOT_ALLOWED: &str = "42501";
