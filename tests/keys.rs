@@ -234,6 +234,43 @@ fn files_of_the_state_are_the_owners_alone_whatever_the_umask() {
     }
 }
 
+/// A machine whose configuration names one writer key knows the identity, too.
+#[test]
+fn what_was_stored_before_a_rotation_is_opened_by_the_identity_as_the_note_says_and_comes_back() {
+    let (_folder, machine) = machine();
+    machine.init();
+    back_up(&machine, 0);
+    machine.run(&["key", "rotate", "--yes"]).ends(0);
+    let varu = |words: &[&str], identity: bool| {
+        let mut varu = machine.varu(words);
+        if !identity {
+            varu.env_remove("VARU_IDENTITY");
+        }
+        Ended::from(varu.output().unwrap())
+    };
+    let listed = |ended: &Ended| ended.json()["snapshots"].as_array().unwrap().len();
+    let said = varu(&["--json", "list"], false).ends(3);
+    assert!(said.err.contains("--identity opens it"), "{}", said.err);
+    assert_eq!(listed(&said), 0);
+    let all = varu(&["--json", "list"], true).ends(0);
+    assert_eq!((listed(&all), all.err.contains("not looked at")), (1, false), "{}", all.err);
+    back_up(&machine, 0);
+    // What is damaged of it is no business of a backup with the new key; who has the identity brings it back.
+    let mut snapshots = list(&machine.at("vault/snapshots"));
+    snapshots.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+    let whole = fs::read(&snapshots[0]).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for harm in [b"".to_vec(), whole[..40].to_vec(), flipped] {
+        fs::write(&snapshots[0], harm).unwrap();
+        assert_eq!(varu(&["verify"], true).status, 7);
+        let salvaged = varu(&["index", "rebuild", "--salvage"], true);
+        assert!(String::from_utf8_lossy(&salvaged.out).contains("put back as it was"), "{}", salvaged.err);
+        assert_eq!(fs::read(&snapshots[0]).unwrap(), whole);
+        varu(&["verify"], true).ends(0);
+    }
+}
+
 // ---- Cut anywhere --------------------------------------------------------------------------------------------------
 
 /// Harms a command at each call, then does what is documented: the same again, a backup, a restore on a fresh machine.

@@ -385,6 +385,22 @@ impl Keyring {
         }
     }
 
+    /// The keys, and those before them whose writer keys aren't here: from the identity, where a person named one that opens
+    /// them.
+    fn with_older(&self, remote: &dyn Remote, mut keys: Vec<Keys>, trusted: &[RepositoryId]) -> Vec<Keys> {
+        let before = |keys: &[Keys]| keys.last().and_then(|oldest| oldest.file().follows);
+        if self.identity.is_none() || before(&keys).is_none() {
+            return keys;
+        }
+        let mut others = self.unlock(remote, trusted).map(|unlocked| unlocked.keys).unwrap_or_default();
+        while let Some(id) = before(&keys)
+            && let Some(at) = others.iter().position(|other| *other.id() == id)
+        {
+            keys.push(others.swap_remove(at));
+        }
+        keys
+    }
+
     /// Keys with which the repository's snapshots can be looked at, the newest id first: from the identity where a person
     /// named one, else from the writer key, else from an identity in the folder of keys.
     pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Reading> {
@@ -393,7 +409,7 @@ impl Keyring {
         }
         match self.writers(remote) {
             Ok(writers) => Ok(Reading {
-                keys: writers.into_iter().map(|writer| writer.keys).collect(),
+                keys: self.with_older(remote, writers.into_iter().map(|writer| writer.keys).collect(), trusted),
                 missing: None,
                 unnamed: None,
                 found: Vec::new(),
