@@ -138,8 +138,7 @@ impl Year {
         if day >= 56 {
             self.held.add(size(&self.vault.memory) as f64);
         }
-        let decoded = row.about.facts.iter().find(|(key, _)| key == "decoded_bytes").unwrap();
-        self.decoded.add(decoded.1.parse::<f64>().unwrap() / dump.len() as f64);
+        self.decoded.add(row.about.decoded.unwrap() as f64 / dump.len() as f64);
     }
 
     fn print(&self) {

@@ -11,6 +11,7 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::entry::Untrusted;
 use crate::id::{ChainId, SnapshotId};
 use crate::time::Timestamp;
 
@@ -88,7 +89,7 @@ pub struct Snapshot {
     /// Whether it is whole and not suspect, and all of its chain before it is there.
     pub good: bool,
     /// The paths or databases that it has. The last good chain that has one of them stays, though newer ones lack it.
-    pub holds: Vec<String>,
+    pub holds: Vec<Untrusted>,
 }
 
 /// Why a snapshot stays.
@@ -111,7 +112,7 @@ pub enum Reason {
     /// It has a path or a database that no newer good chain has.
     Last {
         /// The first of them.
-        what: String,
+        what: Untrusted,
     },
     /// A snapshot of its chain has a tag with a rule.
     Tagged {
@@ -244,12 +245,12 @@ impl Set<'_> {
     }
 
     /// The chains that are the last good ones to have something, each with the first such thing.
-    fn last_holders(&self, chains: &[Chain<'_>]) -> BTreeMap<ChainId, String> {
+    fn last_holders(&self, chains: &[Chain<'_>]) -> BTreeMap<ChainId, Untrusted> {
         let mut held = BTreeSet::new();
         let mut last = BTreeMap::new();
         for (chain, members) in chains.iter().rev() {
             let good = members.iter().filter(|member| member.snapshot.good);
-            let here: BTreeSet<&String> = good.flat_map(|member| &member.snapshot.holds).collect();
+            let here: BTreeSet<&Untrusted> = good.flat_map(|member| &member.snapshot.holds).collect();
             if let Some(what) = here.iter().find(|what| !held.contains(**what)) {
                 last.insert(*chain, (*what).clone());
             }
@@ -428,13 +429,12 @@ mod tests {
         let mut snapshots = weeks(0..70);
         for snapshot in &mut snapshots {
             let day = snapshot.sequence;
-            snapshot.holds =
-                if day < 20 { vec!["shop".to_owned(), "wiki".to_owned()] } else { vec!["shop".to_owned()] };
+            snapshot.holds = if day < 20 { vec!["shop".into(), "wiki".into()] } else { vec!["shop".into()] };
         }
         assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [2, 9]);
         snapshots[14..20].iter_mut().for_each(|snapshot| snapshot.good = false);
         assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [1, 9], "a suspect one doesn't have it");
-        snapshots[69].holds.push("wiki".to_owned());
+        snapshots[69].holds.push("wiki".into());
         assert_eq!(kept(&snapshots, &rules(7 * DAY, &[]), 69), [9], "it has come back");
     }
 

@@ -185,7 +185,8 @@ fn repository_and_identity_are_all_that_a_fresh_machine_needs() {
     assert_eq!(reader.sync().unwrap().added.len(), 3);
     let rows = reader.index().snapshots().unwrap();
     for row in rows {
-        assert_eq!((&row.about.configuration, row.about.environment.raw()), (&configuration, "production"));
+        let body = reader.index().body(&row.id).unwrap().unwrap();
+        assert_eq!((&body.configuration, body.environment.raw()), (&configuration, "production"));
         assert_restores(&reader, &row, &expected[&row.id]);
     }
     // Not even the writer key is missing: it comes from there, too.
@@ -457,9 +458,9 @@ fn a_state_older_than_what_was_pruned_since_catches_up() {
 fn store_as_another_machine(writer: &Arc<Repository>, before: &SnapshotRow) -> SnapshotRow {
     let header =
         SnapshotHeader { sequence: before.header.sequence + 1, previous: Some(before.id), ..before.header.clone() };
-    let recipe = writer.index().recipe(&before.id).unwrap().unwrap();
     let instance = InstanceId::from_bytes([9; 16]);
-    let body = SnapshotBody { instance, host: "the-clone".into(), recipe, ..before.about.clone() };
+    let before = writer.index().whole_body(&before.id).unwrap().unwrap();
+    let body = SnapshotBody { instance, host: "the-clone".into(), ..before };
     let snapshot = writer.seal_snapshot(header, body).unwrap();
     writer.store_snapshot(&snapshot).unwrap();
     snapshot.row

@@ -215,7 +215,7 @@ fn body(recipe: Vec<u8>) -> SnapshotBody {
         program: "varu 0.1.0".into(),
         environment: "production".into(),
         generation: GenerationId::from_bytes([8; 16]),
-        facts: vec![("decoded".to_owned(), "12".to_owned()), ("rows".to_owned(), "õ".to_owned())],
+        facts: vec![("decoded_bytes".into(), "12".into()), ("rows".into(), "õ".into())],
         warnings: vec!["x changed while it was read".into()],
         configuration: b"[repository]".to_vec(),
         totals: Totals { read: 1, new: 1 << 40, stored: 300, packs: 4 },

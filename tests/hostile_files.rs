@@ -11,7 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use machine::{Ended, Machine};
-use support::{Random, long};
+use support::{Owner, Random, long};
+use varu::crypto::{Purpose, Salt};
+use varu::format::layout::snapshot_name;
+use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
+use varu::id::{ChainId, SnapshotId};
+use varu::remote::options::{Options, create};
+use varu::remote::place::Place;
+use varu::remote::{Folder, ObjectName};
+use varu::segment::Compressor;
 
 /// Most bytes of address space: what varu takes by itself with its threads, and a quarter of a GiB for what it reads.
 const MEMORY: u64 = 1536 << 20;
@@ -34,8 +42,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The command with its limits.
 fn limited(command: &Command) -> Ended {
+    limited_to(MEMORY, command)
+}
+
+fn limited_to(memory: u64, command: &Command) -> Ended {
     let mut limited = Command::new("prlimit");
-    limited.arg(format!("--as={MEMORY}")).arg(format!("--cpu={SECONDS}")).arg(command.get_program());
+    limited.arg(format!("--as={memory}")).arg(format!("--cpu={SECONDS}")).arg(command.get_program());
     limited.args(command.get_args()).env_clear().env("RAYON_NUM_THREADS", "2");
     limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?)))).output().unwrap().into()
 }
@@ -120,4 +132,88 @@ fn any_file_that_is_harmed_is_read_or_refused_within_limits() {
         copy(&whole, folder.path());
     }
     assert!(good > 0 && bad > 0, "{good} went well and {bad} did not");
+}
+
+/// Snapshots of 10 kB, each of which says as much of itself as a reader takes: held in memory all at once they are gigabytes.
+#[test]
+fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine::new(folder.path());
+    let vault = machine.at("vault");
+    let remote = create(&Place::Local(vault.clone()), &Options::default()).unwrap();
+    let owner = Owner::create(&*remote);
+    fs::create_dir(machine.at("keys")).unwrap();
+    for (name, text) in [("writer.key", &owner.writer_key), ("identity.txt", &owner.identity)] {
+        fs::write(machine.at("keys").join(name), text).unwrap();
+        fs::set_permissions(machine.at("keys").join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let source = machine.at("src");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("text"), "some text\n").unwrap();
+    let config = machine.at("varu.toml");
+    fs::write(&config, format!("[sets.src]\nsource = \"files\"\npaths = [\"{}\"]\n", source.display())).unwrap();
+    let command = |words: &[&str]| {
+        let mut varu = machine.varu(&["--config"]);
+        varu.arg(&config).args(words);
+        // What all of them say is as much.
+        limited_to(600 << 20, &varu)
+    };
+    let honest = command(&["--json", "backup", "src"]).ends(0).json()["snapshot"]["id"].as_str().unwrap().to_owned();
+
+    let thief = owner.writer(remote.clone(), &machine.at("thief"));
+    thief.sync().unwrap();
+    let newest = thief.newest().unwrap().unwrap();
+    let like = thief.index().whole_body(&newest.id).unwrap().unwrap();
+    let mut random = Random(1);
+    let noise: Vec<u8> = (0..8192).map(|_| random.next() as u8).collect();
+    let configuration: Vec<u8> = noise.iter().copied().cycle().take(4_000_000).collect();
+    let warnings = vec!["w".into(); 900];
+    let plain = SnapshotBody { configuration, warnings, ..like }.encode();
+    assert!((3 << 20..4 << 20).contains(&plain.len()), "{}", plain.len());
+    let mut frame = Vec::new();
+    Compressor::new(9).unwrap().compress(&plain, &mut frame).unwrap();
+    let packed = [&u32::try_from(plain.len()).unwrap().to_le_bytes()[..], &frame].concat();
+    let count = if long() { 1000 } else { 150 };
+    for number in 0..count {
+        let salt = Salt::random();
+        let header = SnapshotHeader {
+            salt: *salt.as_bytes(),
+            body: (packed.len() + varu::crypto::TAG_LEN) as u64,
+            chain: ChainId::from_bytes(*varu::crypto::random_bytes()),
+            previous: Some(newest.id),
+            sequence: newest.header.sequence + 1 + number,
+            ..newest.header.clone()
+        };
+        let clear = header.encode();
+        let sealed = thief.keys().metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed.clone());
+        let object = [&clear, sealed.as_bytes()].concat();
+        let name: ObjectName = snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(&object));
+        assert_eq!(name.folder(), Folder::Snapshots);
+        fs::write(vault.join(name.to_string()), &object).unwrap();
+    }
+    drop(thief);
+
+    let is_there = |ended: Ended| {
+        assert!((0..=9).contains(&ended.status) && !ended.err.contains("panicked"), "{}: {}", ended.status, ended.err);
+        assert!(!ended.err.contains("memory"), "{}", ended.err);
+        ended
+    };
+    let listed = is_there(command(&["list"])).ends(0);
+    assert!(String::from_utf8_lossy(&listed.out).lines().count() as u64 > count);
+    let document = is_there(command(&["--json", "list"])).ends(0).json();
+    let of = document["snapshots"].as_array().unwrap();
+    assert_eq!(of.len() as u64, count + 1);
+    assert_eq!(of[5]["warnings"].as_array().unwrap().len(), 900, "nothing of it is left out");
+    is_there(command(&["restore", "src", "--snapshot", &honest, "--to", machine.at("to").to_str().unwrap()])).ends(0);
+    assert_eq!(
+        fs::read_to_string(machine.at("to").join(source.strip_prefix("/").unwrap()).join("text")).unwrap(),
+        "some text\n"
+    );
+    is_there(command(&["backup", "src", "--full"]));
+    is_there(command(&["prune", "--dry-run"]));
+    is_there(command(&["verify"]));
+    is_there(command(&["index", "rebuild"]));
+    // What they say of themselves takes no more of the machine's disk than of the host's.
+    let index: u64 = files(&machine.at("state")).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(index < (count + 10) * (packed.len() as u64 * 2 + (64 << 10)), "{index}");
 }

@@ -122,10 +122,7 @@ fn a_rebase_is_due_where_a_restore_decodes_too_much() {
     let options = BackupOptions { full_every: 3, rebase_every: 1000, ..options() };
     let table = |day: u32| one(table(15_000, |row| if row % 100 < 3 { day } else { 0 }));
     let reports: Vec<_> = (0..13).map(|day| days.back_up(&table(day), &options)).collect();
-    let times = |report: &BackupReport| {
-        let fact = &report.snapshot.about.facts.iter().find(|(key, _)| key == "decoded_bytes").unwrap().1;
-        fact.parse::<u64>().unwrap() as f64 / report.totals().read as f64
-    };
+    let times = |report: &BackupReport| report.snapshot.about.decoded.unwrap() as f64 / report.totals().read as f64;
     let mut rebased = 0;
     for pair in reports.windows(2).filter(|pair| is_full(&pair[1])) {
         let begins = generation(&pair[0]) != generation(&pair[1]);

@@ -91,7 +91,7 @@ impl Run<'_> {
         // Before it is there: a run that is cut behind that has made it all the same, and its id is the hash of its bytes.
         self.repository.index().trust_snapshot(&snapshot.row.id).map_err(repository::Error::from)?;
         self.repository.store_snapshot(&snapshot)?;
-        self.enter(&snapshot.row, &snapshot.recipe)?;
+        self.enter(&snapshot.row, &snapshot.body)?;
         self.look_again(&snapshot.row)?;
         self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
         let beside = self.look_beside(&snapshot)?;
@@ -204,6 +204,7 @@ impl Run<'_> {
             facts.push((HOLDS.to_owned(), holds.into_iter().collect::<Vec<_>>().join("\n")));
         }
         facts.sort();
+        let facts = facts.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         let short = |warning: &Warning| warning.to_string().chars().take(500).collect::<String>().into();
         SnapshotBody {
             instance: instance(),
@@ -232,9 +233,9 @@ impl Run<'_> {
         }
     }
 
-    fn enter(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
+    fn enter(&self, row: &SnapshotRow, body: &SnapshotBody) -> Result<()> {
         let mut index = self.repository.index();
-        index.add_snapshot(row, recipe).map_err(repository::Error::from)?;
+        index.add_snapshot(row, body).map_err(repository::Error::from)?;
         drop(index);
         Ok(self.repository.note_highest()?)
     }

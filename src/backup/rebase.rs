@@ -43,7 +43,7 @@ fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
     let incrementals = rows.iter().filter(|row| row.header.chain == before.header.chain && row.header.parent.is_some());
     let (count, new) = incrementals.fold((0, 0), |(count, new), row| (count + 1, new + row.about.totals.new));
     let today = new.checked_div(count).unwrap_or(0);
-    before.about.decoded().unwrap_or(0) + today + new
+    before.about.decoded.unwrap_or(0) + today + new
 }
 
 /// The packs whose chunks a full that is no re-base stores again, so that they can go: the least used first, as far as

@@ -2,10 +2,10 @@
 
 use super::BackupOptions;
 use super::start::Start;
-use crate::entry::StreamName;
+use crate::entry::{StreamName, fact};
 use crate::error::Result;
 use crate::format::recipe::Recipe;
-use crate::format::snapshot::{SnapshotBody, Totals};
+use crate::format::snapshot::Totals;
 use crate::repository::{self, Repository};
 
 /// The fact that says how many rows a snapshot has.
@@ -24,7 +24,9 @@ pub(super) fn shrunk(
     let rows = repository.index().snapshots().map_err(repository::Error::from)?;
     let before = rows.into_iter().rev().find(|row| row.header.set == options.set && !row.header.suspect);
     let Some(before) = before else { return Ok(None) };
-    if let Some(why) = judge(most, &before.about, totals, facts) {
+    let body = repository.index().body(&before.id).map_err(repository::Error::from)?;
+    let rows_before = body.and_then(|body| fact(&body.facts, ROWS)?.raw().parse().ok());
+    if let Some(why) = judge(most, (rows_before, before.about.totals.read), totals, facts) {
         return Ok(Some(why));
     }
     if options.roots.is_empty() {
@@ -55,7 +57,7 @@ fn emptied(roots: &[StreamName], before: &Recipe, now: &Recipe) -> Option<String
     Some(verdict(&format!("/{root} had {} bytes before and has none now", bytes(before, root))))
 }
 
-fn judge(most: u8, before: &SnapshotBody, totals: &Totals, facts: &[(String, String)]) -> Option<String> {
+fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, facts: &[(String, String)]) -> Option<String> {
     let lost = |before: u64, now: u64| {
         let lost = before.saturating_sub(now);
         let share = (u128::from(lost) * 100).checked_div(u128::from(before)).unwrap_or(0);
@@ -67,13 +69,12 @@ fn judge(most: u8, before: &SnapshotBody, totals: &Totals, facts: &[(String, Str
             "the set shrank by {share} %, from {before} to {now} {what}, more than the {most} % of max_shrink"
         ))
     };
-    if let (Some(before), Some(now)) = (rows_of(&before.facts), rows_of(facts))
+    if let (Some(before), Some(now)) = (rows, rows_of(facts))
         && let Some(share) = lost(before, now)
     {
         return Some(say(share, before, now, "rows"));
     }
-    let (before, now) = (before.totals.read, totals.read);
-    lost(before, now).map(|share| say(share, before, now, "bytes"))
+    lost(read, totals.read).map(|share| say(share, read, totals.read, "bytes"))
 }
 
 fn rows_of(facts: &[(String, String)]) -> Option<u64> {
@@ -83,25 +84,11 @@ fn rows_of(facts: &[(String, String)]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Untrusted;
-    use crate::id::{GenerationId, InstanceId};
 
     fn judged(most: u8, before: (u64, u64), now: (u64, u64)) -> Option<String> {
         let facts = |rows: u64| vec![(ROWS.to_owned(), rows.to_string())];
         let totals = |read| Totals { read, ..Totals::default() };
-        let before = SnapshotBody {
-            instance: InstanceId::from_bytes([0; 16]),
-            host: Untrusted::default(),
-            program: Untrusted::default(),
-            environment: Untrusted::default(),
-            generation: GenerationId::from_bytes([0; 16]),
-            facts: facts(before.1),
-            warnings: vec![],
-            configuration: vec![],
-            totals: totals(before.0),
-            recipe: vec![],
-        };
-        judge(most, &before, &totals(now.0), &facts(now.1))
+        judge(most, (Some(before.1), before.0), &totals(now.0), &facts(now.1))
     }
 
     #[test]

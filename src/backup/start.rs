@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::gone;
 use super::lent::Lent;
 use super::{BackupOptions, Wanted, rebase};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_CHAIN;
 use crate::format::recipe::{Recipe, Run, Stream};
@@ -86,7 +86,7 @@ impl Start {
         }
         let newest = newest_by_set(repository)?;
         let before = newest.get(&options.set).cloned();
-        check_origin(options, before.as_ref())?;
+        check_origin(repository, options, before.as_ref())?;
         let (mut full, mut note) = decide(repository, options, before.as_ref(), clock)?;
         let found = match &before {
             None => None,
@@ -242,15 +242,17 @@ impl Start {
 pub(super) const ORIGIN: &str = "origin";
 
 /// Data from elsewhere in the place of a set's data would push that out in time.
-fn check_origin(options: &BackupOptions, before: Option<&SnapshotRow>) -> Result<()> {
-    let of = before.and_then(|row| row.about.facts.iter().find(|(key, _)| key == ORIGIN));
-    match of {
-        Some((_, of)) if options.keep_origin && *of != options.origin => Err(Error::Refused(format!(
+fn check_origin(repository: &Repository, options: &BackupOptions, before: Option<&SnapshotRow>) -> Result<()> {
+    let Some(before) = before.filter(|_| options.keep_origin) else { return Ok(()) };
+    let body = repository.index().body(&before.id).map_err(repository::Error::from)?;
+    let lines = |text: &str| text.lines().map(|line| Untrusted::from(line).to_string()).collect::<Vec<_>>().join(", ");
+    match body.as_ref().and_then(|body| fact(&body.facts, ORIGIN)) {
+        Some(of) if of.raw() != options.origin => Err(Error::Refused(format!(
             "the set {} is of {}, and {} in their place would push them out in time: --set NAME makes it a set of its own; \
              --change-paths says that the set is of this from now on",
             options.set,
-            of.replace('\n', ", "),
-            options.origin.replace('\n', ", ")
+            lines(of.raw()),
+            lines(&options.origin)
         ))),
         _ => Ok(()),
     }

@@ -303,9 +303,14 @@ impl Context {
 
     /// Prints a result as a JSON document on one line.
     pub fn print_json(&self, document: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_string(document).map_err(|error| Failure::printing(&error.into()))?;
-        print(format!("{}\n", plain_json(&line)).as_bytes())
+        print(format!("{}\n", json_text(document)?).as_bytes())
     }
+}
+
+/// A document in one line that no terminal takes for anything else.
+pub fn json_text(document: &impl Serialize) -> Result<String, Failure> {
+    let line = serde_json::to_string(document).map_err(|error| Failure::printing(&error.into()))?;
+    Ok(plain_json(&line))
 }
 
 /// Writes all of `bytes` to standard output.

@@ -8,12 +8,12 @@ use serde_json::json;
 use varu::entry::Untrusted;
 use varu::id::{RepositoryId, SnapshotId};
 use varu::index::SnapshotRow;
-use varu::repository::{self, Changes};
+use varu::repository::{self, Changes, Repository};
 use varu::time::{Clock, SystemClock, Timestamp};
 use varu::warning::WarningKind;
 
 use super::complete;
-use super::context::Context;
+use super::context::{Context, json_text, print};
 use super::exit::{ExitStatus, Failure};
 use super::open::Opened;
 use super::words::{Trust, set_name, short};
@@ -56,7 +56,7 @@ impl Args {
         let warnings =
             watch.end(&listing.hidden.iter().map(|why| WarningKind::MissingSnapshot.warning(why)).collect::<Vec<_>>());
         match context.json {
-            true => context.print_json(&listing.document(&warnings))?,
+            true => listing.print_json(context, &opened, &warnings)?,
             false => context.print(&listing.text(context, self.long))?,
         }
         let status = watch.say_warnings();
@@ -154,19 +154,29 @@ impl Listing {
         format!("{table}{}", gaps.collect::<String>())
     }
 
-    fn row_document(&self, repository: &RepositoryId, row: &SnapshotRow) -> serde_json::Value {
-        let mut document = snapshot_document(repository, row);
+    fn row_document(&self, repository: &Repository, row: &SnapshotRow) -> Result<serde_json::Value, Failure> {
+        let body = repository.index().body(&row.id).map_err(repository::Error::from)?;
+        let warnings = body.map(|body| body.warnings).unwrap_or_default();
+        let mut document = snapshot_document(repository.id(), row, &warnings);
         document["broken"] = json!(self.broken.get(&row.id));
-        document
+        Ok(document)
     }
 
-    fn document(&self, warnings: &[String]) -> serde_json::Value {
-        json!({
-            "snapshots": self.rows.iter().map(|(id, row)| self.row_document(id, row)).collect::<Vec<_>>(),
-            "gaps": self.gaps,
-            "hidden": self.hidden,
-            "warnings": warnings,
-        })
+    /// Prints the document piece by piece: what a snapshot's writer said of it may be long, and is held of one at a time.
+    fn print_json(&self, context: &Context, opened: &Opened, warnings: &[String]) -> Result<(), Failure> {
+        let mut before = "{\"snapshots\":[";
+        for (id, row) in &self.rows {
+            let of_id = opened.repositories.iter().find(|(repository, _)| repository.id() == id);
+            let Some((repository, _)) = of_id else { continue };
+            print(before.as_bytes())?;
+            print(json_text(&self.row_document(repository, row)?)?.as_bytes())?;
+            before = ",";
+        }
+        if self.rows.is_empty() {
+            print(before.as_bytes())?;
+        }
+        let rest = json_text(&json!({ "gaps": self.gaps, "hidden": self.hidden, "warnings": warnings }))?;
+        context.print(&format!("],{}\n", rest.trim_start_matches('{')))
     }
 }
 
@@ -265,7 +275,7 @@ fn long_table(context: &Context, rows: &[(&SnapshotRow, String)], now: Timestamp
 fn notes(row: &SnapshotRow, broken: Option<&str>) -> String {
     let header = &row.header;
     let suspect = header.suspect.then(|| "suspect".to_owned());
-    let warned = (!row.about.warnings.is_empty()).then(|| "with warnings".to_owned());
+    let warned = (row.about.warnings > 0).then(|| "with warnings".to_owned());
     let tags = header.tags.iter().map(Untrusted::to_string);
     broken.map(str::to_owned).into_iter().chain(suspect).chain(warned).chain(tags).collect::<Vec<_>>().join(", ")
 }
@@ -280,7 +290,7 @@ fn cells(context: &Context, row: &SnapshotRow, now: Timestamp) -> [String; 8] {
         size(totals.read),
         size(totals.new),
         size(totals.stored),
-        row.about.depth().map(|depth| depth.to_string()).unwrap_or_default(),
+        row.about.depth.map(|depth| depth.to_string()).unwrap_or_default(),
     ]
 }
 
@@ -305,7 +315,7 @@ fn raw(texts: &[Untrusted]) -> Vec<&str> {
 }
 
 /// A snapshot as JSON documents show it.
-pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_json::Value {
+pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow, warnings: &[Untrusted]) -> serde_json::Value {
     let (header, totals) = (&row.header, &row.about.totals);
     json!({
         "id": row.id,
@@ -324,9 +334,9 @@ pub fn snapshot_document(repository: &RepositoryId, row: &SnapshotRow) -> serde_
         "read": totals.read,
         "new": totals.new,
         "stored": totals.stored,
-        "depth": row.about.depth(),
-        "decoded": row.about.decoded(),
-        "warnings": raw(&row.about.warnings),
+        "depth": row.about.depth,
+        "decoded": row.about.decoded,
+        "warnings": raw(warnings),
     })
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
-use varu::entry::Escaped;
 use varu::progress::Progress;
 use varu::prune::{ChainReport, PruneOptions, PruneReport, prune};
 use varu::repository::{self, Chosen, Lock};
@@ -184,8 +183,8 @@ fn reasons(context: &Context, chain: &ChainReport) -> String {
         Reason::Counted => "keep_chains counts it".to_owned(),
         Reason::Last { what } => format!(
             "no newer one has {}; once that was dropped for good, --dropped {} lets it go",
-            Escaped(what.as_bytes()),
-            shell_word(&Escaped(what.as_bytes()).to_string())
+            what,
+            shell_word(&what.to_string())
         ),
         Reason::Tagged { tag, snapshot, until } => {
             let until = until.map(|until| format!(" until {}", context.zone.short(until))).unwrap_or_default();
@@ -204,7 +203,7 @@ fn reason_document(reason: &Reason) -> serde_json::Value {
         Reason::Silent { newest } => json!({ "reason": "silent", "newest": newest.to_string() }),
         Reason::Newest => json!({ "reason": "newest" }),
         Reason::Counted => json!({ "reason": "counted" }),
-        Reason::Last { what } => json!({ "reason": "last", "what": what }),
+        Reason::Last { what } => json!({ "reason": "last", "what": what.raw() }),
         Reason::Tagged { tag, snapshot, until } => {
             json!({ "reason": "tagged", "tag": tag, "snapshot": snapshot, "until": until.map(|until| until.to_string()) })
         }

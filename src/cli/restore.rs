@@ -517,7 +517,8 @@ impl Options {
     /// Writes the stored configuration to standard output, or as `varu.toml` below DIR.
     fn configuration(&self, context: &Context, found: &Found, watch: &Watch) -> Result<ExitStatus, Failure> {
         let row = &found.snapshot;
-        let text = &row.about.configuration;
+        let body = found.repository.index().body(&row.id).map_err(varu::repository::Error::from)?;
+        let text = &body.map(|body| body.configuration).unwrap_or_default();
         if text.is_empty() {
             return Err(Failure::usage(format!(
                 "snapshot {} of {} was made without a configuration file, so none is stored with it",

@@ -20,6 +20,8 @@ pub const MAX_SNAPSHOT_RATIO: u64 = 1000;
 pub const FREE_SNAPSHOT_BODY: u64 = 1 << 20;
 /// Most bytes of a snapshot's body before its recipe.
 pub const MAX_SNAPSHOT_ABOUT: usize = 4 << 20;
+/// The longest name of a host, a program or an environment in it, which are held in memory of every snapshot.
+pub const MAX_ABOUT_TEXT: usize = 1024;
 /// Most facts of a snapshot.
 pub const MAX_FACTS: usize = 131_072;
 /// Most warnings of a snapshot.

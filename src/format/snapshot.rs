@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
-use crate::entry::Untrusted;
+use crate::entry::{Untrusted, fact};
 use crate::format::layout::{
-    MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS, SnapshotKind,
-    is_set_name,
+    MAX_ABOUT_TEXT, MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS,
+    SnapshotKind, is_set_name,
 };
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
@@ -257,6 +257,76 @@ pub struct Totals {
     pub packs: u64,
 }
 
+/// What is held in memory of each snapshot's body: nothing that its writer could make long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The machine that wrote it.
+    pub instance: InstanceId,
+    /// That machine's name.
+    pub host: Untrusted,
+    /// The environment, empty where none is configured.
+    pub environment: Untrusted,
+    /// The generation that the run wrote into.
+    pub generation: GenerationId,
+    /// Plain bytes that a restore decodes; None where the writer didn't say.
+    pub decoded: Option<u64>,
+    /// How many bases lie under the deepest segment that a restore decodes; None where the writer didn't say.
+    pub depth: Option<u64>,
+    /// How many warnings it has.
+    pub warnings: u64,
+    /// Counts of the run.
+    pub totals: Totals,
+}
+
+impl About {
+    /// Its bytes, for the index.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.raw(self.instance.as_bytes());
+        [&self.host, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
+        out.raw(self.generation.as_bytes());
+        for number in [self.decoded, self.depth] {
+            out.u8(u8::from(number.is_some()));
+            out.varint(number.unwrap_or(0));
+        }
+        out.varint(self.warnings);
+        out.totals(&self.totals);
+        out.0
+    }
+
+    /// Reads it.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader(bytes);
+        let number = |reader: &mut Reader<'_>| -> Result<Option<u64>> {
+            let is_there = reader.array::<1>("a number")? == [1];
+            Ok(Some(reader.varint("a number")?).filter(|_| is_there))
+        };
+        let about = Self {
+            instance: InstanceId::from_bytes(reader.array("the instance")?),
+            host: reader.text("the host")?.into(),
+            environment: reader.text("the environment")?.into(),
+            generation: GenerationId::from_bytes(reader.array("the generation")?),
+            decoded: number(&mut reader)?,
+            depth: number(&mut reader)?,
+            warnings: reader.varint("the warnings")?,
+            totals: totals(&mut reader)?,
+        };
+        reader.end().map(|()| about)
+    }
+}
+
+fn totals(reader: &mut Reader<'_>) -> Result<Totals> {
+    Ok(Totals {
+        read: reader.varint("the totals")?,
+        new: reader.varint("the totals")?,
+        stored: reader.varint("the totals")?,
+        packs: reader.varint("the totals")?,
+    })
+}
+
+/// What a source knew, ascending by key.
+pub type Facts = Vec<(Untrusted, Untrusted)>;
+
 /// A snapshot's sealed body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotBody {
@@ -271,7 +341,7 @@ pub struct SnapshotBody {
     /// The generation that the run wrote into.
     pub generation: GenerationId,
     /// What the source knows, ascending by key.
-    pub facts: Vec<(String, String)>,
+    pub facts: Facts,
     /// Warnings of the run.
     pub warnings: Vec<Untrusted>,
     /// The configuration file, empty where there was none.
@@ -283,72 +353,86 @@ pub struct SnapshotBody {
 }
 
 impl SnapshotBody {
+    /// What is held of it in memory.
+    pub fn about(&self) -> About {
+        let number = |key: &str| fact(&self.facts, key)?.raw().parse().ok();
+        About {
+            instance: self.instance,
+            host: self.host.clone(),
+            environment: self.environment.clone(),
+            generation: self.generation,
+            decoded: number(DECODED),
+            depth: number(DEPTH),
+            warnings: self.warnings.len() as u64,
+            totals: self.totals,
+        }
+    }
+
     /// The paths or databases that the snapshot has, as far as its writer said.
-    pub fn holds(&self) -> impl Iterator<Item = &str> {
-        let fact = self.facts.iter().find(|(key, _)| key == HOLDS);
-        fact.into_iter().flat_map(|(_, value)| value.lines())
-    }
-
-    /// Plain bytes that a restore of the snapshot decodes; None where its writer didn't say.
-    pub fn decoded(&self) -> Option<u64> {
-        self.number(DECODED)
-    }
-
-    /// How many bases lie under the deepest segment that a restore decodes; None where its writer didn't say.
-    pub fn depth(&self) -> Option<u64> {
-        self.number(DEPTH)
-    }
-
-    fn number(&self, fact: &str) -> Option<u64> {
-        self.facts.iter().find(|(key, _)| key == fact)?.1.parse().ok()
+    pub fn holds(&self) -> impl Iterator<Item = Untrusted> {
+        fact(&self.facts, HOLDS).into_iter().flat_map(|value| value.raw().lines()).map(Untrusted::from)
     }
 
     /// The body's bytes, to be compressed and sealed.
     pub fn encode(&self) -> Vec<u8> {
+        let (mut bytes, recipe) = self.encode_apart();
+        bytes.extend_from_slice(recipe);
+        bytes
+    }
+
+    /// What stands before the recipe, and the recipe.
+    pub fn encode_apart(&self) -> (Vec<u8>, &[u8]) {
         let mut out = Writer::default();
         out.raw(self.instance.as_bytes());
         [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
         out.raw(self.generation.as_bytes());
         out.count(self.facts.len());
         for (key, value) in &self.facts {
-            out.bytes(key.as_bytes());
-            out.bytes(value.as_bytes());
+            out.bytes(key.raw().as_bytes());
+            out.bytes(value.raw().as_bytes());
         }
         out.count(self.warnings.len());
         self.warnings.iter().for_each(|warning| out.bytes(warning.raw().as_bytes()));
         out.bytes(&self.configuration);
-        let totals = &self.totals;
-        [totals.read, totals.new, totals.stored, totals.packs].into_iter().for_each(|total| out.varint(total));
-        out.raw(&self.recipe);
-        out.0
+        out.totals(&self.totals);
+        (out.0, &self.recipe)
     }
 
-    /// Reads a body. What stands before its recipe is bounded, whatever the body's size: each snapshot's is held in memory.
+    /// Reads a body. What stands before its recipe is bounded, whatever the body's size.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let about = &bytes[..bytes.len().min(MAX_SNAPSHOT_ABOUT)];
         let mut reader = Reader(about);
         let body = Self {
             instance: InstanceId::from_bytes(reader.array("the instance")?),
-            host: reader.text("the host")?.into(),
-            program: reader.text("the program")?.into(),
-            environment: reader.text("the environment")?.into(),
+            host: about_text(&mut reader, "the host")?,
+            program: about_text(&mut reader, "the program")?,
+            environment: about_text(&mut reader, "the environment")?,
             generation: GenerationId::from_bytes(reader.array("the generation")?),
             facts: reader.list_of_at_most(MAX_FACTS, 2, "the facts", |reader| {
-                Ok((reader.text("a fact")?.to_owned(), reader.text("a fact")?.to_owned()))
+                Ok((reader.text("a fact")?.into(), reader.text("a fact")?.into()))
             })?,
             warnings: reader
                 .list_of_at_most(MAX_WARNINGS, 1, "the warnings", |reader| Ok(reader.text("a warning")?.into()))?,
             configuration: reader.bytes("the configuration")?.to_vec(),
-            totals: Totals {
-                read: reader.varint("the totals")?,
-                new: reader.varint("the totals")?,
-                stored: reader.varint("the totals")?,
-                packs: reader.varint("the totals")?,
-            },
+            totals: totals(&mut reader)?,
             recipe: Vec::new(),
         };
         let recipe = bytes[about.len() - reader.0.len()..].to_vec();
         Ok(Self { recipe, ..body })
+    }
+}
+
+/// A text that is held of every snapshot.
+fn about_text(reader: &mut Reader<'_>, what: &'static str) -> Result<Untrusted> {
+    match reader.text(what)? {
+        text if text.len() <= MAX_ABOUT_TEXT => Ok(text.into()),
+        _ => Err(FormatError::Invalid("the name of a host, a program or an environment is too long")),
+    }
+}
+
+impl Writer {
+    fn totals(&mut self, totals: &Totals) {
+        [totals.read, totals.new, totals.stored, totals.packs].into_iter().for_each(|total| self.varint(total));
     }
 }
 
@@ -426,12 +510,17 @@ mod tests {
             program: "varu 0.1.0".into(),
             environment: Untrusted::default(),
             generation: GenerationId::from_bytes([8; 16]),
-            facts: vec![("rows".to_owned(), "12".to_owned())],
+            facts: vec![("depth".into(), "3".into()), ("rows".into(), "12".into())],
             warnings: vec!["x changed while it was read".into()],
             configuration: b"[repository]".to_vec(),
             totals: Totals { read: 1, new: 2, stored: 300, packs: 4 },
             recipe: vec![1, 2, 3],
         };
-        assert_eq!(SnapshotBody::decode(&body.encode()), Ok(body));
+        assert_eq!(SnapshotBody::decode(&body.encode()), Ok(body.clone()));
+        let about = body.about();
+        assert_eq!((about.depth, about.decoded, about.warnings), (Some(3), None, 1));
+        assert_eq!(About::decode(&about.encode()), Ok(about));
+        let long = SnapshotBody { host: "x".repeat(MAX_ABOUT_TEXT + 1).into(), ..body };
+        assert!(SnapshotBody::decode(&long.encode()).is_err(), "each snapshot's is held in memory");
     }
 }

@@ -44,6 +44,7 @@ impl Index {
         }
         let rows = self.snapshots()?;
         for row in &rows {
+            self.expect(self.body_bytes(&row.id)?.is_some(), "snapshot without a body")?;
             self.expect(self.recipe(&row.id)?.is_some(), "snapshot without a recipe")?;
         }
         for id in self.stand_ins()? {

@@ -3,12 +3,14 @@
 use rusqlite::params;
 
 use super::snapshots::{SnapshotRow, raw};
-use super::{Index, Result, row_check};
+use super::{Index, Result};
+use crate::format::snapshot::SnapshotBody;
 use crate::id::SnapshotId;
 
 /// Keeps what is known of all snapshots.
 pub(super) const KEEP_ALL: &str = "INSERT OR REPLACE INTO lost_snapshot SELECT id, size, header, about, snapshot.row_check, \
-                                   bytes, recipe.row_check FROM snapshot JOIN recipe ON snapshot = id";
+                                   body.bytes, body.row_check, recipe.bytes, recipe.row_check FROM snapshot JOIN body ON \
+                                   body.snapshot = id JOIN recipe ON recipe.snapshot = id";
 
 impl Index {
     /// Takes a snapshot out that somebody took away or damaged, and keeps what is known of it. It stays one that this machine
@@ -22,22 +24,30 @@ impl Index {
         Ok(())
     }
 
-    /// What is known of lost snapshots, with the bytes of their recipes.
-    pub fn lost_snapshots(&self) -> Result<Vec<(SnapshotRow, Vec<u8>)>> {
+    /// The lost snapshots, by sequence, ascending.
+    pub fn lost_snapshots(&self) -> Result<Vec<SnapshotRow>> {
         let rows: Vec<_> = self.read(|database| {
-            let mut select = database
-                .prepare_cached("SELECT id, size, header, about, row_check, bytes, recipe_check FROM lost_snapshot")?;
-            let read = |row: &rusqlite::Row<'_>| Ok((raw(row)?, row.get::<_, Vec<u8>>(5)?, row.get::<_, Vec<u8>>(6)?));
-            select.query_map([], read)?.collect()
+            let mut select = database.prepare_cached("SELECT id, size, header, about, row_check FROM lost_snapshot")?;
+            select.query_map([], raw)?.collect()
         })?;
-        let mut lost = Vec::new();
-        for (row, recipe, check) in rows {
-            let row = self.decode_snapshot(row)?;
-            self.expect(check == row_check(&[row.id.as_bytes(), &recipe]), "recipe of a lost snapshot")?;
-            lost.push((row, recipe));
-        }
-        lost.sort_by_key(|(row, _)| row.header.sequence);
+        let mut lost = rows.into_iter().map(|row| self.decode_snapshot(row)).collect::<Result<Vec<_>>>()?;
+        lost.sort_by_key(|row| row.header.sequence);
         Ok(lost)
+    }
+
+    /// The body of a snapshot that is there or lost, with its recipe.
+    pub fn whole_body(&self, id: &SnapshotId) -> Result<Option<SnapshotBody>> {
+        let (body, recipe) = match self.body(id)? {
+            Some(body) => (Some(body), self.recipe(id)?),
+            None => {
+                const BODY: &str = "SELECT body, body_check FROM lost_snapshot WHERE id = ?1";
+                const RECIPE: &str = "SELECT bytes, recipe_check FROM lost_snapshot WHERE id = ?1";
+                let body = self.checked_bytes(BODY, id, "body of a lost snapshot")?;
+                let body = body.map(|bytes| self.decode_body(&bytes)).transpose()?;
+                (body, self.checked_bytes(RECIPE, id, "recipe of a lost snapshot")?)
+            }
+        };
+        Ok(body.zip(recipe).map(|(body, recipe)| SnapshotBody { recipe, ..body }))
     }
 
     /// Forgets a lost snapshot.

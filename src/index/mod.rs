@@ -27,6 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use crate::disk::way_out;
 use crate::format::FormatError;
+use crate::segment::SegmentError;
 
 use check::row_check;
 use lost::KEEP_ALL;
@@ -36,7 +37,7 @@ const FILE: &str = "index.sqlite";
 /// The tables.
 const SCHEMA: &str = include_str!("schema.sql");
 /// The number of that schema. An index with another one is put aside and made again.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Why the index can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,9 @@ pub enum IndexError {
         /// How.
         source: FormatError,
     },
+    /// What is entered can't be compressed.
+    #[error("compressing a snapshot's body for the index failed: {0}")]
+    Body(SegmentError),
 }
 
 impl IndexError {
@@ -131,7 +135,7 @@ impl IndexError {
                         | ErrorCode::Unknown
                 )
             ),
-            Self::NoRoom { .. } | Self::Io { .. } => false,
+            Self::NoRoom { .. } | Self::Io { .. } | Self::Body(_) => false,
         }
     }
 }

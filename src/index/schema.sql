@@ -22,11 +22,17 @@ CREATE TABLE snapshot (
     set_name    TEXT NOT NULL,
     size        INTEGER NOT NULL,           -- bytes of the object
     header      BLOB NOT NULL,              -- the clear header, as stored
-    about       BLOB NOT NULL,              -- the body without its recipe
+    about       BLOB NOT NULL,              -- the short part of the body, which is read of all at once
     row_check   BLOB NOT NULL
 ) STRICT;
 CREATE INDEX snapshot_by_sequence ON snapshot (sequence);
 CREATE INDEX snapshot_by_set ON snapshot (set_name, sequence);
+
+CREATE TABLE body (
+    snapshot BLOB PRIMARY KEY REFERENCES snapshot (id) ON DELETE CASCADE,
+    bytes    BLOB NOT NULL,                 -- the body without its recipe: its length, 4 bytes little-endian, and a zstd frame
+    row_check BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE recipe (
     snapshot BLOB PRIMARY KEY REFERENCES snapshot (id) ON DELETE CASCADE,
@@ -48,6 +54,8 @@ CREATE TABLE lost_snapshot (
     header    BLOB NOT NULL,
     about     BLOB NOT NULL,
     row_check BLOB NOT NULL,
+    body      BLOB NOT NULL,
+    body_check BLOB NOT NULL,
     bytes     BLOB NOT NULL,                -- the recipe
     recipe_check BLOB NOT NULL
 ) STRICT;

@@ -3,8 +3,14 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Index, IndexError, Result, row_check};
-use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
+use crate::format::FormatError;
+use crate::format::layout::MAX_SNAPSHOT_ABOUT;
+use crate::format::snapshot::{About, SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
+use crate::segment::{Compressor, Decompressor};
+
+/// zstd's level for bodies.
+const BODY_LEVEL: i32 = 3;
 
 /// One snapshot as the index keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,15 +21,20 @@ pub struct SnapshotRow {
     pub size: u64,
     /// Its clear header.
     pub header: SnapshotHeader,
-    /// Its body, with an empty recipe.
-    pub about: SnapshotBody,
+    /// The short part of its body; [`Index::body`] has the rest.
+    pub about: About,
 }
 
 impl Index {
-    /// Enters a snapshot with its recipe's bytes. One that is there already stays as it is.
-    pub fn add_snapshot(&mut self, row: &SnapshotRow, recipe: &[u8]) -> Result<()> {
+    /// Enters a snapshot with its body. One that is there already stays as it is.
+    pub fn add_snapshot(&mut self, row: &SnapshotRow, body: &SnapshotBody) -> Result<()> {
         let header = &row.header;
-        let about = SnapshotBody { recipe: Vec::new(), ..row.about.clone() }.encode();
+        let about = row.about.encode();
+        let (body, recipe) = body.encode_apart();
+        // A stored object justifies no more of this machine's disk than its own bytes.
+        let mut frame = Vec::new();
+        Compressor::new(BODY_LEVEL).and_then(|mut zstd| zstd.compress(&body, &mut frame)).map_err(IndexError::Body)?;
+        let packed = [&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes()[..], &frame].concat();
         self.write(|database| {
             let chain = params![header.chain.as_bytes(), header.set];
             database.execute("INSERT OR IGNORE INTO chain VALUES (?1, ?2)", chain)?;
@@ -40,6 +51,8 @@ impl Index {
                 check
             ];
             database.execute("INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", snapshot)?;
+            let body = params![row.id.as_bytes(), packed, row_check(&[row.id.as_bytes(), &packed])];
+            database.execute("INSERT OR IGNORE INTO body VALUES (?1, ?2, ?3)", body)?;
             let recipe = params![row.id.as_bytes(), recipe, row_check(&[row.id.as_bytes(), recipe])];
             database.execute("INSERT OR IGNORE INTO recipe VALUES (?1, ?2, ?3)", recipe)?;
             database.execute("DELETE FROM lost_snapshot WHERE id = ?1", [row.id.as_bytes()])
@@ -57,7 +70,7 @@ impl Index {
         Ok(())
     }
 
-    /// All snapshots, by sequence, ascending.
+    /// All snapshots, by sequence, ascending. What is held of each is no longer than its header.
     pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
         let rows: Vec<RawSnapshot> = self.read(|database| {
             let mut select = database
@@ -65,6 +78,26 @@ impl Index {
             select.query_map([], raw)?.collect()
         })?;
         rows.into_iter().map(|row| self.decode_snapshot(row)).collect()
+    }
+
+    /// The body of a snapshot, with an empty recipe.
+    pub fn body(&self, id: &SnapshotId) -> Result<Option<SnapshotBody>> {
+        self.body_bytes(id)?.map(|bytes| self.decode_body(&bytes)).transpose()
+    }
+
+    /// The same as it lies in the index.
+    pub(super) fn body_bytes(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
+        self.checked_bytes("SELECT bytes, row_check FROM body WHERE snapshot = ?1", id, "body")
+    }
+
+    pub(super) fn decode_body(&self, bytes: &[u8]) -> Result<SnapshotBody> {
+        let (length, frame) = bytes.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let length = (u32::from_le_bytes(*length) as usize).min(MAX_SNAPSHOT_ABOUT);
+        let mut body = Vec::new();
+        let broken = |source| self.suspect(IndexError::Broken { what: "body", source });
+        let opened = Decompressor::new().decompress(frame, &[], length, &mut body);
+        opened.map_err(|_| broken(FormatError::Invalid("its frame can't be decompressed")))?;
+        SnapshotBody::decode(&body).map_err(broken)
     }
 
     /// One snapshot.
@@ -81,7 +114,7 @@ impl Index {
         self.checked_bytes("SELECT bytes, row_check FROM recipe WHERE snapshot = ?1", id, "recipe")
     }
 
-    fn checked_bytes(&self, select: &str, id: &SnapshotId, what: &'static str) -> Result<Option<Vec<u8>>> {
+    pub(super) fn checked_bytes(&self, select: &str, id: &SnapshotId, what: &'static str) -> Result<Option<Vec<u8>>> {
         let row: Option<(Vec<u8>, Vec<u8>)> = self.read(|database| {
             let mut select = database.prepare_cached(select)?;
             select.query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
@@ -124,7 +157,7 @@ impl Index {
             id: SnapshotId::from_bytes(id),
             size: size as u64,
             header: SnapshotHeader::decode(&header).map_err(broken)?,
-            about: SnapshotBody::decode(&about).map_err(broken)?,
+            about: About::decode(&about).map_err(broken)?,
         })
     }
 }

@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::entry::Untrusted;
 use crate::error::{Error, Result};
 use crate::format::layout::{MAX_MARK_PACKS, pack_name};
 use crate::format::mark::Mark;
+use crate::format::snapshot::SnapshotBody;
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
@@ -121,7 +123,7 @@ impl Prune<'_> {
             places.push(Place::look(repository, &self.options.dropped, &mut report)?);
         }
         repositories[0].check_instance()?;
-        self.judge(&places, &mut report);
+        self.judge(&places, &mut report)?;
         report.append_only = !repositories[0].remote().can_delete().map_err(repository::Error::from)?;
         if report.append_only || self.options.dry_run {
             return Ok(report);
@@ -149,8 +151,11 @@ impl Prune<'_> {
     }
 
     /// What the rules say of all chains, and what that would free.
-    fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) {
-        let seen: Vec<retention::Snapshot> = places.iter().flat_map(Place::as_rules_see).collect();
+    fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) -> Result<()> {
+        let mut seen: Vec<retention::Snapshot> = Vec::new();
+        for place in places {
+            seen.extend(place.as_rules_see()?);
+        }
         for snapshot in seen.iter().filter(|snapshot| snapshot.time > self.now) {
             report.warnings.push(WarningKind::WrongClock.warning(format!(
                 "snapshot {} of {} is from the future, {}: a clock was wrong; its age counts from the snapshot after it",
@@ -183,6 +188,7 @@ impl Prune<'_> {
             report.held.0 += place.needs.bytes_of(|needers| !goes(needers));
             report.held.1 += place.only_for_bases;
         }
+        Ok(())
     }
 
     fn goes(report: &PruneReport) -> BTreeSet<SnapshotId> {
@@ -445,7 +451,7 @@ impl<'a> Place<'a> {
     }
 
     /// The snapshots for the rules. Good is what can be restored: its packs are there, and its chain before it.
-    fn as_rules_see(&self) -> Vec<retention::Snapshot> {
+    fn as_rules_see(&self) -> Result<Vec<retention::Snapshot>> {
         let mut rows: Vec<&SnapshotRow> = self.rows.values().collect();
         rows.sort_by_key(|row| row.header.sequence);
         let mut stands = self.stand_ins.clone();
@@ -464,9 +470,16 @@ impl<'a> Place<'a> {
                 time: header.data_time,
                 tags: header.tags.iter().map(|tag| tag.raw().to_owned()).collect(),
                 good: whole && !header.suspect,
-                holds: row.about.holds().map(ToOwned::to_owned).filter(|what| !self.dropped.contains(what)).collect(),
+                holds: self.holds(&row.id)?,
             });
         }
-        seen
+        Ok(seen)
+    }
+
+    /// What it has that wasn't dropped.
+    fn holds(&self, id: &SnapshotId) -> Result<Vec<Untrusted>> {
+        let body = self.repository.index().body(id).map_err(repository::Error::from)?;
+        let all = body.iter().flat_map(SnapshotBody::holds);
+        Ok(all.filter(|what| !self.dropped.contains(what.raw())).collect())
     }
 }

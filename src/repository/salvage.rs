@@ -66,17 +66,21 @@ impl Repository {
             .map(|(object, _)| (object.name, object.size))
             .collect();
         let (mut said, mut bad) = (Vec::new(), BTreeSet::new());
-        for (row, recipe, why) in self.to_mend(set, since, &there)? {
+        for (row, why) in self.to_mend(set, since, &there)? {
             let name = Self::object_name(&row);
             let in_the_way = there.contains_key(&name);
             let what = if in_the_way { "is damaged" } else { "is gone" };
-            let done = match self.seal_again(&row, &recipe)? {
-                Some(again) => self.store_again(&again, in_the_way)?,
+            let Some(body) = self.index().whole_body(&row.id)? else { continue };
+            let again = self.seal_again(&row, body)?;
+            let done = match &again {
+                Some(again) => self.store_again(again, in_the_way)?,
                 None => Err("what this machine knows of it gives other bytes".to_owned()),
             };
             match done {
                 Ok(()) => {
-                    self.index().add_snapshot(&row, &recipe)?;
+                    if let Some(again) = &again {
+                        self.index().add_snapshot(&row, &again.body)?;
+                    }
                     said.push(format!("{name} {what}{why}. It was put back in {} as it was", self.remote.place()));
                 }
                 Err(not) => {
@@ -92,13 +96,13 @@ impl Repository {
         Ok(said)
     }
 
-    /// The snapshots that should be stored again, with their recipes' bytes, and why.
+    /// The snapshots that should be stored again, and why.
     fn to_mend(
         &self,
         set: &str,
         since: Timestamp,
         there: &BTreeMap<ObjectName, u64>,
-    ) -> Result<Vec<(SnapshotRow, Vec<u8>, String)>> {
+    ) -> Result<Vec<(SnapshotRow, String)>> {
         let rows = self.index().snapshots()?;
         let mut read = to_read(&rows, set);
         read.extend(self.noted(SUSPECTED)?);
@@ -117,12 +121,11 @@ impl Repository {
                 None if goes_on(row, &rows, |name| there.contains_key(name)) => String::new(),
                 _ => continue,
             };
-            let recipe = self.index().recipe(&row.id)?;
-            found.extend(recipe.map(|recipe| (row.clone(), recipe, why)));
+            found.push((row.clone(), why));
         }
         let lost = self.index().lost_snapshots()?;
         let sizes = if found.is_empty() && lost.is_empty() { HashMap::new() } else { self.pack_sizes()? };
-        for (row, recipe) in lost {
+        for row in lost {
             let name = Self::object_name(&row);
             let is_there = there.contains_key(&name);
             // Somebody else may have put it back.
@@ -132,11 +135,11 @@ impl Repository {
             if !is_there && (!has_packs(&row, &sizes) || row.header.data_time < since) {
                 self.index().forget_lost(&row.id)?;
             } else if is_there || goes_on(&row, &rows, |name| there.contains_key(name)) {
-                found.push((row, recipe, String::new()));
+                found.push((row, String::new()));
             }
         }
         // Without its packs a snapshot that is gone is of no use.
-        found.retain(|(row, ..)| there.contains_key(&Self::object_name(row)) || has_packs(row, &sizes));
+        found.retain(|(row, _)| there.contains_key(&Self::object_name(row)) || has_packs(row, &sizes));
         Ok(found)
     }
 
@@ -189,7 +192,7 @@ impl Repository {
     pub(super) fn forget_accepted(&self, there: &BTreeSet<ObjectName>) -> Result<()> {
         let rows = self.index().snapshots()?;
         let lost = self.index().lost_snapshots()?;
-        for (row, _) in lost.iter().filter(|(row, _)| !goes_on(row, &rows, |name| there.contains(name))) {
+        for row in lost.iter().filter(|row| !goes_on(row, &rows, |name| there.contains(name))) {
             self.index().forget_lost(&row.id)?;
         }
         Ok(())
@@ -229,12 +232,13 @@ impl Repository {
         let sizes = self.pack_sizes()?;
         let mut salvage = Salvage::default();
         let known = self.index().lost_snapshots()?;
-        for (row, recipe) in known.iter().filter(|(row, _)| has_packs(row, &sizes)) {
+        for row in known.iter().filter(|row| has_packs(row, &sizes)) {
             // What can't be brought back as it was may be from a copy.
-            let Some(again) = self.seal_again(row, recipe)? else { continue };
+            let Some(body) = self.index().whole_body(&row.id)? else { continue };
+            let Some(again) = self.seal_again(row, body)? else { continue };
             match self.store_again(&again, changes.listed.contains(&again.name))? {
                 Ok(()) => {
-                    self.index().add_snapshot(row, recipe)?;
+                    self.index().add_snapshot(row, &again.body)?;
                     salvage.brought_back.push(Salvaged { snapshot: row.clone(), from: None, left_out: 0 });
                 }
                 Err(why) => salvage.left.push(format!("{} can't be put back as it was: {why}", again.name)),
@@ -329,7 +333,10 @@ impl Repository {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).into(),
             environment: "".into(),
             generation: GenerationId::from_bytes(*random_bytes()),
-            facts: vec![(DECODED.to_owned(), needs.decoded.to_string()), (DEPTH.to_owned(), needs.depth.to_string())],
+            facts: vec![
+                (DECODED.into(), needs.decoded.to_string().into()),
+                (DEPTH.into(), needs.depth.to_string().into()),
+            ],
             warnings: vec![said.as_str().into()],
             configuration: Vec::new(),
             totals: Totals {
@@ -342,7 +349,7 @@ impl Repository {
         };
         let snapshot = self.seal_snapshot(header, body)?;
         self.store_snapshot(&snapshot)?;
-        self.index().add_snapshot(&snapshot.row, &snapshot.recipe)?;
+        self.index().add_snapshot(&snapshot.row, &snapshot.body)?;
         Ok(Ok(Salvaged { snapshot: snapshot.row, from: Some(copy.pack.id), left_out }))
     }
 

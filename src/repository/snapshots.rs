@@ -24,13 +24,13 @@ pub struct NewSnapshot {
     pub name: ObjectName,
     /// What the index will know of it.
     pub row: SnapshotRow,
-    /// The recipe's bytes.
-    pub recipe: Vec<u8>,
+    /// Its body, with the recipe.
+    pub body: SnapshotBody,
 }
 
 impl Repository {
     /// Seals a snapshot. The header's salt is drawn here, and its body's length known.
-    pub fn seal_snapshot(&self, header: SnapshotHeader, mut body: SnapshotBody) -> Result<NewSnapshot> {
+    pub fn seal_snapshot(&self, header: SnapshotHeader, body: SnapshotBody) -> Result<NewSnapshot> {
         let plain = body.encode();
         let mut frame = Vec::new();
         Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
@@ -61,9 +61,8 @@ impl Repository {
         }
         let id = SnapshotId::of(&object);
         let name = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
-        let recipe = std::mem::take(&mut body.recipe);
-        let row = SnapshotRow { id, size: object.len() as u64, header, about: body };
-        Ok(NewSnapshot { object, name, row, recipe })
+        let row = SnapshotRow { id, size: object.len() as u64, header, about: body.about() };
+        Ok(NewSnapshot { object, name, row, body })
     }
 
     fn object_of(&self, header: &SnapshotHeader, packed: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
@@ -76,8 +75,8 @@ impl Repository {
 
     /// Makes the object of a snapshot again from what the index has of it. None where other bytes come out, as from another
     /// version of the program: an object is its bytes.
-    pub(super) fn seal_again(&self, row: &SnapshotRow, recipe: &[u8]) -> Result<Option<NewSnapshot>> {
-        let plain = SnapshotBody { recipe: recipe.to_vec(), ..row.about.clone() }.encode();
+    pub(super) fn seal_again(&self, row: &SnapshotRow, body: SnapshotBody) -> Result<Option<NewSnapshot>> {
+        let plain = body.encode();
         let mut frame = Vec::new();
         Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
         let length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
@@ -88,7 +87,7 @@ impl Repository {
         let (_, object) = self.object_of(&row.header, packed);
         let same = SnapshotId::of(&object) == row.id;
         let name = Self::object_name(row);
-        Ok(same.then(|| NewSnapshot { object, name, row: row.clone(), recipe: recipe.to_vec() }))
+        Ok(same.then(|| NewSnapshot { object, name, row: row.clone(), body }))
     }
 
     /// Stores a sealed snapshot and makes its name outlive a power cut. The packs that it needs lie there already.
@@ -100,8 +99,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Fetches a snapshot object, checks it against its name, and opens it: what the index keeps, and the recipe's bytes.
-    pub fn fetch_snapshot(&self, name: &ObjectName) -> Result<(SnapshotRow, Vec<u8>)> {
+    /// Fetches a snapshot object, checks it against its name, and opens it: its row, and its body with the recipe.
+    pub fn fetch_snapshot(&self, name: &ObjectName) -> Result<(SnapshotRow, SnapshotBody)> {
         let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(|error| match error.kind {
             // It may have been deleted since it was listed. Whoever knows better says so.
             ErrorKind::NotFound => error.into(),
@@ -110,7 +109,7 @@ impl Repository {
         self.open_snapshot(name, &object)
     }
 
-    fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, Vec<u8>)> {
+    fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, SnapshotBody)> {
         let id = id_of(name, object)?;
         let (header, clear, sealed) = SnapshotHeader::split(object).map_err(|error| unreadable(name, error))?;
         if header.repository != *self.id() {
@@ -124,9 +123,8 @@ impl Repository {
         let opened = self.keys.metadata.open(Purpose::SnapshotBody, &salt, &[clear], sealed.to_vec());
         let opened = opened.map_err(|error| broken(name, error))?;
         let plain = decompress_body(opened.as_bytes()).map_err(|why| broken(name, why))?;
-        let mut about = SnapshotBody::decode(&plain).map_err(|error| unreadable(name, error))?;
-        let recipe = std::mem::take(&mut about.recipe);
-        Ok((SnapshotRow { id, size: object.len() as u64, header, about }, recipe))
+        let body = SnapshotBody::decode(&plain).map_err(|error| unreadable(name, error))?;
+        Ok((SnapshotRow { id, size: object.len() as u64, header, about: body.about() }, body))
     }
 
     /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it but that the object is the one

@@ -217,9 +217,9 @@ impl Repository {
             if listed.contains(&object.name) || parse_snapshot_name(&object.name).is_none() {
                 continue;
             }
-            let Ok((row, recipe)) = self.fetch_snapshot(&object.name) else { continue };
+            let Ok((row, body)) = self.fetch_snapshot(&object.name) else { continue };
             if row.header.sequence > since && row.header.sequence - since <= JUMP {
-                self.index().add_snapshot(&row, &recipe)?;
+                self.index().add_snapshot(&row, &body)?;
                 beside.push(row);
             }
         }
@@ -283,7 +283,7 @@ impl Repository {
         changes: &mut Changes,
         present: &mut BTreeSet<SnapshotId>,
     ) -> Result<()> {
-        let (row, recipe) = match self.fetch_snapshot(name) {
+        let (row, body) = match self.fetch_snapshot(name) {
             Ok(opened) => opened,
             Err(Error::Damaged(why)) => {
                 match self.peek_snapshot(name) {
@@ -317,7 +317,7 @@ impl Repository {
             return Ok(());
         }
         present.insert(row.id);
-        self.index().add_snapshot(&row, &recipe)?;
+        self.index().add_snapshot(&row, &body)?;
         changes.added.push(row.id);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{RestoreReport, fetch, restore_error};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
+use crate::format::snapshot::Facts;
 use crate::index::{INTO_SERVICE, Operation, Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
@@ -85,6 +86,12 @@ impl Guard {
     }
 }
 
+/// What the source knew when the snapshot was made.
+fn facts(repository: &Repository, snapshot: &SnapshotRow) -> Result<Facts> {
+    let body = repository.index().body(&snapshot.id).map_err(repository::Error::from)?;
+    Ok(body.map(|body| body.facts).unwrap_or_default())
+}
+
 /// Restores a snapshot into a service. `confirm` is asked with what will be done, before anything is written; false ends it
 /// without a trace.
 ///
@@ -103,7 +110,7 @@ pub fn restore_into(
     let said = guard.check(snapshot)?;
     let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
-    let mut plan = service.plan(&entries, definitions, &snapshot.about.facts).map_err(restore_error)?;
+    let mut plan = service.plan(&entries, definitions, &facts(repository, snapshot)?).map_err(restore_error)?;
     plan.lines.splice(0..0, said);
     if !confirm(&plan) {
         return Ok(None);
@@ -143,7 +150,7 @@ pub fn standing(
 ) -> Result<(Plan, Option<String>)> {
     let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
-    let plan = service.plan(&entries, definitions, &snapshot.about.facts).map_err(restore_error)?;
+    let plan = service.plan(&entries, definitions, &facts(repository, snapshot)?).map_err(restore_error)?;
     Ok((plan, service.standing().map_err(restore_error)?))
 }
 

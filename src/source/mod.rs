@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::way_out;
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted};
 use crate::time::Timestamp;
 use crate::warning::Warning;
 
@@ -106,11 +106,6 @@ pub fn open_plain(path: &Path) -> io::Result<(File, u64)> {
         true => Ok((file, about.len())),
         false => Err(io::Error::other("it is no plain file")),
     }
-}
-
-/// The fact of that key.
-pub fn fact<'f>(facts: &'f [(String, String)], key: &str) -> Option<&'f str> {
-    facts.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
 }
 
 /// What one try of all that a source needs has found.
@@ -264,7 +259,7 @@ pub trait Service {
         &mut self,
         entries: &[Entry],
         definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(String, String)],
+        facts: &[(Untrusted, Untrusted)],
     ) -> Result<Plan, Error>;
 
     /// Whether an entry is to be loaded by a lane.

@@ -106,8 +106,8 @@ fn one_snapshot(
     sizes: &HashMap<PackId, u64>,
     lost: &BTreeMap<SnapshotId, Vec<String>>,
 ) -> repository::Result<(Recipe, Vec<Bad>)> {
-    let (found, bytes) = repository.fetch_snapshot(&Repository::object_name(row)).map_err(gone)?;
-    if found != *row || repository.index().recipe(&row.id)? != Some(bytes) {
+    let (found, body) = repository.fetch_snapshot(&Repository::object_name(row)).map_err(gone)?;
+    if found != *row || repository.index().whole_body(&row.id)? != Some(body) {
         return Err(repository::Error::Damaged(
             "the index has other things of it; run `varu index rebuild`".to_owned(),
         ));

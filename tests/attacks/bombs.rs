@@ -36,7 +36,9 @@ fn bombs_in_a_snapshot_are_passed_over_by_name() {
     let first = days.next(&one(b"the first day")).0.snapshot;
     let thief = days.vault.owner.writer(days.vault.remote.clone(), &days.vault.empty_state());
     let mut bombs = Vec::new();
-    for (number, (what, mut body)) in bodies(&first.about).into_iter().enumerate() {
+    for (number, (what, mut body)) in
+        bodies(&days.writer.index().body(&first.id).unwrap().unwrap()).into_iter().enumerate()
+    {
         body.resize(64 << 20, 0);
         let header = SnapshotHeader {
             chain: ChainId::from_bytes([number as u8 + 1; 16]),

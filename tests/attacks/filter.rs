@@ -246,8 +246,7 @@ impl Ground {
             .filter(|(_, entry)| target.is_definition(entry))
             .map(|((stream, bytes), _)| (name(stream), bytes.clone()))
             .collect();
-        let facts =
-            [("server", "MariaDB"), ("rows shop/t.sql", "3")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let facts = [("server", "MariaDB"), ("rows shop/t.sql", "3")].map(|(key, value)| (key.into(), value.into()));
         let plan = target.plan(&entries, definitions, &facts)?;
         target.open()?;
         let mut lane = target.lane()?;

@@ -8,7 +8,7 @@ use varu::backup::Wanted;
 use varu::copy::copy;
 use varu::crypto::{Purpose, Salt};
 use varu::format::layout::snapshot_name;
-use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
+use varu::format::snapshot::SnapshotHeader;
 use varu::id::SnapshotId;
 use varu::index::SnapshotRow;
 use varu::progress::{Counts, Interrupt};
@@ -30,9 +30,7 @@ fn day(number: u64) -> Streams {
 
 /// A snapshot of that number with the content of another, as the holder of the writer key can seal it.
 fn forge(vault: &Vault, writer: &Repository, like: &SnapshotRow, sequence: u64) -> SnapshotId {
-    let recipe = writer.index().recipe(&like.id).unwrap().unwrap();
-    let body = SnapshotBody { recipe, ..like.about.clone() };
-    let plain = body.encode();
+    let plain = writer.index().whole_body(&like.id).unwrap().unwrap().encode();
     let mut frame = Vec::new();
     Compressor::new(3).unwrap().compress(&plain, &mut frame).unwrap();
     let packed = [&u32::try_from(plain.len()).unwrap().to_le_bytes()[..], &frame].concat();

@@ -63,7 +63,7 @@ fn visit(vault: &Vault, state: &Path, leaves: Leaves) -> SnapshotRow {
         ..newest.header.clone()
     };
     let recipe = encode_full(&Recipe { packs: poisoned.clone(), streams: recipe.streams.clone() });
-    let body = SnapshotBody { recipe, ..newest.about.clone() };
+    let body = SnapshotBody { recipe, ..thief.index().body(&newest.id).unwrap().unwrap() };
     let snapshot = thief.seal_snapshot(header, body).unwrap();
     thief.store_snapshot(&snapshot).unwrap();
     if matches!(leaves, Leaves::SnapshotAndIndex) {

@@ -58,10 +58,12 @@ impl Summary<'_> {
     pub fn document(&self) -> serde_json::Value {
         let Self { report, repository, warnings, took } = self;
         let totals = report.totals();
+        let body = repository.index().body(&report.snapshot.id).ok().flatten();
+        let stored = body.map(|body| body.warnings).unwrap_or_default();
         serde_json::json!({
             "repository": repository.id(),
             "place": repository.remote().place(),
-            "snapshot": snapshot_document(repository.id(), &report.snapshot),
+            "snapshot": snapshot_document(repository.id(), &report.snapshot, &stored),
             "note": report.note,
             "streams": report.streams,
             "read": totals.read,

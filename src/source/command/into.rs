@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::talk::{Feed, TalkError};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted};
 use crate::progress::Interrupt;
 use crate::source::{Error, Plan, Proof, Service, Target};
 use crate::warning::Warning;
@@ -43,7 +43,7 @@ impl Service for CommandTarget {
         &mut self,
         entries: &[Entry],
         _: Vec<(StreamName, Vec<u8>)>,
-        _: &[(String, String)],
+        _: &[(Untrusted, Untrusted)],
     ) -> Result<Plan, Error> {
         let taken: Vec<&Entry> = entries.iter().filter(|entry| self.takes(entry)).collect();
         self.streams = taken.len();

@@ -20,11 +20,11 @@ use super::portable::{self, Manifest, ShardFile};
 use super::server::{Server, ServerOptions, quoted};
 use super::tar::TarCheck;
 use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::progress::Interrupt;
 use crate::source::names::escape;
 use crate::source::objects::Objects;
-use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
+use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
@@ -156,13 +156,13 @@ impl InfluxdbTarget {
         self.manifest.files.iter().filter(|file| file.database == self.definitions.database)
     }
 
-    fn read_points(&mut self, facts: &[(String, String)]) {
+    fn read_points(&mut self, facts: &[(Untrusted, Untrusted)]) {
         self.loses_shard = fact(facts, EARLY).is_some();
-        let lost = facts.iter().filter_map(|(key, _)| key.strip_prefix(LOST));
+        let lost = facts.iter().filter_map(|(key, _)| key.raw().strip_prefix(LOST));
         self.may_lose = lost.map(|name| format!("/{}", escape(name))).collect();
-        self.until = fact(facts, "points_until").and_then(|value| value.parse().ok()).unwrap_or(0);
+        self.until = fact(facts, "points_until").and_then(|value| value.raw().parse().ok()).unwrap_or(0);
         for (key, value) in facts {
-            if let (Some(name), Some((least, most))) = (key.strip_prefix("points "), value.split_once(' '))
+            if let (Some(name), Some((least, most))) = (key.raw().strip_prefix("points "), value.raw().split_once(' '))
                 && let (Ok(least), Ok(most)) = (least.parse(), most.parse())
             {
                 self.points.insert(name.to_owned(), (least, most));
@@ -412,9 +412,9 @@ impl Service for InfluxdbTarget {
         &mut self,
         entries: &[Entry],
         definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(String, String)],
+        facts: &[(Untrusted, Untrusted)],
     ) -> Result<Plan, Error> {
-        if let Some(other) = fact(facts, "server").filter(|server| *server != "InfluxDB") {
+        if let Some(other) = fact(facts, "server").filter(|server| **server != *"InfluxDB") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is InfluxDB")));
         }
         self.read_definitions(definitions)?;

@@ -17,11 +17,11 @@ use super::scan::{Scanner, name_end};
 use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::{Login, Session};
 use super::{GLOBALS, SETTING, UNFIT, VIEW, check_whole, database_of, standing, stream_of, views};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp};
 use crate::source::objects::Objects;
-use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, fact, room};
+use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
@@ -139,11 +139,11 @@ impl PostgresqlTarget {
         if folder.is_empty() { Ok(None) } else { room::beside(Path::new(&folder), bytes) }
     }
 
-    fn check_server(&self, facts: &[(String, String)]) -> Result<(), Error> {
-        if let Some(other) = fact(facts, "server").filter(|server| *server != "PostgreSQL") {
+    fn check_server(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
+        if let Some(other) = fact(facts, "server").filter(|server| **server != *"PostgreSQL") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is PostgreSQL")));
         }
-        if let Some(there) = fact(facts, "server_version").and_then(major)
+        if let Some(there) = fact(facts, "server_version").and_then(|version| major(version.raw()))
             && there > self.server.version / 10_000
         {
             return Err(Error::Refused(format!(
@@ -161,7 +161,7 @@ impl PostgresqlTarget {
         Ok(())
     }
 
-    fn find_places(&mut self, entries: &[Entry], facts: &[(String, String)]) -> Result<(), Error> {
+    fn find_places(&mut self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
         let databases: Vec<String> = entries.iter().filter_map(|entry| database_of(&entry.name)).collect();
         if let Some(missing) = self.options.only.iter().find(|name| !databases.contains(name)) {
             return Err(Error::Config(format!(
@@ -190,20 +190,22 @@ impl PostgresqlTarget {
             let stream = stream_of(&from);
             let start = format!("rows {stream} ");
             let rows = facts.iter().filter_map(|(key, value)| {
-                let table = key.strip_prefix(&start).filter(|table| name_end(table) == Some(table.len()))?;
-                Some((table.to_owned(), value.parse().ok()?))
+                let table = key.raw().strip_prefix(&start).filter(|table| name_end(table) == Some(table.len()))?;
+                Some((table.to_owned(), value.raw().parse().ok()?))
             });
             let about = |kind: &str| {
                 let start = format!("{kind}{stream} ");
-                let named =
-                    |(key, value): &(String, String)| Some((key.strip_prefix(&start)?.to_owned(), value.clone()));
+                let named = |(key, value): &(Untrusted, Untrusted)| {
+                    Some((key.raw().strip_prefix(&start)?.to_owned(), value.raw().to_owned()))
+                };
                 facts.iter().filter_map(named).collect::<Vec<_>>()
             };
             self.places.push(Place {
                 settings: about(SETTING),
                 views: about(VIEW),
                 rows: rows.collect(),
-                large_objects: fact(facts, &format!("large_objects {stream}")).and_then(|value| value.parse().ok()),
+                large_objects: fact(facts, &format!("large_objects {stream}"))
+                    .and_then(|value| value.raw().parse().ok()),
                 loading: aside(&to, "loading", &stamp, NAME),
                 before: aside(&to, "before", &stamp, NAME),
                 replaces: there.contains(&to),
@@ -236,11 +238,12 @@ impl PostgresqlTarget {
         Ok(())
     }
 
-    fn described(&self, entries: &[Entry], facts: &[(String, String)]) -> Plan {
+    fn described(&self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Plan {
         let mut plan = Plan::default();
         plan.lines.push(format!("the server is PostgreSQL {}", self.server.version_text));
         if !self.compares {
-            let version = fact(facts, "server_version").unwrap_or("a version that isn't known");
+            let version = fact(facts, "server_version")
+                .map_or_else(|| "a version that isn't known".to_owned(), Untrusted::to_string);
             plan.lines.push(format!(
                 "after the load it is compared what there is, and what each definition says only where the dump is of this server's \
                  major version: it is of {version}"
@@ -339,7 +342,7 @@ impl Service for PostgresqlTarget {
         &mut self,
         entries: &[Entry],
         definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(String, String)],
+        facts: &[(Untrusted, Untrusted)],
     ) -> Result<Plan, Error> {
         let meant = |name: &String| name == COMMON;
         if self
@@ -352,7 +355,7 @@ impl Service for PostgresqlTarget {
         }
         self.check_server(facts)?;
         self.check_account()?;
-        let of_dump = fact(facts, "server_version").and_then(major);
+        let of_dump = fact(facts, "server_version").and_then(|version| major(version.raw()));
         self.compares = of_dump == Some(self.server.version / 10_000);
         self.find_places(entries, facts)?;
         self.check_names()?;
@@ -365,7 +368,7 @@ impl Service for PostgresqlTarget {
         if !self.absent.roles.is_empty() {
             let names = self.absent.roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             plan.lines.push(format!("these roles are absent and are made: {names}"));
-            if fact(facts, "role_passwords") == Some("no") {
+            if fact(facts, "role_passwords").is_some_and(|there| *there == *"no") {
                 self.warnings.push(WarningKind::Accounts.warning(format!(
                     "the roles {names} have no password: the account of the backup may not read them; set them with ALTER ROLE"
                 )));

@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{MysqlTarget, NAME, Place, aside};
-use crate::entry::{Entry, Escaped};
+use crate::entry::{Entry, Escaped, Untrusted, fact};
 use crate::source::mysql::dump::ENGINES_FACT;
 use crate::source::mysql::external::SETTINGS_FACT;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
-use crate::source::{Error, Plan, fact, room};
+use crate::source::{Error, Plan, room};
 use crate::warning::WarningKind;
 
 impl MysqlTarget {
     /// Whether the server takes what the other wrote.
-    pub(super) fn check_server(&self, facts: &[(String, String)]) -> Result<(), Error> {
+    pub(super) fn check_server(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
         let here = self.server.vendor.name();
         let version = &self.server.version;
         match fact(facts, "server") {
-            Some(there) if there != here => {
+            Some(there) if *there != *here => {
                 return Err(Error::Refused(format!(
                     "the dump is of {there}, and this server is {here} {version}: their dumps don't fit each other; restore \
                      it into a server of {there}, or to files with --to"
@@ -35,13 +35,13 @@ impl MysqlTarget {
             ));
         }
         if let Some(there) = fact(facts, "server_version")
-            && series(there) > self.server.series()
+            && series(there.raw()) > self.server.series()
         {
             return Err(Error::Refused(format!(
                 "the dump is of version {there}, and this server is older: {version}; upgrade it first"
             )));
         }
-        let longest: u64 = fact(facts, "longest_statement").and_then(|value| value.parse().ok()).unwrap_or(0);
+        let longest: u64 = fact(facts, "longest_statement").and_then(|value| value.raw().parse().ok()).unwrap_or(0);
         let most: u64 = self.server.value("SELECT @@max_allowed_packet")?.parse().unwrap_or(u64::MAX);
         if longest > most {
             return Err(Error::Refused(format!(
@@ -55,7 +55,7 @@ impl MysqlTarget {
 
     /// Whether the server has the engines of the tables, where the snapshot says which ones those are. A server would make
     /// the tables with its default engine, or not at all.
-    pub(super) fn check_engines(&self, facts: &[(String, String)]) -> Result<(), Error> {
+    pub(super) fn check_engines(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
         let Some(wanted) = fact(facts, ENGINES_FACT) else { return Ok(()) };
         let here: BTreeSet<String> = self
             .server
@@ -65,6 +65,7 @@ impl MysqlTarget {
             .map(|name| name.to_ascii_lowercase())
             .collect();
         let lacks: Vec<String> = wanted
+            .raw()
             .split_whitespace()
             .filter(|engine| !here.contains(&engine.to_ascii_lowercase()))
             .map(|engine| Escaped(engine.as_bytes()).to_string())
@@ -158,14 +159,14 @@ impl MysqlTarget {
     }
 
     /// The rows that each table has to have.
-    pub(super) fn find_rows(&mut self, entries: &[Entry], facts: &[(String, String)]) -> Result<(), Error> {
+    pub(super) fn find_rows(&mut self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
         for entry in entries {
             let Some((database, table)) = table_of(entry) else { continue };
             if !self.places.iter().any(|place| place.takes(&database, &table)) {
                 continue;
             }
             let key = format!("rows {}", Part::Object(database.clone(), table.clone(), Kind::Table).name());
-            let rows = fact(facts, &key).and_then(|value| value.parse().ok());
+            let rows = fact(facts, &key).and_then(|value| value.raw().parse().ok());
             let rows = rows.ok_or_else(|| {
                 Error::Failed(format!(
                     "the snapshot doesn't say how many rows {database}.{table} has, so a load can't be proven"

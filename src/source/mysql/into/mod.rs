@@ -27,7 +27,7 @@ use self::lane::{Lane, Loaded};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{Kind, Part, literal, quoted};
 use super::server::{Server, ServerOptions};
-use crate::entry::{Entry, StreamName};
+use crate::entry::{Entry, StreamName, Untrusted};
 use crate::progress::Interrupt;
 use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, names};
 use crate::warning::Warning;
@@ -163,7 +163,7 @@ impl Service for MysqlTarget {
         &mut self,
         entries: &[Entry],
         definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(String, String)],
+        facts: &[(Untrusted, Untrusted)],
     ) -> Result<Plan, Error> {
         self.definitions = Definitions::new(definitions);
         self.check_server(facts)?;
