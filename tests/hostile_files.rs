@@ -217,3 +217,100 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     let index: u64 = files(&machine.at("state")).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
     assert!(index < (count + 10) * (packed.len() as u64 * 2 + (64 << 10)), "{index}");
 }
+
+/// What a backup host reads: its ledger, holds, what it has seen, root's policy, and an account's folder. An account writes the
+/// last; a disk that rots writes them all.
+#[test]
+fn any_file_of_a_backup_host_that_is_harmed_is_read_or_refused_within_limits() {
+    if fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap() != 0 {
+        return eprintln!("skipped: not root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine::new(folder.path());
+    let (state, policy, repository) = (machine.at("ledgers"), machine.at("host.toml"), machine.at("srv/acc/repo"));
+    for made in [&repository, &state, &machine.at("src"), &machine.at("srv")] {
+        fs::create_dir_all(made).unwrap();
+    }
+    let varu = |words: &[&str]| {
+        let mut varu = Command::new(env!("CARGO_BIN_EXE_varu"));
+        varu.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", machine.at("home")).args(words);
+        varu
+    };
+    let (home, place) = (machine.at("vm").display().to_string(), repository.display().to_string());
+    let source = machine.at("src").display().to_string();
+    for day in 0..3 {
+        fs::write(machine.at("src").join("text"), format!("{day}\n").repeat(5000)).unwrap();
+        let first = ["--repo", &place, "--state", &home];
+        if day == 0 {
+            Ended::from(varu(&[&first[..], &["init"]].concat()).output().unwrap()).ends(0);
+        }
+        Ended::from(varu(&[&first[..], &["backup", &source, "--set", "src"]].concat()).output().unwrap()).ends(0);
+    }
+    for kind in ["packs", "snapshots", "keys", "info", "pending", "marks"] {
+        fs::create_dir_all(repository.join(kind)).unwrap();
+        fs::set_permissions(repository.join(kind), fs::Permissions::from_mode(0o1770)).unwrap();
+    }
+    fs::write(&policy, "keep = \"28 days\"\nkeep_chains = 4\n[tags]\nmonthly = \"1 year\"\n").unwrap();
+    let host = |words: &[&str]| {
+        let mut host = varu(&["host"]);
+        host.args(words).arg("--root").arg(machine.at("srv")).arg("--ledgers").arg(&state);
+        host
+    };
+    // A stray, so that something was seen.
+    fs::write(repository.join("packs/stray"), "no object").unwrap();
+    let accepted = limited(&host(&["accept", "acc"]));
+    assert!([0, 3].contains(&accepted.status), "{}", accepted.err);
+    let list = limited(&varu(&["--repo", &place, "--state", &home, "--json", "list"])).ends(0).json();
+    limited(&host(&["hold", list["snapshots"][0]["id"].as_str().unwrap()])).ends(0);
+    let pruning = ["prune", "acc", "--dry-run", "--policy", policy.to_str().unwrap()];
+    // The stray is said.
+    limited(&host(&pruning)).ends(3);
+    let whole = machine.at("whole");
+    let copy = |from: &Path, to: &Path| {
+        let mut done = Command::new("rsync");
+        done.args(["-a", "--delete", "--exclude=/whole"]).arg(format!("{}/", from.display())).arg(to);
+        assert!(done.status().unwrap().success());
+    };
+    copy(folder.path(), &whole);
+    let of = |path: &Path| files(path).into_iter().filter(|file| !file.ends_with("lock")).collect::<Vec<_>>();
+    let kinds = [
+        of(&state),
+        vec![policy.clone()],
+        of(&repository.join("info")),
+        of(&repository.join("snapshots")),
+        of(&repository),
+    ];
+    for name in ["ledger", "holds", "seen"] {
+        assert!(kinds[0].iter().any(|file| file.ends_with(name)), "{name}: {:?}", kinds[0]);
+    }
+    let commands: [&[&str]; 5] =
+        [&["accept", "acc"], &["verify", "acc"], &["status"], &pruning, &["give-up", "acc", "packs/stray"]];
+    let mut random = Random(11);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..if long() { 3000 } else { 100 } {
+        let kind = &kinds[round % kinds.len()];
+        let path = &kind[random.below(kind.len())];
+        let mut bytes = fs::read(path).unwrap();
+        match random.below(20) {
+            // As large as a disk lets it be, without taking any of it.
+            0 => fs::File::options().write(true).open(path).unwrap().set_len(1 << 40).unwrap(),
+            // One line without an end.
+            1 => fs::write(path, vec![b'a'; 40 << 20]).unwrap(),
+            _ => {
+                harm(&mut random, &mut bytes);
+                fs::write(path, &bytes).unwrap();
+            }
+        }
+        let words = commands[if kind.len() == 1 && *path == policy { 3 } else { random.below(commands.len()) }];
+        let ended = limited(&host(words));
+        let what = format!("round {round}: {words:?} with {}: {}\n{}", path.display(), ended.status, ended.err);
+        assert!((0..=9).contains(&ended.status) && !ended.err.contains("panicked"), "{what}");
+        assert!(!ended.err.contains("memory allocation"), "{what}");
+        let bare = |c: char| c.is_control() && c != '\n';
+        assert!(!ended.err.contains(bare), "{what}: a control character is shown");
+        let went_well = [0, 3].contains(&ended.status);
+        (good, bad) = (good + usize::from(went_well), bad + usize::from(!went_well));
+        copy(&whole, folder.path());
+    }
+    assert!(good > 0 && bad > 0, "{good} went well and {bad} did not");
+}
