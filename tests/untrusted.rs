@@ -2,6 +2,8 @@
 
 #[path = "support/machine.rs"]
 mod machine;
+#[path = "support/mariadb.rs"]
+mod mariadb;
 mod support;
 
 use std::fs;
@@ -38,7 +40,13 @@ impl Source for Hostile {
     }
 
     fn finish(&mut self) -> Result<Finished, Error> {
-        self.0.finish()
+        let mut finished = self.0.finish()?;
+        // What a restore into a server says of where the dump is from.
+        let facts = ["server", "server_version", "engines", "superuser set.sql"];
+        finished.facts = facts.map(|key| (key.to_owned(), HOSTILE.to_owned())).to_vec();
+        finished.facts.push((HOSTILE.to_owned(), HOSTILE.to_owned()));
+        finished.facts.sort();
+        Ok(finished)
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -113,5 +121,57 @@ fn no_command_shows_what_an_object_says_as_it_is() {
         &["--state", "/proc/\u{1b}[2J", "list"],
     ] {
         is_plain(&machine.run(words));
+    }
+}
+
+/// The program with a configuration of these lines.
+fn configured(machine: &Machine, lines: &str, words: &[&str]) -> Ended {
+    let config = machine.at("varu.toml");
+    fs::write(&config, lines).unwrap();
+    let path = format!("{}:{}", machine.at("bin").display(), std::env::var("PATH").unwrap());
+    let mut varu = machine.varu(&["--config"]);
+    varu.arg(&config).args(words).env("PATH", path).output().unwrap().into()
+}
+
+#[test]
+fn nothing_that_a_snapshot_says_of_its_server_reaches_the_terminal_as_it_is() {
+    let Some(server) = mariadb::MariaDb::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let machine = machine_with(folder.path(), &[], &Streams::from([("shop/t.sql".to_owned(), b"text".to_vec())]));
+    let set =
+        format!("[sets.set]\nsource = \"mysql\"\ndatabases = \"all\"\nsocket = \"{}\"\n", server.socket().display());
+    for words in
+        [&["restore", "set", "--into", "mysql", "--yes"][..], &["--json", "restore", "set", "--into", "mysql", "--yes"]]
+    {
+        // It is of another server than this one, which is named.
+        let ended = configured(&machine, &set, words).ends(5);
+        assert!(ended.err.contains("the dump is of x\\u{1b}]0;title"), "{}", ended.err);
+        is_plain(&ended);
+    }
+}
+
+#[test]
+fn nothing_that_a_program_or_a_host_says_reaches_the_terminal_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = machine_with(folder.path(), &[], &Streams::from([("a".to_owned(), b"text".to_vec())]));
+    fs::create_dir(machine.at("bin")).unwrap();
+    fs::write(machine.at("said"), format!("{HOSTILE}\n")).unwrap();
+    let said = machine.at("said").display().to_string();
+    for (name, status) in [("dumper", 1), ("ssh", 255)] {
+        let program = machine.at("bin").join(name);
+        fs::write(&program, format!("#!/bin/sh\ncat {said} >&2\ncat {said}\nexit {status}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let set = "[sets.of]\nsource = \"command\"\ncommand = [\"dumper\"]\n";
+    let ended = configured(&machine, set, &["backup", "of"]).ends(1);
+    assert!(ended.err.contains("x\\u{1b}]0;title"), "{}", ended.err);
+    is_plain(&ended);
+    // A host whose SFTP is anything, and what its ssh says.
+    let path = format!("{}:{}", machine.at("bin").display(), std::env::var("PATH").unwrap());
+    for words in [&["list"][..], &["--json", "list"], &["restore", "set", "--to", "/nowhere/to"]] {
+        let mut varu = machine.varu_at(Path::new("sftp://somebody@host/vault"));
+        let ended = Ended::from(varu.args(words).env("PATH", &path).output().unwrap());
+        assert!(ended.status != 0 && ended.err.contains("title"), "{}", ended.err);
+        is_plain(&ended);
     }
 }
