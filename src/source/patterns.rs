@@ -83,7 +83,7 @@ impl Patterns {
                     .filter(|pattern| pattern.is_path && !pattern.literal_start().is_empty())
             };
             if let Some(pattern) =
-                ends.filter(|end| *end > 0).filter_map(decides).last().filter(|pattern| !pattern.takes_back)
+                ends.filter(|end| *end > 0).filter_map(decides).next_back().filter(|pattern| !pattern.takes_back)
             {
                 return Err(Error::Config(format!(
                     "the pattern {:?} leaves out /{} itself, which is a path that is to be stored: leave out one of them, or only \

@@ -81,7 +81,8 @@ impl Settings {
             return;
         };
         // What was written as in the locale C is read so.
-        if !is_ours(&name) && !(name.eq_ignore_ascii_case(MONEY) && self.for_views.is_some()) {
+        let as_c = name.eq_ignore_ascii_case(MONEY) && self.for_views.is_some();
+        if !is_ours(&name) && !as_c {
             self.statements.push((name, rest.trim_start().to_owned()));
         }
     }
