@@ -492,20 +492,23 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
         }
     }
     let mut left = world.missing(&harmed);
-    // Nothing stands on it, and a prune may have taken it: the backup says so, and what that names brings it back.
-    let may_be_pruned = kind == "snapshots" && fault == Fault::Absent && harmed.is_of_the_newest_key() && !is_hidden;
-    let salvaged = may_be_pruned && !left.is_empty();
-    if salvaged {
+    // Nothing stands on it, and a prune may have taken it: the backup says so, and what that names brings it back. So it does with
+    // what was stored before the rotation, which no backup looks at.
+    let salvaged = kind == "snapshots" && !is_later && !is_hidden && !left.is_empty();
+    if salvaged && harmed.is_of_the_newest_key() {
+        assert_eq!(fault, Fault::Absent, "{harmed}: the next backup puts back what is damaged");
         let said = backups.iter().find(|ended| ended.said.contains("[missing-snapshot]"));
         let said = said.unwrap_or_else(|| panic!("{harmed}: {} {}", backups[0].said, backups[1].said));
         assert!(harmed.is_named(&said.said) && said.said.contains("varu index rebuild --salvage"), "{}", said.said);
+    }
+    if salvaged {
         let ended = harmed.machine(&["index", "rebuild", "--salvage"]);
         assert!([0, 3].contains(&ended.status), "{harmed}: {}", ended.said);
         left = world.missing(&harmed);
     }
     let verified = verify_all(&harmed);
     let healed = match (count(&left), verified.status) {
-        (0, 0) if salvaged || is_hidden => "all by a salvage,",
+        (0, 0) if salvaged || is_hidden => "all by a salvage:",
         (0, 0) => "all",
         (0, _) => "streams",
         (left, _) if left < count(&missing) => "some",
@@ -528,8 +531,8 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
             );
         }
     }
-    // What this machine knows is put back: key objects of any, and snapshots of its key.
-    let is_known = kind == "keys" || kind == "snapshots" && harmed.is_of_the_newest_key() && !is_later;
+    // What this machine knows is put back: key objects and snapshots of any key.
+    let is_known = kind == "keys" || kind == "snapshots" && !is_later;
     assert!(!is_known || healed.starts_with("all"), "{harmed}: healed {healed}: {}", verified.said);
     Outcome { missing: count(&missing), healed }
 }

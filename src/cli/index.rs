@@ -106,10 +106,21 @@ fn rebuild(
 }
 
 fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {
-    let mut brought_back = Vec::new();
+    let mut found = Vec::new();
     for repository in repositories {
         let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
-        let (changes, salvage) = repository.salvage(SystemClock.now())?;
+        found.push(repository.salvage(SystemClock.now())?);
+    }
+    // Whose a damaged object was none can tell, so each has named it. Where one of them has put it back that is over.
+    let put_back = |salvaged: &&Salvaged| salvaged.from.is_none();
+    let back: Vec<String> = found
+        .iter()
+        .flat_map(|(_, salvage)| salvage.brought_back.iter().filter(put_back))
+        .map(|salvaged| salvaged.snapshot.id.to_string())
+        .collect();
+    let mut brought_back = Vec::new();
+    for (mut changes, salvage) in found {
+        changes.damaged.retain(|sentence| !back.iter().any(|id| sentence.contains(id)));
         changes.warnings().for_each(|warning| watch.warn(&warning));
         changes.lost.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
         salvage.left.iter().for_each(|why| watch.warn(&WarningKind::MissingSnapshot.warning(why)));
