@@ -162,12 +162,22 @@ fn a_database_without_a_point_is_backed_up_and_comes_back() {
 fn what_the_servers_restore_loses_is_named_at_the_backup_and_the_rest_comes_back() {
     let Some(server) = Influx::start() else { return };
     server.ask("CREATE DATABASE telegraf");
-    let lines = "a\\=b v=1 1000000000\nc=d v=1 1000000000\ng\\ h\\=i v=1 1000000000\nj,t=x\\=1 v=1 1000000000\ncpu v=1 1000000000";
+    let lines = "a\\=b v=1 1000000000\nc=d v=1 1000000000\ng\\ h\\=i v=1 1000000000\nj,t=x\\=1 v=1 1000000000\ncpu v=1 1000000000\n\
+        a\\=b=c v=1 1000000000\nk\\=l\\,m,t=u v=1 1000000000\ns,t=#!~# v=1 1000000000\nd=e\\=f v=1 1000000000";
     assert!(server.write("telegraf", "autogen", lines));
     assert!(server.write("telegraf", "autogen", "neg v=3 -9223372036854774806\nneg v=1 1000000000"));
     let site = Site::new("telegraf", &server.lines(""));
     let ended = site.run(&["backup", "telegraf"]).ends(3);
-    for named in ["\"a=b\"", "\"g h=i\"", "before 1677-09-27", "[unrestorable]"] {
+    for named in [
+        "\"a=b\"",
+        "\"g h=i\"",
+        "\"a=b=c\"",
+        "\"k=l,m\"",
+        "\"d=e=f\"",
+        "\"s,t=#!~#",
+        "before 1677-09-27",
+        "[unrestorable]",
+    ] {
         assert!(ended.err.contains(named), "{named}: {}", ended.err);
     }
     assert!(!ended.err.contains("c=d"), "{}", ended.err);
@@ -204,4 +214,43 @@ fn limits_of_the_server_are_named_and_lose_nothing() {
     site.back_up();
     site.run(&["restore", "telegraf", "--into", "influxdb:copy", "--yes"]).ends(0);
     assert_eq!(server.picture("copy", &["autogen"]), server.picture("telegraf", &["autogen"]));
+}
+
+#[test]
+fn a_second_restore_of_all_sees_whatever_was_changed() {
+    let Some((server, site)) = site(2, 3600) else { return };
+    server.ask("CREATE SUBSCRIPTION sub ON telegraf.raw DESTINATIONS ALL 'http://127.0.0.1:9'");
+    let first = crate::FIRST;
+    server.write(
+        "telegraf",
+        "raw",
+        &format!("m,t=a v=1,s=\"x\",b=true {first}000000000\nm,t=b v=2,s=\"y\" {first}000000000"),
+    );
+    site.back_up();
+    let all = || site.run(&["restore", "--all", "--yes", "--reason", "test"]);
+    server.ask("DROP DATABASE telegraf");
+    all().ends(0);
+    let again = all().ends(0);
+    assert!(String::from_utf8_lossy(&again.out).contains("restored by an earlier run, and as it was then"));
+    for change in [
+        format!("m,t=a v=7 {first}000000000"),
+        format!("m,t=b s=\"Y\" {first}000000000"),
+        format!("m,t=a b=false {first}000000000"),
+        "DROP CONTINUOUS QUERY hourly ON telegraf".to_owned(),
+        "DROP SUBSCRIPTION sub ON telegraf.raw".to_owned(),
+        "ALTER RETENTION POLICY \"long term\" ON telegraf DURATION 99999h".to_owned(),
+        "DROP SERIES FROM m WHERE t = 'a'".to_owned(),
+    ] {
+        match change.starts_with("m,") {
+            true => assert!(server.write("telegraf", "raw", &change), "{change}"),
+            false => _ = server.ask_in("telegraf", &change),
+        }
+        let ended = all().ends(3);
+        assert!(ended.err.contains("what is there has changed since"), "{change}: {}", ended.err);
+        server.ask("DROP DATABASE telegraf");
+        all().ends(0);
+    }
+    // What came after the backup is no change of what was restored.
+    server.write("telegraf", "raw", "m,t=a v=9");
+    all().ends(0);
 }

@@ -19,7 +19,7 @@ use super::definitions::{Definitions, count};
 use super::portable::{self, Manifest, ShardFile};
 use super::server::{Server, ServerOptions, quoted};
 use super::tar::TarCheck;
-use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole};
+use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole, standing};
 use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::progress::Interrupt;
 use crate::source::names::escape;
@@ -497,10 +497,7 @@ impl Service for InfluxdbTarget {
         let mut all = Objects::default();
         all.note(format!("database {}", self.to), if there { "there" } else { "absent" });
         if there {
-            let policies = Definitions::take(&self.server, &self.to)?.policies;
-            for (measurement, counted) in count(&self.server, &self.to, &policies, self.until)? {
-                all.note(format!("measurement {measurement}"), &counted.to_string());
-            }
+            standing::note(&self.server, &self.to, self.until, &mut all)?;
         }
         Ok(Some(all.digest()))
     }

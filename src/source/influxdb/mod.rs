@@ -11,6 +11,7 @@ mod lost;
 mod meta;
 pub mod portable;
 pub mod server;
+mod standing;
 mod tar;
 
 use std::collections::{BTreeMap, VecDeque};
