@@ -198,3 +198,29 @@ fn one_database_that_can_not_be_made_holds_up_no_other() {
     assert_eq!(second.sql("postgres", left), "0|0\n", "nothing is left over");
     site.back_up();
 }
+
+#[test]
+fn names_and_definitions_without_an_encoding_come_back_as_they_are() {
+    let Some(server) = Postgres::start() else { return };
+    server.sql("postgres", "CREATE DATABASE agama TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'; CREATE ROLE app");
+    // Names as a client of Latin-1 wrote them: psql is given the bytes by a file.
+    let text = "CREATE SCHEMA \"s@\"; CREATE TABLE \"s@\".\"t@\" (\"c@\" serial PRIMARY KEY, v text DEFAULT '@' CHECK (v <> 'x@')); INSERT INTO \"s@\".\"t@\" (v) VALUES ('@'), (NULL);
+        CREATE VIEW \"v@\" AS SELECT \"c@\", 'a@'::text AS \"x@\" FROM \"s@\".\"t@\"; CREATE MATERIALIZED VIEW \"m@\" AS SELECT * FROM \"v@\";
+        CREATE FUNCTION \"f@\"() RETURNS text LANGUAGE sql AS $$ SELECT '@'::text $$; CREATE TYPE \"e@\" AS ENUM ('@'); CREATE SEQUENCE \"q@\"; SELECT setval('\"q@\"', 41);
+        CREATE INDEX \"i@\" ON \"s@\".\"t@\" (v); ALTER TABLE \"s@\".\"t@\" OWNER TO app; GRANT SELECT ON \"v@\" TO app; COMMENT ON TABLE \"s@\".\"t@\" IS 'k@'; COMMENT ON DATABASE agama IS 'd@';
+        CREATE TABLE \"\u{FFFD}\" (a int); ALTER DATABASE agama SET app.x = '@'; ALTER DEFAULT PRIVILEGES IN SCHEMA \"s@\" GRANT SELECT ON TABLES TO app;";
+    let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'@' { 0xf6 } else { byte }).collect();
+    let site = Site::new("agama", &lines(&server, ""));
+    let file = site.machine.at("names.sql");
+    std::fs::write(&file, [b"SET client_encoding = 'SQL_ASCII';\n", &bytes[..]].concat()).unwrap();
+    server.sql("agama", &format!("\\i {}", file.display()));
+    let dump = server.dump("agama");
+    assert!(dump.windows(3).any(|window| window == b"\"t\xf6"), "the bytes are what they are");
+    site.back_up();
+    for more in ["", "user = \"postgres\"\nrestore_as_superuser = true"] {
+        site.configure(&lines(&server, more));
+        let ended = site.run(&[&RESTORE[..], &REPLACE].concat()).ends(0);
+        assert!(!ended.err.contains("warning"), "{}", ended.err);
+        assert!(server.dump("agama") == dump, "{}", String::from_utf8_lossy(&server.dump("agama")));
+    }
+}

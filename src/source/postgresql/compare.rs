@@ -7,6 +7,7 @@ use super::kinds::{Kind, kind};
 use super::load::what;
 use super::scan::{Piece, Scanner};
 use super::server::{Server, literal};
+use super::text::text_of;
 use super::tokens::{Token, tokens};
 use crate::entry::Escaped;
 use crate::id::Hasher;
@@ -98,6 +99,8 @@ impl Definitions {
             return;
         }
         let mut hasher = Hasher::new();
+        let text = text_of(text);
+        let text = text.as_bytes();
         // The database may have another name.
         let about = match kind(text) {
             Kind::OfDatabase(from, to) | Kind::CreateDatabase(from, to) => {
@@ -272,7 +275,8 @@ fn defines(text: &[u8]) -> bool {
 
 /// A table and its columns: `COPY public.t (a, b) FROM stdin;`.
 fn copied(text: &[u8]) -> Option<(String, String)> {
-    let rest = std::str::from_utf8(text).ok()?.strip_prefix("COPY ")?;
+    let text = text_of(text);
+    let rest = text.strip_prefix("COPY ")?;
     let end = super::scan::name_end(rest)?;
     let columns = rest[end..].trim_start().strip_prefix('(')?.strip_suffix(") FROM stdin;")?;
     Some((rest[..end].to_owned(), columns.to_owned()))
@@ -280,7 +284,8 @@ fn copied(text: &[u8]) -> Option<(String, String)> {
 
 /// A sequence and its value: `SELECT pg_catalog.setval('public.s', 5, true);`. None where it is any other statement.
 fn sequence(text: &[u8]) -> Option<(String, String)> {
-    let rest = std::str::from_utf8(text).ok()?.strip_prefix("SELECT pg_catalog.setval(")?;
+    let text = text_of(text);
+    let rest = text.strip_prefix("SELECT pg_catalog.setval(")?;
     let cut = tokens(rest)?;
     let (_, first) = cut.first()?;
     let (end, _) = cut.get(1).filter(|(_, token)| *token == Token::Mark(b','))?;

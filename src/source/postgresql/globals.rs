@@ -8,6 +8,7 @@ use super::KEY;
 use super::grants::sees_passwords;
 use super::scan::{Piece, Scanner, name_end};
 use super::server::Server;
+use super::text::text_of;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::ask;
@@ -47,7 +48,7 @@ fn statements(globals: &[u8]) -> Result<Vec<String>, Error> {
     let mut scanner = Scanner::default();
     let mut take = |piece: Piece<'_>| {
         if let Piece::Statement(bytes) = piece {
-            statements.push(String::from_utf8_lossy(bytes).into_owned());
+            statements.push(text_of(bytes).into_owned());
         }
         Ok::<(), Error>(())
     };

@@ -16,6 +16,7 @@ use super::role;
 use super::scan::{Scanner, name_end};
 use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::{Login, Session};
+use super::text::bytes_of;
 use super::{GLOBALS, SETTING, UNFIT, VIEW, check_whole, database_of, standing, stream_of, views};
 use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::progress::Interrupt;
@@ -395,7 +396,7 @@ impl Service for PostgresqlTarget {
             return Ok(());
         }
         let mut session = Session::start(&self.server, self.common, None)?;
-        session.write(format!("BEGIN;\n{}", self.absent.statements).as_bytes())?;
+        session.write(&bytes_of(&format!("BEGIN;\n{}", self.absent.statements)))?;
         if let Some(fault) = session.run("COMMIT;")? {
             return Err(Error::Failed(format!("making the roles that are absent failed: {fault}")));
         }

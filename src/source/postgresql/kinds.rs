@@ -4,6 +4,7 @@
 //! none runs code that the dump brings: they say whom something belongs to and who may do what with it, or make an object that
 //! is not code.
 
+use super::text::text_of;
 use super::tokens::{Token, tokens};
 
 /// How a statement of a dump is run.
@@ -112,9 +113,10 @@ impl<'t> Words<'t> {
     }
 }
 
-/// What kind of statement it is.
+/// What kind of statement it is. Places in it are those in its [`text_of`].
 pub fn kind(statement: &[u8]) -> Kind {
-    let Some(text) = std::str::from_utf8(statement).ok() else { return Kind::Plain };
+    let text = text_of(statement);
+    let text = &*text;
     if text.starts_with("SET ") && !text.starts_with("SET SESSION AUTHORIZATION ")
         || text.starts_with("SELECT pg_catalog.set_config('search_path', '', false);")
     {

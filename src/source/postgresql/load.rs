@@ -12,6 +12,7 @@ use super::scan::{Piece, name_end};
 use super::server::{Server, literal, quoted};
 use super::session::{Login, Session};
 use super::settings::Settings;
+use super::text::{bytes_of, text_of};
 use super::tokens::{Token, tokens};
 use crate::source::Error;
 
@@ -233,7 +234,7 @@ impl Stage {
 
     /// A statement about the database itself, with the name that it has now.
     fn renamed(&self, text: &[u8], from: usize, to: usize) -> Result<Vec<u8>, Error> {
-        let text = std::str::from_utf8(text).unwrap_or_default();
+        let text = text_of(text);
         let name = &text[from..to];
         let (is_text, plain) = match name.strip_prefix('\'').and_then(|name| name.strip_suffix('\'')) {
             Some(plain) => (true, plain.replace("''", "'")),
@@ -243,7 +244,7 @@ impl Stage {
             return Err(self.refused("a statement about another database"));
         }
         let loading = if is_text { literal(&self.job.loading) } else { quoted(&self.job.loading) };
-        Ok(format!("{}{loading}{}", &text[..from], &text[to..]).into_bytes())
+        Ok(bytes_of(&format!("{}{loading}{}", &text[..from], &text[to..])).into_owned())
     }
 
     fn statement(&mut self, text: &[u8]) -> Result<(), Error> {
@@ -260,7 +261,7 @@ impl Stage {
             }
             Kind::CreateDatabase(from, to) if !self.is_made => {
                 let statement = self.renamed(text, from, to)?;
-                let statement = String::from_utf8_lossy(&statement).trim_end_matches(';').to_owned();
+                let statement = text_of(&statement).trim_end_matches(';').to_owned();
                 // Where it can't be made (a locale, a tablespace), others of the snapshot can.
                 let made = self.server.ask(self.job.common, &statement).map_err(|error| match error {
                     Error::Failed(why) => {
@@ -323,7 +324,8 @@ impl Stage {
 
     /// Notes what the database says of the search path, and of other settings.
     fn note_setting(&mut self, text: &[u8], after: usize) {
-        let rest = std::str::from_utf8(text).ok().and_then(|text| text.get(after..)).unwrap_or_default();
+        let whole = text_of(text);
+        let rest = whole.get(after..).unwrap_or_default();
         let path = rest.strip_prefix(" SET search_path TO ").and_then(|path| path.strip_suffix(';'));
         // `ALTER ROLE … IN DATABASE …` is about somebody else.
         if !text.starts_with(b"ALTER DATABASE ") {
@@ -405,7 +407,7 @@ impl Stage {
             let path = self.path();
             let worker = self.worker()?;
             worker.write(path.as_bytes())?;
-            let again = worker.run(&String::from_utf8_lossy(statement))?;
+            let again = worker.run_bytes(statement)?;
             worker.write(NO_PATH)?;
             if again.is_none() {
                 return Ok(());
@@ -419,11 +421,9 @@ impl Stage {
     fn copy(&mut self, text: &[u8]) -> Result<(), Error> {
         self.has_code = true;
         self.equip()?;
-        let table = std::str::from_utf8(text).ok().and_then(|text| {
-            let rest = text.strip_prefix("COPY ")?;
-            Some(rest[..name_end(rest)?].to_owned())
-        });
-        let table = table.ok_or_else(|| Error::Failed("the name of a table isn't UTF-8".to_owned()))?;
+        let whole = text_of(text);
+        let table = whole.strip_prefix("COPY ").and_then(|rest| Some(rest[..name_end(rest)?].to_owned()));
+        let table = table.ok_or_else(|| self.refused("a COPY without a table"))?;
         let is_extensions = self.administrator.is_some() && self.extension_tables()?.contains(&table);
         let path = self.path();
         let session = if is_extensions { self.administrator()? } else { self.worker()? };
@@ -461,8 +461,7 @@ impl Stage {
     /// What an administrator makes at once.
     fn first(&mut self, text: &[u8]) -> Result<(), Error> {
         self.is_new = true;
-        let statement = String::from_utf8_lossy(text);
-        if let Some(fault) = self.administrator()?.run(&statement)? {
+        if let Some(fault) = self.administrator()?.run_bytes(text)? {
             self.note(&what(text), &fault);
         }
         Ok(())
@@ -535,9 +534,12 @@ impl Stage {
             role::shut_out(&server, common, &login.role)?;
             self.hand_over(&login.role)?;
         }
-        let mut session = Session::start(&server, common, None)?;
+        // Bytes that are no UTF-8 are taken by a database without an encoding alone: the new one itself.
+        let is_text = self.of_database.iter().all(|statement| std::str::from_utf8(statement).is_ok());
+        let place = if is_text { common } else { &self.job.loading };
+        let mut session = Session::start(&server, place, None)?;
         for statement in std::mem::take(&mut self.of_database) {
-            if let Some(fault) = session.run(&String::from_utf8_lossy(&statement))? {
+            if let Some(fault) = session.run_bytes(&statement)? {
                 self.note(&what(&statement), &fault);
             }
         }
@@ -560,7 +562,7 @@ impl Stage {
             Ok::<(), Error>(())
         };
         for statement in std::mem::take(&mut self.last) {
-            run(self, &String::from_utf8_lossy(&statement))?;
+            run(self, &text_of(&statement))?;
         }
         run(self, "RESET SESSION AUTHORIZATION;")?;
         let again = self.views_of_others()?;
@@ -583,7 +585,7 @@ impl Stage {
         run(self, &format!("REASSIGN OWNED BY {worker} TO {account};"))?;
         run(self, &format!("DROP OWNED BY {worker};"))?;
         for statement in std::mem::take(&mut self.event_triggers) {
-            run(self, &String::from_utf8_lossy(&statement))?;
+            run(self, &text_of(&statement))?;
         }
         session.finish()
     }
@@ -649,7 +651,7 @@ pub fn discard(server: &Server, job: &Job) -> Result<(), Error> {
 const NO_PATH: &[u8] = b"SET search_path = '';\n";
 
 fn counted(session: &mut Session, question: &str) -> Result<String, Error> {
-    session.write(question.as_bytes())?;
+    session.write(&bytes_of(question))?;
     session.write(b"\n")?;
     let (answer, fault) = session.settle()?;
     Ok(match fault {
@@ -660,7 +662,7 @@ fn counted(session: &mut Session, question: &str) -> Result<String, Error> {
 
 /// What a statement is about, without its values.
 pub(super) fn what(statement: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&statement[..statement.len().min(400)]);
+    let text = text_of(&statement[..statement.len().min(400)]);
     let end = text.find(['\'', '$', ';']).unwrap_or(text.len());
     let head = &text[..end];
     let head = head.find(" AS\n").map_or(head, |end| &head[..end]);

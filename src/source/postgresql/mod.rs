@@ -20,6 +20,7 @@ pub mod server;
 mod session;
 mod settings;
 mod standing;
+mod text;
 mod tokens;
 mod views;
 

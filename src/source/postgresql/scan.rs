@@ -3,6 +3,7 @@
 //! It tells text in quotes from text that is run, so that no row and no function's body is taken for anything else. A
 //! statement is handed on whole where it has at most [`HELD`] bytes, else in parts; rows are never held.
 
+use super::text::text_of;
 use std::collections::BTreeMap;
 
 use memchr::memchr;
@@ -527,7 +528,7 @@ fn controls_transaction(statement: &[u8]) -> bool {
 
 /// The table of a `COPY public.t (id, v) FROM stdin;`, as it is written there.
 fn copied(statement: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(statement).ok()?;
+    let text = text_of(statement);
     let rest = text.strip_prefix("COPY ")?.strip_suffix(" FROM stdin;")?;
     let end = name_end(rest)?;
     let (name, columns) = rest.split_at(end);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::said::redacted;
 use super::session::Login;
+use super::text::{bytes_of, text_of};
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::apart::{NOTHING, located};
@@ -138,7 +139,7 @@ impl Server {
 
     fn ask_for(&self, purpose: Purpose, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
         let question = format!("{SESSION}{statements};\n");
-        let answer = ask(&self.client_argv(database, purpose), question.as_bytes(), ANSWER, PATIENCE, &self.interrupt)
+        let answer = ask(&self.client_argv(database, purpose), &bytes_of(&question), ANSWER, PATIENCE, &self.interrupt)
             .map_err(|error| failed("asking the server", &error))?;
         Ok(rows(&answer))
     }
@@ -187,7 +188,8 @@ impl Server {
 
 /// What every question begins with: nothing that a user has made stands in the way of the server's own names.
 pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = error; \
-                       SET client_encoding = 'UTF8';\n";
+                       SELECT 1 WHERE set_config('client_encoding', CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE \
+                       'UTF8' END, false) IS NULL;\n";
 
 pub(super) fn failed(tried: &str, error: &TalkError) -> Error {
     let error = TalkError { what: error.what.clone(), said: redacted(&error.said) };
@@ -416,7 +418,7 @@ pub fn literal(text: &str) -> String {
 
 /// An answer of `--csv`.
 fn rows(answer: &[u8]) -> Vec<Vec<String>> {
-    let text = String::from_utf8_lossy(answer);
+    let text = text_of(answer);
     let (mut rows, mut row, mut column) = (Vec::new(), Vec::new(), String::new());
     let mut in_quotes = false;
     let mut chars = text.chars().peekable();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::said::{Fault, faults};
 use super::server::{Server, environment_apart, failed};
+use super::text::bytes_of;
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::command::apart::Apart;
@@ -144,7 +145,7 @@ impl Session {
     /// # Errors
     /// As [`Session::settle`].
     pub fn run(&mut self, statement: &str) -> Result<Option<Fault>, Error> {
-        self.run_bytes(statement.as_bytes())
+        self.run_bytes(&bytes_of(statement))
     }
 
     /// As [`Session::run`], of a statement that may not be UTF-8.
