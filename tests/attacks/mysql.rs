@@ -423,3 +423,20 @@ fn the_client_that_loads_is_a_user_who_owns_nothing() {
     assert_eq!(seen.user, 0);
     assert_eq!(ground.server.sql("SELECT text FROM shop.t"), "a\n");
 }
+
+/// What is left to the author of a dump: a foreign key is a part of a table, and may point anywhere.
+#[test]
+fn a_foreign_key_to_another_database_comes_back_and_holds_its_rows() {
+    let Some(ground) = Ground::new(SCHEMA) else { return };
+    ground.server.sql("CREATE TABLE other.parent (id INT PRIMARY KEY); INSERT INTO other.parent VALUES (1), (2);");
+    let folder = ground.takes_dumps();
+    let key =
+        "DEFAULT NULL,\n  KEY `k` (`id`),\n  CONSTRAINT `c` FOREIGN KEY (`id`) REFERENCES `other`.`parent` (`id`)\n)";
+    fs::write(folder.join("shop.sql"), forged("", "").replace("DEFAULT NULL\n)", key)).unwrap();
+    ground.run(&["backup", "shop"]).ends(0);
+    let ended = ground.run(&[&INTO[..], &["--reason", "test"]].concat());
+    assert!([0, 3].contains(&ended.status), "{}", ended.err);
+    ground.is_untouched("a foreign key");
+    assert!(ground.server.try_sql("DELETE FROM other.parent WHERE id = 1").unwrap_err().contains("foreign key"));
+    ground.server.sql("DELETE FROM other.parent WHERE id = 2");
+}

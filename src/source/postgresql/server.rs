@@ -274,7 +274,7 @@ pub(super) fn is_ours(name: &str) -> bool {
     ];
     let is = |other: &str| other.eq_ignore_ascii_case(name);
     let is_set = |setting: &&str| setting.split_once('=').is_some_and(|(name, _)| is(name));
-    SETTINGS.iter().any(|setting| is_set(setting)) || OF_A_DUMP.into_iter().any(is)
+    SETTINGS.iter().any(is_set) || OF_A_DUMP.into_iter().any(is)
 }
 
 /// A shell that reads a password from the first line, and gives it to the program in its environment.
