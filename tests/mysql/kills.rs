@@ -21,6 +21,38 @@ enum Victim {
 }
 
 #[test]
+fn a_restore_that_is_interrupted_says_what_stands_and_the_way_on() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.back_up();
+    let expected = picture(&site.server, "agama");
+    site.server.sql("DELETE FROM agama.a WHERE id > 10");
+    let old = picture(&site.server, "agama");
+    let words = ["restore", "agama", "--into", "mysql", "--replace", "agama", "--yes", "--reason", "test"];
+    let loading = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'agama_loading_%'";
+    let mut running = site.command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while site.server.sql(loading) == "0\n" && running.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the load doesn't begin");
+    }
+    let pid = running.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let ended = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    if ended.status.success() {
+        return assert_eq!(picture(&site.server, "agama"), expected, "it came too late: {said}");
+    }
+    assert!(said.contains("agama is as it was unless agama_before_"), "{said}");
+    assert!(said.contains("varu restore agama --abandon"), "{said}");
+    assert_eq!(picture(&site.server, "agama"), old);
+    // No backup takes what is half restored for the data, until somebody says how it goes on.
+    let refused = site.run(&["backup", "agama"]).ends(5);
+    assert!(refused.err.contains("--abandon"), "{}", refused.err);
+    site.run(&[&["-q"], &words[..]].concat()).ends(0);
+    assert_eq!(picture(&site.server, "agama"), expected);
+    site.back_up();
+}
+
+#[test]
 fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
     let Some(site) = Site::new(SCHEMA) else { return };
     let copies = site.machine.at("copies");
