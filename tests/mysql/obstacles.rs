@@ -62,6 +62,48 @@ fn values_that_a_dump_changes_are_named_and_no_others() {
     site.run(&["backup", "agama"]).ends(0);
 }
 
+/// What a restore computes anew, what has no text of its own, and days that no month has.
+#[test]
+fn values_that_hang_on_the_session_are_named_or_come_back() {
+    let Some(site) = Site::with(
+        "CREATE DATABASE agama; USE agama;
+         CREATE TABLE plain (id INT PRIMARY KEY, ts TIMESTAMP, u INT AS (id * 7) STORED, d DATE, e ENUM('a', 'b'), s SET('x', 'y')) WITH SYSTEM VERSIONING;
+         SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES'; INSERT INTO plain (id, ts, d, e, s) VALUES (1, '2026-03-01 00:30:00', '2023-02-31', 'a', 'x,y');
+         SET sql_mode = ''; INSERT INTO plain (id, ts, e, s) VALUES (2, NOW(), 'none', 'none');
+         CREATE TABLE zones (id INT PRIMARY KEY, ts TIMESTAMP, day DATE AS (DATE(ts)) STORED);
+         CREATE TABLE moments (id INT PRIMARY KEY, d DATETIME, n BIGINT AS (UNIX_TIMESTAMP(d)) STORED);
+         CREATE TABLE other (id INT PRIMARY KEY, ts TIMESTAMP(6), q DECIMAL(30,12) AS (id / 7) STORED, r DECIMAL(9,2) AS (id * 1.234) STORED, f FLOAT AS (id / 4) STORED,
+           c VARCHAR(3) AS (CONCAT('n', id)) STORED, y DATE AS (ts + INTERVAL 12 HOUR) STORED);
+         INSERT INTO other (id, ts) VALUES (1, '2026-03-01 10:30:00.654321'), (2, '2026-07-01 10:30:00.1');
+         CREATE TABLE members (id INT PRIMARY KEY, e ENUM('', 'a'), s SET('', 'x'))",
+        &["--default-time-zone=+02:00"],
+    ) else {
+        return;
+    };
+    let (checked, backup) = said(&site, 0);
+    assert!(!checked.contains("come out otherwise") && !backup.contains("[inexact]"), "{checked}{backup}");
+    site.server.sql(
+        "USE agama; SET time_zone = '+02:00'; INSERT INTO zones (id, ts) VALUES (1, '2026-03-01 00:30:00'); INSERT INTO moments (id, d) VALUES (1, '2026-03-01 00:30:00'); SET sql_mode = ''; INSERT INTO members VALUES (1, 'none', 'x'), (2, 'a', ',x')",
+    );
+    let (checked, backup) = said(&site, 3);
+    for said in [&checked, &backup] {
+        assert!(
+            said.contains("agama.moments.n, agama.zones.day") && said.contains("agama.members.e, agama.members.s"),
+            "{said}"
+        );
+        assert!(!said.contains("plain.") && !said.contains("other."), "{said}");
+    }
+    site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
+    let rows = |database: &str, table: &str| {
+        site.server.sql(&format!("SET time_zone = '+00:00'; SELECT * FROM {database}.{table} ORDER BY 1"))
+    };
+    assert!(rows("agama", "plain").contains("2023-02-31"));
+    for (table, is_same) in [("plain", true), ("other", true), ("zones", false), ("moments", false)] {
+        let (was, is) = (rows("agama", table), rows("copy", table));
+        assert_eq!(was == is, is_same, "{table}: {was} {is}");
+    }
+}
+
 #[test]
 fn texts_of_stored_programs_that_a_dump_changes_are_named_and_no_others() {
     let Some(site) = Site::new(SCHEMA) else { return };

@@ -53,16 +53,18 @@ fn grants_come_after_what_they_name_and_an_account_is_never_more_open() {
          CREATE USER rep@'%' IDENTIFIED BY 'x'; GRANT SELECT ON agama.* TO rep@'%'; GRANT INSERT, UPDATE (note) ON agama.orders TO rep@'%';
          GRANT EXECUTE ON PROCEDURE agama.p TO rep@'%'; CREATE USER ''@localhost; GRANT SELECT ON agama.orders TO ''@localhost;
          INSTALL SONAME 'auth_ed25519'; CREATE USER ed@'%' IDENTIFIED VIA ed25519 USING PASSWORD('y'); GRANT ALL ON agama.* TO ed@'%';
-         GRANT SELECT ON agama.* TO PUBLIC;",
+         GRANT SELECT ON agama.* TO PUBLIC;
+         GRANT SELECT ON *.* TO boss@'%' IDENTIFIED BY 'z' REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 5 GRANT OPTION;
+         GRANT RELOAD, PROCESS ON *.* TO `a REQUIRE b`@localhost IDENTIFIED VIA unix_socket WITH GRANT OPTION;",
         "[\"agama\"]",
     ) else {
         return;
     };
-    let grants = "SHOW GRANTS FOR rep@'%'; SHOW GRANTS FOR ''@localhost; SHOW GRANTS FOR PUBLIC";
+    let grants = "SHOW GRANTS FOR rep@'%'; SHOW GRANTS FOR ''@localhost; SHOW GRANTS FOR PUBLIC; SHOW GRANTS FOR boss@'%'; SHOW GRANTS FOR `a REQUIRE b`@localhost";
     let before = site.server.sql(grants);
     site.back_up();
     site.server.sql(
-        "DROP USER rep@'%', ''@localhost, ed@'%'; REVOKE SELECT ON agama.* FROM PUBLIC; DROP DATABASE agama; UNINSTALL SONAME 'auth_ed25519'",
+        "DROP USER rep@'%', ''@localhost, ed@'%', boss@'%', `a REQUIRE b`@localhost; REVOKE SELECT ON agama.* FROM PUBLIC; DROP DATABASE agama; UNINSTALL SONAME 'auth_ed25519'",
     );
     let ended = restore(&site, &[]).ends(3);
     assert_eq!(site.server.sql(grants), before);

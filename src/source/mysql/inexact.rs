@@ -25,6 +25,14 @@ const SPATIAL: [&str; 8] = [
     "polygon",
 ];
 
+/// Whether a column has empty text among its members.
+const EMPTY: &str = "(DATA_TYPE IN ('enum', 'set') AND (COLUMN_TYPE LIKE '%('''',%' OR COLUMN_TYPE LIKE '%('''')%' OR COLUMN_TYPE \
+                     LIKE '%,'''',%' OR COLUMN_TYPE LIKE '%,'''')%'))";
+
+/// Whether a column is computed and stored; the times of a versioned table aren't.
+const COMPUTED: &str =
+    "(EXTRA LIKE '%STORED GENERATED%' AND IFNULL(GENERATION_EXPRESSION, '') NOT IN ('', 'ROW START', 'ROW END'))";
+
 /// A column that is to be looked at.
 struct Column {
     database: String,
@@ -34,6 +42,12 @@ struct Column {
     /// Its character set; empty where it is no text.
     set: String,
     numbers_itself: bool,
+    /// What it is computed of, where it is computed and stored.
+    computed: String,
+    /// Its type with all that belongs to it: `datetime(6)`.
+    whole_kind: String,
+    /// Whether it is an ENUM or a SET with empty text among its members.
+    has_empty: bool,
     /// Whether its table keeps the rows that were.
     has_history: bool,
 }
@@ -44,6 +58,22 @@ impl Column {
         let name = quoted(&self.name);
         match (self.kind.as_str(), self.set.as_str()) {
             _ if self.numbers_itself => None,
+            (kind, _) if !self.computed.is_empty() => {
+                let computed = match kind {
+                    "date" | "time" | "datetime" => format!("CAST({} AS {})", self.computed, self.whole_kind),
+                    "timestamp" => {
+                        format!("CAST({} AS {})", self.computed, self.whole_kind.replace("timestamp", "datetime"))
+                    }
+                    kind if kind.ends_with("int") => format!("ROUND({})", self.computed),
+                    _ => self.computed.clone(),
+                };
+                Some(format!("NOT ({name} <=> ({computed}))"))
+            }
+            // A member that is empty text is written as no member is.
+            ("enum", _) if self.has_empty => Some(format!("{name} + 0 = 0")),
+            ("set", _) if self.has_empty => {
+                Some(format!("FIND_IN_SET('', {name}) > 0 OR ({name} = '' AND {name} + 0 <> 0)"))
+            }
             (kind, _) if SPATIAL.contains(&kind) => Some(format!("LENGTH({name}) = 0")),
             ("float", _) => Some(format!("CAST(CONCAT({name}) AS FLOAT) <> {name}")),
             (_, set) => Some(format!("BINARY CONVERT(CONVERT({name} USING utf8mb4) USING {set}) <> BINARY {name}")),
@@ -64,7 +94,7 @@ pub(super) fn warnings(
     history: bool,
 ) -> Result<Vec<Warning>, Error> {
     let (mut rounded, mut converted, mut nullable, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut empty = Vec::new();
+    let (mut empty, mut computed, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for column in columns(server, tables)? {
         let name = shown(&[&column.database, &column.table, &column.name]);
         let Some(condition) = column.changes() else {
@@ -76,17 +106,22 @@ pub(super) fn warnings(
         }
         let all = if column.has_history && history { " FOR SYSTEM_TIME ALL" } else { "" };
         let question = format!(
-            "SELECT 1 FROM {}.{}{all} WHERE {condition} LIMIT 1",
+            "SET time_zone='+00:00';\nSELECT 1 FROM {}.{}{all} WHERE {condition} LIMIT 1;\nSET time_zone=@@GLOBAL.time_zone",
             quoted(&column.database),
             quoted(&column.table)
         );
         match server.ask(&question) {
             Ok(rows) if rows.is_empty() => {}
+            Ok(_) if !column.computed.is_empty() => computed.push(name),
+            Ok(_) if column.has_empty => members.push(name),
             Ok(_) if SPATIAL.contains(&column.kind.as_str()) => empty.push(name),
             Ok(_) if column.set.is_empty() => rounded.push(name),
             Ok(_) => converted.push(format!("{name} ({})", column.set)),
             // A table of another engine, or one that takes too long.
-            Err(Error::Failed(_)) => unknown.push(name),
+            Err(Error::Failed(_)) => {
+                server.run("SET time_zone=@@GLOBAL.time_zone")?;
+                unknown.push(name);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -105,6 +140,15 @@ pub(super) fn warnings(
             nullable,
             "AUTO_INCREMENT columns that may be NULL come back as NOT NULL, and a NULL as the next number, for the server's \
              own definition doesn't say so (ALTER TABLE … MODIFY … NOT NULL makes them plain)",
+        ),
+        (
+            computed,
+            "generated columns whose stored values come out otherwise when a restore computes them anew, for they depend on the \
+             time zone of the session that wrote them (computed of a DATETIME column they don't)",
+        ),
+        (
+            members,
+            "ENUM and SET columns with empty text among their members, of which a dump doesn't tell a member from none",
         ),
         (
             programs(server, databases, &CHANGED, "NOT LIKE 'utf8%'")?,
@@ -177,8 +221,9 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
     let question = |database: &&String| {
         format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, IFNULL(CHARACTER_SET_NAME, ''), \
-             EXTRA LIKE '%auto_increment%' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND \
-             (DATA_TYPE IN ('{}') OR (DATA_TYPE = 'float' AND EXTRA NOT LIKE '%GENERATED%') OR (EXTRA NOT LIKE '%GENERATED%' AND \
+             EXTRA LIKE '%auto_increment%', IF({COMPUTED}, GENERATION_EXPRESSION, ''), \
+             {EMPTY}, COLUMN_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND \
+             ({EMPTY} OR {COMPUTED} OR DATA_TYPE = 'timestamp' OR DATA_TYPE IN ('{}') OR (DATA_TYPE = 'float' AND EXTRA NOT LIKE '%GENERATED%') OR (EXTRA NOT LIKE '%GENERATED%' AND \
              CHARACTER_SET_NAME NOT IN ('utf8', 'utf8mb3', 'utf8mb4', 'latin1', 'binary')) OR \
              (EXTRA LIKE '%auto_increment%' AND IS_NULLABLE = 'YES')) ORDER BY TABLE_NAME, ORDINAL_POSITION;\n",
             literal(database),
@@ -190,7 +235,8 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
     }
     let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
     let column = |row: Vec<String>| {
-        let [database, table, name, kind, set, numbers] = <[String; 6]>::try_from(row).ok()?;
+        let [database, table, name, kind, set, numbers, computed, empty, whole_kind] =
+            <[String; 9]>::try_from(row).ok()?;
         let of = tables.iter().find(|of| of.database == database && of.name == table)?;
         let has_history = of.kind == "SYSTEM VERSIONED";
         let numbers_itself = numbers == "1";
@@ -201,8 +247,30 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
             kind,
             set,
             numbers_itself,
+            computed,
+            whole_kind,
+            has_empty: empty == "1",
             has_history,
         })
     };
-    Ok(rows.into_iter().filter_map(column).collect())
+    let all: Vec<Column> = rows.into_iter().filter_map(column).collect();
+    let is_moment = |column: &&Column| column.kind == "timestamp" && column.computed.is_empty();
+    let moments: Vec<(String, String, String)> = all
+        .iter()
+        .filter(is_moment)
+        .map(|column| (column.database.clone(), column.table.clone(), quoted(&column.name)))
+        .collect();
+    // A computed column depends on the session's time zone where it is of a moment, or of a function that makes one.
+    let is_asked = |column: &Column| {
+        let of_moment = |(database, table, name): &(String, String, String)| {
+            *database == column.database && *table == column.table && column.computed.contains(name)
+        };
+        let text = column.computed.to_ascii_lowercase();
+        let by_zone = ["unix_timestamp(", "from_unixtime("].iter().any(|function| text.contains(function));
+        match column.computed.is_empty() {
+            true => column.kind != "timestamp",
+            false => by_zone || moments.iter().any(of_moment),
+        }
+    };
+    Ok(all.into_iter().filter(is_asked).collect())
 }

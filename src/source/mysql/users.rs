@@ -2,6 +2,8 @@
 
 use super::names::{literal, quoted};
 use super::server::{Server, Vendor};
+use super::sql::session::Session;
+use super::sql::tokens::{Kind, Token};
 use crate::source::Error;
 
 /// Accounts that belong to the server or to the distribution. They are not brought elsewhere.
@@ -47,7 +49,7 @@ pub fn users(server: &Server) -> Result<String, Error> {
         }
         for row in server.ask(&format!("SHOW GRANTS FOR {account}"))? {
             for line in row {
-                grant += &format!("{};\n", one_line(without_password(&line)));
+                grant += &format!("{};\n", one_line(&without_password(&line)));
             }
         }
     }
@@ -58,9 +60,19 @@ fn one_line(text: &str) -> String {
     text.replace('\n', " ")
 }
 
-/// A grant without the password, which `CREATE USER` has, and which here would change an account that is there.
-fn without_password(line: &str) -> &str {
-    line.split_once(" IDENTIFIED ").map_or(line, |(before, _)| before)
+/// A grant without what `CREATE USER` has, and which here would change an account that is there: how it shows who it is, by what
+/// connections. The right to grant on stands behind that, and stays.
+pub(super) fn without_password(line: &str) -> String {
+    let tokens = Session::new(999_999, true).reading.tokens(line.as_bytes()).unwrap_or_default();
+    let is = |token: &Token, word: &str| {
+        token.kind == Kind::Word && line.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
+    };
+    let Some(of_account) = tokens.iter().find(|token| is(token, "IDENTIFIED") || is(token, "REQUIRE")) else {
+        return line.to_owned();
+    };
+    let grants = tokens.windows(2).any(|pair| is(&pair[0], "GRANT") && is(&pair[1], "OPTION"));
+    let before = line[..of_account.at.start].trim_end();
+    format!("{before}{}", if grants { " WITH GRANT OPTION" } else { "" })
 }
 
 #[cfg(test)]
@@ -69,8 +81,21 @@ mod tests {
 
     #[test]
     fn a_grant_holds_no_password() {
-        let line = "GRANT USAGE ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*ABC'";
-        assert_eq!(without_password(line), "GRANT USAGE ON *.* TO `app`@`%`");
+        for (line, without) in [
+            ("GRANT USAGE ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*ABC'", "GRANT USAGE ON *.* TO `app`@`%`"),
+            (
+                "GRANT ALL PRIVILEGES ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*ABC' REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 5 GRANT OPTION",
+                "GRANT ALL PRIVILEGES ON *.* TO `a`@`%` WITH GRANT OPTION",
+            ),
+            ("GRANT USAGE ON *.* TO `a`@`%` REQUIRE X509", "GRANT USAGE ON *.* TO `a`@`%`"),
+            (
+                "GRANT SELECT ON `x IDENTIFIED y`.* TO `a REQUIRE b`@`%`",
+                "GRANT SELECT ON `x IDENTIFIED y`.* TO `a REQUIRE b`@`%`",
+            ),
+            ("GRANT `r` TO `a`@`%` WITH ADMIN OPTION", "GRANT `r` TO `a`@`%` WITH ADMIN OPTION"),
+        ] {
+            assert_eq!(without_password(line), without);
+        }
         assert!(is_of_the_system("root") && !is_of_the_system("app"));
     }
 }

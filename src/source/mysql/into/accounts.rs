@@ -11,7 +11,7 @@ use crate::source::mysql::settings::SESSION;
 use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::Session;
 use crate::source::mysql::sql::tokens::{Cursor, Kind, Token, unquoted};
-use crate::source::mysql::users::is_of_the_system;
+use crate::source::mysql::users::{is_of_the_system, without_password};
 use crate::warning::WarningKind;
 
 /// An account, as a statement about it names it.
@@ -253,8 +253,7 @@ impl MysqlTarget {
 
 /// A grant as it is compared: without a password, and without its end.
 fn plain(line: &str) -> String {
-    let line = line.trim_end_matches(';').replace('\n', " ");
-    line.split_once(" IDENTIFIED ").map_or(line.clone(), |(before, _)| before.to_owned())
+    without_password(&line.trim_end_matches(';').replace('\n', " "))
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Checked {
         })
     }
 
-    /// What follows are tables: none gets another engine than it had. Stored code keeps its session's sql_mode, so it isn't made
+    /// What follows are tables: none gets another engine than it had, and no date another day. Stored code keeps its session's sql_mode, so it isn't made
     /// behind this.
     pub fn keeping_engines(mut self) -> Self {
         self.keeps_engines = true;
@@ -69,7 +69,8 @@ impl Checked {
         set?;
         self.load.write(settings(&self.server).as_bytes())?;
         if self.keeps_engines {
-            self.load.write(b"SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION');\n")?;
+            self.load
+                .write(b"SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES');\n")?;
         }
         Ok(())
     }
