@@ -7,6 +7,31 @@ use crate::{REPLACE, RESTORE, lines, site};
 const ODD: [&str; 12] =
     ["my-shop", "My Shop", "o'hara", "a=b", "ü☃", "a/b", "-dash", "%s", "@globals", "q\"uote", "back\\slash", "a.b"];
 
+/// Tables, keys and indexes lie where they lay, where that is there, whoever loads them.
+#[test]
+fn what_lies_in_a_tablespace_comes_back_there() {
+    let Some((server, site)) = site("SELECT 1") else { return };
+    server.sql("postgres", "SET allow_in_place_tablespaces = on; CREATE TABLESPACE \"fast one\" LOCATION ''");
+    server.sql(
+        "agama",
+        "CREATE TABLE placed (a int PRIMARY KEY USING INDEX TABLESPACE \"fast one\", b int) TABLESPACE \"fast one\"; INSERT INTO placed VALUES (1, 2);
+         CREATE INDEX by_b ON placed (b) TABLESPACE \"fast one\"; CREATE MATERIALIZED VIEW m TABLESPACE \"fast one\" AS SELECT a FROM placed; CREATE TABLE plain (a int)",
+    );
+    let places = |database: &str| {
+        let relations = "SELECT relname, spcname FROM pg_class LEFT JOIN pg_tablespace t ON t.oid = reltablespace WHERE relname ~ 'placed|by_b|^m$|plain' ORDER BY 1";
+        server.sql(database, relations)
+    };
+    let was = places("agama");
+    assert_eq!(was.matches("fast one").count(), 4, "{was}");
+    site.run(&["-q", "backup", "agama"]).ends(0);
+    site.run(&["-q", "restore", "agama", "--into", "postgresql:copy", "--yes"]).ends(0);
+    assert_eq!(places("copy"), was);
+    let replace = ["-q", "restore", "agama", "--into", "postgresql", "--replace", "agama", "--yes", "--reason", "test"];
+    site.run(&replace).ends(0);
+    assert_eq!((places("agama"), server.sql("agama", "SELECT b FROM placed")), (was, "2\n".to_owned()));
+    assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'varu_restore_%'"), "0\n");
+}
+
 #[test]
 fn a_database_of_any_name_comes_back() {
     let Some(server) = Postgres::start() else { return };

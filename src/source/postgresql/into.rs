@@ -471,7 +471,7 @@ impl Service for PostgresqlTarget {
         let left = |place: &Place| {
             let mut commands = format!("DROP DATABASE {};", quoted(&place.loading));
             if let Some(role) = &place.role {
-                commands += &format!(" DROP ROLE {};", quoted(role));
+                commands += &format!(" {}", role::removed(role));
             }
             commands
         };

@@ -545,8 +545,7 @@ impl Stage {
         }
         session.finish()?;
         if let Some(login) = &self.job.login {
-            let drop = format!("DROP ROLE {}", quoted(&login.role));
-            server.ask(common, &drop)?;
+            role::remove(&server, common, &login.role)?;
         }
         Ok(Ended { failures: self.failures, differences: self.differences })
     }
@@ -642,7 +641,7 @@ pub fn discard(server: &Server, job: &Job) -> Result<(), Error> {
     server.ask(job.common, &end)?;
     server.ask(job.common, &format!("DROP DATABASE IF EXISTS {}", quoted(&job.loading)))?;
     if let Some(login) = &job.login {
-        server.ask(job.common, &format!("DROP ROLE {}", quoted(&login.role)))?;
+        role::remove(server, job.common, &login.role)?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
         literal(&password)
     );
     server.ask(common, &made)?;
+    grant_tablespaces(server, common, &role)?;
     let mut login = Login { role, password, at: None, apart: None };
     let mut why = Vec::new();
     let started = server.value(common, STARTED)?;
@@ -52,7 +53,7 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
             Err(error) => return Err(error),
         }
     }
-    server.ask(common, &format!("DROP ROLE {}", quoted(&login.role)))?;
+    remove(server, common, &login.role)?;
     Err(Error::Refused(format!(
         "a dump's functions are run while it is loaded, so a role that owns nothing else loads it; but the server lets it log in \
          neither where the account does nor at 127.0.0.1: have a line \"host all all 127.0.0.1/32 scram-sha-256\" in pg_hba.conf and \
@@ -60,6 +61,41 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
          databases, restore_as_superuser = true in the set; tried: {}",
         why.join("; ")
     )))
+}
+
+/// What lies in a tablespace is made there again, so the role may use each that is there. An account that may not say so leaves
+/// it to the load to say what that lacks.
+fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+    let own = "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_global', 'pg_default')";
+    let mut there = server.names(common, own)?;
+    if there.is_empty() {
+        return Ok(());
+    }
+    // A database may itself lie in another than this.
+    there.push("pg_default".to_owned());
+    for tablespace in there {
+        let grant = format!("GRANT CREATE ON TABLESPACE {} TO {}", quoted(&tablespace), quoted(role));
+        match server.ask(common, &grant) {
+            Ok(_) | Err(Error::Failed(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The statements that take such a role away, with its rights on what is the whole server's.
+pub fn removed(role: &str) -> String {
+    format!("DROP OWNED BY {0}; DROP ROLE {0};", quoted(role))
+}
+
+/// Takes a role away that owns no database any more.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer, or something is still its own elsewhere.
+pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+    // An account that isn't a superuser may not, and could give it no right to be taken away.
+    let _ = server.ask(common, &format!("DROP OWNED BY {}", quoted(role)));
+    server.ask(common, &format!("DROP ROLE {}", quoted(role))).map(drop)
 }
 
 /// Which server it is: where a role logs in there may be a copy of this one, which has it, too.
@@ -114,13 +150,13 @@ pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> 
 pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
     let left = format!(
         "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, {}) AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid \
-         = 'pg_authid'::regclass AND d.refobjid = r.oid) AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = \
+         = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o') AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = \
          r.rolname)",
         literal(PREFIX)
     );
     for role in server.names(common, &left)? {
         // Another restore may have begun to use it.
-        let _ = server.ask(common, &format!("DROP ROLE IF EXISTS {}", quoted(&role)));
+        let _ = remove(server, common, &role);
     }
     Ok(())
 }
