@@ -186,6 +186,14 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     assert_eq!((read("f"), read("g")), ("1".into(), "2".into()));
     let again = all(&["--overwrite", "changed"]).ends(0);
     assert!(String::from_utf8_lossy(&again.out).contains("restored by an earlier run, and as it was then"));
+    // What is kept for its size and time isn't read, and nothing is said of its bytes.
+    let time = fs::metadata(folder.join("g")).unwrap().modified().unwrap();
+    fs::write(folder.join("g"), "3").unwrap();
+    fs::File::options().write(true).open(folder.join("g")).unwrap().set_modified(time).unwrap();
+    let kept = String::from_utf8(all(&["--overwrite", "changed"]).ends(0).out).unwrap();
+    assert!(kept.contains("each byte that was written has the backup's hash, ") && kept.contains(" kept"), "{kept}");
+    assert_eq!(read("g"), "3");
+    all(&["--overwrite", "always"]).ends(0);
     // Each of these is another thing than what the run before wrote.
     let lost: [&dyn Fn(); 6] = [
         &|| fs::remove_file(folder.join("f")).unwrap(),

@@ -112,13 +112,17 @@ fn other_paths_do_not_take_the_place_of_a_sets() {
     fill(&other, 9, 100);
     let (one, other) = (one.to_str().unwrap(), other.to_str().unwrap());
     site.run(&["backup", one]).ends(0);
+    // The same path, however it is written.
+    for same in [format!("{one}/"), format!("{one}//"), format!("{one}/.")] {
+        site.run(&["backup", &same]).ends(0);
+    }
     for words in [&[other][..], &[one, other], &["--full", other]] {
         let refused = site.run(&[&["backup"], words].concat()).ends(5);
         for part in [format!("the set files is of {one}"), "--set NAME".to_owned(), "--change-paths".to_owned()] {
             assert!(refused.err.contains(&part), "{}", refused.err);
         }
     }
-    assert_eq!(site.snapshots(), 1, "nothing was stored");
+    assert_eq!(site.snapshots(), 4, "nothing was stored");
     // Each of the two ways is one.
     site.run(&["backup", "--set", "photos", other]).ends(0);
     site.run(&["backup", "--set", "photos", &format!("{other}/.")]).ends(0);

@@ -61,8 +61,11 @@ fn streams_that_changed_names_with_each_other_stand_on_what_they_were() {
     let now = [dump(&changed(&one), Form::Extended), dump(&changed(&other), Form::Extended)];
     let first = named(&[("a", &before[0]), ("b", &before[1])]);
     let swapped = named(&[("a", &now[1]), ("b", &now[0])]);
-    let (added, limit) = costs("swapped names", [&first, &swapped], (&before.concat(), &now.concat()));
-    // Features are a matter of chance: for a few chunks nothing alike may be found.
+    // Features are a matter of chance, and each repository has its own: in one of twenty nothing alike is found for a chunk or two.
+    let mut tried: Vec<_> =
+        (0..5).map(|_| costs("swapped names", [&first, &swapped], (&before.concat(), &now.concat()))).collect();
+    tried.sort_unstable();
+    let (added, limit) = tried[2];
     assert!(added < limit * 3 / 2 + SNAPSHOT + (32 << 10), "{added} bytes, patch-from {limit}");
 }
 

@@ -251,6 +251,11 @@ impl Context {
                 (None, true) => "it names none at all".to_owned(),
             };
             let file = self.config_file.as_deref().map_or(DEFAULT_PATH.into(), Path::to_string_lossy);
+            if !Path::new(&*file).exists() {
+                return Err(Failure::usage(format!(
+                    "there is no configuration {file}, so there is no set {name:?} (a PATH is a word with a slash: ./{name})"
+                )));
+            }
             return Err(Failure::usage(format!(
                 "the configuration {file} has no set {name:?}; {known} (a PATH is a word with a slash: ./{name})"
             )));

@@ -239,8 +239,10 @@ fn checks(report: &RestoreReport) -> String {
     let kept = if report.kept > 0 { format!(", {} kept", count(report.kept)) } else { String::new() };
     let left = report.warnings.iter().filter(|warning| warning.kind == WarningKind::NotRestored).count();
     match (left, report.warnings.is_empty()) {
-        (0, true) => format!("each byte's hash is that of the backup{kept}"),
-        (0, false) => format!("each byte's hash is that of the backup, with warnings{kept}"),
+        // What was kept for its size and time was not read.
+        (0, true) if report.kept > 0 => format!("each byte that was written has the backup's hash{kept}"),
+        (0, true) => "each byte's hash is that of the backup".to_owned(),
+        (0, false) => format!("each byte that was written has the backup's hash, with warnings{kept}"),
         (left, _) => format!("{} NOT restored{kept}", count(left as u64)),
     }
 }

@@ -246,7 +246,9 @@ impl Args {
 /// A path, absolute. A slash at its end stays: it says that a link isn't meant itself.
 fn with_slash(word: &OsString) -> std::io::Result<PathBuf> {
     let path = absolute(word)?;
-    match word.as_bytes().ends_with(b"/") && path.parent().is_some() {
+    // A folder is the same with a slash and without; a set that is of one is of the other.
+    let is_folder = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir());
+    match word.as_bytes().ends_with(b"/") && !is_folder && path.parent().is_some() {
         true => Ok(path.join("")),
         false => Ok(path),
     }

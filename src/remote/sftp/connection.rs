@@ -159,9 +159,11 @@ impl Session {
         greeting: oneshot::Sender<Extensions>,
     ) {
         let listening = tokio::spawn(listen(stderr, Arc::clone(&self.words)));
+        let mut received = std::pin::pin!(self.receive(stdout, greeting));
         let end = tokio::select! {
-            end = self.receive(stdout, greeting) => end,
-            end = self.send(stdin) => end,
+            end = &mut received => end,
+            // Who takes nothing more may have said why, and that is still to be read.
+            end = self.send(stdin) => timeout(EXIT / 4, &mut received).await.unwrap_or(end),
             () = self.line.stalled(self.stall) => End::Stalled(self.stall),
             () = self.line.closing.notified() => End::Unneeded,
         };

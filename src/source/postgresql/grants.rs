@@ -88,7 +88,7 @@ pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
     match server.names(database, question)?.as_slice() {
         [] => Ok(()),
         names => Err(Error::Config(format!(
-            "in sessions of {} in {database} {} isn't as it is by default, so damage would be read as if nothing was there: ALTER \
+            "in sessions of {} in {database} {} isn't as it is by default, so rows could be left out or damage be read as if nothing was there: ALTER \
              SYSTEM RESET …, ALTER ROLE … RESET … or ALTER DATABASE … RESET … (SELECT * FROM pg_db_role_setting)",
             server.account,
             names.join(", ")
