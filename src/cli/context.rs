@@ -251,7 +251,7 @@ impl Context {
                 (None, true) => "it names none at all".to_owned(),
             };
             let file = self.config_file.as_deref().map_or(DEFAULT_PATH.into(), Path::to_string_lossy);
-            if !Path::new(&*file).exists() {
+            if names.is_empty() && !Path::new(&*file).exists() {
                 return Err(Failure::usage(format!(
                     "there is no configuration {file}, so there is no set {name:?} (a PATH is a word with a slash: ./{name})"
                 )));
