@@ -3,9 +3,6 @@
 //! The repository goes to FOLDER/vault. Each file is backed up in turn (a weekly full), then the last is restored to
 //! /dev/null, and verified. Wall seconds, and bytes added to the repository.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;

@@ -4,9 +4,6 @@
 //! memory, with a full each week and chains that are kept four weeks. For each length of a generation: what a day adds, what
 //! is held, and what a restore decodes. Sizes are given as MB and, beside DESIGN's table, as if the plain set had 185 MB.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fmt::Write;
 use std::time::Duration;
 

@@ -4,9 +4,6 @@
 //! chunks of 256 bytes, so that it takes little room. Then the program prunes it to four weeks: what would go, the marks, and
 //! the end of all that is marked. Prints seconds and the most memory of each.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

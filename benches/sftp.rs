@@ -1,11 +1,6 @@
 //! The SFTP remote beside OpenSSH's `sftp`: a GiB up (flushed) and down, near and far. Then the whole program beside restic:
 //! a full backup and its restore. See `benches/sftp.sh`.
 
-#[path = "../tests/support/proxy.rs"]
-mod proxy;
-#[path = "../tests/support/sshd.rs"]
-mod sshd;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -13,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use proxy::Proxy;
-use sshd::Sshd;
+use support::proxy::Proxy;
+use support::sshd::Sshd;
 use varu::remote::place::SftpPlace;
 use varu::remote::sftp::SftpRemote;
 use varu::remote::{Folder, ObjectName, Remote};

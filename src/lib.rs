@@ -15,7 +15,7 @@
 //!                                                                        ^─────────────┘
 //! ```
 //!
-//! The modules stand in the order of that flow, on seven floors. A floor imports floors below it; `tests/layering.rs` checks
+//! The modules stand in the order of that flow, on seven floors. A floor imports floors below it; `tests/house/layering` checks
 //! it.
 //!
 //! | floor | modules |

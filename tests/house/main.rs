@@ -1,0 +1,4 @@
+//! Rules that the source and its dependencies keep.
+
+mod layering;
+mod supply;

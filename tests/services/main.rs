@@ -1,0 +1,7 @@
+//! Real database servers: dumps, loads, gates, and the vendors' own tests.
+
+mod influxdb;
+mod mariadb;
+mod mysql;
+mod postgresql;
+mod vendors;

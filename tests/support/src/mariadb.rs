@@ -1,0 +1,171 @@
+//! A real MariaDB server on a socket of its own, in a temporary folder, ended by the process that was started.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+pub struct MariaDb {
+    folder: tempfile::TempDir,
+    options: Vec<String>,
+    server: Mutex<Child>,
+}
+
+/// What the server's programs want of root.
+fn as_root() -> Option<&'static str> {
+    let own = std::fs::metadata("/proc/self").unwrap();
+    (std::os::unix::fs::MetadataExt::uid(&own) == 0).then_some("--user=root")
+}
+
+/// The server itself.
+fn serve(folder: &Path, options: &[String]) -> Child {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
+    let mut server = Command::new("mariadbd");
+    server.args([
+        "--no-defaults",
+        "--skip-networking",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--max-allowed-packet=64M",
+    ]);
+    server.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
+    server.arg(format!("--datadir={}", at("data"))).arg(format!("--tmpdir={}", at("scratch")));
+    server.arg(format!("--socket={}", at("sock"))).arg(format!("--pid-file={}", at("pid")));
+    server.args(as_root()).args(options).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+impl MariaDb {
+    /// Starts a server with an empty data folder. None, with a word why, where it isn't installed.
+    pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`MariaDb::start`], with more options for the server.
+    pub fn start_with(options: &[&str]) -> Option<Self> {
+        Self::start_below(&std::env::temp_dir(), options)
+    }
+
+    /// As [`MariaDb::start_with`], with its data below that folder.
+    pub fn start_below(folder: &Path, options: &[&str]) -> Option<Self> {
+        if Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
+            eprintln!("skipped: mariadb-server is not installed");
+            return None;
+        }
+        let folder = tempfile::tempdir_in(folder).unwrap();
+        let data = folder.path().join("data");
+        // Each server its own: one that starts removes every temporary table that it finds in its folder.
+        let scratch = folder.path().join("scratch");
+        std::fs::create_dir(&scratch).unwrap();
+        let mut install = Command::new("mariadb-install-db");
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
+        install.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
+        install.args(as_root());
+        // On a machine that does much else at the same time it may not come up at once.
+        let installed = (0..3).any(|_| {
+            let _ = std::fs::remove_dir_all(&data);
+            install.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        });
+        assert!(installed, "mariadb-install-db failed");
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let server = Mutex::new(serve(folder.path(), &options));
+        let database = Self { folder, options, server };
+        database.wait();
+        Some(database)
+    }
+
+    /// Ends it with that signal and starts it again.
+    pub fn restart(&self, signal: &str) {
+        self.restart_with(signal, &[]);
+    }
+
+    /// As [`MariaDb::restart`], with more options until the next one.
+    pub fn restart_with(&self, signal: &str, options: &[&str]) {
+        let mut server = self.server.lock().unwrap();
+        let pid = server.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        server.wait().unwrap();
+        let options = self.options.iter().cloned().chain(options.iter().map(|&option| option.to_owned()));
+        *server = serve(self.folder.path(), &options.collect::<Vec<_>>());
+        drop(server);
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let start = Instant::now();
+        while !self
+            .client()
+            .arg("-e")
+            .arg("SELECT 1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap()
+            .success()
+        {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(start.elapsed() < Duration::from_secs(60), "mariadbd does not answer: {log}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("sock")
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new("mariadb");
+        client.args(["--no-defaults", "-u", "root", "-N", "-B"]).arg(format!("--socket={}", self.socket().display()));
+        client
+    }
+
+    /// Runs statements and returns what they print.
+    pub fn sql(&self, statements: &str) -> String {
+        let mut client = self.client();
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(statements.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs statements that may fail.
+    pub fn try_sql(&self, statements: &str) -> Result<String, String> {
+        let mut client = self.client();
+        let output = client.arg("-e").arg(statements).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// The process that was started.
+    pub fn pid(&self) -> u32 {
+        self.server.lock().unwrap().id()
+    }
+
+    /// Loads a dump.
+    pub fn load(&self, dump: &Path) {
+        let file = std::fs::File::open(dump).unwrap();
+        assert!(self.client().stdin(file).status().unwrap().success());
+    }
+
+    /// A dump of one database, as a child whose output is a pipe.
+    pub fn dump(&self, database: &str) -> Command {
+        let mut dump = Command::new("mariadb-dump");
+        dump.args(["--no-defaults", "-u", "root", "--single-transaction", "--order-by-primary", "--skip-dump-date"]);
+        dump.args(["--routines", "--events", "--triggers", "--hex-blob"]);
+        dump.arg(format!("--socket={}", self.socket().display())).args(["--databases", database]);
+        dump
+    }
+}
+
+impl Drop for MariaDb {
+    fn drop(&mut self) {
+        // Its own process, by the handle that started it. It may have ended already.
+        let Ok(server) = self.server.get_mut() else { return };
+        let _ = server.kill();
+        let _ = server.wait();
+    }
+}

@@ -1,0 +1,196 @@
+//! A TCP proxy on a loopback port that delays what it passes on, cuts a connection, or lets it stall.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What happens to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Both sides see it closed.
+    Cut,
+    /// Nothing moves on it for a second, and then all goes on.
+    Pause,
+    /// Nothing moves on it any more, and nobody is told.
+    Stall,
+    /// It and all others are closed, and so is each new one, until [`Proxy::up`].
+    Down,
+}
+
+/// A proxy that is running. Its connections are cut when it is dropped.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    delay: Duration,
+    passed: Mutex<Passed>,
+    ended: AtomicBool,
+}
+
+/// Bytes that were passed on, in both directions together, and what happens at which of them.
+#[derive(Default)]
+struct Passed {
+    bytes: u64,
+    fault: Option<(u64, Fault)>,
+    down: bool,
+    open: Vec<TcpStream>,
+}
+
+const PIECE: usize = 64 << 10;
+/// Pieces that may be under way in one direction: more than any window.
+const UNDER_WAY: usize = 1024;
+
+impl Proxy {
+    /// Passes on to a loopback port. Every byte takes half of `round_trip`.
+    pub fn start(target: u16, round_trip: Duration) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared =
+            Arc::new(Shared { delay: round_trip / 2, passed: Mutex::default(), ended: AtomicBool::new(false) });
+        let state = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if state.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                if state.passed.lock().unwrap().down {
+                    continue;
+                }
+                if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) {
+                    state.serve(client, server);
+                }
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Bytes that were passed on so far.
+    pub fn passed(&self) -> u64 {
+        self.shared.passed.lock().unwrap().bytes
+    }
+
+    /// The connection over which the byte of this number goes will have the fault.
+    pub fn fault_at(&self, byte: u64, fault: Fault) {
+        self.shared.passed.lock().unwrap().fault = Some((byte, fault));
+    }
+
+    /// New connections are passed on again.
+    pub fn up(&self) {
+        self.shared.passed.lock().unwrap().down = false;
+    }
+
+    /// Whether the fault has happened.
+    pub fn has_failed(&self) -> bool {
+        self.shared.passed.lock().unwrap().fault.is_none()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        // The thread that accepts sees it with the next connection.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        for stream in &self.shared.passed.lock().unwrap().open {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn serve(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let stalled = Arc::new(AtomicBool::new(false));
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            self.passed.lock().unwrap().open.push(from.try_clone().unwrap());
+            let (sender, receiver) = sync_channel(UNDER_WAY);
+            let (shared, stalled) = (Arc::clone(self), Arc::clone(&stalled));
+            std::thread::spawn(move || shared.take(from, &sender, &stalled));
+            std::thread::spawn(move || give(to, &receiver));
+        }
+    }
+
+    /// Reads pieces until the end or the fault.
+    fn take(&self, mut from: TcpStream, sender: &SyncSender<(Instant, Vec<u8>)>, stalled: &AtomicBool) {
+        loop {
+            let mut piece = vec![0; PIECE];
+            let Ok(length @ 1..) = from.read(&mut piece) else { return };
+            piece.truncate(length);
+            if stalled.load(Ordering::SeqCst) {
+                return hold(sender);
+            }
+            match self.count(length as u64) {
+                None => {}
+                Some((rest, fault)) => {
+                    let later = piece.split_off(rest);
+                    let _ = sender.send((Instant::now() + self.delay, piece));
+                    match fault {
+                        Fault::Pause => {
+                            std::thread::sleep(Duration::from_secs(1));
+                            piece = later;
+                        }
+                        Fault::Cut => {
+                            // What was sent before arrives first.
+                            std::thread::sleep(self.delay);
+                            let _ = from.shutdown(Shutdown::Both);
+                            return;
+                        }
+                        Fault::Down => {
+                            let mut passed = self.passed.lock().unwrap();
+                            passed.down = true;
+                            for stream in passed.open.drain(..) {
+                                let _ = stream.shutdown(Shutdown::Both);
+                            }
+                            return;
+                        }
+                        Fault::Stall => {
+                            stalled.store(true, Ordering::SeqCst);
+                            return hold(sender);
+                        }
+                    }
+                }
+            }
+            if sender.send((Instant::now() + self.delay, piece)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Counts bytes. Where the fault is among them: how many go before it.
+    fn count(&self, length: u64) -> Option<(usize, Fault)> {
+        let mut passed = self.passed.lock().unwrap();
+        let before = passed.bytes;
+        passed.bytes += length;
+        let (at, fault) = passed.fault.filter(|(at, _)| *at < passed.bytes)?;
+        passed.fault = None;
+        Some((at.saturating_sub(before) as usize, fault))
+    }
+}
+
+/// Keeps the other side open without a byte, until the process ends.
+fn hold(sender: &SyncSender<(Instant, Vec<u8>)>) {
+    let _open = sender.clone();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Writes pieces when they are due.
+fn give(mut to: TcpStream, receiver: &Receiver<(Instant, Vec<u8>)>) {
+    for (due, piece) in receiver {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
