@@ -73,7 +73,7 @@ kinds! {
     NewerSuspect = "newer-suspect",
     /// The old index was damaged.
     DamagedIndex = "damaged-index",
-    /// A time of a snapshot or a dump is in the future.
+    /// A time of a snapshot or a dump is in the future, or the host's clock and this machine's are apart.
     WrongClock = "wrong-clock",
     /// A mark of a prune can't be read.
     UnreadableMark = "unreadable-mark",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::index::SnapshotRow;
+use crate::remote::Clocks;
 use crate::time::{Timestamp, format_duration};
 
 /// How far two clocks may be apart.
@@ -28,6 +29,26 @@ pub(super) fn beside(newest: &SnapshotRow, now: Timestamp) -> Option<String> {
             format_duration(now.since(stored))
         )
     })
+}
+
+/// How far a host's clock and this machine's may be apart.
+const HOST_APART: Duration = Duration::from_secs(300);
+
+/// Why one of the two clocks is wrong, where they are apart: the host's, as it dated what was just stored there, and this machine's.
+pub(super) fn beside_host(place: &str, clocks: &Clocks) -> Option<String> {
+    let Clocks { host, earliest, latest } = *clocks;
+    let (own, apart, side) = if host > latest.after(HOST_APART) {
+        (latest, host.since(latest), "behind")
+    } else if host < earliest.before(HOST_APART) {
+        (earliest, earliest.since(host), "ahead of")
+    } else {
+        return None;
+    };
+    Some(format!(
+        "this machine's clock says {own}, and the clock of the host at {place} says {host}: this machine is {} {side} the host, and one \
+         of the two is wrong; set that one right, because how long a snapshot stays is counted by both",
+        format_duration(apart)
+    ))
 }
 
 /// Whether that moment is in the future, so that nothing can be counted from it.

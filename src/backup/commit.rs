@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::bases::{BaseCache, Clones};
+use super::clock::beside_host;
 use super::pipeline::{NEW, Placed, Stored};
 use super::shrink::shrunk;
 use super::start::ORIGIN;
@@ -91,6 +92,9 @@ impl Run<'_> {
         // Before it is there: a run that is cut behind that has made it all the same, and its id is the hash of its bytes.
         self.repository.index().trust_snapshot(&snapshot.row.id).map_err(repository::Error::from)?;
         self.repository.store_snapshot(&snapshot)?;
+        let clocks = self.repository.remote().clocks();
+        let apart = clocks.and_then(|clocks| beside_host(&self.repository.remote().place(), &clocks));
+        self.warnings.extend(apart.map(|why| WarningKind::WrongClock.warning(why)));
         self.enter(&snapshot.row, &snapshot.body)?;
         self.look_again(&snapshot.row)?;
         self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;

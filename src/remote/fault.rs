@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
+use super::{Clocks, Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +195,10 @@ impl Remote for Faulty {
 
     fn free_space(&self) -> Result<Option<u64>> {
         self.run("asking for the free space of", &self.place(), || self.inner.free_space())
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        self.inner.clocks()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::wait::Wait;
-use super::{Folder, Listed, ObjectName, Remote, Result, Upload, lock};
+use super::{Clocks, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
 
 /// Bytes a second in each direction, None for no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +128,10 @@ impl Remote for Limited {
 
     fn free_space(&self) -> Result<Option<u64>> {
         self.inner.free_space()
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        self.inner.clocks()
     }
 }
 

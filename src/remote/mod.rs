@@ -29,6 +29,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::time::Timestamp;
+
 /// The folders of a repository. Each is flat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Folder {
@@ -263,6 +265,23 @@ pub trait Remote: Send + Sync {
 
     /// Bytes that may still be written, None where the remote can't say.
     fn free_space(&self) -> Result<Option<u64>>;
+
+    /// When the last finished upload was written, by the clock of the host and by this machine's. None before there was one, and
+    /// where the remote has no clock of its own.
+    fn clocks(&self) -> Option<Clocks> {
+        None
+    }
+}
+
+/// One moment on two clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// By the host's.
+    pub host: Timestamp,
+    /// The earliest that it can have been by this machine's.
+    pub earliest: Timestamp,
+    /// The latest.
+    pub latest: Timestamp,
 }
 
 /// Locks, whatever happened to the thread that had the lock before: what our locks guard is whole at every moment.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::{ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
+use super::{Clocks, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
 
 /// The calls of [`Remote`] and [`Upload`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +169,10 @@ impl Remote for Recorder {
 
     fn free_space(&self) -> Result<Option<u64>> {
         self.note(Call::new(Verb::FreeSpace), self.inner.free_space(), none)
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        self.inner.clocks()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::wait::Wait;
-use super::{ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
+use super::{Clocks, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
 
 /// The pauses before the second try and the third.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
@@ -91,6 +91,10 @@ impl Remote for Reread {
 
     fn free_space(&self) -> Result<Option<u64>> {
         self.inner.free_space()
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        self.inner.clocks()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::progress::Interrupt;
 
 use super::part::random;
 use super::wait::Wait;
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
+use super::{Clocks, Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
 
 /// How long to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +242,10 @@ impl Remote for Retry {
 
     fn free_space(&self) -> Result<Option<u64>> {
         self.0.pauses().answer(|| self.0.inner.free_space())
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        self.0.inner.clocks()
     }
 }
 

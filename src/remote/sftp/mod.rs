@@ -27,8 +27,8 @@ mod upload;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use openssh_sftp_client_lowlevel::{SftpErrorKind, Statvfs};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -41,7 +41,7 @@ use self::requests::{Found, found};
 use self::ssh::Launch;
 use super::options::Options;
 use super::place::SftpPlace;
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
+use super::{Clocks, Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload, lock};
 
 pub use self::host_key::{HostKey, known_host_key, trust_host_key};
 
@@ -59,6 +59,7 @@ struct Inner {
     root: String,
     /// Whether the account was seen to refuse deleting.
     append_only: AtomicBool,
+    clocks: Mutex<Option<Clocks>>,
 }
 
 impl SftpRemote {
@@ -99,6 +100,7 @@ impl SftpRemote {
             place,
             root: root.to_owned(),
             append_only: AtomicBool::new(false),
+            clocks: Mutex::new(None),
         })))
     }
 
@@ -321,6 +323,10 @@ impl Remote for SftpRemote {
             Err(Fault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(None),
             Err(fault) => Err(self.0.error_at("asking for the free space of", self.0.place.clone(), fault)),
         }
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        *lock(&self.0.clocks)
     }
 }
 

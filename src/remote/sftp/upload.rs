@@ -12,7 +12,8 @@ use super::line::Fault;
 use super::pool::Seat;
 use super::requests::{File, Found, Status, found};
 use crate::remote::part::part_name;
-use crate::remote::{Error, ErrorKind, ObjectName, Result, Upload};
+use crate::remote::{Clocks, Error, ErrorKind, ObjectName, Result, Upload, lock};
+use crate::time::{Clock, SystemClock, Timestamp};
 
 /// Writes that are on their way at once to a near host: twice the window of an SSH channel.
 const IN_FLIGHT: usize = 16;
@@ -29,6 +30,8 @@ pub(super) struct SftpUpload {
     /// None when it was closed.
     file: Option<File>,
     part: ObjectName,
+    /// When the last request to write was sent.
+    written: Timestamp,
     /// Bytes that don't fill a request yet.
     chunk: BytesMut,
     in_flight: VecDeque<Status>,
@@ -57,6 +60,7 @@ impl SftpUpload {
             inner: Arc::clone(inner),
             seat,
             part,
+            written: SystemClock.now(),
             chunk: BytesMut::new(),
             in_flight: VecDeque::new(),
             sent: 0,
@@ -76,6 +80,7 @@ impl SftpUpload {
     fn send(&mut self) -> Result<()> {
         let chunk = self.chunk.split().freeze();
         let length = chunk.len() as u64;
+        self.written = SystemClock.now();
         let sent = match &self.file {
             Some(file) => self.seat.write(file, self.sent, chunk),
             None => Err(Fault::Strange("the file is closed".to_owned())),
@@ -160,8 +165,13 @@ impl SftpUpload {
                 }
             }
         }
-        let size = found(size).await.map_err(|fault| self.inner.error("checking", &self.part, fault))?;
-        if size != Some(Found::Plain(self.sent)) {
+        let attributes = size.get().await.map_err(|fault| self.inner.error("checking", &self.part, fault))?;
+        let size = Found::new(&attributes);
+        if let Some((_, changed)) = attributes.get_time() {
+            let host = Timestamp::from_seconds(changed.into_raw().into());
+            *lock(&self.inner.clocks) = Some(Clocks { host, earliest: self.written, latest: SystemClock.now() });
+        }
+        if size != Found::Plain(self.sent) {
             let reason = format!("{} bytes were written, the host has {size:?}", self.sent);
             return Err(Error::new(ErrorKind::Other, "checking", self.inner.at(&self.part), reason));
         }

@@ -1,6 +1,7 @@
 //! The real program over a real sshd: what a backup host, a network and a full disk do to it, and how it ends.
 
 mod calls;
+mod clocks;
 mod cuts;
 mod disks;
 mod limits;
