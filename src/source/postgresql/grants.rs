@@ -14,11 +14,7 @@ pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Re
     if server.is_superuser {
         return Ok(Vec::new());
     }
-    let excluded: Vec<String> = exclude_tables.iter().map(|name| literal(name)).collect();
-    let but = match excluded.is_empty() {
-        true => String::new(),
-        false => format!("AND n.nspname || '.' || c.relname NOT IN ({})", excluded.join(", ")),
-    };
+    let but = but(exclude_tables, "c");
     let questions = [
         format!(
             "SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, current_user) FROM pg_namespace n WHERE {OF_USERS} AND \
@@ -112,9 +108,15 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
         own(
             "pg_proc",
             "'function ' || x.oid::regprocedure",
-            "JOIN pg_language l ON l.oid = x.prolang AND NOT l.lanpltrusted WHERE",
+            "JOIN pg_language l ON l.oid = x.prolang AND (NOT l.lanpltrusted OR x.proleakproof OR x.prosupport <> 0) WHERE x.prokind <> 'a' AND",
         ),
-        own("pg_type", "'type ' || x.oid::regtype", "WHERE x.typtype = 'b' AND"),
+        own(
+            "pg_proc",
+            "'aggregate ' || x.oid::regprocedure",
+            "JOIN pg_aggregate a ON a.aggfnoid = x.oid AND a.aggtranstype = 'internal'::regtype WHERE",
+        ),
+        own("pg_language", "'language ' || x.lanname", "WHERE"),
+        own("pg_type", "'type ' || x.oid::regtype", "WHERE (x.typtype = 'b' OR NOT x.typisdefined) AND"),
         own("pg_opclass", "'operator class ' || x.opcname", "WHERE"),
         own("pg_opfamily", "'operator family ' || x.opfname", "WHERE"),
         own("pg_am", "'access method ' || x.amname", "WHERE"),
@@ -130,6 +132,53 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
             .to_owned(),
     ];
     server.names(database, &questions.join(" UNION ALL "))
+}
+
+/// Whether a dump has what a role without rights can make before an extension, whose script could take that for its own: what a
+/// language or a transform needs is written before all extensions.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn precedes_extensions(server: &Server, database: &str) -> Result<bool, Error> {
+    let own = |catalogue: &str, object: &str| {
+        format!(
+            "{object} >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalogue}'::regclass AND d.objid = \
+             {object} AND d.deptype = 'e')"
+        )
+    };
+    let question = format!(
+        "SELECT EXISTS (SELECT FROM pg_extension WHERE oid >= 16384) AND (EXISTS (SELECT FROM pg_transform x WHERE {} AND {}) OR EXISTS \
+         (SELECT FROM pg_language x JOIN pg_proc p ON p.oid IN (x.lanplcallfoid, x.laninline, x.lanvalidator) JOIN pg_language l ON \
+         l.oid = p.prolang AND l.lanpltrusted WHERE {} AND {}))",
+        own("pg_transform", "x.oid"),
+        own("pg_type", "x.trftype"),
+        own("pg_language", "x.oid"),
+        own("pg_proc", "p.oid"),
+    );
+    Ok(server.value(database, &question)? == "t")
+}
+
+/// Indexes that a dump leaves out, because they were never finished. One that is being built isn't among them.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub fn invalid_indexes(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
+    let question = format!(
+        "SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid \
+         JOIN pg_namespace n ON n.oid = t.relnamespace WHERE {OF_USERS} {} AND t.relkind IN ('r', 'm') AND NOT (i.indisvalid AND \
+         i.indisready) AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = t.oid AND l.database = (SELECT oid FROM pg_database \
+         WHERE datname = current_database()) AND l.mode = 'ShareUpdateExclusiveLock') ORDER BY 1",
+        but(exclude_tables, "t")
+    );
+    server.names(database, &question)
+}
+
+/// The condition that a table isn't one of those that are left out.
+fn but(exclude_tables: &[String], table: &str) -> String {
+    match exclude_tables.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => String::new(),
+        names => format!("AND n.nspname || '.' || {table}.relname NOT IN ({names})"),
+    }
 }
 
 /// How many statements are shown.

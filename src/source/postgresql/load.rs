@@ -90,6 +90,10 @@ pub struct Stage {
     differences: Vec<String>,
 }
 
+/// What the role that loads can have made before an extension.
+pub const BEFORE_EXTENSION: &str = "an extension after objects that an extension's script could take for its own, and so needs \
+                                    restore_as_superuser = true in the set";
+
 /// How a load ended.
 #[derive(Debug, Default)]
 pub struct Ended {
@@ -293,10 +297,13 @@ impl Stage {
                 self.equip()?;
                 self.give(text)
             }
-            Kind::First if self.has_code => {
-                Err(self.refused("an extension after objects that an extension's script could take for its own"))
+            Kind::First => {
+                if self.has_code && self.has_objects()? {
+                    return Err(Error::Refused(format!("the dump of {} has {BEFORE_EXTENSION}", self.job.from)));
+                }
+                self.has_code = false;
+                self.first(text)
             }
-            Kind::First => self.first(text),
             Kind::FirstWith(functions) => match self.are_known(&functions)? {
                 true => self.first(text),
                 false => self.give(text),
@@ -456,6 +463,16 @@ impl Stage {
             self.extension_tables = Some(self.server.names(&self.job.loading, question)?);
         }
         Ok(self.extension_tables.get_or_insert_default())
+    }
+
+    /// Whether anything stands that an extension's script could take for its own. What only a superuser makes failed, as handlers of
+    /// languages, which a dump has before its extensions.
+    fn has_objects(&self) -> Result<bool, Error> {
+        let question = "SELECT EXISTS (SELECT FROM pg_shdepend s WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = \
+                        current_database()) AND s.deptype = 'o' AND s.classid NOT IN ('pg_namespace'::regclass, \
+                        'pg_collation'::regclass) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = s.classid AND d.objid = \
+                        s.objid AND d.deptype = 'e'))";
+        Ok(self.server.value(&self.job.loading, question)? == "t")
     }
 
     /// What an administrator makes at once.

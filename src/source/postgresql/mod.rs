@@ -172,6 +172,13 @@ impl PostgresqlSource {
         if !beyond.is_empty() {
             self.facts.push((format!("superuser {}", stream_of(&database)), some_of(&beyond)));
         }
+        for index in grants::invalid_indexes(&self.server, &database, exclude)? {
+            self.warnings.push(WarningKind::Unrestorable.warning(format!(
+                "the index {index} of {database} was never finished (it is INVALID), and isn't in the dump: REINDEX INDEX CONCURRENTLY \
+                 {index}; or DROP INDEX {index};"
+            )));
+        }
+        let unfit = grants::precedes_extensions(&self.server, &database)?.then_some(load::BEFORE_EXTENSION);
         if self.restrict_key {
             argv.push(OsString::from(format!("--restrict-key={KEY}")));
         }
@@ -186,7 +193,7 @@ impl PostgresqlSource {
             self.interrupt.clone(),
         )?;
         command.next()?;
-        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), unfit: None, before })))
+        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), unfit, before })))
     }
 
     /// The end of one database's dump: it has to be whole.

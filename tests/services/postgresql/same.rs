@@ -180,3 +180,48 @@ fn rights_on_parameters_and_tablespaces_come_back_or_are_named() {
     assert_eq!(rights(&second), rights(&server));
     assert_eq!(rights(&server).len(), 8, "{:?}", rights(&server));
 }
+
+#[test]
+fn what_a_language_needs_does_not_hold_up_an_extension_and_is_named_where_it_does() {
+    let schema = "CREATE EXTENSION pg_trgm; CREATE EXTENSION hstore; CREATE TABLE t (h hstore); INSERT INTO t VALUES ('a=>1');
+        CREATE FUNCTION handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+        CREATE TRUSTED LANGUAGE own HANDLER handler; CREATE FUNCTION x() RETURNS int LANGUAGE own AS 'begin return 1; end';";
+    let Some((server, site)) = site(schema) else { return };
+    site.back_up();
+    let ended = site.run(&["restore", "agama", "--into", "postgresql:same", "--yes"]).ends(3);
+    assert!(ended.err.contains("only a superuser makes: ") && ended.err.contains("language own"), "{}", ended.err);
+    assert!(ended.err.contains("LANGUAGE own HANDLER public.handler of agama failed"), "{}", ended.err);
+    assert_eq!(server.sql("same", "SELECT h->'a' FROM t"), "1\n");
+    // A type that a transform is for stands before all extensions, and an extension's script may find it.
+    server.sql(
+        "agama",
+        "CREATE TYPE mood AS ENUM ('good'); CREATE FUNCTION from_sql(internal) RETURNS internal IMMUTABLE LANGUAGE c AS '$libdir/plpgsql', \
+         'plpgsql_validator'; CREATE TRANSFORM FOR mood LANGUAGE plpgsql (FROM SQL WITH FUNCTION from_sql(internal))",
+    );
+    let ended = site.run(&["backup", "agama"]).ends(3);
+    assert!(ended.err.contains("[unrestorable]") && ended.err.contains("restore_as_superuser = true"), "{}", ended.err);
+    let ended = site.run(&["restore", "agama", "--into", "postgresql:other", "--yes"]).ends(5);
+    assert!(ended.err.contains("and so needs restore_as_superuser = true in the set"), "{}", ended.err);
+    // What the message advises.
+    site.configure(&lines(&server, "user = \"postgres\"\nrestore_as_superuser = true"));
+    site.run(&["restore", "agama", "--abandon"]).ends(0);
+    site.run(&["restore", "agama", "--into", "postgresql:other", "--yes"]).ends(0);
+    assert_eq!(server.sql("other", "SELECT x(), h->'a' FROM t"), "1|1\n");
+}
+
+#[test]
+fn an_index_that_was_never_finished_is_named_by_the_backup() {
+    let schema = "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1); CREATE TABLE p (a int) PARTITION BY RANGE (a);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (5); CREATE INDEX only_p ON ONLY p (a);";
+    let Some((server, site)) = site(schema) else { return };
+    site.back_up();
+    assert!(server.try_sql("agama", "CREATE UNIQUE INDEX CONCURRENTLY torn ON t (a)").is_err());
+    let ended = site.run(&["backup", "agama"]).ends(3);
+    assert!(ended.err.contains("the index public.torn of agama was never finished"), "{}", ended.err);
+    assert!(ended.err.contains("[unrestorable]") && !ended.err.contains("only_p"), "{}", ended.err);
+    site.configure(&lines(&server, "acknowledge = [\"unrestorable\"]"));
+    site.back_up();
+    site.configure(&lines(&server, ""));
+    server.sql("agama", "DELETE FROM t WHERE ctid = '(0,2)'; REINDEX INDEX torn");
+    site.back_up();
+}
