@@ -80,7 +80,7 @@ pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Resu
 /// [`Error::Config`] where one is on, with what turns it off.
 pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
     let question = "SELECT name FROM pg_settings WHERE name IN ('zero_damaged_pages', 'ignore_checksum_failure', \
-                    'ignore_system_indexes', 'session_replication_role') AND setting IN ('on', 'replica') ORDER BY 1";
+                    'ignore_system_indexes') AND setting = 'on' ORDER BY 1";
     match server.names(database, question)?.as_slice() {
         [] => Ok(()),
         names => Err(Error::Config(format!(

@@ -216,7 +216,7 @@ const ENVIRONMENT: [&str; 14] = [
 
 /// What no setting of a role, a database or the server changes in a session of ours. Each would change what is read or
 /// written, or end it.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "statement_timeout=0",
     "lock_timeout=900000",
     "idle_in_transaction_session_timeout=0",
@@ -228,6 +228,7 @@ const SETTINGS: [&str; 15] = [
     "row_security=off",
     "client_min_messages=error",
     "search_path=pg_catalog",
+    "role=none",
     // An array's NULL would be the text "NULL", a null test another one, and a view on a text index would lack rows.
     "array_nulls=on",
     "transform_null_equals=off",
@@ -269,7 +270,7 @@ pub(super) fn is_ours(name: &str) -> bool {
         "idle_session_timeout",
         "transaction_timeout",
         "event_triggers",
-        "role",
+        "session_replication_role",
         "session_authorization",
     ];
     let is = |other: &str| other.eq_ignore_ascii_case(name);
