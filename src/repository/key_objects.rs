@@ -305,17 +305,17 @@ fn nothing_opened(
     }
     const WAYS: &str = "`varu backup` on the machine that writes it puts them back; so does `varu key import FILE` with the \
                         key object of the recovery sheet";
-    if let Some(id) = missing.first().filter(|_| has_key_objects) {
+    if let Some(id) = missing.first() {
+        let gone = match has_key_objects {
+            true => {
+                "Either it isn't one of the recipients: `varu key add-recipient` lets it in, and a reader's account sees that once the \
+                 backup host has accepted it. Or key objects are gone or damaged"
+            }
+            false => "Key objects are gone",
+        };
         return Ok(Error::Damaged(format!(
             "{place} holds snapshots of the repository {id}, and nothing in keys/ opens them with this identity, nor has a full \
-             snapshot there a copy that does. Either it isn't one of the recipients: `varu key add-recipient` lets it in, and a \
-             reader's account sees that once the backup host has accepted it. Or key objects are gone or damaged: {WAYS}"
-        )));
-    }
-    if let Some(id) = missing.first() {
-        return Ok(Error::Damaged(format!(
-            "{place} holds snapshots of the repository {id}, and its key objects in keys/ are gone or damaged; no full \
-             snapshot there has a copy that this identity opens. {WAYS}"
+             snapshot there a copy that does. {gone}: {WAYS}"
         )));
     }
     if has_key_objects {

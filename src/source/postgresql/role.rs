@@ -85,7 +85,11 @@ fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Er
 
 /// The statements that take such a role away, with its rights on what is the whole server's.
 pub fn removed(role: &str) -> String {
-    format!("DROP OWNED BY {0}; DROP ROLE {0};", quoted(role))
+    removal(role).join(" ")
+}
+
+fn removal(role: &str) -> [String; 2] {
+    [format!("DROP OWNED BY {};", quoted(role)), format!("DROP ROLE {};", quoted(role))]
 }
 
 /// Takes a role away that owns no database any more.
@@ -93,9 +97,10 @@ pub fn removed(role: &str) -> String {
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer, or something is still its own elsewhere.
 pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+    let [owned, role] = removal(role);
     // An account that isn't a superuser may not, and could give it no right to be taken away.
-    let _ = server.ask(common, &format!("DROP OWNED BY {}", quoted(role)));
-    server.ask(common, &format!("DROP ROLE {}", quoted(role))).map(drop)
+    let _ = server.ask(common, &owned);
+    server.ask(common, &role).map(drop)
 }
 
 /// Which server it is: where a role logs in there may be a copy of this one, which has it, too.

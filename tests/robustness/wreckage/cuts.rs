@@ -58,7 +58,7 @@ impl<'a> Saved<'a> {
 }
 
 /// The points at which a command is harmed: kinds of calls, and their numbers.
-pub fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
+fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
     let day = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;
     let mut points = Vec::new();
     for call in MUTATING {
@@ -71,13 +71,36 @@ pub fn points(count: impl Fn(&str) -> usize) -> Vec<(&'static str, usize)> {
 }
 
 /// How many calls of a kind a command makes.
-pub fn count(command: &Command, log: &Path, call: &str) -> usize {
+fn count(command: &Command, log: &Path, call: &str) -> usize {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={call}"), "-e", "signal=none"]);
     strace.arg(command.get_program()).args(command.get_args()).env_clear();
     strace.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     run(&mut strace);
     fs::read_to_string(log).unwrap().lines().filter(|line| line.contains(&format!("{call}("))).count()
+}
+
+/// Harms a command at each of its points, and has `after` look at what it did; how many points there were.
+pub fn harm_at_each(
+    command: &Command,
+    log: &Path,
+    how: &str,
+    put_back: impl Fn(),
+    mut after: impl FnMut(&str, &Ended),
+) -> usize {
+    let points = points(|call| {
+        put_back();
+        count(command, log, call)
+    });
+    let mut hit = 0;
+    for (call, n) in points {
+        put_back();
+        // Threads share the calls, so the last ones may not come.
+        let Some(ended) = harmed(command, log, call, n, how) else { continue };
+        hit += 1;
+        after(&format!("{how} at {call} {n}, {}: {}", ended.status, ended.err), &ended);
+    }
+    hit
 }
 
 fn sweep(row: &Row, how: &str) {
@@ -88,17 +111,8 @@ fn sweep(row: &Row, how: &str) {
     let saved = Saved::of(&wreck);
     let log = wreck.top("strace.log");
     let command = wreck.command(&words);
-    let points = points(|call| {
-        saved.put_back();
-        count(&command, &log, call)
-    });
-    let mut hit = 0;
-    for (call, n) in points {
-        saved.put_back();
-        // Threads share the calls, so the last ones may not come.
-        let Some(first) = harmed(&command, &log, call, n, how) else { continue };
-        hit += 1;
-        let what = format!("{words:?}, {how} at {call} {n}, {}: {}", first.status, first.err);
+    let after = |what: &str, first: &Ended| {
+        let what = format!("{words:?}, {what}");
         if how != KILLED {
             assert!([0, 3, 8].contains(&first.status), "{what}");
         }
@@ -112,7 +126,8 @@ fn sweep(row: &Row, how: &str) {
             }
         }
         wreck.goes_on(&what);
-    }
+    };
+    let hit = harm_at_each(&command, &log, how, || saved.put_back(), after);
     println!("{words:?}, {how}: {hit} points");
     assert!(hit > 2, "{words:?} was harmed at {hit} points");
 }

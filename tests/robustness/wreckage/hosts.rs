@@ -2,8 +2,8 @@
 //! messages name, each taken in the state that names it.
 
 use super::*;
-use cuts::{count, points};
-use support::harm::{FULL, KILLED, harmed};
+use cuts::harm_at_each;
+use support::harm::{FULL, KILLED};
 use support::host::Host;
 use support::sshd::is_root;
 use varu::remote::Folder;
@@ -98,23 +98,16 @@ impl Kept {
     fn sweep(&self, words: &[&str], how: &str) {
         let command = self.host.command(words);
         let log = self.saved.path().join("strace.log");
-        let points = points(|call| {
-            self.put_back();
-            count(&command, &log, call)
-        });
-        let mut hit = 0;
-        for (call, n) in points {
-            self.put_back();
-            let Some(first) = harmed(&command, &log, call, n, how) else { continue };
-            hit += 1;
-            let what = format!("{words:?}, {how} at {call} {n}, {}: {}", first.status, first.err);
+        let after = |what: &str, first: &Ended| {
+            let what = format!("{words:?}, {what}");
             if how == FULL {
                 assert!([0, 3, 8].contains(&first.status), "{what}");
             }
             let again = self.host.run(words);
             assert!([0, 3].contains(&again.status), "{what}\nagain: {} {}", again.status, again.err);
             self.goes_on(&what);
-        }
+        };
+        let hit = harm_at_each(&command, &log, how, || self.put_back(), after);
         println!("{words:?}, {how}: {hit} points");
         assert!(hit > 2, "{words:?} was harmed at {hit} points");
     }
