@@ -12,7 +12,7 @@ use varu::remote::Remote;
 use varu::source::Finding;
 use varu::source::copy::{self, CopyOptions};
 
-use super::context::Context;
+use super::context::{Context, Verbosity};
 use super::exit::{ExitStatus, Failure};
 use super::sources;
 use crate::config::{DEFAULT_PATH, Refresh, Source};
@@ -78,7 +78,8 @@ impl Args {
         if context.json {
             context.print_json(&Report { checks })?;
         } else {
-            context.print(&checks.iter().map(Check::line).collect::<String>())?;
+            let is_said = |check: &&Check| check.outcome != Outcome::Ok || context.verbosity != Verbosity::Quiet;
+            context.print(&checks.iter().filter(is_said).map(Check::line).collect::<String>())?;
         }
         Ok(match worst {
             Outcome::Ok | Outcome::Note => ExitStatus::Done,

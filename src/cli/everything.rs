@@ -105,12 +105,20 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
     if failure.is_none() && options.is_part() && rows.iter().all(|row| row.checks == LEFT_OUT) {
         return Err(missed.unwrap_or_else(|| options.nothing_matches()));
     }
+    let is_of_files = |found: &&Found| matches!(work(set(found), &found.snapshot.header.set), Work::Files);
+    // A service that was restored has all that was named.
+    let others = found.iter().filter(|found| !is_of_files(found)).map(|found| &found.snapshot.header.set);
+    if failure.is_none()
+        && !others.into_iter().any(|name| rows.iter().any(|row| row.set == *name && row.checks != LEFT_OUT))
+    {
+        options.warn_unmatched(found.iter().filter(is_of_files), &watch)?;
+    }
     let warnings = watch.end(&[]);
     let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
     in_place.iter().for_each(|in_place| in_place.end(&watch));
     match context.json {
         true => context.print_json(&document(&rows, &stayed, &warnings, failure.is_none(), started.elapsed()))?,
-        false => context.print(&table(&rows, started.elapsed()))?,
+        false => context.tell(&table(&rows, started.elapsed()))?,
     }
     match failure {
         Some(failure) => Err(failure),

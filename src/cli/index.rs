@@ -143,7 +143,7 @@ fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -
         }))?,
         false => {
             context
-                .print(&brought_back.iter().map(|salvaged| format!("{}\n", salvaged.sentence())).collect::<String>())?;
+                .tell(&brought_back.iter().map(|salvaged| format!("{}\n", salvaged.sentence())).collect::<String>())?;
             context.tell(&format!("{} brought back\n", counted(brought_back.len() as u64, "snapshot")))?;
         }
     }

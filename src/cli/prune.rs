@@ -61,7 +61,9 @@ impl Args {
         let summary = Summary { report: &report, dry_run: self.dry_run, grace };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
-            false => context.print(&summary.text(context))?,
+            // A dry run is asked for what it says.
+            false if self.dry_run => context.print(&summary.text(context))?,
+            false => context.tell(&summary.text(context))?,
         }
         Ok(watch.say_warnings())
     }

@@ -299,13 +299,13 @@ impl Args {
             }
             _ => None,
         };
-        for found in all {
+        for found in &all {
             if refreshes {
                 check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
             }
-            let folder = options.folder(&found);
+            let folder = options.folder(found);
             found.warnings.iter().for_each(|warning| watch.warn(warning));
-            let Some(report) = options.restore(&found, folder.as_deref(), in_place.as_ref(), context, &watch)? else {
+            let Some(report) = options.restore(found, folder.as_deref(), in_place.as_ref(), context, &watch)? else {
                 continue;
             };
             report.damaged.iter().for_each(|damage| watch.warn(&WarningKind::Damaged.warning(damage)));
@@ -319,6 +319,7 @@ impl Args {
         if done.is_empty() {
             return Err(options.nothing_matches());
         }
+        options.warn_unmatched(all.iter(), &watch)?;
         let warnings = watch.end(&[]);
         let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
         in_place.iter().for_each(|in_place| in_place.end(&watch));
@@ -350,6 +351,39 @@ impl Options {
              end are special; --path takes a path as `varu ls` prints it",
             asked.join(" ")
         ))
+    }
+
+    /// Warns of patterns and paths that mean nothing in any of these snapshots, where others mean something.
+    pub(super) fn warn_unmatched<'f>(
+        &self,
+        all: impl Iterator<Item = &'f Found>,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
+        if self.only.len() + self.paths.len() < 2 {
+            return Ok(());
+        }
+        let mut left = Vec::new();
+        for only in &self.only {
+            let pattern = only.strip_prefix('!').unwrap_or(only).to_owned();
+            // As a whole they were understood before.
+            let selection = Selection::parse(&[pattern]).map_err(|error| Failure::usage(format!("--only: {error}")))?;
+            left.push((format!("--only {only}"), selection));
+        }
+        for path in &self.paths {
+            let selection = Selection::default().with_paths([path.as_bytes()]);
+            left.push((format!("--path {}", Escaped(path.as_bytes())), selection));
+        }
+        for found in all {
+            let recipe = found.repository.recipe(&found.snapshot.id)?;
+            let entries =
+                || recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| entry.kind != Kind::Above);
+            left.retain(|(_, selection)| !entries().any(|entry| selection.takes(entry)));
+        }
+        for (asked, _) in &left {
+            let text = format!("nothing matches {asked}, and so it was not restored; `varu ls` shows what there is");
+            watch.warn(&WarningKind::NotRestored.warning(text));
+        }
+        Ok(())
     }
 
     fn chosen(&self) -> Chosen {

@@ -207,3 +207,87 @@ fn an_init_for_what_is_not_there_leaves_nothing_behind() {
     machine.run(&["--config", config, "-q", "backup", "h"]);
     assert_eq!(machine.run(&["--json", "list"]).json()["snapshots"][0]["set"], "h");
 }
+
+#[test]
+fn quiet_says_nothing_but_warnings_errors_and_what_was_asked_for() {
+    let site = site();
+    for day in [0, 40, 80] {
+        back_up(&site, day);
+    }
+    let quiet = |words: &[&str]| {
+        let ended = ahead(&site, 90 * 86_400, &[&["-q"], words].concat()).ends(0);
+        assert_eq!(ended.err, "", "{words:?}");
+        String::from_utf8(ended.out).unwrap()
+    };
+    let checked = quiet(&["config", "check"]);
+    assert!(checked.lines().all(|line| line.starts_with("note ")) && checked.contains("identity: "), "{checked}");
+    for words in [
+        &["list"][..],
+        &["ls", "latest"],
+        &["prune", "--dry-run"],
+        &["key", "show"],
+        &["diff", "s@40 days ago", "s@latest"],
+    ] {
+        assert_ne!(quiet(words), "", "{words:?}");
+    }
+    let to = site.machine.at("to").display().to_string();
+    let second = site.machine.at("second").display().to_string();
+    let units = site.machine.at("units").display().to_string();
+    for words in [
+        &["backup", "s"][..],
+        &["restore", "--all", "--yes", "--overwrite", "always"],
+        &["restore", "--all", "--yes", "--overwrite", "always"],
+        &["restore", "s", "--to", &to],
+        &["restore", "--all", "--to", &to, "--overwrite", "always"],
+        &["verify"],
+        &["verify", "--level", "data"],
+        &["copy", "--to", &second],
+        &["copy", "--to", &second],
+        &["index", "check"],
+        &["index", "adopt"],
+        &["index", "rebuild"],
+        &["index", "rebuild", "--salvage"],
+        &["schedule", "install", "--to", &units],
+        &["prune"],
+        &["prune", "--now"],
+    ] {
+        assert_eq!(quiet(words), "", "{words:?}");
+    }
+}
+
+#[test]
+fn each_pattern_that_means_nothing_is_named() {
+    let site = site();
+    back_up(&site, 0);
+    fs::write(site.machine.at("data/other"), "2").unwrap();
+    site.run(&["-q", "backup", "s"]).ends(0);
+    let path = site.machine.at("data/file").display().to_string();
+    for (number, (options, nothing)) in [
+        (&["--only", "file", "--only", "fiel"][..], &["--only fiel"][..]),
+        (&["--only", "*.sql", "--only", "file", "--only", "/tmp/nothing"], &["--only *.sql", "--only /tmp/nothing"]),
+        (&["--only", "data/", "--only", "!othre"], &["--only !othre"]),
+        (&["--only", "nothing", "--path", &path], &["--only nothing"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for what in ["s", "--all"] {
+            let to = site.machine.at(&format!("to{number}{what}")).display().to_string();
+            let ended = site.run(&[&["-q", "restore", what, "--to", &to], options].concat()).ends(3);
+            assert_eq!(ended.err.matches("nothing matches").count(), nothing.len(), "{}", ended.err);
+            assert!(
+                nothing.iter().all(|word| ended.err.contains(&format!("nothing matches {word},"))),
+                "{}",
+                ended.err
+            );
+        }
+        let words = [&["-q", "restore", "--all", "--yes", "--overwrite", "always"], options].concat();
+        let ended = site.run(&words).ends(3);
+        assert_eq!(ended.err.matches("nothing matches").count(), nothing.len(), "{}", ended.err);
+    }
+    let to = site.machine.at("all").display().to_string();
+    site.run(&["-q", "restore", "--all", "--to", &to, "--path", "/none", "--only", "file"]).ends(3);
+    site.run(&["restore", "s", "--to", &to, "--only", "fiel", "--only", "othre"]).ends(2);
+    site.run(&["-q", "restore", "s", "--to", &to, "--only", "file", "--only", "other", "--overwrite", "always"])
+        .ends(0);
+}
