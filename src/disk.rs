@@ -1,11 +1,34 @@
 //! What is to be done where a disk of this machine takes nothing.
 
-use std::io;
+use std::fs::{OpenOptions, remove_file};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Whether a disk takes nothing: it is full, or a quota on it used up, it can only be read, or it takes no file so large.
+pub fn takes_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+}
+
+/// Whether the disk of a folder takes nothing now, as a small file shows: not all that writes there says why it failed.
+pub fn is_closed(folder: &Path) -> bool {
+    let path = folder.join(format!(".try-{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create(true).truncate(true).open(&path).and_then(|mut file| {
+        file.write_all(&[0; 4096])?;
+        file.sync_all()
+    });
+    // Where there is none, nothing is left.
+    let _ = remove_file(&path);
+    written.is_err_and(|error| takes_nothing(&error))
+}
 
 /// What to do about an error of a local file: a clause that goes behind it. Empty where nothing is known.
 pub fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk, and run it again",
+        io::ErrorKind::FileTooLarge => {
+            "; that disk, or a limit (ulimit -f), takes no file so large: choose another place"
+        }
         io::ErrorKind::ReadOnlyFilesystem => "; mount that disk for writing, and run it again",
         _ => "",
     }
@@ -20,5 +43,11 @@ mod tests {
         assert!(way_out(&io::ErrorKind::QuotaExceeded.into()).contains("make room"));
         assert!(way_out(&io::ErrorKind::ReadOnlyFilesystem.into()).contains("for writing"));
         assert_eq!(way_out(&io::ErrorKind::NotFound.into()), "");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::FileTooLarge, io::ErrorKind::ReadOnlyFilesystem] {
+            assert!(takes_nothing(&kind.into()) && !way_out(&kind.into()).is_empty());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_closed(folder.path()) && !is_closed(&folder.path().join("none")));
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! The errors of operations, and what kind of end each is.
 
+use crate::disk::takes_nothing;
 use crate::index::IndexError;
 use crate::remote::ErrorKind;
 use crate::{repository, source};
@@ -92,10 +93,5 @@ fn repository_class(error: &repository::Error) -> Class {
 }
 
 fn io_class(error: &std::io::Error) -> Class {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull
-        | std::io::ErrorKind::QuotaExceeded
-        | std::io::ErrorKind::ReadOnlyFilesystem => Class::NoRoom,
-        _ => Class::Failed,
-    }
+    if takes_nothing(error) { Class::NoRoom } else { Class::Failed }
 }

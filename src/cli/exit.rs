@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use varu::disk::takes_nothing;
 use varu::error::{Class, Error};
 use varu::time::{DurationError, TimeError};
 use varu::{remote, repository, source};
@@ -88,7 +89,7 @@ impl Failure {
     pub fn printing(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(ExitStatus::Done, ""),
-            io::ErrorKind::StorageFull => {
+            _ if takes_nothing(error) => {
                 Self::new(ExitStatus::NoRoom, format!("writing to standard output failed: {error}; make room there"))
             }
             _ => Self::new(ExitStatus::Failed, format!("writing to standard output failed: {error}")),

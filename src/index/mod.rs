@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use crate::disk::way_out;
+use crate::disk::{is_closed, way_out};
 use crate::format::FormatError;
 use crate::segment::SegmentError;
 
@@ -113,6 +113,8 @@ impl IndexError {
     fn of(path: PathBuf, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Self::NoRoom { path, source },
+            // SQLite knows a full disk alone: all else is a failure to it.
+            Some(ErrorCode::SystemIoFailure) if path.parent().is_some_and(is_closed) => Self::NoRoom { path, source },
             _ => Self::Sqlite { path, source },
         }
     }

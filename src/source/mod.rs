@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::way_out;
+use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::time::Timestamp;
 use crate::warning::Warning;
@@ -66,12 +66,7 @@ impl Error {
     /// A failure of the whole source, from an I/O error.
     pub fn failed(tried: &str, error: &io::Error) -> Self {
         let text = format!("{tried}: {error}");
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::NoRoom(text + way_out(error))
-            }
-            _ => Self::Failed(text),
-        }
+        if takes_nothing(error) { Self::NoRoom(text + way_out(error)) } else { Self::Failed(text) }
     }
 }
 

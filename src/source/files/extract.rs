@@ -40,7 +40,7 @@ use self::temporary::Temporary;
 pub use self::writer::FileWriter;
 use super::holes::Content;
 use super::metadata::{identity, mtime, size};
-use crate::disk::way_out;
+use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName, flags};
 
 /// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
@@ -123,8 +123,7 @@ pub enum Error {
 impl Error {
     /// Whether the next entry will fare no better: no room, or a disk that can only be read.
     pub fn is_fatal(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+        matches!(self, Error::Io { source, .. } if takes_nothing(source) && source.kind() != io::ErrorKind::FileTooLarge)
     }
 }
 

@@ -161,3 +161,73 @@ fn places_that_can_only_be_read_are_said_to_be_so_by_who_was_to_fill_them() {
         fs::remove_dir_all(&machine.top).unwrap();
     }
 }
+
+/// An ext4 of its own on a folder, which the kernel can give up.
+struct Disk {
+    folder: std::path::PathBuf,
+    image: tempfile::NamedTempFile,
+}
+
+impl Disk {
+    /// None where nothing can be mounted.
+    fn on(folder: std::path::PathBuf) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(96 << 20).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        assert!(Command::new("mkfs.ext4").arg("-q").arg(image.path()).status().unwrap().success());
+        let disk = Self { folder, image };
+        disk.mount().then_some(disk)
+    }
+
+    fn mount(&self) -> bool {
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-o", "loop,errors=remount-ro"]).arg(self.image.path()).arg(&self.folder).output();
+        let is_mounted = mounted.is_ok_and(|mounted| mounted.status.success());
+        if !is_mounted {
+            eprintln!("skipped: no image can be mounted");
+        }
+        is_mounted
+    }
+
+    /// It is looked through, and mounted anew.
+    fn mend(&self) {
+        assert!(Command::new("umount").arg(&self.folder).status().unwrap().success());
+        // 1: errors were corrected.
+        let checked = Command::new("fsck.ext4").args(["-f", "-y"]).arg(self.image.path()).output().unwrap();
+        assert!(checked.status.code().is_some_and(|status| status <= 1), "{checked:?}");
+        assert!(self.mount());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.folder).status();
+    }
+}
+
+#[test]
+fn a_disk_that_the_kernel_gives_up_while_a_backup_runs_ends_it_with_the_status_for_that() {
+    for part in ["state", "vault"] {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::new(folder.path());
+        let Some(disk) = Disk::on(machine.at(part)) else { return };
+        machine.init();
+        let config = machine.at("varu.toml");
+        let back_up = |then: &str| {
+            let script = format!("head -c 3000000 /dev/urandom; {then}");
+            fs::write(&config, format!("[sets.s]\nsource = \"command\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"))
+                .unwrap();
+            run(machine.varu(&["-q", "--config"]).arg(&config).args(["backup", "s"]))
+        };
+        assert_eq!(back_up("true").status, 0);
+        let ended = back_up(&format!("mount -o remount,abort {}", disk.folder.display()));
+        assert_eq!(ended.status, 8, "{part}: {}", ended.err);
+        assert!(ended.err.contains("for writing"), "{part}: {}", ended.err);
+        disk.mend();
+        let again = back_up("true");
+        // What the disk lost of the base cache is stored again.
+        let is_whole =
+            again.status == 3 && again.err.matches("warning: ").count() == again.err.matches("[base-cache]").count();
+        assert!(again.status == 0 || is_whole, "{part}: {}", again.err);
+    }
+}
