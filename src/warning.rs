@@ -27,7 +27,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A file or folder could not be read, and isn't in the snapshot.
+    /// A file, a folder or a database could not be read, and isn't in the snapshot.
     LeftOut = "left-out",
     /// A file changed while it was read.
     ChangedWhileRead = "changed-while-read",

@@ -2,7 +2,7 @@
 
 use super::fingerprint::Fingerprint;
 use super::server::Server;
-use super::{PostgresqlOptions, check_program, check_tables, databases, grants};
+use super::{PostgresqlOptions, check_program, check_tables, databases, grants, left_out};
 use crate::progress::Interrupt;
 use crate::source::{Error, Finding};
 
@@ -25,6 +25,7 @@ fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Find
             "pg_dump has no --restrict-key: it is older than 13.22, 14.19, 15.14, 16.10 or 17.6, which close a hole in dumps".to_owned(),
         ));
     }
+    found.extend(left_out(&server, &options.databases)?.into_iter().map(|warning| Finding::Note(warning.text)));
     for database in databases(&server, &options.databases)? {
         let missing = grants::missing(&server, &database, &options.exclude_tables)?;
         if missing.is_empty() {

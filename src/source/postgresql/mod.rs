@@ -34,7 +34,7 @@ use std::time::Duration;
 use self::fingerprint::{Fingerprint, Table};
 use self::kinds::{Kind, kind};
 use self::scan::{Piece, Scanner};
-use self::server::{COMMON, Server, ServerOptions};
+use self::server::{COMMON, Server, ServerOptions, TEMPLATE};
 use super::command::{CommandOptions, CommandSource};
 use super::names::{escape, is_aside, unescape};
 use super::reading::Reading;
@@ -141,6 +141,7 @@ impl PostgresqlSource {
             grants::check(&server, database, &options.exclude_tables)?;
             grants::check_settings(&server, database)?;
         }
+        let warnings = left_out(&server, &options.databases)?;
         let (globals, passwords) = globals::globals(&server, &interrupt)?;
         let passwords = if passwords { "yes" } else { "no" };
         let facts = [("server", "PostgreSQL"), ("server_version", &server.version_text), ("role_passwords", passwords)];
@@ -157,7 +158,7 @@ impl PostgresqlSource {
             rows: 0,
             progress,
             interrupt,
-            warnings: Vec::new(),
+            warnings,
         })
     }
 
@@ -269,7 +270,11 @@ fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> 
         // One that is named may be a template.
         Databases::Only(names) => {
             let there = there("")?;
+            let closed = closed(server)?;
             match names.iter().find(|name| !there.contains(name)) {
+                Some(name) if closed.contains(name) => {
+                    Err(Error::Config(format!("the database {name} {CLOSED}: {}", opened(name))))
+                }
                 Some(missing) => {
                     Err(Error::Config(format!("the server has no database {missing}; it has {}", there.join(", "))))
                 }
@@ -278,8 +283,9 @@ fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> 
         }
         Databases::AllBut(out) => {
             let mut names = Vec::new();
-            for name in
-                there("AND NOT datistemplate")?.into_iter().filter(|name| !is_aside(name) && !out.contains(name))
+            for name in there(&format!("AND datname <> {}", server::literal(TEMPLATE)))?
+                .into_iter()
+                .filter(|name| !is_aside(name) && !out.contains(name))
             {
                 // The one that is there from the start counts once somebody has put something into it.
                 let used = format!(
@@ -293,6 +299,30 @@ fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> 
             Ok(names)
         }
     }
+}
+
+/// Databases that nobody can look into, but for the one that is empty on each server.
+fn closed(server: &Server) -> Result<Vec<String>, Error> {
+    let question = "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0' ORDER BY 1";
+    server.names(server.common(), question)
+}
+
+const CLOSED: &str = "takes no connections, and so can't be dumped";
+
+/// The statement that opens a database.
+fn opened(database: &str) -> String {
+    format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", server::quoted(database))
+}
+
+/// Databases of the set that are left out because nobody can look into them, a warning each.
+fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> {
+    let Databases::AllBut(out) = wanted else { return Ok(Vec::new()) };
+    let names = closed(server)?.into_iter().filter(|name| !is_aside(name) && !out.contains(name));
+    let warning = |name: String| {
+        let text = format!("the database {name} {CLOSED}: {} or name it in exclude", opened(&name));
+        WarningKind::LeftOut.warning(text)
+    };
+    Ok(names.map(warning).collect())
 }
 
 /// A table that is to be left out by a wrong name would be in the dump, or its rows.

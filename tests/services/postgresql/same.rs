@@ -225,3 +225,32 @@ fn an_index_that_was_never_finished_is_named_by_the_backup() {
     server.sql("agama", "DELETE FROM t WHERE ctid = '(0,2)'; REINDEX INDEX torn");
     site.back_up();
 }
+
+#[test]
+fn all_databases_are_all_or_what_is_not_among_them_is_named() {
+    let Some(server) = Postgres::start() else { return };
+    server.sql("postgres", "CREATE DATABASE \"tmpl\" IS_TEMPLATE true");
+    server.sql("postgres", "CREATE DATABASE \"Closed\"");
+    server.sql("tmpl", "CREATE TABLE t AS SELECT 7 AS a");
+    server.sql("Closed", "CREATE TABLE t AS SELECT 8 AS a");
+    server.sql("postgres", "ALTER DATABASE \"Closed\" ALLOW_CONNECTIONS false");
+    let site = Site::new("agama", &lines(&server, "databases = \"all\""));
+    let ended = site.run(&["-q", "backup", "agama"]).ends(3);
+    let way = "ALTER DATABASE \"Closed\" ALLOW_CONNECTIONS true;";
+    assert!(ended.err.contains("[left-out]") && ended.err.contains(way), "{}", ended.err);
+    let checked = site.run(&["config", "check"]).ends(0);
+    assert!(String::from_utf8_lossy(&checked.out).contains(way));
+    site.configure(&lines(&server, "databases = [\"Closed\"]"));
+    assert!(site.run(&["-q", "backup", "agama"]).ends(2).err.contains(way));
+    site.configure(&lines(&server, "databases = \"all\"\nexclude = [\"Closed\"]"));
+    site.back_up();
+    // What the message advises.
+    server.sql("postgres", way);
+    site.configure(&lines(&server, "databases = \"all\""));
+    site.back_up();
+    server.sql("postgres", "ALTER DATABASE tmpl IS_TEMPLATE false");
+    server.sql("postgres", "DROP DATABASE tmpl");
+    server.sql("postgres", "DROP DATABASE \"Closed\"");
+    site.run(&["-q", "restore", "agama", "--into", "postgresql", "--yes"]).ends(0);
+    assert_eq!(server.sql("tmpl", "SELECT a FROM t") + &server.sql("Closed", "SELECT a FROM t"), "7\n8\n");
+}
