@@ -1,6 +1,6 @@
 //! What belongs to the server and to no database: roles, their memberships and settings, tablespaces.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -85,13 +85,8 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<Absent, Er
         statements.iter().filter_map(|text| role(text, "CREATE ROLE ")).filter(is_wanted).collect();
     let meant = |text: &&String| {
         let of = |start: &str| role(text, start).is_some_and(|role| made.contains(&role));
-        // GRANT a TO b …: to a role that is made.
-        let granted = || {
-            let rest = text.strip_prefix("GRANT ")?;
-            let rest = rest[name_end(rest)?..].strip_prefix(" TO ")?;
-            role(rest, "").map(|role| made.contains(&role))
-        };
-        of("CREATE ROLE ") || of("ALTER ROLE ") || of("COMMENT ON ROLE ") || granted() == Some(true)
+        let is_given = || membership(text).is_some_and(|(_, member)| made.contains(&member));
+        of("CREATE ROLE ") || of("ALTER ROLE ") || of("COMMENT ON ROLE ") || is_given()
     };
     let text = statements.iter().filter(meant).map(|text| format!("{}\n", without_grantor(text))).collect();
     let is_theirs = |text: &&String| of_server(text).is_some_and(|to| to.is_some_and(|role| made.contains(&role)));
@@ -118,6 +113,29 @@ pub fn lacking(globals: &[u8], now: &[u8]) -> Result<Vec<String>, Error> {
         Ok(all.into_iter().filter(|text| of_server(text).is_some()).map(|text| without_grantor(&text)).collect())
     };
     Ok(rights(globals)?.difference(&rights(now)?).cloned().collect())
+}
+
+/// The memberships of a dump of globals that have to do with one of the roles `made`, and that another one, of the server now,
+/// doesn't have.
+///
+/// # Errors
+/// As [`for_absent`].
+pub fn lacking_memberships(globals: &[u8], now: &[u8], made: &BTreeSet<String>) -> Result<Vec<String>, Error> {
+    let all = |globals: &[u8]| -> Result<BTreeMap<(String, String), String>, Error> {
+        let of = |text: String| Some((membership(&text)?, without_grantor(&text)));
+        Ok(statements(globals)?.into_iter().filter_map(of).collect())
+    };
+    let now = all(now)?;
+    let is_lost =
+        |pair: &(String, String)| !now.contains_key(pair) && (made.contains(&pair.0) || made.contains(&pair.1));
+    Ok(all(globals)?.into_iter().filter(|(pair, _)| is_lost(pair)).map(|(_, text)| text).collect())
+}
+
+/// The role and its member, of `GRANT a TO b …`. None where a statement is any other.
+fn membership(text: &str) -> Option<(String, String)> {
+    let rest = text.strip_prefix("GRANT ")?;
+    let end = name_end(rest)?;
+    Some((unquoted(&rest[..end]), role(&rest[end..], " TO ")?))
 }
 
 /// A membership without who gave it: that role may be no administrator here.

@@ -288,7 +288,7 @@ impl PostgresqlTarget {
 
     /// Warns of rights on something of the whole server that aren't there.
     fn warn_of_rights(&mut self) -> Result<(), Error> {
-        if globals::lacking(&self.globals, b"")?.is_empty() {
+        if globals::lacking(&self.globals, b"")?.is_empty() && self.absent.roles.is_empty() {
             return Ok(());
         }
         let (now, _) = globals::globals(&self.server, &self.server.interrupt)?;
@@ -297,6 +297,13 @@ impl PostgresqlTarget {
                 .warning(format!("a right on something of the whole server isn't there as at the backup: {right}"))
         };
         self.warnings.extend(globals::lacking(&self.globals, &now)?.into_iter().map(warning));
+        let memberships = globals::lacking_memberships(&self.globals, &now, &self.absent.roles)?;
+        let warning = |membership: String| {
+            WarningKind::Accounts.warning(format!(
+                "a role that was there stays as it is, and isn't a member as at the backup: {membership}"
+            ))
+        };
+        self.warnings.extend(memberships.into_iter().map(warning));
         Ok(())
     }
 

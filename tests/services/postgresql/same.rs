@@ -254,3 +254,24 @@ fn all_databases_are_all_or_what_is_not_among_them_is_named() {
     site.run(&["-q", "restore", "agama", "--into", "postgresql", "--yes"]).ends(0);
     assert_eq!(server.sql("tmpl", "SELECT a FROM t") + &server.sql("Closed", "SELECT a FROM t"), "7\n8\n");
 }
+
+#[test]
+fn a_membership_that_a_role_which_stays_has_not_is_named() {
+    let schema = "CREATE ROLE \"Group\"; CREATE ROLE jack; CREATE ROLE jill; GRANT \"Group\" TO jack; GRANT \"Group\" TO jill WITH ADMIN OPTION;
+        CREATE TABLE t AS SELECT 7 AS a; GRANT SELECT ON t TO \"Group\";";
+    let Some((server, site)) = site(schema) else { return };
+    site.back_up();
+    let Some(second) = Postgres::start() else { return };
+    drop(server);
+    second.sql("postgres", "CREATE ROLE jack");
+    site.configure(&lines(&second, ""));
+    let ended = site.run(&RESTORE).ends(3);
+    let advised = "GRANT \"Group\" TO jack;";
+    assert!(ended.err.contains(advised) && !ended.err.contains("TO jill"), "{}", ended.err);
+    assert_eq!(ended.err.matches("[accounts]").count(), 1, "{}", ended.err);
+    let members =
+        "SELECT member::regrole, admin_option FROM pg_auth_members WHERE roleid = '\"Group\"'::regrole ORDER BY 1";
+    assert_eq!(second.sql("postgres", members), "jill|t\n");
+    second.sql("postgres", advised);
+    site.run(&["-q", "restore", "agama", "--into", "postgresql:again", "--yes"]).ends(0);
+}
