@@ -52,8 +52,8 @@ impl Rows {
         let mut text = String::with_capacity(self.0.len() * (ROW + 10));
         for (row, &version) in self.0.iter().enumerate() {
             let (mut stays, mut fresh) = (Random(row as u64), Random((row as u64) << 24 | u64::from(version)));
-            let (name, street) = (stays.next() % 9_973, stays.next() % 7_919);
-            let (paid, note) = (fresh.next() % 1_000_000, fresh.next() % 100_000);
+            let (name, street) = (stays.draw() % 9_973, stays.draw() % 7_919);
+            let (paid, note) = (fresh.draw() % 1_000_000, fresh.draw() % 100_000);
             writeln!(
                 text,
                 "({row},'customer {name}','a street called {street}, at the corner',{paid},'2026-11-20 01:05:10','note {note}'),"

@@ -204,7 +204,7 @@ impl Desk {
         assert!(reasons.iter().any(|reason| reason.contains(verified)), "{reasons:?}");
         let affected = found.damage.iter().filter_map(|damage| damage.affects.get(&row.id));
         assert!(affected.into_iter().all(|streams| !streams.contains(&"good".to_owned())), "{:?}", found.damage);
-        assert!(peak() < MEMORY, "{} MiB", peak() >> 20);
+        assert!(support::peak_memory() < MEMORY, "{} MiB", support::peak_memory() >> 20);
     }
 }
 
@@ -224,19 +224,13 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
-/// The most memory that this process ever held, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 fn rows(salt: u32) -> Vec<u8> {
     table(300, |row| if row % 50 == 0 { salt } else { 0 })
 }
 
 #[test]
 fn what_is_honest_is_restored() {
+    support::alone!();
     let desk = Desk::new();
     let (old, new) = (rows(0), rows(1));
     let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);
@@ -251,6 +245,7 @@ fn what_is_honest_is_restored() {
 
 #[test]
 fn a_base_whose_pack_is_gone() {
+    support::alone!();
     let desk = Desk::new();
     let (old, new) = (rows(0), rows(1));
     let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);
@@ -261,6 +256,7 @@ fn a_base_whose_pack_is_gone() {
 
 #[test]
 fn a_base_whose_pack_the_snapshot_does_not_list() {
+    support::alone!();
     let (old, new) = (rows(0), rows(1));
     // In the recipe's table or not, what the header doesn't list a prune may take. While it is there, all comes back,
     // and verify names it.
@@ -284,6 +280,7 @@ fn a_base_whose_pack_the_snapshot_does_not_list() {
 
 #[test]
 fn a_segment_that_stands_on_itself() {
+    support::alone!();
     let new = rows(1);
     let desk = Desk::new();
     let own = desk.based(&new, &[&new], vec![run(0, 0, 0, 1)], 1);
@@ -300,6 +297,7 @@ fn a_segment_that_stands_on_itself() {
 
 #[test]
 fn a_ring_of_packs() {
+    support::alone!();
     let new = rows(1);
     for length in [2, 3, 7] {
         for depths in [[1, 1], [1, 2], [2, 1], [63, 64], [64, 64]] {
@@ -330,6 +328,7 @@ fn tower(desk: &Desk, height: u32, claim: impl Fn(u32) -> u32) -> Vec<Crafted> {
 
 #[test]
 fn a_tower_of_more_than_64_bases() {
+    support::alone!();
     let chunk = b"the same row in every segment";
     let desk = Desk::new();
     desk.judge_last(&tower(&desk, 65, |number| number), chunk, "a segment has a depth that can't be");
@@ -341,6 +340,7 @@ fn a_tower_of_more_than_64_bases() {
 
 #[test]
 fn a_tower_of_thousands_overflows_no_stack() {
+    support::alone!();
     let desk = Desk::new();
     desk.judge_last(
         &tower(&desk, 4000, |_| 1),
@@ -351,6 +351,7 @@ fn a_tower_of_thousands_overflows_no_stack() {
 
 #[test]
 fn a_depth_that_is_claimed_falsely() {
+    support::alone!();
     let (old, new) = (rows(0), rows(1));
     for depth in [2, 64] {
         let desk = Desk::new();
@@ -361,6 +362,7 @@ fn a_depth_that_is_claimed_falsely() {
 
 #[test]
 fn a_run_outside_of_its_pack() {
+    support::alone!();
     let (old, new) = (rows(0), rows(1));
     let far =
         [run(1, 1, 0, 1), run(1, 0, 1, 1), run(1, 0, 0, 2), run(1, 0, u32::MAX, u32::MAX), run(1, u32::MAX, 0, 1)];
@@ -380,6 +382,7 @@ fn a_run_outside_of_its_pack() {
 
 #[test]
 fn a_run_outside_of_what_any_pack_can_hold() {
+    support::alone!();
     let desk = Desk::new();
     let pack = desk.pack(None, GENERATION, &[], &[desk.plain(&[b"row"])]);
     let row = desk.snapshot(&[pack], &[pack], vec![desk.stream("bad", b"row", &[(0, 0, 1 << 31, 1 << 31)])]);
@@ -391,6 +394,7 @@ fn a_run_outside_of_what_any_pack_can_hold() {
 
 #[test]
 fn a_stream_longer_or_shorter_than_it_says() {
+    support::alone!();
     for runs in [vec![(0, 0, 0, 1)], vec![(0, 0, 0, 2); 2]] {
         let desk = Desk::new();
         let pack = desk.pack(None, GENERATION, &[], &[desk.plain(&[b"one", b"two"])]);
@@ -400,6 +404,7 @@ fn a_stream_longer_or_shorter_than_it_says() {
 
 #[test]
 fn a_based_segment_of_another_generation_as_base() {
+    support::alone!();
     let desk = Desk::new();
     let (first, second, third) = (rows(0), rows(1), rows(2));
     let other = GenerationId::from_bytes([8; 16]);
@@ -412,6 +417,7 @@ fn a_based_segment_of_another_generation_as_base() {
 
 #[test]
 fn a_frame_with_more_or_less_than_it_says() {
+    support::alone!();
     let (old, new) = (rows(0), rows(1));
     let zeros = vec![0; 1 << 30];
     let bomb = frame(&[], &zeros);
@@ -434,6 +440,7 @@ fn a_frame_with_more_or_less_than_it_says() {
 
 #[test]
 fn chunks_that_are_not_what_their_ids_say() {
+    support::alone!();
     let (old, new) = (rows(0), rows(1));
     let desk = Desk::new();
     let lie = Crafted { ids: vec![desk.id(&old)], ..desk.plain(&[&new]) };
@@ -451,6 +458,7 @@ fn chunks_that_are_not_what_their_ids_say() {
 
 #[test]
 fn a_stream_that_is_not_what_its_hash_says() {
+    support::alone!();
     let desk = Desk::new();
     let pack = desk.pack(None, GENERATION, &[], &[desk.plain(&[b"one row", b"two row", b"an honest row"])]);
     let good = desk.stream("good", b"an honest row", &[(0, 0, 2, 1)]);
@@ -464,6 +472,7 @@ fn a_stream_that_is_not_what_its_hash_says() {
 
 #[test]
 fn bases_without_end() {
+    support::alone!();
     // 4 MiB of zeros cost a few hundred bytes to store. Named often enough they would fill any memory.
     let desk = Desk::new();
     let zeros = vec![0; 1 << 20];
@@ -480,6 +489,7 @@ fn bases_without_end() {
 
 #[test]
 fn a_sealed_segment_as_large_as_a_disk() {
+    support::alone!();
     let desk = Desk::new();
     let new = rows(1);
     let lie = Crafted { frame: vec![0; 6 << 20], ..desk.plain(&[&new]) };
@@ -488,6 +498,7 @@ fn a_sealed_segment_as_large_as_a_disk() {
 
 #[test]
 fn a_pack_made_by_the_library_with_a_lie_in_it() {
+    support::alone!();
     let desk = Desk::new();
     let (old, new) = (rows(0), rows(1));
     let mut pack = PackBuilder::begin(&desk.writer, desk.writer.remote().begin().unwrap(), "set", GENERATION).unwrap();

@@ -414,7 +414,7 @@ fn a_small_file_of_a_large_tree_decodes_at_most_64_mib() {
         let mut bytes = format!("file {file}, version {version}\n").into_bytes();
         let mut random = Random(file as u64);
         while bytes.len() < 5000 {
-            bytes.extend_from_slice(format!("{:x} ", random.next() & 0xffff).as_bytes());
+            bytes.extend_from_slice(format!("{:x} ", random.draw() & 0xffff).as_bytes());
         }
         bytes
     };

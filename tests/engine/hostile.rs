@@ -33,13 +33,6 @@ fn inputs() -> usize {
     if long() { 1_000_000 } else { 20_000 }
 }
 
-/// The most memory that this process ever held, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
-}
-
 /// Bytes that matter to decoders: ends of ranges, signs of continuation, lengths.
 const TELLING: [u8; 12] = [0, 1, 2, 3, 4, 15, 16, 0x7f, 0x80, 0x81, 0xfe, 0xff];
 
@@ -48,7 +41,7 @@ fn harm(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
     out.clear();
     let seed = &real[random.below(real.len())];
     match random.below(20) {
-        0 => out.extend((0..random.below(200)).map(|_| random.next() as u8)),
+        0 => out.extend((0..random.below(200)).map(|_| random.draw() as u8)),
         1 => out.extend((0..random.below(200)).map(|_| TELLING[random.below(TELLING.len())])),
         2 => {
             let other = &real[random.below(real.len())];
@@ -68,7 +61,7 @@ fn harm(random: &mut Random, real: &[Vec<u8>], out: &mut Vec<u8>) {
             5 => {
                 // A long number where there was a short one.
                 let huge = [0xff; 9];
-                out.splice(at..at, huge[..random.below(10)].iter().copied().chain([random.next() as u8 & 1]));
+                out.splice(at..at, huge[..random.below(10)].iter().copied().chain([random.draw() as u8 & 1]));
             }
             6 => {
                 let end = (at + random.below(40)).min(out.len());
@@ -92,7 +85,7 @@ fn feed(real: &[Vec<u8>], mut decode: impl FnMut(&[u8]) -> bool) {
         taken += usize::from(decode(&out));
     }
     assert!((inputs() / 1000..inputs()).contains(&taken), "{taken} were taken");
-    assert!(peak() < MEMORY, "this process held {} MiB", peak() >> 20);
+    assert!(support::peak_memory() < MEMORY, "this process held {} MiB", support::peak_memory() >> 20);
 }
 
 /// The same for texts.
@@ -236,6 +229,7 @@ fn writer_key(data_key: &str, recipients: Vec<String>) -> WriterKeyFile {
 
 #[test]
 fn directories() {
+    support::alone!();
     let real = [0, 1, 2, 3, 40].map(|segments| directory(segments).encode());
     feed(&real, |bytes| match Directory::decode(bytes) {
         Err(_) => false,
@@ -253,6 +247,7 @@ fn directories() {
 
 #[test]
 fn snapshot_headers() {
+    support::alone!();
     let real = [0, 1, 2, 255].map(|tags| [header(tags).encode(), b"the sealed body".to_vec()].concat());
     feed(&real, |object| match SnapshotHeader::split(object) {
         Err(_) => false,
@@ -267,6 +262,7 @@ fn snapshot_headers() {
 
 #[test]
 fn snapshot_bodies() {
+    support::alone!();
     let real = [body(Vec::new()).encode(), body(encode_full(&recipe(0))).encode()];
     feed(&real, |bytes| match SnapshotBody::decode(bytes) {
         Err(_) => false,
@@ -279,6 +275,7 @@ fn snapshot_bodies() {
 
 #[test]
 fn full_recipes() {
+    support::alone!();
     let real = [encode_full(&Recipe::default()), encode_full(&recipe(0)), encode_full(&recipe(5))];
     feed(&real, |bytes| match decode_full(bytes) {
         Err(_) => false,
@@ -295,6 +292,7 @@ fn full_recipes() {
 
 #[test]
 fn edits_of_recipes() {
+    support::alone!();
     let parent = recipe(0);
     let real = [edit_of(&parent), encode_edit(&parent, &parent), encode_full(&recipe(3))];
     feed(&real, |bytes| match apply_edit(&parent, bytes) {
@@ -309,6 +307,7 @@ fn edits_of_recipes() {
 
 #[test]
 fn pack_headers_and_trailers() {
+    support::alone!();
     let header = |wrapped: usize| PackHeader {
         repository: RepositoryId::from_bytes([1; 16]),
         salt: [2; 32],
@@ -339,6 +338,7 @@ fn pack_headers_and_trailers() {
 
 #[test]
 fn marks() {
+    support::alone!();
     let mark = |snapshot| Mark {
         marked: Timestamp::from_nanos(-1),
         due: Timestamp::from_nanos(1 << 60),
@@ -365,6 +365,7 @@ fn marks() {
 
 #[test]
 fn recipe_copies_and_prefixes() {
+    support::alone!();
     let recipe = encode_full(&recipe(0));
     let data_time = Timestamp::from_seconds(MONDAY);
     let copy = |base| RecipeCopy { set: "agama", sequence: 9, data_time, base, recipe: &recipe }.encode();
@@ -382,6 +383,7 @@ fn recipe_copies_and_prefixes() {
 
 #[test]
 fn writer_keys() {
+    support::alone!();
     let data_key = DataKeySecret::generate().public().to_string();
     let recipients: Vec<String> = (0..3).map(|_| IdentityFile::generate().recipients()[0].to_string()).collect();
     let real = [1, 3].map(|count| writer_key(&data_key, recipients[..count].to_vec()).to_text().to_string());
@@ -400,6 +402,7 @@ fn writer_keys() {
 
 #[test]
 fn identities_and_recipients() {
+    support::alone!();
     let mut identity = IdentityFile::generate();
     identity.add_repository(RepositoryId::from_bytes([6; 16]));
     let text = identity.to_text().to_string();
@@ -423,6 +426,7 @@ fn identities_and_recipients() {
 /// age does real work for each file, so these are fewer.
 #[test]
 fn wrapped_secrets() {
+    support::alone!();
     let identity = IdentityFile::generate();
     let data_key = DataKeySecret::generate();
     let wrapped_text = wrap(&identity.recipients(), b"a writer key's text").unwrap();
@@ -440,6 +444,7 @@ fn wrapped_secrets() {
 
 #[test]
 fn frames() {
+    support::alone!();
     let (base, block) = (table(3000, |_| 0), table(3000, |row| row / 100 % 7));
     let (mut plain, mut based) = (Vec::new(), Vec::new());
     Compressor::new(3).unwrap().compress(&block, &mut plain).unwrap();
@@ -460,6 +465,7 @@ fn frames() {
 
 #[test]
 fn names() {
+    support::alone!();
     let pack = PackId::from_bytes([7; 32]);
     let id = SnapshotId::from_bytes([7; 16]);
     let real = BTreeMap::from([

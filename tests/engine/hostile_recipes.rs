@@ -5,13 +5,6 @@ use varu::entry::{Entry, Kind, StreamName};
 use varu::format::recipe::{MAX_NAMES, MAX_RUNS, PackRef, Recipe, Run, Stream, apply_edit, decode_full};
 use varu::id::{PackId, StreamHash};
 
-/// The most memory that this process ever held, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
-}
-
 fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -36,6 +29,7 @@ fn parent() -> Recipe {
 
 #[test]
 fn no_stream_is_copied_twice() {
+    support::alone!();
     let all = [0, 0, 0, 10];
     assert_eq!(apply_edit(&parent(), &all).unwrap(), parent());
     // Ten back, all ten again; and as often as a few bytes can say it.
@@ -48,6 +42,7 @@ fn no_stream_is_copied_twice() {
 
 #[test]
 fn runs_are_bounded() {
+    support::alone!();
     // A stream that copies a thousand chunks, goes back, and copies them again.
     let times = MAX_RUNS as u64 / 1000 + 1;
     let mut edit = vec![0, 2, 0, 0, 4];
@@ -61,12 +56,17 @@ fn runs_are_bounded() {
     assert!(edit.len() < 100_000);
     let error = apply_edit(&parent(), &edit).unwrap_err().to_string();
     assert!(error.contains("too many runs"), "{error}");
-    assert!(peak() < if long() { 3 << 30 } else { 640 << 20 }, "this process held {} MiB", peak() >> 20);
+    assert!(
+        support::peak_memory() < if long() { 3 << 30 } else { 640 << 20 },
+        "this process held {} MiB",
+        support::peak_memory() >> 20
+    );
 }
 
 /// A name that is like the one before costs few bytes, so names have a bound of their own.
 #[test]
 fn long_names_are_bounded() {
+    support::alone!();
     const LENGTH: usize = 60_000;
     let mut bytes = vec![0, 1, 0];
     varint(&mut bytes, LENGTH as u64);
@@ -87,6 +87,6 @@ fn long_names_are_bounded() {
         assert!(too_many.len() < 1 << 20);
         let error = decode_full(&too_many).unwrap_err().to_string();
         assert!(error.contains("names"), "{error}");
-        assert!(peak() < 3 << 30, "this process held {} MiB", peak() >> 20);
+        assert!(support::peak_memory() < 3 << 30, "this process held {} MiB", support::peak_memory() >> 20);
     }
 }

@@ -45,11 +45,11 @@ fn stored(repository: &Repository, snapshot: &SnapshotId) -> Vec<(String, Vec<u3
 
 fn content(random: &mut Random, length: usize) -> Vec<u8> {
     match random.below(4) {
-        0 => noise(length, random.next()),
-        1 => vec![random.next() as u8; length],
-        2 => noise(97, random.next()).into_iter().cycle().take(length).collect(),
+        0 => noise(length, random.draw()),
+        1 => vec![random.draw() as u8; length],
+        2 => noise(97, random.draw()).into_iter().cycle().take(length).collect(),
         _ => {
-            let salt = random.next() as u32;
+            let salt = random.draw() as u32;
             let mut text = table(1 + length as u32 / 40, |_| salt);
             text.truncate(length);
             text
@@ -73,7 +73,7 @@ fn edit(random: &mut Random, chunker: &Chunker, data: &mut Vec<u8>, size: usize)
     let length = [1, 1, 2, 40, size / 20, size / 4][random.below(6)];
     let end = (at + random.below(length) + 1).min(data.len());
     match random.below(10) {
-        0 | 1 if at < data.len() => data[at] = random.next() as u8,
+        0 | 1 if at < data.len() => data[at] = random.draw() as u8,
         2 => data[at..end].iter_mut().for_each(|byte| *byte ^= 1),
         3 => drop(data.splice(at..at, content(random, length))),
         4 => drop(data.drain(at..end)),

@@ -140,7 +140,7 @@ impl Life {
     fn content(&mut self, set: &str) -> Streams {
         let (day, salt) = (self.day, set.len() as u32);
         let rows = table(400, |row| salt + if u64::from(row) % 40 == day % 40 { day as u32 } else { 0 });
-        BTreeMap::from([("orders".to_owned(), rows), (format!("log {}", day % 3), noise(3000, self.random.next()))])
+        BTreeMap::from([("orders".to_owned(), rows), (format!("log {}", day % 3), noise(3000, self.random.draw()))])
     }
 
     /// One night's backup of a set, with what may come between. Where it was cut, what it would have stored.

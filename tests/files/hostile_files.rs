@@ -60,7 +60,7 @@ fn harm(random: &mut Random, bytes: &mut Vec<u8>) {
             4 => bytes.extend_from_within(..at.min(4096)),
             5 => bytes.extend((0..random.below(4096)).map(|n| n as u8)),
             6 => bytes.insert(at, b"\n\"[]{}=,\x1b"[random.below(9)]),
-            _ if at < bytes.len() => bytes[at] = random.next() as u8,
+            _ if at < bytes.len() => bytes[at] = random.draw() as u8,
             _ => {}
         }
     }
@@ -161,7 +161,7 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     let newest = thief.newest().unwrap().unwrap();
     let like = thief.index().whole_body(&newest.id).unwrap().unwrap();
     let mut random = Random(1);
-    let noise: Vec<u8> = (0..8192).map(|_| random.next() as u8).collect();
+    let noise: Vec<u8> = (0..8192).map(|_| random.draw() as u8).collect();
     let configuration: Vec<u8> = noise.iter().copied().cycle().take(4_000_000).collect();
     let warnings = vec!["w".into(); 900];
     let plain = SnapshotBody { configuration, warnings, ..like }.encode();

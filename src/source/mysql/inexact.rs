@@ -3,6 +3,8 @@
 //! The columns of which that may be true are few, and asked for their rows: only where a value would really come back as another
 //! one it is said.
 
+use std::collections::HashMap;
+
 use super::fingerprint::Table;
 use super::names::{literal, quoted, shown};
 use super::server::Server;
@@ -32,6 +34,14 @@ const EMPTY: &str = "(DATA_TYPE IN ('enum', 'set') AND (COLUMN_TYPE LIKE '%(''''
 /// Whether a column is computed and stored; the times of a versioned table aren't.
 const COMPUTED: &str =
     "(EXTRA LIKE '%STORED GENERATED%' AND IFNULL(GENERATION_EXPRESSION, '') NOT IN ('', 'ROW START', 'ROW END'))";
+
+/// Makes the session the one in which a restore computes columns.
+const RESTORES: &str = "SET @own_mode=@@sql_mode, time_zone='+00:00', \
+                        sql_mode='NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', \
+                        div_precision_increment=DEFAULT";
+
+/// Makes it what it was before.
+const OWN: &str = "SET time_zone=@@GLOBAL.time_zone, sql_mode=@own_mode";
 
 /// A column that is to be looked at.
 struct Column {
@@ -65,6 +75,12 @@ impl Column {
                         format!("CAST({} AS {})", self.computed, self.whole_kind.replace("timestamp", "datetime"))
                     }
                     kind if kind.ends_with("int") => format!("ROUND({})", self.computed),
+                    "decimal" => format!("CAST({} AS {})", self.computed, self.whole_kind),
+                    "varchar" => {
+                        let length = self.whole_kind.trim_start_matches("varchar").to_owned();
+                        let text = format!("CONVERT(CONCAT({}) USING {})", self.computed, self.set);
+                        return Some(format!("NOT (BINARY {name} <=> BINARY LEFT({text}, {length}))"));
+                    }
                     _ => self.computed.clone(),
                 };
                 Some(format!("NOT ({name} <=> ({computed}))"))
@@ -106,22 +122,21 @@ pub(super) fn warnings(
         }
         let all = if column.has_history && history { " FOR SYSTEM_TIME ALL" } else { "" };
         let question = format!(
-            "SET time_zone='+00:00';\nSELECT 1 FROM {}.{}{all} WHERE {condition} LIMIT 1;\nSET time_zone=@@GLOBAL.time_zone",
+            "SELECT 1 FROM {}.{}{all} WHERE {condition} LIMIT 1",
             quoted(&column.database),
             quoted(&column.table)
         );
+        let is_computed = !column.computed.is_empty();
+        let question = if is_computed { format!("{RESTORES};\n{question};\n{OWN}") } else { question };
         match server.ask(&question) {
             Ok(rows) if rows.is_empty() => {}
-            Ok(_) if !column.computed.is_empty() => computed.push(name),
+            Ok(_) if is_computed => computed.push(name),
             Ok(_) if column.has_empty => members.push(name),
             Ok(_) if SPATIAL.contains(&column.kind.as_str()) => empty.push(name),
             Ok(_) if column.set.is_empty() => rounded.push(name),
             Ok(_) => converted.push(format!("{name} ({})", column.set)),
             // A table of another engine, or one that takes too long.
-            Err(Error::Failed(_)) => {
-                server.run("SET time_zone=@@GLOBAL.time_zone")?;
-                unknown.push(name);
-            }
+            Err(Error::Failed(_)) => unknown.push(name),
             Err(error) => return Err(error),
         }
     }
@@ -144,7 +159,8 @@ pub(super) fn warnings(
         (
             computed,
             "generated columns whose stored values come out otherwise when a restore computes them anew, for they depend on the \
-             time zone of the session that wrote them (computed of a DATETIME column they don't)",
+             session that wrote them: its time zone (computed of a DATETIME column they don't), its sql_mode or its \
+             div_precision_increment",
         ),
         (
             members,
@@ -234,10 +250,12 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         return Ok(Vec::new());
     }
     let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
+    let by_name: HashMap<(&str, &str), &Table> =
+        tables.iter().map(|table| ((table.database.as_str(), table.name.as_str()), table)).collect();
     let column = |row: Vec<String>| {
         let [database, table, name, kind, set, numbers, computed, empty, whole_kind] =
             <[String; 9]>::try_from(row).ok()?;
-        let of = tables.iter().find(|of| of.database == database && of.name == table)?;
+        let of = by_name.get(&(database.as_str(), table.as_str()))?;
         let has_history = of.kind == "SYSTEM VERSIONED";
         let numbers_itself = numbers == "1";
         (has_history || of.kind == "BASE TABLE").then_some(Column {
@@ -260,7 +278,8 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         .filter(is_moment)
         .map(|column| (column.database.clone(), column.table.clone(), quoted(&column.name)))
         .collect();
-    // A computed column depends on the session's time zone where it is of a moment, or of a function that makes one.
+    // A computed column depends on the session's time zone where it is of a moment, or of a function that makes one; on its
+    // sql_mode where it is a day that may be read of a text, and on its precision where it divides.
     let is_asked = |column: &Column| {
         let of_moment = |(database, table, name): &(String, String, String)| {
             *database == column.database && *table == column.table && column.computed.contains(name)
@@ -269,7 +288,12 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         let by_zone = ["unix_timestamp(", "from_unixtime("].iter().any(|function| text.contains(function));
         match column.computed.is_empty() {
             true => column.kind != "timestamp",
-            false => by_zone || moments.iter().any(of_moment),
+            false => {
+                let is_day = ["date", "datetime", "time"].contains(&column.kind.as_str());
+                let divides = text.contains('/')
+                    && (column.kind == "varchar" || column.kind == "decimal" && column.whole_kind.ends_with(')'));
+                by_zone || is_day || divides || moments.iter().any(of_moment)
+            }
         }
     };
     Ok(all.into_iter().filter(is_asked).collect())

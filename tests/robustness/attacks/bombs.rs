@@ -13,13 +13,6 @@ use support::vault::assert_restores;
 /// Most bytes that this process may ever hold.
 const MEMORY: u64 = 320 << 20;
 
-/// The most memory that this process ever held, in bytes.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 /// How the plain bodies of bombs begin; zeros follow.
 fn bodies(honest: &SnapshotBody) -> Vec<(&'static str, Vec<u8>)> {
     let start = SnapshotBody { facts: Vec::new(), warnings: Vec::new(), recipe: Vec::new(), ..honest.clone() }.encode();
@@ -32,6 +25,7 @@ fn bodies(honest: &SnapshotBody) -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn bombs_in_a_snapshot_are_passed_over_by_name() {
+    support::alone!();
     let days = Days::new();
     let first = days.next(&one(b"the first day")).0.snapshot;
     let thief = days.vault.owner.writer(days.vault.remote.clone(), &days.vault.empty_state());
@@ -67,7 +61,7 @@ fn bombs_in_a_snapshot_are_passed_over_by_name() {
     }
     assert_eq!(reader.find_snapshot(Some("set"), &Chosen::Latest).unwrap().id, second.id);
     assert_eq!(rebuilt(&reader), 2);
-    assert!(peak() < MEMORY, "{} MiB", peak() >> 20);
+    assert!(support::peak_memory() < MEMORY, "{} MiB", support::peak_memory() >> 20);
 }
 
 fn rebuilt(repository: &Repository) -> usize {

@@ -75,7 +75,10 @@ fn values_that_hang_on_the_session_are_named_or_come_back() {
          CREATE TABLE other (id INT PRIMARY KEY, ts TIMESTAMP(6), q DECIMAL(30,12) AS (id / 7) STORED, r DECIMAL(9,2) AS (id * 1.234) STORED, f FLOAT AS (id / 4) STORED,
            c VARCHAR(3) AS (CONCAT('n', id)) STORED, y DATE AS (ts + INTERVAL 12 HOUR) STORED);
          INSERT INTO other (id, ts) VALUES (1, '2026-03-01 10:30:00.654321'), (2, '2026-07-01 10:30:00.1');
-         CREATE TABLE members (id INT PRIMARY KEY, e ENUM('', 'a'), s SET('', 'x'))",
+         CREATE TABLE members (id INT PRIMARY KEY, e ENUM('', 'a'), s SET('', 'x'));
+         CREATE TABLE settled (id INT PRIMARY KEY, t VARCHAR(20), d DATE AS (STR_TO_DATE(t, '%Y-%m-%d')) STORED, w DATE AS (t) STORED,
+           p DECIMAL(40,25) AS (id / 7) STORED, v VARCHAR(5) AS (id / 7) STORED, k VARCHAR(60) CHARSET cp1251 AS (CONCAT(id / 7, '/Ä')) STORED);
+         INSERT INTO settled (id, t) VALUES (1, '2023-02-28'), (2, '0000-00-00'), (3, 'none'), (4, NULL), (5, ''), (6, '10:30:01.9999'), (7, '2023-01-00')",
         &["--default-time-zone=+02:00"],
     ) else {
         return;
@@ -83,22 +86,40 @@ fn values_that_hang_on_the_session_are_named_or_come_back() {
     let (checked, backup) = said(&site, 0);
     assert!(!checked.contains("come out otherwise") && !backup.contains("[inexact]"), "{checked}{backup}");
     site.server.sql(
-        "USE agama; SET time_zone = '+02:00'; INSERT INTO zones (id, ts) VALUES (1, '2026-03-01 00:30:00'); INSERT INTO moments (id, d) VALUES (1, '2026-03-01 00:30:00'); SET sql_mode = ''; INSERT INTO members VALUES (1, 'none', 'x'), (2, 'a', ',x')",
+        "USE agama; SET time_zone = '+02:00'; INSERT INTO zones (id, ts) VALUES (1, '2026-03-01 00:30:00'); INSERT INTO moments (id, d) VALUES (1, '2026-03-01 00:30:00'); SET sql_mode = ''; INSERT INTO members VALUES (1, 'none', 'x'), (2, 'a', ',x');
+         CREATE TABLE days (id INT PRIMARY KEY, t VARCHAR(20), d DATE AS (STR_TO_DATE(t, '%Y-%m-%d')) STORED, e DATE AS (t) STORED); INSERT INTO days (id, t) VALUES (1, '2023-02-31');
+         SET div_precision_increment = 20; CREATE TABLE parts (id INT PRIMARY KEY, p DECIMAL(40,25) AS (id / 7) STORED, v VARCHAR(60) AS (id / 7) STORED, s VARCHAR(5) AS (id / 7) STORED);
+         INSERT INTO parts (id) VALUES (1)",
     );
     let (checked, backup) = said(&site, 3);
     for said in [&checked, &backup] {
         assert!(
-            said.contains("agama.moments.n, agama.zones.day") && said.contains("agama.members.e, agama.members.s"),
+            said.contains("agama.days.d, agama.days.e, agama.moments.n, agama.parts.p, agama.parts.v, agama.zones.day")
+                && said.contains("agama.members.e, agama.members.s"),
             "{said}"
         );
-        assert!(!said.contains("plain.") && !said.contains("other."), "{said}");
+        assert!(
+            !said.contains("plain.")
+                && !said.contains("other.")
+                && !said.contains("settled.")
+                && !said.contains("parts.s"),
+            "{said}"
+        );
     }
     site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
     let rows = |database: &str, table: &str| {
         site.server.sql(&format!("SET time_zone = '+00:00'; SELECT * FROM {database}.{table} ORDER BY 1"))
     };
     assert!(rows("agama", "plain").contains("2023-02-31"));
-    for (table, is_same) in [("plain", true), ("other", true), ("zones", false), ("moments", false)] {
+    for (table, is_same) in [
+        ("plain", true),
+        ("other", true),
+        ("settled", true),
+        ("days", false),
+        ("parts", false),
+        ("zones", false),
+        ("moments", false),
+    ] {
         let (was, is) = (rows("agama", table), rows("copy", table));
         assert_eq!(was == is, is_same, "{table}: {was} {is}");
     }

@@ -34,6 +34,12 @@ pub struct Days {
     pub options: BackupOptions,
 }
 
+impl Default for Days {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Days {
     pub fn new() -> Self {
         Self::with(options())

@@ -22,6 +22,7 @@ pub mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -45,6 +46,45 @@ use varu::time::{Clock, Timestamp};
 pub fn program() -> PathBuf {
     let suite = std::env::current_exe().unwrap();
     suite.ancestors().nth(2).unwrap().join("varu")
+}
+
+/// Runs the test that it stands in once more in a process of its own, and nothing more of it in this one. For what a whole
+/// process has, such as its memory.
+#[macro_export]
+macro_rules! alone {
+    () => {
+        if !$crate::is_alone(std::any::type_name_of_val(&|| {})) {
+            return;
+        }
+    };
+}
+
+/// That this process runs one test alone. If it doesn't, one runs the test of that closure, and passes.
+#[track_caller]
+pub fn is_alone(closure: &str) -> bool {
+    const ALONE: &str = "VARU_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let (_, test) = closure.trim_end_matches("::{{closure}}").split_once("::").unwrap();
+    let mut suite = Command::new(std::env::current_exe().unwrap());
+    let output = suite.args([test, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let ran = output.status.success() && out.contains("1 passed");
+    assert!(
+        ran,
+        "{test} in a process of its own: {}\n{out}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    false
+}
+
+/// The most memory that this process ever held, in bytes.
+pub fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
 }
 
 /// Streams by name.
@@ -251,7 +291,7 @@ pub fn table(rows: u32, salt: impl Fn(u32) -> u32) -> Vec<u8> {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -261,7 +301,7 @@ impl Random {
 
     /// A number below `end`; 0 where `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        (self.draw() % end.max(1) as u64) as usize
     }
 }
 

@@ -26,6 +26,12 @@ pub struct Vault {
     states: Mutex<Vec<TempDir>>,
 }
 
+impl Default for Vault {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Vault {
     pub fn new() -> Self {
         Self::with_chunks(ChunkSizes::default())
