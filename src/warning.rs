@@ -27,7 +27,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A file, a folder or a database could not be read, and isn't in the snapshot.
+    /// A file, a folder, a database or what is in one could not be read or dumped, and isn't in the snapshot.
     LeftOut = "left-out",
     /// A file changed while it was read.
     ChangedWhileRead = "changed-while-read",

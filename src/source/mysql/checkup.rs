@@ -4,7 +4,7 @@ use super::dump::{databases, inconsistent};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{literal, shown};
 use super::server::Server;
-use super::{MysqlOptions, grants, inexact, obstacles, settings};
+use super::{MysqlOptions, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};
 
@@ -64,7 +64,8 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     }
     let (history, notes) = obstacles::history(&server, &about.tables)?;
     let inexact = inexact::warnings(&server, &databases, &about.tables, &options.schema_only_tables, history)?;
-    let notes = notes.into_iter().chain(inexact);
+    let left_out = if all { system::warning(&server)? } else { None };
+    let notes = notes.into_iter().chain(left_out).chain(inexact);
     found.extend(notes.map(|warning| Finding::Note(warning.text)));
     Ok(())
 }

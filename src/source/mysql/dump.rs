@@ -7,7 +7,7 @@ use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
 use super::names::{Part, shown};
 use super::server::{Program, Server};
-use super::{MysqlOptions, events, grants, inexact, obstacles, settings};
+use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
@@ -53,6 +53,9 @@ impl Prepared {
         let (history, without) = obstacles::history(&server, &before.tables)?;
         let mut warnings = inconsistent(&before.tables);
         warnings.extend(without);
+        if matches!(options.databases, Databases::AllBut(_)) {
+            warnings.extend(system::warning(&server)?);
+        }
         warnings.extend(inexact::warnings(&server, &databases, &before.tables, &options.schema_only_tables, history)?);
         let has_log = server.value("SELECT @@log_bin")? == "1";
         let events = events::streams(&server, &databases)?;

@@ -23,6 +23,7 @@ pub mod server;
 mod settings;
 pub mod split;
 mod sql;
+mod system;
 mod users;
 
 use std::collections::VecDeque;

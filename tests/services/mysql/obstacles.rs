@@ -314,3 +314,24 @@ fn a_name_with_anything_in_it_ends_no_backup_and_reaches_no_terminal() {
         assert!(dump.contains(part), "{part}: {dump}");
     }
 }
+
+#[test]
+fn what_lies_in_the_servers_own_databases_is_named() {
+    let Some(site) = Site::new(SCHEMA) else { return };
+    site.configure(&format!("socket = {:?}\ndatabases = \"all\"", site.server.socket()));
+    let (checked, backup) = said(&site, 0);
+    assert!(!checked.contains("own databases") && !backup.contains("own databases"), "{checked}{backup}");
+    site.server.sql(
+        "CREATE TABLE mysql.forgotten (id INT); CREATE VIEW mysql.seen AS SELECT 1; CREATE TABLE sys.`my table` (id INT);
+         CREATE FUNCTION sys.mine() RETURNS INT RETURN 1; CREATE EVENT mysql.daily ON SCHEDULE EVERY 1 DAY DO SELECT 1;
+         CREATE SERVER far FOREIGN DATA WRAPPER mysql OPTIONS (HOST '192.0.2.1', DATABASE 'x')",
+    );
+    let (checked, backup) = said(&site, 3);
+    for name in ["mysql.forgotten", "mysql.seen", "sys.my table", "sys.mine", "mysql.daily", "CREATE SERVER far"] {
+        assert!(checked.contains(name) && backup.contains(name), "{name}: {checked}{backup}");
+    }
+    assert!(backup.contains("[left-out]"), "{backup}");
+    // A set of some databases promises nothing of the others.
+    site.configure(&format!("socket = {:?}", site.server.socket()));
+    site.run(&["backup", "agama"]).ends(0);
+}

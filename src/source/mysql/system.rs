@@ -1,0 +1,114 @@
+//! What lies in the server's own databases and isn't the server's: no dump of all databases has it.
+
+use super::names::shown;
+use super::server::Server;
+use crate::source::Error;
+use crate::warning::{Warning, WarningKind};
+
+/// How many names a warning lists.
+const NAMES: usize = 10;
+
+/// Tables of the database `mysql`, as MariaDB and MySQL make them.
+const TABLES: [&str; 27] = [
+    "column_stats",
+    "columns_priv",
+    "component",
+    "db",
+    "default_roles",
+    "engine_cost",
+    "event",
+    "func",
+    "general_log",
+    "global_grants",
+    "global_priv",
+    "gtid_executed",
+    "host",
+    "index_stats",
+    "password_history",
+    "password_reuse_check_history",
+    "plugin",
+    "proc",
+    "procs_priv",
+    "proxies_priv",
+    "role_edges",
+    "roles_mapping",
+    "server_cost",
+    "servers",
+    "slow_log",
+    "table_stats",
+    "tables_priv",
+];
+
+/// How the names of further ones begin.
+const BEGINNINGS: [&str; 11] = [
+    "audit_log_",
+    "firewall_",
+    "gtid_slave_pos",
+    "help_",
+    "innodb_",
+    "ndb_",
+    "replication_",
+    "slave_",
+    "spider_",
+    "time_zone",
+    "transaction_registry",
+];
+
+/// Where something is listed: by which column of its database, and on what condition it isn't the server's.
+const LISTED: [(&str, &str, &str, &str); 4] = [
+    ("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE NOT LIKE '%VIEW'"),
+    ("VIEWS", "TABLE_SCHEMA", "TABLE_NAME", "DEFINER NOT LIKE '%.sys@localhost'"),
+    (
+        "ROUTINES",
+        "ROUTINE_SCHEMA",
+        "ROUTINE_NAME",
+        "DEFINER NOT LIKE '%.sys@localhost' AND ROUTINE_NAME NOT IN ('AddGeometryColumn', 'DropGeometryColumn')",
+    ),
+    ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "TRUE"),
+];
+
+/// Names of a table of the server, and what they are called. Not every account may read it.
+const ROWS: [(&str, &str); 2] = [
+    ("SELECT Server_name FROM mysql.servers ORDER BY 1", "the server of CREATE SERVER"),
+    ("SELECT name FROM mysql.func ORDER BY 1", "the loadable function"),
+];
+
+/// Names what a dump of all databases leaves out, for it lies in the server's own.
+///
+/// # Errors
+/// [`Error::Failed`] where the server doesn't answer.
+pub(super) fn warning(server: &Server) -> Result<Option<Warning>, Error> {
+    let mut names = Vec::new();
+    for database in ["mysql", "sys"] {
+        let asked = |(table, schema, name, condition): &(&str, &str, &str, &str)| {
+            format!(
+                "SELECT {name} FROM information_schema.{table} WHERE {schema} = '{database}' AND {condition} ORDER BY 1;\n"
+            )
+        };
+        let found = server.ask(&LISTED.iter().map(asked).collect::<String>())?.into_iter().flatten();
+        names.extend(found.filter(|name| !is_the_servers(database, name)).map(|name| shown(&[database, &name])));
+    }
+    for (question, what) in ROWS {
+        match server.ask(question) {
+            Ok(rows) => names.extend(rows.iter().flatten().map(|name| format!("{what} {}", shown(&[name])))),
+            Err(Error::Failed(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
+    let listed = names[..names.len().min(NAMES)].join(", ");
+    Ok((!names.is_empty()).then(|| {
+        WarningKind::LeftOut.warning(format!(
+            "the server's own databases are in no dump, and these in them aren't the server's: {listed}{more}; give tables and \
+             stored programs a database of their own, and keep CREATE SERVER and CREATE FUNCTION … SONAME for a restore"
+        ))
+    }))
+}
+
+/// Whether a server makes a table of that name in its database.
+fn is_the_servers(database: &str, table: &str) -> bool {
+    match database {
+        "sys" => table == "sys_config",
+        _ => TABLES.contains(&table) || BEGINNINGS.iter().any(|beginning| table.starts_with(beginning)),
+    }
+}
