@@ -9,6 +9,7 @@ use varu::index::Outcome;
 use varu::progress::Progress;
 use varu::repository;
 use varu::restore::RestoreReport;
+use varu::source::Service;
 use varu::time::{Clock, SystemClock, format_duration};
 use varu::warning::WarningKind;
 
@@ -202,11 +203,16 @@ fn one(
                 return Ok(Some(row(0, None, Duration::ZERO, said)));
             }
             Record::keep(found, &request, None, None)?;
-            let (report, service) = into.one(kind, None, unfinished.is_some(), found, options, context, watch)?;
-            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            let mut kept = Ok(());
             // What can't be looked at is restored again the next time.
-            let now = service.standing().ok().flatten();
-            Record::keep(found, &request, now, report.warnings.first().map(ToString::to_string))?;
+            let mut keep = |report: &RestoreReport, service: &dyn Service| {
+                let now = service.standing().ok().flatten();
+                kept = Record::keep(found, &request, now, report.warnings.first().map(ToString::to_string));
+            };
+            let unfinished = unfinished.is_some();
+            let (report, service) = into.one(kind, None, unfinished, found, options, context, watch, &mut keep)?;
+            kept?;
+            report.warnings.iter().for_each(|warning| watch.warn(warning));
             let proof = service.proof();
             Ok(Some(row(report.bytes, proof.counted, began.elapsed(), proof.checks)))
         }

@@ -193,7 +193,8 @@ impl IntoArgs {
         for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
             found.warnings.iter().for_each(|warning| watch.warn(warning));
             let began = Instant::now();
-            let (report, service) = self.one(kind, name.clone(), false, &found, options, context, &watch)?;
+            let (report, service) =
+                self.one(kind, name.clone(), false, &found, options, context, &watch, &mut |_, _| ())?;
             let proof = service.proof();
             report.warnings.iter().for_each(|warning| watch.warn(warning));
             done.push((report, proof, began.elapsed()));
@@ -268,7 +269,7 @@ impl IntoArgs {
     }
 
     /// Restores one snapshot into a service, and gives the service. With `unfinished` what is there is of a restore that didn't
-    /// end.
+    /// end. `loaded` as of [`restore_into`].
     #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub fn one(
         &self,
@@ -279,6 +280,7 @@ impl IntoArgs {
         options: &Options,
         context: &Context,
         watch: &Arc<Watch>,
+        loaded: &mut dyn FnMut(&RestoreReport, &dyn Service),
     ) -> Result<(RestoreReport, Box<dyn Service>), Failure> {
         let (repository, snapshot) = (&found.repository, &found.snapshot);
         let set = context.config.sets.get(&snapshot.header.set);
@@ -308,7 +310,17 @@ impl IntoArgs {
         let clock = &SystemClock;
         let restore = || {
             let interrupt = &context.interrupt;
-            Ok(restore_into(repository, snapshot, &mut *service, &guard, &mut confirm, clock, &**watch, interrupt)?)
+            Ok(restore_into(
+                repository,
+                snapshot,
+                &mut *service,
+                &guard,
+                &mut confirm,
+                loaded,
+                clock,
+                &**watch,
+                interrupt,
+            )?)
         };
         let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
         let report = report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))?;

@@ -93,7 +93,8 @@ fn facts(repository: &Repository, snapshot: &SnapshotRow) -> Result<Facts> {
 }
 
 /// Restores a snapshot into a service. `confirm` is asked with what will be done, before anything is written; false ends it
-/// without a trace.
+/// without a trace. `loaded` is called when all is loaded, and before it is recorded that the restore has ended: a run that is
+/// killed on its way is followed by one that finds an unfinished restore, or by one that finds what `loaded` kept.
 ///
 /// Until a restore of a set has succeeded, backups of that set are refused.
 #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
@@ -103,6 +104,7 @@ pub fn restore_into(
     service: &mut dyn Service,
     guard: &Guard,
     confirm: &mut dyn FnMut(&Plan) -> bool,
+    loaded: &mut dyn FnMut(&RestoreReport, &dyn Service),
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
@@ -121,6 +123,9 @@ pub fn restore_into(
     let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
     repository.index().note_operation(operation, &what).map_err(failed)?;
     let result = load(repository, snapshot, service, &entries, progress, interrupt);
+    if let Ok(report) = &result {
+        loaded(report, service);
+    }
     let (outcome, message) = match &result {
         Ok(report) => match report.warnings.first() {
             None => (Outcome::Done, what),
