@@ -20,9 +20,9 @@ fn honest() -> Streams {
     let text: [(&str, &str); 8] = [
         (
             "@preamble.sql",
-            "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET @OLD_CHARACTER_SET_CLIENT=crate::CHARACTER_SET_CLIENT \
-             */;\n/*!40101 SET NAMES utf8mb4 */;\n/*!40103 SET @OLD_TIME_ZONE=crate::TIME_ZONE */;\n/*!40103 SET TIME_ZONE='+00:00' */;\n\
-             /*!40101 SET @OLD_SQL_MODE=crate::SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n",
+            "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT \
+             */;\n/*!40101 SET NAMES utf8mb4 */;\n/*!40103 SET @OLD_TIME_ZONE=@@TIME_ZONE */;\n/*!40103 SET TIME_ZONE='+00:00' */;\n\
+             /*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n",
         ),
         (
             "shop/@database.sql",
@@ -37,7 +37,7 @@ fn honest() -> Streams {
         (
             "shop/t.sql",
             "--\n-- Table structure for table `t`\n--\n\nDROP TABLE IF EXISTS `t`;\n/*!40101 SET @saved_cs_client     = \
-             crate::character_set_client */;\n/*!40101 SET character_set_client = utf8mb4 */;\nCREATE TABLE `t` (\n  `id` int(11) NOT NULL,\n  \
+             @@character_set_client */;\n/*!40101 SET character_set_client = utf8mb4 */;\nCREATE TABLE `t` (\n  `id` int(11) NOT NULL,\n  \
              `1e` int(11) DEFAULT NULL,\n  `text` text DEFAULT NULL COMMENT 'a;b',\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB;\n/*!40101 SET \
              character_set_client = @saved_cs_client */;\n\nLOCK TABLES `t` WRITE;\n/*!40000 ALTER TABLE `t` DISABLE KEYS */;\nINSERT INTO \
              `t` VALUES (1,NULL,'x'),\n(2,-1.5e-07,_binary 'it''s \\'; \\\\'),(3,0x10,\"\\n\");\n/*!40000 ALTER TABLE `t` ENABLE KEYS \
@@ -45,7 +45,7 @@ fn honest() -> Streams {
         ),
         (
             "shop/t.triggers.sql",
-            "/*!50003 SET @saved_cs_client      = crate::character_set_client */ ;\n/*!50003 SET @saved_sql_mode       = crate::sql_mode */ \
+            "/*!50003 SET @saved_cs_client      = @@character_set_client */ ;\n/*!50003 SET @saved_sql_mode       = @@sql_mode */ \
              ;\n/*!50003 SET character_set_client  = latin1 */ ;\n/*!50003 SET sql_mode = \
              'STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER' */ ;\nDELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`localhost`*/ \
              /*!50003 TRIGGER tr BEFORE INSERT ON t FOR EACH ROW begin set @a='x;;y'; -- ';;\nend */;;\nDELIMITER ;\n/*!50003 SET \
@@ -345,7 +345,7 @@ fn is_explained(queries: &[(String, Vec<u8>)], text: &[u8]) -> bool {
     let mut rest = text;
     for (kind, query) in queries {
         let query = query.strip_suffix(b"\n").unwrap_or(query);
-        let own = query == b"DO 0" || query.starts_with(b"select crate::version_comment");
+        let own = query == b"DO 0" || query.starts_with(b"select @@version_comment");
         if !matches!(kind.as_str(), "Query" | "Init DB") || own {
             continue;
         }

@@ -72,7 +72,7 @@ impl Ground {
         assert!(!self.mark().exists(), "{what}: a program was started");
         let seen = self.server.sql(
             "SELECT COUNT(*) FROM other.secret; SELECT COUNT(*) FROM mysql.user WHERE User = 'evil'; \
-             SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'loot'; SELECT crate::GLOBAL.general_log;",
+             SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'loot'; SELECT @@GLOBAL.general_log;",
         );
         assert_eq!(seen, "1\n0\n0\n0\n", "{what}");
     }
@@ -174,7 +174,7 @@ fn a_body_that_commands_the_client_comes_back_and_runs_nothing() {
 fn forged(table: &str, routines: &str) -> String {
     format!(
         "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET NAMES utf8mb4 */;\n/*!40101 SET \
-         @OLD_SQL_MODE=crate::SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n\n--\n-- Current Database: `shop`\n--\n\nCREATE DATABASE \
+         @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n\n--\n-- Current Database: `shop`\n--\n\nCREATE DATABASE \
          /*!32312 IF NOT EXISTS*/ `shop`;\n\nUSE `shop`;\n\n--\n-- Table structure for table `t`\n--\n\nCREATE TABLE `t` (\n  `id` int(11) DEFAULT NULL\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;\n\n\
          --\n-- Dumping data for table `t`\n--\n\nINSERT INTO `t` VALUES (1);\n{table}\n\n--\n-- Dumping routines for database \
          'shop'\n--\n{routines}\n/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;\n\n-- Dump completed on 2026-11-28\n"
@@ -207,7 +207,7 @@ fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
         "GRANT ALL ON *.* TO evil@localhost IDENTIFIED BY 'x';",
         "CREATE USER evil@localhost;",
         "SET GLOBAL general_log = 1;",
-        "SET crate::GLOBAL.general_log = 1;",
+        "SET @@GLOBAL.general_log = 1;",
         "INSTALL SONAME 'ha_archive';",
         "CREATE FUNCTION f RETURNS INTEGER SONAME 'x.so';",
         "SELECT 1 INTO OUTFILE '/tmp/loot';",
@@ -230,7 +230,7 @@ fn a_forged_dump_stops_at_its_first_statement_of_another_kind() {
         "INSERT INTO `t` VALUES (1e-- '\n);DROP DATABASE other; -- ');",
         "DROP TABLE IF EXISTS /*M /* */ `other`.`secret` -- */ t\n;",
         "DROP TABLE IF EXISTS `t`; CREATE TABLE `t` (a int DEFAULT (SETVAL(`other`.`s`, 5)));",
-        "INSERT INTO `t` VALUES (crate::GLOBAL.general_log);",
+        "INSERT INTO `t` VALUES (@@GLOBAL.general_log);",
         "INSERT INTO `t` VALUES (LOAD_FILE('/etc/shadow'));",
         "INSERT INTO `t` VALUES (1) RETURNING (SELECT a FROM other.secret);",
         "INSERT INTO `t` SET id = (SELECT 1);",
