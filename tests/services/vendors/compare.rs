@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 /// Objects by their names, each with all that tells it from another.
 pub type Picture = BTreeMap<String, String>;
 
-/// What a client printed, cut where it says the name of the next object: lines `crate:: NAME`.
+/// What a client printed, cut where it says the name of the next object: lines `@@ NAME`.
 pub fn cut(text: &str) -> Picture {
     let mut picture = Picture::new();
     let mut name = String::new();
     for line in text.lines() {
-        match line.strip_prefix("crate:: ") {
+        match line.strip_prefix("@@ ") {
             Some(next) => {
                 name = next.to_owned();
                 picture.entry(name.clone()).or_default();

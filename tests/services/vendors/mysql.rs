@@ -62,7 +62,7 @@ fn picture(server: &Path) -> Picture {
     // The statements that show each object, made by the server itself.
     let q = |column: &str| format!("CONCAT('`', REPLACE({column}, '`', '``'), '`')");
     let said = |kind: &str, database: &str, name: &str, statement: &str| {
-        format!("CONCAT('SELECT ', QUOTE(CONCAT('crate:: {kind} ', {database}, '.', {name})), '; ', {statement}, ';')")
+        format!("CONCAT('SELECT ', QUOTE(CONCAT('@@ {kind} ', {database}, '.', {name})), '; ', {statement}, ';')")
     };
     let table = format!("CONCAT({}, '.', {})", q("TABLE_SCHEMA"), q("TABLE_NAME"));
     let show = said(
@@ -84,7 +84,7 @@ fn picture(server: &Path) -> Picture {
     );
     let account = "IF(is_role = 'Y', CONCAT('`', User, '`'), CONCAT('`', User, '`@`', Host, '`'))";
     let grants = format!(
-        "CONCAT('SELECT ', QUOTE(CONCAT('crate:: account ', User, '@', Host)), '; SHOW GRANTS FOR ', {account}, ';', IF(is_role = 'Y', \
+        "CONCAT('SELECT ', QUOTE(CONCAT('@@ account ', User, '@', Host)), '; SHOW GRANTS FOR ', {account}, ';', IF(is_role = 'Y', \
          '', CONCAT(' SHOW CREATE USER ', {account}, ';')))"
     );
     let script = run(
@@ -97,10 +97,10 @@ fn picture(server: &Path) -> Picture {
         ),
     );
     let script = script.replace("\\n", "\n").replace("\\\\", "\\");
-    let others = "SELECT CONCAT('crate:: ', LOWER(type), ' ', db, '.', name, '\\n', HEX(body), ' ', HEX(param_list), ' ', HEX(returns), ' ', \
+    let others = "SELECT CONCAT('@@ ', LOWER(type), ' ', db, '.', name, '\\n', HEX(body), ' ', HEX(param_list), ' ', HEX(returns), ' ', \
          sql_data_access, is_deterministic, security_type, definer, sql_mode, comment, character_set_client, collation_connection, \
          db_collation, aggregate) FROM mysql.proc WHERE db NOT IN ('mysql', 'sys');
-         SELECT CONCAT('crate:: event ', db, '.', name, '\\n', HEX(body), ' ', HEX(body_utf8), ' ', IFNULL(execute_at, ''), ' ', \
+         SELECT CONCAT('@@ event ', db, '.', name, '\\n', HEX(body), ' ', HEX(body_utf8), ' ', IFNULL(execute_at, ''), ' ', \
          IFNULL(interval_value, ''), IFNULL(interval_field, ''), ' ', IFNULL(starts, ''), ' ', IFNULL(ends, ''), status, on_completion, sql_mode, definer, \
          comment, time_zone, character_set_client, collation_connection, db_collation) FROM mysql.event;\n";
     let mut picture = cut(&run(server, &script));
