@@ -2,14 +2,11 @@
 
 use super::dump::{databases, inconsistent};
 use super::fingerprint::{Fingerprint, Table};
-use super::names::{literal, shown};
+use super::names::{SHOWN, listed, literal, shown};
 use super::server::Server;
 use super::{MysqlOptions, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};
-
-/// How many names a finding lists.
-const NAMES: usize = 10;
 
 /// Tries all that a dump of `options` needs.
 pub fn check(options: &MysqlOptions, interrupt: &Interrupt) -> Vec<Finding> {
@@ -70,12 +67,6 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     Ok(())
 }
 
-fn listed(names: &[String]) -> String {
-    let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
-    let shown: Vec<String> = names.iter().take(NAMES).map(|name| shown(&[name])).collect();
-    format!("{}{more}", shown.join(", "))
-}
-
 /// Tables whose rows have no order of their own, so that a dump of them may differ from day to day.
 fn without_key(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Error> {
     let mut names = std::collections::BTreeSet::new();
@@ -90,12 +81,12 @@ fn without_key(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Err
         names.extend(rows.into_iter().flatten().map(|name| format!("{database}.{name}")));
     }
     let known = |name: &String| tables.iter().any(|table| format!("{}.{}", table.database, table.name) == *name);
-    let names: Vec<String> = names.into_iter().filter(known).collect();
+    let names: Vec<String> = names.into_iter().filter(known).map(|name| shown(&[&name])).collect();
     Ok((!names.is_empty()).then(|| {
         Finding::Note(format!(
             "without a unique key, so that their rows have no order of their own and an incremental may be larger than the \
              change: {}",
-            listed(&names)
+            listed(&names, SHOWN)
         ))
     }))
 }

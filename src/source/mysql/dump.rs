@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::fingerprint::{Fingerprint, Table};
 use super::flags::{Wanted, flags};
-use super::names::{Part, shown};
+use super::names::{Part, SHOWN, listed, shown};
 use super::server::{Program, Server};
 use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
@@ -140,11 +140,10 @@ pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
     match names.as_slice() {
         [] => Vec::new(),
         some => {
-            let shown = some.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-            let more = if some.len() > 10 { format!(" and {} more", some.len() - 10) } else { String::new() };
             vec![WarningKind::NoTransactions.warning(format!(
-                "not consistent with the rest, because their engine has no transactions: {shown}{more}; ALTER TABLE … \
-                 ENGINE=InnoDB makes them so"
+                "not consistent with the rest, because their engine has no transactions: {}; ALTER TABLE … \
+                 ENGINE=InnoDB makes them so",
+                listed(some, SHOWN)
             ))]
         }
     }

@@ -6,14 +6,12 @@
 use std::collections::HashMap;
 
 use super::fingerprint::Table;
-use super::names::{literal, quoted, shown};
+use super::names::{SHOWN, listed, literal, quoted, shown};
 use super::server::Server;
+use super::settings::LOADS;
 use super::sql::charset::Charset;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
-
-/// How many columns a warning lists.
-const NAMES: usize = 10;
 
 /// Types that have no empty value, and get one where a column is added to rows that are there.
 const SPATIAL: [&str; 8] = [
@@ -36,9 +34,12 @@ const COMPUTED: &str =
     "(EXTRA LIKE '%STORED GENERATED%' AND IFNULL(GENERATION_EXPRESSION, '') NOT IN ('', 'ROW START', 'ROW END'))";
 
 /// Makes the session the one in which a restore computes columns.
-const RESTORES: &str = "SET @own_mode=@@sql_mode, time_zone='+00:00', \
-                        sql_mode='NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', \
-                        div_precision_increment=DEFAULT";
+fn restores() -> String {
+    format!(
+        "SET @own_mode=@@sql_mode, time_zone='+00:00', sql_mode='NO_AUTO_VALUE_ON_ZERO,{LOADS}', \
+         div_precision_increment=DEFAULT"
+    )
+}
 
 /// Makes it what it was before.
 const OWN: &str = "SET time_zone=@@GLOBAL.time_zone, sql_mode=@own_mode";
@@ -77,7 +78,7 @@ impl Column {
                     kind if kind.ends_with("int") => format!("ROUND({})", self.computed),
                     "decimal" => format!("CAST({} AS {})", self.computed, self.whole_kind),
                     "varchar" => {
-                        let length = self.whole_kind.trim_start_matches("varchar").to_owned();
+                        let length = self.whole_kind.trim_start_matches("varchar");
                         let text = format!("CONVERT(CONCAT({}) USING {})", self.computed, self.set);
                         return Some(format!("NOT (BINARY {name} <=> BINARY LEFT({text}, {length}))"));
                     }
@@ -127,7 +128,7 @@ pub(super) fn warnings(
             quoted(&column.table)
         );
         let is_computed = !column.computed.is_empty();
-        let question = if is_computed { format!("{RESTORES};\n{question};\n{OWN}") } else { question };
+        let question = if is_computed { format!("{};\n{question};\n{OWN}", restores()) } else { question };
         match server.ask(&question) {
             Ok(rows) if rows.is_empty() => {}
             Ok(_) if is_computed => computed.push(name),
@@ -185,9 +186,7 @@ pub(super) fn warnings(
          doesn't know (made again after SET NAMES utf8mb4, they come back)",
     );
     let said = |kind: WarningKind, (names, what): (Vec<String>, &str)| {
-        let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
-        let listed = names[..names.len().min(NAMES)].join(", ");
-        (!names.is_empty()).then(|| kind.warning(format!("{what}: {listed}{more}")))
+        (!names.is_empty()).then(|| kind.warning(format!("{what}: {}", listed(&names, SHOWN))))
     };
     let inexact = sentences.into_iter().filter_map(|sentence| said(WarningKind::Inexact, sentence));
     let unrestorable = [empty, unread].into_iter().filter_map(|sentence| said(WarningKind::Unrestorable, sentence));

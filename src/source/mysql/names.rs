@@ -115,6 +115,15 @@ pub(super) fn shown(parts: &[&str]) -> String {
     Escaped(parts.join(".").as_bytes()).to_string()
 }
 
+/// How many names a warning lists.
+pub(super) const SHOWN: usize = 10;
+
+/// The first `most` of these, and how many more there are.
+pub(super) fn listed(names: &[String], most: usize) -> String {
+    let more = if names.len() > most { format!(" and {} more", names.len() - most) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(most)].join(", "))
+}
+
 /// A name in backticks, as a statement takes it.
 pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))

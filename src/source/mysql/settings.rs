@@ -15,6 +15,10 @@ use super::server::{Program, Server, Vendor};
 use crate::entry::Escaped;
 use crate::source::Error;
 
+/// Modes of `sql_mode` beside a dump's own, in which a restore loads: an engine that is gone is no other one, and days that no
+/// month has come back.
+pub(super) const LOADS: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
+
 /// What each session of varu's own begins with. One that doesn't commit by itself would keep a lock on each table that it has
 /// read.
 pub(super) const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1, autocommit=1, completion_type=0, \

@@ -1,12 +1,9 @@
 //! What lies in the server's own databases and isn't the server's: no dump of all databases has it.
 
-use super::names::shown;
+use super::names::{SHOWN, listed, shown};
 use super::server::Server;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
-
-/// How many names a warning lists.
-const NAMES: usize = 10;
 
 /// Tables of the database `mysql`, as MariaDB and MySQL make them.
 const TABLES: [&str; 27] = [
@@ -95,12 +92,11 @@ pub(super) fn warning(server: &Server) -> Result<Option<Warning>, Error> {
             Err(error) => return Err(error),
         }
     }
-    let more = if names.len() > NAMES { format!(" and {} more", names.len() - NAMES) } else { String::new() };
-    let listed = names[..names.len().min(NAMES)].join(", ");
     Ok((!names.is_empty()).then(|| {
         WarningKind::LeftOut.warning(format!(
-            "the server's own databases are in no dump, and these in them aren't the server's: {listed}{more}; give tables and \
-             stored programs a database of their own, and keep CREATE SERVER and CREATE FUNCTION … SONAME for a restore"
+            "the server's own databases are in no dump, and these in them aren't the server's: {}; give tables and \
+             stored programs a database of their own, and keep CREATE SERVER and CREATE FUNCTION … SONAME for a restore",
+            listed(&names, SHOWN)
         ))
     }))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::MysqlTarget;
 use crate::entry::Escaped;
 use crate::source::Error;
-use crate::source::mysql::names::{literal, quoted};
+use crate::source::mysql::names::{listed, literal, quoted};
 use crate::source::mysql::settings::SESSION;
 use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::Session;
@@ -146,11 +146,7 @@ impl MysqlTarget {
             })
             .filter(|account| !there.contains(*account))
             .collect();
-        let listed = |what: &str, all: Vec<String>| {
-            let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
-            let named: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
-            (!all.is_empty()).then(|| format!("{what}: {}{more}", named.join(", ")))
-        };
+        let said = |what: &str, all: Vec<String>| (!all.is_empty()).then(|| format!("{what}: {}", listed(&all, NAMED)));
         let shown = |text: &str| Escaped(text.as_bytes()).to_string();
         let names = made.iter().map(|account| shown(&account.to_string())).collect();
         let beyond = lines.iter().filter(|(text, line)| match line {
@@ -163,8 +159,8 @@ impl MysqlTarget {
         });
         let beyond = beyond.map(|(text, _)| shown(&plain(text))).collect();
         let lines = [
-            listed("accounts that aren't there are made", names),
-            listed("rights of theirs beyond what is restored are granted", beyond),
+            said("accounts that aren't there are made", names),
+            said("rights of theirs beyond what is restored are granted", beyond),
         ];
         Ok(lines.into_iter().flatten().collect())
     }

@@ -7,7 +7,7 @@ use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::Part;
 use crate::source::mysql::server::{Load, Server, Vendor};
-use crate::source::mysql::settings::SESSION;
+use crate::source::mysql::settings::{LOADS, SESSION};
 use crate::source::mysql::sql::rows::Rows;
 use crate::source::mysql::sql::tokens::{Kind, Reading, Token};
 
@@ -69,8 +69,7 @@ impl Checked {
         set?;
         self.load.write(settings(&self.server).as_bytes())?;
         if self.keeps_engines {
-            self.load
-                .write(b"SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES');\n")?;
+            self.load.write(format!("SET SESSION sql_mode=CONCAT(@@sql_mode, ',{LOADS}');\n").as_bytes())?;
         }
         Ok(())
     }
