@@ -86,7 +86,13 @@ pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<Copy, Erro
 pub fn forget_old(options: &CopyOptions, more: u32) -> Result<(), Error> {
     let keep = options.keep.saturating_add(more).max(1);
     let old = all(&options.folder)?.into_iter().rev().skip(keep as usize);
-    old.chain(put_aside(&options.folder)?).try_for_each(|copy| remove(&copy))
+    // Under a name of its own, so that what a killed run leaves of one doesn't look like a copy.
+    let part = options.folder.join(format!("old{PART}"));
+    remove(&part)?;
+    old.chain(put_aside(&options.folder)?).try_for_each(|copy| {
+        fs::rename(&copy, &part).map_err(|error| failed("removing", &copy, &error))?;
+        remove(&part)
+    })
 }
 
 /// The newest copy.

@@ -16,7 +16,8 @@ use crate::entry::Escaped;
 use crate::source::Error;
 
 /// Modes of `sql_mode` beside a dump's own, in which a restore loads: an engine that is gone is no other one, and days that no
-/// month has come back.
+/// month has come back. Not NO_UNSIGNED_SUBTRACTION: MariaDB makes some generated columns in it alone, but rows above 2^63 of
+/// tables that were made without it would not load.
 pub(super) const LOADS: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
 /// What each session of varu's own begins with. One that doesn't commit by itself would keep a lock on each table that it has

@@ -288,17 +288,22 @@ fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> 
                 .filter(|name| !is_aside(name) && !out.contains(name))
             {
                 // The one that is there from the start counts once somebody has put something into it.
-                let used = format!(
-                    "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {})",
-                    grants::OF_USERS
-                );
-                if name != COMMON || server.value(&name, &used)? == "t" {
+                if name != COMMON || is_used(server, &name)? {
                     names.push(name);
                 }
             }
             Ok(names)
         }
     }
+}
+
+/// Whether somebody has put something into a database that is there from the start.
+fn is_used(server: &Server, database: &str) -> Result<bool, Error> {
+    let used = format!(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {})",
+        grants::OF_USERS
+    );
+    Ok(server.value(database, &used)? == "t")
 }
 
 /// Databases that nobody can look into, but for the one that is empty on each server.
@@ -314,15 +319,23 @@ fn opened(database: &str) -> String {
     format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", server::quoted(database))
 }
 
-/// Databases of the set that are left out because nobody can look into them, a warning each.
+/// Databases of the set that are left out, a warning each: those that nobody can look into, and the one from which new ones are
+/// made, where somebody has put something into it.
 fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> {
     let Databases::AllBut(out) = wanted else { return Ok(Vec::new()) };
-    let names = closed(server)?.into_iter().filter(|name| !is_aside(name) && !out.contains(name));
-    let warning = |name: String| {
-        let text = format!("the database {name} {CLOSED}: {} or name it in exclude", opened(&name));
-        WarningKind::LeftOut.warning(text)
-    };
-    Ok(names.map(warning).collect())
+    let closed = closed(server)?;
+    let is_asked = |name: &&str| !is_aside(name) && !out.iter().any(|other| other == name);
+    let names = closed.iter().map(String::as_str).filter(is_asked);
+    let mut texts: Vec<String> =
+        names.map(|name| format!("the database {name} {CLOSED}: {} or name it in exclude", opened(name))).collect();
+    let has_template = is_asked(&TEMPLATE) && !closed.iter().any(|name| name == TEMPLATE);
+    if has_template && is_used(server, TEMPLATE)? {
+        texts.push(format!(
+            "somebody has made tables in {TEMPLATE}, which is in no dump of all databases: give them a database of their own, or name \
+             {TEMPLATE} in exclude"
+        ));
+    }
+    Ok(texts.into_iter().map(|text| WarningKind::LeftOut.warning(text)).collect())
 }
 
 /// A table that is to be left out by a wrong name would be in the dump, or its rows.

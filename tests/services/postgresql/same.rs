@@ -253,6 +253,11 @@ fn all_databases_are_all_or_what_is_not_among_them_is_named() {
     server.sql("postgres", "DROP DATABASE \"Closed\"");
     site.run(&["-q", "restore", "agama", "--into", "postgresql", "--yes"]).ends(0);
     assert_eq!(server.sql("tmpl", "SELECT a FROM t") + &server.sql("Closed", "SELECT a FROM t"), "7\n8\n");
+    server.sql("template1", "CREATE TABLE t AS SELECT 9 AS a");
+    let ended = site.run(&["-q", "backup", "agama"]).ends(3);
+    assert!(ended.err.contains("template1") && ended.err.contains("[left-out]"), "{}", ended.err);
+    site.configure(&lines(&server, "databases = \"all\"\nexclude = [\"template1\"]"));
+    site.back_up();
 }
 
 #[test]

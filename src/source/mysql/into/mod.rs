@@ -279,12 +279,17 @@ impl Service for MysqlTarget {
             .map(|place| match place.replaces() {
                 true => format!(
                     "{} is as it was unless {} is there, which then has the old data; what was loaded goes by DROP DATABASE IF \
-                     EXISTS {};",
+                     EXISTS {}",
                     place.to,
                     place.before(&self.options.stamp),
                     quoted(&place.loading)
                 ),
-                false => format!("{} was not there before, and is unfinished", place.to),
+                false => format!(
+                    "{} was not there before, and is unfinished: it goes by DROP DATABASE IF EXISTS {}; and \
+                     --replace puts it aside in a next restore",
+                    place.to,
+                    quoted(&place.to)
+                ),
             })
             .collect();
         names.join("; ")
