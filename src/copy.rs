@@ -111,7 +111,7 @@ pub fn copy(
     let bytes = |listed: &[Listed]| listed.iter().map(|object| object.size).sum::<u64>();
     let total = bytes(&keys) + bytes(&packs) + snapshots.iter().map(|known| known.listed.size).sum::<u64>();
     progress.phase("copying", Some(total), None);
-    to.create_folders().map_err(repository::Error::from)?;
+    to.create_folders()?;
     work.send_all(&keys)?;
     work.flush(Folder::Keys)?;
     let lost = work.send_all(&packs)?;
@@ -293,7 +293,7 @@ impl Work<'_> {
 
     /// Sends an object. False where it isn't what its name says.
     fn send(&self, object: &Listed) -> Result<bool> {
-        let mut upload = self.to.begin().map_err(repository::Error::from)?;
+        let mut upload = self.to.begin()?;
         let mut hasher = Hasher::new();
         let mut piece = vec![0; PIECE.min(object.size as usize)];
         let mut offset = 0;
@@ -311,7 +311,7 @@ impl Work<'_> {
                 Err(error) => return Err(repository::Error::from(error).into()),
             }
             hasher.update(part);
-            upload.append(part).map_err(repository::Error::from)?;
+            upload.append(part)?;
             self.progress.add(Counter::Bytes, part.len() as u64);
             offset += part.len() as u64;
         }
@@ -319,7 +319,7 @@ impl Work<'_> {
             self.damaged(&object.name, "its bytes aren't those that its name stands for");
             return Ok(false);
         }
-        upload.finish(&object.name).map_err(repository::Error::from)?;
+        upload.finish(&object.name)?;
         let mut report = self.report();
         report.objects += 1;
         report.bytes += object.size;
@@ -372,7 +372,7 @@ impl Work<'_> {
 
     /// Whether the first place has an object.
     fn has(&self, name: &ObjectName) -> Result<bool> {
-        Ok(self.from.stat(name).map_err(repository::Error::from)?.is_some())
+        Ok(self.from.stat(name)?.is_some())
     }
 
     fn flush(&self, folder: Folder) -> Result<()> {

@@ -1,9 +1,8 @@
-//! The errors of operations, and what kind of end each is.
+//! The errors of operations.
 
-use crate::disk::takes_nothing;
+use crate::class::{Class, Classified};
 use crate::index::IndexError;
-use crate::remote::ErrorKind;
-use crate::{repository, source};
+use crate::{remote, repository, source};
 
 /// Why an operation failed. Each text says what was tried, on what, why it failed and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -34,64 +33,28 @@ pub enum Error {
 /// The result of an operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of end an error is. The binary makes its exit status of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Something failed.
-    Failed,
-    /// Usage or configuration.
-    Usage,
-    /// A guard said no.
-    Refused,
-    /// The remote can't be reached.
-    Unreachable,
-    /// The repository is damaged.
-    Damaged,
-    /// There is no room, or the disk can only be read.
-    NoRoom,
-    /// The user, or the system, asked to stop.
-    Interrupted,
+impl From<remote::Error> for Error {
+    fn from(error: remote::Error) -> Self {
+        Self::Repository(error.into())
+    }
 }
 
-impl Error {
-    /// What kind of end it is.
-    pub fn class(&self) -> Class {
+impl From<IndexError> for Error {
+    fn from(error: IndexError) -> Self {
+        Self::Repository(error.into())
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
         match self {
-            Error::Repository(error) => repository_class(error),
-            Error::Source(source::Error::Config(_)) => Class::Usage,
-            Error::Source(source::Error::Refused(_)) => Class::Refused,
-            Error::Source(source::Error::NoRoom(_)) => Class::NoRoom,
-            Error::Source(_) | Error::Failed(_) => Class::Failed,
+            Error::Repository(error) => error.class(),
+            Error::Source(error) => error.class(),
+            Error::Failed(_) => Class::Failed,
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
             Error::Damaged(_) => Class::Damaged,
-            Error::NoRoom(_) => Class::NoRoom,
+            Error::NoRoom(_) => Class::NoSpace,
         }
     }
-}
-
-fn repository_class(error: &repository::Error) -> Class {
-    match error {
-        repository::Error::Remote(error) => match error.kind {
-            ErrorKind::Unreachable | ErrorKind::NoEntry => Class::Unreachable,
-            ErrorKind::NoSpace | ErrorKind::ReadOnly => Class::NoRoom,
-            ErrorKind::Invalid => Class::Usage,
-            ErrorKind::Refused => Class::Refused,
-            ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Exists => Class::Damaged,
-            ErrorKind::Medium | ErrorKind::Other => Class::Failed,
-        },
-        repository::Error::Damaged(_) => Class::Damaged,
-        repository::Error::Refused(_) => Class::Refused,
-        repository::Error::Usage(_) => Class::Usage,
-        repository::Error::Interrupted => Class::Interrupted,
-        repository::Error::Index(IndexError::NoRoom { .. }) => Class::NoRoom,
-        repository::Error::Io { source, .. } | repository::Error::Index(IndexError::Io { source, .. }) => {
-            io_class(source)
-        }
-        repository::Error::Index(_) | repository::Error::Failed(_) => Class::Failed,
-    }
-}
-
-fn io_class(error: &std::io::Error) -> Class {
-    if takes_nothing(error) { Class::NoRoom } else { Class::Failed }
 }

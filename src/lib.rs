@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 words | [`id`], [`entry`], [`time`], [`warning`], [`progress`], [`disk`] |
+//! | 0 words | [`disk`], [`class`], [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
 //! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
@@ -28,12 +28,13 @@
 //! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`] |
 //! | 6 binary | `main`, `cli`, `config`, `terminal` |
 
+pub mod disk;
+pub mod class;
 pub mod id;
 pub mod entry;
 pub mod time;
 pub mod warning;
 pub mod progress;
-pub mod disk;
 
 pub mod source;
 pub mod chunker;

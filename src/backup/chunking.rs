@@ -78,7 +78,7 @@ impl<'a> Chunking<'a> {
         Ok(Self {
             repository,
             start,
-            known: Known::open(&repository.index()).map_err(repository::Error::from)?,
+            known: Known::open(&repository.index())?,
             sharing: Sharing::default(),
             buffer: vec![0; READ + chunker.max()],
             chunker,
@@ -280,7 +280,7 @@ impl<'a> Chunking<'a> {
         if !self.pipeline.is_own(pack) && !self.sharing.may(self.repository, self.start, &run)? {
             return Ok(None);
         }
-        let directory = self.repository.index().directory(pack).map_err(repository::Error::from)?;
+        let directory = self.repository.index().directory(pack)?;
         let really = directory.is_some_and(|directory| {
             directory.run_range(segment, chunk, 1).is_some_and(|range| directory.ids[range.start] == *id)
         });
@@ -346,14 +346,14 @@ impl<'a> Chunking<'a> {
     fn settle(&mut self, placed: &Placed) -> Result<()> {
         self.progress.add(Counter::BytesStored, placed.size);
         self.progress.add(Counter::Packs, 1);
-        let directory = self.repository.index().directory(placed.number).map_err(repository::Error::from)?;
+        let directory = self.repository.index().directory(placed.number)?;
         let Some(directory) = directory else { return Ok(()) };
         for (segment, entry) in directory.segments.iter().enumerate() {
             let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
             for (chunk, id) in ids.iter().enumerate() {
                 self.pending.remove(id);
                 let found = Found { pack: placed.number, segment: segment as u32, chunk: chunk as u32 };
-                self.known.add(id, found).map_err(repository::Error::from)?;
+                self.known.add(id, found)?;
             }
         }
         Ok(())

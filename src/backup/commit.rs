@@ -23,7 +23,7 @@ use crate::format::snapshot::{DECODED, DEPTH, HOLDS, Parent, SnapshotBody, Snaps
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{self, Needs, NewSnapshot, Repository, instance};
+use crate::repository::{Needs, NewSnapshot, Repository, instance};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -81,7 +81,7 @@ impl Run<'_> {
             packs: placed.len() as u64,
         };
         if !placed.is_empty() {
-            self.repository.remote().flush(Folder::Packs).map_err(repository::Error::from)?;
+            self.repository.remote().flush(Folder::Packs)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
         let suspect = shrunk(self.repository, self.options, self.start, &recipe, &totals, &self.finished.facts)?;
@@ -90,7 +90,7 @@ impl Run<'_> {
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
         let snapshot = self.repository.seal_snapshot(header, body)?;
         // Before it is there: a run that is cut behind that has made it all the same, and its id is the hash of its bytes.
-        self.repository.index().trust_snapshot(&snapshot.row.id).map_err(repository::Error::from)?;
+        self.repository.index().trust_snapshot(&snapshot.row.id)?;
         self.repository.store_snapshot(&snapshot)?;
         let clocks = self.repository.remote().clocks();
         let apart = clocks.and_then(|clocks| beside_host(&self.repository.remote().place(), &clocks));
@@ -100,7 +100,7 @@ impl Run<'_> {
         self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
         let beside = self.look_beside(&snapshot)?;
         if let Some(mut known) = known {
-            known.save(&self.repository.index()).map_err(repository::Error::from)?;
+            known.save(&self.repository.index())?;
         }
         if let Some(cache) = cache {
             self.commit_cache(cache, &snapshot.row.id);
@@ -168,7 +168,7 @@ impl Run<'_> {
                 return Ok((Some(base), encode_edit(recipe, &before)));
             }
             let Some(parent) = row.header.parent else { break };
-            next = self.repository.index().snapshot(&parent.id).map_err(repository::Error::from)?;
+            next = self.repository.index().snapshot(&parent.id)?;
         }
         Ok((None, encode_full(recipe)))
     }
@@ -239,7 +239,7 @@ impl Run<'_> {
 
     fn enter(&self, row: &SnapshotRow, body: &SnapshotBody) -> Result<()> {
         let mut index = self.repository.index();
-        index.add_snapshot(row, body).map_err(repository::Error::from)?;
+        index.add_snapshot(row, body)?;
         drop(index);
         Ok(self.repository.note_highest()?)
     }
@@ -340,7 +340,7 @@ impl<'a> Table<'a> {
         if let Some(&number) = self.by_index.get(&index_number) {
             return Ok(PackNumber::Table(number));
         }
-        let row = self.repository.index().pack_by_number(index_number).map_err(repository::Error::from)?;
+        let row = self.repository.index().pack_by_number(index_number)?;
         let row = row.ok_or_else(lost)?;
         let number = self.add_with_bases(&row)?;
         self.by_index.insert(index_number, number);
@@ -352,10 +352,10 @@ impl<'a> Table<'a> {
         let number = self.add(PackRef { id: row.id, check: row.check });
         let mut open = vec![row.number];
         while let Some(next) = open.pop() {
-            let directory = self.repository.index().directory(next).map_err(repository::Error::from)?;
+            let directory = self.repository.index().directory(next)?;
             for id in &directory.ok_or_else(lost)?.base_packs {
                 if !self.by_id.contains_key(id) {
-                    let base = self.repository.index().pack(id).map_err(repository::Error::from)?.ok_or_else(lost)?;
+                    let base = self.repository.index().pack(id)?.ok_or_else(lost)?;
                     self.add(PackRef { id: base.id, check: base.check });
                     open.push(base.number);
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::id::ChainId;
 use crate::index::SnapshotRow;
-use crate::repository::{self, Gone, Repository};
+use crate::repository::{Gone, Repository};
 use crate::warning::{Warning, WarningKind};
 
 /// Most snapshots that one warning names.
@@ -20,7 +20,7 @@ pub(super) fn unexpected(repository: &Repository, keep: Duration) -> Result<Opti
     if gone.is_empty() {
         return Ok(None);
     }
-    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let rows = repository.index().snapshots()?;
     Ok(judge(&gone, &rows, keep).map(|(ids, count)| {
         let more = if count > ids.len() { format!(" and {} more", count - ids.len()) } else { String::new() };
         WarningKind::MissingSnapshot.warning(format!(

@@ -187,13 +187,13 @@ pub fn backup(
     let ended = repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), made);
     // The run's own error says more than that its end could not be noted.
     let report = result?;
-    ended.map_err(repository::Error::from)?;
+    ended?;
     Ok(report)
 }
 
 /// What a restore into a service has left half done is no backup.
 fn refuse_unfinished_restore(repository: &Repository, set: &str) -> Result<()> {
-    let last = repository.index().unfinished_restore(set).map_err(repository::Error::from)?;
+    let last = repository.index().unfinished_restore(set)?;
     match last {
         None => Ok(()),
         Some(last) => Err(Error::Refused(format!(
@@ -207,7 +207,7 @@ fn refuse_unfinished_restore(repository: &Repository, set: &str) -> Result<()> {
 
 fn begin(repository: &Repository, options: &BackupOptions, clock: &dyn Clock) -> Result<i64> {
     let begun = repository.index().begin_operation("backup", Some(&options.set), clock.now());
-    Ok(begun.map_err(repository::Error::from)?)
+    Ok(begun?)
 }
 
 fn run(

@@ -7,7 +7,7 @@ use super::start::Start;
 use crate::error::Result;
 use crate::format::recipe::{Run, Stream};
 use crate::id::ChunkId;
-use crate::repository::{self, Repository};
+use crate::repository::Repository;
 
 /// How many of the parent's next chunks are looked at to find the place again.
 const AHEAD: usize = 64;
@@ -145,7 +145,7 @@ impl<'a> Parent<'a> {
         }
         let at = self.starts.partition_point(|&start| start <= number) - 1;
         let run = self.runs[at];
-        let directory = self.repository.index().directory(run.pack).map_err(repository::Error::from)?;
+        let directory = self.repository.index().directory(run.pack)?;
         let into = (number - self.starts[at]) as u32;
         let Some(range) = directory.as_ref().and_then(|all| all.run_range(run.segment, run.first + into, 1)) else {
             // The parent's recipe doesn't fit its packs: it predicts nothing here, and verify will say so.

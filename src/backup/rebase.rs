@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::format::recipe::Recipe;
 use crate::id::PackId;
 use crate::index::{PackRow, SnapshotRow};
-use crate::repository::{self, Repository};
+use crate::repository::Repository;
 use crate::time::Clock;
 
 /// A restore should decode at most so many times what it writes.
@@ -95,7 +95,7 @@ fn uses(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<H
     let mut seen = HashSet::new();
     for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
         let number = packs[run.pack as usize].number;
-        let Some(directory) = index.directory(number).map_err(repository::Error::from)? else { continue };
+        let Some(directory) = index.directory(number)? else { continue };
         let Some(range) = directory.run_range(run.segment, run.first, run.count) else { continue };
         let used = uses.entry(number).or_insert_with(|| {
             let all = directory.lengths.iter().map(|&length| u64::from(length)).sum();
@@ -121,7 +121,7 @@ fn bases_of_others(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) 
         if !seen.insert((number, segment)) {
             continue;
         }
-        let Some(directory) = index.directory(number).map_err(repository::Error::from)? else { continue };
+        let Some(directory) = index.directory(number)? else { continue };
         for run in directory.segments.get(segment as usize).into_iter().flat_map(|segment| &segment.bases) {
             let base = match run.pack {
                 0 => Some(number),

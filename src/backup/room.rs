@@ -44,7 +44,7 @@ pub(super) fn check(
         // Asking is a courtesy. What is really wrong with the disk shows itself when it is written to.
         Err(_) => return Ok(()),
     };
-    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let rows = repository.index().snapshots()?;
     let rows: Vec<&SnapshotRow> = rows.iter().filter(|row| row.header.set == options.set).collect();
     let Estimate { bytes, reason } = estimate(&rows, start, source);
     let there = left_over(repository, start)?;
@@ -98,9 +98,9 @@ fn fulls<'a>(rows: &'a [&SnapshotRow], rebased: bool) -> impl Iterator<Item = &'
 /// Bytes of packs that a run which didn't reach its end left, or that a re-base keeps: they needn't be stored again.
 fn left_over(repository: &Repository, start: &Start) -> Result<u64> {
     let index = repository.index();
-    let rows = index.snapshots().map_err(repository::Error::from)?;
+    let rows = index.snapshots()?;
     let needed: HashSet<&PackId> = rows.iter().flat_map(|row| &row.header.packs).collect();
-    let packs = index.packs().map_err(repository::Error::from)?;
+    let packs = index.packs()?;
     let spares = |number: u32, id: &PackId| start.shared.contains(&number) && (start.rebase || !needed.contains(id));
     Ok(packs.iter().filter(|pack| spares(pack.number, &pack.id)).map(|pack| pack.size).sum())
 }

@@ -6,7 +6,7 @@ use crate::entry::{StreamName, fact};
 use crate::error::Result;
 use crate::format::recipe::Recipe;
 use crate::format::snapshot::Totals;
-use crate::repository::{self, Repository};
+use crate::repository::Repository;
 
 /// The fact that says how many rows a snapshot has.
 const ROWS: &str = "rows";
@@ -21,10 +21,10 @@ pub(super) fn shrunk(
     facts: &[(String, String)],
 ) -> Result<Option<String>> {
     let Some(most) = options.max_shrink.filter(|most| *most < 100) else { return Ok(None) };
-    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let rows = repository.index().snapshots()?;
     let before = rows.into_iter().rev().find(|row| row.header.set == options.set && !row.header.suspect);
     let Some(before) = before else { return Ok(None) };
-    let body = repository.index().body(&before.id).map_err(repository::Error::from)?;
+    let body = repository.index().body(&before.id)?;
     let rows_before = body.and_then(|body| fact(&body.facts, ROWS)?.raw().parse().ok());
     if let Some(why) = judge(most, (rows_before, before.about.totals.read), totals, facts) {
         return Ok(Some(why));

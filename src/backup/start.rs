@@ -95,7 +95,7 @@ impl Start {
                     "the snapshot before ({}) was not made by this machine as its state knows it, so nothing is built upon it",
                     before.id
                 );
-                if repository.index().trusts_any_snapshot().map_err(repository::Error::from)? {
+                if repository.index().trusts_any_snapshot()? {
                     let why = "its state was set back, or somebody else has written with its key";
                     progress.warn(&WarningKind::StoredAgain.warning(format!("{text}: {why}")));
                 }
@@ -244,7 +244,7 @@ pub(super) const ORIGIN: &str = "origin";
 /// Data from elsewhere in the place of a set's data would push that out in time.
 fn check_origin(repository: &Repository, options: &BackupOptions, before: Option<&SnapshotRow>) -> Result<()> {
     let Some(before) = before.filter(|_| options.keep_origin) else { return Ok(()) };
-    let body = repository.index().body(&before.id).map_err(repository::Error::from)?;
+    let body = repository.index().body(&before.id)?;
     let lines = |text: &str| text.lines().map(|line| Untrusted::from(line).to_string()).collect::<Vec<_>>().join(", ");
     match body.as_ref().and_then(|body| fact(&body.facts, ORIGIN)) {
         Some(of) if of.raw() != options.origin => Err(Error::Refused(format!(
@@ -259,7 +259,7 @@ fn check_origin(repository: &Repository, options: &BackupOptions, before: Option
 }
 
 fn newest_by_set(repository: &Repository) -> Result<HashMap<String, SnapshotRow>> {
-    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let rows = repository.index().snapshots()?;
     Ok(rows.into_iter().map(|row| (row.header.set.clone(), row)).collect())
 }
 
@@ -280,7 +280,7 @@ fn decide(
     if matches!(options.wanted, Wanted::Full | Wanted::Rebase) {
         return Ok((true, None));
     }
-    let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let rows = repository.index().snapshots()?;
     let chain: Vec<_> = rows.iter().filter(|row| row.header.chain == before.header.chain).collect();
     if chain.len() >= MAX_CHAIN as usize {
         return Ok((true, Some(format!("a full, because the chain has {MAX_CHAIN} snapshots"))));
@@ -315,7 +315,7 @@ fn usable(
     }
     // A table also names packs that its runs need no more; they may be gone.
     let packs = recipe.packs.iter().map(|pack| -> Result<PackRow> {
-        let row = repository.index().pack(&pack.id).map_err(repository::Error::from)?;
+        let row = repository.index().pack(&pack.id)?;
         Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))
     });
     let packs = packs.collect::<Result<Vec<_>>>()?;
@@ -343,10 +343,10 @@ fn is_own(repository: &Repository, snapshot: &SnapshotRow) -> Result<bool> {
     let index = repository.index();
     let mut next = Some(snapshot.id);
     while let Some(id) = next {
-        if !index.trusts_snapshot(&id).map_err(repository::Error::from)? {
+        if !index.trusts_snapshot(&id)? {
             return Ok(false);
         }
-        let row = index.snapshot(&id).map_err(repository::Error::from)?;
+        let row = index.snapshot(&id)?;
         let Some(row) = row else { return Ok(false) };
         next = row.header.parent.map(|parent| parent.id);
     }
@@ -368,12 +368,12 @@ fn shared(
     } else {
         newest.values().flat_map(|row| row.header.packs.iter().copied()).collect()
     };
-    let rows = repository.index().packs().map_err(repository::Error::from)?;
+    let rows = repository.index().packs()?;
     let lent = match options.isolate_chains {
         true => Lent::nothing(clock.now()),
         false => Lent::among(repository, rows.iter(), &needed, newest, clock.now())?,
     };
-    let trusted = repository.index().trusted_packs().map_err(repository::Error::from)?;
+    let trusted = repository.index().trusted_packs()?;
     let trusted: HashSet<u32> = trusted.into_iter().collect();
     let there = |row: &&PackRow| trusted.contains(&row.number) && row.whole && sizes.get(&row.id) == Some(&row.size);
     let may = |row: &&PackRow| needed.contains(&row.id) || lent.has(&row.id);

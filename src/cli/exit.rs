@@ -4,12 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use varu::class::{Class, Classified};
 use varu::disk::takes_nothing;
-use varu::error::{Class, Error};
-use varu::time::{DurationError, TimeError};
-use varu::{remote, repository, source};
-
-use crate::config::ConfigError;
 
 /// The exit status. Each number has one meaning, in every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,24 +106,6 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
-impl From<TimeError> for Failure {
-    fn from(error: TimeError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
-impl From<DurationError> for Failure {
-    fn from(error: DurationError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
 impl From<Class> for ExitStatus {
     fn from(class: Class) -> Self {
         match class {
@@ -136,38 +114,22 @@ impl From<Class> for ExitStatus {
             Class::Refused => ExitStatus::Refused,
             Class::Unreachable => ExitStatus::Unreachable,
             Class::Damaged => ExitStatus::Damaged,
-            Class::NoRoom => ExitStatus::NoRoom,
+            Class::NoSpace => ExitStatus::NoRoom,
             Class::Interrupted => ExitStatus::Interrupted,
         }
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
         Self::new(error.class().into(), error.to_string())
-    }
-}
-
-impl From<repository::Error> for Failure {
-    fn from(error: repository::Error) -> Self {
-        Error::from(error).into()
-    }
-}
-
-impl From<remote::Error> for Failure {
-    fn from(error: remote::Error) -> Self {
-        repository::Error::from(error).into()
-    }
-}
-
-impl From<source::Error> for Failure {
-    fn from(error: source::Error) -> Self {
-        Error::from(error).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use varu::remote;
+
     use super::*;
 
     #[test]

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+use varu::class::{Class, Classified};
 use varu::retention::{Rules, TagRule};
 use varu::time::parse_duration;
 
@@ -133,6 +134,12 @@ pub enum ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl Classified for ConfigError {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
+}
 
 /// One line for each problem: `/etc/varu/varu.toml:12: …`.
 impl fmt::Display for ConfigError {

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
+use crate::class::{Class, Classified};
 use crate::disk::{is_closed, way_out};
 use crate::format::FormatError;
 use crate::segment::SegmentError;
@@ -107,6 +108,21 @@ pub enum IndexError {
     /// What is entered can't be compressed.
     #[error("compressing a snapshot's body for the index failed: {0}")]
     Body(SegmentError),
+}
+
+impl Classified for IndexError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoRoom { .. } => Class::NoSpace,
+            Self::Io { source, .. } => Class::of_io(source),
+            Self::Sqlite { .. }
+            | Self::OtherSchema { .. }
+            | Self::Malformed { .. }
+            | Self::Changed { .. }
+            | Self::Broken { .. }
+            | Self::Body(_) => Class::Failed,
+        }
+    }
 }
 
 impl IndexError {

@@ -92,7 +92,7 @@ pub fn prune(
     interrupt: &Interrupt,
 ) -> Result<PruneReport> {
     let Some(newest) = repositories.first() else { return Ok(PruneReport::default()) };
-    let begun = newest.index().begin_operation("prune", None, clock.now()).map_err(repository::Error::from)?;
+    let begun = newest.index().begin_operation("prune", None, clock.now())?;
     let run = Prune { options, now: clock.now(), progress, interrupt };
     let result = run.run(repositories);
     let (outcome, message) = match &result {
@@ -103,7 +103,7 @@ pub fn prune(
     };
     let ended = newest.index().end_operation(begun, clock.now(), outcome, message.as_deref(), None);
     let report = result?;
-    ended.map_err(repository::Error::from)?;
+    ended?;
     Ok(report)
 }
 
@@ -124,7 +124,7 @@ impl Prune<'_> {
         }
         repositories[0].check_instance()?;
         self.judge(&places, &mut report)?;
-        report.append_only = !repositories[0].remote().can_delete().map_err(repository::Error::from)?;
+        report.append_only = !repositories[0].remote().can_delete()?;
         if report.append_only || self.options.dry_run {
             return Ok(report);
         }
@@ -251,14 +251,14 @@ impl Prune<'_> {
         rows.sort_by_key(|row| std::cmp::Reverse(row.header.sequence));
         for row in &rows {
             self.delete_object(place, &Repository::object_name(row))?;
-            place.repository.index().remove_snapshot(&row.id).map_err(repository::Error::from)?;
+            place.repository.index().remove_snapshot(&row.id)?;
             place.rows.remove(&row.id);
             report.deleted.push(row.id);
             report.bytes_deleted += row.size;
         }
         if !rows.is_empty() {
             // No pack goes while the name of a snapshot that needs it could come back after a power cut.
-            place.repository.remote().flush(Folder::Snapshots).map_err(repository::Error::from)?;
+            place.repository.remote().flush(Folder::Snapshots)?;
             place.look_at_needs()?;
         }
         Ok(())
@@ -270,7 +270,7 @@ impl Prune<'_> {
                 continue;
             }
             self.delete_object(place, &pack_name(pack))?;
-            place.repository.index().remove_pack(pack).map_err(repository::Error::from)?;
+            place.repository.index().remove_pack(pack)?;
             place.unneeded.remove(pack);
             report.packs_deleted += 1;
             report.bytes_deleted += place.sizes.get(pack).copied().unwrap_or(0);
@@ -378,7 +378,7 @@ impl<'a> Place<'a> {
             let text = format!("{ignored} marks can't be read, or belong to another repository; they say nothing");
             report.warnings.push(WarningKind::UnreadableMark.warning(text));
         }
-        let rows = repository.index().snapshots().map_err(repository::Error::from)?;
+        let rows = repository.index().snapshots()?;
         let rows = rows.into_iter().map(|row| (row.id, row)).collect();
         let mut place = Self {
             repository,
@@ -386,7 +386,7 @@ impl<'a> Place<'a> {
             sizes,
             marks,
             needs: Needs::default(),
-            stand_ins: repository.index().stand_ins().map_err(repository::Error::from)?.into_iter().collect(),
+            stand_ins: repository.index().stand_ins()?.into_iter().collect(),
             unneeded: BTreeSet::new(),
             is_unclear,
             only_for_bases: 0,
@@ -402,7 +402,7 @@ impl<'a> Place<'a> {
         if self.is_unclear {
             return Ok(());
         }
-        let packs = self.repository.index().packs().map_err(repository::Error::from)?;
+        let packs = self.repository.index().packs()?;
         self.unneeded = packs.into_iter().map(|pack| pack.id).filter(|id| !self.needs.has(id)).collect();
         Ok(())
     }
@@ -446,7 +446,7 @@ impl<'a> Place<'a> {
     }
 
     fn stored_times(&self) -> Result<HashMap<PackId, Option<Timestamp>>> {
-        let packs = self.repository.index().packs().map_err(repository::Error::from)?;
+        let packs = self.repository.index().packs()?;
         Ok(packs.into_iter().map(|pack| (pack.id, pack.stored_time)).collect())
     }
 
@@ -478,7 +478,7 @@ impl<'a> Place<'a> {
 
     /// What it has that wasn't dropped.
     fn holds(&self, id: &SnapshotId) -> Result<Vec<Untrusted>> {
-        let body = self.repository.index().body(id).map_err(repository::Error::from)?;
+        let body = self.repository.index().body(id)?;
         let all = body.iter().flat_map(SnapshotBody::holds);
         Ok(all.filter(|what| !self.dropped.contains(what.raw())).collect())
     }

@@ -29,6 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use crate::class::{Class, Classified};
 use crate::time::Timestamp;
 
 /// The folders of a repository. Each is flat.
@@ -197,6 +198,19 @@ impl Error {
             _ => ErrorKind::Other,
         };
         Self::new(kind, action, object, error)
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self.kind {
+            ErrorKind::Unreachable | ErrorKind::NoEntry => Class::Unreachable,
+            ErrorKind::NoSpace | ErrorKind::ReadOnly => Class::NoSpace,
+            ErrorKind::Invalid => Class::Usage,
+            ErrorKind::Refused => Class::Refused,
+            ErrorKind::NotFound | ErrorKind::Short | ErrorKind::Exists => Class::Damaged,
+            ErrorKind::Medium | ErrorKind::Other => Class::Failed,
+        }
     }
 }
 

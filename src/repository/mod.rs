@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::listing::list_or_none;
 use self::listing::listed;
+use crate::class::{Class, Classified};
 use crate::disk::way_out;
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
@@ -93,6 +94,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     fn io(tried: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { tried, path: path.to_owned(), source }
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Remote(error) => error.class(),
+            Error::Index(error) => error.class(),
+            Error::Io { source, .. } => Class::of_io(source),
+            Error::Damaged(_) => Class::Damaged,
+            Error::Refused(_) => Class::Refused,
+            Error::Usage(_) => Class::Usage,
+            Error::Failed(_) => Class::Failed,
+            Error::Interrupted => Class::Interrupted,
+        }
     }
 }
 

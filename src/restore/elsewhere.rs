@@ -38,7 +38,7 @@ impl<'a> Elsewhere<'a> {
 
     /// The bytes of a piece that can't be had where it lies, from other places of its chunks. None where a chunk has no other.
     pub fn piece(&mut self, piece: &Piece) -> Result<Option<Vec<u8>>> {
-        let directory = self.repository.index().directory(piece.pack).map_err(repository::Error::from)?;
+        let directory = self.repository.index().directory(piece.pack)?;
         let Some(directory) = directory else { return Ok(None) };
         let Some(range) = directory.run_range(piece.segment, piece.first, piece.count) else { return Ok(None) };
         if !self.places.contains_key(&piece.pack) {
@@ -73,11 +73,10 @@ impl<'a> Elsewhere<'a> {
 
     /// All places of these chunks, in the packs of the index.
     fn places_of(&self, wanted: HashSet<ChunkId>) -> Result<HashMap<ChunkId, Vec<Piece>>> {
-        let failed = repository::Error::from;
         let mut places: HashMap<ChunkId, Vec<Piece>> = HashMap::new();
-        let rows = self.repository.index().packs().map_err(failed)?;
+        let rows = self.repository.index().packs()?;
         for row in rows {
-            let directory = self.repository.index().directory(row.number).map_err(failed)?;
+            let directory = self.repository.index().directory(row.number)?;
             let Some(directory) = directory else { continue };
             for (segment, entry) in (0..).zip(&directory.segments) {
                 let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
@@ -150,7 +149,7 @@ fn is_twin(other: &Stream, size: u64, hash: &StreamHash) -> bool {
 
 /// The recipes of all other snapshots that can be made whole, the nearest first.
 fn others(repository: &Repository, snapshot: &SnapshotRow) -> Result<Vec<(SnapshotId, Recipe)>> {
-    let mut rows = repository.index().snapshots().map_err(repository::Error::from)?;
+    let mut rows = repository.index().snapshots()?;
     rows.retain(|row| row.id != snapshot.id);
     rows.sort_by_key(|row| row.header.sequence.abs_diff(snapshot.header.sequence));
     let mut others = Vec::new();

@@ -23,6 +23,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::class::{Class, Classified};
 use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::time::Timestamp;
@@ -67,6 +68,19 @@ impl Error {
     pub fn failed(tried: &str, error: &io::Error) -> Self {
         let text = format!("{tried}: {error}");
         if takes_nothing(error) { Self::NoRoom(text + way_out(error)) } else { Self::Failed(text) }
+    }
+}
+
+impl Classified for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::Config(_) => Class::Usage,
+            Error::Refused(_) => Class::Refused,
+            Error::NoRoom(_) => Class::NoSpace,
+            Error::Skipped { .. } | Error::Vanished(_) | Error::Failed(_) | Error::Changed(_) | Error::LocalCopy(_) => {
+                Class::Failed
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Durations as people write them: `4 weeks`, `6h`, `1 h 30 min`.
 
+use crate::class::{Class, Classified};
 use std::time::Duration;
 
 /// Why a text is not a duration.
@@ -20,6 +21,12 @@ pub enum DurationError {
     /// More than 2^64 seconds.
     #[error("{0:?} is too long a time")]
     TooLong(String),
+}
+
+impl Classified for DurationError {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
 }
 
 const MINUTE: u64 = 60;

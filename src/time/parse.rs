@@ -1,5 +1,6 @@
 //! The forms in which a command line takes a time.
 
+use crate::class::{Class, Classified};
 use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
@@ -43,6 +44,12 @@ pub enum TimeError {
     /// Before 1677 or after 2262.
     #[error("{0} is too far away: times from 1678 to 2261 can be told")]
     Range(String),
+}
+
+impl Classified for TimeError {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
 }
 
 /// Reads a time: RFC 3339; `2026-11-20 14:03` or `2026-11-20 14:03:05` on the clocks of `zone`; `2026-11-20`, `today` or

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::pack::Directory;
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::PackId;
-use crate::repository::{self, Repository};
+use crate::repository::Repository;
 
 /// Writes into each damage of a pack the snapshots and streams that need what is bad.
 pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], report: &mut VerifyReport) -> Result<()> {
@@ -90,9 +90,8 @@ impl Search<'_> {
     }
 
     fn directory(&self, pack: PackId) -> Result<Option<Arc<Directory>>> {
-        let failed = repository::Error::from;
         let index = self.repository.index();
-        let Some(row) = index.pack(&pack).map_err(failed)? else { return Ok(None) };
-        Ok(index.directory(row.number).map_err(failed)?)
+        let Some(row) = index.pack(&pack)? else { return Ok(None) };
+        Ok(index.directory(row.number)?)
     }
 }

@@ -32,8 +32,8 @@ pub(super) fn segments(
     let mut pieces = Vec::new();
     for id in needed.iter().filter(|id| !bad.contains(&Bad::Pack(**id))) {
         let index = repository.index();
-        let Some(row) = index.pack(id).map_err(repository::Error::from)? else { continue };
-        let Some(directory) = index.directory(row.number).map_err(repository::Error::from)? else { continue };
+        let Some(row) = index.pack(id)? else { continue };
+        let Some(directory) = index.directory(row.number)? else { continue };
         let known = |segment: u32| bad.contains(&Bad::Segment(*id, segment));
         let all = directory.segments.iter().zip(0..).filter(|(_, segment)| draw(sample) && !known(*segment));
         pieces.extend(

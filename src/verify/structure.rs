@@ -54,7 +54,7 @@ pub(super) fn snapshots(
     sizes: &HashMap<PackId, u64>,
     report: &mut VerifyReport,
 ) -> Result<(Recipes, Vec<Bad>)> {
-    report.snapshots = repository.index().snapshots().map_err(repository::Error::from)?;
+    report.snapshots = repository.index().snapshots()?;
     let mut lost: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
     let mut recipes = Vec::new();
     let mut bad = Vec::new();
@@ -89,7 +89,7 @@ fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
     let known: BTreeSet<SnapshotId> = report.snapshots.iter().map(|row| row.id).collect();
     let parents: BTreeSet<SnapshotId> =
         report.snapshots.iter().filter_map(|row| row.header.parent.map(|parent| parent.id)).collect();
-    for id in repository.index().stand_ins().map_err(repository::Error::from)? {
+    for id in repository.index().stand_ins()? {
         if parents.contains(&id) && !known.contains(&id) {
             report.damaged(
                 "snapshots/",

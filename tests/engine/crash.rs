@@ -8,8 +8,8 @@ use std::time::Duration;
 use support::vault::*;
 use support::*;
 use tempfile::TempDir;
+use varu::class::{Class, Classified};
 use varu::crypto::IdentityFile;
-use varu::error::Class;
 use varu::format::layout::pack_name;
 use varu::id::{ChunkId, PackId};
 use varu::index::SnapshotRow;
@@ -173,7 +173,7 @@ fn a_remote_that_is_full_or_read_only_ends_the_backup_as_such() {
             match &result {
                 // Only whether there is room may stay unknown.
                 Ok(_) => passed_over += 1,
-                Err(error) => assert_eq!(error.class(), Class::NoRoom, "{what}: {error}"),
+                Err(error) => assert_eq!(error.class(), Class::NoSpace, "{what}: {error}"),
             }
             forked.check(|after| after == 1 || result.is_err() && after == 0, &what);
             forked.heal(forked.state.path(), &what);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use support::vault::*;
 use support::*;
 use varu::backup::BackupOptions;
-use varu::error::{Class, Error};
+use varu::class::{Class, Classified};
+use varu::error::Error;
 use varu::format::layout::parse_snapshot_name;
 use varu::id::SnapshotId;
 use varu::index::SnapshotRow;
@@ -347,7 +348,7 @@ fn a_full_disk_is_pruned_without_marks_and_by_the_clock() {
     let memory = &weeks.vault.memory;
     let full = weeks.vault.owner.writer(Arc::new(Full(memory.clone())), weeks.vault.state.path());
     let error = run(&full, &rules(9), false, &weeks.clock).unwrap_err();
-    assert!(error.class() == Class::NoRoom && error.to_string().contains("varu prune --now"), "{error}");
+    assert!(error.class() == Class::NoSpace && error.to_string().contains("varu prune --now"), "{error}");
     assert_eq!(there(memory).len(), 21);
     let before = memory.content(Folder::Packs).len() as u64;
     let report = run_now(&full, &rules(9), &weeks.clock).unwrap();

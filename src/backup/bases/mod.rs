@@ -33,7 +33,7 @@ use crate::format::pack::BaseRun;
 use crate::format::recipe::{Run, Stream};
 use crate::id::GenerationId;
 use crate::progress::Progress;
-use crate::repository::{self, Repository};
+use crate::repository::Repository;
 use crate::source::Source;
 use crate::warning::{Warning, WarningKind};
 
@@ -411,7 +411,7 @@ impl Bases {
 
     /// The depth of a segment that stands on this chunk; None where none of this generation may.
     fn depth_on(&self, repository: &Repository, chunk: &Predicted) -> Result<Option<u32>> {
-        let directory = repository.index().directory(chunk.run.pack).map_err(repository::Error::from)?;
+        let directory = repository.index().directory(chunk.run.pack)?;
         Ok(directory.and_then(|directory| {
             let depth = directory.segments.get(chunk.run.segment as usize)?.depth;
             let stays = !self.worn.contains(&chunk.run.pack);
@@ -486,7 +486,7 @@ fn decode_cost(repository: &Repository, segment: &Segment) -> Result<u64> {
         if !seen.insert((pack, number)) || cost > MOST_FOR_SMALL {
             continue;
         }
-        let directory = index.directory(pack).map_err(repository::Error::from)?;
+        let directory = index.directory(pack)?;
         let lost = || Error::Failed("the index lost a pack".to_owned());
         let directory = directory.ok_or_else(lost)?;
         cost += directory.plain_length(number).unwrap_or(0);
@@ -495,7 +495,7 @@ fn decode_cost(repository: &Repository, segment: &Segment) -> Result<u64> {
                 0 => pack,
                 other => {
                     let id = directory.base_packs[other as usize - 1];
-                    index.pack(&id).map_err(repository::Error::from)?.ok_or_else(lost)?.number
+                    index.pack(&id)?.ok_or_else(lost)?.number
                 }
             };
             open.push((base, run.segment));

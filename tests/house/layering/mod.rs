@@ -13,7 +13,7 @@ use paths::{Used, used_paths};
 /// The floors, lowest first, and their modules in order: a module may import floors below its own and, except on floor 1,
 /// modules that stand before it on its own floor.
 const FLOORS: [&[&str]; 7] = [
-    &["id", "entry", "time", "warning", "progress", "disk"],
+    &["disk", "class", "id", "entry", "time", "warning", "progress"],
     &["chunker", "segment", "crypto", "source", "remote"],
     &["format"],
     &["index"],
