@@ -40,7 +40,7 @@ pub(super) fn check(
     let free = match repository.remote().free_space() {
         Ok(Some(free)) => free,
         Ok(None) => return Ok(()),
-        Err(error) if error.kind == ErrorKind::Unreachable => return Err(repository::Error::from(error).into()),
+        Err(error) if error.kind.is_away() => return Err(repository::Error::from(error).into()),
         // Asking is a courtesy. What is really wrong with the disk shows itself when it is written to.
         Err(_) => return Ok(()),
     };

@@ -109,10 +109,9 @@ impl Context {
         mut call: impl FnMut() -> remote::Result<T>,
     ) -> remote::Result<T> {
         let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
-        let is_unknown = |error: &remote::Error| error.to_string().contains("Could not resolve hostname");
         if !is_service {
             match self.tries(place, LOOKING_UP, watch).answer(&mut call) {
-                Err(error) if error.kind == remote::ErrorKind::Unreachable && !is_unknown(&error) => {}
+                Err(error) if error.kind == remote::ErrorKind::Unreachable => {}
                 answer => return answer,
             }
         }

@@ -121,6 +121,8 @@ pub enum ErrorKind {
     ReadOnly,
     /// The remote can't be reached, or the connection broke. Trying again may help.
     Unreachable,
+    /// The host's name has no address, or nobody who knows it answers. Trying again helps where the network comes up.
+    UnknownName,
     /// The object is shorter than what was asked of it.
     Short,
     /// The medium fails, or the file system on it: a bad sector; a host that says no more than "Failure".
@@ -149,6 +151,13 @@ pub struct Error {
     pub reason: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl ErrorKind {
+    /// Whether the remote is away: trying again may help.
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Unreachable | Self::UnknownName)
+    }
 }
 
 impl Error {
@@ -204,7 +213,7 @@ impl Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self.kind {
-            ErrorKind::Unreachable | ErrorKind::NoEntry => Class::Unreachable,
+            ErrorKind::Unreachable | ErrorKind::UnknownName | ErrorKind::NoEntry => Class::Unreachable,
             ErrorKind::NoSpace | ErrorKind::ReadOnly => Class::NoSpace,
             ErrorKind::Invalid => Class::Usage,
             ErrorKind::Refused => Class::Refused,

@@ -1,6 +1,6 @@
 //! A remote that tries again where another can't be reached.
 //!
-//! Only [`ErrorKind::Unreachable`] is tried again; every other error is an answer. What was asked for twice must be as if
+//! Only an error that [`ErrorKind::is_away`] is tried again; every other error is an answer. What was asked for twice must be as if
 //! it had been asked once:
 //!
 //! - Reads, listings, flushes and making folders are the same the second time.
@@ -110,7 +110,7 @@ impl<'a> Pauses<'a> {
     /// too long.
     fn wait_after(&mut self, error: Error) -> Result<Error> {
         let Tries { patience, wait, interrupt, note } = self.tries;
-        if error.kind != ErrorKind::Unreachable || interrupt.is_set() {
+        if !error.kind.is_away() || interrupt.is_set() {
             return Err(error);
         }
         let now = wait.now();
@@ -143,7 +143,7 @@ impl<'a> Pauses<'a> {
     fn answer<T>(&mut self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match call() {
-                Err(error) if error.kind == ErrorKind::Unreachable => drop(self.wait_after(error)?),
+                Err(error) if error.kind.is_away() => drop(self.wait_after(error)?),
                 answer => return answer,
             }
         }
@@ -306,7 +306,7 @@ impl Upload for RetryUpload {
         let mut pauses = shared.pauses();
         loop {
             let error = match upload.finish(name) {
-                Err(error) if error.kind == ErrorKind::Unreachable => error,
+                Err(error) if error.kind.is_away() => error,
                 answer => return answer,
             };
             let error = pauses.wait_after(error)?;

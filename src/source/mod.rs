@@ -46,6 +46,15 @@ pub enum Error {
     /// The source as a whole failed: there must be no snapshot.
     #[error("{0}")]
     Failed(String),
+    /// A server or a program failed, and it is known with which code.
+    #[error("{text}")]
+    Server {
+        /// The server's own code: `1146` of MySQL, `55006` of PostgreSQL. Where it has none, the module that reads its
+        /// program's output gives it one.
+        code: String,
+        /// What was tried, and what it said.
+        text: String,
+    },
     /// What is read changed in the middle of it: there must be no snapshot, and a second try may succeed.
     #[error("{0}")]
     Changed(String),
@@ -69,6 +78,25 @@ impl Error {
         let text = format!("{tried}: {error}");
         if takes_nothing(error) { Self::NoRoom(text + way_out(error)) } else { Self::Failed(text) }
     }
+
+    /// The failure of a server, with its code where it said one.
+    pub fn server(code: Option<String>, text: String) -> Self {
+        match code {
+            Some(code) => Self::Server { code, text },
+            None => Self::Failed(text),
+        }
+    }
+
+    /// Whether the source or its server failed at what was tried, with or without a code; no guard and no condition stood
+    /// against it.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Server { .. })
+    }
+
+    /// Whether a server failed with that code.
+    pub fn has_code(&self, wanted: &str) -> bool {
+        matches!(self, Self::Server { code, .. } if code == wanted)
+    }
 }
 
 impl Classified for Error {
@@ -77,9 +105,12 @@ impl Classified for Error {
             Error::Config(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
             Error::NoRoom(_) => Class::NoSpace,
-            Error::Skipped { .. } | Error::Vanished(_) | Error::Failed(_) | Error::Changed(_) | Error::LocalCopy(_) => {
-                Class::Failed
-            }
+            Error::Skipped { .. }
+            | Error::Vanished(_)
+            | Error::Failed(_)
+            | Error::Server { .. }
+            | Error::Changed(_)
+            | Error::LocalCopy(_) => Class::Failed,
         }
     }
 }

@@ -11,8 +11,17 @@ pub(super) struct Death {
     pub kind: ErrorKind,
     pub reason: String,
     pub hint: Option<String>,
-    /// Whether it ended because nothing is known about the host's key.
-    pub unknown_host: bool,
+    /// What of it decides what is tried next.
+    pub cause: Option<Cause>,
+}
+
+/// A cause that decides what is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Nothing is known about the host's key.
+    UnknownHostKey,
+    /// The host has no key of the type that was asked for.
+    NoKeyOfThatType,
 }
 
 /// What was seen of a connection's end.
@@ -32,7 +41,7 @@ pub(super) enum End {
 
 impl Death {
     pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into(), hint: None, unknown_host: false }
+        Self { kind, reason: reason.into(), hint: None, cause: None }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
@@ -90,7 +99,7 @@ const WORDS: &[(&str, ErrorKind, &str)] = &[
         ErrorKind::NoEntry,
         "too many keys were tried: name the right one with ssh_key",
     ),
-    ("Could not resolve hostname", ErrorKind::Unreachable, "look whether the host's name is right"),
+    ("Could not resolve hostname", ErrorKind::UnknownName, "look whether the host's name is right"),
     ("Connection refused", ErrorKind::Unreachable, "look whether host and port are right and sshd runs there"),
     (
         "Connection timed out",
@@ -111,14 +120,15 @@ fn explain_words(said: &str) -> Option<Death> {
     }
     if said.contains("host key is known for") {
         let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here: {said}"));
-        return Some(Death { unknown_host: true, ..death });
+        return Some(Death { cause: Some(Cause::UnknownHostKey), ..death });
     }
     if said.contains("Host key verification failed") {
         let hint = "look at the jump host's key, too: ssh must know it";
         return Some(Death::new(ErrorKind::NoEntry, said).hint(hint));
     }
     let (_, kind, hint) = WORDS.iter().find(|(words, ..)| said.contains(words))?;
-    Some(Death::new(*kind, said).hint(*hint))
+    let cause = said.contains("no matching host key type").then_some(Cause::NoKeyOfThatType);
+    Some(Death { cause, ..Death::new(*kind, said).hint(*hint) })
 }
 
 /// The key that the host shows isn't the one that is known.
@@ -171,7 +181,7 @@ mod tests {
     fn words_of_ssh_have_a_kind_and_a_hint() {
         for (said, kind) in [
             ("vm1@host: Permission denied (publickey).\r\n", ErrorKind::NoEntry),
-            ("ssh: Could not resolve hostname nope: Name or service not known", ErrorKind::Unreachable),
+            ("ssh: Could not resolve hostname nope: Name or service not known", ErrorKind::UnknownName),
             ("ssh: connect to host h port 1: Connection refused", ErrorKind::Unreachable),
             ("ssh: connect to host h port 1: Connection timed out", ErrorKind::Unreachable),
             ("subsystem request failed on channel 0", ErrorKind::Invalid),
@@ -200,7 +210,7 @@ mod tests {
         let said = "No ED25519 host key is known for [h]:1 and you have requested strict checking.\r\n\
                     Host key verification failed.\r\n";
         let death = explain(said);
-        assert!(death.unknown_host && death.kind == ErrorKind::NoEntry, "{death:?}");
+        assert!(death.cause == Some(Cause::UnknownHostKey) && death.kind == ErrorKind::NoEntry, "{death:?}");
     }
 
     #[test]
@@ -216,7 +226,7 @@ mod tests {
         let hint = death.hint.unwrap();
         assert!(death.reason.contains("SHA256:abc now") && death.reason.contains("known_hosts:3"), "{}", death.reason);
         assert!(hint.contains("ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\""), "{hint}");
-        assert!(!death.unknown_host);
+        assert_eq!(death.cause, None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::failure::{Death, one_line};
+use super::failure::{Cause, Death, one_line};
 use super::ssh;
 use crate::remote::options::Options;
 use crate::remote::part::random;
@@ -55,7 +55,7 @@ pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -
                 }
                 Ok(key) => shown.push(key.fingerprint),
                 // It has no key of that kind.
-                Err(death) if death.reason.contains("no matching host key type") => {}
+                Err(death) if death.cause == Some(Cause::NoKeyOfThatType) => {}
                 Err(death) => return Err(Error { hint: death.hint, ..fail(death.kind, death.reason) }),
             }
         }
@@ -159,7 +159,7 @@ pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &De
          {make}echo '{line}' >> {}",
         word(&file)
     ));
-    Death { unknown_host: true, ..death }
+    Death { cause: Some(Cause::UnknownHostKey), ..death }
 }
 
 fn is_fingerprint(text: &str) -> bool {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::connection::Connection;
-use super::failure::Death;
+use super::failure::{Cause, Death};
 use super::host_key;
 use super::line::Line;
 use super::ssh::Launch;
@@ -230,7 +230,7 @@ impl Drop for Opening {
 /// Opens a connection. Where the host isn't known, the error says which key it shows.
 async fn connect(launch: &Launch, line: Arc<Line>) -> Result<Connection, Arc<Death>> {
     match Connection::open(launch, line).await {
-        Err(death) if death.unknown_host => match launch.host() {
+        Err(death) if death.cause == Some(Cause::UnknownHostKey) => match launch.host() {
             Some((place, options)) => Err(Arc::new(host_key::introduce(place, options, &death).await)),
             None => Err(death),
         },

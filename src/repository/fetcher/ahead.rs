@@ -147,7 +147,7 @@ impl Ahead {
         let bytes = loop {
             match state.read.get(&part.read) {
                 Some(Ok(bytes)) => break Arc::clone(bytes),
-                Some(Err(error)) if error.kind == ErrorKind::Unreachable => return Err(error.clone()),
+                Some(Err(error)) if error.kind.is_away() => return Err(error.clone()),
                 Some(Err(_)) => return Ok(false),
                 None if state.stop => {
                     return Err(remote::Error::new(

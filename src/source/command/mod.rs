@@ -54,7 +54,7 @@ impl CommandOptions {
     }
 }
 
-/// The key that says how long, which an error names.
+/// The key that says how long, which an error names and which is its code.
 pub(in crate::source) const STALLED: &str = "stall_limit";
 /// How long a program may write nothing where nobody says otherwise.
 pub const STALL_LIMIT: Duration = Duration::from_secs(3600);
@@ -176,10 +176,11 @@ impl CommandSource {
         }
         if self.waiting.elapsed() >= self.options.stall_limit {
             let limit = format_duration(self.options.stall_limit);
-            return Err(self.failed(format!(
+            let error = self.failed(format!(
                 "wrote nothing for {limit}, the set's {STALLED}, and was ended with all that it started; where it only takes \
                  long, {STALLED} gives it more time"
-            )));
+            ));
+            return Err(Error::Server { code: STALLED.to_owned(), text: error.to_string() });
         }
         let mut ends = Vec::with_capacity(2);
         if stdout {

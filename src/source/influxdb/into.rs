@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 
 use super::definitions::{Definitions, count};
 use super::portable::{self, Manifest, ShardFile};
-use super::server::{Server, ServerOptions, quoted};
+use super::server::{SHARD_IS_DISABLED, Server, ServerOptions, quoted};
 use super::tar::TarCheck;
 use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole, standing};
 use crate::entry::{Entry, StreamName, Untrusted, fact};
@@ -63,8 +63,6 @@ pub struct InfluxdbTarget {
     warnings: Vec<Warning>,
 }
 
-/// What the server says of a shard that it is still loading.
-const DISABLED: &str = "shard is disabled";
 /// How long it may say that.
 const BUSY: Duration = Duration::from_secs(600);
 /// How long too few values have to stay as few to be all that will come.
@@ -262,7 +260,7 @@ impl InfluxdbTarget {
         let (mut last, mut since) = (None, Instant::now());
         loop {
             let counts = match count(&self.server, name, &self.definitions.policies, self.until) {
-                Err(Error::Failed(why)) if why.contains(DISABLED) && since.elapsed() < BUSY => None,
+                Err(error) if error.has_code(SHARD_IS_DISABLED) && since.elapsed() < BUSY => None,
                 counts => Some(counts?),
             };
             if let Some(counts) = counts {

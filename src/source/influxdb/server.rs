@@ -131,8 +131,8 @@ impl Server {
             match self.ask_once(statements) {
                 // The server closes a shard that is restored or dropped and opens it again. Each statement that is asked
                 // here can be asked twice.
-                Err(Error::Failed(why))
-                    if why.contains("engine is closed")
+                Err(error)
+                    if error.has_code(ENGINE_IS_CLOSED)
                         && begun.elapsed() < SHARD_PATIENCE
                         && !self.interrupt.is_set() =>
                 {
@@ -150,19 +150,19 @@ impl Server {
             .map_err(|error| Error::failed("starting influx", &error))?
             .with_limit(PATIENCE)
             .finish_anyway();
-        let failed =
-            |why: &dyn std::fmt::Display| Error::Failed(format!("asking the server with influx failed: {why}"));
+        let failed = |why: &dyn std::fmt::Display| {
+            let text = format!("asking the server with influx failed: {why}");
+            Error::server(code(&text), text)
+        };
         let (answer, error) = asked.map_err(|error| failed(&error))?;
         let parsed = parse(&answer);
         match (parsed, error) {
             (Ok(_), Some(error)) => Err(failed(&said(&error))),
             (Ok(series), None) => Ok(series),
-            (Err(why), _) if why.contains("not authorized") || why.contains("requires admin") => {
-                Err(Error::Config(format!(
-                    "{why}; a backup has to see users and their grants, and only an administrator does: GRANT ALL PRIVILEGES TO \
+            (Err(why), _) if code(&why).as_deref() == Some(NOT_AUTHORIZED) => Err(Error::Config(format!(
+                "{why}; a backup has to see users and their grants, and only an administrator does: GRANT ALL PRIVILEGES TO \
                      the user of the option file"
-                )))
-            }
+            ))),
             (Err(why), _) => Err(failed(&why)),
         }
     }
@@ -313,7 +313,7 @@ impl Server {
             .stopping_at("failed dial tcp")
             .finish()
             .map(drop)
-            .map_err(|error| match error.said.contains("no space left on device") {
+            .map_err(|error| match code(&error.said).as_deref() == Some(NO_SPACE) {
                 true => Error::NoRoom(format!("influxd {what} failed: {}: {}", folder.display(), said(&error))),
                 false => failed(&said(&error)),
             })
@@ -341,6 +341,28 @@ impl Server {
             ))
         })
     }
+}
+
+/// Codes of ours for what the server says, which has none.
+const CODES: [(&str, &str); 5] = [
+    ("engine is closed", ENGINE_IS_CLOSED),
+    ("shard is disabled", SHARD_IS_DISABLED),
+    ("not authorized", NOT_AUTHORIZED),
+    ("requires admin", NOT_AUTHORIZED),
+    ("no space left on device", NO_SPACE),
+];
+/// A shard is being restored or dropped.
+pub const ENGINE_IS_CLOSED: &str = "engine-closed";
+/// A shard isn't read yet.
+pub const SHARD_IS_DISABLED: &str = "shard-disabled";
+/// The user may not do that.
+pub const NOT_AUTHORIZED: &str = "not-authorized";
+/// The server's or the program's disk is full.
+pub const NO_SPACE: &str = "no-space";
+
+/// The code of what the server or its program said.
+fn code(said: &str) -> Option<String> {
+    CODES.iter().find(|(words, _)| said.contains(words)).map(|(_, code)| (*code).to_owned())
 }
 
 /// What the program said last, without its warnings.

@@ -79,7 +79,7 @@ impl Fingerprint {
         let show = |table: &Table| format!("SHOW CREATE TABLE {}.{};\n", quoted(&table.database), quoted(&table.name));
         let rows = match server.ask(&tables.iter().map(show).collect::<String>()) {
             Ok(rows) => rows,
-            Err(Error::Failed(why)) if why.contains("ERROR 1146") => return Err(Error::Changed(why)),
+            Err(error) if error.has_code("1146") => return Err(Error::Changed(error.to_string())),
             Err(error) => {
                 let unreadable = obstacles::unreadable(server, &self.tables, &[])?;
                 return Err(if unreadable.is_empty() { error } else { Error::Config(obstacles::told(&unreadable)) });

@@ -137,7 +137,7 @@ pub(super) fn warnings(
             Ok(_) if column.set.is_empty() => rounded.push(name),
             Ok(_) => converted.push(format!("{name} ({})", column.set)),
             // A table of another engine, or one that takes too long.
-            Err(Error::Failed(_)) => unknown.push(name),
+            Err(error) if error.is_failure() => unknown.push(name),
             Err(error) => return Err(error),
         }
     }

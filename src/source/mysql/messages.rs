@@ -13,6 +13,17 @@ const NAMES: &[&str] = &[
     "2006", "2013", "3780", "4025", "4031", "4091", "4092",
 ];
 
+/// The number of the first error in what a client (`ERROR 1146 (42S02) at line 1: …`) or a dump program
+/// (`mariadb-dump: Error 1412: …`, `Got error: 1146: …`) said.
+pub(super) fn code(said: &str) -> Option<String> {
+    let number = |rest: &str| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        (digits.len() >= 4).then_some(digits)
+    };
+    let after = |mark: &str| said.match_indices(mark).find_map(|(at, mark)| number(&said[at + mark.len()..]));
+    ["ERROR ", "Error ", "Got error: "].into_iter().find_map(after)
+}
+
 /// What a client said. Of errors that may show a value of a row, or a piece of a statement, the words between quotes are left
 /// out.
 pub(super) fn redacted(said: &str) -> String {
@@ -46,6 +57,20 @@ fn without_quoted(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_code_of_an_error_is_read_of_each_program() {
+        for (said, expected) in [
+            ("ERROR 1146 (42S02) at line 1: Table 'agama.x' doesn't exist", Some("1146")),
+            ("mariadb-dump: Error 1412: Table definition has changed when dumping table `x` at row: 3", Some("1412")),
+            ("mysqldump: Got error: 1045: \"Access denied\" when trying to connect", Some("1045")),
+            ("ERROR: no number\nERROR 2013 (HY000): Lost connection", Some("2013")),
+            ("Error 12: too short for a server's", None),
+            ("killed by signal 9", None),
+        ] {
+            assert_eq!(code(said).as_deref(), expected, "{said}");
+        }
+    }
 
     #[test]
     fn no_value_of_a_row_is_shown() {

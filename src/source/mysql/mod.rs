@@ -136,10 +136,10 @@ impl MysqlSource {
     /// The error of the dump, with what it had come to where it stands still.
     fn told(&self, error: io::Error) -> Error {
         match own(error) {
-            Error::Failed(why) if why.contains(STALLED) => {
+            error if error.has_code(STALLED) => {
                 let after = Escaped(self.splitter.part().name().as_bytes()).to_string();
                 Error::Failed(format!(
-                    "{why}\nThe last that it wrote was of {after}, so it stands there or at what comes next"
+                    "{error}\nThe last that it wrote was of {after}, so it stands there or at what comes next"
                 ))
             }
             other => other,
@@ -201,9 +201,12 @@ fn position(preamble: &[u8]) -> Option<(String, String)> {
 /// The error of the source itself, where the splitter hands it on.
 fn own(error: io::Error) -> Error {
     match error.downcast::<Error>() {
-        // The server's own word for a table that is another one now.
-        Ok(Error::Failed(why)) if why.contains("Error 1412") => Error::Changed(why),
-        Ok(Error::Failed(why)) => settings::explained(&why).unwrap_or(Error::Failed(why)),
+        Ok(Error::Failed(why)) => match (messages::code(&why), settings::explained(&why)) {
+            // A table is another one now.
+            (Some(code), _) if code == "1412" => Error::Changed(why),
+            (_, Some(explained)) => explained,
+            (code, None) => Error::server(code, why),
+        },
         Ok(error) => error,
         Err(error) => Error::failed("reading the dump", &error),
     }

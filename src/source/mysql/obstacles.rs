@@ -30,10 +30,10 @@ pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[Strin
         };
         format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n{rows}")
     };
-    let failed = |some: &[Table]| -> Result<Option<String>, Error> {
+    let failed = |some: &[Table]| -> Result<Option<(String, String)>, Error> {
         match server.ask(&some.iter().map(question).collect::<String>()) {
             Ok(_) => Ok(None),
-            Err(Error::Failed(why)) if why.contains("ERROR ") => Ok(Some(why)),
+            Err(Error::Server { code, text }) => Ok(Some((code, text))),
             Err(error) => Err(error),
         }
     };
@@ -43,8 +43,8 @@ pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[Strin
             continue;
         }
         for table in some {
-            let Some(why) = failed(std::slice::from_ref(table))? else { continue };
-            if why.contains("ERROR 1146") {
+            let Some((code, why)) = failed(std::slice::from_ref(table))? else { continue };
+            if code == "1146" {
                 return Err(Error::Changed(why));
             }
             let said = why.rsplit_once("ERROR ").map_or("", |(_, said)| said.trim());

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::client::environment;
-use super::messages::redacted;
+use super::messages::{self, redacted};
 use super::names::{literal, quoted};
 use super::settings::{self, QUESTION, SESSION};
 use crate::entry::Escaped;
@@ -338,7 +338,7 @@ impl Server {
         client.write(question.as_bytes()).map_err(failed)?;
         let (_, error) = client.finish_anyway().map_err(failed)?;
         // ER_UNSUPPORTED_PS; events are prepared by some.
-        Ok(error.is_none_or(|error| error.said.contains("ERROR 1295 (")))
+        Ok(error.is_none_or(|error| messages::code(&error.said).as_deref() == Some("1295")))
     }
 
     /// Looks whether [`Load::statement`] will take a statement.
@@ -417,8 +417,9 @@ fn question(client: &mut Feed, statements: &str) -> Result<Vec<u8>, TalkError> {
 }
 
 fn failed(client: &str, tried: &str, error: &TalkError) -> Error {
+    let code = messages::code(&error.said);
     let error = TalkError { what: error.what.clone(), said: redacted(&error.said) };
-    Error::Failed(format!("{tried} with {client} failed: {error}"))
+    Error::server(code, format!("{tried} with {client} failed: {error}"))
 }
 
 /// A client that is given statements.

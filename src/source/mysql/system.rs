@@ -88,7 +88,7 @@ pub(super) fn warning(server: &Server) -> Result<Option<Warning>, Error> {
     for (question, what) in ROWS {
         match server.ask(question) {
             Ok(rows) => names.extend(rows.iter().flatten().map(|name| format!("{what} {}", shown(&[name])))),
-            Err(Error::Failed(_)) => {}
+            Err(error) if error.is_failure() => {}
             Err(error) => return Err(error),
         }
     }

@@ -13,6 +13,7 @@ use super::compare::Definitions;
 use super::globals::{self, Absent, for_absent};
 use super::load::{Ended, Job, Stage};
 use super::role;
+use super::said::OBJECT_IN_USE;
 use super::scan::{Scanner, name_end};
 use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::{Login, Session};
@@ -327,7 +328,7 @@ impl PostgresqlTarget {
             match self.server.ask(self.common, &statements) {
                 Ok(_) => return Ok(()),
                 // Somebody was back before the name could be changed.
-                Err(Error::Failed(why)) if why.contains("55006") => last = Some(why),
+                Err(error) if error.has_code(OBJECT_IN_USE) => last = Some(error.to_string()),
                 Err(error) => return Err(error),
             }
             std::thread::sleep(Duration::from_millis(u64::from(10 * try_number)));

@@ -268,8 +268,8 @@ impl Stage {
                 let statement = text_of(&statement).trim_end_matches(';').to_owned();
                 // Where it can't be made (a locale, a tablespace), others of the snapshot can.
                 let made = self.server.ask(self.job.common, &statement).map_err(|error| match error {
-                    Error::Failed(why) => {
-                        Error::Refused(format!("the dump of {} can't be loaded here: {why}", self.job.from))
+                    error if error.is_failure() => {
+                        Error::Refused(format!("the dump of {} can't be loaded here: {error}", self.job.from))
                     }
                     error => error,
                 })?;

@@ -4,6 +4,7 @@
 //! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that again
 //! by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
 
+use super::said::INSUFFICIENT_PRIVILEGE;
 use super::server::{Server, literal, quoted, runs_here};
 use super::session::{Login, Session, unknown_word};
 use crate::source::Error;
@@ -48,8 +49,8 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
                 return Ok(login);
             }
             // It is who it says, and another database will be its own.
-            Err(Error::Failed(said)) if said.contains("permission denied for database") => return Ok(login),
-            Err(Error::Failed(said)) => why.push(said),
+            Err(error) if error.has_code(INSUFFICIENT_PRIVILEGE) => return Ok(login),
+            Err(error) if error.is_failure() => why.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }
@@ -76,8 +77,8 @@ fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Er
     for tablespace in there {
         let grant = format!("GRANT CREATE ON TABLESPACE {} TO {}", quoted(&tablespace), quoted(role));
         match server.ask(common, &grant) {
-            Ok(_) | Err(Error::Failed(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) if !error.is_failure() => return Err(error),
+            _ => {}
         }
     }
     Ok(())

@@ -42,6 +42,26 @@ const PARTS: [&str; 9] = [
 /// The most lines of context that are shown.
 const CONTEXT: usize = 6;
 
+/// A database that isn't there.
+pub const INVALID_CATALOG_NAME: &str = "3D000";
+/// A right that isn't given.
+pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// A database in which somebody is.
+pub const OBJECT_IN_USE: &str = "55006";
+
+/// Words of a refused connection, of which the client shows no code, and the code.
+const CONNECTION: [(&str, &str); 2] =
+    [("permission denied for database", INSUFFICIENT_PRIVILEGE), ("does not exist", INVALID_CATALOG_NAME)];
+
+/// The code of the first error in what a client said; of a connection that was refused the one that its words mean.
+pub fn code(said: &str) -> Option<String> {
+    let refused = || CONNECTION.iter().find(|(words, _)| said.contains("FATAL:  ") && said.contains(words));
+    match faults(said).into_iter().next() {
+        Some(fault) => Some(fault.code),
+        None => refused().map(|(_, code)| (*code).to_owned()),
+    }
+}
+
 /// The errors that a client told of, the first first.
 pub fn faults(said: &str) -> Vec<Fault> {
     let mut found: Vec<Fault> = Vec::new();

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::said::redacted;
+use super::said::{self, redacted};
 use super::session::Login;
 use super::text::{bytes_of, text_of};
 use crate::progress::Interrupt;
@@ -72,7 +72,7 @@ impl Server {
         let question = "SELECT current_setting('server_version_num'), current_setting('server_version'), current_user, \
                         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)";
         let rows = match server.ask(COMMON, question) {
-            Err(Error::Failed(why)) if why.contains("does not exist") => {
+            Err(error) if error.has_code(said::INVALID_CATALOG_NAME) => {
                 server.common = TEMPLATE;
                 server.ask(TEMPLATE, question)?
             }
@@ -192,8 +192,9 @@ pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET sear
                        'UTF8' END, false) IS NULL;\n";
 
 pub(super) fn failed(tried: &str, error: &TalkError) -> Error {
+    let code = said::code(&error.said);
     let error = TalkError { what: error.what.clone(), said: redacted(&error.said) };
-    Error::Failed(format!("{tried} with psql failed: {error}"))
+    Error::server(code, format!("{tried} with psql failed: {error}"))
 }
 
 /// What of the environment says where or how programs connect. What the set says counts.

@@ -29,7 +29,7 @@ pub fn filled(server: &Server, database: &str, exclude: &[String]) -> Result<Vec
         match server.value(database, &rows) {
             Ok(rows) => found.push((name.clone(), rows)),
             // Whose rows can't be read is filled all the same.
-            Err(Error::Failed(_)) => {}
+            Err(error) if error.is_failure() => {}
             Err(error) => return Err(error),
         }
     }

@@ -68,8 +68,8 @@ impl MysqlTarget {
             if self.options.keep_going {
                 let client = std::mem::replace(&mut load, self.checked()?);
                 match ran.and_then(|()| client.finish()) {
-                    Ok(()) | Err(Error::Failed(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) if !error.is_failure() => return Err(error),
+                    _ => {}
                 }
             } else {
                 ran?;

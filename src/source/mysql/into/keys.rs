@@ -92,7 +92,7 @@ impl MysqlTarget {
                 Ok(Some(rows.map(|[schema, table]| (schema, table)).collect()))
             }
             // It takes a privilege (PROCESS).
-            Err(Error::Failed(_)) => Ok(None),
+            Err(error) if error.is_failure() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -45,8 +45,8 @@ struct Again {
 /// One client loads many tables and is ahead of what it says, so the one that failed isn't known.
 fn unnamed(error: Error) -> Error {
     match error {
-        Error::Failed(why) => Error::Failed(format!(
-            "{why}; --keep-going loads each table by itself, names those that fail, and restores the rest"
+        error if error.is_failure() => Error::Failed(format!(
+            "{error}; --keep-going loads each table by itself, names those that fail, and restores the rest"
         )),
         other => other,
     }
@@ -74,13 +74,13 @@ impl Lane {
         };
         match result {
             Ok(()) => Ok(()),
-            Err(Error::Failed(why)) => {
+            Err(error) if error.is_failure() => {
                 // A client that failed runs nothing more.
                 self.load = None;
                 let name = format!("{database}.{table}");
                 self.warnings.push(
                     WarningKind::NotRestored
-                        .warning(format!("the table {} could not be loaded: {why}", Escaped(name.as_bytes()))),
+                        .warning(format!("the table {} could not be loaded: {error}", Escaped(name.as_bytes()))),
                 );
                 again.server.run(&format!("DROP TABLE IF EXISTS {}.{}", quoted(&place.loading), quoted(table)))?;
                 let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
