@@ -10,7 +10,6 @@ use super::start::Start;
 use crate::error::{Error, Result};
 use crate::id::PackId;
 use crate::index::SnapshotRow;
-use crate::remote::ErrorKind;
 use crate::repository::{self, Repository};
 use crate::source::Source;
 

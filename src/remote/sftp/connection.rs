@@ -12,10 +12,10 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::failure::{Death, End, one_line};
+use super::failure::{Disconnect, End, one_line};
 use super::files::OpenFiles;
 use super::guard::Guard;
-use super::line::{Fault, Line, Outbox, Watched};
+use super::link::{Fault, Link, Outbox, Watched};
 use super::requests::found;
 use super::ssh::Launch;
 use crate::remote::{ErrorKind, lock};
@@ -34,7 +34,7 @@ const EXIT: Duration = Duration::from_secs(2);
 
 /// A session.
 pub(super) struct Connection {
-    pub line: Arc<Line>,
+    pub link: Arc<Link>,
     pub requests: Mutex<Requests>,
     pub extensions: Extensions,
     /// The most bytes that one request reads.
@@ -58,28 +58,28 @@ fn bounded(limit: u64) -> u64 {
 }
 
 impl Connection {
-    /// Starts the program behind a new line and greets the server.
-    pub(super) async fn open(launch: &Launch, line: Arc<Line>) -> Result<Self, Arc<Death>> {
+    /// Starts the program behind a new link and greets the server.
+    pub(super) async fn open(launch: &Launch, link: Arc<Link>) -> Result<Self, Arc<Disconnect>> {
         let mut child =
             launch.command().map_err(Arc::new)?.spawn().map_err(|error| Arc::new(launch.no_start(&error)))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(Arc::new(Death::new(ErrorKind::Other, "the program has no pipes")));
+            return Err(Arc::new(Disconnect::new(ErrorKind::Other, "the program has no pipes")));
         };
-        let strange = |error: lowlevel::Error| Arc::new(Death::new(ErrorKind::Other, error.to_string()));
+        let strange = |error: lowlevel::Error| Arc::new(Disconnect::new(ErrorKind::Other, error.to_string()));
         let requests: Requests = lowlevel::connect(Outbox::default(), ()).map_err(strange)?;
         let (greeting, greeted) = oneshot::channel();
         let session = Session {
-            line: Arc::clone(&line),
+            link: Arc::clone(&link),
             shared: SharedData::clone(&requests),
             stall: launch.stall_timeout,
             greeting_limit: launch.greeting_limit(),
             words: Arc::default(),
         };
         tokio::spawn(session.run(child, stdin, stdout, stderr, greeting));
-        let Ok(extensions) = greeted.await else { return Err(line.ended().await) };
+        let Ok(extensions) = greeted.await else { return Err(link.ended().await) };
         let mut connection = Self {
-            line,
+            link,
             requests: Mutex::new(requests),
             extensions,
             read_size: SURE_REQUEST as u32,
@@ -89,8 +89,8 @@ impl Connection {
             uploads: AtomicUsize::new(0),
         };
         connection.measure().await.map_err(|fault| match fault {
-            Fault::Dead(death) => death,
-            Fault::Status(_, message) | Fault::Strange(message) => Arc::new(Death::new(ErrorKind::Other, message)),
+            Fault::Dead(disconnect) => disconnect,
+            Fault::Status(_, message) | Fault::Strange(message) => Arc::new(Disconnect::new(ErrorKind::Other, message)),
         })?;
         Ok(connection)
     }
@@ -119,29 +119,29 @@ impl Connection {
 
     /// How busy it is: an upload counts more than anything else.
     pub(super) fn load(&self) -> usize {
-        (self.uploads.load(Ordering::Relaxed) << 16) + self.line.waiting()
+        (self.uploads.load(Ordering::Relaxed) << 16) + self.link.waiting()
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        self.line.death().is_none()
+        self.link.disconnect().is_none()
     }
 }
 
-/// Ends what goes over a line, and waits a moment until its program has exited or was killed.
-pub(super) async fn close(line: &Line) {
-    line.closing.notify_one();
-    let _ = timeout(EXIT * 2, line.ended()).await;
+/// Ends what goes over a link, and waits a moment until its program has exited or was killed.
+pub(super) async fn close(link: &Link) {
+    link.closing.notify_one();
+    let _ = timeout(EXIT * 2, link.ended()).await;
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.line.closing.notify_one();
+        self.link.closing.notify_one();
     }
 }
 
 /// The task behind a connection.
 struct Session {
-    line: Arc<Line>,
+    link: Arc<Link>,
     shared: Shared,
     stall: Duration,
     greeting_limit: Duration,
@@ -164,11 +164,11 @@ impl Session {
             end = &mut received => end,
             // Who takes nothing more may have said why, and that is still to be read.
             end = self.send(stdin) => timeout(EXIT / 4, &mut received).await.unwrap_or(end),
-            () = self.line.stalled(self.stall) => End::Stalled(self.stall),
-            () = self.line.closing.notified() => End::Unneeded,
+            () = self.link.stalled(self.stall) => End::Stalled(self.stall),
+            () = self.link.closing.notified() => End::Unneeded,
         };
         // The pipes are closed now: ssh exits by itself, unless it hangs, or still logs in and doesn't look at them.
-        let ends = matches!(end, End::Closed) || matches!(end, End::Unneeded) && self.line.has_greeted();
+        let ends = matches!(end, End::Closed) || matches!(end, End::Unneeded) && self.link.has_greeted();
         if !ends {
             let _ = child.start_kill();
         }
@@ -182,13 +182,13 @@ impl Session {
         // A grandchild may hold the other end for longer.
         let _ = timeout(EXIT / 4, listening).await;
         let words = one_line(&lock(&self.words));
-        self.line.die(Death::explain(&end, &words, status));
+        self.link.disconnect_with(Disconnect::explain(&end, &words, status));
     }
 
     /// Reads answers until the connection ends.
     async fn receive(&self, stdout: ChildStdout, greeting: oneshot::Sender<Extensions>) -> End {
         const READ_AHEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-        let watched = Watched { inner: stdout, line: Arc::clone(&self.line) };
+        let watched = Watched { inner: stdout, link: Arc::clone(&self.link) };
         let mut answers = ReadEnd::new(Guard::new(watched), READ_AHEAD, self.shared.clone());
         let extensions = match timeout(self.greeting_limit, answers.receive_server_hello()).await {
             Ok(Ok(extensions)) => extensions,
@@ -197,7 +197,7 @@ impl Session {
         };
         // What was said until now is no reason for what happens later: a banner, a warning.
         lock(&self.words).clear();
-        self.line.greeted();
+        self.link.greeted();
         if greeting.send(extensions).is_err() {
             return End::Unneeded;
         }
@@ -219,7 +219,7 @@ impl Session {
                         Ok(0) | Err(_) => return End::Closed,
                         Ok(written) => bytes.advance(written),
                     }
-                    self.line.touch();
+                    self.link.touch();
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::remote::ErrorKind;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Death {
+pub(super) struct Disconnect {
     pub kind: ErrorKind,
     pub reason: String,
     pub hint: Option<String>,
@@ -39,7 +39,7 @@ pub(super) enum End {
     Unneeded,
 }
 
-impl Death {
+impl Disconnect {
     pub(super) fn new(kind: ErrorKind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), hint: None, cause: None }
     }
@@ -114,25 +114,25 @@ const WORDS: &[(&str, ErrorKind, &str)] = &[
     ("terminating, ", ErrorKind::Other, "correct ssh's configuration"),
 ];
 
-fn explain_words(said: &str) -> Option<Death> {
+fn explain_words(said: &str) -> Option<Disconnect> {
     if said.contains("HOST IDENTIFICATION HAS CHANGED") {
         return Some(changed_key(said));
     }
     if said.contains("host key is known for") {
-        let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here: {said}"));
-        return Some(Death { cause: Some(Cause::UnknownHostKey), ..death });
+        let disconnect = Disconnect::new(ErrorKind::NoEntry, format!("the host's key isn't known here: {said}"));
+        return Some(Disconnect { cause: Some(Cause::UnknownHostKey), ..disconnect });
     }
     if said.contains("Host key verification failed") {
         let hint = "look at the jump host's key, too: ssh must know it";
-        return Some(Death::new(ErrorKind::NoEntry, said).hint(hint));
+        return Some(Disconnect::new(ErrorKind::NoEntry, said).hint(hint));
     }
     let (_, kind, hint) = WORDS.iter().find(|(words, ..)| said.contains(words))?;
     let cause = said.contains("no matching host key type").then_some(Cause::NoKeyOfThatType);
-    Some(Death { cause, ..Death::new(*kind, said).hint(*hint) })
+    Some(Disconnect { cause, ..Disconnect::new(*kind, said).hint(*hint) })
 }
 
 /// The key that the host shows isn't the one that is known.
-fn changed_key(said: &str) -> Death {
+fn changed_key(said: &str) -> Disconnect {
     let word_after = |mark: &str, starts: &str| {
         let rest = &said[said.find(mark)?..];
         rest.split_whitespace().find(|word| word.starts_with(starts)).map(|word| word.trim_end_matches(['.', ';']))
@@ -145,7 +145,7 @@ fn changed_key(said: &str) -> Death {
     let reason = format!("the host's key has changed: it is {shown} now, and not the {known}");
     let remove = said.find("ssh-keygen -f").map(|at| said[at..].split("; ").next().unwrap_or_default());
     let remove = remove.map(|command| format!(", then forget the old one: {command}")).unwrap_or_default();
-    Death::new(ErrorKind::NoEntry, reason).hint(format!(
+    Disconnect::new(ErrorKind::NoEntry, reason).hint(format!(
         "somebody may stand between. Only if the host was set up anew: compare with `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` on its console{remove}"
     ))
@@ -173,8 +173,8 @@ pub(super) fn one_line(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn explain(said: &str) -> Death {
-        Death::explain(&End::Closed, &one_line(said.as_bytes()), None)
+    fn explain(said: &str) -> Disconnect {
+        Disconnect::explain(&End::Closed, &one_line(said.as_bytes()), None)
     }
 
     #[test]
@@ -189,18 +189,18 @@ mod tests {
             ("/x: line 1: Bad configuration option: nope", ErrorKind::Other),
             ("Host key verification failed.", ErrorKind::NoEntry),
         ] {
-            let death = explain(said);
-            assert_eq!(death.kind, kind, "{said}");
-            assert!(death.hint.is_some() && death.reason.contains(said.trim()), "{death:?}");
+            let disconnect = explain(said);
+            assert_eq!(disconnect.kind, kind, "{said}");
+            assert!(disconnect.hint.is_some() && disconnect.reason.contains(said.trim()), "{disconnect:?}");
         }
     }
 
     #[test]
     fn other_words_are_a_connection_that_broke() {
         for said in ["kex_exchange_identification: Connection closed by remote host", "client_loop: send disconnect"] {
-            let death = explain(said);
-            assert_eq!((death.kind, death.hint), (ErrorKind::Unreachable, None));
-            assert!(death.reason.contains(said), "{}", death.reason);
+            let disconnect = explain(said);
+            assert_eq!((disconnect.kind, disconnect.hint), (ErrorKind::Unreachable, None));
+            assert!(disconnect.reason.contains(said), "{}", disconnect.reason);
         }
         assert_eq!(explain("").reason, "the connection broke");
     }
@@ -209,8 +209,11 @@ mod tests {
     fn an_unknown_key_is_marked() {
         let said = "No ED25519 host key is known for [h]:1 and you have requested strict checking.\r\n\
                     Host key verification failed.\r\n";
-        let death = explain(said);
-        assert!(death.cause == Some(Cause::UnknownHostKey) && death.kind == ErrorKind::NoEntry, "{death:?}");
+        let disconnect = explain(said);
+        assert!(
+            disconnect.cause == Some(Cause::UnknownHostKey) && disconnect.kind == ErrorKind::NoEntry,
+            "{disconnect:?}"
+        );
     }
 
     #[test]
@@ -221,12 +224,16 @@ mod tests {
                     Please contact your system administrator.\n\
                     Offending ECDSA key in /root/.ssh/known_hosts:3\n  remove with:\n  \
                     ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\"\nHost key verification failed.";
-        let death = explain(said);
-        assert_eq!(death.kind, ErrorKind::NoEntry);
-        let hint = death.hint.unwrap();
-        assert!(death.reason.contains("SHA256:abc now") && death.reason.contains("known_hosts:3"), "{}", death.reason);
+        let disconnect = explain(said);
+        assert_eq!(disconnect.kind, ErrorKind::NoEntry);
+        let hint = disconnect.hint.unwrap();
+        assert!(
+            disconnect.reason.contains("SHA256:abc now") && disconnect.reason.contains("known_hosts:3"),
+            "{}",
+            disconnect.reason
+        );
         assert!(hint.contains("ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:1\""), "{hint}");
-        assert_eq!(death.cause, None);
+        assert_eq!(disconnect.cause, None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use openssh_sftp_client_lowlevel::{Extensions, FileAttrs, SftpErrorKind};
 
 use super::Inner;
 use super::connection::Connection;
-use super::line::Fault;
+use super::link::Fault;
 use super::requests::{Found, found};
 use crate::remote::{Error, ErrorKind, Folder, Listed, ObjectName, Result};
 

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::failure::{Cause, Death, one_line};
+use super::failure::{Cause, Disconnect, one_line};
 use super::ssh;
 use crate::remote::options::Options;
 use crate::remote::part::random;
@@ -55,8 +55,10 @@ pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -
                 }
                 Ok(key) => shown.push(key.fingerprint),
                 // It has no key of that kind.
-                Err(death) if death.cause == Some(Cause::NoKeyOfThatType) => {}
-                Err(death) => return Err(Error { hint: death.hint, ..fail(death.kind, death.reason) }),
+                Err(disconnect) if disconnect.cause == Some(Cause::NoKeyOfThatType) => {}
+                Err(disconnect) => {
+                    return Err(Error { hint: disconnect.hint, ..fail(disconnect.kind, disconnect.reason) });
+                }
             }
         }
         let error = fail(ErrorKind::NoEntry, format!("it shows {}, and not {fingerprint}", shown.join(" and ")));
@@ -72,7 +74,7 @@ pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<Hos
     let fail = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Other, ACTION, place, error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| fail(&error))?;
     runtime.block_on(async {
-        let config = settings(place, options).await.map_err(|death| fail(&death.reason))?;
+        let config = settings(place, options).await.map_err(|disconnect| fail(&disconnect.reason))?;
         let value = |key: &str| config.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         let name = match (value("hostkeyalias"), value("hostname"), value("port")) {
             (Some(alias), ..) => alias.to_owned(),
@@ -91,7 +93,7 @@ pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<Hos
         for file in files.iter().filter(|file| file.exists()) {
             let mut keygen = Command::new("ssh-keygen");
             keygen.arg("-F").arg(&name).arg("-f").arg(file);
-            let (shown, _) = run(keygen, options).await.map_err(|death| fail(&death.reason))?;
+            let (shown, _) = run(keygen, options).await.map_err(|disconnect| fail(&disconnect.reason))?;
             known.extend(shown.lines().filter_map(|line| named_line(line, &name)));
         }
         let rank = |line: &String| KINDS.iter().position(|kind| line.contains(kind.split(',').next().unwrap_or(kind)));
@@ -103,8 +105,8 @@ pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<Hos
         fs::write(&file, &line).map_err(|error| fail(&error))?;
         let mut keygen = Command::new("ssh-keygen");
         keygen.arg("-lf").arg(&file);
-        let (shown, words) = run(keygen, options).await.map_err(|death| fail(&death.reason))?;
-        let fingerprint = fingerprint_in(&shown, &words).map_err(|death| fail(&death.reason))?;
+        let (shown, words) = run(keygen, options).await.map_err(|disconnect| fail(&disconnect.reason))?;
+        let fingerprint = fingerprint_in(&shown, &words).map_err(|disconnect| fail(&disconnect.reason))?;
         Ok(Some(HostKey { fingerprint, line }))
     })
 }
@@ -125,7 +127,7 @@ fn named_line(line: &str, name: &str) -> Option<String> {
 }
 
 /// What ssh's configuration says of the host.
-async fn settings(place: &SftpPlace, options: &Options) -> std::result::Result<String, Death> {
+async fn settings(place: &SftpPlace, options: &Options) -> std::result::Result<String, Disconnect> {
     let mut command = ssh::ssh(place, options, &[])?;
     command.args(["-G", "--", place.host()]);
     Ok(run(command, options).await?.0)
@@ -140,26 +142,27 @@ fn at_home(path: &str) -> PathBuf {
 }
 
 /// The refusal of a host that isn't known, with the key that it shows and the command that would accept it.
-pub(super) async fn introduce(place: &SftpPlace, options: &Options, refused: &Death) -> Death {
+pub(super) async fn report_unknown(place: &SftpPlace, options: &Options, refused: &Disconnect) -> Disconnect {
     let Ok(key) = ask(place, options, None).await else { return refused.clone() };
     let file = file_of_known_hosts(place, options).await;
     if let Err(error) = fs::read(&file)
         && error.kind() != io::ErrorKind::NotFound
     {
         let reason = format!("the file of known host keys {} can't be read: {error}", file.display());
-        return Death::new(ErrorKind::Refused, reason).hint("run it as an account that may read that file");
+        return Disconnect::new(ErrorKind::Refused, reason).hint("run it as an account that may read that file");
     }
     let HostKey { fingerprint, line } = key;
-    let death = Death::new(ErrorKind::NoEntry, format!("the host's key isn't known here; it shows {fingerprint}"));
+    let disconnect =
+        Disconnect::new(ErrorKind::NoEntry, format!("the host's key isn't known here; it shows {fingerprint}"));
     let word = |path: &Path| shell_word(&path.to_string_lossy());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let make = folder.map(|folder| format!("mkdir -p -m 700 {} && ", word(folder))).unwrap_or_default();
-    let death = death.hint(format!(
+    let disconnect = disconnect.hint(format!(
         "compare that with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host's console. To accept it: \
          {make}echo '{line}' >> {}",
         word(&file)
     ));
-    Death { cause: Some(Cause::UnknownHostKey), ..death }
+    Disconnect { cause: Some(Cause::UnknownHostKey), ..disconnect }
 }
 
 fn is_fingerprint(text: &str) -> bool {
@@ -176,9 +179,9 @@ fn shell_word(text: &str) -> String {
 }
 
 /// The host's key of a kind, or the one that ssh would choose.
-async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::result::Result<HostKey, Death> {
+async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::result::Result<HostKey, Disconnect> {
     let folder =
-        Scratch::new().map_err(|error| Death::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
+        Scratch::new().map_err(|error| Disconnect::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
     let file = folder.0.join("known_hosts");
     // Nothing is trusted by this: no login is tried, and what is written goes into a file of our own.
     let mut command = ssh::ssh(place, options, &["-oStrictHostKeyChecking=accept-new"])?;
@@ -197,7 +200,7 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
     let (_, words) = run(command, options).await?;
     let text = fs::read_to_string(&file).unwrap_or_default();
     let line = text.lines().find(|line| is_plain_line(line));
-    let Some(line) = line else { return Err(Death::explain(&super::failure::End::Closed, &words, None)) };
+    let Some(line) = line else { return Err(Disconnect::explain(&super::failure::End::Closed, &words, None)) };
     let mut keygen = Command::new("ssh-keygen");
     keygen.arg("-lf").arg(&file);
     let (shown, words) = run(keygen, options).await?;
@@ -205,9 +208,10 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
 }
 
 /// The fingerprint in what `ssh-keygen -l` showed, which said `words` otherwise.
-fn fingerprint_in(shown: &str, words: &str) -> std::result::Result<String, Death> {
+fn fingerprint_in(shown: &str, words: &str) -> std::result::Result<String, Disconnect> {
     let fingerprint = shown.split_whitespace().find(|word| is_fingerprint(word));
-    let fingerprint = fingerprint.ok_or_else(|| Death::new(ErrorKind::Other, format!("ssh-keygen said: {words}")))?;
+    let fingerprint =
+        fingerprint.ok_or_else(|| Disconnect::new(ErrorKind::Other, format!("ssh-keygen said: {words}")))?;
     Ok(fingerprint.to_owned())
 }
 
@@ -245,13 +249,13 @@ fn enter(file: &Path, line: &str) -> io::Result<()> {
 }
 
 /// What a program printed, and what it said on its standard error. Its exit status doesn't count: ssh fails by design here.
-async fn run(mut command: Command, options: &Options) -> std::result::Result<(String, String), Death> {
+async fn run(mut command: Command, options: &Options) -> std::result::Result<(String, String), Disconnect> {
     ssh::piped(&mut command);
     command.stdin(Stdio::null());
     let limit = options.connect_timeout.saturating_add(options.stall_timeout);
     let output = timeout(limit, command.output()).await;
-    let output = output.map_err(|_| Death::new(ErrorKind::Unreachable, "the host doesn't show its key"))?;
-    let output = output.map_err(|error| Death::new(ErrorKind::Other, format!("ssh can't be started: {error}")))?;
+    let output = output.map_err(|_| Disconnect::new(ErrorKind::Unreachable, "the host doesn't show its key"))?;
+    let output = output.map_err(|error| Disconnect::new(ErrorKind::Other, format!("ssh can't be started: {error}")))?;
     Ok((String::from_utf8_lossy(&output.stdout).into_owned(), one_line(&output.stderr)))
 }
 

@@ -17,7 +17,7 @@ mod files;
 mod folders;
 mod guard;
 mod host_key;
-mod line;
+mod link;
 mod pool;
 mod read;
 mod requests;
@@ -34,8 +34,8 @@ use openssh_sftp_client_lowlevel::{SftpErrorKind, Statvfs};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::connection::{Connection, close};
-use self::failure::Death;
-use self::line::Fault;
+use self::failure::Disconnect;
+use self::link::Fault;
 use self::pool::Pool;
 use self::requests::{Found, found};
 use self::ssh::Launch;
@@ -117,11 +117,11 @@ impl Drop for SftpRemote {
             return;
         }
         // Those that are being opened, too: no program is left behind when ours ends.
-        let lines = self.0.pool.lines();
-        lines.iter().for_each(|line| line.closing.notify_one());
+        let links = self.0.pool.links();
+        links.iter().for_each(|link| link.closing.notify_one());
         self.0.wait(async {
-            for line in lines {
-                close(&line).await;
+            for link in links {
+                close(&link).await;
             }
         });
     }
@@ -142,7 +142,7 @@ impl Inner {
     }
 
     fn connection(&self) -> Result<Arc<Connection>> {
-        self.pool.one(&self.handle).map_err(|death| self.unreached(&death))
+        self.pool.one(&self.handle).map_err(|disconnect| self.unreached(&disconnect))
     }
 
     /// Where an object or a folder is, for messages.
@@ -166,9 +166,9 @@ impl Inner {
         }
     }
 
-    fn unreached(&self, death: &Death) -> Error {
-        let error = Error::new(death.kind, "connecting to", &self.place, &death.reason);
-        Error { hint: death.hint.clone(), ..error }
+    fn unreached(&self, disconnect: &Disconnect) -> Error {
+        let error = Error::new(disconnect.kind, "connecting to", &self.place, &disconnect.reason);
+        Error { hint: disconnect.hint.clone(), ..error }
     }
 
     /// The error that a fault on an object or folder means.
@@ -178,9 +178,10 @@ impl Inner {
 
     fn error_at(&self, action: &'static str, place: String, fault: Fault) -> Error {
         match fault {
-            Fault::Dead(death) => {
-                Error { hint: death.hint.clone(), ..Error::new(death.kind, action, place, &death.reason) }
-            }
+            Fault::Dead(disconnect) => Error {
+                hint: disconnect.hint.clone(),
+                ..Error::new(disconnect.kind, action, place, &disconnect.reason)
+            },
             Fault::Strange(what) => {
                 Error::new(ErrorKind::Other, action, place, format!("the server's answer makes no sense: {what}"))
             }

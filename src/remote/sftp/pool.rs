@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::connection::Connection;
-use super::failure::{Cause, Death};
+use super::failure::{Cause, Disconnect};
 use super::host_key;
-use super::line::Line;
+use super::link::Link;
 use super::ssh::Launch;
 use crate::remote::lock;
 
@@ -35,27 +35,27 @@ struct State {
     open: Vec<Arc<Connection>>,
     opening: usize,
     /// What goes or went to the server, those that are being opened among them.
-    lines: Vec<Weak<Line>>,
+    links: Vec<Weak<Link>>,
     barred: Option<Instant>,
     /// How often a first connection was tried, and what the last failure of one was.
     tries: u64,
-    failed: Option<(u64, Arc<Death>)>,
+    failed: Option<(u64, Arc<Disconnect>)>,
 }
 
 impl State {
     /// Forgets the connections that died, and sorts the others, the least busy first.
     fn tidy(&mut self) {
         self.open.retain(|connection| connection.is_alive());
-        self.lines.retain(|line| line.strong_count() > 0);
+        self.links.retain(|link| link.strong_count() > 0);
         self.open.sort_by_cached_key(|connection| connection.load());
     }
 
-    /// A line for one more connection.
-    fn begin(&mut self) -> Arc<Line> {
-        let line = Line::new();
+    /// A link for one more connection.
+    fn begin(&mut self) -> Arc<Link> {
+        let link = Link::new();
         self.opening += 1;
-        self.lines.push(Arc::downgrade(&line));
-        line
+        self.links.push(Arc::downgrade(&link));
+        link
     }
 
     fn may_grow(&self, most: usize) -> bool {
@@ -75,16 +75,16 @@ pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
 }
 
 /// A connection with an upload on it.
-pub(super) struct Seat(Arc<Connection>);
+pub(super) struct UploadLease(Arc<Connection>);
 
-impl Seat {
+impl UploadLease {
     fn new(connection: &Arc<Connection>) -> Self {
         connection.uploads.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(connection))
     }
 }
 
-impl Deref for Seat {
+impl Deref for UploadLease {
     type Target = Arc<Connection>;
 
     fn deref(&self) -> &Arc<Connection> {
@@ -92,7 +92,7 @@ impl Deref for Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for UploadLease {
     fn drop(&mut self) {
         self.0.uploads.fetch_sub(1, Ordering::Relaxed);
     }
@@ -104,7 +104,7 @@ impl Pool {
     }
 
     /// The least busy connection.
-    pub(super) fn one(self: &Arc<Self>, runtime: &Handle) -> Result<Arc<Connection>, Arc<Death>> {
+    pub(super) fn one(self: &Arc<Self>, runtime: &Handle) -> Result<Arc<Connection>, Arc<Disconnect>> {
         let (mut state, best) = self.first(runtime)?;
         if best.load() > 0 && state.may_grow(self.most) {
             self.grow(runtime, &mut state);
@@ -117,7 +117,7 @@ impl Pool {
         self: &Arc<Self>,
         count: usize,
         runtime: &Handle,
-    ) -> Result<Vec<Arc<Connection>>, Arc<Death>> {
+    ) -> Result<Vec<Arc<Connection>>, Arc<Disconnect>> {
         let (mut state, _) = self.first(runtime)?;
         let best: Vec<_> = state.open.iter().take(count).cloned().collect();
         if best.len() < count && state.may_grow(self.most) {
@@ -127,7 +127,7 @@ impl Pool {
     }
 
     /// A connection for an upload, without another upload on it while more connections may be made.
-    pub(super) fn seat(self: &Arc<Self>, runtime: &Handle) -> Result<Seat, Arc<Death>> {
+    pub(super) fn lease(self: &Arc<Self>, runtime: &Handle) -> Result<UploadLease, Arc<Disconnect>> {
         loop {
             let (mut state, best) = self.first(runtime)?;
             let free = best.uploads.load(Ordering::Relaxed) == 0;
@@ -135,7 +135,7 @@ impl Pool {
                 self.grow(runtime, &mut state);
             }
             if free || state.opening == 0 {
-                return Ok(Seat::new(&best));
+                return Ok(UploadLease::new(&best));
             }
             drop(self.wait(state));
         }
@@ -143,7 +143,7 @@ impl Pool {
 
     /// An upload turns out to be long: another will begin before this one is flushed, and shouldn't have to wait until a
     /// connection is open.
-    pub(super) fn foresee(self: &Arc<Self>, runtime: &Handle) {
+    pub(super) fn prefetch(self: &Arc<Self>, runtime: &Handle) {
         let mut state = lock(&self.state);
         let idle = state.open.iter().any(|open| open.is_alive() && open.uploads.load(Ordering::Relaxed) == 0);
         if !idle && state.opening == 0 && state.may_grow(self.most) {
@@ -153,7 +153,7 @@ impl Pool {
 
     /// The state, tidy, and the least busy connection. Makes one where there is none; who waits while another thread tries
     /// shares its failure.
-    fn first(&self, runtime: &Handle) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Arc<Death>> {
+    fn first(&self, runtime: &Handle) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Arc<Disconnect>> {
         let mut state = lock(&self.state);
         loop {
             state.tidy();
@@ -164,22 +164,24 @@ impl Pool {
                 let watched = state.tries;
                 state = self.wait(state);
                 match &state.failed {
-                    Some((failed, death)) if *failed == watched && state.opening == 0 => return Err(Arc::clone(death)),
+                    Some((failed, disconnect)) if *failed == watched && state.opening == 0 => {
+                        return Err(Arc::clone(disconnect));
+                    }
                     _ => continue,
                 }
             }
-            let line = state.begin();
+            let link = state.begin();
             state.tries += 1;
             drop(state);
-            let opened = runtime.block_on(connect(&self.launch, line));
+            let opened = runtime.block_on(connect(&self.launch, link));
             state = lock(&self.state);
             state.opening -= 1;
             self.changed.notify_all();
             match opened {
                 Ok(connection) => state.open.push(Arc::new(connection)),
-                Err(death) => {
-                    state.failed = Some((state.tries, Arc::clone(&death)));
-                    return Err(death);
+                Err(disconnect) => {
+                    state.failed = Some((state.tries, Arc::clone(&disconnect)));
+                    return Err(disconnect);
                 }
             }
         }
@@ -191,10 +193,10 @@ impl Pool {
 
     /// Opens one more connection, beside all else.
     fn grow(self: &Arc<Self>, runtime: &Handle, state: &mut State) {
-        let line = state.begin();
+        let link = state.begin();
         let opening = Opening(Arc::clone(self));
         runtime.spawn(async move {
-            let opened = Connection::open(&opening.0.launch, line).await;
+            let opened = Connection::open(&opening.0.launch, link).await;
             let mut state = lock(&opening.0.state);
             match opened {
                 Ok(connection) => state.open.push(Arc::new(connection)),
@@ -205,8 +207,8 @@ impl Pool {
     }
 
     /// What goes to the server, connections that are being opened among it.
-    pub(super) fn lines(&self) -> Vec<Arc<Line>> {
-        lock(&self.state).lines.iter().filter_map(Weak::upgrade).filter(|line| line.death().is_none()).collect()
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.state).links.iter().filter_map(Weak::upgrade).filter(|link| link.disconnect().is_none()).collect()
     }
 
     /// Every connection that lives.
@@ -228,11 +230,11 @@ impl Drop for Opening {
 }
 
 /// Opens a connection. Where the host isn't known, the error says which key it shows.
-async fn connect(launch: &Launch, line: Arc<Line>) -> Result<Connection, Arc<Death>> {
-    match Connection::open(launch, line).await {
-        Err(death) if death.cause == Some(Cause::UnknownHostKey) => match launch.host() {
-            Some((place, options)) => Err(Arc::new(host_key::introduce(place, options, &death).await)),
-            None => Err(death),
+async fn connect(launch: &Launch, link: Arc<Link>) -> Result<Connection, Arc<Disconnect>> {
+    match Connection::open(launch, link).await {
+        Err(disconnect) if disconnect.cause == Some(Cause::UnknownHostKey) => match launch.host() {
+            Some((place, options)) => Err(Arc::new(host_key::report_unknown(place, options, &disconnect).await)),
+            None => Err(disconnect),
         },
         opened => opened,
     }

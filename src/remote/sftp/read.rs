@@ -8,7 +8,7 @@ use openssh_sftp_client_lowlevel::{AwaitableDataFuture, SftpErrorKind};
 use super::Inner;
 use super::connection::{Buffer, Connection};
 use super::files::OpenFile;
-use super::line::{Fault, Reply};
+use super::link::{Fault, Reply};
 use super::requests::{Found, bytes_of, found};
 use crate::remote::{Error, ErrorKind, ObjectName, Result};
 
@@ -55,7 +55,7 @@ impl Inner {
         let count = usize::try_from(length / SHARE).unwrap_or(usize::MAX).max(1);
         let connections = match count {
             1 => vec![self.connection()?],
-            count => self.pool.several(count, &self.handle).map_err(|death| self.unreached(&death))?,
+            count => self.pool.several(count, &self.handle).map_err(|disconnect| self.unreached(&disconnect))?,
         };
         self.wait(async {
             let sources = self.sources(connections, name).await?;

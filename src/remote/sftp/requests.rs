@@ -16,7 +16,7 @@ use openssh_sftp_client_lowlevel::{
 };
 
 use super::connection::{Buffer, Connection, Requests, Shared};
-use super::line::{Fault, Reply};
+use super::link::{Fault, Reply};
 use crate::remote::lock;
 
 pub(super) type Status = Reply<AwaitableStatusFuture<Buffer>>;
@@ -41,7 +41,7 @@ impl Connection {
         let mut requests = lock(&self.requests);
         let id = requests.create_response_id();
         let future = make(&mut requests, id).map_err(|error| Fault::Strange(error.to_string()))?;
-        Ok(Reply::new(future, &self.line))
+        Ok(Reply::new(future, &self.link))
     }
 
     /// Creates a file for writing, exclusively, with mode 0600 less the account's umask.

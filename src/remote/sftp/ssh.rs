@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::failure::Death;
+use super::failure::Disconnect;
 use crate::remote::ErrorKind;
 use crate::remote::options::Options;
 use crate::remote::place::SftpPlace;
@@ -56,7 +56,7 @@ impl Launch {
     }
 
     /// What to start.
-    pub(super) fn command(&self) -> Result<Command, Death> {
+    pub(super) fn command(&self) -> Result<Command, Disconnect> {
         let mut command = match &self.program {
             Program::Ssh(place, options) => {
                 let mut command = ssh(place, options, &["-oStrictHostKeyChecking=yes"])?;
@@ -66,7 +66,8 @@ impl Launch {
             }
             Program::Other(program) => {
                 let mut words = program.iter();
-                let first = words.next().ok_or_else(|| Death::new(ErrorKind::Other, "there is no program to start"))?;
+                let first =
+                    words.next().ok_or_else(|| Disconnect::new(ErrorKind::Other, "there is no program to start"))?;
                 let mut command = Command::new(first);
                 command.args(words);
                 command
@@ -76,11 +77,13 @@ impl Launch {
         Ok(command)
     }
 
-    pub(super) fn no_start(&self, error: &std::io::Error) -> Death {
+    pub(super) fn no_start(&self, error: &std::io::Error) -> Disconnect {
         match &self.program {
-            Program::Ssh(..) => Death::new(ErrorKind::Other, format!("ssh can't be started: {error}"))
+            Program::Ssh(..) => Disconnect::new(ErrorKind::Other, format!("ssh can't be started: {error}"))
                 .hint("install OpenSSH's client (Debian: apt install openssh-client)"),
-            Program::Other(program) => Death::new(ErrorKind::Other, format!("{program:?} can't be started: {error}")),
+            Program::Other(program) => {
+                Disconnect::new(ErrorKind::Other, format!("{program:?} can't be started: {error}"))
+            }
         }
     }
 }
@@ -95,7 +98,7 @@ pub(super) fn piped(command: &mut Command) {
 ///
 /// What `~/.ssh/config` says about host, port, user, keys, agents, jump hosts and ciphers holds. Prompts, forwarding,
 /// shared connections (their one window would be all that there is) and commands of its own don't.
-pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Result<Command, Death> {
+pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Result<Command, Disconnect> {
     let mut command = Command::new("ssh");
     command.args(first);
     for option in [
@@ -135,7 +138,7 @@ pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Resul
 }
 
 /// Looks for the host's key in one file alone, where one is named.
-pub(super) fn known_hosts(command: &mut Command, options: &Options) -> Result<(), Death> {
+pub(super) fn known_hosts(command: &mut Command, options: &Options) -> Result<(), Disconnect> {
     if let Some(file) = &options.known_hosts {
         command.arg(format!("-oUserKnownHostsFile={}", quoted(file)?)).arg("-oGlobalKnownHostsFile=none");
     }
@@ -143,10 +146,10 @@ pub(super) fn known_hosts(command: &mut Command, options: &Options) -> Result<()
 }
 
 /// A path as a value of ssh's configuration.
-pub(super) fn quoted(path: &Path) -> Result<String, Death> {
+pub(super) fn quoted(path: &Path) -> Result<String, Disconnect> {
     let text = path.to_str().filter(|text| !text.contains(['"', '\\', '$']) && !text.chars().any(char::is_control));
     let text = text.ok_or_else(|| {
-        Death::new(ErrorKind::Other, format!("ssh can't be given the path {path:?}"))
+        Disconnect::new(ErrorKind::Other, format!("ssh can't be given the path {path:?}"))
             .hint("use a path without quotes, backslashes and dollar signs")
     })?;
     Ok(format!("\"{}\"", text.replace('%', "%%")))

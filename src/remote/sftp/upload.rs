@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use openssh_sftp_client_lowlevel::{Extensions, SftpErrorKind};
 
 use super::Inner;
-use super::line::Fault;
-use super::pool::Seat;
+use super::link::Fault;
+use super::pool::UploadLease;
 use super::requests::{File, Found, Status, found};
 use crate::remote::part::part_name;
 use crate::remote::{Clocks, Error, ErrorKind, ObjectName, Result, Upload, lock};
@@ -26,7 +26,7 @@ const LONG: u64 = 4 << 20;
 
 pub(super) struct SftpUpload {
     inner: Arc<Inner>,
-    seat: Seat,
+    lease: UploadLease,
     /// None when it was closed.
     file: Option<File>,
     part: ObjectName,
@@ -43,22 +43,22 @@ pub(super) struct SftpUpload {
 
 impl SftpUpload {
     pub(super) fn begin(inner: &Arc<Inner>) -> Result<Self> {
-        let seat = inner.pool.seat(&inner.handle).map_err(|death| inner.unreached(&death))?;
+        let lease = inner.pool.lease(&inner.handle).map_err(|disconnect| inner.unreached(&disconnect))?;
         let part = part_name();
         let create = async {
-            let reply = seat.create(&inner.path(&part))?;
-            seat.opened(reply).await
+            let reply = lease.create(&inner.path(&part))?;
+            lease.opened(reply).await
         };
         let created = inner.wait(async {
             match create.await {
                 Ok(file) => Ok(file),
-                Err(fault) => Err(inner.write_error(&seat, "beginning an upload to", &part, fault).await),
+                Err(fault) => Err(inner.write_error(&lease, "beginning an upload to", &part, fault).await),
             }
         });
         Ok(Self {
             file: Some(created?),
             inner: Arc::clone(inner),
-            seat,
+            lease,
             part,
             written: SystemClock.now(),
             chunk: BytesMut::new(),
@@ -70,7 +70,7 @@ impl SftpUpload {
     }
 
     fn window(&self) -> usize {
-        match self.seat.round_trip.as_millis() >= FAR {
+        match self.lease.round_trip.as_millis() >= FAR {
             true => IN_FLIGHT_FAR,
             false => IN_FLIGHT,
         }
@@ -82,12 +82,12 @@ impl SftpUpload {
         let length = chunk.len() as u64;
         self.written = SystemClock.now();
         let sent = match &self.file {
-            Some(file) => self.seat.write(file, self.sent, chunk),
+            Some(file) => self.lease.write(file, self.sent, chunk),
             None => Err(Fault::Strange("the file is closed".to_owned())),
         };
         let inner = Arc::clone(&self.inner);
         if self.sent < LONG && self.sent + length >= LONG {
-            inner.pool.foresee(&inner.handle);
+            inner.pool.prefetch(&inner.handle);
         }
         inner.wait(async {
             match sent {
@@ -112,7 +112,7 @@ impl SftpUpload {
     }
 
     async fn write_error(&self, fault: Fault) -> Error {
-        self.inner.write_error(&self.seat, "writing", &self.part, fault).await
+        self.inner.write_error(&self.lease, "writing", &self.part, fault).await
     }
 
     fn alive(&self) -> Result<()> {
@@ -123,9 +123,9 @@ impl SftpUpload {
     }
 
     fn try_append(&mut self, mut bytes: &[u8]) -> Result<()> {
-        let size = self.seat.write_size;
-        if let Some(death) = self.seat.line.death() {
-            return Err(self.inner.error("writing", &self.part, Fault::Dead(death)));
+        let size = self.lease.write_size;
+        if let Some(disconnect) = self.lease.link.disconnect() {
+            return Err(self.inner.error("writing", &self.part, Fault::Dead(disconnect)));
         }
         while !bytes.is_empty() {
             if self.chunk.capacity() == 0 {
@@ -146,9 +146,9 @@ impl SftpUpload {
     async fn seal(&mut self, path: &str, name: &ObjectName) -> Result<Option<Found>> {
         let ask = || {
             let Some(file) = &self.file else { return Err(Fault::Strange("the file is closed".to_owned())) };
-            let flushes = self.seat.extensions.contains(Extensions::FSYNC);
-            let flush = flushes.then(|| self.seat.fsync(file)).transpose()?;
-            Ok((flush, self.seat.fstat(file)?, self.seat.lstat(path)?))
+            let flushes = self.lease.extensions.contains(Extensions::FSYNC);
+            let flush = flushes.then(|| self.lease.fsync(file)).transpose()?;
+            Ok((flush, self.lease.fstat(file)?, self.lease.lstat(path)?))
         };
         let asked = ask();
         let (flush, size, look) = match asked {
@@ -161,7 +161,7 @@ impl SftpUpload {
                 // Offered, but not to this account or for this file system.
                 Ok(()) | Err(Fault::Status(SftpErrorKind::OpUnsupported | SftpErrorKind::PermDenied, _)) => {}
                 Err(fault) => {
-                    return Err(self.inner.write_error(&self.seat, "flushing", &self.part, fault).await);
+                    return Err(self.inner.write_error(&self.lease, "flushing", &self.part, fault).await);
                 }
             }
         }
@@ -184,7 +184,7 @@ impl SftpUpload {
             return self.meet(there, name);
         }
         self.file = None;
-        let rename = async { self.seat.rename(&self.inner.path(&self.part), &path)?.get().await };
+        let rename = async { self.lease.rename(&self.inner.path(&self.part), &path)?.get().await };
         match rename.await {
             Ok(()) => {
                 self.moved = true;
@@ -192,10 +192,10 @@ impl SftpUpload {
             }
             Err(fault @ Fault::Status(..)) => {
                 // Somebody was faster, or the new name was linked and the old one not taken away.
-                let look = async { found(self.seat.lstat(&path)?).await };
+                let look = async { found(self.lease.lstat(&path)?).await };
                 match look.await.map_err(|fault| self.inner.error("finishing", name, fault))? {
                     Some(there) => self.meet(there, name),
-                    None => Err(self.inner.write_error(&self.seat, "finishing", name, fault).await),
+                    None => Err(self.inner.write_error(&self.lease, "finishing", name, fault).await),
                 }
             }
             Err(fault) => Err(self.inner.error("finishing", name, fault)),
@@ -235,11 +235,11 @@ impl Drop for SftpUpload {
     fn drop(&mut self) {
         self.in_flight.clear();
         self.file = None;
-        if self.moved || self.inner.is_append_only() || !self.seat.is_alive() {
+        if self.moved || self.inner.is_append_only() || !self.lease.is_alive() {
             return;
         }
         // What stays is swept when it is old.
-        let remove = async { self.seat.remove(&self.inner.path(&self.part))?.get().await };
+        let remove = async { self.lease.remove(&self.inner.path(&self.part))?.get().await };
         if let Err(Fault::Status(SftpErrorKind::PermDenied, _)) = self.inner.wait(remove) {
             self.inner.append_only.store(true, Ordering::Relaxed);
         }

@@ -12,7 +12,7 @@ use openssh_sftp_client_lowlevel::{self as lowlevel, Id, Queue, SftpErrorKind};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, watch};
 
-use super::failure::Death;
+use super::failure::Disconnect;
 use crate::remote::lock;
 
 /// Why a request failed.
@@ -21,25 +21,25 @@ pub(super) enum Fault {
     /// The server said so.
     Status(SftpErrorKind, String),
     /// The connection ended.
-    Dead(Arc<Death>),
+    Dead(Arc<Disconnect>),
     /// The answer makes no sense, or the request couldn't be made.
     Strange(String),
 }
 
 /// One connection's state.
-pub(super) struct Line {
+pub(super) struct Link {
     started: Instant,
     /// When a byte last moved, in milliseconds since `started`.
     moved: AtomicU64,
     /// Requests that wait for an answer.
     waiting: AtomicUsize,
     greeted: AtomicBool,
-    dead: watch::Sender<Option<Arc<Death>>>,
+    dead: watch::Sender<Option<Arc<Disconnect>>>,
     /// Woken when nobody needs the connection any more.
     pub closing: Notify,
 }
 
-impl Line {
+impl Link {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
@@ -87,40 +87,40 @@ impl Line {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    pub(super) fn die(&self, death: Death) {
+    pub(super) fn disconnect_with(&self, disconnect: Disconnect) {
         self.dead.send_if_modified(|dead| {
             let first = dead.is_none();
-            dead.get_or_insert_with(|| Arc::new(death));
+            dead.get_or_insert_with(|| Arc::new(disconnect));
             first
         });
     }
 
-    pub(super) fn death(&self) -> Option<Arc<Death>> {
+    pub(super) fn disconnect(&self) -> Option<Arc<Disconnect>> {
         self.dead.borrow().clone()
     }
 
     /// Returns when the connection has ended.
-    pub(super) async fn ended(&self) -> Arc<Death> {
+    pub(super) async fn ended(&self) -> Arc<Disconnect> {
         let mut dead = self.dead.subscribe();
         let seen = dead.wait_for(Option::is_some).await;
         // The sender is a part of `self`, so there is an answer.
-        seen.ok().and_then(|death| death.clone()).unwrap_or_else(|| Arc::new(Death::closed()))
+        seen.ok().and_then(|disconnect| disconnect.clone()).unwrap_or_else(|| Arc::new(Disconnect::closed()))
     }
 }
 
 /// An answer that is on its way.
 pub(super) struct Reply<F> {
     future: F,
-    line: Arc<Line>,
+    link: Arc<Link>,
 }
 
 impl<F> Reply<F> {
     /// A request's future, just before or after it was sent.
-    pub(super) fn new(future: F, line: &Arc<Line>) -> Self {
-        if line.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
-            line.touch();
+    pub(super) fn new(future: F, link: &Arc<Link>) -> Self {
+        if link.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            link.touch();
         }
-        Self { future, line: Arc::clone(line) }
+        Self { future, link: Arc::clone(link) }
     }
 
     /// Waits for the answer.
@@ -128,7 +128,7 @@ impl<F> Reply<F> {
     where
         F: Future<Output = Result<(Id<Vec<u8>>, T), lowlevel::Error>> + Unpin,
     {
-        let line = Arc::clone(&self.line);
+        let link = Arc::clone(&self.link);
         tokio::select! {
             biased;
             answer = &mut self.future => match answer {
@@ -136,14 +136,14 @@ impl<F> Reply<F> {
                 Err(lowlevel::Error::SftpError(code, message)) => Err(Fault::Status(code, message.get().0.to_owned())),
                 Err(error) => Err(Fault::Strange(error.to_string())),
             },
-            death = line.ended() => Err(Fault::Dead(death)),
+            disconnect = link.ended() => Err(Fault::Dead(disconnect)),
         }
     }
 }
 
 impl<F> Drop for Reply<F> {
     fn drop(&mut self) {
-        self.line.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.link.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -185,7 +185,7 @@ impl Queue for Outbox {
 /// Notes when bytes come.
 pub(super) struct Watched<R> {
     pub inner: R,
-    pub line: Arc<Line>,
+    pub link: Arc<Link>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
@@ -195,7 +195,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
         out: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let read = ready!(Pin::new(&mut self.inner).poll_read(context, out));
-        self.line.touch();
+        self.link.touch();
         Poll::Ready(read)
     }
 }
