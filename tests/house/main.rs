@@ -1,4 +1,5 @@
 //! Rules that the source and its dependencies keep.
 
+mod documents;
 mod layering;
 mod supply;
