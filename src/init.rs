@@ -11,14 +11,14 @@ use crate::keyring::{Keyring, read_identity, read_writer_key};
 use crate::remote::Remote;
 use crate::repository::{create, generate, is_taken, replace_secret, write_secret};
 
-/// What was made.
+/// The created keys and files.
 #[derive(Debug, Clone)]
 pub struct Made {
     /// The repository's id.
     pub id: RepositoryId,
     /// Where it is.
     pub place: String,
-    /// Who opens what is stored there.
+    /// The recipients who can open the stored data.
     pub recipients: Vec<String>,
     /// The writer key's file.
     pub writer_key: PathBuf,
@@ -29,8 +29,9 @@ pub struct Made {
 /// Makes a repository on `remote` for `recipients`. Where there are none an identity is made, or the one that `keyring`
 /// names is used. `forget` is a repository that was at this place and is gone.
 ///
-/// The files on this machine are written first: without them what is on the remote would be of no use. The writer key's file
-/// has all that the remote needs. So where the making was cut the next call finishes it, whatever is there already.
+/// The files on this machine are written first: without them the objects on the remote would be useless. The writer
+/// key's file has all that the remote needs. So after an interruption the next call finishes the work, however far it
+/// came.
 ///
 /// # Errors
 ///
@@ -60,12 +61,13 @@ pub fn init(
     refuse_existing(&writer_key)?;
     keyring.begin(&place, id)?;
     owner.write(keyring, id)?;
-    // Where this fails the file may be there all the same, and then the next call goes on with it: the identity stays.
+    // If this fails the file may exist all the same, and the next call continues with it: the identity stays.
     write_secret(&writer_key, file.to_text())?;
     finish(remote, keyring, writer_key, &file)
 }
 
-/// The writer key of a repository whose making at this place was cut, or at another place where a person named the key's file.
+/// The writer key of a repository whose creation was interrupted, at this location, or at another one if a person named
+/// the key's file.
 fn unfinished(keyring: &Keyring, place: &str, recipients: &[String]) -> Result<Option<(PathBuf, WriterKeyFile)>> {
     let begun = keyring.begun(place)?;
     let path = match (&keyring.writer_key, begun) {
@@ -91,7 +93,7 @@ fn unfinished(keyring: &Keyring, place: &str, recipients: &[String]) -> Result<O
     Ok(Some((path, file)))
 }
 
-/// Makes what is missing on the remote. A repository of which a part may be there keeps its files here: they finish it.
+/// Creates the missing objects on the remote. A partial repository keeps its files here, from which it can be completed.
 fn finish(remote: &dyn Remote, keyring: &Keyring, writer_key: PathBuf, file: &WriterKeyFile) -> Result<Made> {
     let (id, place) = (file.repository_id(), remote.place());
     keyring.begin(&place, id)?;
@@ -102,7 +104,7 @@ fn finish(remote: &dyn Remote, keyring: &Keyring, writer_key: PathBuf, file: &Wr
     Ok(Made { id, place, recipients: file.recipients.clone(), writer_key, identity: names_it.then_some(identity) })
 }
 
-/// Who can open what will be stored.
+/// The recipients who will be able to open the stored data.
 struct Owner {
     recipients: Vec<String>,
     identity: Option<IdentityFile>,

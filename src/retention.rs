@@ -1,7 +1,7 @@
-//! Which snapshots stay and which go: a pure function over dates.
+//! Retention: which snapshots stay, as a pure function over dates.
 //!
-//! Chains go whole. A chain goes when its newest snapshot is older than the rule says and a newer good chain exists. The
-//! newest good chain of a set, and what came after it, never go. Rules for tags, and for a number of chains, only lengthen.
+//! Chains are removed whole: when the newest snapshot is older than the rule says and a newer good chain exists. The
+//! newest good chain of a set, and later ones, always stay. Rules for tags, and for a number of chains, only lengthen.
 //!
 //! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived. Their order is that
 //! of the numbers that come with them, whatever the times say; see [`order`].
@@ -18,14 +18,14 @@ use crate::time::Timestamp;
 /// A gap between two snapshots is long where it is more than this and more than `keep`.
 pub const LONG_GAP: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// After a long gap nothing goes for so long: the clock may be wrong, or the machine was off, and nobody has looked at what
-/// it makes now.
+/// After a long gap nothing is removed for this time: the clock may be wrong, or the machine was off, and nobody has
+/// checked its new snapshots.
 pub const AFTER_GAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long a pack stays that no snapshot needs: an upload may take days before its snapshot comes.
 pub const UNNEEDED_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// What a tag does for the snapshots that have it.
+/// The effect of a tag on its snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagRule {
     /// The newest so many of a set stay.
@@ -54,13 +54,14 @@ impl Default for Rules {
 /// How the rules are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
-    /// What the clock says.
+    /// The clock's time.
     pub now: Timestamp,
     /// Whether ages are counted by the clock, on a person's word. Else they are counted at the newest snapshot of the set, so
     /// that a clock which runs ahead of it makes nothing old.
     pub by_clock: bool,
-    /// Whether somebody may add snapshots who must not push others out. Then what pushes an older one out, or is counted by a
-    /// rule with a number, has been there for `keep` itself; and what came on one day counts as one.
+    /// Whether an adversary may add snapshots, who must not displace others. Then a snapshot that displaces an older
+    /// one, or is counted by a rule with a number, has been there for `keep` itself; and all that arrived on one day
+    /// counts as one.
     pub settled: bool,
 }
 
@@ -82,7 +83,7 @@ pub struct Snapshot {
     pub chain: ChainId,
     /// Its place in the order in which they came.
     pub sequence: u64,
-    /// What its age is counted from.
+    /// The start of its age.
     pub time: Timestamp,
     /// Its tags.
     pub tags: Vec<String>,
@@ -130,7 +131,7 @@ pub enum Reason {
     },
 }
 
-/// What becomes of a chain.
+/// The decision about a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The chain.
@@ -193,7 +194,7 @@ type Chain<'a> = (ChainId, Vec<Member<'a>>);
 /// One set's snapshots, by sequence.
 struct Set<'a> {
     rules: &'a Rules,
-    /// What ages are counted at.
+    /// The time at which ages are computed.
     now: Timestamp,
     basis: Basis,
     members: Vec<Member<'a>>,
@@ -279,7 +280,7 @@ impl Set<'_> {
         good
     }
 
-    /// What counts as one: the day, or each for itself.
+    /// The unit of counting: the day, or each for itself.
     fn unit(&self, member: &Member<'_>, number: usize) -> i64 {
         match self.basis.settled {
             true => member.time.seconds().div_euclid(24 * 3600),
@@ -318,7 +319,8 @@ impl Set<'_> {
         reasons
     }
 
-    /// The newest `count` of those that have a tag. What may not push others out doesn't count, and stays as they do.
+    /// The newest `count` of those that have a tag. Snapshots that may not displace others don't count, and stay as long
+    /// as those.
     fn newest_tagged(&self, having: Vec<Member<'_>>, count: usize) -> Vec<(SnapshotId, Option<Timestamp>)> {
         let mut pinned = Vec::new();
         let mut units = BTreeSet::new();
@@ -496,7 +498,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the rules promise, said again in other words.
+        /// The promises of the rules, in other words.
         #[test]
         fn all_that_is_promised_stays(snapshots in histories(), later in 0_i64..60, keep in 1_u32..40, chains in 1_u32..4) {
             let tags = &[("pre-deploy", TagRule::Newest(2)), ("monthly", TagRule::For(60 * DAY))];
@@ -517,14 +519,14 @@ mod tests {
             }
             let deploys = snapshots.iter().rev().filter(|snapshot| snapshot.tags.contains(&"pre-deploy".to_owned()));
             prop_assert!(deploys.take(2).all(&stays));
-            // What goes is old, has a newer good chain, and no gap before the last days.
+            // A removed chain is old, has a newer good chain, and no gap before the last days.
             for verdict in verdicts.iter().filter(|verdict| verdict.goes()) {
                 let members = || snapshots.iter().filter(|snapshot| snapshot.chain == verdict.chain);
                 prop_assert!(members().all(|member| member.time.after(rules.keep) <= newest.time));
                 let last = members().map(|member| member.sequence).max().unwrap();
                 prop_assert!(snapshots.iter().any(|other| other.good && other.sequence > last));
             }
-            // Time alone never brings back what went.
+            // Time alone never brings back a removed chain.
             let gone = |at| judge(&snapshots, |_| rules.clone(), Basis::at(at)).iter().filter(|v| v.goes()).count();
             prop_assert!(gone(now.after(30 * DAY)) >= gone(now));
         }

@@ -31,7 +31,8 @@ impl Sealed {
     }
 }
 
-/// Bytes that came back from outside and opened: they are what was sealed, under the same key, nonce and associated data.
+/// Bytes from outside that were authenticated and decrypted: exactly those that were sealed, under the same key, nonce
+/// and associated data.
 pub struct Opened(Vec<u8>);
 
 impl Opened {
@@ -52,7 +53,7 @@ pub enum OpenError {
     /// There is no room for a tag.
     #[error("the sealed {what} has {length} bytes, and even an empty one has {TAG_LEN}: it was cut short")]
     Short {
-        /// What was to be opened.
+        /// The name of the sealed part.
         what: &'static str,
         /// Its bytes.
         length: usize,
@@ -63,7 +64,7 @@ pub enum OpenError {
          sealed under another key"
     )]
     Refused {
-        /// What was to be opened.
+        /// The name of the sealed part.
         what: &'static str,
     },
 }
@@ -78,7 +79,7 @@ pub(super) fn seal(key: &[u8; 32], nonce: [u8; 12], aad: &[u8], mut buffer: Vec<
     Sealed(buffer)
 }
 
-/// Opens `bytes` in place; `what` names them in the error. Nothing is deciphered unless the tag fits.
+/// Opens `bytes` in place; `what` names them in the error. Nothing is decrypted unless the tag is valid.
 pub(super) fn open(
     what: &'static str,
     key: &[u8; 32],

@@ -35,12 +35,12 @@ impl DataKeySecret {
         Self(x25519::Identity::generate())
     }
 
-    /// Reads what [`to_text`](Self::to_text) gave: one line, with or without its end.
+    /// Parses the output of [`to_text`](Self::to_text): one line, with or without its end.
     pub fn parse(text: &str) -> Result<Self, ParseDataKeyError> {
         text.strip_suffix('\n').unwrap_or(text).parse().map(Self).map_err(|_| ParseDataKeyError)
     }
 
-    /// The secret as one line of text, a standard age identity: what `keys/data-HASH.age` wraps.
+    /// The secret as one line of text, a standard age identity: the content of `keys/data-HASH.age`.
     pub fn to_text(&self) -> Zeroizing<String> {
         let secret = self.0.to_string();
         Zeroizing::new([secret.expose_secret(), "\n"].concat())

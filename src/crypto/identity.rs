@@ -1,7 +1,7 @@
-//! The operator's identity file: what opens everything.
+//! The operator's identity file, which opens everything.
 //!
-//! It is a standard age identity file: `age-keygen` makes one too, and `age -d -i` takes ours. The repositories that it
-//! belongs to stand in it as comment lines.
+//! It is a standard age identity file: `age-keygen` writes one too, and `age -d -i` reads ours. The repositories that it
+//! belongs to are listed as comment lines.
 
 use age::secrecy::ExposeSecret;
 use age::x25519;
@@ -111,7 +111,7 @@ impl IdentityFile {
         self.lines.iter().filter_map(repository).collect()
     }
 
-    /// The repository id that this one goes on from after a rotation, as the file has it.
+    /// The repository id before the rotation that led to this one, according to the file.
     pub fn follows(&self, id: &RepositoryId) -> Option<RepositoryId> {
         self.lines.iter().find_map(|line| match line {
             Line::Repository(known, follows) if known == id => *follows,
@@ -119,14 +119,14 @@ impl IdentityFile {
         })
     }
 
-    /// Enters a repository that the file belongs to, after those that stand in it, else before the first identity. One
-    /// that is there already is not entered again.
+    /// Adds a repository that the file belongs to, after those already listed, else before the first identity. A listed
+    /// one is not added again.
     pub fn add_repository(&mut self, id: RepositoryId) {
         self.add(id, None);
     }
 
-    /// Enters a repository that goes on from another after a rotation. Who has the file knows by that line that both belong
-    /// to one place.
+    /// Adds a repository that succeeds another after a rotation. The line tells a reader of the file that both belong to
+    /// one location.
     pub fn add_rotation(&mut self, id: RepositoryId, follows: RepositoryId) {
         self.add(id, Some(follows));
     }
@@ -150,7 +150,7 @@ impl IdentityFile {
         self.identities().map(Recipient::of).collect()
     }
 
-    /// Opens what was wrapped to any of the recipients; it may hold up to `limit` bytes.
+    /// Decrypts data that was wrapped to any of the recipients; it may hold up to `limit` bytes.
     pub fn unwrap(&self, wrapped: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
         wrap::unwrap(KEY_FILE, self.identities(), wrapped, limit)
     }

@@ -1,11 +1,11 @@
-//! Keys, and what they seal: the one place where plaintext becomes ciphertext and comes back.
+//! Keys and encryption: the only place where plaintext becomes ciphertext and back.
 //!
 //! Two tools do all of it. Bulk data and metadata are ChaCha20-Poly1305 messages (RFC 8439) under keys that come from
 //! BLAKE3's key derivation. Secrets that leave the machine are wrapped in standard age files (<https://age-encryption.org/v1>)
 //! to X25519 recipients.
 //!
-//! A secret type is never `Debug`, `Clone`, `Copy` or serialisable, and wipes itself when it is dropped. What a key seals
-//! is a [`Sealed`], which nothing else can make; what opens again is an [`Opened`].
+//! A secret type is never `Debug`, `Clone`, `Copy` or serialisable, and wipes itself when it is dropped. The output of
+//! encryption is a [`Sealed`], which nothing else can make; that of decryption is an [`Opened`].
 
 mod aead;
 mod data;

@@ -21,7 +21,7 @@ pub enum ParseRecipientError {
          them must fit. `age-keygen -y FILE` prints the recipient of an identity file"
     )]
     NotX25519,
-    /// It reads as a recipient, but no secret belongs to it: anybody could open what is wrapped to it.
+    /// It parses as a recipient, but no secret belongs to it: anybody could decrypt data wrapped to it.
     #[error("this recipient is one of the few X25519 points that protect nothing: make another pair")]
     Weak,
 }

@@ -1,7 +1,7 @@
 //! age files (<https://age-encryption.org/v1>), binary: secrets wrapped to X25519 recipients.
 //!
-//! Wrapped secrets lie on the remote, so what is unwrapped is hostile: its size, its header and its recipients are bounded
-//! before age reads them.
+//! Wrapped secrets are stored on the remote, so they are hostile input: size, header and recipients are bounded before
+//! age reads them.
 
 use std::io::{Read, Write};
 
@@ -44,7 +44,7 @@ pub enum UnwrapError {
         "the wrapped {what} has {length} bytes, and at most {limit} are expected: it was changed, or is something else"
     )]
     TooLong {
-        /// What was to be opened.
+        /// The name of the wrapped secret.
         what: &'static str,
         /// Its bytes.
         length: usize,
@@ -54,7 +54,7 @@ pub enum UnwrapError {
     /// No age file of version 1, or a broken header.
     #[error("the wrapped {what} is no age file of version 1: it was changed, or is something else")]
     NotAge {
-        /// What was to be opened.
+        /// The name of the wrapped secret.
         what: &'static str,
     },
     /// A good header, for somebody else.
@@ -62,23 +62,23 @@ pub enum UnwrapError {
         "the wrapped {what} was made for other recipients: this key does not open it. Try the other identities you keep"
     )]
     NotForThisKey {
-        /// What was to be opened.
+        /// The name of the wrapped secret.
         what: &'static str,
     },
     /// The key is right, and the bytes are not.
     #[error("the wrapped {what} is damaged: its key is right, but its bytes were changed or cut short")]
     Damaged {
-        /// What was to be opened.
+        /// The name of the wrapped secret.
         what: &'static str,
     },
-    /// It opens, and what is inside can't be meant.
+    /// It decrypts, but its content is invalid.
     #[error("the wrapped {what} holds {held}, and {expected} are expected: it was made by something else")]
     WrongContent {
-        /// What was to be opened.
+        /// The name of the wrapped secret.
         what: &'static str,
-        /// What it holds.
+        /// The actual content.
         held: String,
-        /// What it should hold.
+        /// The expected content.
         expected: String,
     },
 }

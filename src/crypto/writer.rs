@@ -1,4 +1,4 @@
-//! What a writer key's secret derives: the names of chunks and streams, the chunker's seed, and the key of metadata.
+//! Keys derived from a writer key's secret: chunk ids, stream hashes, the chunker's seed, metadata.
 //!
 //! Each derivation has a context of its own, so no key says anything about another.
 
@@ -110,8 +110,8 @@ impl Salt {
     }
 }
 
-/// What a sealed part of an object is. Each purpose has its own key under one salt, so one part can't be passed off as
-/// another.
+/// The kind of a sealed part of an object. Each purpose has its own key under one salt, so one part can't be passed off
+/// as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The body of a snapshot.
@@ -147,7 +147,7 @@ impl Purpose {
 /// A message's key serves that message alone, so its nonce is zero.
 const NONCE: [u8; 12] = [0; 12];
 
-/// Seals what the writer must be able to read again: recipes and pack directories. Wiped on drop.
+/// Seals data that the writer must be able to read again: recipes and pack directories. Wiped on drop.
 pub struct MetadataKey(Zeroizing<[u8; 32]>);
 
 impl MetadataKey {
@@ -159,7 +159,7 @@ impl MetadataKey {
         aead::seal(&self.object_key(purpose, salt), NONCE, &joined(aad), plaintext)
     }
 
-    /// Opens in place what [`seal`](Self::seal) made with the same purpose, salt and parts of `aad`.
+    /// Opens in place the output of [`seal`](Self::seal) for the same purpose, salt and parts of `aad`.
     pub fn open(&self, purpose: Purpose, salt: &Salt, aad: &[&[u8]], bytes: Vec<u8>) -> Result<Opened, OpenError> {
         aead::open(purpose.what(), &self.object_key(purpose, salt), NONCE, &joined(aad), bytes)
     }

@@ -21,7 +21,7 @@ pub fn armor(bytes: &[u8]) -> String {
     armored + END + "\n"
 }
 
-/// The bytes of the first armor in a text, whatever stands around it. None where there is none, or it is mistyped.
+/// The bytes of the first armor in a text, whatever surrounds it. None where there is none, or it is mistyped.
 pub fn unarmor(text: &str) -> Option<Vec<u8>> {
     let lines = text.lines().map(str::trim).skip_while(|line| *line != BEGIN).skip(1);
     let mut body = String::new();
@@ -48,7 +48,7 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads what [`base64`] gave; None for all else, other spellings of the same bytes included.
+/// Parses the output of [`base64`]; None for anything else, other encodings of the same bytes included.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     for group in text.as_bytes().chunks(4) {

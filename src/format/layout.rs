@@ -87,12 +87,12 @@ pub fn is_set_name(set: &str) -> bool {
     (1..=63).contains(&bytes.len()) && bytes.iter().all(|&byte| plain(byte)) && bytes[0].is_ascii_alphanumeric()
 }
 
-/// Where a pack lies.
+/// The path of a pack.
 pub fn pack_name(id: &PackId) -> ObjectName {
     named(Folder::Packs, format!("{id}.pack"))
 }
 
-/// The pack that lies there; None where the name is no pack's.
+/// The pack with this path; None where the name is no pack's.
 pub fn parse_pack_name(name: &ObjectName) -> Option<PackId> {
     if name.folder() != Folder::Packs {
         return None;
@@ -100,7 +100,7 @@ pub fn parse_pack_name(name: &ObjectName) -> Option<PackId> {
     name.name().strip_suffix(".pack")?.parse().ok()
 }
 
-/// What a snapshot object's name says. The header says the same and is authenticated; the name isn't.
+/// The parsed name of a snapshot object. The header repeats it and is authenticated; the name isn't.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotName {
     /// When it was stored, to the second, as `20261120T010510Z`.
@@ -113,7 +113,7 @@ pub struct SnapshotName {
     pub id: SnapshotId,
 }
 
-/// Where a snapshot lies.
+/// The path of a snapshot.
 pub fn snapshot_name(stored: Timestamp, set: &str, kind: SnapshotKind, id: &SnapshotId) -> ObjectName {
     let time: String = stored.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
     named(Folder::Snapshots, format!("{time}-{set}-{kind}-{id}"))
@@ -140,7 +140,7 @@ pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotName> {
     Some(SnapshotName { time: time.to_owned(), set: set.to_owned(), kind, id: id.parse().ok()? })
 }
 
-/// Where a key object of these bytes lies.
+/// The path of a key object with these bytes.
 pub fn key_name(object: &[u8]) -> ObjectName {
     let mut hasher = Hasher::new();
     hasher.update(object);
@@ -153,7 +153,7 @@ pub fn is_key_name(name: &ObjectName) -> bool {
     name.folder() == Folder::Keys && hash.is_some_and(|hash| hash.parse::<PackId>().is_ok())
 }
 
-/// Where a mark of these bytes lies: that of a snapshot is found by the snapshot's id.
+/// The path of a mark with these bytes: that of a snapshot is found by the snapshot's id.
 pub fn mark_name(snapshot: Option<&SnapshotId>, object: &[u8]) -> ObjectName {
     let hash = SnapshotId::of(object);
     match snapshot {

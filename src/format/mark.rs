@@ -1,4 +1,4 @@
-//! Marks: what a prune will delete, and from when on. See `docs/format.md`, "Mark".
+//! Deletion marks: the objects that a prune will delete, and the due time. See `docs/format.md`, "Mark".
 
 use super::layout::MAX_MARK_PACKS;
 use super::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
@@ -39,7 +39,7 @@ impl MarkHeader {
     }
 }
 
-/// What will be deleted.
+/// The objects to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// When it was marked.

@@ -70,7 +70,7 @@ impl PackHeader {
     }
 }
 
-/// A pack's clear trailer: where things lie when it is read from its end.
+/// A pack's clear trailer: the lengths of its parts, for a reader that starts from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackTrailer {
     /// Bytes of the sealed recipe copy, 0 where there is none.
@@ -140,20 +140,20 @@ pub struct SegmentEntry {
     pub first_chunk: u32,
     /// How many chunks.
     pub chunks: u32,
-    /// What it was compressed against; empty for a plain segment.
+    /// The bases that it was compressed against; empty for a plain segment.
     pub bases: Vec<BaseRun>,
     /// 0 for a plain segment.
     pub depth: u32,
 }
 
-/// A pack's directory: what lies where.
+/// A pack's directory: its segments, chunks and bases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// The set that the pack was written for.
     pub set: String,
     /// The generation that it was written into.
     pub generation: GenerationId,
-    /// Other packs that bases lie in.
+    /// Other packs that hold bases.
     pub base_packs: Vec<PackId>,
     /// The segments, in order.
     pub segments: Vec<SegmentEntry>,
@@ -263,7 +263,7 @@ impl Directory {
             }
             for run in &self.segments[number as usize].bases {
                 let inside = || self.run_range(run.segment, run.first, run.count).is_some();
-                // A base stands before what is based on it, so no cycle can stand inside a pack.
+                // A base precedes the segments that depend on it, so no cycle is possible inside a pack.
                 if run.pack == 0 && !(run.segment < number && inside()) {
                     return Err(FormatError::Invalid("a base run lies outside of its pack"));
                 }
@@ -322,7 +322,7 @@ fn read_chunks(reader: &mut Reader<'_>, chunks: usize) -> Result<(Vec<ChunkId>, 
     Ok((ids, lengths))
 }
 
-/// Stands in a copy whose recipe is whole.
+/// Fills the field of a copy whose recipe is complete.
 const NO_CHECK: RecipeCheck = [0; 16];
 
 /// Which recipe the one of a copy is an edit of.
@@ -330,11 +330,12 @@ const NO_CHECK: RecipeCheck = [0; 16];
 pub struct CopyBase {
     /// The sequence of its snapshot, which is of the same set.
     pub sequence: u64,
-    /// What binds its recipe.
+    /// The check of its recipe.
     pub check: RecipeCheck,
 }
 
-/// A sealed copy of a snapshot's recipe, in the last new pack of its run. It says what is needed to make the snapshot again.
+/// A sealed copy of a snapshot's recipe, in the last new pack of its run, with all that is needed to recreate the
+/// snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeCopy<'a> {
     /// The set.
@@ -343,7 +344,7 @@ pub struct RecipeCopy<'a> {
     pub sequence: u64,
     /// When its content was true.
     pub data_time: Timestamp,
-    /// What the recipe is an edit of; None where it is whole.
+    /// The base of the recipe's edit; None where it is complete.
     pub base: Option<CopyBase>,
     /// The recipe's bytes, as in a snapshot's body.
     pub recipe: &'a [u8],

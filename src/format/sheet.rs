@@ -34,7 +34,7 @@ pub struct SheetKey<'a> {
     pub qr: String,
 }
 
-/// What a recovery sheet says.
+/// The content of a recovery sheet.
 pub struct SheetInput<'a> {
     /// The key objects of the repositories.
     pub key_objects: &'a [SheetKey<'a>],

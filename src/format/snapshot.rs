@@ -31,9 +31,9 @@ pub struct SnapshotHeader {
     pub repository: RepositoryId,
     /// Random; makes the body's key.
     pub salt: [u8; 32],
-    /// The chain that it stands in.
+    /// Its chain.
     pub chain: ChainId,
-    /// What the recipe is an edit of; None for a full.
+    /// The parent, which the recipe is an edit of; None for a full.
     pub parent: Option<Parent>,
     /// The snapshot before in the repository, of any set.
     pub previous: Option<SnapshotId>,
@@ -51,8 +51,8 @@ pub struct SnapshotHeader {
     pub tags: Vec<Untrusted>,
     /// All packs that a restore reads, bases included, ascending.
     pub packs: Vec<PackId>,
-    /// Copies of the repository's key objects, so that what restores a full doesn't hang on `keys/` alone. None in an
-    /// incremental. Nothing vouches for them: each proves itself where it is opened.
+    /// Copies of the repository's key objects, so that the restore of a full doesn't depend on `keys/` alone. None in an
+    /// incremental. They are not authenticated here: each proves itself when it is opened.
     pub key_objects: Vec<Vec<u8>>,
 }
 
@@ -239,9 +239,9 @@ fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Snapsho
 
 /// The fact that says how many plain bytes a restore of the snapshot decodes.
 pub const DECODED: &str = "decoded_bytes";
-/// The fact that says what the set consists of: its paths or its databases, one a line.
+/// The fact that lists the set's members: its paths or its databases, one a line.
 pub const HOLDS: &str = "holds";
-/// The fact that says how many bases lie under the deepest segment that a restore decodes.
+/// The fact with the number of bases under the deepest segment that a restore decodes.
 pub const DEPTH: &str = "depth";
 
 /// Counts of a run.
@@ -257,7 +257,7 @@ pub struct Totals {
     pub packs: u64,
 }
 
-/// What is held in memory of each snapshot's body: nothing that its writer could make long.
+/// The part of each snapshot's body that is held in memory: nothing whose length its writer chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// The machine that wrote it.
@@ -270,7 +270,7 @@ pub struct About {
     pub generation: GenerationId,
     /// Plain bytes that a restore decodes; None where the writer didn't say.
     pub decoded: Option<u64>,
-    /// How many bases lie under the deepest segment that a restore decodes; None where the writer didn't say.
+    /// The number of bases under the deepest segment that a restore decodes; None where the writer didn't record it.
     pub depth: Option<u64>,
     /// How many warnings it has.
     pub warnings: u64,
@@ -324,7 +324,7 @@ fn totals(reader: &mut Reader<'_>) -> Result<Totals> {
     })
 }
 
-/// What a source knew, ascending by key.
+/// The source's facts, ascending by key.
 pub type Facts = Vec<(Untrusted, Untrusted)>;
 
 /// A snapshot's sealed body.
@@ -340,7 +340,7 @@ pub struct SnapshotBody {
     pub environment: Untrusted,
     /// The generation that the run wrote into.
     pub generation: GenerationId,
-    /// What the source knows, ascending by key.
+    /// The source's facts, ascending by key.
     pub facts: Facts,
     /// Warnings of the run.
     pub warnings: Vec<Untrusted>,
@@ -353,7 +353,7 @@ pub struct SnapshotBody {
 }
 
 impl SnapshotBody {
-    /// What is held of it in memory.
+    /// The part that is held in memory.
     pub fn about(&self) -> About {
         let number = |key: &str| fact(&self.facts, key)?.raw().parse().ok();
         About {
@@ -380,7 +380,7 @@ impl SnapshotBody {
         bytes
     }
 
-    /// What stands before the recipe, and the recipe.
+    /// The bytes before the recipe, and the recipe.
     pub fn encode_apart(&self) -> (Vec<u8>, &[u8]) {
         let mut out = Writer::default();
         out.raw(self.instance.as_bytes());
@@ -398,7 +398,7 @@ impl SnapshotBody {
         (out.0, &self.recipe)
     }
 
-    /// Reads a body. What stands before its recipe is bounded, whatever the body's size.
+    /// Decodes a body. The part before its recipe is bounded, whatever the body's size.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let about = &bytes[..bytes.len().min(MAX_SNAPSHOT_ABOUT)];
         let mut reader = Reader(about);

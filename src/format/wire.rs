@@ -10,19 +10,19 @@ pub const PREFIX_LEN: usize = 8;
 
 const MAGIC: &[u8; 4] = b"VARU";
 
-/// Why bytes are not what the format describes.
+/// The reason why bytes don't follow the format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The bytes end inside a field.
     #[error("it ends inside {0}")]
     Truncated(&'static str),
-    /// A field holds what it can't hold.
+    /// A field has an impossible value.
     #[error("{0}")]
     Invalid(&'static str),
     /// There are more of something than any writer makes.
     #[error("{0} are more than {1}")]
     TooMany(&'static str, usize),
-    /// Bytes stand behind the end.
+    /// There are bytes after the end.
     #[error("{0} bytes stand behind its end")]
     Trailing(usize),
     /// The object starts with something else than an object of this kind does.

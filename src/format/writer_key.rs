@@ -15,10 +15,10 @@
 //!
 //! `version` comes first, the other lines in any order. Empty lines and lines that start with `#` mean nothing.
 //!
-//! The same text, with the data key's secret in it and wrapped to the recipients, is the key object. It lies on the remote,
-//! where a host may have put another in its place. So a reader refuses what it does not know, and a key whose repository is
-//! not its fingerprint. The machine has the key object's bytes in its file: they open nothing there, and with them it can put
-//! the object back.
+//! The same text, with the data key's secret in it and wrapped to the recipients, is the key object. It is stored on the
+//! remote, where a host may have replaced it. So a reader refuses unknown words, and a key whose repository is not its
+//! fingerprint. The machine has the key object's bytes in its file: they open nothing there, but with them it can
+//! restore the object.
 
 use crate::chunker::ChunkSizes;
 use zeroize::Zeroizing;
@@ -40,7 +40,7 @@ const VERSION: &str = "1";
 /// The most recipients in a file.
 const MAX_RECIPIENTS: usize = 64;
 
-/// What a writer key file holds. The secret wipes itself on drop.
+/// The content of a writer key file. The secret wipes itself on drop.
 pub struct WriterKeyFile {
     /// The one secret, from which all keys of the writer are derived.
     pub secret: Zeroizing<[u8; 32]>,
@@ -48,7 +48,7 @@ pub struct WriterKeyFile {
     pub data_key: String,
     /// How streams are cut.
     pub chunking: ChunkSizes,
-    /// The repository that this one goes on from, after a rotation.
+    /// The repository that this one succeeds, after a rotation.
     pub follows: Option<RepositoryId>,
     /// Whom the key object is wrapped to, `age1…` each.
     pub recipients: Vec<String>,
@@ -82,7 +82,7 @@ pub enum WriterKeyError {
         /// The line, from 1.
         line: usize,
     },
-    /// A line that may stand once stands twice.
+    /// A line that is allowed once occurs twice.
     #[error("line {line}: `{key}` stands there a second time")]
     Repeated {
         /// The line, from 1.
@@ -90,14 +90,14 @@ pub enum WriterKeyError {
         /// The line's first word.
         key: &'static str,
     },
-    /// What follows the line's first word can't be meant.
+    /// The value after the line's first word is invalid.
     #[error("line {line}: after `{key}`, {expected} expected")]
     Value {
         /// The line, from 1.
         line: usize,
         /// The line's first word.
         key: &'static str,
-        /// What should stand there.
+        /// The expected line.
         expected: &'static str,
     },
     /// A line is not there.
@@ -116,7 +116,7 @@ pub enum WriterKeyError {
         line: usize,
         /// The repository that the file names.
         stated: RepositoryId,
-        /// The fingerprint of what it holds.
+        /// The fingerprint of its content.
         fingerprint: RepositoryId,
     },
 }
@@ -159,7 +159,7 @@ impl WriterKeyFile {
         Ok((file, secret.ok_or(WriterKeyError::Missing { key: DATA_SECRET })?))
     }
 
-    /// Reads the lines; `own` is the word that stands only in this place of the text.
+    /// Reads the lines; `own` is the word that is allowed only in this kind of text.
     fn read(text: &str, own: &'static str) -> Result<Draft, WriterKeyError> {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
         let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));

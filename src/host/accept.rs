@@ -1,12 +1,12 @@
 //! `host accept`: gives each whole object to root, and enters it in the ledger.
 //!
-//! Until an object is accepted its account can still move it. So it is copied to a new inode of root's, hashed while it is
-//! copied, and exchanged with what has its name; a write handle that was left open writes to the old inode, which goes. What
-//! was moved away before is known by its bytes, and is put back.
+//! Until an object is accepted its account can still move it. So it is copied to a new inode of root's, hashed while it
+//! is copied, and exchanged with the file of its name; a write handle that was left open writes to the old inode, which
+//! is deleted. An object that was moved away before is identified by its bytes, and put back.
 //!
-//! The order: the copy is flushed, then placed, then its folder is flushed, then the ledger's line is. Only then is the old
-//! inode deleted. So a crash at any point loses nothing, and the ledger never lists what isn't root's; what is root's and not
-//! in the ledger yet is entered by the next run.
+//! The order: the copy is flushed, then renamed, then its folder is flushed, then the ledger's line is. Only then is the
+//! old inode deleted. So a crash at any point loses nothing, and the ledger never lists a file that isn't root's; a file
+//! of root's that the ledger lacks is entered by the next run.
 
 mod strays;
 
@@ -50,7 +50,7 @@ pub struct AcceptOptions {
     pub wait: Duration,
 }
 
-/// What was done for an account.
+/// Result for one account.
 #[derive(Debug, Default)]
 pub struct AcceptReport {
     /// The account.
@@ -63,19 +63,19 @@ pub struct AcceptReport {
     pub objects: u64,
     /// Objects that were put where they belong: from where, shown so that nothing in it drives a terminal, and to where.
     pub put_back: Vec<(String, ObjectName)>,
-    /// What was swept from `pending/`.
+    /// Files swept from `pending/`.
     pub swept: u64,
     /// Objects that are missing, or differ from the ledger, and snapshots that lack packs or can't be read.
     pub damage: Vec<Damage>,
     /// An object of a later version of the format, where there is one, and that version. It is left where it is.
     pub later: Option<(String, u8)>,
-    /// What a person should look at.
+    /// Findings that need a person's attention.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
 }
 
-/// Accepts what lies in the accounts' folders. One account's failure, in its report, doesn't keep the others.
+/// Accepts the objects in the accounts' folders. One account's failure, in its report, doesn't stop the others.
 ///
 /// # Errors
 ///
@@ -111,8 +111,8 @@ pub(super) fn make_state(folder: &std::path::Path) -> Result<()> {
     made.map_err(|error| failed("making the folder", folder, error))
 }
 
-/// Accepts one account's objects. The caller holds its lock. `steps` is asked before each change: what it ends, the next run
-/// finishes.
+/// Accepts one account's objects. The caller holds its lock. `steps` is asked before each change: where it stops, the
+/// next run continues.
 pub fn accept_account(
     places: &Places,
     account: &str,
@@ -143,17 +143,17 @@ struct Acceptance<'a> {
     repositories: BTreeSet<RepositoryId>,
     /// Folders with new names that aren't flushed.
     touched: BTreeSet<Folder>,
-    /// Names among the copies that go once the ledger has what they were.
+    /// Names among the copies that are deleted once the ledger has their content.
     doomed: Vec<Vec<u8>>,
     /// Files elsewhere that go then.
     second: Vec<Found>,
-    /// What may be an object that was moved away.
+    /// Files that may be objects which were moved away.
     strays: Vec<Found>,
-    /// What is no object and lies where nothing else should: how many beyond those that are named.
+    /// Files that are no objects, in folders of objects: how many beyond those that are named.
     unnamed: u64,
 }
 
-/// What a file turned out to be.
+/// Classification of a file.
 enum Examined {
     /// A whole object, its copy, and where it belongs.
     Whole(Box<Copy>, ObjectName),
@@ -200,7 +200,7 @@ impl<'a> Acceptance<'a> {
 
     fn run(mut self) -> Result<()> {
         self.clear_copies()?;
-        // What a snapshot needs is accepted before it.
+        // The packs of a snapshot are accepted before it.
         for folder in [Folder::Keys, Folder::Info, Folder::Packs, Folder::Snapshots] {
             for found in self.list(Spot::In(folder))? {
                 let done = self.in_place(&found);
@@ -233,7 +233,7 @@ impl<'a> Acceptance<'a> {
         failed(tried, &self.area.path().join(what.to_string()), error)
     }
 
-    /// Passes over what the disk can't read: the other objects are accepted all the same.
+    /// Skips a file that the disk can't read: the other objects are accepted all the same.
     fn pass(&mut self, found: &Found, done: Result<()>) -> Result<()> {
         match done {
             Err(Error::Repository(repository::Error::Io { source, .. })) if is_of_one_file(&source) => {
@@ -244,7 +244,7 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// Deletes what an earlier run left of its copies. What the account wrote stays.
+    /// Deletes copies that an earlier run left. The account's own files stay.
     fn clear_copies(&mut self) -> Result<()> {
         for found in self.list(Spot::Staging)? {
             if matches!(found.what, What::Ours(_)) {
@@ -258,7 +258,7 @@ impl<'a> Acceptance<'a> {
         self.area.discard(name).map_err(|error| self.fail("deleting a copy in", super::area::STAGING, error))
     }
 
-    /// Looks at what lies in a folder of objects.
+    /// Examines the files in a folder of objects.
     fn in_place(&mut self, found: &Found) -> Result<()> {
         let place = object_name(found);
         match (found.what, &place) {
@@ -272,7 +272,7 @@ impl<'a> Acceptance<'a> {
                     self.report.damage.push(Damage { object: name.clone(), reason });
                     self.present.insert(name.clone());
                 }
-                // `host prune` was cut while it deleted it.
+                // `host prune` was interrupted while it deleted it.
                 None if self.ledger.gone().contains(name) => {}
                 None => self.enter_ours(found, name.clone())?,
             },
@@ -305,7 +305,7 @@ impl<'a> Acceptance<'a> {
         self.report.later.get_or_insert((found.to_string(), version));
     }
 
-    /// Enters what is root's already: a run was cut before it could, or root put it there.
+    /// Enters files that are root's already: a run was interrupted before it could, or root put them there.
     fn enter_ours(&mut self, found: &Found, name: ObjectName) -> Result<()> {
         match self.examine(found, Some(&name))? {
             Examined::Whole(copy, belongs) => {
@@ -324,7 +324,7 @@ impl<'a> Acceptance<'a> {
         Ok(())
     }
 
-    /// Finds out what a plain file is. A whole object comes with a copy.
+    /// Classifies a plain file. A complete object is returned with a copy.
     fn examine(&self, found: &Found, place: Option<&ObjectName>) -> Result<Examined> {
         let fail = |error| self.fail("reading", found, error);
         let (What::Ours(inode) | What::Theirs(inode)) = found.what else { return Ok(Examined::Junk("no plain file")) };
@@ -348,12 +348,12 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// Puts a copy under its name. `source` is what it was made of.
+    /// Puts a copy under its name. `source` is the file that it was made from.
     fn put(&mut self, copy: Copy, name: ObjectName, source: &Found) -> Result<()> {
         let displaced = self.area.place(&copy, &name).map_err(|error| self.fail("accepting", &name, error))?;
         self.touched.insert(name.folder());
         match displaced {
-            // What was accepted before under this name and differs, or what the copy was made of.
+            // The file that was accepted before under this name and differs, or the source of the copy.
             Some(Found { what: What::Ours(_), name, .. }) => self.doomed.push(name),
             Some(Found { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
             Some(other) => self.strays.push(other),
@@ -386,7 +386,7 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// Makes what was accepted outlive a power cut, then deletes what it was made of.
+    /// Makes accepted objects durable, then deletes the files that they were copied from.
     fn settle(&mut self) -> Result<()> {
         for folder in std::mem::take(&mut self.touched) {
             let flushed = self.area.flush(Spot::In(folder));
@@ -405,7 +405,7 @@ impl<'a> Acceptance<'a> {
         Ok(())
     }
 
-    /// What lies in a folder of objects and is none.
+    /// A file in a folder of objects that is none.
     fn junk(&mut self, found: &Found, why: &str) {
         self.seen.judge(found, self.now);
         self.warn_of(found, why);
@@ -421,7 +421,7 @@ impl<'a> Acceptance<'a> {
         }
     }
 
-    /// Compares the ledger with what is there. The bytes are `host verify`'s to compare.
+    /// Compares the ledger with the files' names and sizes. Comparing bytes is the job of `host verify`.
     fn check_ledger(&mut self) {
         for name in self.ledger.entries().keys().filter(|name| !self.present.contains(*name)) {
             let reason = "it is in the ledger, and isn't there or isn't root's".to_owned();
@@ -446,7 +446,7 @@ pub(super) fn is_of_one_file(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| of_one.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// The name of an object that can lie where this was found.
+/// The name of an object that belongs into the folder where this was found.
 fn object_name(found: &Found) -> Option<ObjectName> {
     let Spot::In(folder) = found.spot else { return None };
     let name = ObjectName::new(folder, std::str::from_utf8(&found.name).ok()?)?;

@@ -1,4 +1,4 @@
-//! The folders of one account, and what may be done in them.
+//! The folders of one account, and the operations on them.
 //!
 //! Everything goes through handles on the folders, and by names inside them: whatever the account moves about meanwhile,
 //! nothing outside is reached, and no symbolic link is followed.
@@ -30,12 +30,12 @@ pub(super) const ADDABLE: u32 = 0o1770;
 const MOST_NAMES: usize = 4_000_000;
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
-/// What is said of what can't be looked at.
+/// Message for a file that can't be examined.
 const UNREADABLE: &str = "unreadable, so the disk says";
 /// How often a name is tried that the account takes away or puts back meanwhile.
 const TRIES: usize = 100;
 
-/// Where a file lies.
+/// The location of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
     /// In a folder of the repository.
@@ -44,7 +44,7 @@ pub(super) enum Spot {
     Staging,
 }
 
-/// Which inode a file is, and what tells whether it was changed.
+/// The inode of a file, and the attributes that reveal a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Inode {
     pub device: u64,
@@ -54,7 +54,7 @@ pub(super) struct Inode {
     pub changed: i64,
 }
 
-/// What lies under a name.
+/// The kind of file under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     /// A plain file of root's that nobody may write.
@@ -65,7 +65,7 @@ pub(super) enum What {
     Strange(&'static str),
 }
 
-/// A name in a folder, and what lies there.
+/// A name in a folder, and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub spot: Spot,
@@ -155,7 +155,7 @@ impl<'a> Area<'a> {
         &self.path
     }
 
-    /// What lies in a folder, in no order.
+    /// The entries of a folder, in no order.
     pub(super) fn list(&self, spot: Spot) -> io::Result<Vec<Found>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.handle(spot))? {
@@ -179,7 +179,7 @@ impl<'a> Area<'a> {
         looked.collect()
     }
 
-    /// What lies under a name; None where nothing does.
+    /// The file under a name; None where there is none.
     pub(super) fn look(&self, spot: Spot, name: &[u8]) -> io::Result<Option<What>> {
         match rustix::fs::statat(self.handle(spot), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(self.what(&stat))),
@@ -205,7 +205,7 @@ impl<'a> Area<'a> {
         What::Strange(strange)
     }
 
-    /// Opens a plain file that was found. None where something else lies there by now.
+    /// Opens a plain file that was listed. None if another file has its name by now.
     pub(super) fn read(&self, found: &Found) -> io::Result<Option<File>> {
         let (What::Ours(expected) | What::Theirs(expected)) = found.what else { return Ok(None) };
         // A FIFO that takes the name meanwhile must not make us wait.
@@ -226,8 +226,8 @@ impl<'a> Area<'a> {
         Ok(stat.st_blocks.unsigned_abs().saturating_mul(512).saturating_add(PIECE as u64) < stat.st_size.unsigned_abs())
     }
 
-    /// Copies `source` to a new inode of root's that is flushed and that nobody may write, and hashes what the copy has.
-    /// None where `source` has more than `most` bytes by now.
+    /// Copies `source` to a new inode of root's that is flushed and not writable by anybody, and hashes the copy. None
+    /// if `source` has more than `most` bytes by now.
     pub(super) fn copy(&self, source: &File, most: u64) -> io::Result<Option<Copy>> {
         self.steps.before("making a copy")?;
         let name = self.draw();
@@ -251,7 +251,7 @@ impl<'a> Area<'a> {
         Ok(Some(copy))
     }
 
-    /// Puts a copy under its name. Returns what had that name: it has the copy's name among the copies now.
+    /// Puts a copy under its name. Returns the file that had that name, which now has the copy's name among the copies.
     pub(super) fn place(&self, copy: &Copy, name: &ObjectName) -> io::Result<Option<Found>> {
         let (to, object) = (self.handle(Spot::In(name.folder())), name.name());
         self.steps.before("placing a copy")?;
@@ -263,7 +263,7 @@ impl<'a> Area<'a> {
                     return Ok(what.map(|what| Found { spot: Spot::Staging, name: part.clone().into_bytes(), what }));
                 }
                 Err(Errno::NOENT) => {}
-                // Without it the name is taken over, and what had it is gone: as the stated window allows.
+                // Without it the name is taken over, and its previous file is gone: within the documented window.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                     rustix::fs::renameat(from, part, to, object)?;
                     return Ok(None);
@@ -283,8 +283,8 @@ impl<'a> Area<'a> {
         Err(io::Error::other("its name comes and goes"))
     }
 
-    /// Takes a file out of its folder to the copies, where the account doesn't reach it. None where it is gone, or something
-    /// else has its name: that may be what was accepted meanwhile. What comes back may still be another file of the account's
+    /// Moves a file from its folder to the copies, out of the account's reach. None if it is gone, or another file has
+    /// its name, possibly one that was accepted in between. The returned file may still be another one of the account's
     /// that took the name at the last moment.
     pub(super) fn take(&self, found: &Found) -> io::Result<Option<Found>> {
         if found.spot == Spot::Staging {
@@ -415,7 +415,7 @@ fn hash_copy(copy: &mut Copy, most: u64) -> io::Result<bool> {
     Ok(size <= most)
 }
 
-/// Fills a copy and hashes what is written. False where there is more than `most`.
+/// Fills a copy and hashes the bytes. False if there are more than `most`.
 fn fill_copy(copy: &mut Copy, source: &File, most: u64) -> io::Result<bool> {
     let mut through = Through { source, copy: &copy.file };
     let (size, hash) = hash(&mut through, most)?;
@@ -423,7 +423,7 @@ fn fill_copy(copy: &mut Copy, source: &File, most: u64) -> io::Result<bool> {
     Ok(size <= most)
 }
 
-/// Writes what is read.
+/// Writes the bytes that are read.
 struct Through<'a> {
     source: &'a File,
     copy: &'a File,

@@ -1,4 +1,5 @@
-//! Whether what lies there is what the ledger and the snapshots say. `accept`, `verify`, `prune` and `status` ask it.
+//! Comparison of an account's objects with the ledger and with the snapshots' needs. `accept`, `verify`, `prune` and
+//! `status` use it.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use crate::repository;
 pub struct Damage {
     /// The object.
     pub object: ObjectName,
-    /// What is wrong with it.
+    /// The defect.
     pub reason: String,
 }
 
@@ -40,17 +41,17 @@ pub(super) fn open(area: &Area, name: &ObjectName) -> Result<Option<File>> {
     }
 }
 
-/// What became of a look at an object.
+/// Result of examining an object.
 pub(super) enum Look<T> {
     /// It was read.
     Read(T),
     /// There is no such object of root's.
     Absent,
-    /// The disk, or what lies there, doesn't let it be read: a sentence that says so.
+    /// The disk or the file can't be read: a sentence that says so.
     Unreadable(String),
 }
 
-/// Passes over what can't be read: that is damage of one object, and keeps no other. An interrupt ends the work.
+/// Skips an unreadable file: that is damage of one object, and affects no other. An interrupt ends the work.
 fn looked<T>(read: Result<Option<T>>) -> Result<Look<T>> {
     match read {
         Ok(Some(read)) => Ok(Look::Read(read)),
@@ -82,7 +83,7 @@ pub(super) fn header(area: &Area, name: &ObjectName) -> Result<Look<SnapshotHead
     })
 }
 
-/// The snapshots that lack a pack, and those that can't be read. What is absent is the ledger's to say.
+/// The snapshots that lack a pack, and those that can't be read. Absent ones are found by the ledger.
 pub(super) fn lacking<'a>(
     area: &Area,
     snapshots: impl Iterator<Item = &'a ObjectName>,
@@ -110,7 +111,7 @@ pub(super) fn lacking<'a>(
     Ok(damage)
 }
 
-/// What of the ledger is missing or differs, as far as a look at each name tells, and the snapshots that lack packs.
+/// Missing and differing objects of the ledger, as far as names and sizes tell, and the snapshots that lack packs.
 pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     for (name, entry) in ledger.entries() {

@@ -1,7 +1,9 @@
-//! `host give-up`: a damaged object that no second copy has is let go, so that the machine's next backup stores what it held again.
+//! `host give-up`: marks a damaged object without a second copy as lost, so that the machine's next backup stores its
+//! content again.
 //!
-//! Only what is missing, can't be read or differs from the ledger can be given up, and a snapshot of which a pack never came. Only
-//! root does it: a thief on the machine can't damage what was accepted, and so has no way in here. The ledger's line is written before the rest of the object is deleted.
+//! Only an object that is missing, unreadable or differs from the ledger can be marked lost, and a snapshot of which a
+//! pack never came. Only root does it: a thief on the machine can't damage an accepted object, so this is no way in. The
+//! ledger's line is written before the rest of the object is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::remote::{Folder, ObjectName};
 use crate::repository::Lock;
 use crate::time::{Clock, Timestamp};
 
-/// What to give up.
+/// The objects to mark lost.
 #[derive(Debug, Clone)]
 pub struct GiveUpOptions {
     /// Where the host keeps things.
@@ -33,7 +35,7 @@ pub struct GiveUpOptions {
     pub wait: Duration,
 }
 
-/// What was given up of an account.
+/// The objects of an account that were marked lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenUp {
     /// The account.
@@ -48,8 +50,8 @@ pub struct GivenUp {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] where an object isn't one that exactly one account has, or is a key; [`Error::Refused`] where it is whole. Then
-/// nothing was given up.
+/// [`Error::Usage`] if an object isn't one that exactly one account has, or is a key; [`Error::Refused`] if it is
+/// intact. Then nothing was marked lost.
 pub fn give_up(
     options: &GiveUpOptions,
     clock: &dyn Clock,
@@ -93,7 +95,8 @@ pub(super) fn give_up_objects(
     Ok(GivenUp { account, objects, snapshots })
 }
 
-/// The account that has these objects, or lacks them and has snapshots that need them, or gave them up in a run that was cut.
+/// The account that has these objects, or lacks them and has snapshots that need them, or marked them lost in a run that
+/// was interrupted.
 fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
     let mut objects = BTreeSet::new();
     for word in &options.objects {
@@ -146,7 +149,8 @@ fn unneeded(
     Ok(objects)
 }
 
-/// Whether a snapshot needs a pack that never came, or that can't be read: it can be given up though its own bytes are whole.
+/// Whether a snapshot needs a pack that never came, or that can't be read: it can be marked lost though its own bytes
+/// are intact.
 fn lacks(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<bool> {
     if name.folder() != Folder::Snapshots {
         return Ok(false);
@@ -157,7 +161,7 @@ fn lacks(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<bool> {
     })
 }
 
-/// Nobody is talked into giving up what is whole.
+/// An intact object is never marked lost.
 fn refuse_whole(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<()> {
     let Some(entry) = ledger.get(name) else { return Ok(()) };
     match difference(open_if_readable(area, name)?, entry) {
@@ -167,7 +171,7 @@ fn refuse_whole(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<()> {
     }
 }
 
-/// The snapshots that list one of these packs, are one of these objects, or stand on such a snapshot.
+/// The snapshots that list one of these packs, are one of these objects, or depend on such a snapshot.
 fn needing(area: &Area, ledger: &Ledger, objects: &[ObjectName]) -> Result<BTreeMap<SnapshotId, ObjectName>> {
     let packs: BTreeSet<&ObjectName> = objects.iter().filter(|name| parse_pack_name(name).is_some()).collect();
     let (mut needing, mut children) = (BTreeMap::new(), BTreeMap::<SnapshotId, Vec<(SnapshotId, ObjectName)>>::new());

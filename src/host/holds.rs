@@ -25,7 +25,7 @@ pub struct Held {
     pub already: bool,
 }
 
-/// Which snapshot is meant, and what becomes of it.
+/// The snapshot to hold or release.
 #[derive(Debug, Clone)]
 pub struct HoldOptions {
     /// Where the host keeps things.

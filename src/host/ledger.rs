@@ -1,7 +1,7 @@
-//! The ledger: what arrived when, with its hash. See `docs/format.md`, "The ledger".
+//! The ledger: times of arrival and hashes of accepted objects. See `docs/format.md`, "The ledger".
 //!
-//! A text file that only grows. Each line carries a check over itself and all lines before it, so a line that was changed or
-//! taken away is noticed, and what a power cut left of the last lines is told from damage.
+//! A text file that only grows. Each line carries a check over itself and all lines before it, so a changed or removed
+//! line is detected, and the remains of a power cut at the end are distinguished from damage.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -28,7 +28,7 @@ const MOST_TORN: u64 = (BATCH as u64) * MOST_LINE;
 /// The most entries that are written before they are flushed.
 pub(super) const BATCH: usize = 64;
 
-/// What the ledger knows of an object.
+/// The ledger's record of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The BLAKE3 of its bytes.
@@ -52,7 +52,7 @@ pub struct Ledger {
     check: [u8; CHECK],
 }
 
-/// Which objects were entered together, and in which order: what a run entered has one time of arrival.
+/// Batch and position of the entry: the objects of one run have one time of arrival.
 #[derive(Debug, Default)]
 struct Order {
     runs: HashMap<ObjectName, u64>,
@@ -71,12 +71,12 @@ impl Order {
     }
 }
 
-/// A ledger that was opened, and what a person should know of it.
+/// An opened ledger, with findings for a person.
 #[derive(Debug)]
 pub struct Opened {
     /// The ledger.
     pub ledger: Ledger,
-    /// What was wrong with its end, where something was.
+    /// The defect of its end, if there was one.
     pub note: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] where a line isn't what it was.
+    /// [`Error::Damaged`] if a line was changed.
     pub fn open(folder: &Path) -> Result<Opened> {
         let path = folder.join("ledger");
         let fail = |error: io::Error| failed("reading the ledger", &path, error);
@@ -117,12 +117,12 @@ impl Ledger {
         Ok(read.into_ledger(path, file))
     }
 
-    /// What is in it, by name.
+    /// The entries, by name.
     pub fn entries(&self) -> &BTreeMap<ObjectName, Entry> {
         &self.entries
     }
 
-    /// The entry of an object that lies on the host.
+    /// The entry of an object that is on the host.
     pub fn get(&self, name: &ObjectName) -> Option<&Entry> {
         self.entries.get(name)
     }
@@ -132,12 +132,12 @@ impl Ledger {
         self.order.runs.get(name).copied().unwrap_or(0)
     }
 
-    /// What was let go. Of the last run's it may still lie there.
+    /// Objects that the policy removed. Those of the last run may still be there.
     pub fn gone(&self) -> &BTreeSet<ObjectName> {
         &self.gone
     }
 
-    /// What was damaged and root gave up. It may come again: then it is an entry like all others.
+    /// Damaged objects that root marked lost. One that arrives again is an entry like all others.
     pub fn given_up(&self) -> &BTreeSet<ObjectName> {
         &self.given_up
     }
@@ -152,11 +152,11 @@ impl Ledger {
         self.entries.contains_key(name) || self.given_up.contains(name)
     }
 
-    /// Enters objects that lie on the host, flushed. On return the entries outlive a power cut.
+    /// Enters objects that are on the host, flushed. On return the entries survive a power cut.
     ///
     /// # Errors
     ///
-    /// Where the file can't be written. What of it was written is known when the ledger is opened again.
+    /// If the file can't be written. How much of it was written is found when the ledger is opened again.
     pub(super) fn enter(&mut self, new: Vec<(ObjectName, Entry)>, steps: &dyn Steps) -> Result<()> {
         for batch in new.chunks(BATCH) {
             let lines = batch.iter().map(|(name, entry)| {
@@ -194,7 +194,7 @@ impl Ledger {
         self.leave('-', |ledger| &mut ledger.gone, names, now, steps)
     }
 
-    /// Gives objects up, flushed. What is left of them is deleted after that.
+    /// Marks objects lost, flushed. Their remains are deleted after that.
     ///
     /// # Errors
     ///
@@ -203,7 +203,8 @@ impl Ledger {
         self.leave('!', |ledger| &mut ledger.given_up, names, now, steps)
     }
 
-    /// Writes with that mark that objects are no entries any more, and notes them among what has left in that way.
+    /// Writes lines with that sign, by which objects stop being entries, and lists them among those that left in that
+    /// way.
     fn leave(
         &mut self,
         mark: char,

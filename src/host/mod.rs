@@ -7,9 +7,9 @@
 //!  STATE/ACCOUNT/           root's alone: the ledger, what was seen when, the lock
 //! ```
 //!
-//! [`prepare`](prepare::prepare) makes all that, and the account. [`accept`](accept::accept) gives each whole object to root
-//! and enters it in the [ledger](ledger::Ledger). What an account can write is hostile input: no symbolic link is followed,
-//! nothing but plain files is opened, and names are shown escaped.
+//! [`prepare`](prepare::prepare) creates all that, and the account. [`accept`](accept::accept) gives each complete
+//! object to root and enters it in the [ledger](ledger::Ledger). All that an account can write is hostile input: no
+//! symbolic link is followed, nothing but plain files is opened, and names are shown escaped.
 
 pub mod accept;
 mod area;

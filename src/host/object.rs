@@ -1,4 +1,4 @@
-//! What an object is, by its bytes alone: whether it is whole, and under which name it belongs.
+//! Identification of an object by its bytes alone: its kind, its name, and whether it is complete.
 
 use std::fs::File;
 use std::io;
@@ -12,19 +12,19 @@ use crate::format::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};
 use crate::id::{PackId, SnapshotId};
 use crate::remote::{Folder, ObjectName};
 
-/// The largest pack that a host accepts: 128 times what a writer makes.
+/// The largest pack that a host accepts: 128 times the writer's size.
 const MAX_PACK: u64 = 4 << 30;
 /// The longest clear header of a snapshot that a host reads: two million packs.
 const MAX_HEADER: usize = 64 << 20;
 /// The largest text for people.
 const MAX_INFO: u64 = 64 << 10;
-/// What an age file starts with.
+/// The first bytes of an age file.
 const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// Bytes behind the header of an age file that holds anything.
 const LEAST_PAYLOAD: usize = 16 + 16 + 1;
 
-/// What an object may be, by its first and last bytes.
+/// The possible kind of an object, by its first and last bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Pack,
@@ -59,7 +59,7 @@ pub(super) fn later(file: &File) -> io::Result<Option<u8>> {
     Ok([Kind::Pack, Kind::Snapshot, Kind::Mark].into_iter().find_map(later))
 }
 
-/// What `file` may be that lies as `place`, without reading all of it. None where it is no whole object.
+/// The object that `file` at `place` may be, without reading all of it. None if it is no complete object.
 pub(super) fn form(file: &File, size: u64, place: Option<&ObjectName>) -> io::Result<Option<Form>> {
     let mut start = [0; HEADER_FIXED];
     let length = read_at_most(file, &mut start, 0)?;
@@ -109,7 +109,7 @@ pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io
     })
 }
 
-/// Whether an age file has its header's end and, behind it, what is no less than a nonce, a tag and a little text.
+/// Whether an age file has its header's end and, after it, at least a nonce, a tag and a little text.
 fn is_whole_key(object: &[u8]) -> bool {
     let Some(mac) = object.windows(5).position(|window| window == b"\n--- ") else { return false };
     let line = object[mac + 5..].iter().position(|&byte| byte == b'\n');
@@ -127,7 +127,7 @@ pub(super) fn snapshot_header(file: &File) -> io::Result<Option<(SnapshotHeader,
         return Ok(None);
     }
     let Some(length) = header_length(&start) else { return Ok(None) };
-    // A length that is a lie takes no memory.
+    // A false length allocates no memory.
     if (length as u64) > file.metadata()?.len() {
         return Ok(None);
     }

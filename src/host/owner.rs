@@ -6,7 +6,7 @@ use std::fmt;
 use crate::id::RepositoryId;
 use crate::time::Timestamp;
 
-/// What the ledger knows of an account's owner.
+/// The ledger's record of an account's owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
     /// The machine that writes here, by its machine-id; None where nobody said.
@@ -15,7 +15,7 @@ pub struct Owner {
     pub repositories: BTreeSet<RepositoryId>,
     /// When the account was retired.
     pub retired: Option<Timestamp>,
-    /// Sets that were retired, and when. What arrives later is no retired set's.
+    /// Retired sets, and when they were retired. A set with a later arrival is not retired.
     pub sets: BTreeMap<String, Timestamp>,
 }
 
@@ -24,7 +24,7 @@ pub struct Owner {
 pub struct MachineId(String);
 
 impl MachineId {
-    /// Reads it as it stands in the file.
+    /// Reads the file's current content.
     ///
     /// # Errors
     ///

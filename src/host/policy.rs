@@ -1,11 +1,11 @@
-//! What root wants kept, and how old the newest backup may be: by account and set.
+//! The host's retention policy and age limits, by account and set.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::retention::{Rules, TagRule};
 
-/// What is said at one place of the policy. What isn't said there is said further out.
+/// The rules at one level of the policy. A missing rule is taken from the next outer level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
     /// As [`Rules::keep`].
@@ -18,7 +18,7 @@ pub struct Rule {
     pub rpo: Option<Duration>,
 }
 
-/// What is said of an account.
+/// The rules of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountPolicy {
     /// For all its sets.
@@ -37,7 +37,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The first that is said, from the set outwards.
+    /// The first rule that is given, from the set outwards.
     fn find<T>(&self, account: &str, set: &str, of: impl Fn(&Rule) -> Option<T>) -> Option<T> {
         let account = self.accounts.get(account);
         let rules =
@@ -55,7 +55,7 @@ impl Policy {
         }
     }
 
-    /// How old the newest backup of a set may be; None where nothing is said.
+    /// The maximum age of a set's newest backup; None without a rule.
     pub fn rpo(&self, account: &str, set: &str) -> Option<Duration> {
         self.find(account, set, |rule| rule.rpo)
     }

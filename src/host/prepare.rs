@@ -1,8 +1,8 @@
 //! `host prepare`: an account that can add objects and nothing else.
 //!
-//! Everything may be there already: what is as it should be is left alone, so it can be run again, after an update or a change
-//! by hand. What is another machine's is never taken over silently: neither by another machine, nor by another key, nor by
-//! one that writes another repository.
+//! Everything may exist already: whatever is correct is left alone, so it can be run again, after an update or a manual
+//! change. An account is never given silently to another machine, to another key, or to a machine that writes another
+//! repository.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -30,14 +30,14 @@ use crate::remote::Folder;
 use crate::repository::Lock;
 use crate::time::Clock;
 
-/// What to prepare.
+/// The account to prepare.
 #[derive(Debug, Clone)]
 pub struct PrepareOptions {
     /// Where the host keeps things.
     pub places: Places,
     /// The account.
     pub account: String,
-    /// Another account, which may only read what that one stores; None prepares the account itself.
+    /// Another account, which may only read this one's objects; None prepares the account itself.
     pub reader: Option<String>,
     /// Files with the public keys that may log in.
     pub ssh_keys: Vec<PathBuf>,
@@ -64,9 +64,9 @@ pub struct Prepared {
     pub url: String,
     /// The host keys' fingerprints: kind and `SHA256:…`.
     pub host_keys: Vec<(String, String)>,
-    /// What was changed, each a sentence.
+    /// Changes, each a sentence.
     pub changes: Vec<String>,
-    /// What a person should look at.
+    /// Findings that need a person's attention.
     pub notes: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ pub fn prepare(
     Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
 }
 
-/// Refuses what would let a machine or a key into another's account.
+/// Refuses to let a machine or a key into another's account.
 fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
     if options.take_over {
         return match keys.is_empty() {
@@ -160,7 +160,7 @@ fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
     )))
 }
 
-/// Whether the backups of an account are those that a machine goes on with.
+/// Whether a machine continues the backups of an account.
 fn follows(owner: &Owner, repositories: &[RepositoryId]) -> bool {
     owner.repositories.is_empty() || repositories.iter().any(|id| owner.repositories.contains(id))
 }
@@ -169,7 +169,7 @@ fn listed<'a>(ids: impl IntoIterator<Item = &'a RepositoryId>) -> String {
     ids.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What the ledger is to remember, where it doesn't yet.
+/// Facts that the ledger is to record, and doesn't yet.
 fn new_owner(options: &PrepareOptions, owner: &Owner, changes: &mut Vec<String>) -> Option<Fact> {
     let machine = match options.take_over {
         true => options.machine.clone(),
@@ -427,7 +427,7 @@ fn open_the_way(folder: &Path, changes: &mut Vec<String>) -> Result<()> {
         let metadata = fs::metadata(folder).map_err(|error| failed("looking at", folder, error))?;
         let mode = metadata.mode() & 0o7777;
         if mode & 0o011 != 0o011 {
-            // The folder itself and /etc/varu are ours; what is above them isn't.
+            // The folder itself and /etc/varu are ours; the folders above them aren't.
             if above > 1 {
                 return Err(Error::Refused(format!(
                     "sshd reads an account's keys as that account, which can't get through {}; name another folder with \

@@ -1,11 +1,11 @@
 //! `host prune`: root's own policy, by the times at which things arrived.
 //!
-//! What a machine writes into a header can only keep: its tags, its parents, its packs. Ages are the ledger's, and their order is
-//! that of its lines. Only a snapshot of which each pack was accepted and is whole pushes others out, and only once it has been
-//! there as long as the policy keeps things. The ledger's line is written before an object is deleted, so a run that is cut leaves
-//! what the next one deletes.
+//! A header that a machine writes can only make objects stay: by tags, parents, packs. Ages are the ledger's, and their
+//! order is that of its lines. Only a snapshot with accepted and intact packs displaces others, and only once it has
+//! been there as long as the policy keeps things. The ledger's line is written before an object is deleted, so an
+//! interrupted run leaves objects that the next one deletes.
 //!
-//! Damage of one object keeps what needs it, and stops nothing else.
+//! Damage of one object keeps the objects that need it, and stops nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::retention::{Basis, Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
 
-/// What to prune.
+/// The accounts and rules of a prune.
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
     /// Where the host keeps things.
@@ -38,11 +38,11 @@ pub struct PruneOptions {
     pub wait: Duration,
     /// Root's policy.
     pub policy: Policy,
-    /// Whether it is only said what would go. What arrived is accepted all the same.
+    /// Whether deletions are only reported. Arrived objects are accepted all the same.
     pub dry_run: bool,
 }
 
-/// What becomes of a snapshot.
+/// The decision about a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
     /// The snapshot.
@@ -62,13 +62,13 @@ pub enum Stays {
     Rule(Reason),
     /// A snapshot of its chain is held.
     Held(SnapshotId),
-    /// A snapshot that stays says that it stands on this one.
+    /// A snapshot that stays names this one as its parent.
     Parent(SnapshotId),
     /// Something of its chain that was accepted is damaged, and may be mended yet.
     Damaged,
 }
 
-/// What was done for an account.
+/// Result for one account.
 #[derive(Debug, Default)]
 pub struct PruneReport {
     /// The account.
@@ -79,16 +79,16 @@ pub struct PruneReport {
     pub packs: u64,
     /// Bytes that went, or would.
     pub freed: u64,
-    /// What is damaged. What needs it stays.
+    /// Damaged objects. Whatever needs them stays.
     pub damage: Vec<Damage>,
-    /// What a person should look at.
+    /// Findings that need a person's attention.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
 }
 
-/// Prunes the accounts' repositories, after it accepted what arrived. One account's failure, in its report, doesn't keep the
-/// others.
+/// Prunes the accounts' repositories, after accepting new arrivals. One account's failure, in its report, doesn't stop
+/// the others.
 ///
 /// # Errors
 ///
@@ -117,11 +117,12 @@ pub fn prune(
     Ok(reports)
 }
 
-/// Prunes one account. The caller holds its lock. `steps` is asked before each change: what it ends, the next run finishes.
+/// Prunes one account. The caller holds its lock. `steps` is asked before each change: where it stops, the next run
+/// continues.
 ///
 /// # Errors
 ///
-/// Where a file can't be read or written, and what `steps` ends it with.
+/// If a file can't be read or written, and the error with which `steps` stops it.
 pub fn prune_account(
     options: &PruneOptions,
     account: &str,
@@ -177,7 +178,7 @@ struct Known {
 }
 
 impl Pruning<'_> {
-    /// Deletes what an earlier run let go and didn't come to delete.
+    /// Deletes objects that an earlier run removed from the ledger and didn't get to delete.
     fn finish_earlier(&mut self) -> Result<()> {
         if self.options.dry_run {
             return Ok(());
@@ -196,11 +197,11 @@ impl Pruning<'_> {
                 unread.push(entry.arrival);
                 continue;
             };
-            // Of a hundred thousand headers only what counts is held.
+            // Only the relevant fields of a hundred thousand headers are held.
             let rules = self.options.policy.rules(self.account, &header.set);
             let packs = || header.packs.iter().map(pack_name);
             let whole = packs().all(|pack| self.ledger.get(&pack).is_some() && !damaged.contains(&pack));
-            // A pack that never came, or was given up, is nothing that could be mended; nor is a snapshot that lacks one.
+            // A pack that never came, or was marked lost, can't be repaired; nor can a snapshot that lacks one.
             let lacks = packs().any(|pack| self.ledger.get(&pack).is_none());
             let mendable = packs().any(|pack| damaged.contains(&pack)) || damaged.contains(name) && !lacks;
             header.tags.retain(|tag| rules.tags.contains_key(tag.raw()));
@@ -248,7 +249,7 @@ impl Pruning<'_> {
         let fates = self.report.snapshots.iter();
         let going: HashSet<SnapshotId> = fates.filter(|fate| fate.reasons.is_empty()).map(|fate| fate.id).collect();
         let goes = |known: &&Known| going.contains(&known.snapshot.id);
-        // The newest first: what is left of a chain can be restored.
+        // The newest first: the rest of a chain stays restorable.
         let snapshots: Vec<ObjectName> = known.iter().rev().filter(goes).map(|known| known.name.clone()).collect();
         let staying = known.iter().filter(|known| !goes(known)).map(|known| &known.name);
         let packs = self.unneeded(staying, unread)?;

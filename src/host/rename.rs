@@ -31,8 +31,8 @@ pub struct RenameOptions {
     pub wait: Duration,
 }
 
-/// Renames an account. A run that was cut is gone on with by the same again: what has the new name already is left alone.
-/// What was changed, each a sentence.
+/// Renames an account. An interrupted run is continued by repeating it: whatever has the new name already is left alone.
+/// Returns the changes, each a sentence.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! `host retire`: a machine, or one of its sets, that has no more backups.
 //!
-//! Nobody is let in any more, and nobody is missed any more. What arrived stays until it is asked to be deleted.
+//! Logins are refused, and no backup is missed any more. Stored objects stay until their deletion is requested.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::repository::Lock;
 use crate::time::Clock;
 
-/// What is retired.
+/// The account or set to retire.
 #[derive(Debug, Clone)]
 pub struct RetireOptions {
     /// Where the host keeps things.
@@ -41,16 +41,16 @@ pub struct RetireOptions {
     pub wait: Duration,
 }
 
-/// What was done.
+/// Result.
 #[derive(Debug)]
 pub struct Retired {
-    /// What was changed, each a sentence.
+    /// Changes, each a sentence.
     pub changes: Vec<String>,
     /// Whether sshd has to read its configuration.
     pub reload: bool,
 }
 
-/// Retires an account or a set. It can be run again: what is done already is left alone.
+/// Retires an account or a set. It can be run again: completed steps are left alone.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ pub fn retire(
         done.changes.push(format!("{} and {} were deleted", chroot.display(), state.display()));
         return Ok(done);
     }
-    // What was uploaded until now is kept like the rest.
+    // Objects uploaded until now are kept like the rest.
     let accepted = accept_account(places, account, clock.now(), progress, &steps);
     if let Some(failure) = accepted.failure {
         return Err(failure);
@@ -122,7 +122,7 @@ fn shut_out(options: &RetireOptions, done: &mut Retired) -> Result<()> {
     Ok(())
 }
 
-/// The accounts that read what an account stores: those whose group is the account's.
+/// The accounts that read an account's objects: those whose group is the account's.
 pub(super) fn readers(account: &str) -> Result<Vec<String>> {
     let users = run(Command::new("getent").arg("passwd"))?;
     let look = |error: nix::Error| failed("looking up", std::path::Path::new(account), error.into());
@@ -133,7 +133,7 @@ pub(super) fn readers(account: &str) -> Result<Vec<String>> {
     Ok(readers.map(|words| words[0].to_owned()).collect())
 }
 
-/// Whether something was removed; what isn't there needn't be.
+/// Whether something was removed; it is no error if it was absent.
 fn remove(removed: io::Result<()>) -> io::Result<bool> {
     match removed {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! When the host first saw what is no object, and what it looked like then.
+//! First sightings of files that are no objects: when the host first saw each, and its state then.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -27,7 +27,7 @@ struct Sight {
     judged: Option<(u64, i64)>,
 }
 
-/// What was seen in earlier runs, and in this one.
+/// Files seen in earlier runs, and in this one.
 pub(super) struct Seen {
     path: PathBuf,
     before: HashMap<Key, Sight>,
@@ -35,7 +35,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Reads what earlier runs saw. Lines that don't read are passed over: their files are seen for the first time again.
+    /// Reads the sightings of earlier runs. Unparsable lines are skipped: their files are seen for the first time again.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("seen");
         let before = match File::open(&path) {
@@ -53,7 +53,7 @@ impl Seen {
         inode.is_some_and(|inode| judged == Some((inode.size, inode.changed)))
     }
 
-    /// Remembers what is no object. Returns when it was first seen.
+    /// Records a file that is no object. Returns when it was first seen.
     pub(super) fn judge(&mut self, found: &Found, now: Timestamp) -> Timestamp {
         let key = key(found);
         let first = self.before.get(&key).map_or(now, |sight| sight.first);
@@ -63,7 +63,7 @@ impl Seen {
         first
     }
 
-    /// Keeps what this run saw, and forgets what is gone.
+    /// Keeps the files that this run saw, and forgets the others.
     pub(super) fn save(&self, steps: &dyn Steps) -> Result<()> {
         let new = self.path.with_extension("new");
         let write = || -> io::Result<()> {

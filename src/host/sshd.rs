@@ -1,4 +1,4 @@
-//! The SSH server's part: a drop-in for each account, and what the server makes of it.
+//! The SSH server's part: a drop-in for each account, and checks of the resulting configuration.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use super::failed;
 use super::prepare::replace;
 use crate::error::{Error, Result};
 
-/// What an account may ask of the server: nothing that deletes, overwrites or changes what is there.
+/// The SFTP requests that an account may make: none that deletes, overwrites or changes existing files.
 pub const REQUESTS: &str =
     "open,close,read,write,lstat,stat,fstat,opendir,readdir,realpath,rename,statvfs,fstatvfs,fsync,limits";
 
-/// What an account may ask that only reads.
+/// The SFTP requests that a read-only account may make.
 const READS: &str = "open,close,read,lstat,stat,fstat,opendir,readdir,realpath,statvfs,fstatvfs,limits";
 
-/// What an account is for.
+/// The purpose of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// It adds objects and reads them.
@@ -45,7 +45,7 @@ pub struct Sshd {
     pub drop_ins: PathBuf,
 }
 
-/// What the server says of itself.
+/// The server's own report of its configuration.
 pub(super) struct Server {
     pub port: u16,
     pub host_keys: Vec<(String, String)>,
@@ -53,7 +53,8 @@ pub(super) struct Server {
 }
 
 impl Sshd {
-    /// Lets an account in, for that and nothing else. The drop-in is taken back where the server doesn't take it, or doesn't heed it.
+    /// Lets an account in, for that purpose and nothing else. The drop-in is removed again if the server rejects it, or
+    /// doesn't apply it.
     pub(super) fn allow(
         &self,
         account: &str,
@@ -113,7 +114,7 @@ impl Sshd {
         run(Command::new(&self.program).arg("-t").arg("-f").arg(&self.config)).map(drop)
     }
 
-    /// What the server's configuration means for an account: words and values.
+    /// The server's effective configuration for an account: words and values.
     fn effective(&self, account: &str) -> Result<Vec<(String, String)>> {
         let who = format!("user={account},host=localhost,addr=127.0.0.1");
         let shown = run(Command::new(&self.program).arg("-T").arg("-f").arg(&self.config).args(["-C", &who]))?;
@@ -150,7 +151,7 @@ fn plain(path: &Path) -> Result<&str> {
     }
 }
 
-/// Whether the server heeds the drop-in: it may not include it, or something before it may say otherwise.
+/// Whether the server applies the drop-in: it may not include it, or an earlier setting may override it.
 fn check_heeded(account: &str, found: &[(String, String)], wanted: &[(&str, String)], config: &Path) -> Result<()> {
     for (word, value) in wanted {
         let says = found.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, value)| value.as_str());
@@ -185,7 +186,7 @@ fn describe(account: &str, found: &[(String, String)]) -> Result<Server> {
     Ok(Server { port, host_keys, notes: notes.collect() })
 }
 
-/// Runs a program to its end. What it printed.
+/// Runs a program to its end. Returns its output.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ use crate::time::{Clock, Timestamp};
 /// Over how long growth is counted.
 pub const GROWTH: Duration = Duration::from_secs(28 * 24 * 3600);
 
-/// How a set of an account stands.
+/// Status of a set of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetStatus {
     /// The set.
@@ -36,7 +36,7 @@ pub struct SetStatus {
     pub retired: bool,
 }
 
-/// How an account stands.
+/// Status of an account.
 #[derive(Debug, Default)]
 pub struct AccountStatus {
     /// The account.
@@ -55,13 +55,13 @@ pub struct AccountStatus {
     pub held: u64,
     /// When everything was last verified.
     pub verified: Option<Timestamp>,
-    /// What is missing or differs, at a glance and as the last verification found.
+    /// Missing and differing objects, by name and size now and according to the last verification.
     pub damage: Vec<Damage>,
     /// Why it can't be told, where it can't.
     pub failure: Option<Error>,
 }
 
-/// How the host stands.
+/// Status of the host.
 #[derive(Debug, Default)]
 pub struct HostStatus {
     /// The accounts, by name.

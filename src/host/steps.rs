@@ -1,4 +1,4 @@
-//! Before each change of a file, somebody may say that it goes no further.
+//! Checkpoints before each change of a file, at which a caller may stop.
 
 use std::io;
 

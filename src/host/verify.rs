@@ -1,6 +1,6 @@
 //! `host verify`: reads every object against the ledger. No key is needed: the ledger has the hash of each.
 //!
-//! A run that is ended goes on where it stopped: how far it came, and what it found, stands beside the ledger.
+//! A run that was ended resumes where it stopped: its progress and findings are in a file beside the ledger.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ const GROUP: usize = 16;
 /// How often it is written down how far it came.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What to verify.
+/// The accounts and objects to verify.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
     /// Where the host keeps things.
@@ -46,7 +46,7 @@ pub struct VerifyOptions {
     pub limit: Option<u64>,
 }
 
-/// What was found in an account.
+/// Findings for one account.
 #[derive(Debug, Default)]
 pub struct VerifyReport {
     /// The account.
@@ -61,7 +61,7 @@ pub struct VerifyReport {
     pub resumed: bool,
     /// Objects that are missing or differ, and snapshots that lack packs.
     pub damage: Vec<Damage>,
-    /// What a person should know.
+    /// Findings for a person.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
     pub failure: Option<Error>,
@@ -99,7 +99,7 @@ fn verify_account(
     report: &mut VerifyReport,
 ) -> Result<()> {
     let state = options.places.ledger(account);
-    // A lock of its own: accepting goes on meanwhile.
+    // A lock of its own: objects can be accepted at the same time.
     let own = state.join("verify");
     make_state(&own)?;
     let _lock = Lock::take(&own, "host verify", options.wait, progress, interrupt)?;
@@ -119,11 +119,11 @@ fn verify_account(
         Run { area: &area, options, progress, interrupt, report, reached: Reached::open(&own, options.sample)? };
     run.all(&ledger)?;
     let damaged = std::mem::take(&mut run.reached.damage);
-    // What was pruned meanwhile is no damage.
+    // An object that was pruned in the meantime is no damage.
     let now = if damaged.is_empty() { ledger } else { read_ledger()?.ledger };
     report.damage = damaged.into_iter().filter(|damage| now.get(&damage.object).is_some()).collect();
     run_ended(&own, &report.damage, options.sample, clock.now())?;
-    // What a snapshot lacks is looked at again each time, and not kept.
+    // Missing packs of snapshots are looked up each time, and not recorded.
     let snapshots = now.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
     let lacking = lacking(&area, snapshots, &|name| now.accounts_for(name))?;
     let damaged: HashSet<ObjectName> = report.damage.iter().map(|damage| damage.object.clone()).collect();
@@ -131,7 +131,7 @@ fn verify_account(
     Ok(())
 }
 
-/// Keeps what a whole run found, for `prune` and `status`. A sample can only add to it.
+/// Records the findings of a complete run, for `prune` and `status`. A sample can only add to them.
 fn run_ended(own: &Path, damage: &[Damage], sample: f64, now: Timestamp) -> Result<()> {
     let path = own.join(DAMAGED);
     let mut all = if sample >= 1.0 { Vec::new() } else { read_damage(&path)? };
@@ -146,12 +146,12 @@ fn run_ended(own: &Path, damage: &[Damage], sample: f64, now: Timestamp) -> Resu
     Reached::forget(own)
 }
 
-/// What the last run found.
+/// The findings of the last run.
 const DAMAGED: &str = "damaged";
 /// When the last run over everything ended.
 const WHOLE: &str = "whole";
 
-/// What verifications found that nobody has made good since.
+/// Findings of verifications that have not been repaired since.
 pub(super) fn known_damage(state: &Path) -> Result<Vec<Damage>> {
     read_damage(&state.join("verify").join(DAMAGED))
 }
@@ -272,7 +272,7 @@ pub(super) fn difference(file: Look<File>, entry: &Entry) -> Option<String> {
     }
 }
 
-/// How far a run came, and what it found.
+/// Progress and findings of a run.
 struct Reached {
     path: PathBuf,
     after: Option<ObjectName>,
@@ -281,7 +281,7 @@ struct Reached {
 }
 
 impl Reached {
-    /// What an earlier run left. A sample starts anew each time.
+    /// The state that an earlier run left. A sample starts anew each time.
     fn open(folder: &Path, sample: f64) -> Result<Self> {
         let path = folder.join("reached");
         let mut reached = Self { after: None, damage: Vec::new(), whole: sample >= 1.0, path };

@@ -11,7 +11,7 @@ use crate::id::RepositoryId;
 use crate::remote::Remote;
 use crate::repository::{self, Keys, add_recipients, create, generate, id_in, replace_secret};
 
-/// What adding a recipient did.
+/// Result of adding a recipient.
 #[derive(Debug, Clone)]
 pub struct Added {
     /// The repository ids that the recipient opens now, the newest first.
@@ -26,7 +26,7 @@ pub struct Added {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for what is no recipient.
+/// [`Error::Usage`] for an invalid recipient.
 pub fn recipients_with(unlocked: &Unlocked, recipient: &str) -> Result<Vec<String>> {
     check_recipients(&[recipient.to_owned()])?;
     let mut all = newest(unlocked)?.file().recipients.clone();
@@ -36,12 +36,12 @@ pub fn recipients_with(unlocked: &Unlocked, recipient: &str) -> Result<Vec<Strin
     Ok(all)
 }
 
-/// Wraps the keys of all repository ids that the identity opened to one more recipient. No pack is touched. Where it was cut,
-/// the same again finishes it.
+/// Wraps the keys of all repository ids that the identity opened to one more recipient. No pack is touched. After an
+/// interruption the same call finishes it.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for what is no recipient; whatever the remote says.
+/// [`Error::Usage`] for an invalid recipient; errors of the remote.
 pub fn add_recipient(remote: &dyn Remote, keyring: &Keyring, unlocked: &Unlocked, recipient: &str) -> Result<Added> {
     check_recipients(&[recipient.to_owned()])?;
     let mut added = Added { repositories: Vec::new(), recipients: Vec::new(), writer_keys: Vec::new() };
@@ -60,14 +60,14 @@ pub fn add_recipient(remote: &dyn Remote, keyring: &Keyring, unlocked: &Unlocked
     Ok(added)
 }
 
-/// What a rotation did.
+/// Result of a rotation.
 #[derive(Debug, Clone)]
 pub struct Rotated {
     /// The new repository id.
     pub id: RepositoryId,
     /// The one that it follows.
     pub follows: RepositoryId,
-    /// Who opens what comes after.
+    /// The recipients who can open later data.
     pub recipients: Vec<String>,
     /// The new writer key's file.
     pub writer_key: PathBuf,
@@ -75,14 +75,14 @@ pub struct Rotated {
     pub identity: PathBuf,
 }
 
-/// A rotation that is going to be made: a new writer key and data key that follow the newest ones. What is stored with them
-/// shares nothing with what was before.
+/// A prepared rotation: a new writer key and data key that succeed the newest ones. Data stored with them shares nothing
+/// with older data.
 pub struct Rotation {
     unlocked: Unlocked,
     file: WriterKeyFile,
     writer_key: PathBuf,
     follows: RepositoryId,
-    /// Whether the file is there already: an earlier rotation was cut.
+    /// Whether the file exists already: an earlier rotation was interrupted.
     is_begun: bool,
 }
 
@@ -128,7 +128,7 @@ impl Rotation {
         Ok(Self { unlocked, file, writer_key, follows, is_begun: false })
     }
 
-    /// Who will open what comes after.
+    /// The recipients who will open later data.
     pub fn recipients(&self) -> &[String] {
         &self.file.recipients
     }
@@ -138,8 +138,9 @@ impl Rotation {
         &self.follows
     }
 
-    /// Makes it. The writer key's file comes first: it has all that the remote needs, so that the same again, or a backup with
-    /// that key, finishes what was cut. The identity comes last: it never names what isn't there.
+    /// Performs it. The writer key's file is written first: it has all that the remote needs, so that the same call, or
+    /// a backup with that key, finishes an interrupted rotation. The identity is written last: it never names keys that
+    /// don't exist.
     pub fn make(mut self, remote: &dyn Remote, keyring: &Keyring) -> Result<Rotated> {
         let id = self.file.repository_id();
         let identity = &mut self.unlocked.identity;
@@ -212,7 +213,8 @@ impl Keyring {
         Ok(None)
     }
 
-    /// Takes keys that a rotation from this machine left half made for what they are, and no forgery: `key rotate` finishes it.
+    /// Accepts the keys of an interrupted rotation from this machine as such, and not as a forgery: `key rotate`
+    /// finishes it.
     ///
     /// # Errors
     ///
@@ -225,7 +227,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// The writer key on this machine that goes on from `newest`, though no identity names it: a rotation that was cut.
+    /// The writer key on this machine that succeeds `newest`, though no identity names it: an interrupted rotation.
     fn begun_rotation(&self, newest: &RepositoryId) -> Result<Option<(PathBuf, WriterKeyFile)>> {
         let named = match &self.writer_key {
             Some(path) if path.exists() => vec![(path.clone(), super::read_writer_key(path)?)],

@@ -1,8 +1,8 @@
-//! Which of this machine's keys belong to a repository.
+//! Selection of the keys on this machine that belong to a repository.
 //!
-//! Keys lie in one folder, as `ID.writer.key` and `ID.identity.txt`. Which id belongs to a place is remembered in the state
-//! folder when it was opened once; before that, the key objects and snapshots there say it, and at last `info/varu.toml`.
-//! That only chooses among keys that are here: the key itself then proves what it opens.
+//! Keys are files of one folder, `ID.writer.key` and `ID.identity.txt`. The id that belongs to a location is recorded in
+//! the state folder once it was opened; before that, the key objects and snapshots there tell it, and at last
+//! `info/varu.toml`. This only chooses among keys of this machine: the key itself then proves what it opens.
 
 mod change;
 mod places;
@@ -34,11 +34,11 @@ pub struct Keyring {
     pub writer_key: Option<PathBuf>,
     /// The identity's file, where a person named one.
     pub identity: Option<PathBuf>,
-    /// The state folder, which remembers what was where; None where there is none.
+    /// The state folder with the records of locations; None without one.
     pub state: Option<PathBuf>,
 }
 
-/// What an identity opened.
+/// The keys that an identity opened.
 pub struct Unlocked {
     /// Its file.
     pub path: PathBuf,
@@ -50,13 +50,13 @@ pub struct Unlocked {
     pub strangers: BTreeMap<RepositoryId, Option<RepositoryId>>,
     /// Ids that it names, that belong to that place, and whose keys are nowhere.
     pub missing: BTreeSet<RepositoryId>,
-    /// What was found damaged, and what came from elsewhere: each is a sentence.
+    /// Damaged and foreign keys, each a sentence.
     pub found: Vec<String>,
 }
 
 impl Unlocked {
-    /// Says no where the identity isn't all that there is to know about the place: an id that it names and whose keys are gone,
-    /// or one that it opens and doesn't name, and that goes on from one of its own.
+    /// Refuses if the identity doesn't cover the location: it names an id whose keys are gone, or opens one that it
+    /// doesn't name, and that succeeds one of its own.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl Unlocked {
         }
     }
 
-    /// The keys, and what there is to say about them.
+    /// The keys, and remarks about them.
     pub fn reading(self, place: &str) -> Reading {
         let (missing, unnamed) = (self.missing_sentence(place), self.unnamed_sentence(place));
         Reading { keys: self.keys, missing, unnamed, found: self.found }
@@ -112,15 +112,15 @@ impl Unlocked {
 /// The way past a newer repository id.
 pub const IGNORE_NEWER: &str = "--ignore-newer goes on with what is older";
 
-/// Keys to look at a place with, and what there is to say about them.
+/// Keys to open a location with, and remarks about them.
 pub struct Reading {
     /// At least one, the newest id first.
     pub keys: Vec<Keys>,
-    /// Says which ids that the identity names lie there without keys.
+    /// Reports the ids that the identity names and that are stored there without keys.
     pub missing: Option<String>,
     /// Says which ids there go on from one that the identity names.
     pub unnamed: Option<String>,
-    /// What was found damaged, and what came from elsewhere: each is a sentence.
+    /// Damaged and foreign keys, each a sentence.
     pub found: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ pub struct Writer {
     pub keys: Keys,
 }
 
-/// Whether a repository, or a part of one, lies on the remote: whether there are key objects, or anything that needs them.
+/// Whether the remote holds a repository, or a part of one: key objects, or anything that needs them.
 pub fn has_repository(remote: &dyn Remote) -> Result<bool> {
     Ok(!list_or_none(remote, Folder::Keys)?.is_empty() || is_taken(remote)?)
 }
@@ -168,7 +168,7 @@ impl Keyring {
         self.folder.as_deref().ok_or_else(none)
     }
 
-    /// The writer key for what lies on `remote`: the one that was named, else the newest in the folder of keys that fits.
+    /// The writer key for the repository on `remote`: the named one, else the newest in the folder of keys that fits.
     ///
     /// # Errors
     ///
@@ -302,7 +302,7 @@ impl Keyring {
         paths
     }
 
-    /// Opens what lies on `remote` with the identity: the one that was named, else one in the folder of keys that names the
+    /// Opens the repository on `remote` with the identity: the named one, else one in the folder of keys that names the
     /// repository. `trusted` are ids that a person vouches for.
     ///
     /// # Errors
@@ -377,7 +377,7 @@ impl Keyring {
         paths
     }
 
-    /// The identity that was named, else the one in the folder of keys that names what lies on `remote`.
+    /// The named identity, else the one in the folder of keys that names the repository on `remote`.
     pub fn identity(&self, remote: &dyn Remote) -> Result<(PathBuf, IdentityFile)> {
         match &self.identity {
             Some(path) => Ok((path.clone(), read_identity(path)?)),

@@ -1,4 +1,4 @@
-//! What the state folder remembers of places: which repository ids were opened there.
+//! Record, in the state folder, of the repository ids that were opened at each location.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ impl Keyring {
         self.write(place, path, &all)
     }
 
-    /// Remembers that the making of a repository begins at a place. What was known of the place stays.
+    /// Records that a repository is about to be created at a location. Existing records of the location stay.
     pub fn begin(&self, place: &str, id: RepositoryId) -> Result<()> {
         let Some(path) = self.memory(place) else { return Ok(()) };
         let known: String = self.known(place)?.iter().map(|id| format!("{LINE}{id}\n")).collect();

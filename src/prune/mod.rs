@@ -1,9 +1,9 @@
 //! Prune: takes chains away that no rule keeps, in two phases.
 //!
-//! A snapshot that goes is marked first, with the packs that only marked snapshots need. When the mark is due, and rules and
-//! needs still say the same, a later run deletes: the snapshot object, then the packs that no snapshot needs, then the mark.
-//! Between the two a person can look again, and change a rule. A run that is cut at any point loses nothing that stays, and
-//! the next one goes on where it was.
+//! A snapshot to be deleted is marked first, with the packs that only marked snapshots need. When the mark is due, and
+//! rules and needs are still the same, a later run deletes: the snapshot object, then the packs that no snapshot needs,
+//! then the mark. In between a person can look again, and change a rule. An interruption at any point loses nothing that
+//! stays, and the next run continues.
 
 mod needs;
 
@@ -27,13 +27,13 @@ use crate::warning::{Warning, WarningKind};
 
 use needs::Needs;
 
-/// What a prune is asked for.
+/// Options of a prune.
 pub struct PruneOptions<'a> {
     /// The rules of a set.
     pub rules: &'a dyn Fn(&str) -> Rules,
     /// The time between a mark and the end.
     pub grace: Duration,
-    /// Only say what would be done.
+    /// Only report what would be done.
     pub dry_run: bool,
     /// Delete at once, without marks, and count ages by the clock: a person asks for it.
     pub now: bool,
@@ -41,7 +41,7 @@ pub struct PruneOptions<'a> {
     pub dropped: BTreeSet<String>,
 }
 
-/// What becomes of a chain.
+/// The decision about a chain.
 #[derive(Debug, Clone)]
 pub struct ChainReport {
     /// Whether it stays, and why.
@@ -54,7 +54,7 @@ pub struct ChainReport {
     pub due: Option<Timestamp>,
 }
 
-/// What a prune did, or would do.
+/// The deletions and marks of a prune, done or planned.
 #[derive(Debug, Default)]
 pub struct PruneReport {
     /// All chains, by set, the oldest first.
@@ -75,7 +75,7 @@ pub struct PruneReport {
     pub held: (u64, u64),
     /// Whether the account can't delete: then nothing was done, and the host prunes.
     pub append_only: bool,
-    /// What was odd: snapshots from the future, marks that can't be read.
+    /// Oddities: snapshots from the future, unreadable marks.
     pub warnings: Vec<Warning>,
 }
 
@@ -150,7 +150,7 @@ impl Prune<'_> {
         Ok(report)
     }
 
-    /// What the rules say of all chains, and what that would free.
+    /// The rules' decisions about all chains, and the space that they free.
     fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) -> Result<()> {
         let mut seen: Vec<retention::Snapshot> = Vec::new();
         for place in places {
@@ -196,7 +196,8 @@ impl Prune<'_> {
         going.flat_map(|chain| chain.verdict.snapshots.iter().copied()).collect()
     }
 
-    /// Deletes what was marked, is due, and goes by today's rules, too. A mark of something that stays is taken off.
+    /// Deletes marked objects that are due, and that today's rules don't keep either. A mark of an object that stays is
+    /// removed.
     fn delete_due(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
         let goes = Self::goes(report);
         let marks = std::mem::take(&mut place.marks);
@@ -218,7 +219,8 @@ impl Prune<'_> {
         Ok(())
     }
 
-    /// Deletes what goes by today's rules, and the packs that only that needed. Nothing is written, so it is done on a full disk.
+    /// Deletes objects that today's rules don't keep, and the packs that only those needed. Nothing is written, so it
+    /// works on a full disk.
     fn delete_now(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
         let goes = Self::goes(report);
         let rows: Vec<SnapshotRow> = place.rows.values().filter(|row| goes.contains(&row.id)).cloned().collect();
@@ -228,7 +230,7 @@ impl Prune<'_> {
             |pack: &&PackId| stored.get(*pack).copied().flatten().is_some_and(|at| at.after(UNNEEDED_FOR) <= self.now);
         let old: Vec<PackId> = place.unneeded.iter().filter(is_old).copied().collect();
         match place.may_be_of_lost_snapshots(old.iter())? {
-            // What was never said to go stays.
+            // Objects without a rule to delete them stay.
             Some(warning) => report.warnings.push(warning),
             None => packs.extend(old),
         }
@@ -337,18 +339,18 @@ impl Prune<'_> {
     }
 }
 
-/// One repository id: what is there, and what of it is needed.
+/// One repository id: its objects, and which of them are needed.
 struct Place<'a> {
     repository: &'a Repository,
     rows: BTreeMap<SnapshotId, SnapshotRow>,
     sizes: HashMap<PackId, u64>,
     marks: Vec<Marked>,
     needs: Needs,
-    /// Lost snapshots on whose recipes' copies others stand.
+    /// Lost snapshots whose recipe copies others depend on.
     stand_ins: BTreeSet<SnapshotId>,
     /// Packs of this repository id that no snapshot needs.
     unneeded: BTreeSet<PackId>,
-    /// Whether there are snapshots that can't be read: what they need isn't known.
+    /// Whether there are unreadable snapshots: their needs are unknown.
     is_unclear: bool,
     /// Bytes that the newest snapshots need for bases alone.
     only_for_bases: u64,
@@ -450,7 +452,7 @@ impl<'a> Place<'a> {
         Ok(packs.into_iter().map(|pack| (pack.id, pack.stored_time)).collect())
     }
 
-    /// The snapshots for the rules. Good is what can be restored: its packs are there, and its chain before it.
+    /// The snapshots for the rules. A good one can be restored: its packs are there, and its chain before it.
     fn as_rules_see(&self) -> Result<Vec<retention::Snapshot>> {
         let mut rows: Vec<&SnapshotRow> = self.rows.values().collect();
         rows.sort_by_key(|row| row.header.sequence);
@@ -476,7 +478,7 @@ impl<'a> Place<'a> {
         Ok(seen)
     }
 
-    /// What it has that wasn't dropped.
+    /// Its members that weren't dropped.
     fn holds(&self, id: &SnapshotId) -> Result<Vec<Untrusted>> {
         let body = self.repository.index().body(id)?;
         let all = body.iter().flat_map(SnapshotBody::holds);

@@ -1,4 +1,4 @@
-//! Which snapshots need which packs.
+//! The packs that each snapshot needs.
 
 use std::collections::HashMap;
 

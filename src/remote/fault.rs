@@ -94,7 +94,7 @@ impl Faulty {
         state.dead = false;
     }
 
-    /// What read number `read` returns (from 1; [`Remote::get`] and [`Remote::get_range`] count) will be spoilt.
+    /// The result of read number `read` (from 1; [`Remote::get`] and [`Remote::get_range`] count) will be corrupted.
     pub fn spoil_at(&self, read: u64, spoil: Spoil) {
         lock(&self.state).spoils.insert(read, spoil);
     }
@@ -233,7 +233,7 @@ impl FaultyUpload {
     fn let_go(&mut self) {
         let inner = self.inner.take();
         if self.torn || lock(&self.state).dead {
-            // Whoever holds a broken connection can't clean up: the part stays. What the upload holds is never freed.
+            // The holder of a broken connection can't clean up: the part stays. The upload's content is never freed.
             std::mem::forget(inner);
         }
     }

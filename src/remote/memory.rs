@@ -1,6 +1,6 @@
 //! A remote in memory.
 //!
-//! It keeps every promise of the trait, and lets its owner look at, change and lose what it holds.
+//! It keeps every promise of the trait, and lets its owner inspect, change and lose its content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +14,7 @@ const PLACE: &str = "memory";
 #[derive(Clone, Default)]
 pub struct MemoryRemote(Arc<Mutex<State>>);
 
-/// Objects lie under any name, so that strange ones can be put there too.
+/// Any name is possible, so that foreign files can be added, too.
 #[derive(Clone, Default)]
 struct State {
     folders: bool,
@@ -75,7 +75,7 @@ impl MemoryRemote {
         self.state().room = room;
     }
 
-    /// Puts bytes under any file name, over what was there.
+    /// Stores bytes under any file name, replacing existing ones.
     pub fn put(&self, folder: Folder, file_name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
         self.state().objects.insert((folder, file_name.into()), bytes.into());
     }
@@ -90,7 +90,7 @@ impl MemoryRemote {
         self.state().objects.remove(&key(name)).is_some()
     }
 
-    /// All that lies in a folder: file names and bytes, in the order of the names.
+    /// The content of a folder: file names and bytes, in the order of the names.
     pub fn content(&self, folder: Folder) -> Vec<(String, Vec<u8>)> {
         let state = self.state();
         let inside = state.objects.iter().filter(|((of, _), _)| *of == folder);
@@ -102,7 +102,7 @@ impl MemoryRemote {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
-    /// What a power cut would do at its worst: every name that was not flushed is gone.
+    /// The worst case of a power cut: every name that was not flushed is gone.
     pub fn cut_power(&self) {
         let mut state = self.state();
         for name in std::mem::take(&mut state.unflushed) {

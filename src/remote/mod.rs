@@ -1,12 +1,13 @@
-//! Remotes: where a repository lies.
+//! Remotes: the stores of repositories' objects.
 //!
-//! A remote holds opaque, immutable, named objects in six flat folders. It knows nothing of packs, keys or snapshots.
-//! What it may use is what an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename, read,
-//! stat, list, free space. Deleting is the one thing that only an ordinary account can.
+//! A remote holds opaque, immutable, named objects in six flat folders. It knows nothing of packs, keys or snapshots. It
+//! uses only operations that an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename,
+//! read, stat, list, free space. Deleting is the one operation that needs an ordinary account.
 //!
-//! A [`place`] says where one is, and [`options::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes. [`retry`], [`reread`], [`limit`], [`record`] and [`fault`] are remotes over another remote:
-//! each adds one concern and passes the rest on, so they stack in any order. The usual one is retry over limit over the
-//! remote: what is sent again then counts against the limit.
+//! A [`place`] is the location of one, and [`options::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes.
+//! [`retry`], [`reread`], [`limit`], [`record`] and [`fault`] are decorators of another remote: each adds one concern
+//! and passes the rest on, so they stack in any order. The usual one is retry over limit over the remote: repeated bytes
+//! then count against the limit.
 
 pub mod fault;
 pub mod limit;
@@ -35,7 +36,7 @@ use crate::time::Timestamp;
 /// The folders of a repository. Each is flat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Folder {
-    /// What this is, for people.
+    /// Information for people.
     Info,
     /// Wrapped keys.
     Keys,
@@ -45,7 +46,7 @@ pub enum Folder {
     Snapshots,
     /// Uploads under way.
     Pending,
-    /// What a prune will delete, and when.
+    /// Objects that a prune will delete, and when.
     Marks,
 }
 
@@ -67,7 +68,7 @@ impl Folder {
     }
 }
 
-/// Where an object lies: a folder and a plain file name.
+/// The path of an object: a folder and a plain file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     folder: Folder,
@@ -103,7 +104,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// What a failed call on a remote was about. Callers decide by it: whether to try again, and the exit status.
+/// The kind of a failed call. Callers decide by it whether to try again, and the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The object, or the folder, isn't there.
@@ -123,33 +124,32 @@ pub enum ErrorKind {
     Unreachable,
     /// The host's name has no address, or nobody who knows it answers. Trying again helps where the network comes up.
     UnknownName,
-    /// The object is shorter than what was asked of it.
+    /// The object is shorter than the requested range.
     Short,
     /// The medium fails, or the file system on it: a bad sector; a host that says no more than "Failure".
     Medium,
-    /// The place isn't what a repository needs: a file where a folder should be, names that can't be.
+    /// The location is unusable for a repository: a file instead of a folder, impossible names.
     Invalid,
     /// Anything else.
     Other,
 }
 
-/// What a kernel says of a medium that fails: a bad sector, a checksum of the file system that doesn't fit, a file system that
-/// is damaged.
+/// The kernel reports a failing medium: a bad sector, a wrong checksum of the file system, a damaged file system.
 const MEDIUM: [Errno; 6] = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::REMOTEIO, Errno::NODATA, Errno::ILSEQ];
 
-/// A failed call: what was tried, on what, why it failed and, where there is something, what to do next.
+/// A failed call: the operation, its object, the reason and, where there is one, the advice.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{action} {object} failed: {reason}{}", hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())]
 pub struct Error {
-    /// What it was about.
+    /// The kind of failure.
     pub kind: ErrorKind,
-    /// What was tried: `"reading"`.
+    /// The operation: `"reading"`.
     pub action: &'static str,
-    /// On what: an object's name with the remote's place before it.
+    /// Its object: a name with the remote's location before it.
     pub object: String,
     /// Why it failed.
     pub reason: String,
-    /// What to do next.
+    /// Advice.
     pub hint: Option<String>,
 }
 
@@ -166,14 +166,14 @@ impl Error {
         Self { kind, action, object: object.to_string(), reason: reason.to_string(), hint: None }
     }
 
-    /// The same error with what to do next.
+    /// The same error with advice.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Whether a read failed for what is wrong with the object that was asked for, and not with the way to it or with this
-    /// machine: what needs nothing of that object can still be had.
+    /// Whether a read failed because of the requested object, and not because of the connection or this machine: data
+    /// that needs nothing of that object is still available.
     pub fn is_of_object(&self) -> bool {
         use ErrorKind::{Invalid, Medium, NotFound, Refused, Short};
         matches!(self.kind, NotFound | Refused | Short | Invalid | Medium)
@@ -262,21 +262,21 @@ pub trait Remote: Send + Sync {
     /// Begins an object in `pending/`.
     fn begin(&self) -> Result<Box<dyn Upload>>;
 
-    /// The whole object, which must have at most `limit` bytes ([`ErrorKind::Invalid`] otherwise). Takes memory for what
-    /// the object has, never for `limit`.
+    /// The whole object, which must have at most `limit` bytes ([`ErrorKind::Invalid`] otherwise). Allocates memory for
+    /// the object's size, never for `limit`.
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
 
     /// Fills `buffer` from `offset` on. [`ErrorKind::Short`] where the object ends before.
     ///
-    /// Neighbouring ranges of one object are often asked for one after the other, and from several threads: a remote keeps
-    /// what it has open for a while, and puts many requests under way for a large `buffer`.
+    /// Neighbouring ranges of one object are often requested one after the other, and from several threads: a remote
+    /// keeps objects open for a while, and sends many requests at once for a large `buffer`.
     fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
     /// The object's size in bytes, None where it isn't there.
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>>;
 
-    /// All plain objects of a folder, in no order. What has no [`ObjectName`], or isn't a plain file, is counted in the
-    /// second value and left out. A folder that is missing is [`ErrorKind::NotFound`].
+    /// All plain objects of a folder, in no order. Files without a valid [`ObjectName`], and other kinds of files, are
+    /// counted in the second value and left out. A missing folder is [`ErrorKind::NotFound`].
     fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64)>;
 
     /// Makes the names in a folder outlive a power cut. False where the remote can't promise it.
@@ -309,7 +309,7 @@ pub struct Clocks {
     pub latest: Timestamp,
 }
 
-/// Locks, whatever happened to the thread that had the lock before: what our locks guard is whole at every moment.
+/// Locks, even if a thread panicked with the lock: the guarded data is valid at every moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

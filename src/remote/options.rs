@@ -1,4 +1,4 @@
-//! How a remote is reached, and opening one.
+//! Options for reaching a remote, and the constructor of one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use super::place::{Place, is_host, is_user};
 use super::sftp::SftpRemote;
 use super::{Error, ErrorKind, Remote, Result};
 
-/// How a host is reached. Nothing of it concerns a local folder. What is None here is as in `~/.ssh/config`.
+/// Options for reaching a host. None of them concerns a local folder. None means the value of `~/.ssh/config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The most connections at once, from 1 to [`Options::MOST_CONNECTIONS`]. A near host gets two, a far one more: each
-    /// moves only so many bytes in a round trip.
+    /// The most connections at once, from 1 to [`Options::MOST_CONNECTIONS`]. A near host gets two, a distant one more:
+    /// each moves a limited number of bytes in a round trip.
     pub connections: usize,
-    /// The only key to log in with. Else what ssh's configuration, its agent and its default files have.
+    /// The only key to log in with. By default those of ssh's configuration, its agent and its default files.
     pub ssh_key: Option<PathBuf>,
     /// The host or hosts to go through, as `ssh -J` takes them: `user@host:port`, with commas between several.
     pub jump_host: Option<String>,

@@ -17,9 +17,9 @@ pub(super) fn random() -> u64 {
 /// How long the part of another machine's upload stays.
 const LEFT_OVER: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// A new name in `pending/`: when the upload began, and which process of which machine it is of, so that what is left over can be
-/// told from what is under way. Names of two writers may meet by chance, so create it exclusively, and draw again if it is
-/// there already.
+/// A new name in `pending/`: the start time of the upload, and the process and machine that it belongs to, so that
+/// leftovers can be distinguished from uploads under way. Names of two writers may collide by chance, so create it
+/// exclusively, and draw again if it exists.
 pub(super) fn part_name() -> ObjectName {
     let began = SystemClock.now().seconds().unsigned_abs();
     let (own, start) = (own(), started("self").unwrap_or(0));

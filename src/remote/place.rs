@@ -1,4 +1,4 @@
-//! Where a repository is, as people write it.
+//! Repository locations, as users write them: paths and SFTP URLs.
 //!
 //! | written | meaning |
 //! | --- | --- |
@@ -31,7 +31,7 @@ pub struct SftpPlace {
     path: String,
 }
 
-/// A repository that can't be where the text says: why, and what to write instead. Shows no password.
+/// An invalid location: the reason, and a correction. Shows no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} names no repository: {reason}; {hint}")]
 pub struct PlaceError {
@@ -44,7 +44,7 @@ const FORMS: &str = "write a folder, sftp://USER@HOST/PATH or USER@HOST:PATH";
 const HOSTS: &str = "a host has letters, digits, dots, hyphens and underscores, or is an IPv6 address in brackets";
 const USERS: &str = "a user has letters, digits and any of . _ + @ ~ = -, and doesn't begin with -";
 
-/// What other programs write before a colon.
+/// Words that other programs write before a colon.
 const SCHEMES: [&str; 16] = [
     "s3", "b2", "gs", "gcs", "azure", "swift", "rest", "rclone", "rsync", "webdav", "webdavs", "dav", "ftp", "http",
     "https", "ssh",
@@ -307,7 +307,7 @@ fn decode_path(path: &str) -> Parsed<String> {
     Ok(path)
 }
 
-/// Takes %XX for the byte that it stands for.
+/// Decodes %XX.
 fn decode(text: &str) -> Parsed<String> {
     let wrong = || ("a % in it isn't followed by two hexadecimal digits".to_owned(), "write %25 for %");
     let mut bytes = Vec::with_capacity(text.len());
@@ -324,7 +324,7 @@ fn decode(text: &str) -> Parsed<String> {
     String::from_utf8(bytes).map_err(|_| ("it isn't UTF-8".to_owned(), "name a folder in UTF-8"))
 }
 
-/// The text, with what stands between a colon and an @ before the path taken out.
+/// The text, without the part between a colon and an @ before the path.
 fn without_password(text: &str) -> String {
     let scheme = if text.starts_with("sftp:") { "sftp:".len() } else { 0 };
     let start = text.find("://").map_or(scheme, |at| at + 3);

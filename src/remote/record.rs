@@ -1,6 +1,6 @@
 //! A remote that writes down every call on another.
 //!
-//! What an operation costs on a remote is then a number that can be asserted and shown.
+//! The remote calls of an operation become a number that can be asserted and shown.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -97,7 +97,7 @@ impl Recorder {
         lock(&self.log).iter().filter(|call| call.verb == verb).map(|call| call.bytes).sum()
     }
 
-    /// What was read of an object, in the order of the calls.
+    /// The reads of an object, in the order of the calls.
     pub fn read(&self, name: &ObjectName) -> Vec<Range<u64>> {
         let log = lock(&self.log);
         let reads = log.iter().filter(|call| matches!(call.verb, Verb::Get | Verb::GetRange));

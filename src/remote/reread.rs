@@ -1,8 +1,8 @@
 //! A remote that reads again where a medium failed.
 //!
-//! A disk that finds a sector hard to read may have it the second time, and a host that says "Failure" may have been short of
-//! memory. So a read that fails for the medium is tried twice more, after a short pause. What fails then is taken for damage of
-//! the object, and there may be many of them: only the first ones are waited for.
+//! A disk with a weak sector may read it at the second attempt, and a host that says "Failure" may have been short of
+//! memory. So a read that fails because of the medium is tried twice more, after a short pause. A third failure counts
+//! as damage of the object, and there may be many damaged objects: there are pauses only for the first ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// How many reads are waited for. A disk that is lost as a whole fails at each.
 const WAITED_FOR: u32 = 16;
 
-/// Passes calls on to another remote, and reads again what a medium failed to give.
+/// Passes calls on to another remote, and repeats reads that failed because of the medium.
 pub struct Reread {
     inner: Arc<dyn Remote>,
     wait: Arc<dyn Wait>,

@@ -23,7 +23,7 @@ use super::{Clocks, Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result
 /// How long to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// From the first failure of a call until it is given up. Zero: nothing is tried again.
+    /// From the first failure of a call until the last attempt. Zero: nothing is tried again.
     pub total: Duration,
     /// The pause after the first failure. Each later one is twice as long; all are shortened at random by up to a half.
     pub first: Duration,
@@ -68,7 +68,7 @@ impl Tries {
         Self { patience, wait, interrupt, note: Box::new(note) }
     }
 
-    /// Calls until there is an answer, or it is time to give up.
+    /// Calls until there is an answer, or the time is up.
     pub fn answer<T>(&self, call: impl FnMut() -> Result<T>) -> Result<T> {
         Pauses::new(self).answer(call)
     }
@@ -91,7 +91,7 @@ impl Retry {
 /// The pauses of one call.
 struct Pauses<'a> {
     tries: &'a Tries,
-    /// When to give up; known after the first failure.
+    /// The end of the attempts; known after the first failure.
     until: Option<Duration>,
     next: Duration,
 }

@@ -27,14 +27,14 @@ pub struct Spool {
     /// Bytes that stay free on its disk.
     reserve: u64,
     held: AtomicU64,
-    /// Whether what waits is wanted no more.
+    /// Whether waiting uploads were cancelled.
     given_up: AtomicBool,
     interrupt: Interrupt,
 }
 
 impl Spool {
-    /// A spool of at most `most` bytes, and one object more, in `folder`, which is made where it is missing. An interrupt
-    /// ends what is being sent.
+    /// A spool of at most `most` bytes, and one object more, in `folder`, which is created if missing. An interrupt ends
+    /// the current upload.
     pub fn new(remote: Arc<dyn Remote>, folder: PathBuf, most: u64, interrupt: Interrupt) -> Arc<Self> {
         let (held, given_up) = (AtomicU64::new(0), AtomicBool::new(false));
         Arc::new(Self { remote, folder, most, reserve: RESERVE, held, given_up, interrupt })
@@ -56,13 +56,14 @@ impl Spool {
         (free > self.reserve).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
     }
 
-    /// Nobody waits any more for what isn't at the remote yet: it is dropped, and what is being sent ends with an error.
+    /// Cancels uploads that haven't reached the remote yet: waiting ones are dropped, and the current one ends with an
+    /// error.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
     }
 }
 
-/// The free bytes and all bytes of the disk that a folder lies on, where that can be told.
+/// The free bytes and all bytes of a folder's disk, where the system tells.
 pub fn room(folder: &Path) -> Option<(u64, u64)> {
     let about = rustix::fs::statvfs(folder).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
@@ -85,7 +86,7 @@ enum Place {
 }
 
 impl Spooled {
-    /// Sends what the file holds. Returns the upload.
+    /// Sends the file's content. Returns the upload.
     fn send(&mut self, mut file: File) -> Result<Box<dyn Upload>> {
         let failed = |error: std::io::Error| Error::from_io("reading back from the spool in", self.at(), &error);
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_disk_that_gets_full_sends_what_is_there() {
         let (_folder, remote, spool) = spool(1 << 30);
-        // A file that can't be written to any more stands for a full disk: both refuse the bytes.
+        // A read-only file simulates a full disk: both refuse the bytes.
         let mut whole = tempfile::NamedTempFile::new().unwrap();
         whole.write_all(b"first ").unwrap();
         let full = File::open(whole.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Waiting, so that what waits can be tested without time going by.
+//! Waiting, replaceable in tests so that no time passes.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -1,11 +1,11 @@
-//! When things came, where a clock was wrong.
+//! Order of arrival, for stored times of a wrong clock.
 //!
 //! The order in which snapshots came is known: by their numbers, or by the lines of a ledger. A time that doesn't fit that order
 //! is of a clock that was wrong, and the fewest times that don't fit are taken for those.
 
 use crate::time::Timestamp;
 
-/// The times, each where the order has it; `now` is what the clock says.
+/// The times, each corrected by the order; `now` is the clock's time.
 ///
 /// One that fits stays as it is. One from the future becomes that of the next which fits, else `now`: a clock that ran ahead pins
 /// nothing. Another that doesn't fit becomes the later of itself and the next: it can only be kept longer.

@@ -21,7 +21,7 @@ impl Timestamp {
         Self(nanos)
     }
 
-    /// From whole seconds since 1970 UTC; what an i64 of nanoseconds can't hold becomes its nearest end.
+    /// From whole seconds since 1970 UTC; values beyond an i64 of nanoseconds are clamped.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }

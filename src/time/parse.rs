@@ -24,7 +24,7 @@ pub enum TimeError {
     /// The clocks go back over it.
     #[error("{text} happens twice in {zone}, the clocks go back: write \"{first}\" or \"{second}\"")]
     Twice {
-        /// What was written.
+        /// The input.
         text: String,
         /// Where.
         zone: Zone,
@@ -36,7 +36,7 @@ pub enum TimeError {
     /// The clocks go forward over it.
     #[error("{text} never happens in {zone}, the clocks go forward over it")]
     Never {
-        /// What was written.
+        /// The input.
         text: String,
         /// Where.
         zone: Zone,
@@ -63,7 +63,7 @@ pub fn parse_time(text: &str, now: Timestamp, zone: Zone) -> Result<Timestamp, T
     Ok(parse(text, now, zone)?.0)
 }
 
-/// As [`parse_time`], but the last moment of what is written: a day, a minute and a second are meant as a whole.
+/// Like [`parse_time`], but the last moment of the given period: a day, a minute and a second are meant as a whole.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ pub fn parse_until(text: &str, now: Timestamp, zone: Zone) -> Result<Timestamp, 
     Ok(parse(text, now, zone)?.1)
 }
 
-/// The first and the last moment of what is written.
+/// The first and the last moment of the given period.
 fn parse(text: &str, now: Timestamp, zone: Zone) -> Result<(Timestamp, Timestamp), TimeError> {
     let text = text.trim();
     let shown = || text.chars().take(80).collect::<String>();
@@ -163,7 +163,7 @@ impl Timestamp {
         DateTime::from_timestamp_nanos(self.nanos()).format("%Y%m%dT%H%M%SZ").to_string()
     }
 
-    /// Reads what [`Timestamp::compact`] writes, and nothing else.
+    /// Parses the output of [`Timestamp::compact`], and nothing else.
     pub fn from_compact(text: &str) -> Option<Self> {
         let text = text.strip_suffix('Z')?;
         let (date, time) = (text.get(..8)?, text.get(8..)?);

@@ -40,7 +40,7 @@ impl fmt::Display for Zone {
     }
 }
 
-/// What a clock on the wall of a zone shows, as a moment.
+/// A zone's local time, as a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnTheWall {
     /// At one moment.
@@ -103,7 +103,7 @@ impl Zone {
     /// The first moment of a day; None where the zone left the day out.
     pub(super) fn start_of(&self, day: NaiveDate) -> Option<DateTime<chrono::FixedOffset>> {
         let midnight = day.and_time(chrono::NaiveTime::MIN);
-        // Midnight itself is what some zones skip; offsets change in whole minutes since 1972.
+        // Some zones skip midnight itself; offsets change in whole minutes since 1972.
         (0..24 * 60).find_map(|minute| match self.moment(midnight + TimeDelta::minutes(minute)) {
             OnTheWall::Once(time) | OnTheWall::Twice(time, _) => Some(time),
             OnTheWall::Never => None,

@@ -1,4 +1,4 @@
-//! What damage means: which streams of which snapshots can't be restored.
+//! Effect of damage: the streams and snapshots that can't be restored.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::format::recipe::{Recipe, Stream};
 use crate::id::PackId;
 use crate::repository::Repository;
 
-/// Writes into each damage of a pack the snapshots and streams that need what is bad.
+/// Adds to each damage of a pack the snapshots and streams that need the damaged part.
 pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], report: &mut VerifyReport) -> Result<()> {
     let parts: HashSet<Bad> = bad.iter().copied().collect();
     for part in parts {
@@ -29,7 +29,7 @@ pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], repo
     Ok(())
 }
 
-/// The streams of a recipe that stand on a bad part, itself or as a base.
+/// The streams of a recipe that depend on a damaged part, directly or as a base.
 fn affected(repository: &Repository, recipe: &Recipe, bad: Bad) -> Result<Vec<String>> {
     let mut search = Search { repository, bad, known: HashMap::new() };
     let mut found = Vec::new();
@@ -66,7 +66,7 @@ impl Search<'_> {
         if !is_bad {
             let depth = self.depth(pack, segment)?;
             for (base, segment) in self.bases(pack, segment)? {
-                // A reader refuses what doesn't stand higher than its bases; so this goes no deeper than it may.
+                // A reader refuses a segment whose depth isn't above its bases'; so the recursion is bounded.
                 is_bad |= self.depth(base, segment)? >= depth || self.segment(base, segment)?;
             }
         }

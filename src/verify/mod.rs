@@ -1,4 +1,4 @@
-//! Verify: whether what is stored is there, is whole, and can be restored.
+//! Verify: checks that stored objects are present, intact, and can be restored.
 
 mod affected;
 mod data;
@@ -34,7 +34,7 @@ impl Level {
     }
 }
 
-/// What to verify.
+/// The scope of a verification.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// How much.
@@ -48,13 +48,13 @@ pub struct VerifyOptions {
 pub struct Damage {
     /// The object, as `packs/…`.
     pub object: String,
-    /// What is wrong with it.
+    /// The defect.
     pub reason: String,
     /// The snapshots that can't be restored whole, with their streams that can't be restored; no stream where all are lost.
     pub affects: BTreeMap<SnapshotId, Vec<String>>,
 }
 
-/// What a verification found.
+/// Findings of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyReport {
     /// All snapshots that could be read.
@@ -63,11 +63,11 @@ pub struct VerifyReport {
     pub packs: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// What is damaged.
+    /// Damaged objects.
     pub damage: Vec<Damage>,
-    /// What a person should know and that is no damage.
+    /// Remarks for a person that are no damage.
     pub notes: Vec<String>,
-    /// What a later version of the format wrote, which wasn't verified: each a sentence.
+    /// Objects of a later version of the format, which weren't verified: each a sentence.
     pub later: Vec<String>,
     /// Sequence and stored time of snapshots there that claim other repository ids.
     pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
@@ -94,7 +94,7 @@ enum Bad {
 }
 
 impl Bad {
-    /// What it is called in a report.
+    /// Its name in a report.
     fn object(&self) -> String {
         match self {
             Bad::Pack(id) => pack_name(id).to_string(),

@@ -77,14 +77,15 @@ pub(super) fn snapshots(
             Err(error) => return Err(error.into()),
         }
     }
-    // The next backup from here reads these, and puts back what it can.
+    // The next backup from here reads these, and restores those that it can.
     repository.suspect(unreadable)?;
     replaced(repository, report)?;
     gaps(report);
     Ok((recipes, bad))
 }
 
-/// Names the lost snapshots whose recipes this machine still knows, so that what stands on them can be restored here.
+/// Names the lost snapshots whose recipes this machine still knows, so that snapshots that depend on them can be
+/// restored here.
 fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
     let known: BTreeSet<SnapshotId> = report.snapshots.iter().map(|row| row.id).collect();
     let parents: BTreeSet<SnapshotId> =
@@ -126,7 +127,7 @@ fn one_snapshot(
     Ok((recipe, missing))
 }
 
-/// Checks that the runs of each stream lie inside their packs and have its size, as far as the directories are known.
+/// Checks that the runs of each stream are inside their packs and have its size, as far as the directories are known.
 fn streams(repository: &Repository, row: &SnapshotRow, recipe: &Recipe, report: &mut VerifyReport) -> Result<()> {
     let index = repository.index();
     let number = |pack: &PackRef| Ok(index.pack(&pack.id)?.map(|row| row.number));
@@ -147,7 +148,7 @@ fn streams(repository: &Repository, row: &SnapshotRow, recipe: &Recipe, report: 
     Ok(())
 }
 
-/// The bytes of a stream's chunks; its own size where a directory isn't known. None where a run lies outside of its pack.
+/// The bytes of a stream's chunks; its own size if a directory isn't known. None if a run is outside of its pack.
 fn plain_size(index: &Index, numbers: &[Option<u32>], stream: &Stream) -> repository::Result<Option<u64>> {
     let mut size = 0;
     for run in &stream.runs {
@@ -180,7 +181,7 @@ fn gone(error: repository::Error) -> repository::Error {
     }
 }
 
-/// Names what is missing between two snapshots, as far as the later one tells.
+/// Names snapshots that are missing between two others, as far as the later one tells.
 fn gaps(report: &mut VerifyReport) {
     let pairs = report.snapshots.iter().zip(report.snapshots.iter().skip(1));
     let notes = pairs.filter_map(|(before, after)| {
@@ -254,8 +255,8 @@ pub(super) fn packs(
     Ok(bad.into_iter().map(|(part, _)| part).collect())
 }
 
-/// The segments of a pack whose bytes the medium doesn't give, and why: the others can be restored. None where all its bytes
-/// come, or where it isn't known what lies where.
+/// The segments of a pack whose bytes the medium doesn't return, and why: the others can be restored. None if all bytes
+/// were read, or if the segments' positions aren't known.
 fn unreadable_segments(repository: &Repository, id: &PackId) -> repository::Result<Vec<(u32, String)>> {
     let index = repository.index();
     let Some(row) = index.pack(id)? else { return Ok(Vec::new()) };

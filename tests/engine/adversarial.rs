@@ -1,4 +1,4 @@
-//! What a thief with the writer key could store: packs, directories, recipes and snapshots that are sealed well and lie.
+//! Forgeries by a thief with the writer key: packs, directories, recipes and snapshots that are sealed correctly and lie.
 //!
 //! Each lie is an error by name in the one stream that stands on it: a restore gives all other streams, verify reports it,
 //! nothing hangs, and memory stays bounded. A thief who is also the host, or has the host's help, gives objects any name;

@@ -1,5 +1,5 @@
-//! What each holder of a part can't do: the machine with all of its files, the host with all of its objects, an old state,
-//! another machine, a second run.
+//! Limits of each partial view: the machine with all of its files, the host with all of its objects, an old state, another
+//! machine, a concurrent run.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;

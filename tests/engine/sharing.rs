@@ -1,4 +1,4 @@
-//! What snapshots share, and what they then need.
+//! Chunks shared between snapshots, and the packs that they then need.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What has another name, another place or another form than in the snapshot before still finds its base.
+//! Bases for data under another name, at another place, or in another form than in the snapshot before.
 
 use support::Random;
 use support::days::*;

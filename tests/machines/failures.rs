@@ -1,4 +1,4 @@
-//! What an administrator sees when something breaks, and that the next run makes up for it.
+//! Failures as an administrator sees them, and their repair by the next run.
 
 use std::process::Command;
 

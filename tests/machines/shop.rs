@@ -1,4 +1,4 @@
-//! What the machines are, and what they hold.
+//! The machines of the scenario, and their data.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What `schedule show` and `config check` say is what systemd would do, and not what the configuration would like.
+//! Agreement of `schedule show` and `config check` with systemd's own view of the timers.
 
 use support::machine::Ended;
 use support::site::Site;

@@ -1,5 +1,5 @@
-//! What every source has to do, shown for each: its data is of one moment, all of it is there, a local copy is as good, a dump
-//! that is killed or short makes no snapshot, an account that sees too little is refused, and what was lost comes back.
+//! Conformance suite of the sources: consistent data, complete data, equivalent local copies, no snapshot of a dump that was
+//! killed or truncated, refusal of an account that sees too little, and restores.
 //!
 //! A new source is one more [`Subject`] and one more test at the end (see CONTRIBUTING.md).
 

@@ -1,5 +1,5 @@
-//! How a snapshot is said, what `list` shows, and what is said of words that mean nothing. What a message advises is run in the
-//! state that prints it.
+//! Selection of snapshots on the command line, the output of `list`, and errors for words without meaning. Commands that a
+//! message advises are run in the state that prints it.
 
 use std::fs;
 use std::process::Command;

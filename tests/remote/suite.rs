@@ -1,4 +1,4 @@
-//! What every remote promises, as tests. They know nothing of the remotes that they run on.
+//! Conformance suite of remotes. The tests know nothing of the remote that they run on.
 //!
 //! `remote_suite!(local, make)` makes a module of tests `local`; `make` returns a fresh [`Place`] each time.
 //! `append_only_suite!` does the same for a place where nothing can be deleted.

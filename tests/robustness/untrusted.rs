@@ -1,4 +1,4 @@
-//! What isn't ours reaches a terminal escaped: names, tags and texts of objects that somebody else wrote.
+//! Escaping of untrusted text on a terminal: names, tags and texts of objects that somebody else wrote.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

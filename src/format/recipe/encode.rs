@@ -17,14 +17,14 @@ pub fn encode_full(recipe: &Recipe) -> Vec<u8> {
     out.0
 }
 
-/// What binds a recipe, whether it is stored whole or as an edit.
+/// The check of a recipe, whether it is stored complete or as an edit.
 pub fn recipe_check(recipe: &Recipe) -> RecipeCheck {
     let mut hasher = Hasher::new();
     hasher.update(&encode_full(recipe));
     hasher.finish_short()
 }
 
-/// Writes what makes `recipe` from `parent`. The pack table of `recipe` must start with all of `parent`'s.
+/// Writes the edit that turns `parent` into `recipe`. The pack table of `recipe` must start with all of `parent`'s.
 pub fn encode_edit(recipe: &Recipe, parent: &Recipe) -> Vec<u8> {
     debug_assert!(recipe.packs.starts_with(&parent.packs));
     let mut out = Writer::default();
@@ -51,7 +51,7 @@ fn write_packs(out: &mut Writer, packs: &[PackRef]) {
     }
 }
 
-/// What items are told relative to.
+/// The state that items are encoded relative to.
 #[derive(Default)]
 struct Items {
     last_name: Vec<u8>,
@@ -166,7 +166,7 @@ impl ByLocation {
             let into = run.first.checked_sub(other.first).filter(|&into| same && into < other.count)?;
             Some((position + u64::from(into), (other.count - into).min(run.count)))
         };
-        // The same location may stand in the parent's stream many times: the one at the cursor is told for nothing.
+        // The same location may occur in the parent's stream many times: the one at the cursor is encoded for free.
         let candidates = self.0[..after].iter().rev().take(16).filter_map(here);
         if let Some((position, count)) = candidates.max_by_key(|&(position, count)| (position == cursor, count)) {
             return (Some(position), count);

@@ -1,7 +1,7 @@
 //! Recipes: which chunks, in which order, rebuild each stream. See `docs/format.md`, "Recipe".
 //!
-//! In memory a recipe is always whole. [`encode_full`] writes it so; [`encode_edit`] writes what differs from the
-//! parent's, found by comparing locations, so whoever makes a recipe needs to know nothing of edits.
+//! In memory a recipe is always complete. [`encode_full`] writes it so; [`encode_edit`] writes the differences from the
+//! parent's, found by comparing locations, so the creator of a recipe needs to know nothing of edits.
 
 mod decode;
 mod encode;
@@ -20,7 +20,7 @@ pub const MAX_RUNS: usize = 1 << 24;
 /// Most bytes of all names in a recipe: a few bytes tell a long name that is like the one before.
 pub const MAX_NAMES: usize = 1 << 30;
 
-/// What binds a recipe: the first 16 bytes of the BLAKE3 of its whole form.
+/// The check of a recipe: the first 16 bytes of the BLAKE3 of its complete form.
 pub type RecipeCheck = [u8; 16];
 
 /// A pack that a recipe names.
@@ -32,7 +32,7 @@ pub struct PackRef {
     pub check: DirectoryCheck,
 }
 
-/// Chunks that stand one after the other in a segment, and in a stream.
+/// Chunks that are adjacent in a segment, and in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Run {
     /// The pack's number in the recipe's table.
@@ -46,7 +46,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Adds `next` where it goes on just behind this run. False, and nothing changed, where it doesn't.
+    /// Appends `next` if it continues this run. False, and nothing changed, if it doesn't.
     pub fn extend(&mut self, next: Run) -> bool {
         let follows = (self.pack, self.segment) == (next.pack, next.segment)
             && self.first.checked_add(self.count) == Some(next.first);
@@ -79,7 +79,7 @@ pub struct Stream {
     pub runs: Vec<Run>,
 }
 
-/// What rebuilds the streams of a snapshot.
+/// The chunk locations from which the streams of a snapshot are rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recipe {
     /// The packs that runs name by their number. May hold packs that no run names any more.

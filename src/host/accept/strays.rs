@@ -1,4 +1,4 @@
-//! What lies where no object should: put back what was moved away, and sweep what is old.
+//! Misplaced files of an account: objects are put back where they belong, old leftovers are swept.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::host::area::{Found, Spot, What};
 use crate::remote::Folder;
 
-/// How long the host keeps in `pending/` what is no whole object.
+/// How long the host keeps files in `pending/` that are no complete objects.
 pub const SWEEP_AFTER: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How many rounds follow what the account moves about meanwhile. What is left then is for the next run.
+/// How many rounds follow files that the account moves during the run. Later ones are left for the next run.
 const ROUNDS: usize = 8;
 
 impl Acceptance<'_> {
-    /// Deletes a file of the account's. What has its name by now instead is followed.
+    /// Deletes a file of the account's. Another file that has taken its name is followed.
     pub(super) fn remove(&mut self, found: &Found) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         match taken {
@@ -26,7 +26,7 @@ impl Acceptance<'_> {
         }
     }
 
-    /// Puts back what was moved away, and sweeps what is old.
+    /// Puts back objects that were moved away, and sweeps old leftovers.
     pub(super) fn follow_strays(&mut self) -> Result<()> {
         for _ in 0..ROUNDS {
             let strays = std::mem::take(&mut self.strays);
@@ -73,7 +73,7 @@ impl Acceptance<'_> {
         }
     }
 
-    /// Deals with what is no whole object and lies outside the folders of objects.
+    /// Handles a file outside the folders of objects that is no complete object.
     fn no_object(&mut self, found: Found, why: &'static str) -> Result<()> {
         match found.spot {
             Spot::Staging => match found.what {
@@ -100,7 +100,7 @@ impl Acceptance<'_> {
         }
     }
 
-    /// Deletes what is old and no object, but looks once more when the account can't reach it.
+    /// Deletes an old file that is no object, but examines it once more when the account can't reach it.
     fn sweep(&mut self, found: &Found) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         let Some(taken) = taken else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Giving up what is damaged.
+//! Marking damaged objects lost.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -59,7 +59,7 @@ fn a_damaged_pack_goes_and_the_snapshots_that_need_it_are_named() {
     // Its loss is known, and isn't said again and again.
     assert!(host.verify_all().damage.is_empty() && host.accept().damage.is_empty());
     assert!(status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
-    // A chain of which a snapshot is whole still counts; what has lost a pack doesn't, as the newest of all.
+    // A chain with an intact snapshot still counts; one that has lost a pack doesn't, though it is the newest.
     let report = host.prune(NOW + 60 * DAY);
     assert!(report.damage.is_empty() && chains.snapshots[1..].iter().all(|snapshot| host.has(snapshot)), "{report:?}");
     // It may come again: from a second copy, or from the machine.
@@ -78,7 +78,7 @@ fn a_chain_that_lost_what_it_stands_on_pushes_no_older_one_out() {
     assert_eq!(given.snapshots.len(), 2);
     host.prune(NOW + 200 * DAY);
     assert!(host.has(&chains.snapshots[0]) && host.has(&chains.packs[0]), "it is the last good chain");
-    // A snapshot that is damaged takes those that stand on it with it.
+    // A damaged snapshot makes those that depend on it unusable.
     host.rot(&chains.snapshots[1].0);
     let given = chains.give_up(&[&chains.snapshots[1].0]).unwrap();
     assert_eq!(given.snapshots.len(), 2);

@@ -1,4 +1,4 @@
-//! Verifying, pruning and holding what was accepted.
+//! Verification, pruning and holding of accepted objects.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -335,7 +335,7 @@ fn a_hold_and_a_tag_keep_and_holds_that_can_not_be_read_stop_everything() {
     assert!(!holding(&third, false).unwrap().already);
     host.prune_with(later, &policy, false, &steps);
     assert_eq!(snapshots.each_ref().map(|snapshot| host.has(snapshot)), [false, true, false, false]);
-    // What can't be read isn't taken for no hold at all.
+    // An unreadable list of holds isn't taken for an empty one.
     fs::write(host.places.ledger("vm1").join("holds"), "nonsense").unwrap();
     assert!(host.prune_with(later, &Policy::default(), false, &steps).failure.is_some());
     assert!(host.has(&snapshots[1]) && host.has(&newest));
@@ -354,7 +354,7 @@ fn a_cut_before_any_change_of_a_prune_is_finished_by_the_next() {
         let stays = [Draft::new(2, 4, &[&c]).make(), c];
         stays.iter().for_each(|object| host.put_object(object));
         host.accept_on(NOW + 40 * DAY);
-        // What pushes the old ones out has been there for as long as they stay.
+        // The snapshots that displace the old ones have been there for as long as those stay.
         host.put_object(&Draft::new(3, 5, &[&stays[1]]).make());
         host.accept_on(NOW + 70 * DAY);
         (objects, stays)
@@ -370,14 +370,14 @@ fn a_cut_before_any_change_of_a_prune_is_finished_by_the_next() {
         let (goes, stays) = upload(&host);
         let cut = host.prune_with(NOW + 80 * DAY, &Policy::default(), false, &until(n));
         assert!(cut.failure.is_some(), "cut {n}");
-        // Whatever is left in the ledger is there, and has its packs; accepting doesn't take back what was let go.
+        // Everything left in the ledger is there, and has its packs; accepting doesn't re-enter removed objects.
         let before = host.ledger().entries().len();
         let accepted = host.accept_on(NOW + 80 * DAY);
         assert!(accepted.damage.is_empty() && host.ledger().entries().len() == before, "cut {n}: {accepted:?}");
         host.prune(NOW + 80 * DAY);
         assert!(goes.iter().all(|object| !host.object(&object.0).exists()), "cut {n}");
         assert!(stays.iter().all(|object| host.has(object)), "cut {n}");
-        // What went may come again.
+        // A removed object may come again.
         host.put_object(&goes[0]);
         host.accept_on(NOW + 81 * DAY);
         assert!(host.has(&goes[0]));

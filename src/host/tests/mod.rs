@@ -148,7 +148,7 @@ fn key(n: u8) -> (ObjectName, Vec<u8>) {
     (key_name(&bytes), bytes)
 }
 
-/// What a machine uploads: two packs, a snapshot of them, keys, the text for people.
+/// An upload of a machine: two packs, a snapshot of them, keys, the text for people.
 fn objects() -> Objects {
     let (a, b) = (pack(1), pack(2));
     let snapshot = snapshot(1, &[&a.1, &b.1]);
@@ -273,7 +273,7 @@ fn what_is_no_object_is_named_and_left_alone() {
             .any(|w| w.text.contains("holes") || w.text.contains("sparse"))
     );
     assert_eq!(fs::read(outside).unwrap(), b"secret");
-    // The real one replaces what has its name.
+    // The real one replaces the file of its name.
     host.put(Folder::Pending, "x", &bytes);
     assert_eq!(host.accept().put_back.len(), 1);
     host.assert_holds(&Objects::from([(name, bytes)]));
@@ -407,7 +407,7 @@ fn what_the_disk_can_not_read_keeps_nothing_else() {
     }
 }
 
-/// What a machine uploaded and a thief moved about.
+/// A machine's upload that a thief moved about.
 fn upload_and_move(host: &Host, objects: &Objects) {
     host.upload(objects);
     let packs = of(objects, Folder::Packs);
@@ -419,7 +419,7 @@ fn upload_and_move(host: &Host, objects: &Objects) {
     host.put(Folder::Pending, "old", b"junk");
 }
 
-/// Every content that lies anywhere below a folder.
+/// The content of every file below a folder.
 fn contents(folder: &Path, found: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         match entry.file_type().unwrap().is_dir() {
@@ -490,7 +490,7 @@ fn what_is_moved_about_meanwhile_is_not_lost() {
                 while !stop.load(Ordering::Relaxed) {
                     n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let (from, to) = (&ring[(n >> 33) % 4], &ring[(n >> 43) % 4]);
-                    // As sshd renames, and not what is root's already.
+                    // As sshd renames, and not over root's files.
                     let theirs = fs::symlink_metadata(from).is_ok_and(|metadata| metadata.mode() & 0o222 != 0);
                     if theirs && fs::hard_link(from, to).is_ok() {
                         let ours = fs::symlink_metadata(from).is_ok_and(|metadata| metadata.mode() & 0o222 == 0);

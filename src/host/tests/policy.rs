@@ -1,4 +1,5 @@
-//! What pushes an accepted chain out, and what doesn't: forged snapshots, damage, clocks, later versions of the format.
+//! Tests of the host's policy: which arrivals displace an accepted chain, under forged snapshots, damage, wrong clocks and
+//! later format versions.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -127,7 +128,7 @@ fn forged_snapshots_of_one_burst_count_once_and_only_when_they_are_as_old_as_the
             host.prune_by(day, &policy);
             assert_eq!(stay(), 12, "day {day}");
         }
-        // The machine goes on.
+        // The machine continues.
         for week in 12..15 {
             host.arrive(7 * week, &full(50 + week as u8, 2_000_000 + week as u64));
             host.prune_by(7 * week, &policy);
@@ -148,7 +149,7 @@ fn one_forged_snapshot_does_not_release_a_silent_set() {
         assert_eq!(report.damage.len(), 1, "{report:?}");
         assert!(host.has(&last[1]) && host.has(&last[0]), "day {day}");
     }
-    // A machine that goes on for as long as the policy keeps things pushes it out.
+    // A machine that continues for as long as the policy keeps things displaces it.
     host.arrive(401, &full(2, 200));
     host.prune(NOW + 401 * DAY);
     host.arrive(430, &full(3, 201));
@@ -189,7 +190,7 @@ fn a_pack_that_never_came_is_named_and_stops_no_other() {
     assert!(!host.has(&junk) && host.accept_on(NOW + 85 * DAY).damage.is_empty());
 }
 
-/// Takes what it was from an accepted snapshot: its bytes no longer read as one.
+/// Damages an accepted snapshot: its bytes no longer parse as one.
 fn spoil(host: &Host, object: &Object) {
     let path = host.object(&object.0);
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();

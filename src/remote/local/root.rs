@@ -1,4 +1,4 @@
-//! The folder that was opened, and what is reached from it.
+//! The opened folder, and access to files below it.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -72,7 +72,7 @@ impl Root {
         Ok(missing)
     }
 
-    /// Refuses a folder in which something else lies: what lacks `info/` or `packs/` and holds more than our folders.
+    /// Refuses a folder with foreign content: one that lacks `info/` or `packs/` and holds more than our folders.
     pub(super) fn refuse_foreign(&self, missing: &[Folder]) -> Result<()> {
         const ACTION: &str = "making a repository in";
         if ![Folder::Info, Folder::Packs].iter().any(|folder| missing.contains(folder)) {
@@ -144,7 +144,7 @@ impl Root {
     }
 }
 
-/// What to do about an error, where its kind tells.
+/// Advice for an error, where its kind allows any.
 pub(super) fn with_hint(error: Error) -> Error {
     let hint = match error.kind {
         ErrorKind::NoSpace => "make room there",

@@ -58,7 +58,7 @@ impl LocalUpload {
         Err(Error::new(ErrorKind::Other, "checking", self.root.at(&self.part), reason))
     }
 
-    /// What an object that is there already under the final name means.
+    /// Handles an existing object under the final name.
     fn meet(&self, folder: &OwnedFd, name: &ObjectName) -> Result<()> {
         let reason = match self.root.size(folder, "finishing", name) {
             Ok(Some(size)) if size == self.written => return Ok(()),
@@ -110,7 +110,7 @@ impl Upload for LocalUpload {
 impl Drop for LocalUpload {
     fn drop(&mut self) {
         if !self.moved {
-            // What stays is swept when it is old.
+            // A leftover is swept when it is old.
             let _ = rustix::fs::unlinkat(&self.pending, self.part.name(), AtFlags::empty());
         }
     }

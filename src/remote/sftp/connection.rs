@@ -25,9 +25,9 @@ pub(super) type Buffer = Vec<u8>;
 pub(super) type Requests = WriteEnd<Buffer, Outbox>;
 pub(super) type Shared = SharedData<Buffer, Outbox>;
 
-/// The longest read or write, in bytes: what OpenSSH takes in one packet.
+/// The longest read or write, in bytes: OpenSSH's limit for one packet.
 const LONGEST_REQUEST: u64 = 255 << 10;
-/// What every server takes in one packet.
+/// The limit for one packet of every server.
 const SURE_REQUEST: u64 = 32 << 10;
 /// How long a program may take to exit after its pipes were closed.
 const EXIT: Duration = Duration::from_secs(2);
@@ -195,7 +195,7 @@ impl Session {
             Ok(Err(error)) => return end_of(error),
             Err(_) => return End::Silent(self.greeting_limit),
         };
-        // What was said until now is no reason for what happens later: a banner, a warning.
+        // Earlier output is no reason for a later failure: a banner, a warning.
         lock(&self.words).clear();
         self.link.greeted();
         if greeting.send(extensions).is_err() {

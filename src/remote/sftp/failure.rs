@@ -1,4 +1,4 @@
-//! Why a connection ended, from what `ssh` said.
+//! Classification of a connection's end by the messages of `ssh`.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) enum Cause {
     NoKeyOfThatType,
 }
 
-/// What was seen of a connection's end.
+/// Observations of a connection's end.
 #[derive(Debug)]
 pub(super) enum End {
     /// The server's side closed.
@@ -52,7 +52,7 @@ impl Disconnect {
         Self::new(ErrorKind::Unreachable, "the connection was closed")
     }
 
-    /// What an end means, with what the program wrote to its standard error and how it exited.
+    /// Classifies an end by the program's standard error and its exit status.
     pub(super) fn explain(end: &End, said: &str, status: Option<ExitStatus>) -> Self {
         match end {
             End::Unneeded => Self::closed(),
@@ -87,7 +87,7 @@ fn with_words(reason: String, said: &str) -> String {
     }
 }
 
-/// What words of `ssh` mean: the words, the kind, what to do. Others mean a connection that broke.
+/// Messages of `ssh`: the words, the kind, the advice. Other messages mean a broken connection.
 const WORDS: &[(&str, ErrorKind, &str)] = &[
     (
         "Permission denied (",
@@ -151,8 +151,7 @@ fn changed_key(said: &str) -> Disconnect {
     ))
 }
 
-/// What a program wrote to its standard error as one line: printable, without empty lines and frames, and its end where it
-/// is long.
+/// A program's standard error as one line: printable, without empty lines and frames, and only the end of a long one.
 pub(super) fn one_line(bytes: &[u8]) -> String {
     const MOST: usize = 1500;
     let text = String::from_utf8_lossy(bytes);

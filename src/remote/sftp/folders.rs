@@ -121,7 +121,7 @@ impl Inner {
         self.wait(async {
             let mut there = BTreeMap::new();
             let each = |name: &str, attributes: &FileAttrs| {
-                // What else lies there: one name is enough to say so.
+                // Foreign files: one name is enough for the error.
                 if is_ours(name) || there.keys().all(|name: &String| is_ours(name)) {
                     there.insert(name.to_owned(), Found::new(attributes));
                 }
@@ -155,7 +155,7 @@ impl Inner {
         let root = self.root_path();
         self.wait(async {
             let mut missing = Vec::new();
-            // The root, then what is above it.
+            // The root, then the folders above it.
             let ends = root.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
             let ends: Vec<usize> = ends.chain([root.len()]).collect();
             for end in ends.into_iter().rev() {

@@ -1,7 +1,7 @@
 //! Looks at every packet of a server before the SFTP client does.
 //!
 //! The client trusts lengths and counts, and takes names in UTF-8 only. A server is not to be trusted, and a name in a
-//! folder may have been chosen by a thief: here a packet that is too long or that doesn't hold what it says ends the
+//! folder may have been chosen by a thief: here a packet that is too long or contradicts its lengths ends the
 //! connection, and bytes of names and messages that aren't printable ASCII become `?`, which no object's name has.
 
 use std::io;
@@ -25,7 +25,7 @@ const NAME: u8 = 104;
 const ATTRS: u8 = 105;
 const EXTENDED_REPLY: u8 = 201;
 
-/// What a server sends, checked.
+/// A server's output, checked.
 pub(super) struct Guard<R> {
     inner: R,
     /// The head of a packet, or the whole of one that isn't data.
@@ -59,7 +59,7 @@ impl<R: AsyncRead + Unpin> Guard<R> {
         Poll::Ready(Ok(true))
     }
 
-    /// Looks at what was read: a head, or a whole packet.
+    /// Checks the bytes that were read: a head, or a whole packet.
     fn look(&mut self) -> Result<(), String> {
         let mut head = Fields::new(&mut self.packet);
         let (length, kind) = head.head().ok_or("a packet without a head")?;
@@ -136,7 +136,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
     }
 }
 
-/// Walks over a packet, makes its texts plain, and is None where it isn't what it says.
+/// Walks over a packet, replaces unprintable bytes of its texts, and is None if the packet contradicts its lengths.
 fn check(kind: u8, packet: &mut [u8]) -> Option<()> {
     let mut fields = Fields::new(packet);
     fields.head()?;
@@ -250,7 +250,7 @@ mod tests {
         packet(VERSION, &[&[0, 0, 0, 3][..], &text(b"fsync@openssh.com"), &text(b"1")].concat())
     }
 
-    /// What comes out of the guard, up to its end or its error.
+    /// The guard's output, up to its end or its error.
     fn read(stream: &[u8]) -> (Vec<u8>, Option<String>) {
         let mut out = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -126,7 +126,7 @@ fn named_line(line: &str, name: &str) -> Option<String> {
     Some(format!("{marker}{name} {} {}", fields.next()?, fields.next()?))
 }
 
-/// What ssh's configuration says of the host.
+/// ssh's configuration for the host.
 async fn settings(place: &SftpPlace, options: &Options) -> std::result::Result<String, Disconnect> {
     let mut command = ssh::ssh(place, options, &[])?;
     command.args(["-G", "--", place.host()]);
@@ -183,7 +183,7 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
     let folder =
         Scratch::new().map_err(|error| Disconnect::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
     let file = folder.0.join("known_hosts");
-    // Nothing is trusted by this: no login is tried, and what is written goes into a file of our own.
+    // Nothing is trusted by this: no login is tried, and the key is written to a file of our own.
     let mut command = ssh::ssh(place, options, &["-oStrictHostKeyChecking=accept-new"])?;
     command.arg(format!("-oUserKnownHostsFile={}", ssh::quoted(&file)?));
     command.args([
@@ -207,7 +207,7 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
     Ok(HostKey { fingerprint: fingerprint_in(&shown, &words)?, line: line.to_owned() })
 }
 
-/// The fingerprint in what `ssh-keygen -l` showed, which said `words` otherwise.
+/// The fingerprint in the output of `ssh-keygen -l`; `words` are its error messages.
 fn fingerprint_in(shown: &str, words: &str) -> std::result::Result<String, Disconnect> {
     let fingerprint = shown.split_whitespace().find(|word| is_fingerprint(word));
     let fingerprint =
@@ -248,7 +248,7 @@ fn enter(file: &Path, line: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What a program printed, and what it said on its standard error. Its exit status doesn't count: ssh fails by design here.
+/// A program's output and its standard error. Its exit status doesn't count: ssh fails by design here.
 async fn run(mut command: Command, options: &Options) -> std::result::Result<(String, String), Disconnect> {
     ssh::piped(&mut command);
     command.stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! What the tasks of one connection and its users share: whether it lives, and when a byte last moved.
+//! State shared by the tasks and the users of one connection: whether it is up, and when a byte last moved.
 
 use std::future::Future;
 use std::pin::Pin;

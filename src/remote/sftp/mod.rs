@@ -4,9 +4,9 @@
 //! host keys work as people know them, and nothing of SSH is implemented here. Outside this module nothing is asynchronous:
 //! each call blocks its thread until its answers are there.
 //!
-//! `pool` keeps the connections, `connection` is one of them: `guard` looks at what the server sends before the SFTP client
-//! does, `line` says whether it lives, `failure` why it ended. `requests` are the requests that are used; `upload`, `read`
-//! and `folders` make the remote's calls of them.
+//! `pool` keeps the connections, `connection` is one of them: `guard` checks the server's packets before the SFTP client
+//! sees them, `line` records whether it is up, `failure` why it ended. `requests` are the requests that are used;
+//! `upload`, `read` and `folders` implement the remote's calls with them.
 //!
 //! All but [`Remote::delete`], [`Remote::create_folders`] and the tidying of broken uploads works on an account that can
 //! only create, write, flush, rename without replacing, read, look, list and ask for room.
@@ -48,7 +48,7 @@ pub use self::host_key::{HostKey, known_host_key, trust_host_key};
 /// A remote in a folder of an SFTP account.
 pub struct SftpRemote(Arc<Inner>);
 
-/// What the remote and its uploads share.
+/// State shared by the remote and its uploads.
 struct Inner {
     runtime: Option<Runtime>,
     handle: Handle,
@@ -136,7 +136,7 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    /// Runs to the end what waits for answers.
+    /// Runs a future that waits for answers to its end.
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.handle.block_on(work)
     }
@@ -245,7 +245,7 @@ fn kind_of(code: SftpErrorKind) -> ErrorKind {
     }
 }
 
-/// What a failure to write means on a file system with this room.
+/// Classifies a failure to write, on a file system with this free space.
 fn explain_by_room(error: Error, room: &Statvfs) -> Error {
     const READ_ONLY: u64 = 1;
     const LITTLE: u64 = 1 << 20;

@@ -1,8 +1,8 @@
 //! The connections of one remote.
 //!
-//! The first is made when the remote is opened. Others follow while there is something for them to do: an upload waits for
-//! a connection of its own, reads share what is there while another opens. What died is forgotten, and made anew when it
-//! is needed.
+//! The first is opened with the remote. Others follow while there is work for them: an upload waits for a connection of
+//! its own, reads share the open ones while another opens. A broken connection is dropped, and replaced when it is
+//! needed.
 
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
@@ -34,10 +34,10 @@ pub(super) struct Pool {
 struct State {
     open: Vec<Arc<Connection>>,
     opening: usize,
-    /// What goes or went to the server, those that are being opened among them.
+    /// Connections to the server, including those that are being opened.
     links: Vec<Weak<Link>>,
     barred: Option<Instant>,
-    /// How often a first connection was tried, and what the last failure of one was.
+    /// The number of attempts at a first connection, and the last failure of one.
     tries: u64,
     failed: Option<(u64, Arc<Disconnect>)>,
 }
@@ -67,8 +67,8 @@ impl State {
 
 /// How many connections a host at this distance is worth.
 ///
-/// One moves about 2 MiB in a round trip, so the number grows with it; a second one is worth having even to a near host,
-/// for one can flush while the other writes.
+/// One moves about 2 MiB in a round trip, so the number grows with it; a second one is worth having even for a near
+/// host, because one can flush while the other writes.
 pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
     let steps = usize::try_from(round_trip.as_millis() / 5).unwrap_or(usize::MAX);
     most.min(steps.saturating_add(2))
@@ -200,13 +200,13 @@ impl Pool {
             let mut state = lock(&opening.0.state);
             match opened {
                 Ok(connection) => state.open.push(Arc::new(connection)),
-                // The server may allow no more. What is open does the work.
+                // The server may allow no more. The open ones do the work.
                 Err(_) => state.barred = Some(Instant::now()),
             }
         });
     }
 
-    /// What goes to the server, connections that are being opened among it.
+    /// Connections to the server, including those that are being opened.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.state).links.iter().filter_map(Weak::upgrade).filter(|link| link.disconnect().is_none()).collect()
     }

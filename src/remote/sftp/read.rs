@@ -14,7 +14,7 @@ use crate::remote::{Error, ErrorKind, ObjectName, Result};
 
 /// Reads that are on their way at once on one connection: twice the window of an SSH channel.
 const IN_FLIGHT: usize = 16;
-/// What a further connection has to have to do in one read, in bytes.
+/// The least share of one read, in bytes, for which a further connection is used.
 const SHARE: u64 = 512 << 10;
 
 const ACTION: &str = "reading";
@@ -111,7 +111,7 @@ impl Inner {
         opened: Reply<openssh_sftp_client_lowlevel::AwaitableHandleFuture<Buffer>>,
     ) -> Result<OpenFile> {
         let looked = found(look).await;
-        // Also where the look failed: what was opened must be closed.
+        // Even if the request failed: an opened file must be closed.
         let file = connection.opened(opened).await;
         let size = match looked.map_err(|fault| self.error(ACTION, name, fault))? {
             Some(Found::Plain(size)) => size,

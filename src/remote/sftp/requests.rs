@@ -1,7 +1,8 @@
 //! The requests of SFTP version 3 that a repository needs.
 //!
-//! Each is sent at once and gives a [`Reply`] to wait for, so several can be on their way. What an append-only account
-//! refuses is marked; nothing but [`SftpRemote`](super::SftpRemote)'s deleting, tidying and making of folders may need it.
+//! Each is sent at once and returns a [`Reply`] to wait for, so several can be in flight. Requests that an append-only
+//! account refuses are marked; only [`SftpRemote`](super::SftpRemote)'s deletions, clean-ups and creation of folders may
+//! need them.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -88,7 +89,7 @@ impl Connection {
         self.ask(|requests, id| Ok(requests.send_lstat_request(id, path(file))?.wait()))
     }
 
-    /// What a symbolic link stands for.
+    /// The target of a symbolic link.
     pub(super) fn stat(&self, file: &str) -> Result<Attributes, Fault> {
         self.ask(|requests, id| Ok(requests.send_stat_request(id, path(file))?.wait()))
     }
@@ -123,7 +124,7 @@ impl Connection {
         self.ask(|requests, id| Ok(requests.send_limits_request(id)?.wait()))
     }
 
-    /// What the file system of a folder has room for. None where the server can't say.
+    /// The free space of a folder's file system. None if the server can't say.
     pub(super) async fn room(&self, folder: &str) -> Result<Option<Statvfs>, Fault> {
         if !self.extensions.contains(Extensions::STATVFS) {
             return Ok(None);
@@ -133,7 +134,7 @@ impl Connection {
         asked.get().await.map(Some)
     }
 
-    /// What an answer to opening means. It is closed when it is dropped.
+    /// The reply to an open request. The file is closed on drop.
     pub(super) async fn opened(&self, reply: Reply<AwaitableHandleFuture<Buffer>>) -> Result<File, Fault> {
         let handle = reply.get().await?;
         let shared = SharedData::clone(&lock(&self.requests));
@@ -165,7 +166,7 @@ pub(super) fn bytes_of(data: Data<Buffer>) -> Buffer {
     }
 }
 
-/// What lies under a name.
+/// The file under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// A plain file of so many bytes.
@@ -184,7 +185,7 @@ impl Found {
     }
 }
 
-/// What a look at a name found; None where there is nothing.
+/// The result of a stat; None if there is no such file.
 pub(super) async fn found(reply: Attributes) -> Result<Option<Found>, Fault> {
     match reply.get().await {
         Ok(attributes) => Ok(Some(Found::new(&attributes))),

@@ -55,7 +55,7 @@ impl Launch {
         }
     }
 
-    /// What to start.
+    /// The command to start.
     pub(super) fn command(&self) -> Result<Command, Disconnect> {
         let mut command = match &self.program {
             Program::Ssh(place, options) => {
@@ -88,16 +88,16 @@ impl Launch {
     }
 }
 
-/// All three streams piped; killed when nobody has it any more; in a process group of its own, so that a Ctrl-C reaches
-/// us alone and what is under way can be ended in order.
+/// All three streams piped; killed on drop; in a process group of its own, so that a Ctrl-C reaches us alone and
+/// transfers can be ended in order.
 pub(super) fn piped(command: &mut Command) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
 }
 
-/// `ssh` with all that doesn't depend on what is done with it. `first` goes before all else, and so wins.
+/// `ssh` with all options that don't depend on its use. `first` precedes all others, and so wins.
 ///
-/// What `~/.ssh/config` says about host, port, user, keys, agents, jump hosts and ciphers holds. Prompts, forwarding,
-/// shared connections (their one window would be all that there is) and commands of its own don't.
+/// Host, port, user, keys, agents, jump hosts and ciphers of `~/.ssh/config` apply. Prompts, forwarding, shared
+/// connections (their single window would limit all of them) and commands of its own don't.
 pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Result<Command, Disconnect> {
     let mut command = Command::new("ssh");
     command.args(first);
@@ -132,7 +132,7 @@ pub(super) fn ssh(place: &SftpPlace, options: &Options, first: &[&str]) -> Resul
     if let Some(user) = place.user() {
         command.arg("-l").arg(user);
     }
-    // A jump host's ssh asks here what ours must not ask: nobody answers.
+    // A jump host's ssh would ask here: nobody answers.
     command.env("SSH_ASKPASS", "/bin/false").env("SSH_ASKPASS_REQUIRE", "force");
     Ok(command)
 }

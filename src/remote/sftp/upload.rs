@@ -19,7 +19,7 @@ use crate::time::{Clock, SystemClock, Timestamp};
 const IN_FLIGHT: usize = 16;
 /// The same to a far one, so that one upload may still be on its way while the next one fills: 16 MiB.
 const IN_FLIGHT_FAR: usize = 64;
-/// A round trip in milliseconds from which on a host is far.
+/// The round trip in milliseconds from which on a host counts as distant.
 const FAR: u128 = 15;
 /// Bytes after which an upload is a long one.
 const LONG: u64 = 4 << 20;
@@ -141,8 +141,8 @@ impl SftpUpload {
         Ok(())
     }
 
-    /// Waits for all writes, flushes, checks the size, and looks at the final name, all in about one round trip. Returns
-    /// what has the name already.
+    /// Waits for all writes, flushes, checks the size, and stats the final name, all in about one round trip. Returns
+    /// the object that has the name already.
     async fn seal(&mut self, path: &str, name: &ObjectName) -> Result<Option<Found>> {
         let ask = || {
             let Some(file) = &self.file else { return Err(Fault::Strange("the file is closed".to_owned())) };
@@ -202,7 +202,7 @@ impl SftpUpload {
         }
     }
 
-    /// What an object that is there already under the final name means.
+    /// Handles an existing object under the final name.
     fn meet(&self, there: Found, name: &ObjectName) -> Result<()> {
         let reason = match there {
             Found::Plain(size) if size == self.sent => return Ok(()),
@@ -238,7 +238,7 @@ impl Drop for SftpUpload {
         if self.moved || self.inner.is_append_only() || !self.lease.is_alive() {
             return;
         }
-        // What stays is swept when it is old.
+        // A leftover is swept when it is old.
         let remove = async { self.lease.remove(&self.inner.path(&self.part))?.get().await };
         if let Err(Fault::Status(SftpErrorKind::PermDenied, _)) = self.inner.wait(remove) {
             self.inner.append_only.store(true, Ordering::Relaxed);

@@ -70,7 +70,7 @@ impl AccountFile {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Accounts(BTreeMap<AccountFile, Vec<u8>>);
 
-/// What became of accounts that were added.
+/// Result of adding accounts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Added {
     /// The users and groups that were added, for people: `"appx"`, `"appx (group)"`.
@@ -106,7 +106,7 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Writes those files below `root` that differ from what is in `before`. Each keeps its owner and mode.
+    /// Writes those files below `root` that differ from `before`. Each keeps its owner and mode.
     ///
     /// # Errors
     /// Where one can't be written; it is as it was then.

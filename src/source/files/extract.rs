@@ -1,10 +1,10 @@
 //! The way back: writes entries below a folder, safely and completely.
 //!
-//! Nothing is made outside the folder, whatever the entries say: each component is opened by its name in the open folder
-//! above it, and a symbolic link in the way, an old one or one of the same snapshot, is an error that names it. A file has
-//! its name only when it is whole: it grows under a temporary name (`.varu-….part`, left behind only by a killed process)
-//! and is renamed when its metadata is set. Folders get theirs at the end, because writing into them changes it. With a label
-//! an extraction that was cut can be resumed, see [`resume`].
+//! Nothing is created outside the folder, whatever the entries say: each component is opened by its name in the open
+//! folder above it, and a symbolic link in the way, an old one or one of the same snapshot, is an error that names it. A
+//! file gets its name only when it is complete: it grows under a temporary name (`.varu-….part`, left behind only by a
+//! killed process) and is renamed when its metadata is set. Folders get theirs at the end, because writing into them
+//! changes it. With a label an interrupted extraction can be resumed, see [`resume`].
 //!
 //! Nothing is flushed to the disk file by file; a caller that promises that does it once, at the end.
 
@@ -43,7 +43,7 @@ use super::metadata::{identity, mtime, size};
 use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName, flags};
 
-/// What happens to a file that is there already. A folder is never replaced by anything else, nor anything else by a folder.
+/// The treatment of an existing file. A folder is never replaced by anything else, nor anything else by a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {
     /// It stays, and the entry is an error. A folder that is there keeps its metadata, which is reported.
@@ -62,7 +62,7 @@ pub enum Overwrite {
 pub struct ExtractOptions {
     /// A plain name. An extraction with it that didn't reach its end is resumed by the next one with the same.
     pub label: Option<String>,
-    /// What happens to what is there already.
+    /// The treatment of existing files.
     pub overwrite: Overwrite,
     /// How many components are taken off the front of each name. A folder that has no more is passed over; for anything else
     /// that is an error, as it is where two entries come to have one name.
@@ -87,7 +87,7 @@ pub enum Error {
     InTheWay {
         /// Where.
         path: String,
-        /// What it is: `"a symbolic link"`.
+        /// Its kind: `"a symbolic link"`.
         found: &'static str,
     },
     /// Components were taken off, and nothing is left of the name.
@@ -111,9 +111,9 @@ pub enum Error {
     /// The system refused.
     #[error("{action} {path} failed: {source}{}", way_out(source))]
     Io {
-        /// What was tried: `"writing"`.
+        /// The operation: `"writing"`.
         action: &'static str,
-        /// On what.
+        /// Its object.
         path: String,
         /// Why it failed.
         source: io::Error,
@@ -130,7 +130,7 @@ impl Error {
 /// The result of writing an entry.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What to do with an entry that has content.
+/// The decision about an entry that has content.
 pub enum Begin {
     /// Its bytes are wanted.
     Write(Box<FileWriter>),
@@ -138,7 +138,7 @@ pub enum Begin {
     Skip,
 }
 
-/// What the extractor and its writers share.
+/// State shared by the extractor and its writers.
 struct Shared {
     options: ExtractOptions,
     /// The folder, for messages.
@@ -149,7 +149,7 @@ struct Shared {
     flagged: Mutex<Vec<(Vec<u8>, u32)>>,
     /// Hashes of the paths whose content is not the snapshot's, so that no hard link is made to it.
     foreign: Mutex<HashSet<u64>>,
-    /// What temporary names begin with.
+    /// The prefix of temporary names.
     prefix: String,
 }
 
@@ -178,7 +178,7 @@ impl Shared {
         self.foreign.lock().unwrap_or_else(PoisonError::into_inner).contains(&hash(path))
     }
 
-    /// Whether what is there is the entry's regular file, by size, time of last change, owner and mode.
+    /// Whether the existing file is the entry's regular file, by size, time of last change, owner and mode.
     fn is_same(&self, stat: &Stat, entry: &Entry) -> bool {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && size(stat) == entry.length()
@@ -203,7 +203,7 @@ fn hash(path: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Writes entries below a folder, a folder before what is in it, a file before its hard links.
+/// Writes entries below a folder, a folder before its content, a file before its hard links.
 ///
 /// In memory are the names and metadata of all folders, until [`Extractor::finish`].
 pub struct Extractor {
@@ -211,7 +211,7 @@ pub struct Extractor {
     shared: Arc<Shared>,
     folders: Folders,
     made: Vec<Made>,
-    /// Folders above what is written, by path, as long as they weren't met.
+    /// Folders above the written entries, by path, until they are met.
     above: HashMap<Vec<u8>, (Metadata, Kind)>,
     /// Which entry a stripped path belongs to, in hashes.
     taken: HashMap<u64, u64>,
@@ -221,7 +221,7 @@ pub struct Extractor {
 struct Made {
     path: Vec<u8>,
     metadata: Metadata,
-    /// Whether it was given, or is only above what was.
+    /// Whether it was given as an entry, or is only above one.
     is_given: bool,
 }
 
@@ -233,7 +233,7 @@ struct Spot {
 }
 
 impl Spot {
-    /// What is there; a link isn't followed.
+    /// The existing file; a link isn't followed.
     fn look(&self) -> io::Result<Option<Stat>> {
         match statat(&self.folder, &self.part, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -270,7 +270,7 @@ impl Extractor {
         Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new(), above, taken })
     }
 
-    /// Tells of a folder above what will be written. It is made as it was where it is missing, and only then.
+    /// Announces a folder above later entries. It is created with its metadata if it is missing, and only then.
     pub fn above(&mut self, folder: &Entry) {
         if let (Some(path), Some(metadata)) = (self.stripped(&folder.name), &folder.metadata) {
             self.above.insert(path.to_vec(), (metadata.clone(), folder.kind.clone()));
@@ -313,8 +313,8 @@ impl Extractor {
         self.resume.as_ref().is_some_and(Resume::is_resumed)
     }
 
-    /// Writes an entry that has no content. What an ordinary user can't make (a device) or set is reported by
-    /// [`Extractor::finish`].
+    /// Writes an entry that has no content. Failures of an ordinary user to create (a device) or set something are
+    /// reported by [`Extractor::finish`].
     pub fn place(&mut self, entry: &Entry) -> Result<()> {
         let Some(path) = self.stripped(&entry.name) else { return Ok(()) };
         let path = path.to_vec();
@@ -336,8 +336,8 @@ impl Extractor {
         temporary.commit(&spot.part, &spot.path)
     }
 
-    /// Whether an entry is to be written, as far as what is there now decides it. Only looks: nothing is made or changed. One
-    /// without content is always wanted, because it costs nothing to look again when its turn comes.
+    /// Whether an entry is to be written, as far as the existing files decide it. Only looks: nothing is created or
+    /// changed. One without content is always wanted, because another look when its turn comes costs nothing.
     ///
     /// # Errors
     /// As [`Extractor::begin`] would give for what is there.
@@ -385,7 +385,7 @@ impl Extractor {
         }
     }
 
-    /// Whether an entry without content is what an earlier run made of it.
+    /// Whether an entry without content is as an earlier run would have created it.
     fn is_there(&mut self, entry: &Entry, spot: &Spot) -> bool {
         let Ok(Some(there)) = spot.look() else { return false };
         let is =
@@ -410,8 +410,8 @@ impl Extractor {
         }
     }
 
-    /// Sets the metadata of all folders, the deepest first. Returns what could not be set or made, and what was there
-    /// already, summed up in a few sentences. Writers that were begun must have ended before.
+    /// Sets the metadata of all folders, the deepest first. Returns a summary, in a few sentences, of failures and of
+    /// existing files. All writers must have ended before.
     pub fn finish(mut self) -> Vec<String> {
         if let Some(resume) = self.resume.take() {
             resume.end(self.folders.top());
@@ -470,7 +470,7 @@ impl Extractor {
         Some(rest)
     }
 
-    /// Opens the folder in which `path` goes, and makes what is missing of it.
+    /// Opens the folder for `path`, and creates its missing components.
     fn spot(&mut self, path: &[u8]) -> Result<Spot> {
         let (parent, _) = split(path);
         if !self.above.is_empty() {
@@ -546,7 +546,7 @@ impl Extractor {
         Ok(())
     }
 
-    /// Notes that a folder will be made, so that a run that goes on knows it for its own.
+    /// Records that a folder will be created, so that a resumed run knows it for its own.
     fn note_made(&mut self, spot: &Spot) -> Result<()> {
         let Some(resume) = &mut self.resume else { return Ok(()) };
         let noted = match spot.look() {
@@ -556,7 +556,7 @@ impl Extractor {
         noted.map_err(|error| self.shared.failed("making the folder", &spot.path, error))
     }
 
-    /// Whether an entry goes to `spot`, as far as what is there decides it. `file` is the entry if it has content.
+    /// Whether an entry goes to `spot`, as far as the existing file decides it. `file` is the entry if it has content.
     fn may_write(&self, spot: &Spot, file: Option<&Entry>) -> Result<bool> {
         let there = spot.look().map_err(|error| self.shared.failed("looking at", &spot.path, error))?;
         let Some(stat) = there else { return Ok(true) };
@@ -606,7 +606,7 @@ impl Extractor {
         }
     }
 
-    /// Links to what was written as `first`.
+    /// Links to the entry written as `first`.
     fn make_link(&mut self, first: &StreamName, spot: &Spot) -> Result<Option<Temporary>> {
         let Some(first) = self.stripped(first) else {
             let error = io::Error::other("the first name of its file has no component left");
@@ -647,7 +647,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// What something is, for people.
+/// The kind of a file, for people.
 fn described(file_type: FileType) -> &'static str {
     match file_type {
         FileType::RegularFile => "a file",

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::metadata::identity;
 
-/// What is open of a folder is enough to look below it, not always to list it.
+/// The open handle of a folder is enough to look below it, not always to list it.
 pub(super) struct Folder {
     fd: OwnedFd,
 }
@@ -55,7 +55,7 @@ impl Folder {
         Ok(fstat(&self.fd)?)
     }
 
-    /// What `name` itself is; a link isn't followed.
+    /// The file `name` itself; a link isn't followed.
     pub(super) fn stat_of(&self, name: &[u8]) -> io::Result<Stat> {
         Ok(statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -81,7 +81,7 @@ impl Folder {
         regular && File::from(tag).read_exact(&mut start).is_ok() && start == CACHE_SIGNATURE
     }
 
-    /// Whether the folder lies on a file system of the kernel's own making: `/proc`, `/sys` and their like.
+    /// Whether the folder is on a virtual file system of the kernel: `/proc`, `/sys` and the like.
     pub(super) fn is_pseudo(&self) -> bool {
         fstatfs(&self.fd).is_ok_and(|stat| PSEUDO.contains(&(stat.f_type as u64 & 0xffff_ffff)))
     }
@@ -152,7 +152,7 @@ impl Names {
         Some(Self::at(&self.bytes, start).to_vec())
     }
 
-    /// Forgets what is to come. The number of names that were.
+    /// Drops the remaining names. Returns how many there were.
     pub(super) fn clear(&mut self) -> usize {
         let left = self.starts.len() - self.next;
         *self = Self::default();

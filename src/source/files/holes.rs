@@ -52,7 +52,7 @@ impl Holes {
     }
 }
 
-/// How many of a file's bytes lie outside of its holes.
+/// How many of a file's bytes are outside of its holes.
 pub(super) fn content(size: u64, holes: &[Hole]) -> u64 {
     holes.iter().fold(size, |size, hole| size.saturating_sub(hole.length))
 }
@@ -88,7 +88,7 @@ impl Way {
     }
 }
 
-/// Reads a file's content: what is between its holes, to the end.
+/// Reads a file's content: the data between its holes, to the end.
 pub(super) struct Content {
     file: File,
     holes: Vec<Hole>,

@@ -1,4 +1,4 @@
-//! Which entries are further names of an inode.
+//! Hard links: entries that are further names of an inode.
 
 use std::collections::HashMap;
 

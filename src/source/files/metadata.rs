@@ -1,4 +1,4 @@
-//! What the file system says of an entry.
+//! Metadata of an entry, as the file system reports it.
 
 use std::collections::HashMap;
 use std::io;

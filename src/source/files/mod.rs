@@ -1,7 +1,7 @@
-//! The source `files`: files and folders, with all that makes a tree what it is, and [the way back](extract).
+//! The source `files`: files and folders with all of their metadata, and [their extraction](extract).
 //!
 //! Streams are named by their absolute paths without the first slash. The order is that of the paths, component by
-//! component, by bytes; a folder comes before what is in it. It is the same at each run.
+//! component, by bytes; a folder comes before its content. It is the same at each run.
 
 pub mod accounts;
 pub mod extract;
@@ -30,25 +30,26 @@ use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
-/// What is to be stored.
+/// The files to be stored.
 #[derive(Debug, Clone, Default)]
 pub struct FilesOptions {
-    /// Files and folders; a relative path starts at the working directory. Of the folders that lead to a path only the metadata is
-    /// stored. A path that is a symbolic link is stored with what it leads to; with a slash after it, it is only that. `/` has no
-    /// name and therefore no entry: its content is stored, its own mode isn't.
+    /// Files and folders; a relative path starts at the working directory. Of the folders that lead to a path only the
+    /// metadata is stored. A path that is a symbolic link is stored with its target; with a trailing slash, only the
+    /// target is. `/` has no name and therefore no entry: its content is stored, its own mode isn't.
     ///
-    /// What is given by its own path is stored even where the options below would leave it out.
+    /// A file that is given by its own path is stored even if the options below would leave it out.
     pub paths: Vec<PathBuf>,
-    /// What is left out, as `.gitignore` files write it, anchored at `/`: `*.tmp`, `cache/`, `/srv/www/cache`, `!keep.tmp`.
+    /// Exclusions, in the syntax of `.gitignore`, anchored at `/`: `*.tmp`, `cache/`, `/srv/www/cache`, `!keep.tmp`.
     pub exclude: Vec<String>,
-    /// Leave out what lies on other file systems than the given paths: a mount point is stored as an empty folder.
+    /// Leave out other file systems than those of the given paths: a mount point is stored as an empty folder.
     ///
     /// Also without it, mounted file systems of the kernel's own making (`/proc`, `/sys`) are stored as empty folders.
     pub one_file_system: bool,
-    /// Leave out what is in a folder with a valid `CACHEDIR.TAG` (<https://bford.info/cachedir/>), but for that file.
+    /// Leave out the content of a folder with a valid `CACHEDIR.TAG` (<https://bford.info/cachedir/>), but for that
+    /// file.
     pub exclude_caches: bool,
-    /// Files and folders of varu's own that are left out where they lie below a path: the repository, the state, keys. They are
-    /// known by their inode.
+    /// Files and folders of varu's own that are left out below a path: the repository, the state, keys. They are
+    /// recognised by their inode.
     pub own: Vec<PathBuf>,
 }
 
@@ -61,7 +62,7 @@ pub fn check_exclude(patterns: &[String]) -> Result<(), Error> {
 }
 
 impl FilesOptions {
-    /// The walk over what is to be stored, and warnings about the given paths.
+    /// The walk over the files to be stored, and warnings about the given paths.
     fn walk(&self) -> Result<(Walk, Vec<Warning>), Error> {
         let (roots, warnings) = Roots::find(&self.paths)?;
         let patterns = Patterns::parse(&self.exclude)?;
@@ -75,10 +76,10 @@ impl FilesOptions {
 
 /// Files and folders as a [`Source`].
 ///
-/// What can't be looked at or listed is left out with a warning; a file that can't be read is [`Error::Skipped`], one that has
-/// gone since it was listed [`Error::Vanished`]. A file that changes while it is read is stored as far as it was long at first,
-/// with the times that it had then, so that the next run reads it again; a warning names it. A file whose size is said to be 0 is
-/// read to its end, because some file systems don't know the sizes of their files.
+/// A folder that can't be examined or listed is left out with a warning; a file that can't be read is
+/// [`Error::Skipped`], one that has gone since it was listed [`Error::Vanished`]. A file that changes while it is read
+/// is stored up to its initial length, with its initial times, so that the next run reads it again; a warning names it.
+/// A file with a reported size of 0 is read to its end, because some file systems don't know the sizes of their files.
 pub struct FilesSource {
     options: FilesOptions,
     walk: Walk,
@@ -116,7 +117,7 @@ impl FilesSource {
         Ok(Self { options: options.clone(), walk, links, owners, xattrs, current: None, started, done: false })
     }
 
-    /// The entry of what was found, without its bytes.
+    /// The entry of a file, without its bytes.
     fn describe(&mut self, found: &Found) -> io::Result<Entry> {
         let Found { part, name, stat, is_above } = found;
         let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -179,7 +180,7 @@ impl FilesSource {
         }
     }
 
-    /// Opens the current entry. If it isn't what was listed any more, its metadata is that of now.
+    /// Opens the current entry. If it has changed since it was listed, it gets its present metadata.
     fn open(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let folder = self.walk.folder()?.fd();

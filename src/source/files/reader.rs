@@ -42,7 +42,7 @@ impl Reader {
         Ok(Self { file: file.into(), before, holes, way: Way::default(), content: 0 })
     }
 
-    /// What the file was when it was opened.
+    /// The file's state when it was opened.
     pub(super) fn before(&self) -> &Stat {
         &self.before
     }
@@ -90,7 +90,7 @@ impl Reader {
     fn read_region(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let end = match (self.way.data(&self.holes), size(&self.before)) {
             (Some(end), _) => end,
-            // A size of 0 is what file systems say that don't know it; such a file is read to its end.
+            // File systems that don't know a size report 0; such a file is read to its end.
             (None, 0) => u64::MAX,
             (None, size) => size,
         };
@@ -107,7 +107,7 @@ impl Reader {
         }
     }
 
-    /// Whether the file is not what it was when it was opened, or was shorter than it said.
+    /// Whether the file has changed since it was opened, or was shorter than reported.
     pub(super) fn has_changed(&self) -> io::Result<bool> {
         let (before, now) = (&self.before, fstat(&self.file)?);
         let is_short = size(before) > 0 && self.position() != size(before);

@@ -35,8 +35,8 @@ impl Roots {
     /// `/` itself.
     pub(super) const TOP: Place = Place(0);
 
-    /// Finds where the paths really are. A link is stored with what it leads to. The second value warns of paths that are
-    /// missing, of links that lead nowhere and of what has no content.
+    /// Resolves the given paths. A link is stored with its target. The second value warns of missing paths, of dangling
+    /// links and of files without content.
     ///
     /// # Errors
     /// [`Error::Failed`] where there are no paths, or none can be found.
@@ -65,7 +65,7 @@ impl Roots {
         }
     }
 
-    /// Adds a path, and what it leads to where it is a link.
+    /// Adds a path, and its target if it is a link.
     fn add(&mut self, path: &Path, warnings: &mut Vec<Warning>) -> io::Result<()> {
         let name = shown(path.as_os_str().as_bytes());
         let mut real = real_place(path)?;
@@ -122,7 +122,7 @@ impl Roots {
         self.nodes[at.0].given = true;
     }
 
-    /// The place `name` in the folder `at`, where a given path is or lies below.
+    /// The node `name` in the folder `at`, which is a given path or above one.
     pub(super) fn child(&self, at: Place, name: &[u8]) -> Option<Place> {
         self.nodes[at.0].children.get(name).copied()
     }

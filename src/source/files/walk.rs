@@ -1,8 +1,8 @@
 //! The walk: which entries there are, in order.
 //!
-//! The walk goes down from `/` by open folders and single names, so no path is too long for it, and a link that is put in
-//! its way isn't followed. Names come sorted by their bytes, folder by folder, a folder before what is in it. In memory are
-//! the names of the folders between `/` and where the walk is; open are at most [`OPEN`] of those folders.
+//! The walk goes down from `/` by open folders and single names, so no path is too long for it, and a link that is put
+//! in its way isn't followed. Names come sorted by their bytes, folder by folder, a folder before its content. In memory
+//! are the names of the folders between `/` and the current one; open are at most [`OPEN`] of those folders.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,13 +26,13 @@ pub(super) struct Found {
     pub(super) part: Vec<u8>,
     /// Its whole name.
     pub(super) name: StreamName,
-    /// What it was when it was met.
+    /// Its metadata when it was met.
     pub(super) stat: Stat,
     /// Whether it is a folder above a given path, of which only the metadata is wanted.
     pub(super) is_above: bool,
 }
 
-/// What of a folder is wanted. Given paths below it always are.
+/// The wanted part of a folder. Given paths below it are always wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     All,
@@ -176,7 +176,7 @@ impl Walk {
         }
     }
 
-    /// Opens a folder that was visited, and decides what of it is wanted.
+    /// Opens a visited folder, and decides which part of it is wanted.
     fn open(&self, entering: &Entering) -> io::Result<(Folder, Content)> {
         let parent = self.folder()?;
         let given = entering.place.is_some_and(|place| self.roots.is_given(place));
@@ -252,7 +252,7 @@ impl Walk {
         }
     }
 
-    /// Warns of what the path is now.
+    /// Warns about the present state of the path.
     fn warn(&mut self, what: &str, error: &dyn std::fmt::Display) {
         self.warn_of(WarningKind::LeftOut, what, error);
     }
@@ -261,7 +261,7 @@ impl Walk {
         self.warnings.push(kind.warning(format!("/{} {what}: {error}", shown(&self.path))));
     }
 
-    /// Warns of an error; what is gone is of a kind of its own.
+    /// Warns of an error; a vanished file has a kind of warning of its own.
     fn warn_io(&mut self, what: &str, error: &io::Error) {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => WarningKind::Vanished,

@@ -1,4 +1,4 @@
-//! All that a backup needs, tried one after the other without a backup.
+//! Pre-flight checks of everything that a backup needs.
 
 use super::definitions::{Definitions, count};
 use super::{InfluxdbOptions, connect, lost};

@@ -1,4 +1,5 @@
-//! What a portable backup loses: continuous queries, users and their grants. Retention policies are kept beside them.
+//! Definitions that a portable backup loses: continuous queries, users and their grants. Retention policies are kept beside
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::names::escape;
 
-/// What `SHOW …` says of a database.
+/// The output of `SHOW …` for a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definitions {
     /// The database.
@@ -59,7 +60,7 @@ pub struct User {
     pub name: String,
     /// Whether it may do everything.
     pub is_admin: bool,
-    /// What it may do with the database.
+    /// Its privileges on the database.
     pub privilege: Option<String>,
 }
 
@@ -167,7 +168,8 @@ impl Definitions {
             .collect()
     }
 
-    /// How what the server has under the name `to` differs from these, a sentence each. Users that are absent are none of it.
+    /// Differences between the server's definitions under the name `to` and these, a sentence each. Absent users are
+    /// none.
     pub fn differences(&self, there: &Self, to: &str) -> Vec<String> {
         let mut found = Vec::new();
         let policies = |of: &Self| -> BTreeMap<String, String> {
@@ -206,7 +208,7 @@ impl Definitions {
     }
 }
 
-/// Notes what is another among things of one kind, each with what it is.
+/// Collects the differing definitions of one kind, each with its name.
 fn compare(kind: &str, was: &BTreeMap<String, String>, is: &BTreeMap<String, String>, found: &mut Vec<String>) {
     for (name, was) in was {
         let shown = Escaped(name.as_bytes());

@@ -28,7 +28,7 @@ pub(super) fn too_early(database: &str, shards: &[Shard]) -> Vec<Warning> {
     lost.map(warning).collect()
 }
 
-/// What stands between a series and a field in a shard.
+/// The separator between a series and a field in a shard.
 const SEPARATOR: &[u8] = b"#!~#";
 /// The most bytes of a series that is looked at as a whole.
 const KEY: usize = 1 << 10;
@@ -38,7 +38,7 @@ const KEY: usize = 1 << 10;
 struct Sought {
     /// As the server shows it.
     name: String,
-    /// What stands between its equals signs, as a shard has it.
+    /// The bytes between its equals signs, as a shard has them.
     parts: Vec<Vec<u8>>,
     /// Whether it was seen so.
     seen: bool,
@@ -53,12 +53,12 @@ impl Sought {
         (parts.len() > 1).then(|| Self { name: name.to_owned(), parts, seen: false })
     }
 
-    /// The most bytes that it has in a shard, and what comes right after it.
+    /// The most bytes that it has in a shard, and those that follow directly.
     fn longest(&self) -> usize {
         self.parts.iter().map(|part| part.len() + 2 * SIGN.len() + 1).sum::<usize>() + SEPARATOR.len()
     }
 
-    /// Whether it stands in `bytes` so that its first backslash before an equals sign is at `at`.
+    /// Whether it occurs in `bytes` so that its first backslash before an equals sign is at `at`.
     fn is_at(&self, bytes: &[u8], at: usize) -> bool {
         let start = bytes[..at].iter().rposition(|byte| *byte != b'\\').map_or(0, |last| last + 1);
         (1..self.parts.len()).any(|number| {
@@ -85,12 +85,13 @@ impl Sought {
 /// An equals sign that was written with a backslash before it.
 const SIGN: &[u8] = b"\\=";
 
-/// Looks for what a restore loses or bends because of how it was written: measurements with a backslash before an equals sign
-/// (`a\\=b`), which look like any other by their names, and series or fields with what the server writes between the two.
+/// Searches for data that a restore loses or alters because of its encoding: measurements with a backslash before an
+/// equals sign (`a\\=b`), which look like any other by their names, and series or fields that contain the server's
+/// separator.
 #[derive(Default)]
 pub(super) struct Escaped {
     sought: Vec<Sought>,
-    /// The end of what was looked at, for one that lies on the border.
+    /// The end of the previous bytes, for a match across the border.
     rest: Vec<u8>,
     /// Those that were found.
     found: Vec<String>,

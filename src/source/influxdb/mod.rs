@@ -34,7 +34,7 @@ use crate::progress::Interrupt;
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
 
-/// What is backed up.
+/// The database to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InfluxdbOptions {
     /// The database.
@@ -43,7 +43,7 @@ pub struct InfluxdbOptions {
     pub server: ServerOptions,
 }
 
-/// The stream of what `SHOW …` says.
+/// The stream with the output of `SHOW …`.
 pub const DEFINITIONS: &str = "definitions.json";
 /// The stream of the manifest.
 pub const MANIFEST: &str = "manifest.json";
@@ -52,7 +52,7 @@ pub const META: &str = "meta";
 
 /// The fact that a shard is before all time.
 const EARLY: &str = "unrestorable_shards";
-/// What the facts begin with that name measurements which a restore loses.
+/// The prefix of facts that name measurements which a restore loses.
 const LOST: &str = "unrestorable ";
 
 /// A portable backup, stream by stream.
@@ -159,7 +159,7 @@ impl InfluxdbSource {
         mut facts: Vec<(String, String)>,
     ) -> Result<Self, Error> {
         let (meta, database) = (portable.meta()?, &definitions.database);
-        // What was made while the backup ran is left to the next one.
+        // Shards created during the backup are left to the next one.
         portable.leave_out_all_but(database, &meta::shards(&meta, database)?)?;
         let ready = [(DEFINITIONS, definitions.text()?), (MANIFEST, portable.text.clone()), (META, meta)];
         let own = portable.manifest.files.iter().filter(|file| file.database == definitions.database);
@@ -181,7 +181,7 @@ impl InfluxdbSource {
     /// The end of one shard: it has to be whole.
     fn close(&mut self) -> Result<(), Error> {
         let Some(Current::Shard(file, mut input, mut check)) = self.current.take() else { return Ok(()) };
-        // What wasn't asked for is read to its end all the same.
+        // The rest of a stream that wasn't wanted is read to its end all the same.
         let mut rest = vec![0; 1 << 16];
         loop {
             match input.read(&mut rest) {
@@ -253,7 +253,7 @@ fn connect(options: &InfluxdbOptions, interrupt: &Interrupt) -> Result<Server, E
     }
 }
 
-/// What was counted before the backup and after it: what is in it lies between.
+/// The counts before the backup and after it: that of its content is between the two.
 fn points(least: &BTreeMap<String, u64>, most: &BTreeMap<String, u64>) -> Vec<(String, String)> {
     let mut facts = vec![("rows".to_owned(), least.values().sum::<u64>().to_string())];
     for (name, most) in most {

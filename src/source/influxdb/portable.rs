@@ -14,7 +14,7 @@ use crate::entry::StreamName;
 use crate::source::Error;
 use crate::source::names::escape;
 
-/// What a manifest says.
+/// The content of a manifest.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Manifest {
     /// The metadata.
@@ -53,7 +53,7 @@ pub struct ShardFile {
     pub size: u64,
 }
 
-/// What a manifest's name ends with.
+/// The suffix of a manifest's name.
 pub const MANIFEST: &str = ".manifest";
 /// The most bytes of a manifest.
 const MOST: u64 = 64 << 20;
@@ -100,11 +100,11 @@ impl ShardFile {
 pub struct Portable {
     /// The folder.
     pub folder: PathBuf,
-    /// What its manifest's name begins with: a time.
+    /// The prefix of its manifest's name: a time.
     pub stem: String,
     /// The manifest as it is.
     pub text: Vec<u8>,
-    /// What it says.
+    /// Its content.
     pub manifest: Manifest,
 }
 

@@ -40,9 +40,9 @@ pub struct Server {
 pub struct Series {
     /// Its name; empty where it has none.
     pub name: String,
-    /// What it is about: `database`, `id`.
+    /// Its subject: `database`, `id`.
     pub tags: BTreeMap<String, String>,
-    /// What its columns are called.
+    /// The names of its columns.
     pub columns: Vec<String>,
     /// Its rows.
     pub rows: Vec<Vec<Value>>,
@@ -117,7 +117,7 @@ impl Server {
 
     fn client(&self) -> Vec<OsString> {
         let (host, port) = host_and_port(self.options.host.as_deref(), HTTP_PORT);
-        // It takes what it shall run as an option only; so no statement of ours may hold a secret.
+        // It takes statements as an option only; so no statement of ours may hold a secret.
         argv(&self.options, &["influx", "-host", host, "-port", port, "-format", "json", "-execute"])
     }
 
@@ -365,7 +365,7 @@ fn code(said: &str) -> Option<String> {
     CODES.iter().find(|(words, _)| said.contains(words)).map(|(_, code)| (*code).to_owned())
 }
 
-/// What the program said last, without its warnings.
+/// The program's last message, without its warnings.
 fn said(error: &TalkError) -> String {
     let lines = error.said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("It is possible"));
     let last: Vec<&str> = lines.collect();
@@ -386,7 +386,7 @@ fn parse(answer: &[u8]) -> Result<Vec<Series>, String> {
     let (mut all, mut goes_on) = (Vec::new(), false);
     for document in serde_json::Deserializer::from_slice(answer).into_iter::<Value>() {
         let Ok(document) = document else {
-            // After an error the client says in its own words what it may be.
+            // After an error the client adds its own words about possible reasons.
             break;
         };
         goes_on = is_part(&document);

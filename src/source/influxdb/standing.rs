@@ -1,4 +1,4 @@
-//! What stands in a database after a restore, so that a later look tells whether anything has changed since.
+//! Fingerprint of a database after a restore, to detect later changes.
 
 use crate::id::Hasher;
 use crate::source::Error;
@@ -13,8 +13,8 @@ const FIRST: i64 = i64::MIN + 2;
 /// About how many values are read at once.
 const AT_ONCE: u64 = 200_000;
 
-/// Notes all of `database`: what is defined in it, and each point up to a moment, with its tags and values. Users are none of it:
-/// one who was absent may have been made since.
+/// Records all of `database`: its definitions, and each point up to a moment, with its tags and values. Users are not
+/// included: an absent one may have been created since.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.

@@ -1,6 +1,6 @@
-//! Whether a tar is whole, looked at as its bytes pass by: each header's sum, each file to its end, the two empty blocks.
+//! Streaming check of a tar: each header's checksum, each file to its end, the two empty blocks.
 
-/// What was seen of a tar so far.
+/// The state of the check.
 #[derive(Default)]
 pub struct TarCheck {
     block: Vec<u8>,

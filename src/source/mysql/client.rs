@@ -1,4 +1,4 @@
-//! The client program: where it is, and what it sees of this machine.
+//! The client program: its path, and its environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -8,9 +8,9 @@ use crate::source::command::apart::NOTHING;
 /// Variables that say where the server is, or who is asking.
 const KEPT: [&str; 6] = ["HOME", "LOGNAME", "OPENSSL_CONF", "SSL_CERT_DIR", "SSL_CERT_FILE", "USER"];
 
-/// What a client that is given statements finds in its environment: no editor, no pager, no program by its name alone, and
-/// no home where an option file says who it is. In a container it is the container's environment that it gets; there only
-/// the editor and the pager are said.
+/// The environment of a client that is given statements: no editor, no pager, no program by its name alone, and no home
+/// whose option file could name an account. In a container it gets the container's environment; there only the editor
+/// and the pager are set.
 pub(super) fn environment(options: &ServerOptions, is_apart: bool) -> Vec<(OsString, OsString)> {
     let of_a_person = |name: &str| ["HOME", "LOGNAME", "USER"].contains(&name);
     let has_home = options.option_file.is_none() && !is_apart;

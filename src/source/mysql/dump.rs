@@ -1,4 +1,4 @@
-//! What stands before a dump: the server, its databases, the account's grants, the fingerprints, and the command line.
+//! Preparation of a dump: the server, its databases, the account's grants, the fingerprints, and the command line.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::warning::{Warning, WarningKind};
 /// Databases that are the server's own.
 const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
-/// Engines whose tables are dumped as of one moment.
+/// Engines whose tables are dumped consistently.
 const CONSISTENT: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", ""];
 
 /// The fact that names the engines of the tables, with spaces between them.
@@ -73,7 +73,7 @@ impl Prepared {
         Ok(Self { server, program, databases, before, argv, warnings, events: events.unwrap_or_default(), has_log })
     }
 
-    /// What a restore and a report want to know of the server.
+    /// The server's facts for a restore and a report.
     pub fn facts(&self) -> Vec<(String, String)> {
         let engines: BTreeSet<&str> =
             self.before.tables.iter().map(|table| table.engine.as_str()).filter(|engine| !engine.is_empty()).collect();
@@ -129,7 +129,7 @@ fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// Warns of tables that a dump doesn't see as of one moment.
+/// Warns of tables that a dump doesn't read consistently.
 pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
     let loose = |table: &&Table| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
     let names: Vec<String> = tables

@@ -18,9 +18,9 @@ use crate::warning::{Warning, WarningKind};
 
 /// Reads dumps from a folder, each split as one of our own.
 ///
-/// Together they are as one dump, so each database's streams have the same names as if it had been dumped alone. What only one
-/// of them can have stands below its file's name: the session settings of all but the first file, and the databases that a
-/// newer file has, too.
+/// Together they are like one dump, so each database's streams have the same names as if it had been dumped alone. Parts
+/// that only one of them can have are prefixed by its file's name: the session settings of all but the first file, and
+/// databases that a newer file has, too.
 pub struct ExternalDumps {
     files: std::vec::IntoIter<PathBuf>,
     current: Option<Current>,
@@ -51,7 +51,7 @@ enum Bytes {
     Raw(Option<File>),
 }
 
-/// A dump, and what became of its streams.
+/// A dump, and the state of its streams.
 struct Dump {
     splitter: Splitter<Input>,
     /// The databases that are its own.

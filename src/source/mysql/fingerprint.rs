@@ -1,4 +1,4 @@
-//! What stands in the databases, object by object: taken before and after a dump, it tells what changed meanwhile.
+//! Fingerprints of each object in the databases, compared before and after a dump to detect changes in between.
 
 use super::names::{literal, quoted};
 use super::obstacles;
@@ -21,7 +21,7 @@ pub struct Table {
     pub bytes: u64,
 }
 
-/// What was there.
+/// The recorded objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Tables, sequences and views.
@@ -70,7 +70,7 @@ impl Fingerprint {
         Ok(())
     }
 
-    /// What `SHOW CREATE` says of each table, without the counter that any insert moves.
+    /// The output of `SHOW CREATE` for each table, without the counter that any insert moves.
     fn read_definitions(&mut self, server: &Server) -> Result<(), Error> {
         let tables: Vec<Table> = self.tables.iter().filter(|table| table.kind != "VIEW").cloned().collect();
         if tables.is_empty() {
@@ -162,9 +162,9 @@ impl Fingerprint {
 /// Engines whose tables' time of creation is that of their definition. ARCHIVE's is when somebody last read it.
 const KEEPS_ITS_TIME: [&str; 6] = ["InnoDB", "MyISAM", "Aria", "ROCKSDB", "TokuDB", "MEMORY"];
 
-/// The question for each of the databases, whose name stands for `{}`. It has to be a condition by which the server looks tables up
-/// (of triggers that is EVENT_OBJECT_SCHEMA, not TRIGGER_SCHEMA). To be asked of one database at a time: with more than one
-/// the server looks at the tables of all that it has, and waits for whoever holds one of them.
+/// The query for each of the databases, whose name replaces `{}`. It has to be a condition by which the server looks
+/// tables up (of triggers that is EVENT_OBJECT_SCHEMA, not TRIGGER_SCHEMA). It must be run for one database at a time:
+/// with more than one the server opens the tables of all databases, and waits for whoever holds a lock on one of them.
 fn for_each(databases: &[String], question: &str) -> String {
     let one = |database: &String| question.replace("{}", &literal(database));
     databases.iter().map(one).collect::<Vec<_>>().join(";\n")

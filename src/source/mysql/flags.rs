@@ -1,11 +1,11 @@
-//! The options of the dump program, chosen by what it and the server can.
+//! The options of the dump program, chosen by its and the server's abilities.
 
 use std::ffi::OsString;
 
 use super::server::{Program, Vendor};
 use crate::source::Error;
 
-/// What is dumped, and how.
+/// The scope and the manner of a dump.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted<'a> {
     pub databases: &'a [String],
@@ -28,7 +28,7 @@ pub(super) struct Wanted<'a> {
 /// # Errors
 /// [`Error::Config`] where the program can't do what is wanted.
 pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> Result<Vec<OsString>, Error> {
-    // What an option file may have changed is said again.
+    // Options that an option file may have changed are given again.
     let mut words: Vec<String> = [
         "--opt",
         // A table whose column takes its default from a sequence can't be loaded under a lock of its own (error 1100).

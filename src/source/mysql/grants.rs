@@ -1,4 +1,4 @@
-//! What an account may see, judged from its grants: what it can't see, a dump leaves out without a word.
+//! Visibility of an account, judged from its grants: a dump silently omits what the account can't see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use super::names::quoted;
 use super::server::{Server, Vendor};
 use crate::source::Error;
 
-/// What a complete dump needs on each database.
+/// The privileges that a complete dump needs on each database.
 const ON_DATABASES: [&str; 5] = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES"];
 
-/// What an account was granted.
+/// The grants of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// On `*.*`.
@@ -65,7 +65,8 @@ impl Grants {
         meant(&self.databases) || (self.has_global(privilege) && !meant(&self.revoked))
     }
 
-    /// What is missing for a complete dump of `databases`; with `all`, the account must see every database there is.
+    /// The privileges that are missing for a complete dump of `databases`; with `all`, the account must see every
+    /// database.
     pub fn missing(&self, vendor: Vendor, databases: &[String], all: bool) -> Missing {
         let mut missing = Missing::new();
         let mut need = |has: bool, on: Option<&str>, privilege| {
@@ -90,7 +91,7 @@ impl Grants {
     }
 }
 
-/// The statements that give `account` what is missing.
+/// The statements that grant the missing privileges to `account`.
 pub fn statements(missing: &Missing, account: &str) -> Vec<String> {
     let account = account.rsplit_once('@').map_or_else(
         || quoted(account),
@@ -104,7 +105,7 @@ pub fn statements(missing: &Missing, account: &str) -> Vec<String> {
     missing.iter().map(statement).collect()
 }
 
-/// What the account of `server` was granted, by itself and by the roles that are active.
+/// The grants of the account of `server`, its own and those of its active roles.
 pub fn granted(server: &Server) -> Result<(Grants, String), Error> {
     let account = server.value("SELECT CURRENT_USER()")?;
     let mut question = "SHOW GRANTS".to_owned();
@@ -122,7 +123,7 @@ fn holds(privileges: &BTreeSet<String>, privilege: &str) -> bool {
     privileges.contains(privilege) || privileges.contains("ALL PRIVILEGES") || privileges.contains("ALL")
 }
 
-/// Splits at the first `separator` that stands in no backticks and no parentheses.
+/// Splits at the first `separator` outside of backticks and parentheses.
 fn split_outside<'t>(text: &'t str, separator: &str) -> Option<(&'t str, &'t str)> {
     let (mut in_name, mut depth) = (false, 0u32);
     for (at, c) in text.char_indices() {

@@ -1,7 +1,7 @@
-//! What a dump can't hold as it is: it is text, in one character set, written with as many digits as a server shows.
+//! Values that a dump can't represent exactly: it is text, in one character set, with as many digits as the server prints.
 //!
-//! The columns of which that may be true are few, and asked for their rows: only where a value would really come back as another
-//! one it is said.
+//! The columns that may be affected are few, and their rows are queried: a warning is given only if a value would really
+//! be restored as another one.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ fn restores() -> String {
     )
 }
 
-/// Makes it what it was before.
+/// Restores its previous value.
 const OWN: &str = "SET time_zone=@@GLOBAL.time_zone, sql_mode=@own_mode";
 
 /// A column that is to be looked at.
@@ -53,7 +53,7 @@ struct Column {
     /// Its character set; empty where it is no text.
     set: String,
     numbers_itself: bool,
-    /// What it is computed of, where it is computed and stored.
+    /// The expression of a stored generated column.
     computed: String,
     /// Its type with all that belongs to it: `datetime(6)`.
     whole_kind: String,
@@ -193,11 +193,11 @@ pub(super) fn warnings(
     Ok(inexact.chain(unrestorable).collect())
 }
 
-/// Where objects are listed, by what column of their database, their name, and a text of theirs. The column is the one by which
-/// the server finds a database without a look at all others.
+/// A catalogue of objects: the column of their database, their name, and a text of theirs. The column is the one by
+/// which the server finds a database without examining all others.
 type Texts = [(&'static str, &'static str, &'static str, &'static str)];
 
-/// What the dump program writes in UTF-8 and says otherwise, as seen with MariaDB 10.11.
+/// Objects that the dump program writes in UTF-8 and declares otherwise, as seen with MariaDB 10.11.
 const CHANGED: [(&str, &str, &str, &str); 3] = [
     ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "CONCAT(EVENT_NAME, DEFINER, EVENT_COMMENT)"),
     ("ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_COMMENT"),

@@ -1,9 +1,9 @@
-//! Where statements of a dump begin and end, as the client that reads it would see it.
+//! Statement boundaries in a dump, as the client that reads it would find them.
 //!
 //! Strings, names in backticks, comments and `DELIMITER` are followed; `/*! … */` is text that the server runs, so it is no
 //! comment here. State is a few words, however long a line is.
 
-/// What the next bytes are.
+/// The state: how the next bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Between statements.
@@ -14,13 +14,13 @@ enum State {
     Statement,
     /// In a string or a name that this byte ends.
     Quoted(u8),
-    /// In a comment to the end of the line; whether it stands between statements.
+    /// In a comment to the end of the line; whether it is between statements.
     LineComment(bool),
-    /// In a comment to `*/`; whether it stands between statements.
+    /// In a comment to `*/`; whether it is between statements.
     BlockComment(bool),
 }
 
-/// What a look at some bytes found.
+/// The result of scanning some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     /// All bytes were taken, or the rest is too short to tell: more is needed.
@@ -52,7 +52,7 @@ struct Rows {
     values: bool,
 }
 
-/// Bytes that a look ahead may need to tell what something is.
+/// Bytes that a lookahead may need to identify a token.
 pub(super) const LOOK: usize = 512;
 
 /// Whether a byte in a statement needs a look.
@@ -193,7 +193,7 @@ impl Lexer {
         }
     }
 
-    /// Goes on in a string. False where more bytes are needed.
+    /// Continues in a string. False if more bytes are needed.
     fn quoted(&mut self, rest: &[u8], at: &mut usize, quote: u8, end: bool) -> bool {
         let escapes = quote != b'`' && !self.plain_backslash;
         let stop = match escapes {
@@ -215,7 +215,7 @@ impl Lexer {
         true
     }
 
-    /// Goes on in a statement up to the next byte that changes the state. False where more bytes are needed.
+    /// Continues in a statement up to the next byte that changes the state. False if more bytes are needed.
     fn statement(&mut self, rest: &[u8], at: &mut usize, end: bool) -> bool {
         let first = self.delimiter.first().copied().unwrap_or(b';');
         let Some(length) = rest.iter().position(|&byte| STOPS[usize::from(byte)] || byte == first) else {

@@ -1,4 +1,4 @@
-//! How long a dump keeps others away.
+//! Measurement of how long a dump's locks block other sessions.
 //!
 //! It takes no lock over all tables. While it reads one, nobody can change that table's definition (a metadata lock), and
 //! who tries makes later queries on it wait; rows can be read and written all the time. A server that writes a binary log

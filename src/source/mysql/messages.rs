@@ -1,4 +1,4 @@
-//! What the server's programs say, without what may come from a row.
+//! Messages of the server's programs, without parts that may quote a row.
 
 use crate::entry::Escaped;
 
@@ -24,10 +24,9 @@ pub(super) fn code(said: &str) -> Option<String> {
     ["ERROR ", "Error ", "Got error: "].into_iter().find_map(after)
 }
 
-/// What a client said. Of errors that may show a value of a row, or a piece of a statement, the words between quotes are left
-/// out.
+/// A client's message. In errors that may show a value of a row, or a part of a statement, quoted words are left out.
 pub(super) fn redacted(said: &str) -> String {
-    // A client shows the statement that failed, with its rows; only what follows `ERROR` is its own word.
+    // A client prints the statement that failed, with its rows; only the text after `ERROR` is its own.
     let line = |line: &str| {
         let error = &line[line.find("ERROR ")?..];
         let number = error[6..].split(' ').next().unwrap_or_default();
@@ -40,14 +39,14 @@ pub(super) fn redacted(said: &str) -> String {
     }
 }
 
-/// A message without what stands between its first and its last quote. An apostrophe within a word is none: `Can't`.
+/// A message without the text between its first and its last quote. An apostrophe within a word is none: `Can't`.
 fn without_quoted(message: &str) -> String {
     let bytes = message.as_bytes();
     let letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphabetic);
     let mut quotes = message.match_indices(['\'', '"', '`']).map(|(at, _)| at);
     let begins = |at: &usize| *at == 0 || !letter(at - 1) || !letter(at + 1);
     let Some(first) = quotes.find(begins) else { return message.to_owned() };
-    // Where there is one alone the value was cut, or goes on in the next line.
+    // After a single quote the value was truncated, or continues in the next line.
     match quotes.next_back() {
         Some(last) => format!("{}…{}", &message[..=first], &message[last..]),
         None => format!("{}…", &message[..=first]),

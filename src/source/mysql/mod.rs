@@ -45,7 +45,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
 
-/// What is dumped.
+/// The data to be dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MysqlOptions {
     /// Which databases.
@@ -66,7 +66,7 @@ type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
 pub struct MysqlSource {
     /// Streams that the dump program doesn't write.
     ready: VecDeque<(String, Vec<u8>)>,
-    /// What of them comes before the dump's end, and that end, once it has come.
+    /// The streams before the dump's last line, and that line, once it has come.
     events: Vec<(Part, Vec<u8>)>,
     held: Option<String>,
     current: Option<Cursor<Vec<u8>>>,
@@ -74,7 +74,7 @@ pub struct MysqlSource {
     reading: Reading,
     locks: Locks,
     progress: Arc<dyn Progress>,
-    /// What has to be the same after the dump.
+    /// The state that must be unchanged after the dump.
     gate: Gate,
     data_time: Timestamp,
     facts: Vec<(String, String)>,
@@ -133,7 +133,7 @@ impl MysqlSource {
         })
     }
 
-    /// The error of the dump, with what it had come to where it stands still.
+    /// The error of the dump, with its progress if it hangs.
     fn told(&self, error: io::Error) -> Error {
         match own(error) {
             error if error.has_code(STALLED) => {
@@ -146,7 +146,7 @@ impl MysqlSource {
         }
     }
 
-    /// The bytes of the dump's statements as they come, and what is known at its end.
+    /// The bytes of the dump's statements as they come, and the findings at its end.
     fn check_end(&mut self) -> Result<Counted, Error> {
         let (counted, whole) = self.splitter.finish_counts();
         if !whole {

@@ -1,4 +1,4 @@
-//! How streams of a dump are called, and what a name means.
+//! Names of a dump's streams, and their parsing.
 //!
 //! `agama/orders.sql` is a table. A dot, a slash, `@` and `%` in the server's own names are written as `%2E` and so on, so
 //! no name of the server can be taken for one of ours: `@preamble.sql`, `agama/@routines.sql`, `agama/v.view.sql`.
@@ -6,14 +6,14 @@
 use crate::entry::{Escaped, StreamName};
 use crate::source::names::{escape, unescape};
 
-/// All that stands before the first database.
+/// The part before the first database.
 pub const PREAMBLE: &str = "@preamble.sql";
 /// All that puts the session back as it was, and the completion line.
 pub const POSTAMBLE: &str = "@postamble.sql";
 /// Users, roles and grants.
 pub const USERS: &str = "@users.sql";
 
-/// What a stream of a dump holds.
+/// The content of a dump's stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Session settings that every load needs first.
@@ -26,7 +26,7 @@ pub enum Part {
     Database(String),
     /// A further `USE`, by database.
     Use(String),
-    /// An object of a database: the database, the object, what it is.
+    /// An object of a database: the database, the object, its kind.
     Object(String, String, Kind),
     /// A database's events.
     Events(String),
@@ -34,7 +34,7 @@ pub enum Part {
     Routines(String),
 }
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A table with its rows.
@@ -43,7 +43,7 @@ pub enum Kind {
     Triggers,
     /// A sequence.
     Sequence,
-    /// What stands for a view while others are made that use it.
+    /// The placeholder of a view while others that use it are created.
     Stub,
     /// A view.
     View,
@@ -76,7 +76,7 @@ impl Part {
         }
     }
 
-    /// What a stream of that name holds; None where it isn't one of a dump's.
+    /// The content of a stream of that name; None if it isn't one of a dump's.
     pub fn of(name: &StreamName) -> Option<Self> {
         let name = std::str::from_utf8(name.as_bytes()).ok()?;
         match name {

@@ -17,7 +17,7 @@ const OF_OTHERS: [&str; 6] = ["CONNECT", "FEDERATED", "MRG_MyISAM", "OQGRAPH", "
 /// # Errors
 /// [`Error::Changed`] where one went away meanwhile, [`Error::Failed`] where the server doesn't answer.
 pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<String>, Error> {
-    // What it asks itself. A view whose definer is gone is read all the same.
+    // The query of the dump program itself. A view whose definer is gone is read all the same.
     let question = |table: &Table| {
         let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
         let has_rows = matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED")
@@ -54,7 +54,7 @@ pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[Strin
     Ok(found)
 }
 
-/// What is to be said of tables and views that can't be read.
+/// Messages about tables and views that can't be read.
 pub(super) fn told(unreadable: &[String]) -> String {
     format!(
         "tables and views that can't be read, at which a dump ends: {}; drop them, set them right, or leave them out by \

@@ -1,4 +1,4 @@
-//! The server and its programs: which ones there are, what they can, and questions to the server.
+//! The server and its programs: their versions, their abilities, and queries.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -50,7 +50,7 @@ impl Vendor {
     }
 }
 
-/// A program and what its help text says that it can.
+/// A program and the abilities that its help text lists.
 #[derive(Debug, Clone)]
 pub struct Program {
     /// Its name.
@@ -89,7 +89,7 @@ pub struct Server {
     pub vendor: Vendor,
     /// Its version, `10.11.19-MariaDB-0+deb12u1`.
     pub version: String,
-    /// The version up to which it runs what stands in a comment, where it was asked.
+    /// The version up to which it runs versioned comments, if it was asked.
     number: Option<u32>,
     interrupt: Interrupt,
     session: Session,
@@ -212,7 +212,7 @@ impl Server {
             *session = Some(client);
             return Ok(answer);
         }
-        // The server may have closed a session that was silent for long: a new one says what is the matter.
+        // The server may have closed a session that was silent for long: a new one reports the reason.
         let mut argv = self.client_argv();
         argv.push("--unbuffered".into());
         let mut client = self.start(&argv)?;
@@ -222,8 +222,8 @@ impl Server {
         Ok(answer)
     }
 
-    /// The settings of a session that is like any other of this account: what the server gives it, before it sets anything
-    /// itself.
+    /// The settings of a session that is like any other of this account: the server's defaults, before the session sets
+    /// anything itself.
     ///
     /// # Errors
     /// As [`Server::ask`].
@@ -314,7 +314,7 @@ impl Server {
         Ok(self.ask(question)?.into_iter().flatten().next().unwrap_or_default())
     }
 
-    /// Starts a client that runs what it is given.
+    /// Starts a client that runs the statements of its input.
     ///
     /// # Errors
     /// [`Error::Failed`] where it can't be started.
@@ -368,7 +368,7 @@ impl Server {
         self.number.unwrap_or_else(|| next() * 10_000 + next() * 100 + next())
     }
 
-    /// Asks the server up to which version it runs what stands in a comment: what it calls itself may be something else.
+    /// Asks the server up to which version it runs versioned comments: its reported version may differ.
     ///
     /// # Errors
     /// [`Error::Refused`] where that isn't of its series, and so isn't known.
@@ -394,7 +394,7 @@ impl Server {
     }
 }
 
-/// What an option file may have made of the client, said the other way: its answers are read by a program.
+/// Reverts options of the client that an option file may have set: its answers are parsed by a program.
 const OURS: [&str; 11] = [
     "--init-command=DO 0",
     "--skip-safe-updates",
@@ -458,9 +458,9 @@ impl Load {
         self.write(format!("{text};\n").as_bytes())
     }
 
-    /// Gives it one statement of somebody else's. The client must not see in it what the server doesn't, so it gets it in
-    /// hexadecimal digits, and the server runs no more than one; a server that doesn't take it so gets it only where both read
-    /// it the same way, and where it `is_one`.
+    /// Gives it one statement of foreign origin. The client must not interpret it otherwise than the server, so it gets
+    /// it in hexadecimal digits, and the server runs no more than one; a server that doesn't accept this form gets it as
+    /// text only if both read it the same way, and if it `is_one`.
     ///
     /// # Errors
     /// [`Error::Refused`] where they don't, [`Error::Failed`] where it ended.
@@ -596,7 +596,7 @@ fn find(options: &ServerOptions, names: &[&str], interrupt: &Interrupt) -> Resul
     )))
 }
 
-/// An answer of `--batch`: columns are tabs apart, and `\n`, `\t`, `\0` and `\\` stand for what they say.
+/// Output of `--batch`: columns are separated by tabs, and `\n`, `\t`, `\0` and `\\` are escapes.
 fn rows(answer: &[u8]) -> Vec<Vec<String>> {
     let text = |column: Vec<u8>| String::from_utf8_lossy(&column).into_owned();
     rows_of_bytes(answer).into_iter().map(|row| row.into_iter().map(text).collect()).collect()

@@ -1,13 +1,13 @@
-//! Settings of a server, an account's sessions and option files that decide what a dump sees.
+//! Settings of a server, an account's sessions and option files that affect a dump's content.
 //!
-//! A dump program takes no statement for its session's start, so what it reads is decided by the server's settings, by
-//! `init_connect` and by its option file. Three things keep a dump from being less than the data with status 0:
+//! A dump program can't be given statements for its session's start, so its reads depend on the server's settings, on
+//! `init_connect` and on its option file. Three things keep a dump from being less than the data with status 0:
 //!
 //! - varu's own sessions set all that matters ([`SESSION`], [`QUESTION`]);
-//! - a session as the dump program's is looked at before each dump ([`check`]), and the option file is read by the program
-//!   itself, which prints what it understood: an option that isn't known to be harmless is refused;
-//! - each query for rows carries a condition ([`guard`]) that the server can't get round in the very session that reads: where
-//!   a setting is wrong the condition is an error, and the dump ends with it.
+//! - a session like the dump program's is examined before each dump ([`check`]), and the option file is read by the
+//!   program itself, which prints its result: an option that isn't known to be harmless is refused;
+//! - each query for rows carries a condition ([`guard`]) that the server evaluates in the very session that reads: with
+//!   a wrong setting the condition is an error, and the dump ends with it.
 
 use std::collections::BTreeMap;
 
@@ -20,26 +20,26 @@ use crate::source::Error;
 /// tables that were made without it would not load.
 pub(super) const LOADS: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
-/// What each session of varu's own begins with. One that doesn't commit by itself would keep a lock on each table that it has
-/// read.
+/// The first statements of each session of varu's own. One without autocommit would keep a lock on each table that it
+/// has read.
 pub(super) const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1, autocommit=1, completion_type=0, \
      sql_select_limit=18446744073709551615, sql_big_selects=1, sql_auto_is_null=0, group_concat_max_len=1073741824;\n\
      SET NAMES utf8mb4;\n";
 
-/// What a session that only asks begins with, beside that: no question waits for ever for a lock that somebody else holds.
+/// Further first statements of a session that only queries: no query waits for ever for a lock of somebody else.
 pub(super) const QUESTION: &str = "SET SESSION lock_wait_timeout=540;\n\
      /*M!100100 SET SESSION max_statement_time=590 */;\n/*!50708 SET SESSION max_execution_time=590000 */;\n";
 
-/// What says that the condition of [`guard`] was an error, in the server's words.
+/// The server's message that the condition of [`guard`] was an error.
 const GUARDED: &str = "'exp(1000)'";
 
-/// A setting of a session, and what it has to be.
+/// A setting of a session, and its required value.
 struct Setting {
     name: &'static str,
     is_right: fn(&str) -> bool,
     /// The same as a condition of SQL.
     condition: &'static str,
-    /// What it does otherwise.
+    /// The effect of other values.
     why: &'static str,
 }
 
@@ -124,7 +124,7 @@ fn guard(found: &BTreeMap<String, String>, vendor: Vendor) -> String {
     format!("IF({},1,EXP(1000))", all.join(" AND "))
 }
 
-/// What is to be said of the dump program's error; None where it is no matter of settings.
+/// The explanation of the dump program's error; None if it has nothing to do with settings.
 pub(super) fn explained(why: &str) -> Option<Error> {
     why.contains(GUARDED).then(|| {
         let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
@@ -136,7 +136,7 @@ pub(super) fn explained(why: &str) -> Option<Error> {
     })
 }
 
-/// Options that say where the server is, who asks, and how: they change nothing of what is read.
+/// Options about the connection and the account: they change nothing of the data that is read.
 const CONNECTION: [&str; 29] = [
     "user",
     "password",
@@ -198,7 +198,7 @@ pub(super) const SAID_AGAIN: [&str; 25] = [
     "where",
 ];
 
-/// What tells one account on one server from another.
+/// The identity of an account on a server.
 const WHO_AND_WHERE: [&str; 5] = ["user", "host", "port", "socket", "protocol"];
 
 /// Judges the words that an option file gives to the client and to the dump program.
@@ -246,8 +246,8 @@ fn plain(word: &str) -> (String, Option<String>) {
     (name.to_owned(), value)
 }
 
-/// The words of what a program prints with `--print-defaults`. They stand in one line, with spaces between and no quotes: a
-/// value that has ` --` in it looks like one more option, which is refused at worst.
+/// The words of a program's output for `--print-defaults`. They are in one line, with spaces between and no quotes: a
+/// value with ` --` in it looks like one more option, which is refused at worst.
 pub(super) fn printed(text: &str) -> Vec<String> {
     let words = text.split_once('\n').map_or("", |(_, words)| words);
     words

@@ -17,7 +17,7 @@ const HEADING: usize = 4 << 10;
 /// The line that a whole dump ends with begins so.
 const COMPLETED: &[u8] = b"-- Dump completed";
 
-/// What was counted while a dump was split.
+/// Counts taken while a dump was split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Rows by stream.
@@ -29,7 +29,7 @@ pub struct Counted {
 /// A dump that comes from `R`, split.
 pub struct Splitter<R> {
     input: R,
-    /// What was read and not yet given.
+    /// Bytes read and not yet returned.
     window: Vec<u8>,
     /// Up to here the window was given.
     given: usize,
@@ -39,7 +39,7 @@ pub struct Splitter<R> {
     looked: usize,
     end: bool,
     lexer: Lexer,
-    /// Whether the current stream ends at `decided`, and what comes then.
+    /// Whether the current stream ends at `decided`, and the stream that follows.
     next: Option<Part>,
     part: Part,
     name: String,
@@ -55,7 +55,7 @@ pub struct Splitter<R> {
 }
 
 impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
-    /// Splits what `input` gives. A dump that names no database belongs to `database`.
+    /// Splits the dump from `input`. A dump that names no database belongs to `database`.
     pub fn new(input: R, database: &str) -> Self {
         Self {
             input,
@@ -90,7 +90,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         Ok(self.next.take().map(|part| self.begin(part)))
     }
 
-    /// What the current stream holds.
+    /// The content of the current stream.
     pub fn part(&self) -> &Part {
         &self.part
     }
@@ -163,7 +163,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         Ok(())
     }
 
-    /// At the end of all: what was held belongs to the current stream.
+    /// At the end of the input: the held bytes belong to the current stream.
     fn finish(&mut self) {
         let between = self.lexer.is_between();
         let tail = &self.window[self.decided..];
@@ -194,7 +194,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         Ok(())
     }
 
-    /// What follows, from `decided` on, is `part`, unless that is what the current stream is already.
+    /// The bytes from `decided` on belong to `part`, unless that is the current stream's content already.
     fn turn(&mut self, part: Part) {
         if part != self.part && self.next.is_none() {
             self.next = Some(part);
@@ -273,7 +273,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         }
     }
 
-    /// Reads more, and forgets what was given.
+    /// Reads more, and drops the returned bytes.
     fn fill(&mut self) -> io::Result<()> {
         if self.end {
             return Ok(());
@@ -312,7 +312,8 @@ fn note_sql_mode(lexer: &mut Lexer, head: &[u8]) {
     }
 }
 
-/// Where a comment line ends, or the heading that begins with it: a name with a newline in it goes on in the next comment line.
+/// The end of a comment line, or of the heading that begins with it: a name with a newline in it continues in the next
+/// comment line.
 fn end_of_heading(head: &[u8]) -> Option<usize> {
     let first = memchr::memchr(b'\n', head)?;
     let is_open = |end: usize| memchr::memchr_iter(b'`', &head[..end]).count() % 2 == 1;
@@ -321,7 +322,7 @@ fn end_of_heading(head: &[u8]) -> Option<usize> {
     while is_heading && is_open(end) {
         let next = &head[end + 1..];
         if !next.starts_with(b"-- ") {
-            // No name goes on here, or not all of it has come.
+            // No name continues here, or not all of it has come.
             return (next.len() >= 3).then_some(first);
         }
         end += 1 + memchr::memchr(b'\n', next)?;
@@ -329,7 +330,7 @@ fn end_of_heading(head: &[u8]) -> Option<usize> {
     Some(end)
 }
 
-/// The name that stands in backticks, in a comment.
+/// The name in backticks, in a comment.
 fn in_backticks(text: &str) -> Option<String> {
     let inner = text.strip_prefix('`')?.strip_suffix('`')?;
     let name = inner.replace("``", "`").replace("\n-- ", "\n");

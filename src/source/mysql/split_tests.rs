@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What stands in a dump of MariaDB, shortened, with all that could be mistaken for something else.
+/// The content of a dump of MariaDB, shortened, with everything that could be mistaken for something else.
 const DUMP: &str = r"/*M!999999\- enable the sandbox mode */ 
 -- MariaDB dump 10.19  Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)
 --

@@ -1,4 +1,4 @@
-//! What lies in the server's own databases and isn't the server's: no dump of all databases has it.
+//! User data in the server's system databases, which a dump of all databases omits.
 
 use super::names::{SHOWN, listed, shown};
 use super::server::Server;
@@ -51,7 +51,7 @@ const BEGINNINGS: [&str; 11] = [
     "transaction_registry",
 ];
 
-/// Where something is listed: by which column of its database, and on what condition it isn't the server's.
+/// A catalogue: the column of the database, and the condition that excludes the server's own objects.
 const LISTED: [(&str, &str, &str, &str); 4] = [
     ("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE NOT LIKE '%VIEW'"),
     ("VIEWS", "TABLE_SCHEMA", "TABLE_NAME", "DEFINER NOT LIKE '%.sys@localhost'"),
@@ -64,13 +64,13 @@ const LISTED: [(&str, &str, &str, &str); 4] = [
     ("EVENTS", "EVENT_SCHEMA", "EVENT_NAME", "TRUE"),
 ];
 
-/// Names of a table of the server, and what they are called. Not every account may read it.
+/// Names of a table of the server, and their description. Not every account may read it.
 const ROWS: [(&str, &str); 2] = [
     ("SELECT Server_name FROM mysql.servers ORDER BY 1", "the server of CREATE SERVER"),
     ("SELECT name FROM mysql.func ORDER BY 1", "the loadable function"),
 ];
 
-/// Names what a dump of all databases leaves out, for it lies in the server's own.
+/// Names the objects in the server's system databases, which a dump of all databases leaves out.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.

@@ -31,7 +31,7 @@ pub fn users(server: &Server) -> Result<String, Error> {
         if is_of_the_system(user) {
             continue;
         }
-        // What is granted to everybody; nobody makes it.
+        // The grants to everybody, an account that nobody creates.
         let is_public = is_role == "Y" && user == "PUBLIC";
         let account = match is_role.as_str() {
             _ if is_public => user.clone(),
@@ -60,8 +60,8 @@ fn one_line(text: &str) -> String {
     text.replace('\n', " ")
 }
 
-/// A grant without what `CREATE USER` has, and which here would change an account that is there: how it shows who it is, by what
-/// connections. The right to grant on stands behind that, and stays.
+/// A grant without clauses of `CREATE USER`, which would change an existing account here: its authentication and the
+/// kinds of its connections. The grant option follows them, and stays.
 pub(super) fn without_password(line: &str) -> String {
     let tokens = Session::new(999_999, true).reading.tokens(line.as_bytes()).unwrap_or_default();
     let is = |token: &Token, word: &str| {

@@ -1,4 +1,4 @@
-//! All that a dump needs, tried one after the other without a dump.
+//! Pre-flight checks of everything that a dump needs.
 
 use super::fingerprint::Fingerprint;
 use super::server::Server;

@@ -1,4 +1,4 @@
-//! What was loaded, compared with what it was: the statements of the dump with those that the dump program writes now.
+//! Comparison of a loaded database with its dump: the dump's statements against those that the dump program writes now.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,17 +17,17 @@ use crate::source::Error;
 const NAMED: usize = 20;
 /// How many sequences one question asks for.
 const AT_ONCE: usize = 200;
-/// What says which program wrote a dump, and of which server.
+/// The parts of a dump that name the program that wrote it, and its server.
 const HEADER: &str = "-- Dumped ";
-/// What says what a part of a dump is about.
+/// The heading of a part of a dump.
 const PART: &str = "-- Name: ";
 
 /// The statements of a dump that define something, in no order.
 #[derive(Default)]
 pub struct Definitions {
-    /// By their hashes: what each is about, and how often it is there.
+    /// By their hashes: the subject of each, and how often it occurs.
     statements: BTreeMap<[u8; 16], (String, usize)>,
-    /// What a long statement is about, and the hash of what came of it so far.
+    /// The subject of a long statement, and the hash of its bytes so far.
     long: Option<(String, Hasher)>,
     /// Whether the long statement that isn't over defines nothing.
     passes: bool,
@@ -35,7 +35,7 @@ pub struct Definitions {
     sequences: BTreeMap<String, String>,
     /// The columns of each table that rows are copied into, in their order.
     columns: BTreeMap<String, String>,
-    /// What there is, as its parts say it: name, type, schema and owner.
+    /// The objects, as the headings of their parts list them: name, type, schema and owner.
     parts: BTreeMap<String, usize>,
     /// The major versions of the server and of the program that wrote it.
     majors: Vec<String>,
@@ -116,7 +116,7 @@ impl Definitions {
         self.statements.entry(hasher.finish_short()).or_insert((about, 0)).1 += 1;
     }
 
-    /// How they differ from what stands in `database` now, a sentence each; nothing of what `is_known` of.
+    /// Differences from the present state of `database`, a sentence each; none for which `is_known` holds.
     ///
     /// # Errors
     /// [`Error::Failed`] where the server doesn't answer.
@@ -129,7 +129,7 @@ impl Definitions {
         self.end_of_long();
         let now = Self::of(&server.definitions(database)?);
         let mut found = Vec::new();
-        // A program of another major version writes the same otherwise; but it says what there is.
+        // A program of another major version writes the same objects in other words; but it lists them.
         let differences = match self.majors == now.majors {
             true => self.against(&now),
             false => against(&self.parts, &now.parts),
@@ -222,8 +222,8 @@ fn major(line: &str) -> String {
     format!("{who} {}", version.split(['.', ' ']).next().unwrap_or_default())
 }
 
-/// Whether a part of a dump, `t; Type: TABLE; Schema: public; Owner: o`, is there in a dump of each version. The database has
-/// another name while it is looked at, data is counted, and what belongs to the schema `public` has changed over time.
+/// Whether a part of a dump, `t; Type: TABLE; Schema: public; Owner: o`, is in a dump of each version. The database has
+/// another name at this time, data is counted, and the parts of the schema `public` have changed over time.
 fn is_compared(part: &str) -> bool {
     const TYPES: [&str; 24] = [
         "AGGREGATE",
@@ -255,7 +255,7 @@ fn is_compared(part: &str) -> bool {
     kind.is_some_and(|kind| TYPES.contains(&kind))
 }
 
-/// What of one is not in the other, each with a sentence.
+/// The statements of one that the other lacks, each with a sentence.
 fn against(were: &BTreeMap<String, usize>, are: &BTreeMap<String, usize>) -> Vec<(String, String)> {
     let lacks =
         |these: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>, said: &str| -> Vec<(String, String)> {
@@ -267,7 +267,7 @@ fn against(were: &BTreeMap<String, usize>, are: &BTreeMap<String, usize>) -> Vec
     found
 }
 
-/// Whether a statement that begins so says what something is.
+/// Whether a statement with this beginning defines an object.
 fn defines(text: &[u8]) -> bool {
     const STARTS: [&[u8]; 6] = [b"CREATE ", b"ALTER ", b"COMMENT ", b"GRANT ", b"REVOKE ", b"SECURITY "];
     STARTS.iter().any(|start| text.starts_with(start))
@@ -293,7 +293,7 @@ fn sequence(text: &[u8]) -> Option<(String, String)> {
         Token::Text(name) => name.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"),
         _ => return None,
     };
-    // A dump quotes what has to be quoted, so it is a name and nothing else.
+    // A dump quotes everything that has to be quoted, so it is a name and nothing else.
     (super::scan::name_end(&name) == Some(name.len())).then_some(())?;
     let value = rest[end + 1..].strip_suffix(");")?.trim();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ',' | ' ');

@@ -1,4 +1,4 @@
-//! What stands in a database, taken before and after a dump.
+//! Fingerprints of each object in a database, compared before and after a dump.
 //!
 //! `TRUNCATE` and rewriting forms of `ALTER TABLE` don't keep the rows that an older snapshot would see: one that falls between
 //! the dump's snapshot and its lock leaves a table empty, with status 0. The rows of the catalogue are others then.
@@ -21,7 +21,7 @@ pub struct Table {
     pub bytes: u64,
 }
 
-/// What was there.
+/// The recorded objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Tables, by name.
@@ -30,7 +30,7 @@ pub struct Fingerprint {
     pub objects: Objects,
 }
 
-/// The catalogue's rows, each with what it belongs to and the transaction that wrote it.
+/// The catalogue's rows, each with the object that it belongs to and the transaction that wrote it.
 fn questions() -> String {
     let of_class = |catalogue: &str, column: &str| {
         format!(

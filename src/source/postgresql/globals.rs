@@ -1,4 +1,4 @@
-//! What belongs to the server and to no database: roles, their memberships and settings, tablespaces.
+//! Cluster-wide objects: roles, their memberships and settings, tablespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -60,7 +60,7 @@ fn statements(globals: &[u8]) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Roles that a server lacks, and what makes them.
+/// Roles that a server lacks, and the statements that create them.
 #[derive(Debug, Default)]
 pub struct Absent {
     /// Their names.
@@ -73,7 +73,7 @@ pub struct Absent {
 
 /// The roles of a dump of globals which aren't among `there`.
 ///
-/// What is about a role that is there stays away: it is as somebody wants it.
+/// Statements about existing roles are skipped: those are as somebody wants them.
 ///
 /// # Errors
 /// [`Error::Refused`] where the dump holds what no dump of globals holds.
@@ -152,7 +152,7 @@ fn role(text: &str, start: &str) -> Option<String> {
     Some(unquoted(&rest[..name_end(rest)?]))
 }
 
-/// A name as it is, from what a statement has.
+/// A name without its quotes, from a statement.
 pub fn unquoted(name: &str) -> String {
     match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
         Some(name) => name.replace("\"\"", "\""),

@@ -1,4 +1,4 @@
-//! What an account may see: what it can't see, a dump leaves out, or ends at.
+//! Visibility of an account: a dump omits what the account can't see, or ends there.
 
 use super::server::{Server, literal};
 use crate::source::Error;
@@ -6,7 +6,8 @@ use crate::source::Error;
 /// Schemas that aren't the server's own, as a condition on `n`.
 pub const OF_USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
-/// The statements that give the account what a complete dump of `database` needs; none where nothing is missing.
+/// The statements that grant the account the missing privileges for a complete dump of `database`; none if it has them
+/// all.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.
@@ -40,7 +41,7 @@ pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Re
         "SELECT format('ALTER ROLE %I SUPERUSER; -- the database has subscriptions', current_user) WHERE EXISTS (SELECT \
          oid FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
             .to_owned(),
-        // The options of a user mapping are left out, without a word, for all but a few.
+        // The options of a user mapping are silently left out for all but a few.
         "SELECT DISTINCT format('ALTER ROLE %I SUPERUSER; -- the options of user mappings are hidden from others', current_user) FROM \
          pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid WHERE m.umoptions IS NULL AND NOT CASE m.umuser WHEN 0 THEN \
          pg_has_role(s.srvowner, 'USAGE') ELSE m.usename = current_user AND (pg_has_role(s.srvowner, 'USAGE') OR \
@@ -134,8 +135,8 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
     server.names(database, &questions.join(" UNION ALL "))
 }
 
-/// Whether a dump has what a role without rights can make before an extension, whose script could take that for its own: what a
-/// language or a transform needs is written before all extensions.
+/// Whether a dump has objects that a role without rights can create before an extension, whose script could take them
+/// for its own: the needs of a language or a transform are written before all extensions.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.
@@ -190,7 +191,7 @@ fn listed(missing: &[String]) -> String {
     if more > 0 { format!("{shown}\n    … and {more} more") } else { shown }
 }
 
-/// The one grant that stands for those on schemas, tables and sequences, where the server has it.
+/// The one grant that replaces those on schemas, tables and sequences, if the server has it.
 fn all_at_once(server: &Server, missing: &[String]) -> String {
     let many =
         missing.iter().filter(|statement| statement.starts_with("GRANT ") && !statement.contains("LARGE OBJECT"));

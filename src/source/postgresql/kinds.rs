@@ -1,8 +1,7 @@
-//! Which statements of a dump need an administrator, and are known so well that one may run them.
+//! Statements of a dump that need a superuser and are known well enough to be run by one.
 //!
-//! All others are run by a role that owns what is loaded and nothing else ([`super::role`]). Of those that are recognised here
-//! none runs code that the dump brings: they say whom something belongs to and who may do what with it, or make an object that
-//! is not code.
+//! All others are run by a role that owns the loaded objects and nothing else ([`super::role`]). None of the statements
+//! recognised here runs code from the dump: they set owners and privileges, or create an object that is not code.
 
 use super::text::text_of;
 use super::tokens::{Token, tokens};
@@ -10,7 +9,7 @@ use super::tokens::{Token, tokens};
 /// How a statement of a dump is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// By the role that owns what is loaded.
+    /// By the role that owns the loaded objects.
     Plain,
     /// A setting of the session, or a schema: by that role, and nothing that is code has been made by it.
     Harmless,
@@ -20,20 +19,20 @@ pub enum Kind {
     FirstWith(Vec<String>),
     /// By an administrator, when all is loaded.
     Last,
-    /// As [`Kind::Last`]: gives what is at the first place to the role at the second.
+    /// As [`Kind::Last`]: changes the owner of the object in the first range to the role in the second.
     Owner {
         /// The words before `OWNER TO`.
         what: String,
         /// The role.
         role: String,
     },
-    /// Fills the materialized view of that name: by the role that owns what is loaded.
+    /// Refreshes the materialized view of that name: by the role that owns the loaded objects.
     Refresh(String),
-    /// By an administrator, when all else is done: from then on the dump's code is run by what others do.
+    /// By an administrator, after everything else: from then on the actions of others run the dump's code.
     EventTrigger,
-    /// Makes the database; the name stands in these bytes.
+    /// Creates the database; the name is in these bytes.
     CreateDatabase(usize, usize),
-    /// By an administrator in another database, when all is loaded; the name stands in these bytes.
+    /// By an administrator in another database, after the load; the name is in these bytes.
     OfDatabase(usize, usize),
     /// By nobody.
     Refused(&'static str),
@@ -56,7 +55,7 @@ impl<'t> Words<'t> {
         Some(token)
     }
 
-    /// Takes those key words, one after the other; nothing where they don't stand there.
+    /// Takes those key words, one after the other; nothing if they don't follow.
     fn take(&mut self, words: &str) -> bool {
         let wanted = words.split(' ');
         let there = wanted.clone().enumerate().all(|(n, word)| {
@@ -87,7 +86,7 @@ impl<'t> Words<'t> {
         }
     }
 
-    /// All between two parentheses, if one stands there.
+    /// The tokens between two parentheses, if one follows.
     fn parentheses(&mut self) -> bool {
         if !self.mark(b'(') {
             return false;
@@ -113,7 +112,7 @@ impl<'t> Words<'t> {
     }
 }
 
-/// What kind of statement it is. Places in it are those in its [`text_of`].
+/// The kind of a statement. Positions are those in its [`text_of`].
 pub fn kind(statement: &[u8]) -> Kind {
     let text = text_of(statement);
     let text = &*text;
@@ -200,7 +199,7 @@ fn created(mut of: Words<'_>) -> Option<Kind> {
     if of.take("DATABASE") {
         let Some(Kind::OfDatabase(from, to)) = database(&of) else { return None };
         of.at += 1;
-        // Another template would bring in what is in that.
+        // Another template would bring its own objects.
         let fits = of.take("WITH TEMPLATE") && of.mark(b'=') && of.take("template0");
         let fits = fits && of.rest_is(|token| !matches!(token, Token::Mark(mark) if mark != b'='));
         return Some(if fits {

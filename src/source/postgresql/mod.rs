@@ -44,7 +44,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
-/// What is dumped.
+/// The data to be dumped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresqlOptions {
     /// Which databases.
@@ -61,11 +61,11 @@ pub struct PostgresqlOptions {
 
 /// Roles, their memberships and settings.
 pub const GLOBALS: &str = "@globals.sql";
-/// What the facts on settings of a database's sessions begin with, before its stream and the setting's name.
+/// The prefix of facts about session settings of a database, before its stream and the setting's name.
 const SETTING: &str = "setting ";
-/// What the facts on the rows of materialized views begin with, before the stream and the view's name.
+/// The prefix of facts about the rows of materialized views, before the stream and the view's name.
 const VIEW: &str = "view ";
-/// What the facts on dumps that a restore refuses begin with, before the stream.
+/// The prefix of facts about dumps that a restore refuses, before the stream.
 const UNFIT: &str = "unfit ";
 /// The word without which a dump would end with another line every day.
 const KEY: &str = "varu";
@@ -118,7 +118,7 @@ struct Dump {
     database: String,
     command: CommandSource,
     scanner: Scanner,
-    /// What a restore would refuse it for.
+    /// The reason for which a restore would refuse it.
     unfit: Option<&'static str>,
     before: Fingerprint,
 }
@@ -244,7 +244,7 @@ fn check_whole(what: &str, scanner: &Scanner) -> Result<(), Error> {
     }
 }
 
-/// What a restore wants to know of a dump.
+/// The facts of a dump that a restore needs.
 fn facts_of(stream: &str, scanner: &Scanner) -> Vec<(String, String)> {
     let rows = scanner.rows.iter().map(|(table, rows)| (format!("rows {stream} {table}"), rows.to_string()));
     rows.chain([(format!("large_objects {stream}"), scanner.large_objects.to_string())]).collect()

@@ -1,4 +1,4 @@
-//! The role that loads a dump: it owns what it loads, and may do nothing else.
+//! The role that loads a dump: it owns the objects that it loads, and may do nothing else.
 //!
 //! A dump's functions are run while it is loaded: by a `CHECK`, a domain, an index, a generated column, a materialized view.
 //! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that again
@@ -10,7 +10,7 @@ use super::session::{Login, Session, unknown_word};
 use crate::source::Error;
 use crate::source::command::apart::Apart;
 
-/// What the names of these roles begin with.
+/// The prefix of these roles' names.
 pub const PREFIX: &str = "varu_restore_";
 
 /// The name of the role number `number` of the restore of the time `stamp`.
@@ -64,15 +64,15 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
     )))
 }
 
-/// What lies in a tablespace is made there again, so the role may use each that is there. An account that may not say so leaves
-/// it to the load to say what that lacks.
+/// Objects of a tablespace are created there again, so the role may use every existing tablespace. If the account may
+/// not grant that, the load reports the tablespaces that it lacks.
 fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Error> {
     let own = "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_global', 'pg_default')";
     let mut there = server.names(common, own)?;
     if there.is_empty() {
         return Ok(());
     }
-    // A database may itself lie in another than this.
+    // A database may be in another tablespace than this.
     there.push("pg_default".to_owned());
     for tablespace in there {
         let grant = format!("GRANT CREATE ON TABLESPACE {} TO {}", quoted(&tablespace), quoted(role));
@@ -84,7 +84,7 @@ fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Er
     Ok(())
 }
 
-/// The statements that take such a role away, with its rights on what is the whole server's.
+/// The statements that drop such a role, with its privileges on cluster-wide objects.
 pub fn removed(role: &str) -> String {
     removal(role).join(" ")
 }
@@ -167,7 +167,7 @@ pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The roles that code must not be run as: their rights reach beyond what they own.
+/// The roles that code must not be run as: their rights reach beyond the objects that they own.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.

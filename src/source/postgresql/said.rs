@@ -1,4 +1,4 @@
-//! What the client says of an error, without what may come from a row.
+//! Error messages of the client, without parts that may quote a row.
 
 use crate::entry::Escaped;
 
@@ -7,7 +7,7 @@ use crate::entry::Escaped;
 pub struct Fault {
     /// Its code: `42P01`.
     pub code: String,
-    /// What the server says: `relation "docs" does not exist`.
+    /// The server's message: `relation "docs" does not exist`.
     pub message: String,
     /// Where in which function and table it was.
     pub context: Vec<String>,
@@ -27,7 +27,7 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// What begins a line of the client's report.
+/// The beginning of a line of the client's report.
 const PARTS: [&str; 9] = [
     "LINE ",
     "DETAIL:  ",
@@ -97,8 +97,8 @@ fn coded(line: &str) -> Option<(&str, &str)> {
     is_code.then_some((code, message))
 }
 
-/// A message without values: data exceptions (22…) name them in quotes. Broken constraints (23…) name tables and constraints
-/// alone; the row stands in the detail, which isn't shown.
+/// A message without values: data exceptions (22…) quote them. Constraint violations (23…) name tables and constraints
+/// alone; the row is in the detail, which isn't shown.
 fn masked(code: &str, message: &str) -> String {
     if !code.starts_with("22") {
         return message.to_owned();
@@ -125,7 +125,7 @@ fn place(line: &str) -> Option<String> {
     })
 }
 
-/// What a client said, in a line.
+/// A client's message, in one line.
 pub fn redacted(said: &str) -> String {
     let own = |line: &str| {
         let at = line.find("error: ")?;

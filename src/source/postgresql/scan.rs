@@ -97,7 +97,7 @@ enum State {
     Rows,
 }
 
-/// What was seen of a dump so far.
+/// The state of the scan.
 pub struct Scanner {
     state: State,
     /// Bytes of the statement, comment or line that isn't over yet.
@@ -106,7 +106,7 @@ pub struct Scanner {
     in_statement: bool,
     parted: bool,
     depth: u32,
-    /// The word that isn't over yet, what the first words of the statement begin with, and how many there were.
+    /// The unfinished word, the beginning of the statement's first words, and their number.
     word: Vec<u8>,
     first_words: Vec<u8>,
     /// How deep the body is that a function has without quotes: `BEGIN ATOMIC … END`. Its semicolons end no statement.
@@ -117,9 +117,9 @@ pub struct Scanner {
     escapes: bool,
     /// Whether nothing but space and comments came since such a text: another in the next line's quotes would be a part of it.
     after_escapes: bool,
-    /// The first byte of the word that isn't over yet, and whether a colon stands before it.
+    /// The first byte of the unfinished word, and whether a colon precedes it.
     run: (u8, bool),
-    /// Where in what is held a name in quotes begins that has a colon before it.
+    /// The position in the held bytes at which a quoted name begins that follows a colon.
     named: Option<usize>,
     /// A word between dollars that may begin a text.
     tag: Option<Vec<u8>>,
@@ -127,7 +127,7 @@ pub struct Scanner {
     closing: usize,
     line_start: bool,
     comment: Vec<u8>,
-    /// What the line of rows began with.
+    /// The beginning of the line of rows.
     line: Vec<u8>,
     table: String,
     /// How many rows each table has, by its name as the dump writes it.
@@ -235,7 +235,7 @@ impl Scanner {
         let byte = bytes[0];
         let before = self.before;
         let started = self.line_start;
-        // What was only space and comments goes on as soon as a statement begins.
+        // Held space and comments are handed on as soon as a statement begins.
         if self.state == State::Plain && self.begins_statement(byte) {
             self.flush(take)?;
             self.in_statement = true;
@@ -251,7 +251,7 @@ impl Scanner {
         match &mut self.state {
             State::Plain => self.plain(byte, before, take)?,
             State::Text(escapes) => match byte {
-                // The byte after a backslash means nothing; a mark that is no quote stands for it.
+                // The byte after a backslash means nothing; it is replaced by a character that is no quote.
                 _ if *escapes && before[1] == b'\\' => self.before[1] = 0,
                 b'\'' => {
                     self.after_escapes = *escapes;
@@ -355,7 +355,7 @@ impl Scanner {
             }
             self.tag = None;
             if !is_parameter {
-                // What follows is read otherwise by each version of the client.
+                // Each version of the client reads the following text otherwise.
                 self.suspicious.get_or_insert_with(|| "a dollar begins neither a text nor a parameter".to_owned());
             }
         }
@@ -369,7 +369,7 @@ impl Scanner {
                 self.before = [0; 2];
             }
             (last, b'\'') => {
-                // Two quotes in a text stand for one, and the text goes on as what it was.
+                // Two quotes in a text are one, and the text continues in the same state.
                 let goes_on = last == b'\'' && self.escapes;
                 let escapes = goes_on || (matches!(last, b'e' | b'E') && !is_word(before[0]));
                 self.escapes = escapes;
@@ -378,7 +378,7 @@ impl Scanner {
             }
             (_, b'"') => self.state = State::Name,
             (last, b'$') if !is_word(last) => self.tag = Some(vec![b'$']),
-            // A cast: what follows has no colon before it.
+            // A cast: the next word follows no colon.
             (b':', b':') => self.before[1] = b' ',
             (_, b'(') => self.depth += 1,
             (_, b')') => self.depth = self.depth.saturating_sub(1),
@@ -391,7 +391,8 @@ impl Scanner {
         Ok(())
     }
 
-    /// Notes what clients of several versions, or a client with variables, read otherwise than it is read here. No dump has it.
+    /// Records text that clients of several versions, or a client with variables, read otherwise than this scanner. No
+    /// dump has it.
     fn look_for_differences(&mut self, byte: u8, last: u8) {
         let continues = is_word(last) && is_word(byte);
         if is_word(byte) && !continues {
@@ -454,7 +455,7 @@ impl Scanner {
         self.hand_on(Piece::Statement(&statement), take)
     }
 
-    /// What a statement tells.
+    /// The information from a statement.
     fn note(&mut self, statement: &[u8]) {
         let starts = |word: &str| statement.starts_with(word.as_bytes());
         if starts("COPY ") {
@@ -481,7 +482,7 @@ impl Scanner {
         }
     }
 
-    /// Hands on what is held, though it isn't at its end.
+    /// Hands on the held bytes, though they aren't complete.
     fn flush<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
         if self.held.is_empty() {
             return Ok(());
@@ -499,7 +500,7 @@ impl Scanner {
         if self.suspicious.is_some() { Ok(()) } else { take(piece) }
     }
 
-    /// After the last byte: what is held still.
+    /// After the last byte: the bytes still held.
     ///
     /// # Errors
     /// Those of `take`.
@@ -513,7 +514,7 @@ fn first_word(statement: &[u8]) -> &[u8] {
     &statement[..end]
 }
 
-/// Whether a client would take what follows a statement for its rows, or print rows among its answers.
+/// Whether a client would take the text after a statement for its rows, or print rows among its answers.
 fn is_copy_through_client(statement: &[u8]) -> bool {
     first_word(statement).eq_ignore_ascii_case(b"copy")
         && statement.windows(3).any(|part| part.eq_ignore_ascii_case(b"std"))

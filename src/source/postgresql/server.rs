@@ -17,7 +17,7 @@ use crate::source::command::talk::{TalkError, ask};
 pub struct ServerOptions {
     /// A host, with or without `:port`.
     pub host: Option<String>,
-    /// The socket, or the folder that it lies in.
+    /// The socket, or its folder.
     pub socket: Option<PathBuf>,
     /// The account; the programs' own where there is none.
     pub user: Option<String>,
@@ -105,7 +105,8 @@ impl Server {
         argv(&self.options, (self.version, self.is_superuser), program, database, (None, Purpose::Reading))
     }
 
-    /// A command line of the client that goes on after an error. With a `login` it reads its password from the first line.
+    /// A command line of the client that continues after an error. With a `login` it reads its password from the first
+    /// line.
     pub(super) fn session_argv(&self, database: &str, login: Option<&Login>) -> Vec<OsString> {
         let about = (self.version, self.is_superuser);
         let mut argv = argv(&self.options, about, "psql", database, (login, Purpose::AsItIs));
@@ -152,7 +153,7 @@ impl Server {
         Ok(self.ask(database, question)?.into_iter().flatten().next().unwrap_or_default())
     }
 
-    /// The dump program's word for the encoding of a dump. Where a database has none its bytes are what they are.
+    /// The dump program's word for the encoding of a dump. Bytes of a database without an encoding are not converted.
     ///
     /// # Errors
     /// As [`Server::ask`].
@@ -186,7 +187,7 @@ impl Server {
     }
 }
 
-/// What every question begins with: nothing that a user has made stands in the way of the server's own names.
+/// The beginning of every query: no user's object shadows the server's own names.
 pub(super) const SESSION: &str = "SET standard_conforming_strings = on; SET search_path = pg_catalog; SET client_min_messages = error; \
                        SELECT 1 WHERE set_config('client_encoding', CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE \
                        'UTF8' END, false) IS NULL;\n";
@@ -197,7 +198,7 @@ pub(super) fn failed(tried: &str, error: &TalkError) -> Error {
     Error::server(code, format!("{tried} with psql failed: {error}"))
 }
 
-/// What of the environment says where or how programs connect. What the set says counts.
+/// Environment variables about the connection. The set's values take precedence.
 const ENVIRONMENT: [&str; 14] = [
     "PGOPTIONS",
     "PGSERVICE",
@@ -215,7 +216,7 @@ const ENVIRONMENT: [&str; 14] = [
     "PSQL_EDITOR",
 ];
 
-/// What no setting of a role, a database or the server changes in a session of ours. Each would change what is read or
+/// Settings that no role, database or server changes in a session of ours. Each would change the data that is read or
 /// written, or end it.
 const SETTINGS: [&str; 16] = [
     "statement_timeout=0",
@@ -237,8 +238,8 @@ const SETTINGS: [&str; 16] = [
     "gin_fuzzy_search_limit=0",
 ];
 
-/// How values are written as text where something is only read: the same on each server, so that a dump means the same
-/// everywhere, and two can be compared. A load has what the database's own sessions have ([`super::settings`]).
+/// The textual form of values in sessions that only read: the same on each server, so that a dump means the same
+/// everywhere, and two can be compared. A load uses the settings of the database's own sessions ([`super::settings`]).
 const READING: [&str; 9] = [
     "TimeZone=UTC",
     "DateStyle=ISO",
@@ -251,12 +252,12 @@ const READING: [&str; 9] = [
     "lc_time=C",
 ];
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     /// To dump, and to ask.
     Reading,
-    /// To load, or to see what the database's own sessions are like.
+    /// To load, or to see the settings of the database's own sessions.
     AsItIs,
 }
 
@@ -282,7 +283,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 /// A shell that reads a password from the first line, and gives it to the program in its environment.
 const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exec \"$@\"";
 
-/// What more of it says who asks.
+/// Further options of the connection that identify the account.
 const OF_A_LOGIN: [&str; 5] = ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"];
 
 /// The whole environment of a client that is apart from this machine: how it connects, where the set doesn't say it.
@@ -327,7 +328,7 @@ fn argv(
     for name in ENVIRONMENT.into_iter().chain(more) {
         argv.extend(["-u".into(), name.into()]);
     }
-    // What programs say is read.
+    // The output of programs is parsed.
     argv.push("LC_ALL=C".into());
     if is_apart {
         // It has an environment of its own, and no path.
@@ -376,7 +377,7 @@ fn argv(
     let newer = newer.iter().filter(|(since, _)| version >= *since).map(|(_, setting)| *setting);
     // Only a superuser may turn event triggers off: a connection of another account that asked for it would be refused.
     let newer = newer.filter(|setting| is_superuser || !setting.starts_with("event_triggers"));
-    // Event triggers are an administrator's to leave alone; and what a dump's functions are to find is the server's to say.
+    // Only an administrator can disable event triggers; and the search path of a dump's functions is set by the server.
     let meant = |setting: &&str| {
         login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
     };
@@ -390,7 +391,7 @@ fn argv(
     argv
 }
 
-/// The folder and the port that a socket's path stands for: `/run/postgresql/.s.PGSQL.5432`.
+/// The folder and the port of a socket's path: `/run/postgresql/.s.PGSQL.5432`.
 fn folder_and_port(socket: &Path) -> (&Path, Option<&str>) {
     let port = socket.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(".s.PGSQL."));
     match (port, socket.parent()) {

@@ -12,9 +12,9 @@ use crate::source::Error;
 use crate::source::command::apart::Apart;
 use crate::source::command::talk::Feed;
 
-/// The most bytes of what statements answer until they are waited for.
+/// The most bytes of answers to statements until they are waited for.
 const ANSWER: usize = 64 << 20;
-/// How much of what it says of errors is kept.
+/// How much of its error messages is kept.
 const SAID: usize = 64 << 10;
 /// How long one statement may run.
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -57,7 +57,7 @@ pub fn unknown_word() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Asks for what the client reads text by.
+/// Asks for the settings by which the client reads text.
 const READING: &str = "SELECT pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding');\n";
 /// Encodings in which the second byte of a character may look like a quote.
 const NOT_PLAIN: [&str; 8] = ["BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFT_JIS_2004", "UHC", "MULE_INTERNAL"];
@@ -68,13 +68,14 @@ fn reads_as_we_do(reading: &str) -> bool {
 }
 
 impl Session {
-    /// Starts a client in `database`, as the account or as `login`. It goes on after an error, which [`Session::settle`] tells.
+    /// Starts a client in `database`, as the account or as `login`. It continues after an error, which
+    /// [`Session::settle`] returns.
     ///
     /// # Errors
     /// [`Error::Failed`] where it can't be started, or can't log in.
     pub fn start(server: &Server, database: &str, login: Option<&Login>) -> Result<Self, Error> {
         let mut argv = server.session_argv(database, login);
-        // What a statement did is told, so that one that did nothing is found.
+        // The command tag of each statement is printed, so that one without effect is found.
         argv.extend(
             ["--tuples-only", "--csv", "--set=VERBOSITY=verbose", "--set=SHOW_CONTEXT=errors"].map(OsString::from),
         );
@@ -113,7 +114,7 @@ impl Session {
         self.feed.write(statements).map_err(|error| failed("loading", &error))
     }
 
-    /// Waits until all that it was given has been run: what that answered, and the first error.
+    /// Waits until all statements have been run: their answers, and the first error.
     ///
     /// # Errors
     /// [`Error::Failed`] where the client or the server ended, or its disk is full, [`Error::Refused`] where what was run has

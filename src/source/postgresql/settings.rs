@@ -1,7 +1,7 @@
-//! What sessions of a database are like: settings by which the code in a dump computes what it computes.
+//! Session settings of a database on which the results of a dump's code depend.
 //!
-//! A materialized view is filled by a load, and a `CHECK` or a domain is tried by it. What they make of a time, a text or an
-//! amount depends on settings of the session: of the database, which its dump has, and of the server, which no dump has.
+//! A load refreshes materialized views, and evaluates `CHECK`s and domains. Their results for a time, a text or an
+//! amount depend on settings of the session: of the database, which its dump has, and of the server, which no dump has.
 
 use super::globals::unquoted;
 use super::scan::name_end;
@@ -26,12 +26,12 @@ const KEPT: [&str; 11] = [
 /// How amounts are written. A dump of ours has them as the locale C writes them, which every server has.
 const MONEY: &str = "lc_monetary";
 
-/// What is kept of the sessions of `database`.
+/// The recorded settings of the sessions of `database`.
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.
 pub fn of_sessions(server: &Server, database: &str) -> Result<Vec<(String, String)>, Error> {
-    // A role's own settings stand before the database's, and it is the database that is kept.
+    // A role's own settings override the database's, and the database's are recorded.
     let question = |name: &str| {
         format!(
             "SELECT {0}, coalesce((SELECT substr(c, strpos(c, '=') + 1) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase \
@@ -48,13 +48,14 @@ pub fn of_sessions(server: &Server, database: &str) -> Result<Vec<(String, Strin
 /// The settings that a load gives its sessions.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// By name, each with the statement that sets it. A later one stands above an earlier one.
+    /// By name, each with the statement that sets it. A later one overrides an earlier one.
     statements: Vec<(String, String)>,
     /// The statement about amounts, where it is only for views: the dump's own amounts are as in the locale C.
     for_views: Option<String>,
     /// Those that a session of the role that loads has taken.
     taken: Vec<String>,
-    /// Those that it has not taken so far, with what the server said: they may name something that the dump makes later.
+    /// Settings that the session has not accepted so far, with the server's message: they may name something that the
+    /// dump creates later.
     not_taken: Vec<(String, String)>,
 }
 
@@ -75,19 +76,19 @@ impl Settings {
         found
     }
 
-    /// Takes what stands behind the name in `ALTER DATABASE name SET setting TO value;`.
+    /// Parses the part after the name in `ALTER DATABASE name SET setting TO value;`.
     pub fn of_database(&mut self, rest: &str) {
         let Some(name) = rest.strip_prefix(" SET ").and_then(|rest| Some(unquoted(&rest[..name_end(rest)?]))) else {
             return;
         };
-        // What was written as in the locale C is read so.
+        // Text written in the locale C is read in it.
         let as_c = name.eq_ignore_ascii_case(MONEY) && self.for_views.is_some();
         if !is_ours(&name) && !as_c {
             self.statements.push((name, rest.trim_start().to_owned()));
         }
     }
 
-    /// Sets them in a session of the role that loads. What that role may not set is left to the end.
+    /// Sets them in a session of the loading role. Settings that the role may not change are left to the end.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -109,7 +110,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Before a view is filled: sets what was not taken before, now that more is there.
+    /// Before a view is refreshed: sets the settings that were not accepted before, now that more objects exist.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -129,11 +130,11 @@ impl Settings {
         self.taken.clone()
     }
 
-    /// The statements that the server doesn't take, with what it said.
+    /// The statements that the server rejects, with its message.
     pub fn not_taken(&self) -> &[(String, String)] {
         &self.not_taken
     }
 }
 
-/// The code of what a role may not do.
+/// The error code for insufficient privilege.
 const NOT_ALLOWED: &str = "42501";

@@ -1,4 +1,4 @@
-//! What stands in a database after a restore, so that a later look tells whether anything has changed since.
+//! Fingerprint of a database after a restore, to detect later changes.
 
 use super::grants::OF_USERS;
 use super::server::{Server, literal};
@@ -44,7 +44,7 @@ pub fn note(server: &Server, database: &str, all: &mut Objects) -> Result<(), Er
             all.note(format!("rows of {database}"), &row.join(" "));
         }
     }
-    // Only who may do everything sees where their parts lie.
+    // Only a superuser sees the files of their parts.
     let large = match server.is_superuser {
         true => "SELECT count(*), sum(hashtext(xmin::text || ctid::text)::bigint) FROM pg_largeobject",
         false => "SELECT count(*), sum(hashtext(oid || ' ' || md5(lo_get(oid)))::bigint) FROM pg_largeobject_metadata",

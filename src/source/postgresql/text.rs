@@ -1,12 +1,12 @@
 //! Texts of databases without an encoding (`SQL_ASCII`), whose names and definitions are any bytes.
 //!
-//! Inside they are texts all the same: a byte that belongs to no character of UTF-8 stands as a mark with its two digits behind
-//! it, and goes back to what it was where a program is given it.
+//! Inside varu they are texts all the same: a byte that is invalid in UTF-8 is replaced by an escape character with its
+//! two hexadecimal digits, and converted back when a program gets it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What stands before the two digits of a byte.
+/// The escape character before the two digits of a byte.
 const MARK: char = char::REPLACEMENT_CHARACTER;
 const MARKED: &[u8] = "\u{FFFD}".as_bytes();
 

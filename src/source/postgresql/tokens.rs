@@ -1,7 +1,7 @@
 //! The words of one statement, each byte of it accounted for.
 //!
-//! What is run with an administrator's rights is judged by these. So what isn't simple is not taken for anything: a statement
-//! with a comment, a text between dollars or a byte beyond the known has no words.
+//! Statements that run with an administrator's rights are judged by these. So nothing complicated is interpreted: a
+//! statement with a comment, a dollar-quoted text or a byte beyond the known has no words.
 
 /// One word of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ fn end_of_quote(bytes: &[u8], mut at: usize, quote: u8, escapes: bool) -> Option
             _ => at += 1,
         }
     }
-    // A text goes on in the next line's quotes, and a word that touches it is nothing that a dump has.
+    // A text continues in the next line's quotes, and an adjacent word occurs in no dump.
     let next = bytes.get(at + 1);
     (next.is_none_or(|byte| !is_word(*byte) && !matches!(byte, b'\'' | b'"'))).then_some(at + 1)
 }

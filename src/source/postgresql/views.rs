@@ -1,4 +1,4 @@
-//! What materialized views hold: a dump has how they are made, and a load fills them anew.
+//! Contents of materialized views: a dump has only their definitions, and a load refreshes them.
 
 use super::grants::OF_USERS;
 use super::server::Server;
@@ -36,7 +36,7 @@ pub fn filled(server: &Server, database: &str, exclude: &[String]) -> Result<Vec
     Ok(found)
 }
 
-/// How the materialized views of `database` differ from what they were, a sentence each.
+/// Differences of the materialized views of `database` from their recorded contents, a sentence each.
 ///
 /// # Errors
 /// As [`filled`].

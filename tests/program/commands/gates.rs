@@ -1,4 +1,4 @@
-//! What a program has to have done, forwards and back.
+//! Conditions that a program has to meet, in backup and in restore.
 
 use std::fs;
 

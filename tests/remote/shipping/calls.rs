@@ -1,4 +1,4 @@
-//! What an operation asks of a remote, as numbers.
+//! Number of remote calls of each operation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

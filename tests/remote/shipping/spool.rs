@@ -1,4 +1,4 @@
-//! What a program makes while it is read doesn't wait for the network.
+//! Independence of a program's output from the speed of the network.
 
 use std::io::Write;
 use std::process::Stdio;

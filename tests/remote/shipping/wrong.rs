@@ -1,4 +1,4 @@
-//! What a person gets wrong: each error says what to do, ends with its own status, and nothing is written.
+//! User errors: each message says what to do, ends with its own status, and nothing is written.
 
 use std::fs;
 

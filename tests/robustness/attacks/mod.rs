@@ -1,4 +1,4 @@
-//! What attackers tried, each with the attacker's own input. `docs/format.md`, "Threats", names these tests.
+//! Attacks, each with the attacker's own input. `docs/format.md`, "Threats", names these tests.
 
 mod bombs;
 mod filter;

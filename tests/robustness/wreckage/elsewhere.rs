@@ -1,4 +1,4 @@
-//! What is there is restored, wherever it lies.
+//! Restores from chunks that are stored elsewhere than the recipe says.
 
 use super::*;
 use support::medium::BadMedium;

@@ -1,5 +1,5 @@
-//! What is left when things have gone badly, by the real program: a medium that can't be read, an index that is damaged, a
-//! state disk that is full. What is there comes back, what isn't is named, and the next backup heals what it can.
+//! Recovery after severe failures, with the real program: an unreadable medium, a damaged index, a full state disk.
+//! Everything that remains is restored, losses are named, and the next backup repairs what it can.
 
 mod cuts;
 mod elsewhere;

@@ -1,4 +1,4 @@
-//! What would keep a backup, or the program that it runs, from ever ending.
+//! Conditions under which a backup, or the program that it runs, would never end.
 
 use std::fs;
 use std::path::Path;

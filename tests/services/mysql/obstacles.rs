@@ -1,4 +1,4 @@
-//! What a dump can't hold as it is, or at all: named before it, and no more than that is lost.
+//! Data that a dump can't hold exactly, or at all: it is named beforehand, and nothing else is lost.
 
 use crate::mysql::site::Site;
 

@@ -1,4 +1,4 @@
-//! What comes back is what it was: accounts, stored code, engines, keys of other tables; and what can't come back is named.
+//! Fidelity of a restore: accounts, stored code, engines, foreign keys of other tables; losses are named.
 
 use crate::mysql::site::Site;
 

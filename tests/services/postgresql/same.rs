@@ -1,4 +1,4 @@
-//! What comes back is what it was, and what isn't is named.
+//! Fidelity of a restore; losses are named.
 
 use crate::postgresql::{RESTORE, lines, site};
 use support::postgresql::Postgres;

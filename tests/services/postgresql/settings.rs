@@ -1,4 +1,4 @@
-//! What a dump reads, and what a load makes of it, doesn't depend on settings of the machine, the database or the account.
+//! Independence of dumps and loads from settings of the machine, the database and the account.
 
 use crate::postgresql::{REPLACE, RESTORE, lines, site};
 use support::postgresql::Postgres;

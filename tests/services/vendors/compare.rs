@@ -1,4 +1,4 @@
-//! What stood on a server, what stands on another, and the differences.
+//! Comparison of the contents of two servers.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! What somebody with the writer key can put on the remote by hand: packs whose directories say what they like, and snapshots
-//! that name them.
+//! Forged objects, as somebody with the writer key can make them: packs whose directories lie, and snapshots that name them.
 
 use varu::crypto::{PackKey, Purpose, Salt};
 use varu::format::layout::snapshot_name;

@@ -1,5 +1,5 @@
-//! What the test suites and the benchmarks share: sources and targets in memory, a repository on any remote, a clock that
-//! tests set, machines, servers and backup hosts.
+//! Shared code of the test suites and benchmarks: sources and targets in memory, a repository on any remote, a settable
+//! clock, machines, servers and backup hosts.
 
 pub mod apart;
 pub mod away;

@@ -1,4 +1,4 @@
-//! Sets what the file system says of an entry.
+//! Sets an entry's metadata in the file system.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -23,7 +23,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// The set-user-id and set-group-id bits.
 const SET_ID: u32 = 0o6000;
 
-/// What the metadata is set on.
+/// The file whose metadata is set.
 #[derive(Clone, Copy)]
 pub(super) enum Handle<'a> {
     /// A file or folder that is open.
@@ -39,7 +39,7 @@ impl<'a> Handle<'a> {
         }
     }
 
-    /// The path that leads to what is held, even if it is a link: the one way to calls that know only paths.
+    /// The path to the open file, even if it is a link: the only way to calls that take paths alone.
     fn path(self) -> String {
         format!("/proc/self/fd/{}", self.fd().as_raw_fd())
     }
@@ -85,7 +85,7 @@ impl Attributes {
         Self { owners: OwnerNumbers::new(owners), is_root: nix::unistd::geteuid().is_root() }
     }
 
-    /// Whether owner and mode are what [`Attributes::set`] makes them, as far as this user can.
+    /// Whether owner and mode are as [`Attributes::set`] would set them, as far as this user can.
     pub(super) fn are_set(&self, metadata: &Metadata, stat: &Stat) -> bool {
         let mode = |mode: u32| if self.is_root { mode & 0o7777 } else { mode & 0o777 };
         let owned = (stat.st_uid, stat.st_gid) == self.owners.of(metadata);
@@ -93,8 +93,8 @@ impl Attributes {
             && (owned || !self.is_root && stat.st_uid == nix::unistd::geteuid().as_raw())
     }
 
-    /// Sets the owner, then what depends on it, then the times. What can't be set is given to `report`, and the rest is
-    /// still set. Setuid, setgid and capabilities are set only where the owner and group are right.
+    /// Sets the owner, then the attributes that depend on it, then the times. Failures are given to `report`, and the
+    /// rest is still set. Setuid, setgid and capabilities are set only if the owner and group are right.
     pub(super) fn set(
         &self,
         handle: Handle<'_>,
@@ -155,8 +155,8 @@ fn is_acl(xattr: &Xattr) -> bool {
     xattr.name == ACCESS_ACL || xattr.name == DEFAULT_ACL
 }
 
-/// Where an ACL can't be set the group bits of the mode, which are the ACL's mask, would be rights of the owning group: it gets
-/// what the ACL gave it, at most.
+/// If an ACL can't be set, the group bits of the mode, which are the ACL's mask, would be rights of the owning group: it
+/// gets at most the rights that the ACL gave it.
 fn close_group(handle: Handle<'_>, metadata: &Metadata, acl: &[u8]) {
     const OWNING_GROUP: u16 = 0x04;
     // A version, then for each entry a tag, the rights and an owner, little-endian.

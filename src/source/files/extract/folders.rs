@@ -10,7 +10,7 @@ use rustix::io::Errno;
 /// The most folders that are kept open.
 const OPEN: usize = 64;
 
-/// What to do about folders that aren't there.
+/// The treatment of missing folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     /// They are made, as the process's umask has it.
@@ -23,7 +23,7 @@ pub(super) enum Missing {
 pub(super) struct Trouble {
     /// The length of the path up to the component that could not be opened.
     pub(super) at: usize,
-    /// What is there instead of a folder.
+    /// The file that is in the place of a folder.
     pub(super) found: Option<FileType>,
     pub(super) error: io::Error,
 }

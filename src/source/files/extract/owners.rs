@@ -46,8 +46,8 @@ impl Owners {
         }
     }
 
-    /// The names of the system below `root`, where it has some of its own. Files that another user could have put there are
-    /// not believed: they could give away what is restored.
+    /// The account names of the system below `root`, if it has some of its own. Files that another user could have put
+    /// there are not trusted: they could give away restored files.
     pub fn below(root: &Path) -> Self {
         let ours = |path: &Path| {
             let owner = |uid| uid == 0 || uid == geteuid().as_raw();

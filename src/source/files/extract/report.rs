@@ -1,9 +1,9 @@
-//! What could not be set or made, summed up.
+//! Summary of metadata that could not be set and of entries that could not be made.
 
 use std::collections::BTreeMap;
 use std::io;
 
-/// What went wrong without ending the work.
+/// Failures that did not end the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Problem {
     Owner,
@@ -19,7 +19,7 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    /// What it is about, and what to do next.
+    /// The subject, and the advice.
     fn words(self) -> (&'static str, &'static str) {
         let as_root = "; restoring as root sets it";
         match self {

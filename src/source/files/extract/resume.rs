@@ -1,10 +1,10 @@
-//! A restore that was cut goes on where it was.
+//! Resuming of an interrupted restore.
 //!
-//! While a restore works, its mark lies in the folder: `.varu-LABEL.restore`. It is taken away when the last entry is written,
-//! so a mark that is there at the beginning says that an earlier run didn't get so far. What that one left under temporary
-//! names (`.varu-LABEL-….part`) is taken away, folder by folder, before the next thing is written there; the folders that it
-//! made, which the mark names, get their metadata as if they were made now. Which files are whole is for the caller to say,
-//! who knows what their bytes should be.
+//! While a restore works, its marker is in the folder: `.varu-LABEL.restore`. It is removed when the last entry is
+//! written, so an existing marker at the beginning tells that an earlier run didn't get so far. Its temporary files
+//! (`.varu-LABEL-….part`) are removed, folder by folder, before the next file is written there; the folders that it
+//! created, which the marker names, get their metadata as if they were created now. The caller decides which files are
+//! complete, because it knows their expected bytes.
 //!
 //! The mark is believed only where it is this user's and nobody else could write it: the folder may be one in which others can
 //! put files.
@@ -42,7 +42,7 @@ impl Resume {
         let mut resume = Self { label, mark: None, resumed: false, made: HashSet::new(), swept: HashSet::new() };
         match openat(top, resume.name(), FLAGS, Mode::empty()) {
             Err(Errno::NOENT) => {}
-            // A link, or a file that may not be opened: what lies there is not ours.
+            // A link, or a file that may not be opened: it is not ours.
             Err(Errno::LOOP | Errno::ACCESS) => return Err(resume.foreign()),
             Err(error) => return Err(error.into()),
             Ok(mark) => {
@@ -57,7 +57,7 @@ impl Resume {
         Ok(resume)
     }
 
-    /// What names of things that aren't whole yet begin with.
+    /// The prefix of names of incomplete files.
     pub(super) fn prefix(&self) -> String {
         format!(".varu-{}-", self.label)
     }
@@ -94,7 +94,7 @@ impl Resume {
     /// The last entry is written.
     pub(super) fn end(self, top: &OwnedFd) {
         if self.mark.is_some() {
-            // A mark that stays costs the next restore a look at what is there.
+            // A leftover marker costs the next restore a look at the existing files.
             let _ = unlinkat(top, self.name(), AtFlags::empty());
         }
     }
@@ -103,7 +103,7 @@ impl Resume {
         format!(".varu-{}.restore", self.label)
     }
 
-    /// What is said of a mark that can't be believed: its name.
+    /// The message about an untrusted marker: its name.
     fn foreign(&self) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, self.name())
     }
@@ -133,7 +133,7 @@ impl Resume {
     }
 }
 
-/// Takes away what a run with that prefix left in a folder.
+/// Removes the files that a run with that prefix left in a folder.
 fn sweep(folder: &OwnedFd, prefix: &str) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = openat(folder, ".", flags, Mode::empty())?;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::{Error, Overwrite, Result, Shared, Spot};
 
-/// Numbers the temporary names of this process. What an earlier process left under the same prefix is passed over.
+/// Numbers the temporary names of this process. Names of an earlier process with the same prefix are skipped.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// How many names that are taken are tried.
@@ -44,7 +44,7 @@ impl Temporary {
         Err(Errno::EXIST)
     }
 
-    /// What was made, opened without any right but to set its metadata.
+    /// The created file, opened without any right but to set its metadata.
     pub(super) fn handle(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.folder, &self.name, flags, Mode::empty())?)

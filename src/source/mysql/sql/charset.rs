@@ -6,21 +6,21 @@ use encoding_rs::{
     WINDOWS_1257,
 };
 
-/// What matters of a character set to somebody who looks for quotes and names.
+/// The properties of a character set that matter for finding quotes and names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) enum Charset {
     /// No byte below 0x80 is part of a longer character, and none above is white space: UTF-8, binary.
     Utf8,
-    /// Other characters whose bytes below 0x80 are what they look like.
+    /// Other characters whose bytes below 0x80 are ASCII.
     Plain(Letters),
     /// Characters of two bytes, whose second may look like a quote or a backslash.
     Pairs(Pairs),
 }
 
-/// What the bytes from 0x80 on say.
+/// The meaning of the bytes from 0x80 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) enum Letters {
-    /// What the encoding says.
+    /// Decoded with this encoding.
     Encoding(&'static Encoding),
     /// One of these 128 each.
     Listed(&'static str),
@@ -97,8 +97,8 @@ impl Charset {
         if is_pair { 2 } else { 1 }
     }
 
-    /// What the bytes say. None where a character isn't known. No byte below 0x80 becomes anything else, nor part of anything but
-    /// of a pair.
+    /// Decodes the bytes. None for an unknown character. No byte below 0x80 becomes anything else, nor part of anything
+    /// but of a pair.
     pub fn text(self, bytes: &[u8]) -> Option<String> {
         if self == Self::Utf8 || bytes.is_ascii() {
             return String::from_utf8(bytes.to_vec()).ok();
@@ -121,7 +121,7 @@ impl Charset {
         Some(text)
     }
 
-    /// What bytes say that begin with one from 0x80 on.
+    /// Decodes bytes that begin with one from 0x80 on.
     fn letters(self, bytes: &[u8]) -> Option<String> {
         let encoding = match self {
             Self::Utf8 | Self::Plain(Letters::Unknown) => return None,

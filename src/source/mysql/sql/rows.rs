@@ -1,11 +1,11 @@
 //! The rows of an `INSERT`, which are too long to be held: followed byte by byte, and nothing but values let through.
 
-/// Words that are values, or stand before one.
+/// Words that are values, or precede one.
 const WORDS: [&[u8]; 6] = [b"NULL", b"DEFAULT", b"TRUE", b"FALSE", b"X", b"B"];
 /// The most bytes of a word that is looked at.
 const WORD: usize = 64;
 
-/// Where in the rows a byte stands.
+/// The position of a byte in the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Between values, where a minus was or wasn't the byte before.
@@ -18,7 +18,7 @@ enum State {
     Text(u8, bool),
 }
 
-/// What a byte has no place in the rows of a dump.
+/// The reason why a byte is invalid in the rows of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) struct NoValue;
 
@@ -100,7 +100,7 @@ impl Rows {
         Ok((bytes.len(), false))
     }
 
-    /// Only what is written in hexadecimal or binary, and numbers, are long.
+    /// Only hexadecimal and binary literals, and numbers, are long.
     fn check_long(&self) -> Result<(), NoValue> {
         let first = self.word.first().copied().unwrap_or_default();
         if first.is_ascii_digit() || first == b'.' { Ok(()) } else { Err(NoValue) }

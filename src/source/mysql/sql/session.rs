@@ -1,11 +1,11 @@
-//! What a dump sets of its session, followed, because it changes how what comes after is read.
+//! Tracking of the session variables that a dump sets, since they change how later text is read.
 
 use std::collections::HashMap;
 
 use super::charset::Charset;
 use super::tokens::{Cursor, Kind, Reading, Token};
 
-/// Variables of a session that a dump sets. What isn't here is no part of a dump.
+/// Variables of a session that a dump sets. Any other is no part of a dump.
 const VARIABLES: [&str; 18] = [
     "autocommit",
     "character_set_client",
@@ -30,7 +30,7 @@ const VARIABLES: [&str; 18] = [
 /// Modes that quote names with `"`.
 const QUOTE_NAMES: [&str; 7] = ["ANSI_QUOTES", "ANSI", "ORACLE", "MSSQL", "DB2", "MAXDB", "POSTGRESQL"];
 
-/// Modes that one may set. A number, or another word, is no part of a dump: what a server makes of it isn't known.
+/// Modes that a dump may set. A number, or another word, is no part of a dump: its meaning to the server isn't known.
 const MODES: [&str; 37] = [
     "ALLOW_INVALID_DATES",
     "ANSI",
@@ -82,7 +82,7 @@ pub(in crate::source::mysql) struct Session {
     charset: String,
     /// Its collation.
     collation: String,
-    /// Variables of the dump's own, and what was put into them.
+    /// Variables of the dump's own, and their values.
     saved: HashMap<String, String>,
 }
 
@@ -168,7 +168,7 @@ impl Session {
                 self.saved.remove(&name);
             }
             (false, Some(value)) => self.put(&name, &value)?,
-            // What is put in isn't known, so what follows can't be read.
+            // The value isn't known, so the following text can't be read.
             (false, None) if matches!(name.as_str(), "sql_mode" | "character_set_client") => return None,
             (false, None) => {}
         }
@@ -200,7 +200,7 @@ impl Session {
         })
     }
 
-    /// None where it isn't known what the value does to how text is read.
+    /// None if the value's effect on the reading of text isn't known.
     fn put(&mut self, name: &str, value: &str) -> Option<()> {
         match name {
             "sql_mode" => {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::charset::Charset;
 
-/// How text is read: the server's version, and what its session is set to.
+/// The conditions under which text is read: the server's version, and the settings of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) struct Reading {
     /// The version as in comments: 101119 of 10.11.19.
@@ -19,7 +19,7 @@ pub(in crate::source::mysql) struct Reading {
     pub charset: Charset,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) enum Kind {
     /// A word without quotes: a keyword, a name, a number, `@variable` without its `@`.
@@ -36,12 +36,12 @@ pub(in crate::source::mysql) enum Kind {
     Comment,
 }
 
-/// A token and where it stands.
+/// A token and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source::mysql) struct Token {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Where it stands.
+    /// Its position.
     pub at: Range<usize>,
 }
 
@@ -181,7 +181,7 @@ impl Reading {
             return Some(mark);
         }
         let number = rest[mark..mark + digits].iter().fold(0, |number, byte| number * 10 + u32::from(byte - b'0'));
-        // MariaDB doesn't have what MySQL has had since 5.7.
+        // MariaDB skips versioned comments for MySQL 5.7 and later.
         let foreign = self.mariadb && !own && (50_700..=99_999).contains(&number);
         (number <= self.version && !foreign).then_some(mark + digits)
     }
@@ -230,7 +230,7 @@ impl Reading {
     }
 }
 
-/// What stands behind a statement that has no delimiter of its own.
+/// The text after a statement that has no delimiter of its own.
 const END: &[u8] = b"\0the end of the statement\0";
 
 /// Whether `--` before this byte begins a comment.
