@@ -22,12 +22,12 @@ pub struct Made {
     pub recipients: Vec<String>,
     /// The writer key's file.
     pub writer_key: PathBuf,
-    /// The identity's file; None where others are the recipients.
+    /// The identity's file; None if others are the recipients.
     pub identity: Option<PathBuf>,
 }
 
-/// Makes a repository on `remote` for `recipients`. Where there are none an identity is made, or the one that `keyring`
-/// names is used. `forget` is a repository that was at this place and is gone.
+/// Makes a repository on `remote` for `recipients`. Without any an identity is made, or the one that `keyring` names is
+/// used. `forget` is a repository that was at this location and is gone.
 ///
 /// The files on this machine are written first: without them the objects on the remote would be useless. The writer
 /// key's file has all that the remote needs. So after an interruption the next call finishes the work, however far it
@@ -35,8 +35,8 @@ pub struct Made {
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] where a repository is there already, where one was there that isn't `forget`, and where a key's file
-/// is there already.
+/// [`Error::Refused`] if a repository exists already, where one was there that isn't `forget`, and where a key's file
+/// exists already.
 pub fn init(
     remote: &dyn Remote,
     keyring: &Keyring,

@@ -3,8 +3,8 @@
 //! Chains are removed whole: when the newest snapshot is older than the rule says and a newer good chain exists. The
 //! newest good chain of a set, and later ones, always stay. Rules for tags, and for a number of chains, only lengthen.
 //!
-//! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived. Their order is that
-//! of the numbers that come with them, whatever the times say; see [`order`].
+//! The client feeds it with the times in its snapshots, a backup host with the times at which they arrived. Their order
+//! is that of the numbers that come with them, whatever the times say; see [`order`].
 
 mod order;
 
@@ -56,8 +56,8 @@ impl Default for Rules {
 pub struct Basis {
     /// The clock's time.
     pub now: Timestamp,
-    /// Whether ages are counted by the clock, on a person's word. Else they are counted at the newest snapshot of the set, so
-    /// that a clock which runs ahead of it makes nothing old.
+    /// Whether ages are counted by the clock, on a person's word. Else they are counted at the newest snapshot of the
+    /// set, so that a clock which runs ahead of it makes nothing old.
     pub by_clock: bool,
     /// Whether an adversary may add snapshots, who must not displace others. Then a snapshot that displaces an older
     /// one, or is counted by a rule with a number, has been there for `keep` itself; and all that arrived on one day
@@ -66,7 +66,7 @@ pub struct Basis {
 }
 
 impl Basis {
-    /// Of snapshots that are all believed.
+    /// For snapshots that are all trusted.
     pub fn at(now: Timestamp) -> Self {
         Self { now, by_clock: false, settled: false }
     }
@@ -81,13 +81,13 @@ pub struct Snapshot {
     pub set: String,
     /// Its chain.
     pub chain: ChainId,
-    /// Its place in the order in which they came.
+    /// Its rank in the order of arrival.
     pub sequence: u64,
     /// The start of its age.
     pub time: Timestamp,
     /// Its tags.
     pub tags: Vec<String>,
-    /// Whether it is whole and not suspect, and all of its chain before it is there.
+    /// Whether it is intact and not suspect, and all of its chain before it exists.
     pub good: bool,
     /// The paths or databases that it has. The last good chain that has one of them stays, though newer ones lack it.
     pub holds: Vec<Untrusted>,
@@ -96,12 +96,12 @@ pub struct Snapshot {
 /// Why a snapshot stays.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Its chain's newest snapshot is younger than the rule says, until then.
+    /// Its chain's newest snapshot is younger than the rule requires, until then.
     Young {
         /// When that ends.
         until: Timestamp,
     },
-    /// It is as old as the rule says, but the set has been silent: ages are counted at its newest snapshot.
+    /// It is as old as the rule requires, but the set has been silent: ages are counted at its newest snapshot.
     Silent {
         /// When that was.
         newest: Timestamp,
@@ -121,7 +121,7 @@ pub enum Reason {
         tag: String,
         /// The snapshot that has it.
         snapshot: SnapshotId,
-        /// When the rule ends; None where it is a number.
+        /// When the rule ends; None if it is a number.
         until: Option<Timestamp>,
     },
     /// The last snapshots came after a long gap, and nothing goes until then.
@@ -150,7 +150,7 @@ impl Verdict {
         self.reasons.is_empty()
     }
 
-    /// The earliest moment at which the chain may go, if no rule changes: the latest end of its reasons; None where one has
+    /// The earliest moment at which the chain may go, if no rule changes: the latest end of its reasons; None if one has
     /// no end of its own.
     pub fn until(&self) -> Option<Timestamp> {
         let ends = self.reasons.iter().map(|reason| match reason {

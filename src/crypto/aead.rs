@@ -5,8 +5,8 @@ use chacha20poly1305::{AeadInPlace, ChaCha20Poly1305, Key, KeyInit, Nonce};
 /// Bytes by which a message is longer sealed than open.
 pub const TAG_LEN: usize = 16;
 
-/// Bytes that a key has sealed: ciphertext, then the tag. Only this module's keys make one, so what takes a `Sealed`
-/// can't be handed plaintext.
+/// Bytes that a key has sealed: ciphertext, then the tag. Only this module's keys make one, so a function that takes a
+/// `Sealed` can't be given plaintext.
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {

@@ -1,6 +1,6 @@
 //! Keys derived from a writer key's secret: chunk ids, stream hashes, the chunker's seed, metadata.
 //!
-//! Each derivation has a context of its own, so no key says anything about another.
+//! Each derivation has a context of its own, so no key reveals anything about another.
 
 use zeroize::Zeroizing;
 

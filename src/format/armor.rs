@@ -21,7 +21,7 @@ pub fn armor(bytes: &[u8]) -> String {
     armored + END + "\n"
 }
 
-/// The bytes of the first armor in a text, whatever surrounds it. None where there is none, or it is mistyped.
+/// The bytes of the first armor in a text, whatever surrounds it. None if there is none, or it is mistyped.
 pub fn unarmor(text: &str) -> Option<Vec<u8>> {
     let lines = text.lines().map(str::trim).skip_while(|line| *line != BEGIN).skip(1);
     let mut body = String::new();

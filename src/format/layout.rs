@@ -55,10 +55,10 @@ pub const MAX_CHAIN: u32 = 64;
 /// The highest sequence of a snapshot.
 pub const MAX_SEQUENCE: u64 = 1 << 48;
 
-/// Whether a snapshot carries a whole recipe or an edit.
+/// Whether a snapshot carries a complete recipe or an edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SnapshotKind {
-    /// A whole recipe.
+    /// A complete recipe.
     Full,
     /// An edit of the parent's recipe.
     Incremental,
@@ -92,7 +92,7 @@ pub fn pack_name(id: &PackId) -> ObjectName {
     named(Folder::Packs, format!("{id}.pack"))
 }
 
-/// The pack with this path; None where the name is no pack's.
+/// The pack with this path; None if the name is no pack's.
 pub fn parse_pack_name(name: &ObjectName) -> Option<PackId> {
     if name.folder() != Folder::Packs {
         return None;
@@ -119,7 +119,7 @@ pub fn snapshot_name(stored: Timestamp, set: &str, kind: SnapshotKind, id: &Snap
     named(Folder::Snapshots, format!("{time}-{set}-{kind}-{id}"))
 }
 
-/// Takes a snapshot object's name apart; None where it is no snapshot's.
+/// Takes a snapshot object's name apart; None if it is no snapshot's.
 pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotName> {
     if name.folder() != Folder::Snapshots {
         return None;
@@ -162,7 +162,7 @@ pub fn mark_name(snapshot: Option<&SnapshotId>, object: &[u8]) -> ObjectName {
     }
 }
 
-/// The snapshot that a mark is of; None where it is of packs, or the name isn't a mark's.
+/// The snapshot that a mark is of; None if it is of packs, or the name isn't a mark's.
 pub fn parse_mark_name(name: &ObjectName) -> Option<SnapshotId> {
     let (id, hash) = name.name().strip_prefix("snapshot-")?.split_once('-')?;
     hash.parse::<SnapshotId>().ok()?;

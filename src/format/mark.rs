@@ -46,7 +46,7 @@ pub struct Mark {
     pub marked: Timestamp,
     /// When it may be deleted.
     pub due: Timestamp,
-    /// The snapshot; None where the packs belong to none.
+    /// The snapshot; None if the packs belong to none.
     pub snapshot: Option<SnapshotId>,
     /// The packs that only marked snapshots need, ascending.
     pub packs: Vec<PackId>,

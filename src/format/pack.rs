@@ -176,14 +176,14 @@ impl Directory {
         }
     }
 
-    /// The indices of a segment's chunks in [`ids`](Self::ids) and [`lengths`](Self::lengths). None where there is no such
+    /// The indices of a segment's chunks in [`ids`](Self::ids) and [`lengths`](Self::lengths). None if there is no such
     /// segment.
     pub fn chunk_range(&self, segment: u32) -> Option<std::ops::Range<usize>> {
         let entry = self.segments.get(segment as usize)?;
         Some(entry.first_chunk as usize..entry.first_chunk as usize + entry.chunks as usize)
     }
 
-    /// The indices of a run of chunks inside a segment. None where it reaches outside.
+    /// The indices of a run of chunks inside a segment. None if it reaches outside.
     pub fn run_range(&self, segment: u32, first: u32, count: u32) -> Option<std::ops::Range<usize>> {
         let range = self.chunk_range(segment)?;
         let start = range.start.checked_add(first as usize)?;
@@ -344,7 +344,7 @@ pub struct RecipeCopy<'a> {
     pub sequence: u64,
     /// When its content was true.
     pub data_time: Timestamp,
-    /// The base of the recipe's edit; None where it is complete.
+    /// The base of the recipe's edit; None if it is complete.
     pub base: Option<CopyBase>,
     /// The recipe's bytes, as in a snapshot's body.
     pub recipe: &'a [u8],

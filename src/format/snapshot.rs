@@ -25,7 +25,7 @@ pub struct Parent {
 /// A snapshot's clear header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotHeader {
-    /// Bytes of the sealed body: so that anyone can tell a whole object from a part of one.
+    /// Bytes of the sealed body: so that a complete object is distinguished from a truncated one.
     pub body: u64,
     /// Whose snapshot it is.
     pub repository: RepositoryId,
@@ -237,7 +237,7 @@ fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Snapsho
     Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
 }
 
-/// The fact that says how many plain bytes a restore of the snapshot decodes.
+/// The fact with the number of plain bytes that a restore of the snapshot decodes.
 pub const DECODED: &str = "decoded_bytes";
 /// The fact that lists the set's members: its paths or its databases, one a line.
 pub const HOLDS: &str = "holds";
@@ -268,9 +268,9 @@ pub struct About {
     pub environment: Untrusted,
     /// The generation that the run wrote into.
     pub generation: GenerationId,
-    /// Plain bytes that a restore decodes; None where the writer didn't say.
+    /// Plain bytes that a restore decodes; None if the writer didn't say.
     pub decoded: Option<u64>,
-    /// The number of bases under the deepest segment that a restore decodes; None where the writer didn't record it.
+    /// The number of bases under the deepest segment that a restore decodes; None if the writer didn't record it.
     pub depth: Option<u64>,
     /// How many warnings it has.
     pub warnings: u64,
@@ -348,7 +348,7 @@ pub struct SnapshotBody {
     pub configuration: Vec<u8>,
     /// Counts of the run.
     pub totals: Totals,
-    /// The recipe's bytes: whole for a full, an edit for an incremental.
+    /// The recipe's bytes: complete for a full, an edit for an incremental.
     pub recipe: Vec<u8>,
 }
 

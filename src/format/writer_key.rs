@@ -46,7 +46,7 @@ pub struct WriterKeyFile {
     pub secret: Zeroizing<[u8; 32]>,
     /// The data key's public half, `age1…`.
     pub data_key: String,
-    /// How streams are cut.
+    /// The sizes of chunks.
     pub chunking: ChunkSizes,
     /// The repository that this one succeeds, after a rotation.
     pub follows: Option<RepositoryId>,

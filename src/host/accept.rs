@@ -1,4 +1,4 @@
-//! `host accept`: gives each whole object to root, and enters it in the ledger.
+//! `host accept`: gives each complete object to root, and enters it in the ledger.
 //!
 //! Until an object is accepted its account can still move it. So it is copied to a new inode of root's, hashed while it
 //! is copied, and exchanged with the file of its name; a write handle that was left open writes to the old inode, which
@@ -155,11 +155,11 @@ struct Acceptance<'a> {
 
 /// Classification of a file.
 enum Examined {
-    /// A whole object, its copy, and where it belongs.
+    /// A complete object, its copy, and its proper place.
     Whole(Box<Copy>, ObjectName),
-    /// No whole object.
+    /// No complete object.
     Junk(&'static str),
-    /// An object of that later version of the format, which only a later program can tell a whole one of.
+    /// An object of that later version of the format; only a later program can tell whether it is complete.
     Later(u8),
     /// It went away, or changed while it was read.
     Gone,

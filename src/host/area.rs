@@ -32,7 +32,7 @@ const MOST_NAMES: usize = 4_000_000;
 const PIECE: usize = 1 << 20;
 /// Message for a file that can't be examined.
 const UNREADABLE: &str = "unreadable, so the disk says";
-/// How often a name is tried that the account takes away or puts back meanwhile.
+/// How often a name is tried that the account removes or restores in the meantime.
 const TRIES: usize = 100;
 
 /// The location of a file.
@@ -179,7 +179,7 @@ impl<'a> Area<'a> {
         looked.collect()
     }
 
-    /// The file under a name; None where there is none.
+    /// The file under a name; None if there is none.
     pub(super) fn look(&self, spot: Spot, name: &[u8]) -> io::Result<Option<What>> {
         match rustix::fs::statat(self.handle(spot), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(self.what(&stat))),
@@ -220,7 +220,8 @@ impl<'a> Area<'a> {
         Ok((plain && inode(&stat).is(&expected)).then(|| File::from(file)))
     }
 
-    /// Whether fewer bytes are on the disk than the file has: nothing that was uploaded is so, and a copy would fill the disk.
+    /// Whether fewer bytes are on the disk than the file has: nothing that was uploaded is so, and a copy would fill the
+    /// disk.
     pub(super) fn is_sparse(&self, file: &File) -> io::Result<bool> {
         let stat = rustix::fs::fstat(file)?;
         Ok(stat.st_blocks.unsigned_abs().saturating_mul(512).saturating_add(PIECE as u64) < stat.st_size.unsigned_abs())
@@ -329,7 +330,7 @@ impl<'a> Area<'a> {
         }
     }
 
-    /// Deletes an object of root's. False where there is none.
+    /// Deletes an object of root's. False if there is none.
     pub(super) fn delete(&self, name: &ObjectName) -> io::Result<bool> {
         let spot = Spot::In(name.folder());
         if !matches!(self.look(spot, name.name().as_bytes())?, Some(What::Ours(_))) {
@@ -342,7 +343,7 @@ impl<'a> Area<'a> {
         }
     }
 
-    /// Makes the names in a folder outlive a power cut.
+    /// Makes the names in a folder survive a power cut.
     pub(super) fn flush(&self, spot: Spot) -> io::Result<()> {
         self.steps.before("flushing a folder")?;
         Ok(rustix::fs::fsync(self.handle(spot))?)
@@ -408,7 +409,7 @@ fn open_staging(base: &OwnedFd, owner: u32, steps: &dyn Steps) -> io::Result<Own
     }
 }
 
-/// Hashes a copy that shares its source's bytes. False where it has more than `most`.
+/// Hashes a copy that shares its source's bytes. False if it has more than `most`.
 fn hash_copy(copy: &mut Copy, most: u64) -> io::Result<bool> {
     let (size, hash) = hash(&mut &copy.file, most)?;
     (copy.size, copy.hash) = (size, hash);

@@ -14,7 +14,7 @@ use crate::format::snapshot::SnapshotHeader;
 use crate::remote::{Folder, ObjectName};
 use crate::repository;
 
-/// An object that isn't as the ledger or a snapshot says.
+/// An object that differs from the ledger or from a snapshot's needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The object.
@@ -28,7 +28,7 @@ pub(super) fn fail(area: &Area, tried: &'static str, name: &ObjectName, error: i
     failed(tried, &area.path().join(name.to_string()), error)
 }
 
-/// Opens an object that is root's. None where there is no such one.
+/// Opens an object that is root's. None if there is no such one.
 pub(super) fn open(area: &Area, name: &ObjectName) -> Result<Option<File>> {
     let (spot, bytes) = (Spot::In(name.folder()), name.name().as_bytes());
     let look = area.look(spot, bytes).map_err(|error| fail(area, "looking at", name, error))?;

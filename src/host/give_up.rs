@@ -42,7 +42,7 @@ pub struct GivenUp {
     pub account: String,
     /// The objects.
     pub objects: Vec<ObjectName>,
-    /// The snapshots that can't be restored whole without them, with the names of their objects.
+    /// The snapshots that can't be completely restored without them, with the names of their objects.
     pub snapshots: BTreeMap<SnapshotId, ObjectName>,
 }
 

@@ -44,7 +44,7 @@ pub struct HoldOptions {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] where not exactly one snapshot is meant.
+/// [`Error::Usage`] if not exactly one snapshot is meant.
 pub fn hold(options: &HoldOptions, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Held> {
     let (account, snapshot) = find(options)?;
     let state = options.places.ledger(&account);

@@ -23,7 +23,7 @@ const TITLE: &str = "varu ledger 1";
 const CHECK: usize = 16;
 /// The longest line.
 const MOST_LINE: u64 = 1024;
-/// The most bytes at the end that a power cut may have spoilt: those of one call of [`Ledger::enter`].
+/// The most bytes at the end that a power cut may have corrupted: those of one call of [`Ledger::enter`].
 const MOST_TORN: u64 = (BATCH as u64) * MOST_LINE;
 /// The most entries that are written before they are flushed.
 pub(super) const BATCH: usize = 64;
@@ -127,7 +127,7 @@ impl Ledger {
         self.entries.get(name)
     }
 
-    /// The place of an object in the order in which objects came, whatever the clock said. Those that came together share it.
+    /// The rank of an object in the order of arrival, whatever the clock said. Objects that arrived together share it.
     pub fn place(&self, name: &ObjectName) -> u64 {
         self.order.runs.get(name).copied().unwrap_or(0)
     }
@@ -252,7 +252,7 @@ struct Reading {
     owner: Owner,
     order: Order,
     check: [u8; CHECK],
-    /// Bytes of whole lines so far.
+    /// Bytes of complete lines so far.
     good: u64,
     lines: u64,
     /// Bytes behind them.

@@ -30,7 +30,7 @@ pub(super) enum Form {
     Pack,
     Snapshot,
     Key,
-    /// The text for people. It is known by its place alone.
+    /// The text for people. It is identified by its name alone.
     Info,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn form(file: &File, size: u64, place: Option<&ObjectName>) -> io::Re
     Ok((size <= form.most()).then_some(form))
 }
 
-/// Where a copy belongs. None where it isn't whole.
+/// The proper place of a copy. None if it isn't complete.
 pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io::Result<Option<ObjectName>> {
     Ok(match form {
         Form::Pack => Some(pack_name(&PackId::from_bytes(copy.hash))),
@@ -120,7 +120,7 @@ fn header_length(start: &[u8]) -> Option<usize> {
     SnapshotHeader::length(start).ok().filter(|length| *length <= MAX_HEADER)
 }
 
-/// The clear header of a snapshot, and its length. None where it has none.
+/// The clear header of a snapshot, and its length. None if it has none.
 pub(super) fn snapshot_header(file: &File) -> io::Result<Option<(SnapshotHeader, usize)>> {
     let mut start = [0; SnapshotHeader::START];
     if read_at_most(file, &mut start, 0)? < start.len() {

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// The ledger's record of an account's owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The machine that writes here, by its machine-id; None where nobody said.
+    /// The machine that writes here, by its machine-id; None if nobody said.
     pub machine: Option<MachineId>,
     /// The repositories whose snapshots arrived: one, and those that rotations of its keys made of it.
     pub repositories: BTreeSet<RepositoryId>,
@@ -44,7 +44,7 @@ impl fmt::Display for MachineId {
     }
 }
 
-/// Something that the ledger is told of an account.
+/// A statement for the ledger about an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fact {
     /// A machine writes here from now on; None for one that didn't say which it is.

@@ -41,11 +41,11 @@ pub struct PrepareOptions {
     pub reader: Option<String>,
     /// Files with the public keys that may log in.
     pub ssh_keys: Vec<PathBuf>,
-    /// The machine whose account it is; None where nobody says.
+    /// The machine whose account it is; None if not given.
     pub machine: Option<MachineId>,
     /// The repositories that this machine writes; none where it has no keys yet.
     pub repositories: Vec<RepositoryId>,
-    /// Whether it takes the place of the machine and the keys that the account had: those are let in no more.
+    /// Whether it replaces the machine and the keys that the account had, which are not let in any more.
     pub take_over: bool,
     /// How long another run on the same account is waited for.
     pub wait: Duration,
@@ -71,11 +71,11 @@ pub struct Prepared {
 }
 
 /// Prepares an account: the user, its folders, its keys, and the SSH server's drop-in, which is kept only if the server
-/// takes it. The server isn't told to read it.
+/// accepts it. The server isn't reloaded.
 ///
 /// # Errors
 ///
-/// Where a step fails, and [`Error::Refused`] where the account is somebody's login or another machine's.
+/// Where a step fails, and [`Error::Refused`] if the account is somebody's login or another machine's.
 pub fn prepare(
     options: &PrepareOptions,
     clock: &dyn Clock,
@@ -95,7 +95,8 @@ pub fn prepare(
             let state = options.places.ledger(&options.account);
             make_state(&state)?;
             let _lock = Lock::take(&state, "host prepare", options.wait, progress, interrupt)?;
-            // An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is lost.
+            // An account that nothing came from yet has an empty ledger, so that it isn't taken for one whose ledger is
+            // lost.
             let mut ledger = Ledger::open(&state)?.ledger;
             if let Some(fact) = new_owner(options, ledger.owner(), &mut changes) {
                 ledger.remember(fact, clock.now(), &UntilInterrupted(interrupt))?;
@@ -343,7 +344,8 @@ fn make_folder(within: &OwnedFd, name: &str, group: u32, mode: u32, changes: &mu
     Ok(folder)
 }
 
-/// Lets the group read root's objects in a folder that was another's: an account that was made anew, or a folder of another host.
+/// Lets the group read root's objects in a folder that was another's: an account that was made anew, or a folder of
+/// another host.
 fn give_to_group(folder: &OwnedFd, group: u32) -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(folder)? {
         let entry = entry?;

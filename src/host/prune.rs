@@ -266,8 +266,8 @@ impl Pruning<'_> {
         Ok(())
     }
 
-    /// Packs that none of these snapshots needs and that have been here long enough. A snapshot that can't be read, and arrived
-    /// at one of the times `unread`, may need any that was there by then.
+    /// Packs that none of these snapshots needs and that have been here long enough. A snapshot that can't be read, and
+    /// arrived at one of the times `unread`, may need any that was there by then.
     fn unneeded<'n>(
         &self,
         staying: impl Iterator<Item = &'n ObjectName>,
@@ -291,7 +291,7 @@ impl Pruning<'_> {
         Ok(unneeded)
     }
 
-    /// Deletes objects of root's, and makes that outlive a power cut.
+    /// Deletes objects of root's, and makes that survive a power cut.
     fn unlink(&self, names: &[ObjectName]) -> Result<()> {
         let mut folders: BTreeSet<Folder> = BTreeSet::new();
         for name in names {

@@ -36,7 +36,7 @@ pub struct RenameOptions {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] where there is no such account, [`Error::Refused`] where the new name is taken.
+/// [`Error::Usage`] if there is no such account, [`Error::Refused`] if the new name is taken.
 pub fn rename(options: &RenameOptions, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Vec<String>> {
     let RenameOptions { places, account, name, .. } = options;
     let (old, new) = (places.ledger(account), places.ledger(name));

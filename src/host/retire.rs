@@ -54,7 +54,7 @@ pub struct Retired {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] where there is no such account or set.
+/// [`Error::Usage`] if there is no such account or set.
 pub fn retire(
     options: &RetireOptions,
     clock: &dyn Clock,

@@ -23,7 +23,7 @@ type Key = ([u8; 16], u64);
 #[derive(Debug, Clone, Copy)]
 struct Sight {
     first: Timestamp,
-    /// Size and last change when it was found to be no object; None where it may have changed since.
+    /// Size and last change when it was found to be no object; None if it may have changed since.
     judged: Option<(u64, i64)>,
 }
 

@@ -26,7 +26,7 @@ pub struct SetStatus {
     pub set: String,
     /// Its snapshots.
     pub snapshots: u64,
-    /// When the newest arrived; None where the policy names a set that has none.
+    /// When the newest arrived; None if the policy names a set that has none.
     pub newest: Option<Timestamp>,
     /// How old the newest may be.
     pub rpo: Option<Duration>,
@@ -57,7 +57,7 @@ pub struct AccountStatus {
     pub verified: Option<Timestamp>,
     /// Missing and differing objects, by name and size now and according to the last verification.
     pub damage: Vec<Damage>,
-    /// Why it can't be told, where it can't.
+    /// Why it isn't known, if it isn't.
     pub failure: Option<Error>,
 }
 
@@ -68,7 +68,7 @@ pub struct HostStatus {
     pub accounts: Vec<AccountStatus>,
     /// Bytes that are free.
     pub free: u64,
-    /// In how many days they are used up, at the growth of the last weeks and with nothing pruned. None where nothing grows.
+    /// In how many days they are used up, at the growth of the last weeks and with nothing pruned. None if nothing grows.
     pub days_until_full: Option<u64>,
 }
 

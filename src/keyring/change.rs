@@ -92,7 +92,7 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] where a rotation for other recipients was begun and not finished, and where the writer key's file is
+    /// [`Error::Refused`] if a rotation for other recipients was begun and not finished, and where the writer key's file is
     /// another repository's.
     pub fn plan(keyring: &Keyring, unlocked: Unlocked, recipients: &[String]) -> Result<Self> {
         check_recipients(recipients)?;
@@ -173,11 +173,11 @@ fn as_set(recipients: &[String]) -> BTreeSet<&String> {
     recipients.iter().collect()
 }
 
-/// Writes the newest writer key to its place on this machine, from the repository. Returns its id and its file.
+/// Writes the newest writer key to its file on this machine, from the repository. Returns its id and its file.
 ///
 /// # Errors
 ///
-/// Where a file is there already that isn't that key.
+/// If another file exists there.
 pub fn recover(keyring: &Keyring, remote: &dyn Remote, unlocked: &Unlocked) -> Result<(RepositoryId, PathBuf)> {
     let Some(newest) = unlocked.keys.first() else {
         return Err(Error::Usage("the identity opened no repository".to_owned()));
@@ -241,7 +241,7 @@ impl Keyring {
 /// Whether each text is a recipient.
 fn check_recipients(recipients: &[String]) -> Result<()> {
     for text in recipients {
-        // A secret in the wrong place must not be repeated.
+        // A secret in the wrong field must not be repeated.
         text.parse::<Recipient>().map_err(|error| Error::Usage(format!("a recipient can't be used: {error}")))?;
     }
     Ok(())

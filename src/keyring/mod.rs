@@ -28,7 +28,7 @@ const MAX_INFO: u64 = 64 << 10;
 /// Where keys are looked for.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
-    /// The folder of keys; None where there is none.
+    /// The folder of keys; None if there is none.
     pub folder: Option<PathBuf>,
     /// The writer key's file, where a person named one.
     pub writer_key: Option<PathBuf>,
@@ -44,11 +44,11 @@ pub struct Unlocked {
     pub path: PathBuf,
     /// The identity.
     pub identity: IdentityFile,
-    /// The keys of all repository ids at that place, the newest first.
+    /// The keys of all repository ids at that location, the newest first.
     pub keys: Vec<Keys>,
-    /// Ids there that it opens and that nobody named, and the id that each says it follows.
+    /// Ids there that it opens and that nobody named, and the id that each claims to succeed.
     pub strangers: BTreeMap<RepositoryId, Option<RepositoryId>>,
-    /// Ids that it names, that belong to that place, and whose keys are nowhere.
+    /// Ids that it names, that belong to that location, and whose keys are missing.
     pub missing: BTreeSet<RepositoryId>,
     /// Damaged and foreign keys, each a sentence.
     pub found: Vec<String>,
@@ -77,7 +77,7 @@ impl Unlocked {
         Reading { keys: self.keys, missing, unnamed, found: self.found }
     }
 
-    /// Says which ids' keys are gone, or hidden.
+    /// Reports the ids whose keys are missing, or hidden.
     fn missing_sentence(&self, place: &str) -> Option<String> {
         if self.missing.is_empty() {
             return None;
@@ -91,7 +91,7 @@ impl Unlocked {
         ))
     }
 
-    /// Says which ids the identity opens, doesn't name, and that say they go on from one that it names.
+    /// Reports the ids that the identity opens, doesn't name, and that claim to succeed one that it names.
     fn unnamed_sentence(&self, place: &str) -> Option<String> {
         let follows =
             |before: &Option<RepositoryId>| before.is_some_and(|id| self.keys.iter().any(|keys| *keys.id() == id));
@@ -118,7 +118,7 @@ pub struct Reading {
     pub keys: Vec<Keys>,
     /// Reports the ids that the identity names and that are stored there without keys.
     pub missing: Option<String>,
-    /// Says which ids there go on from one that the identity names.
+    /// Reports the ids there that succeed one that the identity names.
     pub unnamed: Option<String>,
     /// Damaged and foreign keys, each a sentence.
     pub found: Vec<String>,
@@ -172,8 +172,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] where there is no repository or no key for it, [`Error::Refused`] where the key is another
-    /// repository's, or where a repository was there and the place is empty now.
+    /// [`Error::Usage`] if there is no repository or no key for it, [`Error::Refused`] if the key is another
+    /// repository's, or if a repository was there and the location is empty now.
     pub fn writer(&self, remote: &dyn Remote) -> Result<Writer> {
         self.writers(remote).map(|mut writers| writers.swap_remove(0))
     }
@@ -237,7 +237,7 @@ impl Keyring {
         let mut files = self.writer_files();
         let mut accepted: HashSet<RepositoryId> = known.iter().copied().collect();
         if accepted.is_empty() {
-            // A place that has a key's very object is that key's.
+            // A location with a key's very object is that key's.
             let there: HashSet<ObjectName> =
                 list_or_none(remote, Folder::Keys)?.into_iter().map(|listed| listed.name).collect();
             let has_object = |file: &WriterKeyFile| there.contains(&key_name(&file.key_object));
@@ -251,7 +251,7 @@ impl Keyring {
         if accepted.is_empty() {
             accepted.extend(stated);
         }
-        // A key that follows an accepted one is a later key of the same place.
+        // A key that follows an accepted one is a later key of the same location.
         while let Some(next) = files.iter().find(|(_, file)| {
             file.follows.is_some_and(|before| accepted.contains(&before)) && !accepted.contains(&file.repository_id())
         }) {
@@ -307,7 +307,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] where there is no repository or no identity; as [`unlock`](repository::unlock).
+    /// [`Error::Usage`] if there is no repository or no identity; as [`unlock`](repository::unlock).
     pub fn unlock(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Unlocked> {
         let place = remote.place();
         let known = self.known(&place)?;

@@ -9,12 +9,12 @@ use crate::remote::Remote;
 use crate::repository::{self, replace_secret};
 
 impl Keyring {
-    /// The ids of the repository that was opened at a place before, the newest first.
+    /// The ids of the repository that was opened at a location before, the newest first.
     pub fn known(&self, place: &str) -> Result<Vec<RepositoryId>> {
         self.memory(place).map_or(Ok(Vec::new()), |path| ids_in(&path, LINE))
     }
 
-    /// Remembers that these ids, the newest first, were opened at a place.
+    /// Records that these ids, the newest first, were opened at a location.
     pub fn remember(&self, place: &str, ids: &[RepositoryId]) -> Result<()> {
         let Some(path) = self.memory(place) else { return Ok(()) };
         let before = self.known(place)?;
@@ -33,7 +33,7 @@ impl Keyring {
         Ok(replace_secret(&path, format!("# {}\n{known}{BEGUN}{id}\n", plain(place)))?)
     }
 
-    /// The repository whose making at this place wasn't finished.
+    /// The repository whose creation at this location wasn't finished.
     pub fn begun(&self, place: &str) -> Result<Option<RepositoryId>> {
         match self.memory(place) {
             Some(path) => begun_in(&path),
@@ -41,7 +41,7 @@ impl Keyring {
         }
     }
 
-    /// Whether the making of that repository was begun at some place and not finished at any.
+    /// Whether the creation of that repository was begun at some location and not finished at any.
     pub fn is_begun(&self, id: &RepositoryId) -> Result<bool> {
         let Some(state) = &self.state else { return Ok(false) };
         let Ok(entries) = std::fs::read_dir(state.join(PLACES)) else { return Ok(false) };
@@ -55,7 +55,7 @@ impl Keyring {
         Ok(is_begun)
     }
 
-    /// Remembers that only this id is at a place.
+    /// Records that only this id is at a location.
     pub fn replace(&self, place: &str, id: RepositoryId) -> Result<()> {
         match self.memory(place) {
             Some(path) => self.write(place, path, &[id]),
@@ -68,8 +68,8 @@ impl Keyring {
         Ok(replace_secret(&path, format!("# {}\n{lines}", plain(place)))?)
     }
 
-    /// Refuses to make a repository at a place where another was before, unless that one is `forget`. To be called before
-    /// anything is made there.
+    /// Refuses to create a repository at a location where another was before, unless that one is `forget`. To be called
+    /// before anything is created there.
     pub fn refuse_lost(&self, place: &str, forget: Option<RepositoryId>) -> Result<()> {
         match self.known(place)?.first() {
             Some(id) if forget != Some(*id) => Err(lost(place, id)),
@@ -85,7 +85,7 @@ impl Keyring {
         }
     }
 
-    /// The file that remembers a place.
+    /// The file with the record of a location.
     fn memory(&self, place: &str) -> Option<PathBuf> {
         let mut hasher = Hasher::new();
         hasher.update(place.as_bytes());
@@ -116,7 +116,7 @@ fn ids_in(path: &Path, begin: &str) -> Result<Vec<RepositoryId>> {
     }
 }
 
-/// A place in one line.
+/// A location in one line.
 fn plain(place: &str) -> String {
     place.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -79,7 +79,7 @@ pub struct PruneReport {
     pub warnings: Vec<Warning>,
 }
 
-/// Prunes all repository ids of a place, the newest first. The caller holds their locks.
+/// Prunes all repository ids of a location, the newest first. The caller holds their locks.
 ///
 /// # Errors
 ///
@@ -249,7 +249,7 @@ impl Prune<'_> {
         mut rows: Vec<SnapshotRow>,
         report: &mut PruneReport,
     ) -> Result<()> {
-        // The newest first: a chain that is half deleted is whole up to where it ends.
+        // The newest first: a chain that is half deleted is complete up to its new end.
         rows.sort_by_key(|row| std::cmp::Reverse(row.header.sequence));
         for row in &rows {
             self.delete_object(place, &Repository::object_name(row))?;
@@ -259,7 +259,7 @@ impl Prune<'_> {
             report.bytes_deleted += row.size;
         }
         if !rows.is_empty() {
-            // No pack goes while the name of a snapshot that needs it could come back after a power cut.
+            // No pack is deleted while the name of a snapshot that needs it could reappear after a power cut.
             place.repository.remote().flush(Folder::Snapshots)?;
             place.look_at_needs()?;
         }
@@ -428,7 +428,7 @@ impl<'a> Place<'a> {
         Ok(listed.difference(&named).filter_map(|pack| self.sizes.get(pack)).sum())
     }
 
-    /// Says where packs that no snapshot needs hold copies of recipes: snapshots may be lost.
+    /// Reports packs with copies of recipes that no snapshot needs: snapshots may be lost.
     fn may_be_of_lost_snapshots<'p>(&self, packs: impl Iterator<Item = &'p PackId>) -> Result<Option<Warning>> {
         let (mut count, mut bytes) = (0, 0);
         for pack in packs {

@@ -35,12 +35,12 @@ impl Needs {
         self.0.contains_key(pack)
     }
 
-    /// Bytes of the packs of whose needers `which` says yes.
+    /// Bytes of the packs for whose needers `which` holds.
     pub fn bytes_of(&self, which: impl Fn(&[SnapshotId]) -> bool) -> u64 {
         self.0.values().filter(|pack| which(&pack.needers)).map(|pack| pack.size).sum()
     }
 
-    /// The packs that a snapshot needs and of whose needers `which` says yes, ascending.
+    /// The packs that a snapshot needs and for whose needers `which` holds, ascending.
     pub fn packs_of(&self, id: &SnapshotId, which: impl Fn(&[SnapshotId]) -> bool) -> Vec<PackId> {
         let of = self.0.iter().filter(|(_, pack)| pack.needers.contains(id) && which(&pack.needers));
         let mut packs: Vec<PackId> = of.map(|(pack, _)| *pack).collect();

@@ -1,4 +1,4 @@
-//! A remote that fails when it is told to.
+//! A remote that fails on request.
 //!
 //! Calls are numbered from 1, in the order in which they begin: each call on the remote but [`Remote::place`], each
 //! [`Upload::append`] and each [`Upload::finish`]. "The remote dies at operation n, for every n" is one loop over
@@ -30,7 +30,7 @@ pub enum Spoil {
     Cut(usize),
 }
 
-/// Passes calls on to another remote, and fails those that it is told to.
+/// Passes calls on to another remote, and fails the requested ones.
 pub struct Faulty {
     inner: Arc<dyn Remote>,
     state: Arc<Mutex<State>>,
@@ -47,7 +47,7 @@ struct State {
 }
 
 impl State {
-    /// Counts an operation and says how it fails.
+    /// Counts an operation and returns its fault.
     fn next(&mut self) -> Option<Fault> {
         self.operations += 1;
         if self.dead {

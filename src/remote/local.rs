@@ -53,7 +53,7 @@ impl LocalRemote {
     }
 }
 
-/// Makes a folder and those above it, so that they outlive a power cut.
+/// Makes a folder and those above it, so that they survive a power cut.
 fn make_path(path: &Path) -> Result<()> {
     let fail = |path: &Path, error| with_hint(Error::from_io("making the folder", path.display(), &error));
     if path.is_dir() {

@@ -53,12 +53,12 @@ impl State {
 }
 
 impl MemoryRemote {
-    /// An empty place without folders: [`Remote::create_folders`] comes first, as on any remote.
+    /// An empty location without folders: [`Remote::create_folders`] comes first, as on any remote.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A place with its folders.
+    /// A location with its folders.
     pub fn with_folders() -> Self {
         let remote = Self::new();
         remote.state().folders = true;
@@ -80,12 +80,12 @@ impl MemoryRemote {
         self.state().objects.insert((folder, file_name.into()), bytes.into());
     }
 
-    /// Lets `change` alter an object in place. False where there is none.
+    /// Lets `change` alter an object in place. False if there is none.
     pub fn change(&self, name: &ObjectName, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.state().objects.get_mut(&key(name)).map(change).is_some()
     }
 
-    /// Loses an object, append-only or not. False where there is none.
+    /// Loses an object, append-only or not. False if there is none.
     pub fn lose(&self, name: &ObjectName) -> bool {
         self.state().objects.remove(&key(name)).is_some()
     }
@@ -97,7 +97,7 @@ impl MemoryRemote {
         inside.map(|((_, name), bytes)| (name.clone(), bytes.clone())).collect()
     }
 
-    /// Another place with the same content.
+    /// Another location with the same content.
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }

@@ -109,7 +109,7 @@ impl fmt::Display for ObjectName {
 pub enum ErrorKind {
     /// The object, or the folder, isn't there.
     NotFound,
-    /// It is there already.
+    /// It exists already.
     Exists,
     /// The remote refuses it: permissions, an append-only account.
     Refused,
@@ -118,7 +118,7 @@ pub enum ErrorKind {
     NoEntry,
     /// No room: ENOSPC, EDQUOT.
     NoSpace,
-    /// The place can only be read.
+    /// The location is read-only.
     ReadOnly,
     /// The remote can't be reached, or the connection broke. Trying again may help.
     Unreachable,
@@ -245,13 +245,13 @@ pub trait Upload: Send {
 
     /// Flushes the bytes to stable storage, checks the size and moves the object to `name`.
     ///
-    /// When it returns, the object is whole under its name; that the *name* outlives a power cut takes
-    /// [`Remote::flush`]. An object that is there already under `name` with the same size stays, and that is success
-    /// (names come from content); one with another size is [`ErrorKind::Exists`].
+    /// When it returns, the object is complete under its name; that the *name* survives a power cut takes
+    /// [`Remote::flush`]. An existing object under `name` with the same size stays, and that is success (names come from
+    /// content); one with another size is [`ErrorKind::Exists`].
     fn finish(self: Box<Self>, name: &ObjectName) -> Result<()>;
 }
 
-/// A place for one repository's objects. Calls may come from several threads.
+/// A store of one repository's objects. Calls may come from several threads.
 pub trait Remote: Send + Sync {
     /// Where this is, for messages: `/srv/vault`, `sftp://vm1@backup.example/repo`.
     fn place(&self) -> String;
@@ -266,20 +266,20 @@ pub trait Remote: Send + Sync {
     /// the object's size, never for `limit`.
     fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
 
-    /// Fills `buffer` from `offset` on. [`ErrorKind::Short`] where the object ends before.
+    /// Fills `buffer` from `offset` on. [`ErrorKind::Short`] if the object ends before.
     ///
     /// Neighbouring ranges of one object are often requested one after the other, and from several threads: a remote
     /// keeps objects open for a while, and sends many requests at once for a large `buffer`.
     fn get_range(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
-    /// The object's size in bytes, None where it isn't there.
+    /// The object's size in bytes, None if it isn't there.
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>>;
 
     /// All plain objects of a folder, in no order. Files without a valid [`ObjectName`], and other kinds of files, are
     /// counted in the second value and left out. A missing folder is [`ErrorKind::NotFound`].
     fn list(&self, folder: Folder) -> Result<(Vec<Listed>, u64)>;
 
-    /// Makes the names in a folder outlive a power cut. False where the remote can't promise it.
+    /// Makes the names in a folder survive a power cut. False if the remote can't promise it.
     fn flush(&self, folder: Folder) -> Result<bool>;
 
     /// Takes an object away. [`ErrorKind::Refused`] on an append-only account. An absent object is [`ErrorKind::NotFound`].
@@ -288,11 +288,11 @@ pub trait Remote: Send + Sync {
     /// Whether this account may delete at all: an append-only one may not.
     fn can_delete(&self) -> Result<bool>;
 
-    /// Bytes that may still be written, None where the remote can't say.
+    /// Bytes that may still be written, None if the remote can't say.
     fn free_space(&self) -> Result<Option<u64>>;
 
-    /// When the last finished upload was written, by the clock of the host and by this machine's. None before there was one, and
-    /// where the remote has no clock of its own.
+    /// When the last finished upload was written, by the clock of the host and by this machine's. None before there was
+    /// one, and where the remote has no clock of its own.
     fn clocks(&self) -> Option<Clocks> {
         None
     }

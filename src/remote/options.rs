@@ -77,7 +77,7 @@ fn is_jump(text: &str) -> bool {
     user.is_none_or(is_user) && is_host(host) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Opens the remote at `place`, which must be there. Its folders need not be, before [`Remote::create_folders`].
+/// Opens the remote at `place`, which must exist. Its folders need not, before [`Remote::create_folders`].
 pub fn open(place: &Place, options: &Options) -> Result<Arc<dyn Remote>> {
     Ok(match place {
         Place::Local(path) => Arc::new(LocalRemote::open(path)?),
@@ -85,7 +85,7 @@ pub fn open(place: &Place, options: &Options) -> Result<Arc<dyn Remote>> {
     })
 }
 
-/// Makes the folder at `place` and those above it where they are missing, opens it, and makes the remote's folders in it.
+/// Creates the folder at `place` and missing ones above it, opens it, and creates the remote's folders in it.
 pub fn create(place: &Place, options: &Options) -> Result<Arc<dyn Remote>> {
     Ok(match place {
         Place::Local(path) => Arc::new(LocalRemote::create(path)?),

@@ -27,7 +27,8 @@ pub(super) fn part_name() -> ObjectName {
     ObjectName { folder: Folder::Pending, name }
 }
 
-/// Whether a name in `pending/` is of an upload that has ended: its process was of this machine and is gone, or it began long ago.
+/// Whether a name in `pending/` is of an upload that has ended: its process was of this machine and is gone, or it began
+/// long ago.
 pub fn is_left_over(name: &ObjectName, now: Timestamp) -> bool {
     let number = |word: Option<&str>| u64::from_str_radix(word?, 16).ok();
     let mut words = name.name().strip_suffix(".part").unwrap_or_default().split('-');
@@ -62,7 +63,7 @@ fn own() -> u64 {
     })
 }
 
-/// When a process began, in ticks since the machine did; None where there is none of that number.
+/// When a process began, in ticks since the machine did; None if there is none of that number.
 fn started(process: &str) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The program's name, in parentheses, may have anything in it.

@@ -248,7 +248,7 @@ fn sftp(user: Option<&str>, host: &str, port: Option<u16>, path: String) -> Pars
     if let Some(user) = user {
         check_user(user)?;
     }
-    // A slash at the end says nothing, but of the root it is all.
+    // A trailing slash means nothing, except for the root.
     let path = match path.trim_end_matches('/') {
         "" if path.starts_with('/') => "/",
         trimmed => trimmed,

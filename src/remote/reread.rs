@@ -13,7 +13,7 @@ use super::{Clocks, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Uploa
 
 /// The pauses before the second try and the third.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
-/// How many reads are waited for. A disk that is lost as a whole fails at each.
+/// The number of reads with a pause. A disk that is lost as a whole fails at each.
 const WAITED_FOR: u32 = 16;
 
 /// Passes calls on to another remote, and repeats reads that failed because of the medium.

@@ -1,7 +1,7 @@
 //! A remote that tries again where another can't be reached.
 //!
-//! Only an error that [`ErrorKind::is_away`] is tried again; every other error is an answer. What was asked for twice must be as if
-//! it had been asked once:
+//! Only an error that [`ErrorKind::is_away`] is tried again; every other error is an answer. A repeated request must
+//! have the effect of a single one:
 //!
 //! - Reads, listings, flushes and making folders are the same the second time.
 //! - A delete that finds nothing the second time is taken for done: its first answer may have been lost.
@@ -57,8 +57,8 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// `note` gets a sentence for each failure that is tried again; a set `interrupt` ends the waiting with the error that it
-    /// waited for.
+    /// `note` gets a sentence for each failure that is tried again; a set `interrupt` ends the waiting with the error
+    /// that it waited for.
     pub fn new(
         patience: Patience,
         wait: Arc<dyn Wait>,

@@ -1,8 +1,8 @@
 //! Uploads that wait on this machine's disk until the remote takes them.
 //!
-//! A server that dumps its data waits for whoever reads it, and gives up after a minute (MariaDB's `net_write_timeout`, error
-//! 2013). So a dump that nothing else keeps drains into files without a name, and the remote takes them at its own pace. Only
-//! objects that are sealed come here. However a run ends, its files end with it.
+//! A server that dumps its data waits for whoever reads it, and gives up after a minute (MariaDB's `net_write_timeout`,
+//! error 2013). So a dump that nothing else keeps drains into files without a name, and the remote takes them at its own
+//! pace. Only objects that are sealed come here. However a run ends, its files end with it.
 
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -49,7 +49,7 @@ impl Spool {
         }
     }
 
-    /// A file without a name; None where this disk has no room for one.
+    /// A file without a name; None if this disk has no room for one.
     fn file(&self) -> Option<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).ok()?;
         let (free, _) = room(&self.folder)?;

@@ -1,14 +1,14 @@
 //! Order of arrival, for stored times of a wrong clock.
 //!
-//! The order in which snapshots came is known: by their numbers, or by the lines of a ledger. A time that doesn't fit that order
-//! is of a clock that was wrong, and the fewest times that don't fit are taken for those.
+//! The order in which snapshots came is known: by their numbers, or by the lines of a ledger. A time that doesn't fit
+//! that order is of a clock that was wrong, and the fewest times that don't fit are taken for those.
 
 use crate::time::Timestamp;
 
 /// The times, each corrected by the order; `now` is the clock's time.
 ///
-/// One that fits stays as it is. One from the future becomes that of the next which fits, else `now`: a clock that ran ahead pins
-/// nothing. Another that doesn't fit becomes the later of itself and the next: it can only be kept longer.
+/// One that fits stays as it is. One from the future becomes that of the next which fits, else `now`: a clock that ran
+/// ahead pins nothing. Another that doesn't fit becomes the later of itself and the next: it can only be kept longer.
 pub(super) fn in_order(times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
     let fits = longest_ascending(times, now);
     let mut fitted = times.to_vec();
@@ -25,7 +25,7 @@ pub(super) fn in_order(times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
 
 /// Which times are of the longest run that never goes back, over all that aren't from the future.
 fn longest_ascending(times: &[Timestamp], now: Timestamp) -> Vec<bool> {
-    // `ends[n]` is the place of the smallest time at which a run of n + 1 ends.
+    // `ends[n]` is the index of the smallest time at which a run of n + 1 ends.
     let (mut ends, mut before) = (Vec::<usize>::new(), vec![None; times.len()]);
     for (place, time) in times.iter().enumerate().filter(|(_, time)| **time <= now) {
         let length = ends.partition_point(|&end| times[end] <= *time);

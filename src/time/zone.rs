@@ -100,7 +100,7 @@ impl Zone {
         }
     }
 
-    /// The first moment of a day; None where the zone left the day out.
+    /// The first moment of a day; None if the zone left the day out.
     pub(super) fn start_of(&self, day: NaiveDate) -> Option<DateTime<chrono::FixedOffset>> {
         let midnight = day.and_time(chrono::NaiveTime::MIN);
         // Some zones skip midnight itself; offsets change in whole minutes since 1972.

@@ -39,7 +39,8 @@ impl Level {
 pub struct VerifyOptions {
     /// How much.
     pub level: Level,
-    /// The share of packs whose bytes are read, 0 to 1; they are drawn anew each time. That they are there is checked for all.
+    /// The share of packs whose bytes are read, 0 to 1; they are drawn anew each time. That they are there is checked
+    /// for all.
     pub sample: f64,
 }
 
@@ -50,7 +51,8 @@ pub struct Damage {
     pub object: String,
     /// The defect.
     pub reason: String,
-    /// The snapshots that can't be restored whole, with their streams that can't be restored; no stream where all are lost.
+    /// The snapshots that can't be completely restored, with their streams that can't be restored; no stream if all are
+    /// lost.
     pub affects: BTreeMap<SnapshotId, Vec<String>>,
 }
 

@@ -48,7 +48,7 @@ pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result
     Ok(())
 }
 
-/// Checks each snapshot object, its place among the others, its recipe, and its list of packs.
+/// Checks each snapshot object, its position among the others, its recipe, and its list of packs.
 pub(super) fn snapshots(
     repository: &Repository,
     sizes: &HashMap<PackId, u64>,

@@ -1,5 +1,5 @@
-//! A large file's copy that shares its blocks is its base, where the file system can share: on an XFS of its own, which takes
-//! root and `mkfs.xfs`.
+//! A large file's copy that shares its blocks is its base, where the file system can share: on an XFS of its own, which
+//! takes root and `mkfs.xfs`.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -23,7 +23,7 @@ struct Xfs {
 }
 
 impl Xfs {
-    /// None where this user can't mount one.
+    /// None if this user can't mount one.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (image, mount) = (folder.path().join("image"), folder.path().join("mount"));

@@ -226,7 +226,7 @@ fn a_forged_repository_is_refused_by_name() {
     let vault = Vault::new();
     let expected = days(&vault, &TestClock::at(MONDAY), 0..1).remove(0);
     let forged = forge(&vault.memory, &vault.owner);
-    // Beside the real one it is passed over.
+    // Beside the real one it is skipped.
     let reader = vault.fresh_reader();
     assert_eq!(*reader.id(), id_of(&vault.owner));
     let changes = reader.sync().unwrap();
@@ -416,7 +416,7 @@ fn a_state_that_was_set_back_catches_up() {
     let set_back = vault.owner.writer(vault.remote.clone(), old.path());
     let report = back_up(&set_back, &day(3), &clock).unwrap();
     let header = &report.snapshot.header;
-    // It goes on behind what it doesn't remember to have made, and doesn't build upon it.
+    // It continues behind what it doesn't remember to have made, and doesn't build upon it.
     assert_eq!((header.sequence, header.parent), (5, None));
     assert!(report.note.as_ref().is_some_and(|note| note.contains(&later[1].snapshot.id.to_string())));
     assert!(report.totals().new < report.totals().read, "what it does remember is shared");
@@ -540,7 +540,7 @@ fn a_rebuilt_index_is_the_same_and_reads_no_chunk() {
             }
         }
         assert!(packs > 10, "reads of packs: {packs}");
-        // It goes on as if nothing had been, where the state still knows what this machine made.
+        // It continues as if nothing had been, where the state still knows what this machine made.
         let again = back_up(&writer, &day(4), &clock).unwrap();
         let knows = state == vault.state.path();
         assert_eq!((again.totals().new == 0, again.snapshot.header.parent.is_some()), (knows, knows));

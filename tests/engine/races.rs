@@ -1,10 +1,10 @@
-//! Races: backup, prune, restore, copy, `host accept` and `host prune` beside each other on one small repository, step by step, in
-//! orders that a chooser makes. What was reported good restores to the byte, what must stay stays, and nothing fails but with a
-//! clear refusal.
+//! Races: backup, prune, restore, copy, `host accept` and `host prune` beside each other on one small repository, step
+//! by step, in orders that a chooser makes. What was reported good restores to the byte, what must stay stays, and
+//! nothing fails but with a clear refusal.
 //!
-//! Of two operations the orders with at most two changes of turn before one of them ends are run: all where there are at most 3,000 with
-//! VARU_TEST_LONG=1, else as many of them, spread evenly; 40 by default. And of up to five operations random ones, with clocks that
-//! jump between two steps: 300 by default, 10,000 with VARU_TEST_LONG=1.
+//! Of two operations the orders with at most two changes of turn before one of them ends are run: all where there are at
+//! most 3,000 with VARU_TEST_LONG=1, else as many of them, spread evenly; 40 by default. And of up to five operations
+//! random ones, with clocks that jump between two steps: 300 by default, 10,000 with VARU_TEST_LONG=1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -70,14 +70,15 @@ struct Before {
     old_state: TempDir,
     /// A second place, which a prune of its own has marked things at, and the state of that prune.
     second: Option<(MemoryRemote, TempDir)>,
-    /// Where the repository lies on a backup host; None where it lies in memory, on an account that can delete.
+    /// Where the repository lies on a backup host; None if it lies in memory, on an account that can delete.
     host: Option<TempDir>,
     rows: Vec<(SnapshotRow, Streams)>,
     now: i64,
 }
 
 impl Before {
-    /// An account that can delete. The first chain is marked and due, and so will packs be that an upload left which was cut.
+    /// An account that can delete. The first chain is marked and due, and so will packs be that an upload left which was
+    /// cut.
     fn ordinary() -> Self {
         let mut before = Self::four_days();
         before.mark(&before.vault.writer());
@@ -85,7 +86,8 @@ impl Before {
         before
     }
 
-    /// A second place, where the first chain is marked and due, and a first place with a snapshot that shares packs of that chain.
+    /// A second place, where the first chain is marked and due, and a first place with a snapshot that shares packs of
+    /// that chain.
     fn copied() -> Self {
         let mut before = Self::four_days();
         let (second, second_state) = (before.vault.memory.fork(), state());
@@ -403,7 +405,7 @@ impl<'a> Race<'a> {
         self.before.rows.iter().filter(|(row, _)| stays(row)).map(|(row, _)| row.id).collect()
     }
 
-    /// What must be there restores on a fresh machine; the machine's next backup goes on, and so does a prune.
+    /// What must be there restores on a fresh machine; the machine's next backup continues, and so does a prune.
     fn check(&self, what: &str) {
         let fresh = state();
         let owner = &self.before.vault.owner;
@@ -473,8 +475,9 @@ fn race(
     steps
 }
 
-/// All orders of two actors with at most two changes of turn: one makes `i` steps, the other `j`, then the first goes on to its
-/// end, and the other to its. At most `most` of them, spread evenly. How many were run, and how many there are.
+/// All orders of two actors with at most two changes of turn: one makes `i` steps, the other `j`, then the first
+/// continues to its end, and the other to its. At most `most` of them, spread evenly. How many were run, and how many
+/// there are.
 fn pair(before: &Before, off: i64, what: [What; 2], most: usize) -> (usize, usize) {
     let alone = race(before, off, &what, |_| planned(Vec::new()), &format!("{what:?} one after the other"));
     let mut plans = Vec::new();
@@ -557,8 +560,8 @@ fn pairs_on_a_backup_host() {
     pairs(&Before::append_only(), &all);
 }
 
-/// A machine is suspended after each of its steps in turn: `hours` pass, others do their work one after the other, with the same time
-/// between them, and then it goes on. `slow` hours pass with each step of it. It ends well, each time.
+/// A machine is suspended after each of its steps in turn: `hours` pass, others do their work one after the other, with
+/// the same time between them, and then it continues. `slow` hours pass with each step of it. It ends well, each time.
 fn suspended(before: &Before, backup: What, others: &[What], hours: i64, slow: i64) {
     for n in 0.. {
         let what: Vec<What> = [&[backup], others].concat();

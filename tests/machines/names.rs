@@ -1,5 +1,5 @@
-//! Names: two machines whose short names are equal, a machine that is renamed or moved, and one that leaves. Played by the newest
-//! ansible-core, on both releases.
+//! Names: two machines whose short names are equal, a machine that is renamed or moved, and one that leaves. Played by
+//! the newest ansible-core, on both releases.
 
 use std::fs;
 use std::process::Command;
@@ -79,7 +79,7 @@ fn machines_of_one_short_name_are_told_apart() {
     both(0);
     clock.say("in two inventories, too");
 
-    // What would let one into the other's account is refused, and the other goes on.
+    // What would let one into the other's account is refused, and the other continues.
     ansible.refuses("client", &["-e", "varu_client_account=shared"], "shared is that of");
     ansible.refuses(
         "client",

@@ -1,5 +1,5 @@
-//! A second repository: it restores by itself, a copy that dies anywhere leaves it whole and goes on, what is pruned there stays
-//! away, damage is left out by name, and it takes no key.
+//! A second repository: it restores by itself, a copy that dies anywhere leaves it whole and continues, what is pruned
+//! there stays away, damage is left out by name, and it takes no key.
 
 use std::collections::BTreeMap;
 use std::fs;

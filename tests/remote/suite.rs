@@ -17,7 +17,7 @@ pub struct Place {
     pub remote: Arc<dyn Remote>,
     /// Puts bytes there under any file name, past the remote. Owns what must live as long as the place.
     pub plant: Box<Plant>,
-    /// Whether every upload that isn't finished is taken away. A broken connection leaves its part behind.
+    /// Whether every upload that isn't finished is removed. A broken connection leaves its part behind.
     pub tidy: bool,
 }
 

@@ -31,7 +31,7 @@ fn long() -> bool {
 
 type Snapshots = Vec<(String, Vec<u8>)>;
 
-/// A host on which a machine has made its repository. None where no account can be made.
+/// A host on which a machine has made its repository. None if no account can be made.
 fn host() -> Option<Host> {
     if !is_root() {
         eprintln!("not root: no account can be made");

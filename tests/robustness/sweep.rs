@@ -1,9 +1,9 @@
-//! Every fault to every object of a small repository with two sets, two chains and a rotation, by the real program: from a fresh
-//! machine with the identity exactly the streams that need the object are missing, and the object is named; and the machine's
-//! next backups heal what can be healed.
+//! Every fault to every object of a small repository with two sets, two chains and a rotation, by the real program: from
+//! a fresh machine with the identity exactly the streams that need the object are missing, and the object is named; and
+//! the machine's next backups heal what can be healed.
 //!
-//! By default each fault comes to one object of each kind; VARU_TEST_LONG=1 does all faults to all objects. What is expected to
-//! be missing is computed from the recipes and the directories of the packs.
+//! By default each fault comes to one object of each kind; VARU_TEST_LONG=1 does all faults to all objects. What is
+//! expected to be missing is computed from the recipes and the directories of the packs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -100,7 +100,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl World {
-    /// Under the first key a full and an incremental of `a` and a full of `b`, under the second the same and another full of `a`.
+    /// Under the first key a full and an incremental of `a` and a full of `b`, under the second the same and another
+    /// full of `a`.
     fn new() -> Self {
         let top = folder();
         let medium = BadMedium::new(top.path());
@@ -421,7 +422,7 @@ impl<'a> Harmed<'a> {
         if self.fault != Fault::NotPermitted {
             return end(&mut command);
         }
-        // Without the rights by which root passes over modes.
+        // Without the rights by which root skips modes.
         let mut limited = Command::new("setpriv");
         limited.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]);
         limited.arg(command.get_program()).args(command.get_args()).env_clear();
@@ -489,8 +490,8 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
         }
     }
     let mut left = world.missing(&harmed);
-    // Nothing stands on it, and a prune may have taken it: the backup says so, and what that names brings it back. So it does with
-    // what was stored before the rotation, which no backup looks at.
+    // Nothing stands on it, and a prune may have taken it: the backup says so, and what that names brings it back. So it
+    // does with what was stored before the rotation, which no backup looks at.
     let salvaged = kind == "snapshots" && !is_later && !is_hidden && !left.is_empty();
     if salvaged && harmed.is_of_the_newest_key() {
         assert_eq!(fault, Fault::Absent, "{harmed}: the next backup puts back what is damaged");

@@ -7,7 +7,7 @@ use crate::id::PackId;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
-/// Reads a whole recipe.
+/// Reads a complete recipe.
 pub fn decode_full(bytes: &[u8]) -> Result<Recipe> {
     decode(bytes, None)
 }
@@ -165,7 +165,7 @@ impl Items<'_> {
     }
 }
 
-/// A place among the chunks of the parent's stream.
+/// A position among the chunks of the parent's stream.
 struct Cursor<'a> {
     runs: &'a [Run],
     /// The number of the first chunk of each run, and the number of all.

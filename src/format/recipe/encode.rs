@@ -6,7 +6,7 @@ use super::{PackRef, Recipe, RecipeCheck, Run, Stream, entry};
 use crate::format::wire::{Writer, zigzag};
 use crate::id::{Hasher, PackId};
 
-/// Writes the whole recipe.
+/// Writes the complete recipe.
 pub fn encode_full(recipe: &Recipe) -> Vec<u8> {
     let mut out = Writer::default();
     write_packs(&mut out, &recipe.packs);
@@ -157,8 +157,8 @@ impl ByLocation {
         Self(sorted)
     }
 
-    /// For the start of `run`: how many of its chunks the parent's stream has from some place on, and that place.
-    /// None, and how many chunks until one is there, where it has none.
+    /// For the start of `run`: how many of its chunks the parent's stream has from some position on, and that position.
+    /// None, and the number of chunks before one occurs there, if it has none.
     fn find(&self, run: Run, cursor: u64) -> (Option<u64>, u32) {
         let after = self.0.partition_point(|&(other, _)| key(other) <= key(run));
         let here = |&(other, position): &(Run, u64)| -> Option<(u64, u32)> {

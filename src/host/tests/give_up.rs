@@ -83,7 +83,7 @@ fn a_chain_that_lost_what_it_stands_on_pushes_no_older_one_out() {
     let given = chains.give_up(&[&chains.snapshots[1].0]).unwrap();
     assert_eq!(given.snapshots.len(), 2);
     assert!(host.verify_all().damage.is_empty());
-    // A new chain that is whole.
+    // A new, intact chain.
     host.put_object(&Draft::new(3, 9, &[&chains.packs[0]]).make());
     host.accept_on(NOW + 201 * DAY);
     host.put_object(&Draft::new(3, 10, &[]).make());

@@ -86,7 +86,7 @@ impl Host {
         Ledger::open(&self.places.ledger("vm1")).unwrap().ledger
     }
 
-    /// Asserts that these objects are root's, whole and in the ledger, and nothing else is in it.
+    /// Asserts that these objects are root's, complete and in the ledger, and nothing else is in it.
     #[track_caller]
     fn assert_holds(&self, objects: &Objects) {
         let ledger = self.ledger();
@@ -330,7 +330,7 @@ fn only_what_is_old_and_no_object_is_swept() {
     for at in [NOW, NOW + 10, end - 1] {
         assert_eq!(host.accept_at(at, &until).swept, 0);
     }
-    // One that came later, one that is whole by now, and ones that are whole from the beginning.
+    // One that came later, one that is complete by now, and ones that are complete from the beginning.
     host.put(Folder::Pending, "later.part", b"x");
     host.put(Folder::Pending, "half.part", &other);
     host.put(Folder::Pending, "a", &bytes);

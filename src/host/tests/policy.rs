@@ -256,7 +256,7 @@ fn a_later_version_is_named_by_its_number_and_nothing_is_deleted() {
         assert!(host.has(&needed) && honest.iter().all(|[_, snapshot]| host.has(snapshot)), "day {day}");
     }
     assert!(host.object(&newer.0).exists() && host.path(Folder::Pending, "newer.part").exists());
-    // Somebody's junk that only says so: root deletes it, as the message says.
+    // A foreign file that only claims to be one: root deletes it, as the message advises.
     fs::remove_file(host.object(&newer.0)).unwrap();
     fs::remove_file(host.path(Folder::Pending, "newer.part")).unwrap();
     host.prune(NOW + 200 * DAY);

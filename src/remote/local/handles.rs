@@ -15,7 +15,7 @@ impl Handles {
     /// A restore reads a pack and the packs of its bases in turn, from a few threads.
     pub(super) const MOST: usize = 16;
 
-    /// The open file of an object and its size now. None where none is open, or where it isn't the object any more.
+    /// The open file of an object and its size now. None if none is open, or where it isn't the object any more.
     pub(super) fn get(&self, name: &ObjectName) -> Option<(Arc<File>, u64)> {
         let mut files = lock(&self.0);
         let found = files.iter().position(|(open, _)| open == name)?;

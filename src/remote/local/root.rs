@@ -101,7 +101,7 @@ impl Root {
         }
     }
 
-    /// Makes the folders outlive a power cut, where the file system can.
+    /// Makes the folders survive a power cut, where the file system can.
     pub(super) fn flush(&self) -> Result<()> {
         match rustix::fs::fsync(&self.handle) {
             Ok(()) | Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
@@ -120,7 +120,7 @@ impl Root {
         Ok((File::from(file), size))
     }
 
-    /// The size of an object in an open folder, None where it isn't there.
+    /// The size of an object in an open folder, None if it isn't there.
     pub(super) fn size(&self, folder: &OwnedFd, action: &'static str, name: &ObjectName) -> Result<Option<u64>> {
         match rustix::fs::statat(folder, name.name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => self.plain_size(action, name, &stat).map(Some),

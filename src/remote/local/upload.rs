@@ -98,7 +98,7 @@ impl Upload for LocalUpload {
                 Ok(())
             }
             Err(Errno::EXIST) => self.meet(&folder, name),
-            // A backup host has found the whole object in `pending/` and was faster.
+            // A backup host has found the complete object in `pending/` and was faster.
             Err(Errno::NOENT) if matches!(self.root.size(&folder, "finishing", name), Ok(Some(_))) => {
                 self.meet(&folder, name)
             }
@@ -126,7 +126,8 @@ fn place(ways: &[Way], from: &OwnedFd, part: &str, to: &OwnedFd, name: &str) -> 
     let mut placed = Err(Errno::NOSYS);
     for way in ways {
         placed = way(from, part, to, name);
-        // A file system that doesn't know a way says one of these; one that refuses says PERM for every way.
+        // A file system that doesn't support a method returns one of these; one that refuses returns PERM for every
+        // method.
         if !matches!(placed, Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)) {
             break;
         }

@@ -11,11 +11,11 @@ pub(super) struct Disconnect {
     pub kind: ErrorKind,
     pub reason: String,
     pub hint: Option<String>,
-    /// What of it decides what is tried next.
+    /// The cause, if it decides the next attempt.
     pub cause: Option<Cause>,
 }
 
-/// A cause that decides what is tried next.
+/// A cause that decides the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// Nothing is known about the host's key.

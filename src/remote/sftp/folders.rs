@@ -31,7 +31,7 @@ impl Inner {
             };
             let walked = self.walk(&connection, &path, each).await;
             walked.map_err(|error| error.into_error(self, "listing", self.at(folder.name())))?;
-            // A server that says no sizes in its listings.
+            // A server whose listings have no sizes.
             for name in unclear {
                 match self.size(&connection, "listing", &name).await {
                     Ok(Some(size)) => listed.push(Listed { name, size }),

@@ -66,8 +66,8 @@ pub fn trust_host_key(place: &SftpPlace, options: &Options, fingerprint: &str) -
     })
 }
 
-/// The key by which the host at `place` is known here, in its line the name in clear; None where no file of known hosts has
-/// one. Asks nobody.
+/// The key by which the host at `place` is known here, in its line the name in clear; None if no file of known hosts has
+/// one. No connection is made.
 pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<HostKey>> {
     const ACTION: &str = "looking up the host key of";
     options.check()?;
@@ -259,7 +259,7 @@ async fn run(mut command: Command, options: &Options) -> std::result::Result<(St
     Ok((String::from_utf8_lossy(&output.stdout).into_owned(), one_line(&output.stderr)))
 }
 
-/// A private folder that is taken away at the end.
+/// A private folder that is removed at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -63,7 +63,7 @@ struct Inner {
 }
 
 impl SftpRemote {
-    /// The remote at `place`, whose folder must be there. Connects. The remote's own folders need not be there, before
+    /// The remote at `place`, whose folder must exist. Connects. The remote's own folders need not exist, before
     /// [`Remote::create_folders`].
     pub fn open(place: &SftpPlace, options: &Options) -> Result<Self> {
         let remote = Self::new(Launch::ssh(place, options), place.to_string(), place.path(), options)?;
@@ -71,8 +71,7 @@ impl SftpRemote {
         Ok(remote)
     }
 
-    /// Makes the folder at `place` and those above it where they are missing, opens it, and makes the remote's folders in
-    /// it.
+    /// Creates the folder at `place` and missing ones above it, opens it, and creates the remote's folders in it.
     pub fn create(place: &SftpPlace, options: &Options) -> Result<Self> {
         let remote = Self::new(Launch::ssh(place, options), place.to_string(), place.path(), options)?;
         remote.0.make_root()?;
@@ -197,8 +196,8 @@ impl Inner {
         }
     }
 
-    /// The error that a fault of something that writes means. OpenSSH says no more than "Failure" of a full disk, a used
-    /// up quota and a disk that can only be read, so the file system is asked.
+    /// The error for a failed write. OpenSSH reports a full disk, an exceeded quota and a read-only disk as "Failure"
+    /// alone, so the file system is queried.
     async fn write_error(
         &self,
         connection: &Connection,
@@ -305,7 +304,7 @@ impl Remote for SftpRemote {
         self.0.wait(self.0.delete(&connection, name))
     }
 
-    /// An append-only account is refused the request, whatever it names; an ordinary one is told that there is no such file.
+    /// An append-only account is refused the request, whatever it names; for an ordinary one there is no such file.
     fn can_delete(&self) -> Result<bool> {
         let connection = self.0.connection()?;
         let nothing = self.0.path(format_args!("{}/.none", Folder::Pending.name()));
@@ -332,7 +331,7 @@ impl Remote for SftpRemote {
 }
 
 impl Inner {
-    /// An object's size, None where it isn't there.
+    /// An object's size, None if it isn't there.
     async fn size(&self, connection: &Connection, action: &'static str, name: &ObjectName) -> Result<Option<u64>> {
         let look = async { found(connection.lstat(&self.path(name))?).await };
         match look.await.map_err(|fault| self.error(action, name, fault))? {

@@ -229,7 +229,7 @@ impl Drop for Opening {
     }
 }
 
-/// Opens a connection. Where the host isn't known, the error says which key it shows.
+/// Opens a connection. If the host isn't known, the error has its key.
 async fn connect(launch: &Launch, link: Arc<Link>) -> Result<Connection, Arc<Disconnect>> {
     match Connection::open(launch, link).await {
         Err(disconnect) if disconnect.cause == Some(Cause::UnknownHostKey) => match launch.host() {

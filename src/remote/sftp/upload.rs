@@ -191,7 +191,7 @@ impl SftpUpload {
                 Ok(())
             }
             Err(fault @ Fault::Status(..)) => {
-                // Somebody was faster, or the new name was linked and the old one not taken away.
+                // Another upload was faster, or the new name was linked and the old one not removed.
                 let look = async { found(self.lease.lstat(&path)?).await };
                 match look.await.map_err(|fault| self.inner.error("finishing", name, fault))? {
                     Some(there) => self.meet(there, name),

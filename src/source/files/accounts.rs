@@ -1,4 +1,5 @@
-//! The files that give accounts their numbers, and how a restored machine's accounts join those of the machine that is there.
+//! The files that give accounts their numbers, and how a restored machine's accounts join those of the machine that is
+//! there.
 //!
 //! Accounts that are there keep their lines and numbers: files of this machine belong to them. Accounts that are missing are
 //! added, with their own number where it is free and another one where it isn't; owners are set by name afterwards.
@@ -117,7 +118,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// The numbers of users or groups, by name; None where the file is missing.
+    /// The numbers of users or groups, by name; None if the file is missing.
     pub fn numbers(&self, file: AccountFile) -> Option<HashMap<Vec<u8>, u32>> {
         self.0.get(&file).map(|content| numbers(&lines(content)))
     }
@@ -214,8 +215,8 @@ fn numbers(lines: &[Line]) -> HashMap<Vec<u8>, u32> {
     accounts.rev().filter_map(|line| Some((line.name().to_vec(), line.number(NUMBER)?))).collect()
 }
 
-/// The accounts of `here` and, after them, those that only `restored` has; and which number here an account of `restored` has,
-/// by its number there.
+/// The accounts of `here` and, after them, those that only `restored` has; and which number here an account of
+/// `restored` has, by its number there.
 fn joined(
     here: &Accounts,
     restored: &Accounts,
@@ -302,7 +303,7 @@ fn ranges(mut here: Vec<Line>, restored: Vec<Line>) -> Vec<Line> {
     here
 }
 
-/// Puts `content` in a file's place, all at once.
+/// Replaces a file by `content`, atomically.
 fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let there = fs::metadata(path).ok();
     let mut name = path.as_os_str().to_owned();

@@ -64,7 +64,7 @@ pub struct ExtractOptions {
     pub label: Option<String>,
     /// The treatment of existing files.
     pub overwrite: Overwrite,
-    /// How many components are taken off the front of each name. A folder that has no more is passed over; for anything else
+    /// How many components are taken off the front of each name. A folder that has no more is skipped; for anything else
     /// that is an error, as it is where two entries come to have one name.
     pub strip_components: u32,
     /// How owners get their numbers.
@@ -134,7 +134,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Begin {
     /// Its bytes are wanted.
     Write(Box<FileWriter>),
-    /// It isn't wanted: it is there already, or its name has no component left.
+    /// It isn't wanted: it exists already, or its name has no component left.
     Skip,
 }
 
@@ -247,7 +247,7 @@ impl Extractor {
     /// Opens the folder `dir`, which is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`] where that can't be done.
+    /// [`Error::Io`] if that can't be done.
     pub fn create(dir: &Path, options: ExtractOptions) -> Result<Self> {
         let place = Escaped(dir.as_os_str().as_bytes()).to_string();
         let place = if place == "/" { String::new() } else { place };
@@ -286,8 +286,8 @@ impl Extractor {
         stat.is_ok_and(|stat| self.shared.is_same(&stat, entry))
     }
 
-    /// The content of the file that is there under the entry's name, where an earlier run may have written it: the run didn't reach its
-    /// end, and size, owner and mode are right, and it has at most so many names. Whether it is whole is for the caller to check.
+    /// The content of the existing file of the entry's name, if an earlier run may have written it: the run was
+    /// interrupted, and size, owner, mode and the number of links are right. The caller checks whether it is complete.
     pub fn written_before(&mut self, entry: &Entry, names: u64) -> Option<impl Read + use<>> {
         if !self.is_resumed() || !entry.kind.has_content() || self.claim(entry).is_err() {
             return None;
@@ -460,7 +460,7 @@ impl Extractor {
         self.shared.attributes.set(Handle::Open(folder.as_fd()), metadata, report)
     }
 
-    /// The name without the components that are taken off; None where nothing is left.
+    /// The name without the components that are taken off; None if nothing is left.
     fn stripped<'a>(&self, name: &'a StreamName) -> Option<&'a [u8]> {
         let mut rest = name.as_bytes();
         for _ in 0..self.shared.options.strip_components {
@@ -575,7 +575,7 @@ impl Extractor {
         result
     }
 
-    /// Makes the entry under a temporary name. None where it was reported instead.
+    /// Makes the entry under a temporary name. None if it was reported instead.
     fn make(&mut self, entry: &Entry, spot: &Spot) -> Result<Option<Temporary>> {
         if let Kind::Hardlink(first) = &entry.kind {
             return self.make_link(first, spot);

@@ -71,7 +71,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether the folder says, by a valid `CACHEDIR.TAG`, that its content can be made again
+    /// Whether the folder declares, by a valid `CACHEDIR.TAG`, that its content can be recreated
     /// (<https://bford.info/cachedir/>).
     pub(super) fn is_cache(&self) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

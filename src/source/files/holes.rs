@@ -70,7 +70,7 @@ impl Way {
         self.position
     }
 
-    /// Passes the hole that is here, and says where the data that is here then ends: at the next hole; None where no other follows.
+    /// Skips the hole at this position, and returns the end of the following data: the next hole; None without another.
     pub(in crate::source) fn data(&mut self, holes: &[Hole]) -> Option<u64> {
         while let Some(hole) = holes.get(self.next_hole) {
             if hole.offset > self.position {

@@ -103,7 +103,7 @@ impl FilesSource {
     /// Finds the given paths. The data time is `clock`'s now.
     ///
     /// # Errors
-    /// [`Error::Failed`] where a given path isn't there, or a pattern can't be read.
+    /// [`Error::Failed`] if a given path isn't there, or a pattern can't be read.
     pub fn new(options: &FilesOptions, clock: &dyn Clock) -> Result<Self, Error> {
         let started = clock.now();
         let (mut walk, warnings) = options.walk()?;
@@ -256,7 +256,7 @@ impl Source for FilesSource {
 
     fn share_blocks(&mut self, copy: &std::fs::File) -> bool {
         let is_file = |current: &Current| current.entry.kind == Kind::File && current.reader.is_none();
-        // Where it can't be opened, reading it says why.
+        // If it can't be opened, reading it returns the reason.
         if !self.current.as_ref().is_some_and(is_file) || self.open().is_err() {
             return false;
         }

@@ -17,8 +17,8 @@ use crate::entry::Hole;
 /// Times of files are as coarse as the kernel's clock tick, at most this.
 const TICK: Duration = Duration::from_millis(12);
 
-/// A regular file that is being read, as far as it was long when it was opened; to its end where it says that it is empty. Holes
-/// are passed over.
+/// A regular file that is being read, up to its length when it was opened; to its end if its reported length is 0. Holes
+/// are skipped.
 pub(super) struct Reader {
     file: File,
     before: Stat,
@@ -114,13 +114,14 @@ impl Reader {
         Ok(is_short || (size(before), mtime(before), ctime(before)) != (size(&now), mtime(&now), ctime(&now)))
     }
 
-    /// Whether this is the inode, in the state, that `stat` told of.
+    /// Whether this is the inode, in the state, that `stat` described.
     pub(super) fn is_what_was_listed(&self, stat: &Stat) -> bool {
         identity(&self.before) == identity(stat) && ctime(&self.before) == ctime(stat)
     }
 }
 
-/// Opens a file for reading: no link is followed, a FIFO doesn't block, and the access time stays where the kernel allows it.
+/// Opens a file for reading: no link is followed, a FIFO doesn't block, and the access time stays where the kernel
+/// allows it.
 fn open_quietly(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<rustix::fd::OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     match openat(folder, name, flags | OFlags::NOATIME, Mode::empty()) {
@@ -130,8 +131,8 @@ fn open_quietly(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<rustix::fd::O
     }
 }
 
-/// Waits until a change from now on gives a file another time than it has. A change in the same tick as the last could
-/// otherwise not be told, in this run or the next. True where there was something to wait for.
+/// Waits until a later change would give the file another time than it has. A change in the same clock tick as the last
+/// could otherwise not be detected, in this run or the next. True if it had to wait.
 fn wait_out_tick(stat: &Stat) -> bool {
     let changed = ctime(stat);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

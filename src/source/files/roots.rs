@@ -21,7 +21,7 @@ pub(super) struct Roots {
     given: Vec<Vec<u8>>,
 }
 
-/// A place in [`Roots`].
+/// A node of [`Roots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(usize);
 
@@ -39,7 +39,7 @@ impl Roots {
     /// links and of files without content.
     ///
     /// # Errors
-    /// [`Error::Failed`] where there are no paths, or none can be found.
+    /// [`Error::Failed`] if there are no paths, or none can be found.
     pub(super) fn find(paths: &[PathBuf]) -> Result<(Self, Vec<Warning>), Error> {
         let mut roots = Self { nodes: vec![Node::default()], given: Vec::new() };
         let mut warnings = Vec::new();

@@ -24,7 +24,7 @@ const OPEN: usize = 64;
 pub(super) struct Found {
     /// Its name in its folder.
     pub(super) part: Vec<u8>,
-    /// Its whole name.
+    /// Its full name.
     pub(super) name: StreamName,
     /// Its metadata when it was met.
     pub(super) stat: Stat,
@@ -125,7 +125,7 @@ impl Walk {
         folder.ok_or_else(|| io::Error::other("its folder was moved"))
     }
 
-    /// Looks at one name of the innermost folder. None where it isn't to be stored.
+    /// Looks at one name of the innermost folder. None if it isn't to be stored.
     fn visit(&mut self, part: Vec<u8>) -> Option<Found> {
         let frame = self.frames.last()?;
         let place = frame.place.and_then(|place| self.roots.child(place, &part));

@@ -68,7 +68,7 @@ impl Definitions {
     /// Asks the server.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it doesn't answer.
+    /// [`Error::Failed`] if it doesn't answer.
     pub fn take(server: &Server, database: &str) -> Result<Self, Error> {
         let mut found = Self { database: database.to_owned(), ..Self::default() };
         for series in server.ask(&format!("SHOW RETENTION POLICIES ON {}", quoted(database)))? {
@@ -112,7 +112,7 @@ impl Definitions {
     /// As a stream.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't be written, which can't be.
+    /// [`Error::Failed`] if it can't be written, which can't be.
     pub fn text(&self) -> Result<Vec<u8>, Error> {
         let mut text = serde_json::to_vec_pretty(self).map_err(|error| Error::Failed(error.to_string()))?;
         text.push(b'\n');
@@ -122,14 +122,14 @@ impl Definitions {
     /// From a stream.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it is none of these.
+    /// [`Error::Failed`] if it is none of these.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         serde_json::from_slice(text)
             .map_err(|error| Error::Failed(format!("the definitions of the snapshot can't be understood: {error}")))
     }
 
-    /// The statements that make the database `to` and its retention policies, for one without points: a portable restore makes
-    /// none of that.
+    /// The statements that make the database `to` and its retention policies, for one without points: a portable restore
+    /// makes none of that.
     pub fn make_database(&self, to: &str) -> Vec<String> {
         let about = |policy: &Policy| {
             let duration = if policy.duration == "0s" { "INF" } else { &policy.duration };
@@ -231,8 +231,8 @@ fn privilege(server: &Server, user: &str, database: &str) -> Result<Option<Strin
     Ok(rows.next().map(|(_, privilege)| privilege))
 }
 
-/// A statement with another name where it names the database: before a policy (`telegraf.raw.cpu`, `telegraf..cpu`), and after
-/// `ON`.
+/// A statement with another name where it names the database: before a policy (`telegraf.raw.cpu`, `telegraf..cpu`), and
+/// after `ON`.
 fn renamed(query: &str, from: &str, to: &str) -> String {
     let mut out = String::with_capacity(query.len());
     let mut rest = query;
@@ -280,7 +280,7 @@ fn end_of_quote(text: &str, quote: char) -> usize {
 /// How many values each measurement has up to a moment, by policy and measurement.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn count(server: &Server, database: &str, policies: &[Policy], until: i64) -> Result<BTreeMap<String, u64>, Error> {
     let mut counts = BTreeMap::new();
     for policy in policies {

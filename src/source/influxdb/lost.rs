@@ -1,4 +1,4 @@
-//! Points that `influxd restore` is known to lose, though they are whole in the backup.
+//! Points that `influxd restore` is known to lose, though the backup has them.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ struct Sought {
 }
 
 impl Sought {
-    /// None where it has no equals sign.
+    /// None if it has no equals sign.
     fn new(name: &str) -> Option<Self> {
         let escape = |part: &str| part.replace(',', "\\,").replace(' ', "\\ ").into_bytes();
         // Of more backslashes the server shows some.
@@ -95,7 +95,7 @@ pub(super) struct Escaped {
     rest: Vec<u8>,
     /// Those that were found.
     found: Vec<String>,
-    /// Series whose end can't be told.
+    /// Series whose end can't be determined.
     unclear: BTreeSet<String>,
 }
 
@@ -159,7 +159,7 @@ impl Escaped {
     }
 }
 
-/// How many series whose end can't be told are named.
+/// How many series with an undetermined end are named.
 const SHOWN: usize = 20;
 
 #[cfg(test)]

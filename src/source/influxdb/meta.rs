@@ -1,7 +1,7 @@
 //! The metadata of a portable backup: which shards a restore will make.
 //!
-//! `influxd backup` takes the metadata first and then the shards that it finds. One that is made in between is in the manifest
-//! and not in the metadata, and `influxd restore` passes over it with status 0.
+//! `influxd backup` takes the metadata first and then the shards that it finds. One that is made in between is in the
+//! manifest and not in the metadata, and `influxd restore` skips it with status 0.
 //!
 //! The messages are those of InfluxDB 1.x (`services/meta/internal/meta.proto` and `PortablePacker`), as far as they are
 //! needed.
@@ -53,7 +53,7 @@ struct Shard {
 /// The numbers of the shards that a database has by the metadata.
 ///
 /// # Errors
-/// [`Error::Failed`] where it can't be understood.
+/// [`Error::Failed`] if it can't be understood.
 pub(super) fn shards(meta: &[u8], database: &str) -> Result<BTreeSet<u64>, Error> {
     let failed = |error| Error::Failed(format!("the metadata of the portable backup can't be understood: {error}"));
     let data = Data::decode(Packer::decode(meta).map_err(failed)?.data.as_slice()).map_err(failed)?;

@@ -1,8 +1,8 @@
 //! The source `influxdb`: a database of an InfluxDB 1.x server, by the server's own programs.
 //!
-//! A portable backup is made and read: each shard is a stream, its inner tar, so that a shard in which nothing changed is the
-//! same bytes every day. It counts as whole only if every shard that the server names is in it, and each tar is whole and as
-//! long as the manifest says. A restore of one that isn't ends with status 0 and fewer points.
+//! A portable backup is made and read: each shard is a stream, its inner tar, so that an unchanged shard has the same
+//! bytes every day. It counts as complete only if every shard that the server names is in it, and each tar is complete
+//! and has the manifest's length. A restore of an incomplete one ends with status 0 and fewer points.
 
 pub mod checkup;
 pub mod definitions;
@@ -102,8 +102,8 @@ impl InfluxdbSource {
     /// that all shards are in it.
     ///
     /// # Errors
-    /// [`Error::Config`] where a program or the database is missing, [`Error::Failed`] where the backup fails,
-    /// [`Error::Changed`] where a shard isn't in it.
+    /// [`Error::Config`] if a program or the database is missing, [`Error::Failed`] if the backup fails,
+    /// [`Error::Changed`] if a shard isn't in it.
     pub fn new(
         options: &InfluxdbOptions,
         scratch: &Path,
@@ -178,7 +178,7 @@ impl InfluxdbSource {
         Ok(Self { portable, _scratch: scratch, ready, shards, current, reading, data_time, facts, escaped, warnings })
     }
 
-    /// The end of one shard: it has to be whole.
+    /// The end of one shard: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
         let Some(Current::Shard(file, mut input, mut check)) = self.current.take() else { return Ok(()) };
         // The rest of a stream that wasn't wanted is read to its end all the same.
@@ -198,8 +198,8 @@ impl InfluxdbSource {
 }
 
 /// # Errors
-/// [`Error::Changed`] where one of `shards` isn't in the backup, and isn't empty: the server makes shards ahead of their time, and
-/// leaves those out that nothing was written to.
+/// [`Error::Changed`] if one of `shards` isn't in the backup, and isn't empty: the server makes shards ahead of their
+/// time, and leaves those out that nothing was written to.
 fn check_shards(server: &Server, portable: &Portable, database: &str, shards: &[Shard]) -> Result<(), Error> {
     let lacking = portable.manifest.lacks(database, shards);
     if lacking.is_empty() {
@@ -226,7 +226,7 @@ fn unreadable(file: &ShardFile, error: &std::io::Error) -> Error {
 }
 
 /// # Errors
-/// [`Error::Failed`] where a shard's tar isn't whole, or not as long as the manifest says.
+/// [`Error::Failed`] if a shard's tar isn't whole, or not as long as the manifest says.
 fn check_whole(file: &ShardFile, check: &TarCheck) -> Result<(), Error> {
     let why = check.why_not_whole().or_else(|| {
         (check.bytes() != file.size)

@@ -62,7 +62,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it is none, or names a file outside of its folder.
+    /// [`Error::Failed`] if it is none, or names a file outside of its folder.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let manifest: Self = serde_json::from_slice(text).map_err(|error| {
             Error::Failed(format!("the manifest of the portable backup can't be understood: {error}"))
@@ -112,7 +112,7 @@ impl Portable {
     /// Finds the newest backup of a folder.
     ///
     /// # Errors
-    /// [`Error::Failed`] where there is none, or it can't be read.
+    /// [`Error::Failed`] if there is none, or it can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::failed(&format!("reading the backup in {}", folder.display()), &error);
         let mut stems = Vec::new();
@@ -139,7 +139,7 @@ impl Portable {
     /// Leaves those shards of a database out that aren't among `known`.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the manifest can't be written anew.
+    /// [`Error::Failed`] if the manifest can't be written anew.
     pub fn leave_out_all_but(&mut self, database: &str, known: &BTreeSet<u64>) -> Result<(), Error> {
         let stays = |file: &ShardFile| file.database != database || known.contains(&file.id);
         if self.manifest.files.iter().all(stays) {
@@ -158,7 +158,7 @@ impl Portable {
     /// The metadata.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't be read.
+    /// [`Error::Failed`] if it can't be read.
     pub fn meta(&self) -> Result<Vec<u8>, Error> {
         let path = self.folder.join(&self.manifest.meta.file_name);
         fs::read(&path).map_err(|error| Error::failed(&format!("reading {}", path.display()), &error))
@@ -167,7 +167,7 @@ impl Portable {
     /// The inner tar of a shard.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the file isn't there.
+    /// [`Error::Failed`] if the file isn't there.
     pub fn shard(&self, file: &ShardFile) -> Result<GzDecoder<BufReader<File>>, Error> {
         let path = self.folder.join(&file.file_name);
         let file = File::open(&path).map_err(|error| {

@@ -81,7 +81,7 @@ const SHARD_PATIENCE: Duration = Duration::from_secs(10);
 const SHARD_PAUSE: Duration = Duration::from_millis(200);
 /// How long a backup or a restore may take.
 const TRANSFER: Duration = Duration::from_secs(24 * 3600);
-/// Where a server listens when nobody says.
+/// The default address of a server.
 const HOST: &str = "127.0.0.1";
 const HTTP_PORT: &str = "8086";
 const RPC_PORT: &str = "8088";
@@ -90,7 +90,7 @@ impl Server {
     /// Asks the server who it is.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no client, [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
     pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         for (program, word) in [("influx", "-version"), ("influxd", "version")] {
             let argv = argv(options, &[program, word]);
@@ -285,7 +285,7 @@ impl Server {
     /// Backs a database up into a folder, as a portable backup.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the program doesn't end well.
+    /// [`Error::Failed`] if the program doesn't end well.
     pub fn back_up(&self, database: &str, folder: &Path) -> Result<(), Error> {
         self.transfer("backup", &["-database", database], folder)
     }
@@ -293,7 +293,7 @@ impl Server {
     /// Restores a portable backup of the database `from` as the new database `to`.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the program doesn't end well. That it ends well says little.
+    /// [`Error::Failed`] if the program doesn't end well. That it ends well says little.
     pub fn restore(&self, from: &str, to: &str, folder: &Path) -> Result<(), Error> {
         self.transfer("restore", &["-db", from, "-newdb", to], folder)
     }
@@ -322,7 +322,7 @@ impl Server {
     /// Whether the port of backups can be reached. Its program would try for minutes.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't.
+    /// [`Error::Failed`] if it can't.
     pub fn check_rpc(&self) -> Result<(), Error> {
         let (host, port) = host_and_port(self.options.rpc.as_deref(), RPC_PORT);
         // Where programs run elsewhere, it is reached from there.
@@ -343,7 +343,7 @@ impl Server {
     }
 }
 
-/// Codes of ours for what the server says, which has none.
+/// Error codes of ours for the server's messages, which have none.
 const CODES: [(&str, &str); 5] = [
     ("engine is closed", ENGINE_IS_CLOSED),
     ("shard is disabled", SHARD_IS_DISABLED),
@@ -360,7 +360,7 @@ pub const NOT_AUTHORIZED: &str = "not-authorized";
 /// The server's or the program's disk is full.
 pub const NO_SPACE: &str = "no-space";
 
-/// The code of what the server or its program said.
+/// The code of a message of the server or its program.
 fn code(said: &str) -> Option<String> {
     CODES.iter().find(|(words, _)| said.contains(words)).map(|(_, code)| (*code).to_owned())
 }

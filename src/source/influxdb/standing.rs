@@ -17,7 +17,7 @@ const AT_ONCE: u64 = 200_000;
 /// included: an absent one may have been created since.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub(super) fn note(server: &Server, database: &str, until: i64, all: &mut Objects) -> Result<(), Error> {
     let mut definitions = Definitions::take(server, database)?;
     definitions.users.clear();

@@ -62,7 +62,7 @@ impl TarCheck {
         self.bytes
     }
 
-    /// After the last byte: why it isn't whole; None where it is.
+    /// After the last byte: why it is incomplete; None if it is complete.
     pub fn why_not_whole(&self) -> Option<String> {
         match &self.wrong {
             Some(wrong) => Some(wrong.clone()),

@@ -1,7 +1,8 @@
 //! Events at which the dump program would never end.
 //!
-//! It looks for a delimiter that an event's statement doesn't hold, begins with `;;`, and where that is in the statement it looks
-//! for ever, with a core at 100 % and its locks on the tables. Such a set's events are dumped here instead, in the same form.
+//! It looks for a delimiter that an event's statement doesn't hold, begins with `;;`, and where that is in the statement
+//! it looks for ever, with a core at 100 % and its locks on the tables. Such a set's events are dumped here instead, in
+//! the same form.
 
 use super::names::{Part, literal, quoted};
 use super::server::Server;
@@ -29,7 +30,7 @@ type Streams = Vec<(Part, Vec<u8>)>;
 /// The streams of the events of `databases`, where the dump program would not end with them; none where it would.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't tell.
+/// [`Error::Failed`] if the server doesn't tell.
 pub(super) fn streams(server: &Server, databases: &[String]) -> Result<Option<Streams>, Error> {
     let events = events(server, databases)?;
     if !events.iter().any(|event| holds(&event.statement, DELIMITER)) {
@@ -83,7 +84,7 @@ fn events(server: &Server, databases: &[String]) -> Result<Vec<Event>, Error> {
     }
     let show =
         |(database, name): &(String, String)| format!("SHOW CREATE EVENT {}.{};\n", quoted(database), quoted(name));
-    // Each statement comes in the bytes that it was made with, which the dump says the character set of.
+    // Each statement comes in its original bytes, whose character set the dump declares.
     let question = format!(
         "SET character_set_results = binary;\n{}SET character_set_results = utf8mb4",
         names.iter().map(show).collect::<String>()

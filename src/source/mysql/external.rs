@@ -63,14 +63,14 @@ struct Dump {
 
 /// How much of a file's session settings is compared, in bytes.
 const SETTINGS: usize = 64 << 10;
-/// The fact that says how far the session settings of several files agree.
+/// The fact about the agreement of the session settings of several files.
 pub(super) const SETTINGS_FACT: &str = "settings";
 
 impl ExternalDumps {
     /// Finds the files of `folder`.
     ///
     /// # Errors
-    /// [`Error::Failed`] where there is none, or one can't be read.
+    /// [`Error::Failed`] if there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (mut files, data_time) = dumps_in(folder)?;
         // Of two dumps of the same database the newer counts.
@@ -140,7 +140,7 @@ impl ExternalDumps {
         }
     }
 
-    /// The end of one file: it has to be whole.
+    /// The end of one file: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
         let Some(Current { path, bytes: Bytes::Dump(dump), .. }) = self.current.take() else { return Ok(()) };
         let (counted, whole) = dump.splitter.finish_counts();

@@ -35,7 +35,7 @@ impl Fingerprint {
     /// whether their rows went.
     ///
     /// # Errors
-    /// [`Error::Changed`] where something went away while it was looked at, [`Error::Failed`] where the server doesn't
+    /// [`Error::Changed`] if something went away while it was looked at, [`Error::Failed`] if the server doesn't
     /// answer.
     pub fn take(
         server: &Server,
@@ -125,7 +125,7 @@ impl Fingerprint {
         Ok(())
     }
 
-    /// InnoDB's numbers of the tables: another table in the same place has another.
+    /// InnoDB's numbers of the tables: a table that replaced another has a different one.
     fn read_numbers(&mut self, server: &Server, databases: &[String], without: &[String]) -> Result<(), Error> {
         // The engine writes other characters in a way of its own.
         let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');

@@ -26,7 +26,7 @@ pub(super) struct Wanted<'a> {
 /// The words after the program's name and the words that say where the server is.
 ///
 /// # Errors
-/// [`Error::Config`] where the program can't do what is wanted.
+/// [`Error::Config`] if the program can't do what is wanted.
 pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> Result<Vec<OsString>, Error> {
     // Options that an option file may have changed are given again.
     let mut words: Vec<String> = [

@@ -80,7 +80,7 @@ impl Grants {
                 false => databases.iter().for_each(|name| need(self.has(name, privilege), Some(name), privilege)),
             }
         }
-        // Tables' numbers, by which a table that was put in another's place is known.
+        // Tables' numbers, by which a replaced table is detected.
         need(self.has_global("PROCESS"), None, "PROCESS");
         // Routines' bodies, users and their grants.
         need(self.has("mysql", "SELECT"), Some("mysql"), "SELECT");

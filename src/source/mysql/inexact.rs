@@ -64,7 +64,7 @@ struct Column {
 }
 
 impl Column {
-    /// A condition on rows whose value comes back as another one; None where it isn't about rows.
+    /// A condition on rows whose value comes back as another one; None if it isn't about rows.
     fn changes(&self) -> Option<String> {
         let name = quoted(&self.name);
         match (self.kind.as_str(), self.set.as_str()) {
@@ -98,11 +98,12 @@ impl Column {
     }
 }
 
-/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked at, and
-/// where `history` is dumped, too, each row that was. And of stored programs of `databases` whose texts it changes.
+/// Warns of columns of `tables` whose values or definition a dump changes; of the tables `schema_only` no row is looked
+/// at, and where `history` is dumped, too, each row that was. And of stored programs of `databases` whose texts it
+/// changes.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't tell.
+/// [`Error::Failed`] if the server doesn't tell.
 pub(super) fn warnings(
     server: &Server,
     databases: &[String],

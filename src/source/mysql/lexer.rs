@@ -87,7 +87,7 @@ impl Lexer {
         std::mem::take(&mut self.counted)
     }
 
-    /// The statement that [`Seen::Begin`] told of is `DELIMITER …`, which ends with its line.
+    /// The statement reported as [`Seen::Begin`] is `DELIMITER …`, which ends with its line.
     pub fn set_delimiter(&mut self, line: &[u8]) {
         let word = line.trim_ascii();
         let word = word.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
@@ -97,7 +97,7 @@ impl Lexer {
         self.state = State::LineComment(true);
     }
 
-    /// The comment line that [`Seen::Comment`] told of is passed over, or the statement of [`Seen::Begin`] is entered.
+    /// The comment line reported as [`Seen::Comment`] is skipped, or the statement of [`Seen::Begin`] is entered.
     pub fn enter(&mut self, seen: Seen) {
         match seen {
             Seen::Comment => self.state = State::LineComment(true),
@@ -270,8 +270,8 @@ enum Between {
     Is(Seen),
 }
 
-/// Whether `/*` begins text that a server runs. A dump's first line is for the client alone: `/*M!999999\- enable the sandbox
-/// mode */`.
+/// Whether `/*` begins text that a server runs. A dump's first line is for the client alone: `/*M!999999\- enable the
+/// sandbox mode */`.
 fn is_run(rest: &[u8]) -> bool {
     rest.starts_with(b"/*!") || (rest.starts_with(b"/*M!") && !rest.starts_with(b"/*M!999999\\-"))
 }

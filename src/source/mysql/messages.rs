@@ -13,8 +13,8 @@ const NAMES: &[&str] = &[
     "2006", "2013", "3780", "4025", "4031", "4091", "4092",
 ];
 
-/// The number of the first error in what a client (`ERROR 1146 (42S02) at line 1: …`) or a dump program
-/// (`mariadb-dump: Error 1412: …`, `Got error: 1146: …`) said.
+/// The number of the first error in a message of a client (`ERROR 1146 (42S02) at line 1: …`) or a dump program
+/// (`mariadb-dump: Error 1412: …`, `Got error: 1146: …`).
 pub(super) fn code(said: &str) -> Option<String> {
     let number = |rest: &str| {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -1,8 +1,8 @@
 //! The source `mysql`: databases of a MySQL or MariaDB server, by the server's own programs.
 //!
-//! One consistent dump is split into streams as it flows ([`split`]). It counts as whole only if the program ended well, the
-//! dump ends with its completion line, the account may see all that there is ([`grants`]), and nothing was put in another's
-//! place meanwhile ([`fingerprint`]).
+//! One consistent dump is split into streams as it is read ([`split`]). It counts as complete only if the program ended
+//! well, the dump ends with its completion line, the account may see everything ([`grants`]), and no object was replaced
+//! in the meantime ([`fingerprint`]).
 
 pub mod checkup;
 mod client;
@@ -97,7 +97,7 @@ impl MysqlSource {
     /// Looks at the server, judges the account's grants, and starts the dump.
     ///
     /// # Errors
-    /// [`Error::Config`] where a program or a grant is missing, [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Config`] if a program or a grant is missing, [`Error::Failed`] if the server doesn't answer.
     pub fn new(
         options: &MysqlOptions,
         clock: &dyn Clock,

@@ -15,7 +15,7 @@ const OF_OTHERS: [&str; 6] = ["CONNECT", "FEDERATED", "MRG_MyISAM", "OQGRAPH", "
 /// `schema_only` no row is looked at.
 ///
 /// # Errors
-/// [`Error::Changed`] where one went away meanwhile, [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Changed`] if one went away meanwhile, [`Error::Failed`] if the server doesn't answer.
 pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<String>, Error> {
     // The query of the dump program itself. A view whose definer is gone is read all the same.
     let question = |table: &Table| {
@@ -67,7 +67,7 @@ pub(super) fn told(unreadable: &[String]) -> String {
 /// table counts transactions instead of time.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub(super) fn history(server: &Server, tables: &[Table]) -> Result<(bool, Option<Warning>), Error> {
     let versioned: Vec<&Table> = tables.iter().filter(|table| table.kind == "SYSTEM VERSIONED").collect();
     let mut counting = Vec::new();

@@ -116,7 +116,7 @@ impl Server {
     /// Finds the client and asks the server who it is.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no client, [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
     pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let client = find(options, &["mariadb", "mysql"], interrupt)?;
         let (vendor, version) = (Vendor::Mariadb, String::new());
@@ -134,7 +134,7 @@ impl Server {
     /// Finds the dump program that fits the server.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is none.
+    /// [`Error::Config`] if there is none.
     pub fn dump_program(&self) -> Result<Program, Error> {
         let names = match self.vendor {
             Vendor::Mariadb => ["mariadb-dump", "mysqldump"],
@@ -172,7 +172,7 @@ impl Server {
         argv.push("--max-allowed-packet=1G".into());
         let ours = OURS.into_iter().filter(|word| self.client.knows_word(word));
         argv.extend(ours.map(OsString::from));
-        // Nothing that a dump says may reach a shell or a file, and stored code keeps its comments.
+        // Nothing in a dump may reach a shell or a file, and stored code keeps its comments.
         for (option, word) in [
             ("sandbox", "--sandbox"),
             ("skip-system-command", "--skip-system-command"),
@@ -246,7 +246,7 @@ impl Server {
     /// The words that option files give a program, by its own account of them. They may hold a password.
     ///
     /// # Errors
-    /// [`Error::Config`] where it can't read them.
+    /// [`Error::Config`] if it can't read them.
     pub(super) fn defaults(&self, program: &Program) -> Result<Vec<String>, Error> {
         let mut argv: Vec<OsString> = self.options.exec.iter().map(OsString::from).collect();
         argv.push(OsString::from(&program.name));
@@ -317,17 +317,18 @@ impl Server {
     /// Starts a client that runs the statements of its input.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't be started.
+    /// [`Error::Failed`] if it can't be started.
     pub fn load(&self) -> Result<Load, Error> {
         let feed = self.start(&self.client_argv())?;
         Ok(Load { client: self.client.name.clone(), feed, prepares: self.prepares() })
     }
 
-    /// Whether the server takes `text` for one statement, which it would make stored code of. It says so when it is asked to
-    /// prepare it: it reads a text before it says that it doesn't prepare the like, and several statements are an error to it.
+    /// Whether the server takes `text` for one statement, of which it would make stored code. The answer is its error
+    /// when it is asked to prepare it: it parses a text before it rejects it as unpreparable, and several statements are
+    /// a parse error.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't be asked.
+    /// [`Error::Failed`] if it can't be asked.
     pub fn parses_alone(&self, text: &[u8], mode: &str, charset: &str) -> Result<bool, Error> {
         // In some database that is everywhere. Nothing is made in it.
         let mut question = format!("{SESSION}USE mysql;\nSET @varu=0x{};\n", hexadecimal(text));
@@ -371,7 +372,7 @@ impl Server {
     /// Asks the server up to which version it runs versioned comments: its reported version may differ.
     ///
     /// # Errors
-    /// [`Error::Refused`] where that isn't of its series, and so isn't known.
+    /// [`Error::Refused`] if that isn't of its series, and so isn't known.
     pub fn find_number(&mut self) -> Result<(), Error> {
         const SERIES: u32 = 100;
         let first = self.number() / SERIES * SERIES;
@@ -409,7 +410,7 @@ const OURS: [&str; 11] = [
     "--delimiter=;",
 ];
 
-/// Asks a client, which says a word behind the answer that no answer holds.
+/// Asks a client, which prints a word after the answer that no answer contains.
 fn question(client: &mut Feed, statements: &str) -> Result<Vec<u8>, TalkError> {
     let end = format!("the end of the answer {:016x}", RandomState::new().hash_one(statements));
     client.write(format!("{statements};\nSELECT '{end}';\n").as_bytes())?;
@@ -434,7 +435,7 @@ impl Load {
     /// Gives it more.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it ended.
+    /// [`Error::Failed`] if it ended.
     pub fn write(&mut self, statements: &[u8]) -> Result<(), Error> {
         self.feed.write(statements).map_err(|error| failed(&self.client, "loading", &error))
     }
@@ -463,7 +464,7 @@ impl Load {
     /// text only if both read it the same way, and if it `is_one`.
     ///
     /// # Errors
-    /// [`Error::Refused`] where they don't, [`Error::Failed`] where it ended.
+    /// [`Error::Refused`] if they don't, [`Error::Failed`] if it ended.
     pub fn statement(&mut self, statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
         if self.prepares {
             return self.write(format!("EXECUTE IMMEDIATE 0x{};\n", hexadecimal(statement)).as_bytes());
@@ -479,7 +480,7 @@ impl Load {
     /// Waits until all has been run.
     ///
     /// # Errors
-    /// [`Error::Failed`] where something could not be.
+    /// [`Error::Failed`] if something could not be.
     pub fn finish(self) -> Result<(), Error> {
         self.feed.finish().map(drop).map_err(|error| failed(&self.client, "loading", &error))
     }

@@ -15,9 +15,9 @@ use super::server::{Program, Server, Vendor};
 use crate::entry::Escaped;
 use crate::source::Error;
 
-/// Modes of `sql_mode` beside a dump's own, in which a restore loads: an engine that is gone is no other one, and days that no
-/// month has come back. Not NO_UNSIGNED_SUBTRACTION: MariaDB makes some generated columns in it alone, but rows above 2^63 of
-/// tables that were made without it would not load.
+/// Modes of `sql_mode` beside a dump's own, in which a restore loads: an engine that is gone is no other one, and days
+/// that no month has come back. Not NO_UNSIGNED_SUBTRACTION: MariaDB makes some generated columns in it alone, but rows
+/// above 2^63 of tables that were made without it would not load.
 pub(super) const LOADS: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
 /// The first statements of each session of varu's own. One without autocommit would keep a lock on each table that it
@@ -169,7 +169,7 @@ const CONNECTION: [&str; 29] = [
     "debug-check",
 ];
 
-/// Options of the dump program that its command line says again, so that an option file can't change them.
+/// Options of the dump program that its command line repeats, so that an option file can't change them.
 pub(super) const SAID_AGAIN: [&str; 25] = [
     "opt",
     "add-drop-table",

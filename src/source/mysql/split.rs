@@ -14,7 +14,7 @@ const READ: usize = 256 << 10;
 const HELD: usize = 64 << 10;
 /// No heading is longer, in bytes.
 const HEADING: usize = 4 << 10;
-/// The line that a whole dump ends with begins so.
+/// The beginning of a complete dump's last line.
 const COMPLETED: &[u8] = b"-- Dump completed";
 
 /// Counts taken while a dump was split.
@@ -291,7 +291,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         Ok(())
     }
 
-    /// After the last stream: the counts, and whether the dump's last line says that it is whole.
+    /// After the last stream: the counts, and whether the dump's last line is the completion line.
     pub fn finish_counts(&self) -> (Counted, bool) {
         let rest = self.last_line.strip_prefix(COMPLETED);
         (self.counted.clone(), rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b" on ")))
@@ -302,7 +302,7 @@ fn starts(head: &[u8], word: &[u8]) -> bool {
     head.len() > word.len() && head[..word.len()].eq_ignore_ascii_case(word)
 }
 
-/// A session's `sql_mode` says whether a backslash escapes.
+/// A session's `sql_mode` decides whether a backslash escapes.
 fn note_sql_mode(lexer: &mut Lexer, head: &[u8]) {
     let statement = head.split(|&byte| byte == b';').next().unwrap_or_default();
     let contains = |word: &[u8]| memchr::memmem::find(statement, word).is_some();

@@ -73,7 +73,7 @@ const ROWS: [(&str, &str); 2] = [
 /// Names the objects in the server's system databases, which a dump of all databases leaves out.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub(super) fn warning(server: &Server) -> Result<Option<Warning>, Error> {
     let mut names = Vec::new();
     for database in ["mysql", "sys"] {

@@ -18,7 +18,7 @@ pub fn is_of_the_system(user: &str) -> bool {
 /// The statements that make the users and roles of the server, one on each line, roles first.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't tell.
+/// [`Error::Failed`] if the server doesn't tell.
 pub fn users(server: &Server) -> Result<String, Error> {
     let question = match server.vendor {
         Vendor::Mariadb => "SELECT User, Host, is_role FROM mysql.user ORDER BY is_role = 'N', User, Host",

@@ -42,7 +42,7 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// Those of a whole dump.
+    /// Those of a complete dump.
     pub fn of(dump: &[u8]) -> Self {
         let (mut found, mut scanner) = (Self::default(), Scanner::default());
         let mut take = |piece: Piece<'_>| {
@@ -119,7 +119,7 @@ impl Definitions {
     /// Differences from the present state of `database`, a sentence each; none for which `is_known` holds.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Failed`] if the server doesn't answer.
     pub fn differences(
         &mut self,
         server: &Server,
@@ -282,7 +282,7 @@ fn copied(text: &[u8]) -> Option<(String, String)> {
     Some((rest[..end].to_owned(), columns.to_owned()))
 }
 
-/// A sequence and its value: `SELECT pg_catalog.setval('public.s', 5, true);`. None where it is any other statement.
+/// A sequence and its value: `SELECT pg_catalog.setval('public.s', 5, true);`. None if it is any other statement.
 fn sequence(text: &[u8]) -> Option<(String, String)> {
     let text = text_of(text);
     let rest = text.strip_prefix("SELECT pg_catalog.setval(")?;

@@ -32,7 +32,7 @@ impl ExternalDumps {
     /// Finds the files of `folder`.
     ///
     /// # Errors
-    /// [`Error::Failed`] where there is none, or one can't be read.
+    /// [`Error::Failed`] if there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (files, data_time) = dumps_in(folder)?;
         let (current, reading, facts) = (None, Reading::default(), Vec::new());
@@ -44,7 +44,7 @@ impl ExternalDumps {
         self.data_time
     }
 
-    /// The end of one file: it has to be whole.
+    /// The end of one file: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
         let (Some((path, _, Some(scanner))), Some(entry)) = (self.current.take(), self.reading.entry()) else {
             return Ok(());

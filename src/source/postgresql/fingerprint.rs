@@ -1,7 +1,8 @@
 //! Fingerprints of each object in a database, compared before and after a dump.
 //!
-//! `TRUNCATE` and rewriting forms of `ALTER TABLE` don't keep the rows that an older snapshot would see: one that falls between
-//! the dump's snapshot and its lock leaves a table empty, with status 0. The rows of the catalogue are others then.
+//! `TRUNCATE` and rewriting forms of `ALTER TABLE` don't keep the rows that an older snapshot would see: one that falls
+//! between the dump's snapshot and its lock leaves a table empty, with status 0. The rows of the catalogue are others
+//! then.
 
 use super::grants::OF_USERS;
 use super::server::Server;
@@ -72,7 +73,7 @@ impl Fingerprint {
     /// their rows went.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Failed`] if the server doesn't answer.
     pub fn take(server: &Server, database: &str, exclude: &[String], schema_only: &[String]) -> Result<Self, Error> {
         let mut found = Self::default();
         let tables = format!(

@@ -19,7 +19,7 @@ const MOST: usize = 64 << 20;
 /// The statements that make the server's roles, and whether their passwords are among them.
 ///
 /// # Errors
-/// [`Error::Config`] where the program is missing, [`Error::Failed`] where it fails or its output isn't whole.
+/// [`Error::Config`] if the program is missing, [`Error::Failed`] if it fails or its output isn't whole.
 pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool), Error> {
     let help = server.help("pg_dumpall")?;
     let common = server.common();
@@ -76,7 +76,7 @@ pub struct Absent {
 /// Statements about existing roles are skipped: those are as somebody wants them.
 ///
 /// # Errors
-/// [`Error::Refused`] where the dump holds what no dump of globals holds.
+/// [`Error::Refused`] if the dump holds what no dump of globals holds.
 pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<Absent, Error> {
     let statements = statements(globals)?;
     // A restore that ran beside the backup has a role of its own for a while.
@@ -94,8 +94,8 @@ pub fn for_absent(globals: &[u8], there: &BTreeSet<String>) -> Result<Absent, Er
     Ok(Absent { roles: made, statements: text, rights })
 }
 
-/// Whom a right on something of the whole server is given to, if it is a role: `GRANT SET ON PARAMETER work_mem TO app;`, and the
-/// same of a tablespace. None where a statement is any other.
+/// The grantee of a privilege on a cluster-wide object, if it is a role: `GRANT SET ON PARAMETER work_mem TO app;`, and
+/// the same of a tablespace. None for any other statement.
 fn of_server(text: &str) -> Option<Option<String>> {
     let (_, rest) = text.strip_prefix("GRANT ")?.split_once(" ON ")?;
     let rest = ["PARAMETER ", "TABLESPACE "].into_iter().find_map(|kind| rest.strip_prefix(kind))?;
@@ -103,7 +103,8 @@ fn of_server(text: &str) -> Option<Option<String>> {
     Some(role(to, "").filter(|_| !to.starts_with("PUBLIC")))
 }
 
-/// The rights on parameters and tablespaces that a dump of globals gives, and that another one, of the server now, doesn't give.
+/// The rights on parameters and tablespaces that a dump of globals gives, and that another one, of the server now,
+/// doesn't give.
 ///
 /// # Errors
 /// As [`for_absent`].
@@ -115,8 +116,8 @@ pub fn lacking(globals: &[u8], now: &[u8]) -> Result<Vec<String>, Error> {
     Ok(rights(globals)?.difference(&rights(now)?).cloned().collect())
 }
 
-/// The memberships of a dump of globals that have to do with one of the roles `made`, and that another one, of the server now,
-/// doesn't have.
+/// The memberships of a dump of globals that have to do with one of the roles `made`, and that another one, of the
+/// server now, doesn't have.
 ///
 /// # Errors
 /// As [`for_absent`].
@@ -131,7 +132,7 @@ pub fn lacking_memberships(globals: &[u8], now: &[u8], made: &BTreeSet<String>) 
     Ok(all(globals)?.into_iter().filter(|(pair, _)| is_lost(pair)).map(|(_, text)| text).collect())
 }
 
-/// The role and its member, of `GRANT a TO b …`. None where a statement is any other.
+/// The role and its member, of `GRANT a TO b …`. None if a statement is any other.
 fn membership(text: &str) -> Option<(String, String)> {
     let rest = text.strip_prefix("GRANT ")?;
     let end = name_end(rest)?;

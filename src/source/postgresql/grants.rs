@@ -10,7 +10,7 @@ pub const OF_USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_sc
 /// all.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
     if server.is_superuser {
         return Ok(Vec::new());
@@ -54,13 +54,13 @@ pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Re
 /// Whether the account may read the passwords of roles.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn sees_passwords(server: &Server, database: &str) -> Result<bool, Error> {
     Ok(server.value(database, "SELECT has_table_privilege('pg_authid', 'SELECT')")? == "t")
 }
 
 /// # Errors
-/// [`Error::Config`] where a privilege is missing, with the statements that give it.
+/// [`Error::Config`] if a privilege is missing, with the statements that give it.
 pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Result<(), Error> {
     let missing = missing(server, database, exclude_tables)?;
     if missing.is_empty() {
@@ -75,10 +75,10 @@ pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Resu
     )))
 }
 
-/// Settings with which the server reads less than there is, and says nothing.
+/// Settings with which the server silently reads less than there is.
 ///
 /// # Errors
-/// [`Error::Config`] where one is on, with what turns it off.
+/// [`Error::Config`] if one is on, with what turns it off.
 pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
     let question = "SELECT name FROM pg_settings WHERE name IN ('zero_damaged_pages', 'ignore_checksum_failure', \
                     'ignore_system_indexes') AND setting = 'on' ORDER BY 1";
@@ -97,7 +97,7 @@ pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
 /// restore by a role without rights lacks them.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>, Error> {
     let own = |catalogue: &str, name: &str, more: &str| {
         format!(
@@ -139,7 +139,7 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
 /// for its own: the needs of a language or a transform are written before all extensions.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn precedes_extensions(server: &Server, database: &str) -> Result<bool, Error> {
     let own = |catalogue: &str, object: &str| {
         format!(
@@ -162,7 +162,7 @@ pub fn precedes_extensions(server: &Server, database: &str) -> Result<bool, Erro
 /// Indexes that a dump leaves out, because they were never finished. One that is being built isn't among them.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn invalid_indexes(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
     let question = format!(
         "SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid \

@@ -121,7 +121,7 @@ pub fn kind(statement: &[u8]) -> Kind {
     {
         return Kind::Harmless;
     }
-    // Nothing else is worth to be cut into words.
+    // Only statements that begin so need to be split into words.
     const STARTS: [&str; 11] = [
         "CREATE ",
         "ALTER ",

@@ -1,8 +1,8 @@
 //! The source `postgresql`: databases of a PostgreSQL server, by the server's own programs.
 //!
-//! Each database is one stream, a plain dump that makes the database itself, and the roles are another. A dump counts as
-//! whole only if the program ended well, the dump ends with its completion line ([`scan`]), the account may see all that
-//! there is ([`grants`]), and nothing was put in another's place meanwhile ([`fingerprint`]).
+//! Each database is one stream, a plain dump that creates the database itself, and the roles are another. A dump counts
+//! as complete only if the program ended well, the dump ends with its completion line ([`scan`]), the account may see
+//! everything ([`grants`]), and no object was replaced in the meantime ([`fingerprint`]).
 
 pub mod checkup;
 mod compare;
@@ -85,7 +85,7 @@ fn stream_of(database: &str) -> String {
     format!("{}.sql", escape(database))
 }
 
-/// The database that a stream is of; None where it is none of a dump's.
+/// The database that a stream is of; None if it is none of a dump's.
 fn database_of(name: &StreamName) -> Option<String> {
     let name = std::str::from_utf8(name.as_bytes()).ok()?;
     unescape(name.strip_suffix(".sql")?)
@@ -127,7 +127,7 @@ impl PostgresqlSource {
     /// Looks at the server and judges the account's grants.
     ///
     /// # Errors
-    /// [`Error::Config`] where a program or a grant is missing, [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Config`] if a program or a grant is missing, [`Error::Failed`] if the server doesn't answer.
     pub fn new(
         options: &PostgresqlOptions,
         clock: &dyn Clock,
@@ -197,7 +197,7 @@ impl PostgresqlSource {
         Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), unfit, before })))
     }
 
-    /// The end of one database's dump: it has to be whole.
+    /// The end of one database's dump: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
         let Some(Current::Dump(dump)) = self.current.take() else { return Ok(()) };
         let Dump { database, mut command, scanner, unfit, before } = *dump;
@@ -233,7 +233,7 @@ impl PostgresqlSource {
 }
 
 /// # Errors
-/// [`Error::Failed`] where a dump doesn't end as one that is whole.
+/// [`Error::Failed`] if a dump doesn't end as one that is whole.
 fn check_whole(what: &str, scanner: &Scanner) -> Result<(), Error> {
     match scanner.complete && scanner.at_rest() {
         true => Ok(()),
@@ -319,8 +319,8 @@ fn opened(database: &str) -> String {
     format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", server::quoted(database))
 }
 
-/// Databases of the set that are left out, a warning each: those that nobody can look into, and the one from which new ones are
-/// made, where somebody has put something into it.
+/// Databases of the set that are left out, a warning each: those that nobody can look into, and the one from which new
+/// ones are made, where somebody has put something into it.
 fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> {
     let Databases::AllBut(out) = wanted else { return Ok(Vec::new()) };
     let closed = closed(server)?;

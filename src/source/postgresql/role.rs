@@ -1,8 +1,8 @@
 //! The role that loads a dump: it owns the objects that it loads, and may do nothing else.
 //!
 //! A dump's functions are run while it is loaded: by a `CHECK`, a domain, an index, a generated column, a materialized view.
-//! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that again
-//! by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
+//! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that
+//! again by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
 
 use super::said::INSUFFICIENT_PRIVILEGE;
 use super::server::{Server, literal, quoted, runs_here};
@@ -21,7 +21,7 @@ pub fn name(stamp: &str, number: usize) -> String {
 /// Makes a role, and tries that it can log in.
 ///
 /// # Errors
-/// [`Error::Refused`] where the server lets it log in nowhere, with what would let it.
+/// [`Error::Refused`] if the server lets it log in nowhere, with what would let it.
 pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error> {
     let password = unknown_word()?;
     let made = format!(
@@ -48,7 +48,7 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
                 session.finish()?;
                 return Ok(login);
             }
-            // It is who it says, and another database will be its own.
+            // The login was accepted; only this database refuses it, and it will own another one.
             Err(error) if error.has_code(INSUFFICIENT_PRIVILEGE) => return Ok(login),
             Err(error) if error.is_failure() => why.push(error.to_string()),
             Err(error) => return Err(error),
@@ -96,10 +96,10 @@ fn removal(role: &str) -> [String; 2] {
 /// Takes a role away that owns no database any more.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer, or something is still its own elsewhere.
+/// [`Error::Failed`] if the server doesn't answer, or something is still its own elsewhere.
 pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
     let [owned, role] = removal(role);
-    // An account that isn't a superuser may not, and could give it no right to be taken away.
+    // An account that isn't a superuser may not, and could give it no right to be removed.
     let _ = server.ask(common, &owned);
     server.ask(common, &role).map(drop)
 }
@@ -108,8 +108,8 @@ pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
 const STARTED: &str =
     "SELECT pg_catalog.pg_is_in_recovery()::text || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text";
 
-/// How a client that logs in by a password may be apart from this machine, the most first. Certificates in a home of ours may say
-/// whom to trust, and it has no home.
+/// How a client that logs in by a password may be apart from this machine, the most first. Certificates in a home of
+/// ours may say whom to trust, and it has no home.
 fn aparts(server: &Server) -> Vec<Apart> {
     let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
     let possible = runs_here(&server.options.exec) && !home.join(".postgresql").exists();
@@ -139,7 +139,7 @@ fn places(server: &Server, common: &str) -> Result<Vec<Option<(String, String)>>
 /// Ends all sessions of a role, and lets it make no new ones.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> {
     let end = format!(
         "ALTER ROLE {} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
@@ -149,10 +149,10 @@ pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> 
     server.ask(common, &end).map(drop)
 }
 
-/// Takes away the roles that restores left which were cut: those that own nothing and that nobody uses.
+/// Drops the roles that interrupted restores left: those that own nothing and that nobody uses.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
     let left = format!(
         "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, {}) AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid \
@@ -170,7 +170,7 @@ pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
 /// The roles that code must not be run as: their rights reach beyond the objects that they own.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn mighty(server: &Server, common: &str) -> Result<Vec<String>, Error> {
     let question = "SELECT rolname FROM pg_roles r WHERE rolsuper OR rolcreaterole OR rolreplication OR EXISTS (SELECT FROM pg_roles p \
                     WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files') AND \

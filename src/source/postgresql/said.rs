@@ -53,7 +53,7 @@ pub const OBJECT_IN_USE: &str = "55006";
 const CONNECTION: [(&str, &str); 2] =
     [("permission denied for database", INSUFFICIENT_PRIVILEGE), ("does not exist", INVALID_CATALOG_NAME)];
 
-/// The code of the first error in what a client said; of a connection that was refused the one that its words mean.
+/// The code of the first error in a client's messages; for a refused connection the code for its words.
 pub fn code(said: &str) -> Option<String> {
     let refused = || CONNECTION.iter().find(|(words, _)| said.contains("FATAL:  ") && said.contains(words));
     match faults(said).into_iter().next() {
@@ -62,7 +62,7 @@ pub fn code(said: &str) -> Option<String> {
     }
 }
 
-/// The errors that a client told of, the first first.
+/// The errors that a client reported, in their order.
 pub fn faults(said: &str) -> Vec<Fault> {
     let mut found: Vec<Fault> = Vec::new();
     let mut in_context = false;

@@ -1,7 +1,7 @@
 //! Reads a plain dump as `psql` does: statements, rows of `COPY`, and the client's own commands.
 //!
-//! It tells text in quotes from text that is run, so that no row and no function's body is taken for anything else. A
-//! statement is handed on whole where it has at most [`HELD`] bytes, else in parts; rows are never held.
+//! It distinguishes quoted text from statements, so that no row and no function's body is taken for anything else. A
+//! statement is returned as a whole if it has at most [`HELD`] bytes, else in parts; rows are never held.
 
 use super::text::text_of;
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ const VARIABLES: [&str; 43] = [
     "VERSION",
     "WATCH_INTERVAL",
 ];
-/// The line that ends a dump which is whole.
+/// The last line of a complete dump.
 pub const COMPLETE: &str = "-- PostgreSQL database dump complete";
 
 /// A piece of a dump. All pieces together are the dump.
@@ -68,7 +68,7 @@ pub const COMPLETE: &str = "-- PostgreSQL database dump complete";
 pub enum Piece<'b> {
     /// Space and comments between statements.
     Blank(&'b [u8]),
-    /// A whole statement, from its first byte to its semicolon.
+    /// A complete statement, from its first byte to its semicolon.
     Statement(&'b [u8]),
     /// A part of a statement that is too long to be held.
     Part(&'b [u8]),
@@ -115,7 +115,8 @@ pub struct Scanner {
     before: [u8; 2],
     /// Whether backslashes meant something in the last text.
     escapes: bool,
-    /// Whether nothing but space and comments came since such a text: another in the next line's quotes would be a part of it.
+    /// Whether nothing but space and comments came since such a text: another in the next line's quotes would be a part
+    /// of it.
     after_escapes: bool,
     /// The first byte of the unfinished word, and whether a colon precedes it.
     run: (u8, bool),
@@ -402,7 +403,7 @@ impl Scanner {
         let is_number = first.is_ascii_digit() || first == b'$';
         let why = match byte {
             b'\'' if self.after_escapes && last != b'\'' => "a text goes on in the next line's quotes",
-            // Part of an array: the name says whether the client has a variable of it.
+            // Part of an array: it depends on the name whether the client has a variable of it.
             b'"' if last == b':' => {
                 self.named = Some(self.held.len());
                 self.after_escapes = false;

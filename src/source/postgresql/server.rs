@@ -37,7 +37,7 @@ pub struct Server {
     pub account: String,
     /// Whether the account may do everything.
     pub is_superuser: bool,
-    /// Whether the client can be told to take no commands of its own.
+    /// Whether the client supports a mode without commands of its own.
     pub restricts: bool,
     common: &'static str,
     pub(super) interrupt: Interrupt,
@@ -56,7 +56,7 @@ impl Server {
     /// Finds the client and asks the server who it is.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no client, [`Error::Failed`] where the server doesn't answer.
+    /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
     pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let help = help(options, "psql", "--help=commands", interrupt)?;
         let mut server = Self {
@@ -95,7 +95,7 @@ impl Server {
     /// The help text of one of the server's programs.
     ///
     /// # Errors
-    /// [`Error::Config`] where it can't be run.
+    /// [`Error::Config`] if it can't be run.
     pub fn help(&self, program: &str) -> Result<String, Error> {
         help(&self.options, program, "--help", &self.interrupt)
     }
@@ -286,7 +286,7 @@ const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exe
 /// Further options of the connection that identify the account.
 const OF_A_LOGIN: [&str; 5] = ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"];
 
-/// The whole environment of a client that is apart from this machine: how it connects, where the set doesn't say it.
+/// The whole environment of an unprivileged client: its connection parameters, unless the set gives them.
 pub(super) fn environment_apart(options: &ServerOptions) -> Vec<(OsString, OsString)> {
     let is_there = options.socket.is_some() || options.host.is_some();
     let meant = |name: &str| {

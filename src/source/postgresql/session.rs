@@ -72,7 +72,7 @@ impl Session {
     /// [`Session::settle`] returns.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it can't be started, or can't log in.
+    /// [`Error::Failed`] if it can't be started, or can't log in.
     pub fn start(server: &Server, database: &str, login: Option<&Login>) -> Result<Self, Error> {
         let mut argv = server.session_argv(database, login);
         // The command tag of each statement is printed, so that one without effect is found.
@@ -109,7 +109,7 @@ impl Session {
     /// Gives it more.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it ended.
+    /// [`Error::Failed`] if it ended.
     pub fn write(&mut self, statements: &[u8]) -> Result<(), Error> {
         self.feed.write(statements).map_err(|error| failed("loading", &error))
     }
@@ -117,7 +117,7 @@ impl Session {
     /// Waits until all statements have been run: their answers, and the first error.
     ///
     /// # Errors
-    /// [`Error::Failed`] where the client or the server ended, or its disk is full, [`Error::Refused`] where what was run has
+    /// [`Error::Failed`] if the client or the server ended, or its disk is full, [`Error::Refused`] if what was run has
     /// changed how the client reads what comes.
     pub fn settle(&mut self) -> Result<(String, Option<Fault>), Error> {
         let wait = |error| failed("loading", &error);
@@ -162,7 +162,7 @@ impl Session {
     /// Waits for its end.
     ///
     /// # Errors
-    /// [`Error::Failed`] where it doesn't end well.
+    /// [`Error::Failed`] if it doesn't end well.
     pub fn finish(self) -> Result<(), Error> {
         self.feed.finish().map(drop).map_err(|error| failed("loading", &error))
     }

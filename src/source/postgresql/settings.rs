@@ -29,7 +29,7 @@ const MONEY: &str = "lc_monetary";
 /// The recorded settings of the sessions of `database`.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn of_sessions(server: &Server, database: &str) -> Result<Vec<(String, String)>, Error> {
     // A role's own settings override the database's, and the database's are recorded.
     let question = |name: &str| {

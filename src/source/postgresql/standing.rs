@@ -9,11 +9,11 @@ use crate::source::objects::Objects;
 /// How many tables one question asks for.
 const AT_ONCE: usize = 200;
 
-/// Notes all that a dump of `database` would show: its definitions, settings and rights as the dump program writes them, each
-/// table's rows by the transactions that wrote them, values of sequences, and large objects.
+/// Notes all that a dump of `database` would show: its definitions, settings and rights as the dump program writes them,
+/// each table's rows by the transactions that wrote them, values of sequences, and large objects.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn note(server: &Server, database: &str, all: &mut Objects) -> Result<(), Error> {
     let mut hasher = Hasher::new();
     for line in server.definitions(database)?.split_inclusive(|byte| *byte == b'\n') {

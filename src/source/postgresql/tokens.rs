@@ -30,7 +30,7 @@ impl<'t> Token<'t> {
         }
     }
 
-    /// The name, as the server has it; None where it is none.
+    /// The name, as the server has it; None if it is none.
     pub fn name(self) -> Option<String> {
         match self {
             Self::Word(text) => Some(text.to_lowercase()),
@@ -44,7 +44,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// The words of a statement up to its semicolon, which has to be its last byte, each with where it begins. None where
+/// The words of a statement up to its semicolon, which has to be its last byte, each with where it begins. None if
 /// something in it isn't understood.
 pub fn tokens(statement: &str) -> Option<Vec<(usize, Token<'_>)>> {
     let text = statement.strip_suffix(';')?;

@@ -5,11 +5,11 @@ use super::server::Server;
 use crate::entry::Escaped;
 use crate::source::Error;
 
-/// How many rows each filled materialized view of `database` has, and a sum over their texts, by its name as a dump writes it.
-/// None that the account may not read, and none of `exclude`.
+/// How many rows each filled materialized view of `database` has, and a sum over their texts, by its name as a dump
+/// writes it. None that the account may not read, and none of `exclude`.
 ///
 /// # Errors
-/// [`Error::Failed`] where the server doesn't answer.
+/// [`Error::Failed`] if the server doesn't answer.
 pub fn filled(server: &Server, database: &str, exclude: &[String]) -> Result<Vec<(String, String)>, Error> {
     let question = format!(
         "SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = \

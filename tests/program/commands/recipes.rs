@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use support::site::Site;
 
 /// A site with the set of a recipe, in which each of these words is replaced by another. Commands that stop and start the
-/// machine's services are left out. None where the program isn't there.
+/// machine's services are left out. None if the program isn't there.
 fn recipe(name: &str, program: &str, replace: &[(&str, &str)]) -> Option<(Site, &'static str)> {
     if !Command::new("sh").args(["-c", &format!("command -v {program} >/dev/null")]).status().unwrap().success() {
         eprintln!("skipped: {program} is not installed");

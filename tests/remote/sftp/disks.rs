@@ -7,7 +7,7 @@ use varu::remote::{ErrorKind, Folder, Remote};
 use super::{SERVER, content, over, pack, store};
 use support::sshd::is_root;
 
-/// A small file system in memory. It is taken away when it is dropped. Root only.
+/// A small file system in memory. It is removed when it is dropped. Root only.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {

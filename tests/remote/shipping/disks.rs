@@ -21,7 +21,7 @@ struct Hold {
 }
 
 impl Hold {
-    /// None where nothing can be mounted.
+    /// None if nothing can be mounted.
     fn new(size: &str) -> Option<Self> {
         if !is_root() {
             return None;

@@ -1,4 +1,4 @@
-//! A restore that was cut goes on where it was.
+//! A restore that was cut continues where it was.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -59,7 +59,7 @@ fn a_restore_that_was_killed_goes_on_with_the_same_command() {
     for round in 0..rounds {
         let out = ship.at(&format!("out {round}"));
         let restored = out.join(tree.strip_prefix("/").unwrap());
-        // A folder that was there before, and a file that is somebody's: they stay as they are, also when it goes on.
+        // A folder that was there before, and a file that is somebody's: they stay as they are, also when it continues.
         fs::create_dir_all(restored.join("4/1")).unwrap();
         fs::set_permissions(restored.join("4/1"), fs::Permissions::from_mode(0o711)).unwrap();
         fs::write(restored.join("4/1/mine"), "mine").unwrap();

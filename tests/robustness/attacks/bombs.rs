@@ -46,7 +46,7 @@ fn bombs_in_a_snapshot_are_passed_over_by_name() {
         bombs.push(name.to_string());
     }
     drop(thief);
-    // A backup goes on, and names each.
+    // A backup continues, and names each.
     let changes = days.writer.sync().unwrap();
     for bomb in &bombs {
         assert!(changes.unusable().any(|why| why.contains(bomb)), "{bomb}: {changes:?}");

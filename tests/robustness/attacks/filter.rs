@@ -1,4 +1,5 @@
-//! MySQL: hostile streams, loaded by the real client into a real server that logs what it runs: nothing but what was let through.
+//! MySQL: hostile streams, loaded by the real client into a real server that logs what it runs: nothing but what was let
+//! through.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -339,8 +340,8 @@ fn queries(log: &[u8]) -> BTreeMap<u64, Vec<(String, Vec<u8>)>> {
     all
 }
 
-/// Whether the client that was given `text` asked the server for nothing else, in that order, and each of it as a whole: what
-/// stands between is white space and what ends a statement.
+/// Whether the client that was given `text` asked the server for nothing else, in that order, and each of it as a whole:
+/// what stands between is white space and what ends a statement.
 fn is_explained(queries: &[(String, Vec<u8>)], text: &[u8]) -> bool {
     let mut rest = text;
     for (kind, query) in queries {
@@ -379,7 +380,7 @@ fn what_did_something_once_does_nothing() {
              SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'shop'",
         );
         assert_eq!(seen, "3\n3\np\ntr\nev\nit's \\\\ mine\n");
-        // Where a restore goes on behind what fails, stored code is what differs.
+        // Where a restore continues behind what fails, stored code is what differs.
         for (stream, more) in KNOWN.into_iter().filter(|(stream, _)| !keep_going || *stream == "shop/@routines.sql") {
             let mut streams = honest();
             streams.iter_mut().find(|(name, _)| *name == stream).unwrap().1.extend_from_slice(more);
@@ -397,7 +398,8 @@ fn what_did_something_once_does_nothing() {
     }
 }
 
-/// Whoever can write a snapshot can write its list of accounts. What it makes is shown before, and it changes nobody who is there.
+/// Whoever can write a snapshot can write its list of accounts. What it makes is shown before, and it changes nobody who
+/// is there.
 #[test]
 fn a_forged_list_of_accounts_makes_what_is_shown_and_changes_nobody() {
     let Some(ground) = Ground::new() else { return };

@@ -1,5 +1,5 @@
-//! The backup host: its commands that are cut, or find the disk full, at their calls, and then again; and the ways out that its
-//! messages name, each taken in the state that names it.
+//! The backup host: its commands that are cut, or find the disk full, at their calls, and then again; and the ways out
+//! that its messages name, each taken in the state that names it.
 
 use super::*;
 use cuts::harm_at_each;
@@ -8,7 +8,7 @@ use support::host::Host;
 use support::sshd::is_root;
 use varu::remote::Folder;
 
-/// A host with a machine's backups: two that were accepted, and one that waits. None where no account can be made.
+/// A host with a machine's backups: two that were accepted, and one that waits. None if no account can be made.
 struct Kept {
     host: Host,
     /// The host's folders and the machine's, as they were.

@@ -1,5 +1,6 @@
-//! File systems that can only be read, below the state, the repository, the keys, a second place or what is restored: who only
-//! reads goes on, who has to write says what is to be done and ends with the status for that, and then all goes on.
+//! File systems that can only be read, below the state, the repository, the keys, a second place or what is restored:
+//! who only reads continues, who has to write says what is to be done and ends with the status for that, and then all
+//! continues.
 
 use super::*;
 use ways::Wreck;
@@ -8,7 +9,7 @@ use ways::Wreck;
 struct ReadOnly(std::path::PathBuf);
 
 impl ReadOnly {
-    /// None where nothing can be mounted.
+    /// None if nothing can be mounted.
     fn on(folder: std::path::PathBuf) -> Option<Self> {
         let mount = |words: &[&str]| {
             let mounted = Command::new("mount").args(words).arg(&folder).output();
@@ -169,7 +170,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// None where nothing can be mounted.
+    /// None if nothing can be mounted.
     fn on(folder: std::path::PathBuf) -> Option<Self> {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(96 << 20).unwrap();

@@ -58,7 +58,7 @@ fn no_command_takes_a_place_whose_snapshots_are_lost_for_a_new_one_and_packs_bri
     fs::rename(site.machine.at("state"), site.machine.at("state.old")).unwrap();
     let begun = site.run(&["backup", "s"]).ends(3);
     assert!(begun.err.contains(way), "{}", begun.err);
-    // With a snapshot there a prune still doesn't take the packs without a word.
+    // With a snapshot there a prune still doesn't take the packs silently.
     site.run(&["index", "rebuild"]).ends(0);
     let pruned = site.run(&["prune"]).ends(3);
     assert!(pruned.err.contains(way), "{}", pruned.err);
@@ -82,8 +82,8 @@ fn no_command_takes_a_place_whose_snapshots_are_lost_for_a_new_one_and_packs_bri
     let (mut verify, _state) = elsewhere(&site, &["verify", "--level", "data"]);
     run(&mut verify).ends(0);
     site.run(&["index", "rebuild", "--accept-loss"]).ends(0);
-    // Nothing is built upon what others made. That is a warning where the machine knows a snapshot of its own, which is so where
-    // its copy was not the one that was taken.
+    // Nothing is built upon what others made. That is a warning where the machine knows a snapshot of its own, which is
+    // so where its copy was not the one that was taken.
     let next = site.run(&["--json", "-q", "backup", "s"]);
     assert!([0, 3].contains(&next.status), "{}", next.err);
     assert_eq!(next.json()["snapshot"]["kind"], "full");

@@ -1,5 +1,5 @@
-//! The ways out that messages name: each state of wreckage is made, the commands are taken out of what the program says in it,
-//! run as they stand there, and then backups go on and all is whole.
+//! The ways out that messages name: each state of wreckage is made, the commands are taken out of what the program says
+//! in it, run as they stand there, and then backups go on and all is whole.
 
 use super::*;
 
@@ -234,7 +234,7 @@ pub fn written_by_another(wreck: &Wreck) {
     }
 }
 
-/// Makes a state, and takes one of the ways that its message names. None where it names no more.
+/// Makes a state, and takes one of the ways that its message names. None if it names no more.
 fn take(state: &State, number: usize) -> bool {
     let mut wreck = Wreck::new();
     let there = wreck.here.display().to_string();

@@ -29,7 +29,7 @@ fn day(server: &Influx, number: u64, every: u64) {
     assert!(server.write("telegraf", "raw", &lines));
 }
 
-/// A server with days of metrics, and a site that backs it up. None where there is no server to be had.
+/// A server with days of metrics, and a site that backs it up. None if there is no server to be had.
 fn site(days: u64, every: u64) -> Option<(Influx, Site)> {
     let server = Influx::start()?;
     server.ask("CREATE DATABASE telegraf WITH DURATION 5200w SHARD DURATION 1d NAME raw");

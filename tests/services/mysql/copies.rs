@@ -113,7 +113,7 @@ fn dumps_of_several_databases_come_back_together() {
             socket.display()
         )
     };
-    // As most scripts make them: a file for each database, without a word about how that is made.
+    // As most scripts make them: a file for each database, silently about how that is made.
     let dump = |database: &str, file: &str, options: &[&str]| {
         let mut dump = std::process::Command::new("mariadb-dump");
         dump.args(["--no-defaults", "-u", "root", "--single-transaction", "--routines", "--events", "--triggers"]);

@@ -101,7 +101,7 @@ fn during(site: &Site, statements: &str, twice: bool) -> (support::machine::Ende
     (running.wait_with_output().unwrap().into(), changed)
 }
 
-/// The dump stops after 100 kB until the file `go` is there, which it takes away.
+/// The dump stops after 100 kB until the file `go` is there, which it removes.
 const PAUSE_EACH: &str =
     "\"$@\" | { head -c 100000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
 

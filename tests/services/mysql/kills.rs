@@ -44,7 +44,7 @@ fn a_restore_that_is_interrupted_says_what_stands_and_the_way_on() {
     assert!(said.contains("agama is as it was unless agama_before_"), "{said}");
     assert!(said.contains("varu restore agama --abandon"), "{said}");
     assert_eq!(picture(&site.server, "agama"), old);
-    // No backup takes what is half restored for the data, until somebody says how it goes on.
+    // No backup takes what is half restored for the data, until somebody says how it continues.
     let refused = site.run(&["backup", "agama"]).ends(5);
     assert!(refused.err.contains("--abandon"), "{}", refused.err);
     site.run(&[&["-q"], &words[..]].concat()).ends(0);

@@ -20,7 +20,7 @@ impl Deref for Site {
 }
 
 impl Site {
-    /// A site whose server has this schema. None where there is no server to be had.
+    /// A site whose server has this schema. None if there is no server to be had.
     pub fn new(schema: &str) -> Option<Self> {
         Self::with(schema, &[])
     }

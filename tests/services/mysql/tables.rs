@@ -17,7 +17,7 @@ const KEYS: &str = "SELECT k.CONSTRAINT_SCHEMA, k.TABLE_NAME, k.REFERENCED_TABLE
                     information_schema.KEY_COLUMN_USAGE k WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND k.CONSTRAINT_SCHEMA IN \
                     ('agama', 'other') ORDER BY 1, 2";
 
-/// A table goes on to count on the sequence of its own database, whatever that is called.
+/// A table continues to count on the sequence of its own database, whatever that is called.
 /// Tables whose rows are those of others, or of nobody, come back without being counted, and what they show is the same.
 #[test]
 fn tables_without_rows_of_their_own_come_back() {

@@ -176,7 +176,7 @@ fn a_local_copy_that_can_not_be_read_is_dumped_anew_and_where_none_can_be_the_se
     medium.spoil(&mut backup, "dump.sql");
     backs_up_without(&site, &mut backup, 2, "no copy");
     site.back_up();
-    // Without the rights by which root passes over modes.
+    // Without the rights by which root skips modes.
     fs::set_permissions(newest(&site).join("dump.sql"), Permissions::from_mode(0o0)).unwrap();
     let backup = site.command(&["backup", "agama"]);
     let mut limited = Command::new("setpriv");

@@ -61,7 +61,7 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     assert_eq!(site.snapshots(), 2);
 }
 
-/// The dump stops after its first 1,000 bytes until the file `go` is there, which it takes away.
+/// The dump stops after its first 1,000 bytes until the file `go` is there, which it removes.
 const PAUSE_EACH: &str = "\"$@\" | { head -c 1000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
 
 /// What happens during a dump; where `twice`, the second try sees it, too.

@@ -20,7 +20,7 @@ fn lines(server: &Postgres, more: &str) -> String {
     format!("source = \"postgresql\"\n{databases}{user}socket = \"{}\"\n{more}", server.socket().display())
 }
 
-/// A server with that schema in the database `agama`, and a site that backs it up. None where there is no server to be had.
+/// A server with that schema in the database `agama`, and a site that backs it up. None if there is no server to be had.
 fn site(schema: &str) -> Option<(Postgres, Site)> {
     let server = Postgres::start()?;
     server.sql("postgres", "CREATE DATABASE agama");

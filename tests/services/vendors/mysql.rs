@@ -40,7 +40,7 @@ const OPTIONS: [&str; 8] = [
     "--max-allowed-packet=256M",
 ];
 
-/// A client that goes on behind a statement that fails, and is ended where it lasts.
+/// A client that continues behind a statement that fails, and is ended where it lasts.
 fn client(server: &Path, seconds: u32, words: &[&str]) -> Command {
     let mut client = Command::new("timeout");
     client.args([&seconds.to_string(), "mariadb", "--no-defaults", "-uroot", "-N", "-B", "--force", "--comments"]);

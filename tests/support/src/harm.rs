@@ -30,7 +30,7 @@ pub const KILLED: &str = "signal=KILL";
 /// The disk is full.
 pub const FULL: &str = "error=ENOSPC";
 
-/// Runs a command that is harmed at its `n`-th call of one kind. None where it made fewer. `log` is a file for strace.
+/// Runs a command that is harmed at its `n`-th call of one kind. None if it made fewer. `log` is a file for strace.
 pub fn harmed(command: &Command, log: &Path, call: &str, n: usize, how: &str) -> Option<Ended> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={call}")]);

@@ -126,7 +126,7 @@ impl Influx {
         client.args(["-host", "127.0.0.1", "-port", &self.http.to_string(), "-format", "json", "-execute", question]);
         client.args(["-database", database]);
         let mut output = client.output().unwrap();
-        // So it says while a restore that has ended goes on in it.
+        // So it says while a restore that has ended continues in it.
         while String::from_utf8_lossy(&output.stdout).contains("shard is disabled") {
             std::thread::sleep(Duration::from_millis(100));
             output = client.output().unwrap();

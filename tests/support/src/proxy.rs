@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub enum Fault {
     /// Both sides see it closed.
     Cut,
-    /// Nothing moves on it for a second, and then all goes on.
+    /// Nothing moves on it for a second, and then all continues.
     Pause,
     /// Nothing moves on it any more, and nobody is told.
     Stall,

@@ -59,8 +59,8 @@ impl Site {
         self.run(&["--json", "list"]).json()["snapshots"].as_array().unwrap().len()
     }
 
-    /// A program that runs what it is given; where its words match `pattern`, a case of bash, by the line `filter`. It is run in
-    /// the site's folder.
+    /// A program that runs what it is given; where its words match `pattern`, a case of bash, by the line `filter`. It
+    /// is run in the site's folder.
     pub fn wrapper(&self, pattern: &str, filter: &str) -> PathBuf {
         let path = self.machine.at("wrapper");
         let text = format!(
@@ -87,7 +87,7 @@ impl Drop for Stop<'_> {
 pub struct Small(PathBuf);
 
 impl Small {
-    /// None where nothing can be mounted.
+    /// None if nothing can be mounted.
     pub fn on(folder: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&folder).unwrap();
         let mounted =
@@ -113,7 +113,7 @@ impl Small {
         assert!(Command::new("fallocate").args(["-l", &bytes]).arg(self.ballast()).status().unwrap().success());
     }
 
-    /// Takes away what filled it.
+    /// Removes what filled it.
     pub fn empty(&self) {
         let _ = fs::remove_file(self.ballast());
     }

@@ -184,7 +184,7 @@ impl Drop for Sshd {
     }
 }
 
-/// An account of a backup host in a chroot, as `host prepare` makes it. It is taken away when it is dropped. Root only.
+/// An account of a backup host in a chroot, as `host prepare` makes it. It is removed when it is dropped. Root only.
 pub struct Account {
     name: String,
     chroot: PathBuf,

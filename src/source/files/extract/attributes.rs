@@ -121,7 +121,7 @@ impl Attributes {
                 }
             }
         };
-        // Before the mode, which may take away the right to set them.
+        // Before the mode, which may remove the right to set them.
         set_xattrs(false, &mut report);
         if !is_link {
             set_mode(handle, metadata, owned, &mut report);
@@ -172,7 +172,7 @@ fn close_group(handle: Handle<'_>, metadata: &Metadata, acl: &[u8]) {
     }
 }
 
-/// Takes away ACLs that came from the folder above, where the entry has none. Most file systems have none to take away.
+/// Removes ACLs inherited from the folder above, if the entry has none. Most file systems have none to remove.
 fn drop_inherited(handle: Handle<'_>, metadata: &Metadata, stat: &Stat) {
     let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     for name in [Some(ACCESS_ACL), is_folder.then_some(DEFAULT_ACL)].into_iter().flatten() {

@@ -29,7 +29,7 @@ pub enum Owners {
 /// Users and groups of a system.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// None where the machine that runs is asked instead.
+    /// None if the machine that runs is asked instead.
     users: Option<Numbers>,
     groups: Option<Numbers>,
     /// Whether the machine that runs also knows those names: it may have others from a directory service.
@@ -37,7 +37,7 @@ pub struct Names {
 }
 
 impl Owners {
-    /// The names that the files of accounts have. `is_here` says that they are those of the machine that runs.
+    /// The names in the files of accounts. `is_here` means that they are those of the running machine.
     pub fn of(accounts: &Accounts, is_here: bool) -> Self {
         let (users, groups) = (accounts.numbers(AccountFile::Passwd), accounts.numbers(AccountFile::Group));
         match (&users, &groups) {

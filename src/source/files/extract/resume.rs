@@ -6,8 +6,8 @@
 //! created, which the marker names, get their metadata as if they were created now. The caller decides which files are
 //! complete, because it knows their expected bytes.
 //!
-//! The mark is believed only where it is this user's and nobody else could write it: the folder may be one in which others can
-//! put files.
+//! The marker is trusted only if it is this user's and nobody else could write it: the folder may be one in which others
+//! can put files.
 //!
 //! The mark is locked, so two restores with one label can't work in one folder at a time.
 

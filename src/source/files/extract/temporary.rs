@@ -18,7 +18,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// How many names that are taken are tried.
 const ATTEMPTS: usize = 1000;
 
-/// An entry under a temporary name in its folder. Dropped without [`Temporary::commit`], it is taken away.
+/// An entry under a temporary name in its folder. Dropped without [`Temporary::commit`], it is removed.
 pub(super) struct Temporary {
     shared: Arc<Shared>,
     folder: Arc<OwnedFd>,
@@ -50,7 +50,7 @@ impl Temporary {
         Ok(openat(&self.folder, &self.name, flags, Mode::empty())?)
     }
 
-    /// Gives it its name, `part` in its folder. `path` is the whole, for messages.
+    /// Gives it its name, `part` in its folder. `path` is the full path, for messages.
     pub(super) fn commit(self, part: &[u8], path: &[u8]) -> Result<()> {
         let replaces = matches!(self.shared.options.overwrite, Overwrite::Changed | Overwrite::Always);
         let renamed = match replaces {

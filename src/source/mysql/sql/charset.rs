@@ -50,7 +50,7 @@ impl Charset {
     /// Character sets of which only the letters of ASCII are known here.
     pub const UNKNOWN: [&str; 6] = ["armscii8", "dec8", "geostd8", "hp8", "keybcs2", "macce"];
 
-    /// That of a name: `utf8mb4`. None where it isn't one that a client may have.
+    /// That of a name: `utf8mb4`. None if it isn't one that a client may have.
     pub fn named(name: &str) -> Option<Self> {
         let plain = |encoding| Some(Self::Plain(Letters::Encoding(encoding)));
         match name.to_ascii_lowercase().as_str() {
@@ -107,7 +107,7 @@ impl Charset {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             let length = match self {
-                // All that belongs together: a character has as many bytes as the encoding says.
+                // All bytes of the character: their number is defined by the encoding.
                 Self::Plain(_) => bytes[at..].iter().take_while(|other| other.is_ascii() == byte.is_ascii()).count(),
                 _ => self.length(&bytes[at..]),
             };

@@ -114,7 +114,7 @@ impl Session {
         &self.collation
     }
 
-    /// Follows a statement whose first word was `SET`. None where it sets anything that no dump sets.
+    /// Follows a statement whose first word was `SET`. None if it sets anything that no dump sets.
     pub fn set(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
         // The server reads the values before it assigns the first, so one that was assigned here isn't read here.
         let mut assigned = Vec::new();

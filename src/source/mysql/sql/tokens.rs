@@ -69,7 +69,7 @@ impl Reading {
     /// Reads up to the first `delimiter` that isn't quoted.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If there is none.
     pub fn statement(&self, text: &[u8], delimiter: &[u8]) -> Result<Statement, Open> {
         let mut tokens = Vec::new();
         // How many comments that the server runs are open.
@@ -140,7 +140,7 @@ impl Reading {
         }
     }
 
-    /// The first tokens, up to a word that is `last`, or as far as they can be told.
+    /// The first tokens, up to a word that is `last`, or as far as they can be determined.
     pub fn leading(&self, text: &[u8], last: &[u8]) -> Vec<Token> {
         let mut tokens = Vec::new();
         let mut at = 0;
@@ -168,7 +168,7 @@ impl Reading {
         tokens
     }
 
-    /// How long the opening of a comment is that the server runs; None where it is a comment to it.
+    /// How long the opening of a comment is that the server runs; None if it is a comment to it.
     fn opened(&self, rest: &[u8]) -> Option<usize> {
         let (mark, own) = match rest {
             [b'/', b'*', b'!', ..] => (3, false),
@@ -243,7 +243,7 @@ fn line(rest: &[u8]) -> usize {
     memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
 }
 
-/// How long a comment is. Where it `nests`, one in it is passed over as a whole, once: so does the server.
+/// The length of a comment. If it `nests`, an inner one is skipped as a whole, once: so does the server.
 fn comment(rest: &[u8], nests: bool) -> Option<usize> {
     let mut at = 2;
     loop {
