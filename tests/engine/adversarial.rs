@@ -1,8 +1,8 @@
 //! Forgeries by a thief with the writer key: packs, directories, recipes and snapshots that are sealed correctly and lie.
 //!
-//! Each lie is an error by name in the one stream that stands on it: a restore gives all other streams, verify reports it,
-//! nothing hangs, and memory stays bounded. A thief who is also the host, or has the host's help, gives objects any name;
-//! so rings of packs can be made here, which a host that checks names by their hashes would refuse.
+//! Each forgery is an error by name in the one stream that depends on it: a restore returns all other streams, verify
+//! reports it, nothing hangs, and memory stays bounded. A thief who is also the host, or has the host's help, gives
+//! objects any name; so rings of packs can be made here, which a host that checks names by their hashes would refuse.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -82,7 +82,7 @@ impl Desk {
         }
     }
 
-    /// Stores a pack by hand: a directory that says what it likes, under `name` or else its true hash.
+    /// Stores a forged pack: any directory, under `name` or else its true hash.
     fn pack(
         &self,
         name: Option<PackId>,
@@ -156,7 +156,7 @@ impl Desk {
         self.judge_listed(packs, packs, bad, words, words);
     }
 
-    /// Judges packs under names that aren't their hashes, which is what verify says of them.
+    /// Expects verify to report packs under names that aren't their hashes.
     fn judge_named(&self, packs: &[PackRef], bad: Stream, words: &str) {
         self.judge_listed(packs, packs, bad, words, "its bytes aren't those that it was named by");
     }
@@ -258,8 +258,8 @@ fn a_base_whose_pack_is_gone() {
 fn a_base_whose_pack_the_snapshot_does_not_list() {
     support::alone!();
     let (old, new) = (rows(0), rows(1));
-    // In the recipe's table or not, what the header doesn't list a prune may take. While it is there, all comes back,
-    // and verify names it.
+    // Whether in the recipe's table or not, a prune may delete packs that the header doesn't list. As long as it exists,
+    // everything is restored, and verify names it.
     for in_table in [true, false] {
         let desk = Desk::new();
         let base = desk.pack(None, GENERATION, &[], &[desk.plain(&[&old])]);
@@ -317,7 +317,7 @@ fn a_ring_of_packs() {
     }
 }
 
-/// A pack in which each segment stands on the one before, with depths that `claim` gives.
+/// A pack in which each segment depends on the one before, with depths that `claim` gives.
 fn tower(desk: &Desk, height: u32, claim: impl Fn(u32) -> u32) -> Vec<Crafted> {
     let chunk = b"the same row in every segment";
     let plain = desk.plain(&[chunk]);

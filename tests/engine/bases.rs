@@ -1,5 +1,5 @@
-//! Bases pay, and never hurt: what a day adds beside what `zstd --patch-from` makes of it, what incompressible data costs,
-//! what is stored where the base cache is lost, and how much a restore decodes.
+//! Benefit and cost of bases: the bytes that a day adds beside those of `zstd --patch-from`, the cost of incompressible
+//! data, a lost base cache, and the decoding work of a restore.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,8 +51,8 @@ fn a_column_that_comes_and_goes_costs_about_what_one_costs_that_goes() {
     let mut tables = shop();
     let before = dump(&tables, Form::Extended);
     let with_column = String::from_utf8(dump(&tables, Form::Extended)).unwrap().replace("),(", ",1),(");
-    // Rows that come behind the first table push the others off, and most of their chunks are again what they were on the
-    // first day: the stream meets chunks that its parent doesn't have, and mustn't lose its place there.
+    // Rows inserted after the first table shift the others, and most of their chunks are again as on the first day: the
+    // stream meets chunks that its parent doesn't have, and mustn't lose its place there.
     let mut random = Random(1);
     tables[0].grow(20_000);
     tables.iter_mut().for_each(|table| table.change(table.rows.len() / 150, &mut random));
@@ -75,7 +75,7 @@ fn a_column_that_comes_and_goes_costs_about_what_one_costs_that_goes() {
     assert!(long <= short + short / 4, "{long} bytes, {short} without the first day");
 }
 
-/// Backs up the same days with and without bases. Returns what each added after the first day.
+/// Backs up the same days with and without bases. Returns the bytes that each added after the first day.
 fn with_and_without(days: &[Vec<u8>]) -> (u64, u64) {
     let added = |options: BackupOptions| {
         let run = Days::with(options);
@@ -177,8 +177,8 @@ fn warnings_about_the_cache(report: &BackupReport) -> Vec<&varu::warning::Warnin
     report.warnings.iter().filter(|warning| warning.text.contains("base cache")).collect()
 }
 
-/// What the third day adds where `harm` was done to the base cache after the second, which has the name and content of its
-/// files after the first day at hand.
+/// The bytes that the third day adds if `harm` was done to the base cache after the second, which has the name and
+/// content of its files after the first day at hand.
 fn after(harm: impl Fn(&Path, &BTreeMap<String, Vec<u8>>)) -> u64 {
     let days = Days::new();
     let folder = days.writer.folder().to_owned();
@@ -234,8 +234,8 @@ fn a_base_cache_that_is_lost_stale_or_damaged_costs_bytes_and_says_so_once() {
     }
 }
 
-/// What the second day adds, and how many warnings there are about it, where `previous` says which bytes a file has that should
-/// hold the first day's (None: there is no such file), and `cache` whether the base cache is there.
+/// The bytes that the second day adds, and the number of warnings about it, if `previous` are the bytes of a file that
+/// should hold the first day's (None: there is no such file), and `cache` tells whether the base cache exists.
 fn with_previous(previous: Option<&dyn Fn(Vec<u8>) -> Vec<u8>>, cache: bool) -> (u64, usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.sql");
@@ -319,7 +319,7 @@ fn isolated_chains_share_nothing() {
         assert!(packs(row).iter().all(|pack| first.iter().all(|other| !packs(other).contains(pack))));
     }
     assert!(packs(&reports[9]).len() > 1, "in a chain bases are shared");
-    // What the first chain stood on can go.
+    // The bases of the first chain can be deleted.
     for row in first {
         for pack in packs(row) {
             days.vault.memory.lose(&pack_name(pack));

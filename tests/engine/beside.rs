@@ -21,7 +21,7 @@ type Deed = Box<dyn FnOnce() + Send>;
 /// Does something else before the upload of that number is begun.
 struct Meanwhile {
     inner: MemoryRemote,
-    /// After so many uploads, what.
+    /// The number of uploads, and the action after them.
     what: Mutex<(usize, Option<Deed>)>,
 }
 
@@ -111,7 +111,7 @@ impl Two {
         back_up(&self.vault.owner.writer(self.vault.remote.clone(), state), &day(number), &*self.clock)
     }
 
-    /// A backup of this state beside which the other one makes a whole one, before the upload of that number.
+    /// A backup of this state during which the other one makes a complete one, before the upload of that number.
     fn overlapping(&self, uploads: usize) -> Error {
         let (vault, other, clock) = (self.vault.clone(), self.other.clone(), self.clock.clone());
         let remote = Meanwhile::over(&self.vault.memory, uploads, move || {
@@ -121,7 +121,7 @@ impl Two {
         back_up(&writer, &day(1), &*self.clock).unwrap_err()
     }
 
-    /// Both go on, and both find everything whole.
+    /// Both continue, and both find everything intact.
     fn go_on(&self, snapshots: usize) {
         for (number, state) in [self.vault.state.path(), &*self.other, self.vault.state.path()].into_iter().enumerate()
         {

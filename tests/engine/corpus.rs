@@ -1,5 +1,5 @@
-//! Real consecutive mysqldumps, as the dumps of 15 days: each comes back to the byte, and the repository stays near what
-//! `zstd --patch-from` makes of them.
+//! Real consecutive mysqldumps, as the dumps of 15 days: each is restored to the byte, and the repository stays near the
+//! size of `zstd --patch-from`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use support::*;
 use varu::remote::Remote;
 use varu::remote::local::LocalRemote;
 
-/// What the sum of a day's delta files may grow by, for keys, headers, recipes and directories.
+/// The allowance above the sum of a day's delta files, for keys, headers, recipes and directories.
 const ALLOWED_A_SNAPSHOT: u64 = 4096;
 
 fn corpus() -> Option<PathBuf> {

@@ -1,5 +1,6 @@
-//! The remote dies at operation n of a backup, for every n: before the call is done, after it is done, or in the middle of an
-//! upload. What was committed stays whole and restores; the next backup heals, and sends no whole pack again.
+//! Crashes: the remote dies at operation n of a backup, for every n, before the call is done, after it is done, or in
+//! the middle of an upload. Committed snapshots stay intact and restorable; the next backup recovers, and sends no
+//! complete pack again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use varu::time::Clock;
 
 const FAULTS: [Fault; 3] = [Fault::Refuse(ErrorKind::Unreachable), Fault::LoseAnswer, Fault::Tear];
 
-/// A repository after its first backup, and what the second one will be of.
+/// A repository after its first backup, and the source of the second.
 struct Before {
     owner: Owner,
     memory: MemoryRemote,
@@ -126,7 +127,7 @@ fn crash_and_heal(before: &Before, n: u64, fault: Fault) {
     let reported_good = forked.crash(n, fault);
     forked.check(|after| after == 1 || !reported_good && after == 0, &what);
 
-    // On the same machine: what lies there whole isn't sent again.
+    // On the same machine: complete packs aren't sent again.
     let whole = forked.packs();
     let empty = Forked { before, memory: forked.memory.fork(), state: state() };
     forked.heal(forked.state.path(), &what);
@@ -215,7 +216,7 @@ fn a_remote_that_stays_away_ends_the_backup_as_such() {
     }
 }
 
-/// Packs are 32 MiB, so this run has two: what was placed of the first is not sent again.
+/// Packs are 32 MiB, so this run has two: the placed part of the first is not sent again.
 #[test]
 fn a_whole_pack_of_an_interrupted_run_is_shared() {
     let first = BTreeMap::from([("small".to_owned(), noise(10_000, 0))]);
@@ -229,7 +230,7 @@ fn a_whole_pack_of_an_interrupted_run_is_shared() {
         crash_and_heal(&before, n, FAULTS[n as usize % 3]);
     }
     let forked = before.fork();
-    // Behind the second pack: its folder, the snapshot in four, and two looks at what lies there.
+    // After the second pack: its folder, the snapshot in four, and two listings.
     assert!(!forked.crash(operations - 7, FAULTS[0]));
     let placed = &forked.packs() - &before.fork().packs();
     assert_eq!(placed.len(), 1, "one pack was placed and the other wasn't");
@@ -272,7 +273,7 @@ fn a_repository_may_fail_to_be_made_at_every_operation() {
                 assert!(n > 8 && fault == FAULTS[0], "{n}");
                 return;
             }
-            // The text for people comes last. Where it lies there all keys do, and the place is taken.
+            // The text for people comes last. Once it is there, all keys are, and the location is taken.
             if !memory.content(Folder::Info).is_empty() && again.is_err() {
                 continue;
             }
@@ -288,7 +289,7 @@ fn a_repository_may_fail_to_be_made_at_every_operation() {
     }
 }
 
-/// Whatever a salvage that was cut has stored, the next one brings back the rest, and nothing twice.
+/// Whatever an interrupted salvage has stored, the next one recovers the rest, and nothing twice.
 #[test]
 fn a_salvage_may_end_at_every_operation() {
     let before = small();
@@ -334,7 +335,7 @@ fn a_power_cut_after_a_backup_loses_nothing() {
     assert!(forked.crash(u64::MAX, FAULTS[0]));
     forked.memory.cut_power();
     forked.check(|after| after == 1, "after a power cut");
-    // Cut at each operation instead, names may be lost, and what stays is whole.
+    // If interrupted at each operation instead, names may be lost, and the rest is intact.
     for n in 1..=before.operations() {
         let forked = before.fork();
         let reported_good = forked.crash(n, Fault::LoseAnswer);

@@ -1,5 +1,5 @@
-//! Damage of every kind, to every kind of object. Whatever happens to what is stored: verify finds and names it, nothing
-//! panics, no wrong byte is restored, and what isn't touched restores.
+//! Damage of every kind, to every kind of object. In each case verify finds and names it, nothing panics, no wrong byte
+//! is restored, and unaffected data is restored.
 //!
 //! By default one object of each kind is damaged in all ways and the others in a few; VARU_TEST_LONG=1 damages all in all
 //! ways.
@@ -21,7 +21,7 @@ use varu::remote::{Folder, ObjectName};
 use varu::repository::Repository;
 use varu::verify::{Level, VerifyReport};
 
-/// What is done to an object.
+/// The damage done to an object.
 #[derive(Debug, Clone, PartialEq)]
 enum Harm {
     Delete,
@@ -48,7 +48,7 @@ struct Case {
     vault: Vault,
     expected: Expected,
     rows: Vec<SnapshotRow>,
-    /// The state of a reader that has seen all of it whole.
+    /// The state of a reader that has seen all of it intact.
     seen: TempDir,
     reader: Arc<Repository>,
     writer: Arc<Repository>,
@@ -98,7 +98,7 @@ impl Case {
         content.map(|(name, bytes)| (ObjectName::new(folder, name).unwrap(), bytes)).collect()
     }
 
-    /// The snapshots that can't all be whole without that object.
+    /// The snapshots that can't all be intact without that object.
     fn concerned(&self, name: &ObjectName) -> BTreeSet<SnapshotId> {
         let pack: Option<PackId> = parse_pack_name(name);
         let mut concerned = BTreeSet::new();
@@ -113,7 +113,7 @@ impl Case {
         concerned
     }
 
-    /// Restores what can be restored: each stream comes back as it was or is named, and what isn't concerned comes back.
+    /// Restores as much as possible: each stream is restored as it was or named, and unaffected ones are restored.
     fn restore(&self, reader: &Arc<Repository>, concerned: &BTreeSet<SnapshotId>, report: &VerifyReport, what: &str) {
         for row in &self.rows {
             let expected = &self.expected[&row.id];
@@ -164,7 +164,7 @@ fn harm_and_look(case: &Case, name: &ObjectName, whole: &[u8], harm: &Harm, thor
     case.vault.memory.put(name.folder(), name.name(), whole);
 }
 
-/// A machine that knew all of it whole verifies and restores, then a machine that has nothing but the identity.
+/// A machine that has seen all of it intact verifies and restores, then a machine that has nothing but the identity.
 fn look_closely(case: &Case, name: &ObjectName, what: &str) {
     let concerned = case.concerned(name);
     let gone = case.vault.remote.stat(name).unwrap().is_none();
@@ -325,7 +325,7 @@ fn a_lost_parent_is_replaced_by_the_copy_of_its_recipe() {
 
         let reader = vault.fresh_reader();
         reader.sync().unwrap();
-        // Whoever restores what stands on it looks for the copy.
+        // A restore of a snapshot that depends on it looks for the copy.
         assert_restores(&reader, &third, &day("set", 3));
         let lost = reader.rebuild(false).unwrap().lost;
         assert_eq!(lost.len(), 1, "{lost:?}");
@@ -349,7 +349,7 @@ fn a_lost_parent_whose_copy_is_lost_too_is_named() {
     lose(&vault, &second);
     for (name, bytes) in vault.memory.content(Folder::Packs) {
         let id: PackId = name.strip_suffix(".pack").unwrap().parse().unwrap();
-        // The copy lies before the directory; one byte of it is enough.
+        // The copy precedes the directory; one byte of it is enough.
         let number = |end: usize| u32::from_le_bytes(bytes[bytes.len() - end..][..4].try_into().unwrap()) as usize;
         let (copy, directory) = (number(24), number(20));
         assert!(vault.memory.change(&pack_name(&id), |bytes| {

@@ -1,5 +1,5 @@
-//! The committed example, `tests/example/`: a small repository, its keys, and what is in it. This program must read it for
-//! ever; `tests/engine/format_by_hand.rs` reads it with the help of `docs/format.md` alone.
+//! The committed example, `tests/example/`: a small repository, its keys, and its contents. This program must read it
+//! for ever; `tests/engine/format_by_hand.rs` reads it with the help of `docs/format.md` alone.
 //!
 //! `VARU_WRITE_EXAMPLE=1 cargo test --test engine example` makes it anew. That is for a change of the format, while there may be one.
 
@@ -222,7 +222,7 @@ fn listing(streams: &Streams) -> String {
 
 // ---- Writing and reading it ----------------------------------------------------------------------------------------
 
-/// Makes the whole folder anew.
+/// Creates the whole folder again.
 fn write_example() {
     let folder = folder();
     let _ = std::fs::remove_dir_all(&folder);
@@ -287,7 +287,7 @@ fn the_example_restores_as_it_was_made() {
             assert_eq!(*bytes, std::fs::read(folder.join(format!("{expected}/{number}.bytes"))).unwrap());
         }
     }
-    // The example has what it is to show.
+    // The example contains everything that it is to show.
     let packs = reader.index().packs().unwrap();
     let depths = packs.iter().flat_map(|pack| {
         let directory = reader.index().directory(pack.number).unwrap().unwrap();

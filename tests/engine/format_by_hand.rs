@@ -1,5 +1,5 @@
-//! The committed example, decoded by hand: with `docs/format.md` beside it and nothing of varu's code. What stands here in the
-//! order of that page is what a second implementation would do.
+//! A second reader of the committed example, written from `docs/format.md` and without varu's code. Its order is that of
+//! the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -59,7 +59,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Pieces of a stream, 24 bytes each, that stand in no other.
+/// Pieces of a stream, 24 bytes each, that occur in no other.
 fn pieces(stream: &[u8], others: &[&[u8]]) -> HashSet<Vec<u8>> {
     let known: HashSet<&[u8]> = others.iter().flat_map(|other| other.windows(24)).collect();
     let all = stream.windows(24).step_by(97).filter(|piece| !known.contains(piece));
@@ -91,7 +91,8 @@ fn the_state_of_the_machine_holds_no_byte_of_older_snapshots() {
     assert_eq!(cached, 1, "the search finds what is there: the base cache holds the newest snapshot");
 }
 
-/// What a thief can make of the writer key: its secret, everything derived from it, and the key of each sealed part.
+/// Everything that a thief can derive from the writer key: its secret, all derived keys, and the key of each sealed
+/// part.
 fn secrets_of_the_machine(owner: &Owner, packs: &[PackHeader]) -> Vec<[u8; 32]> {
     let file = WriterKeyFile::parse(&owner.writer_key).unwrap();
     let mut secrets = vec![*file.secret];
@@ -328,7 +329,7 @@ fn a_changed_byte_in_any_clear_header_is_refused_by_name() {
         assert!(named || (20..36).contains(&at) && changes.foreign == 1, "byte {at}: {changes:?}");
         vault.memory.lose(&fitting);
     }
-    // The same for packs: under the name that recipes know, with the hash of the whole left aside.
+    // The same for packs: under the name that recipes know, without the hash of the whole.
     let pack = second.header.packs[0];
     let stored =
         vault.memory.content(Folder::Packs).into_iter().find(|(name, _)| *name == format!("{pack}.pack")).unwrap().1;
@@ -416,7 +417,7 @@ fn a_state_that_was_set_back_catches_up() {
     let set_back = vault.owner.writer(vault.remote.clone(), old.path());
     let report = back_up(&set_back, &day(3), &clock).unwrap();
     let header = &report.snapshot.header;
-    // It continues behind what it doesn't remember to have made, and doesn't build upon it.
+    // It continues after a snapshot that it doesn't remember, and doesn't build upon it.
     assert_eq!((header.sequence, header.parent), (5, None));
     assert!(report.note.as_ref().is_some_and(|note| note.contains(&later[1].snapshot.id.to_string())));
     assert!(report.totals().new < report.totals().read, "what it does remember is shared");
@@ -479,13 +480,13 @@ fn another_machine_is_refused_until_it_is_adopted() {
     let second = back_up(&vault.writer(), &day(1), &clock).unwrap().snapshot;
     assert_eq!(second.header.sequence, 3);
     back_up(&vault.writer(), &day(2), &clock).unwrap();
-    // What was adopted was that one snapshot: the other machine's next is refused again.
+    // Only that one snapshot was adopted: the other machine's next is refused again.
     let newest = vault.writer().newest().unwrap().unwrap();
     store_as_another_machine(&vault.writer(), &newest);
     assert_eq!(back_up(&vault.writer(), &day(3), &clock).unwrap_err().class(), Class::Refused);
 }
 
-/// What an index holds of the repository, without what is only its own: pack numbers, and when it stored what.
+/// The content of an index, without its private parts: pack numbers, and times of storage.
 fn dump(state: &Path, id: &RepositoryId) -> Vec<String> {
     let database = rusqlite::Connection::open(state.join(id.to_string()).join("index.sqlite")).unwrap();
     let queries = [
@@ -540,7 +541,7 @@ fn a_rebuilt_index_is_the_same_and_reads_no_chunk() {
             }
         }
         assert!(packs > 10, "reads of packs: {packs}");
-        // It continues as if nothing had been, where the state still knows what this machine made.
+        // It continues as before, if the state still knows this machine's snapshots.
         let again = back_up(&writer, &day(4), &clock).unwrap();
         let knows = state == vault.state.path();
         assert_eq!((again.totals().new == 0, again.snapshot.header.parent.is_some()), (knows, knows));

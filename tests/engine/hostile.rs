@@ -235,7 +235,7 @@ fn directories() {
         Err(_) => false,
         Ok(directory) => {
             assert_eq!(directory.encode(), bytes, "one form for one directory");
-            // What others ask of it.
+            // The properties that other modules query.
             for segment in 0..directory.segments.len() as u32 + 1 {
                 black_box((directory.plain_length(segment), directory.sealed_offset(segment)));
                 black_box((directory.run_range(segment, u32::MAX, u32::MAX), directory.run_range(segment, 0, 1)));

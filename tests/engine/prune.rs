@@ -1,5 +1,5 @@
-//! Prune: what must be restorable restores at every step, what must be gone is gone after the grace, and a prune that dies
-//! anywhere loses nothing that stays.
+//! Prune: needed snapshots are restorable at every step, unneeded ones are gone after the grace time, and a prune that
+//! dies anywhere loses nothing that stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Weeks {
         run(&self.vault.writer(), &rules(keep), false, &self.clock).unwrap()
     }
 
-    /// All that is there restores, and is whole.
+    /// Everything present is restorable and intact.
     fn all_restores(&self) {
         let there = there(&self.vault.memory);
         let left = self.rows.iter().filter(|(row, _)| there.contains(&row.id));
@@ -128,7 +128,7 @@ fn what_a_rule_keeps_again_loses_its_mark() {
 #[test]
 fn packs_of_no_snapshot_wait_for_two_weeks() {
     let weeks = Weeks::new(2);
-    // A run that was cut before its snapshot.
+    // A run that was interrupted before its snapshot.
     let lost = weeks.rows[1].0.clone();
     assert!(weeks.vault.memory.lose(&Repository::object_name(&lost)));
     assert_eq!(weeks.vault.writer().rebuild(true).unwrap().hidden, None);
@@ -279,7 +279,7 @@ fn the_last_good_chain_stays_however_many_suspect_ones_follow() {
     weeks.vault.memory.put(Folder::Packs, name.name(), bytes);
     (30..40).for_each(|day| back_up(&mut weeks, day, whole));
     assert_eq!(suspect(&weeks), 21);
-    // What came before the good chains goes, suspect or not.
+    // Snapshots before the good chains are deleted, suspect or not.
     assert_eq!(weeks.prune(8).marked.len(), 30);
     weeks.clock.advance(DAY);
     assert_eq!(weeks.prune(8).deleted.len(), 30);

@@ -1,6 +1,6 @@
-//! Races: backup, prune, restore, copy, `host accept` and `host prune` beside each other on one small repository, step
-//! by step, in orders that a chooser makes. What was reported good restores to the byte, what must stay stays, and
-//! nothing fails but with a clear refusal.
+//! Races: backup, prune, restore, copy, `host accept` and `host prune` at the same time on one small repository, step by
+//! step, in orders that a chooser makes. Backups reported good are restorable to the byte, kept snapshots stay, and
+//! every failure is a clear refusal.
 //!
 //! Of two operations the orders with at most two changes of turn before one of them ends are run: all where there are at
 //! most 3,000 with VARU_TEST_LONG=1, else as many of them, spread evenly; 40 by default. And of up to five operations
@@ -44,7 +44,7 @@ const KEEP: Duration = Duration::from_secs(2 * 24 * 3600);
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 const ACCOUNT: &str = "vm1";
 
-/// A day's content. What one day has stored can come back on another.
+/// A day's content. A day's data may return on another day.
 fn content(day: u64) -> Streams {
     let rows = table(150, |row| if u64::from(row) % 10 == day % 10 { day as u32 } else { 0 });
     BTreeMap::from([("orders".to_owned(), rows), ("blob".to_owned(), noise(30_000, day))])
@@ -63,22 +63,21 @@ impl Clock for Off<'_> {
     }
 }
 
-/// What stood before a race. Each race has a copy of it.
+/// The state before a race. Each race has a copy of it.
 struct Before {
     vault: Vault,
     /// The machine's state when it had made its first two snapshots.
     old_state: TempDir,
     /// A second place, which a prune of its own has marked things at, and the state of that prune.
     second: Option<(MemoryRemote, TempDir)>,
-    /// Where the repository lies on a backup host; None if it lies in memory, on an account that can delete.
+    /// The repository's folder on a backup host; None if it is in memory, on an account that can delete.
     host: Option<TempDir>,
     rows: Vec<(SnapshotRow, Streams)>,
     now: i64,
 }
 
 impl Before {
-    /// An account that can delete. The first chain is marked and due, and so will packs be that an upload left which was
-    /// cut.
+    /// An account that can delete. The first chain is marked and due, and so are packs of an interrupted upload.
     fn ordinary() -> Self {
         let mut before = Self::four_days();
         before.mark(&before.vault.writer());
@@ -121,7 +120,7 @@ impl Before {
         assert_eq!(pruned.marked.len(), 2);
     }
 
-    /// An append-only account on a backup host. The first chains and the packs of an upload that was cut may go.
+    /// An append-only account on a backup host. The first chains and the packs of an interrupted upload may be deleted.
     fn append_only() -> Self {
         let base = state();
         let repo = base.path().join("srv").join(ACCOUNT).join(REPOSITORY);
@@ -157,7 +156,7 @@ impl Before {
         self.rows.push((report.snapshot, streams));
     }
 
-    /// An upload that is cut before its snapshot.
+    /// An upload that is interrupted before its snapshot.
     fn cut_upload(&self, content_of: u64, day: i64) {
         let memory = Arc::new(Faulty::new(Arc::clone(&self.vault.remote)));
         let clock = TestClock::at(MONDAY + day * DAY + HOUR);
@@ -217,7 +216,7 @@ fn prepare(base: &Path) {
 enum What {
     /// A backup of that day's content.
     Backup(u64),
-    /// A backup by a machine that was set back to what it was after its second snapshot.
+    /// A backup by a machine whose state was rolled back to that after its second snapshot.
     SetBack(u64),
     Prune,
     /// A prune on another machine, which has no lock in common with the first.
@@ -232,7 +231,7 @@ enum What {
     HostPrune,
 }
 
-/// One race, on a copy of what stood before.
+/// One race, on a copy of the initial state.
 struct Race<'a> {
     before: &'a Before,
     remote: Arc<dyn Remote>,
@@ -243,13 +242,13 @@ struct Race<'a> {
     old_state: TempDir,
     second_state: TempDir,
     clock: Arc<TestClock>,
-    /// What the machine's clock is off by.
+    /// The error of the machine's clock.
     off: i64,
     backs_up: bool,
     good: Mutex<Vec<(SnapshotRow, Streams)>>,
-    /// What a copy found to be damaged.
+    /// Objects that a copy found damaged.
     damaged: Mutex<Vec<String>>,
-    /// How often a backup said that its snapshot may not be whole.
+    /// How often a backup reported that its snapshot may be incomplete.
     unwhole: AtomicUsize,
 }
 
@@ -313,7 +312,7 @@ impl<'a> Race<'a> {
     fn assert_refusal(&self, what: What, error: &Error) {
         let text = error.to_string();
         let locked = error.class() == Class::Refused && text.contains("still works on this repository");
-        // A backup that relied on what went says so, and the next one heals it.
+        // A backup that relied on deleted packs reports it, and the next one repairs it.
         let gone = matches!(what, What::Backup(_) | What::SetBack(_)) && text.contains("next backup");
         // Two with state folders of their own that overlap: one at least says so.
         let beside = matches!(what, What::Backup(_) | What::SetBack(_)) && text.contains("beside this one");
@@ -395,7 +394,7 @@ impl<'a> Race<'a> {
         self.backs_up && self.clock.now() >= Timestamp::from_seconds(self.before.now + DAY)
     }
 
-    /// The snapshots of before that no prune may take: the newest chain, and what is young.
+    /// The earlier snapshots that no prune may delete: the newest chain, and young ones.
     fn must_stay(&self) -> BTreeSet<SnapshotId> {
         let newest = self.before.rows.last().map(|(row, _)| row.header.chain);
         let stays = |row: &SnapshotRow| {
@@ -405,7 +404,7 @@ impl<'a> Race<'a> {
         self.before.rows.iter().filter(|(row, _)| stays(row)).map(|(row, _)| row.id).collect()
     }
 
-    /// What must be there restores on a fresh machine; the machine's next backup continues, and so does a prune.
+    /// Kept snapshots are restorable on a fresh machine; the machine's next backup continues, and so does a prune.
     fn check(&self, what: &str) {
         let fresh = state();
         let owner = &self.before.vault.owner;
@@ -432,12 +431,12 @@ impl<'a> Race<'a> {
         self.check_second(what, &good);
     }
 
-    /// What stands at the second place restores there.
+    /// Snapshots at the second location are restorable there.
     fn check_second(&self, what: &str, good: &[(SnapshotRow, Streams)]) {
         if self.second.content(Folder::Snapshots).is_empty() {
             return;
         }
-        // After a prune that has deleted what it was about to, the next copy has everything.
+        // After a prune that has performed its pending deletes, the next copy has everything.
         if self.before.second.is_some() {
             run(vec![self.actor(What::PruneSecond)], planned(Vec::new()));
             run(vec![self.actor(What::Copy)], planned(Vec::new()));

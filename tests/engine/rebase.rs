@@ -1,4 +1,5 @@
-//! Re-bases: when one is due, what it stores again and what it keeps; and what a light full stores again.
+//! Re-bases: their due time, the data that they store again and the data that they keep; and the data that other fulls
+//! store again.
 
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ fn a_rebase_is_made_when_it_is_asked_for() {
     let next = days.wanted(Wanted::Due, &one(rows(3)));
     assert!(!is_full(&next) && generation(&next) == generation(&rebased));
     days.all_restore();
-    // It stands alone but for well-used plain packs.
+    // It depends only on well-used plain packs.
     days.prune(&[&light.snapshot, &first.snapshot]);
     days.all_restore();
 }
@@ -124,7 +125,7 @@ fn a_rebase_is_due_where_a_restore_decodes_too_much() {
     let mut rebased = 0;
     for pair in reports.windows(2).filter(|pair| is_full(&pair[1])) {
         let begins = generation(&pair[0]) != generation(&pair[1]);
-        // What the next chain will bring: two incrementals as the last two, and the full itself.
+        // The forecast of the next chain: two incrementals as the last two, and the full itself.
         let last = reports.iter().position(|report| report.snapshot.id == pair[0].snapshot.id).unwrap();
         let new: u64 = reports[last - 1..=last].iter().map(|report| report.totals().new).sum();
         let forecast = times(&pair[0]) + 1.5 * new as f64 / pair[0].totals().read as f64;
@@ -133,7 +134,7 @@ fn a_rebase_is_due_where_a_restore_decodes_too_much() {
         assert!(!begins || times(&pair[1]) < 1.1);
     }
     assert!(rebased >= 1);
-    // Beside what is new a restore decodes what only bases need any more, and that isn't foreseen.
+    // Besides new data a restore decodes bases that nothing else needs, which the forecast doesn't include.
     assert!(reports.iter().all(|report| times(report) <= 6.6));
     days.all_restore();
 }
@@ -162,7 +163,7 @@ fn all_is_stored_again_where_a_pack_is_missing_or_damaged() {
         assert!(!report.snapshot.header.packs.contains(&pack), "{harm}");
         let next = days.wanted(Wanted::Due, &one(rows(4)));
         assert!(!is_full(&next) && generation(&next) == generation(&report), "{harm}");
-        // The old ones are lost; these two are whole, also where rows come back that only lay on the lost pack.
+        // The old ones are lost; these two are intact, even where rows return that were only on the lost pack.
         let back = days.wanted(Wanted::Due, &one(rows(2)));
         let reader = days.vault.fresh_reader();
         reader.sync().unwrap();
@@ -179,7 +180,7 @@ fn a_chunk_whose_base_was_pruned_is_stored_again() {
     let with = |rows: Vec<u8>| Streams::from([("quiet".to_owned(), quiet.clone()), ("rows".to_owned(), rows)]);
     let old = table(8000, |row| if row == 4000 { 1 } else { 0 });
     let first = days.wanted(Wanted::Due, &one(table(8000, |_| 0)));
-    // In one pack: what is new and plain, and a segment that stands on the first pack.
+    // In one pack: a new plain segment, and a segment that depends on the first pack.
     let streams = Streams::from([("quiet".to_owned(), quiet.clone()), ("stream".to_owned(), old.clone())]);
     let second = days.wanted(Wanted::Due, &streams);
     assert!(second.snapshot.header.packs.contains(&first.snapshot.header.packs[0]));

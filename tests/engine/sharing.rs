@@ -10,7 +10,7 @@ fn of_set(set: &str) -> BackupOptions {
     BackupOptions { set: set.to_owned(), ..options() }
 }
 
-/// A chunk of another set may lie in a segment that is based on packs which nothing of this set names.
+/// A chunk of another set may be in a segment that is based on packs which nothing of this set names.
 #[test]
 fn a_chunk_of_another_set_is_shared_with_the_bases_under_it() {
     let vault = Vault::new();
@@ -26,7 +26,7 @@ fn a_chunk_of_another_set_is_shared_with_the_bases_under_it() {
     let based = writer.index().packs().unwrap().last().map(|pack| pack.number).unwrap();
     let directory = writer.index().directory(based).unwrap().unwrap();
     assert!(directory.segments.iter().any(|segment| segment.depth > 0), "the second day is based on the first");
-    // All that the other set has lies in such a segment: its stream is what is new in it.
+    // All of the other set's data is in such a segment: its stream is the new part.
     let mut new = Vec::new();
     let (old, changed) = (rows(0), rows(1));
     let chunker = writer.keys().chunker();

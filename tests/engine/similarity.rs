@@ -16,7 +16,7 @@ fn a_table_that_moved_costs_what_changed_in_it() {
     pays("a moved and changed table", &before, &dump(&tables, Form::Extended), 105);
 }
 
-/// What the streams of the second day add, and what `patch-from` makes of the two streams in question.
+/// The bytes that the streams of the second day add, and those of `patch-from` for the two streams in question.
 fn costs(what: &str, days: [&Streams; 2], (before, now): (&[u8], &[u8])) -> (u64, u64) {
     let run = Days::new();
     let (_, full) = run.next(days[0]);
@@ -81,7 +81,7 @@ fn rows_in_another_form_stand_on_what_they_were() {
     }
 }
 
-/// What a stream takes in a repository of its own.
+/// The size of a stream in a repository of its own.
 fn size_alone(bytes: &[u8]) -> u64 {
     Days::new().next(&one(bytes)).1
 }

@@ -118,7 +118,7 @@ fn a_writer_key_file_has_the_same_text_and_fingerprint() {
     assert_eq!(data_key.to_string(), vectors.text("data key public"));
 }
 
-/// What `tests/vectors/cuts.py` calls `content`.
+/// The data that `tests/vectors/cuts.py` calls `content`.
 fn content() -> Vec<u8> {
     let mut words = Random(2);
     let mut data: Vec<u8> = (0..50_000).flat_map(|_| words.draw().to_le_bytes()).collect();

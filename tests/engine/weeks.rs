@@ -1,7 +1,7 @@
-//! Weeks of a machine's life by a clock that the test sets: a full each Sunday, incrementals between, tags before deployments,
-//! re-bases, days without a backup, with one that is cut, with one that has warnings, with one that is suspect; a prune each day,
-//! on the machine or on a backup host. After each day what a model says is there, and nothing else; it restores to the byte; and
-//! live and dead bytes are what the index says.
+//! Weeks of a machine's life by a clock that the test sets: a full each Sunday, incrementals between, tags before
+//! deployments, re-bases, days without a backup, with an interrupted one, with one that has warnings, with one that is
+//! suspect; a prune each day, on the machine or on a backup host. After each day exactly the snapshots of a model exist;
+//! they are restorable to the byte; and live and dead bytes are those of the index.
 //!
 //! Eight weeks with 4 seeds by default; with VARU_TEST_LONG=1 1,000 seeds, and a year with 4.
 
@@ -91,7 +91,7 @@ impl Source for Dump {
 struct Made {
     row: SnapshotRow,
     streams: Streams,
-    /// What its age counts from: its own time, or when the host accepted it.
+    /// The start of its age: its own time, or the time of its acceptance.
     time: Timestamp,
 }
 
@@ -143,7 +143,8 @@ impl Life {
         BTreeMap::from([("orders".to_owned(), rows), (format!("log {}", day % 3), noise(3000, self.random.draw()))])
     }
 
-    /// One night's backup of a set, with what may come between. Where it was cut, what it would have stored.
+    /// One night's backup of a set, with possible events in between. If it was interrupted, the snapshot that it would
+    /// have stored.
     fn back_up(&mut self, set: &str) -> Option<Streams> {
         let fate = self.random.below(20);
         if fate == 0 {
@@ -187,7 +188,8 @@ impl Life {
         self.made.push(Made { row, streams, time });
     }
 
-    /// A run that was cut at its very end has stored its snapshot; or the host has found it whole in `pending/`.
+    /// A run that was interrupted at its very end has stored its snapshot; or the host has found it complete in
+    /// `pending/`.
     fn find_lost(&mut self, streams: Streams) {
         let known: BTreeSet<SnapshotId> = self.made.iter().map(|made| made.row.id).collect();
         if let Some(id) = self.there().difference(&known).next() {
@@ -215,7 +217,8 @@ impl Life {
             let of_set: Vec<&Made> =
                 self.made.iter().filter(|made| made.row.header.set == set && there.contains(&made.row.id)).collect();
             let Some(newest) = of_set.iter().map(|made| made.time).max() else { continue };
-            // On the host only what has been there for four weeks itself pushes something out, and a day counts once.
+            // On the host only a snapshot that has been there for four weeks itself displaces another, and a day counts
+            // once.
             let counts =
                 |made: &Made| self.host.is_none() || made.time.after(KEEP) <= newest && !made.row.header.suspect;
             let (mut tagged, mut units) = (BTreeSet::new(), BTreeSet::new());
@@ -296,7 +299,7 @@ impl Life {
     fn prune_on_the_machine(&self) {
         self.run_prune(false).unwrap();
         let report = self.run_prune(true).unwrap();
-        // What lies there, by the test's own sums: needed by what stays, by what goes alone, by nothing.
+        // The packs, by the test's own sums: needed by kept snapshots, by deleted ones alone, by none.
         let sizes: BTreeMap<PackId, u64> = self.packs();
         let there = self.there();
         let going = self.going();
@@ -332,7 +335,7 @@ impl Life {
         listed.into_iter().filter_map(|listed| Some((parse_pack_name(&listed.name)?, listed.size))).collect()
     }
 
-    /// Some snapshots restore to the byte on a fresh machine: the newest, two others, and all where `all` is said.
+    /// Some snapshots are restored to the byte on a fresh machine: the newest, two others, and all with `all`.
     fn restore(&mut self, all: bool) {
         let reader = self.vault.fresh_reader();
         reader.sync().unwrap();
@@ -368,7 +371,7 @@ impl Life {
         self.day += 1;
     }
 
-    /// After the end: what may go goes, and what nothing needs goes two weeks later.
+    /// After the end: deletable snapshots are deleted, and unneeded packs two weeks later.
     fn end(&mut self) {
         self.prune();
         self.clock.advance(DAY);

@@ -1,4 +1,4 @@
-//! The way back: a tree is again what it was, nothing leaves its folder, and nothing is overwritten unasked.
+//! Extraction: a tree is restored exactly, nothing leaves its folder, and nothing is overwritten unasked.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};

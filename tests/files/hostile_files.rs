@@ -17,7 +17,7 @@ use varu::remote::place::Place;
 use varu::remote::{Folder, ObjectName};
 use varu::segment::Compressor;
 
-/// Most bytes of address space: what varu takes by itself with its threads, and a quarter of a GiB for what it reads.
+/// Most bytes of address space: varu's own with its threads, and a quarter of a GiB for its input.
 const MEMORY: u64 = 1536 << 20;
 /// Most seconds of processor time.
 const SECONDS: u64 = 60;
@@ -214,8 +214,8 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     assert!(index < (count + 10) * (packed.len() as u64 * 2 + (64 << 10)), "{index}");
 }
 
-/// What a backup host reads: its ledger, holds, what it has seen, root's policy, and an account's folder. An account writes the
-/// last; a disk that rots writes them all.
+/// The files that a backup host reads: its ledger, holds, sightings, root's policy, and an account's folder. An account
+/// writes the last; a failing disk writes them all.
 #[test]
 fn any_file_of_a_backup_host_that_is_harmed_is_read_or_refused_within_limits() {
     if fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap() != 0 {
@@ -252,14 +252,14 @@ fn any_file_of_a_backup_host_that_is_harmed_is_read_or_refused_within_limits() {
         host.args(words).arg("--root").arg(machine.at("srv")).arg("--ledgers").arg(&state);
         host
     };
-    // A stray, so that something was seen.
+    // A foreign file, so that there is a sighting.
     fs::write(repository.join("packs/stray"), "no object").unwrap();
     let accepted = limited(&host(&["accept", "acc"]));
     assert!([0, 3].contains(&accepted.status), "{}", accepted.err);
     let list = limited(&varu(&["--repo", &place, "--state", &home, "--json", "list"])).ends(0).json();
     limited(&host(&["hold", list["snapshots"][0]["id"].as_str().unwrap()])).ends(0);
     let pruning = ["prune", "acc", "--dry-run", "--policy", policy.to_str().unwrap()];
-    // The stray is said.
+    // The foreign file is reported.
     limited(&host(&pruning)).ends(3);
     let whole = machine.at("whole");
     let copy = |from: &Path, to: &Path| {

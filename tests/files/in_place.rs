@@ -1,5 +1,5 @@
-//! Restores over the system that runs: what belongs to the machine and to the restore stays, and owners come back by name. The
-//! system is a mount namespace with an /etc and a /boot of its own.
+//! Restores over the running system: machine-specific files and those of the restore stay, and owners are restored by
+//! name. The system is a mount namespace with an /etc and a /boot of its own.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,7 +13,7 @@ use support::machine::{Ended, Machine};
 struct Hosts {
     machine: Machine,
     folder: tempfile::TempDir,
-    /// They have one `/` between them, and a restore's mark lies in it.
+    /// They share one `/`, and a restore's marker is in it.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -118,7 +118,7 @@ impl Hosts {
         assert_eq!(fs::read_to_string(self.at(path)).unwrap_or_default(), text, "{path}");
     }
 
-    /// What a restore over the new machine must have left and brought.
+    /// The files that a restore over the new machine must have kept and written.
     fn is_restored(&self) {
         let boot = self.at("new-boot/srvx");
         assert_eq!(owner(&boot.join("redis.rdb")), 713);

@@ -1,4 +1,4 @@
-//! Folders: what is read of a tree, and what comes back.
+//! Folders: reading and restoring of trees.
 
 mod extract;
 mod hostile_files;

@@ -1,4 +1,4 @@
-//! Parts of a tree, and trees that are odd: what is left out, and what comes back, by the real program.
+//! Parts of a tree, and odd trees: exclusions and restores, by the real program.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -90,7 +90,7 @@ fn folders_above_a_part_keep_owner_mode_and_times() {
     assert_eq!(owner_and_mode(&tree.out("src/priv")), (65534, 0o700));
     assert_eq!(owner_and_mode(&tree.out("src/priv/deep")), (0, 0o2750));
     assert_eq!(fs::metadata(tree.out("src/priv/deep")).unwrap().mtime(), 978_307_200);
-    // What is there keeps what it has, silently.
+    // Existing folders silently keep their metadata.
     fs::set_permissions(tree.out("src/priv"), fs::Permissions::from_mode(0o711)).unwrap();
     fs::remove_file(tree.out("src/priv/deep/f")).unwrap();
     tree.restore(&["--only", "f"]).ends(0);

@@ -1,4 +1,4 @@
-//! The source of files: which entries there are, what it keeps of them, and what it says of those that it can't have.
+//! The source of files: its entries, their metadata, and its reports of unreadable ones.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -439,7 +439,7 @@ fn where_no_path_is_there_the_whole_fails() {
     assert!(matches!(error, Error::Failed(_)) && error.to_string().contains("/does/not/exist"));
 }
 
-/// Patterns, and names that they are tried on: each with each, and what git says of them.
+/// Patterns, and names that they are tried on: each with each, against git's answer.
 #[test]
 fn patterns_are_read_as_git_reads_them() {
     let patterns = [
@@ -733,7 +733,7 @@ fn patterns_are_read_as_git_reads_them() {
         for before in [None, Some("*.txt")] {
             let ours: Vec<String> = before.into_iter().chain([pattern]).map(str::to_owned).collect();
             if check_exclude(&ours).is_err() {
-                // What can match nothing is refused: git must agree that it does nothing.
+                // A pattern that can match nothing is refused: git must agree that it has no effect.
                 let of = |lines: &[String]| {
                     fs::write(top.join(".gitignore"), lines.iter().map(|line| format!("{line}\n")).collect::<String>())
                         .unwrap();

@@ -15,7 +15,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use serde_json::Value;
 use support::machine::{Ended, Machine};
 
-/// What of the system is backed up as it stands: nothing changes it while the tests run.
+/// The part of the system that is backed up: nothing changes it while the tests run.
 fn of_the_system() -> Vec<&'static Path> {
     let paths = match std::env::var_os("VARU_TEST_LONG").is_some() {
         true => vec!["/usr/share"],
@@ -93,7 +93,7 @@ struct Day {
     holes: Holes,
 }
 
-/// What a backup said, and how many bytes its process read from anywhere.
+/// A backup's output, and how many bytes its process read from anywhere.
 fn back_up(machine: &Machine, tree: &Path, words: &[&str]) -> (Value, u64) {
     let mut backup = machine.varu(&["--json", "-q", "backup"]);
     backup.args(words).args(of_the_system()).arg(tree);
@@ -232,7 +232,7 @@ fn files_that_are_whole_already_are_kept_and_not_fetched() {
     fs::write(below(&out, &tree).join("folder/two"), "another").unwrap();
     assert_eq!(restored(machine.run(&restore)), (2, 5000));
     assert_same(&tree, &below(&out, &tree));
-    // Where all are whole, not even the packs are needed.
+    // If all are complete, not even the packs are needed.
     fs::rename(machine.at("vault/packs"), machine.at("packs")).unwrap();
     fs::create_dir(machine.at("vault/packs")).unwrap();
     assert_eq!(restored(machine.run(&restore)), (3, 0));
@@ -340,7 +340,7 @@ fn inode_flags_come_back_and_stop_nothing() {
     }
     let inode = fs::metadata(tree.join("folder/immutable")).unwrap().ino();
     machine.run(&["-q", "backup", "--init", tree.to_str().unwrap()]).ends(0);
-    // What isn't read again has them, too.
+    // Files that aren't read again have them, too.
     machine.run(&["-q", "backup", tree.to_str().unwrap()]).ends(0);
     machine.run_elsewhere(&["-q", "restore", "files", "--to", out.to_str().unwrap()]).ends(0);
     let back = below(&out, &tree);
@@ -349,7 +349,7 @@ fn inode_flags_come_back_and_stop_nothing() {
     assert!(all.iter().all(|(name, _)| same(name)) && theirs == flags::IMMUTABLE);
     let restored = fs::metadata(back.join("folder/immutable")).unwrap().ino();
     assert!(restored != inode && fs::metadata(back.join("second name")).unwrap().ino() == restored);
-    // What is immutable stays as it is, and is named.
+    // Immutable files stay as they are, and are named.
     let again =
         machine.run_elsewhere(&["-q", "restore", "files", "--to", out.to_str().unwrap(), "--overwrite", "always"]);
     let again = again.ends(3);

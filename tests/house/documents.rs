@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The widest line of prose, in characters.
 const WIDTH: usize = 100;
 
-/// Every Markdown file of the project, but for the transcripts of commands in `tests/cmd` and what is built.
+/// Every Markdown file of the project, but for the transcripts of commands in `tests/cmd` and build output.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = Vec::new();
@@ -81,7 +81,7 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// What stands between backticks.
+/// The code spans of a text.
 fn code_spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

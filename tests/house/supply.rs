@@ -94,7 +94,7 @@ fn each_crate_may_be_used_and_comes_from_the_one_registry() {
             |source: &String| registries.iter().any(|registry| source.strip_prefix("registry+") == Some(registry));
         assert!(one.source.as_ref().is_none_or(known), "{} {}: {:?}", one.name, one.version, one.source);
     }
-    // What allows nobody's licence is no longer needed.
+    // An exception without a crate is no longer needed.
     for licence in &allowed {
         let others: Vec<&str> = allowed.iter().copied().filter(|other| other != licence).collect();
         let named = crates.iter().any(|one| one.license.contains(licence) || !is_met(&one.license, &others));

@@ -45,12 +45,12 @@ pub fn failures(vm1: &mut Machine, backup: &Machine) {
     backup.starts("varu-host-verify", 0);
 }
 
-/// What the network says of a host that is down.
+/// The network's message about a host that is down.
 fn vm1_route(vm1: &Machine, what: &str, backup: &Machine) {
     vm1.does(&format!("ip route {what} unreachable {}/32", backup.address));
 }
 
-/// A unit fails with that status, says why, and the notice says so, too. Prints what an administrator sees.
+/// A unit fails with that status, gives the reason, and the notice does, too. Prints an administrator's view.
 fn fails(what: &str, vm1: &Machine, backup: &Machine, (unit, status): (&str, i32), why: &str) {
     let journal = vm1.starts(unit, status);
     assert!(journal.contains(why), "{journal}");
@@ -63,7 +63,7 @@ fn fails(what: &str, vm1: &Machine, backup: &Machine, (unit, status): (&str, i32
     show(what, vm1, backup, unit, last);
 }
 
-/// Prints what an administrator sees: the unit's state, its last words, the snapshots, what the host says.
+/// Prints an administrator's view: the unit's state, its last words, the snapshots, the host's status.
 fn show(what: &str, vm1: &Machine, backup: &Machine, unit: &str, last: &str) {
     let shown = [
         format!(

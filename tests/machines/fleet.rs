@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// How long a machine may take until it answers.
 const BOOT: Duration = Duration::from_secs(180);
 
-/// What a command on a machine ended with.
+/// The result of a command on a machine.
 pub struct Ended {
     pub what: String,
     pub status: i32,
@@ -26,7 +26,7 @@ impl Ended {
         Self { what: what.to_owned(), status: output.status.code().unwrap_or(-1), text }
     }
 
-    /// What it printed, where it ended so.
+    /// Its output, if it ended with that status.
     #[track_caller]
     pub fn ends(self, status: i32) -> String {
         assert_eq!(self.status, status, "{}\n{}", self.what, self.text);
@@ -184,8 +184,8 @@ impl Drop for Fleet {
 /// Where the kernel keeps groups of processes, in one or two trees.
 const CGROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
 
-/// What runs a program in a control group of its own. Machines that shared one would take the processes of another's unit of
-/// the same name for theirs: its end would be waited for, and never seen.
+/// The prefix that runs a program in a control group of its own. Machines that shared one would take the processes of
+/// another's unit of the same name for theirs, and wait for ever for their end.
 fn own_cgroup(name: &str) -> Command {
     if Path::new("/run/systemd/system").exists() {
         let mut scope = Command::new("systemd-run");
@@ -287,13 +287,13 @@ impl Machine {
         assert!(sent.success(), "{} to {}", from.display(), self.name);
     }
 
-    /// Runs a line of shell as root, which ends with 0. What it printed.
+    /// Runs a line of shell as root, which ends with 0. Returns its output.
     #[track_caller]
     pub fn does(&self, line: &str) -> String {
         self.run(line).ends(0)
     }
 
-    /// Starts a unit, as its timer does, and waits for its end. What the journal has of it.
+    /// Starts a unit, as its timer does, and waits for its end. Returns its journal.
     pub fn starts(&self, unit: &str, status: i32) -> String {
         // Tests start a unit more often than systemd lets anybody.
         let since = self.does(&format!("systemctl reset-failed {unit} 2>/dev/null; journalctl --sync; date +@%s.%N"));
@@ -310,7 +310,7 @@ impl Machine {
     }
 }
 
-/// What an administrator would look at first.
+/// The first places where an administrator would look.
 const LOOK: &str = "systemctl list-jobs --no-pager; systemctl list-units --failed --no-pager --plain --legend=no; for unit in $(systemctl \
                     list-units --all --plain --legend=no 'varu-*.service' | grep -E ' (failed|activating|deactivating) ' | cut -d' ' \
                     -f1); do systemctl status --no-pager --full --lines=40 $unit; done; cat /proc/loadavg";

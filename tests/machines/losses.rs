@@ -11,7 +11,7 @@ use super::playbooks::Ansible;
 use super::shop::{STATE, change};
 use super::{Clock, HOSTS, PRODUCTION, page, release, tell};
 
-/// vm1 is gone. A fresh one waits until somebody restores it, and then is what the old one was at its last backup.
+/// vm1 is lost. A fresh one waits until somebody restores it, and then is as the old one was at its last backup.
 pub fn lose_and_restore(
     mut vm1: Machine,
     fleet: &Fleet,
@@ -56,7 +56,7 @@ pub fn lose_and_restore(
     assert_eq!(vm1.run("ls /run/varu-restore /etc/varu/*identity* /root/*identity*").status, 2, "the identity is gone");
     assert!(vm1.does("systemctl list-timers --no-pager 'varu-*'").contains("varu-backup@shop.timer"));
     vm1.starts("varu-dump@shop", 0);
-    // A full: nothing is built upon what this machine hasn't written itself.
+    // A full: backups only build upon snapshots that this machine has written itself.
     assert!(vm1.starts("varu-backup@shop", 0).contains("(full of shop)"));
     // The second set says it as a warning.
     assert!(vm1.starts("varu-backup@web", 3).contains("[stored-again]"));
@@ -69,7 +69,7 @@ pub fn lose_and_restore(
     vm1
 }
 
-/// What `varu list` has, without ages.
+/// The output of `varu list`, without ages.
 fn snapshots(machine: &Machine) -> Vec<String> {
     let text = machine.run("varu --json list").text;
     let ids = text.split("\"id\":\"").skip(1).filter_map(|rest| rest.split('"').next());
@@ -115,7 +115,7 @@ impl LostKey {
     }
 }
 
-/// vm2 is gone, and what is fresh of it is restored at once.
+/// vm2 is lost, and a fresh one is restored at once.
 pub fn lose_postgresql(mut vm2: Machine, fleet: &Fleet, ansible: &mut Ansible, backup: &Machine) -> Machine {
     const STATE: &str = "cat /srv/notes/note; cd / && runuser -u postgres -- psql --dbname ledger --tuples-only --command \
                          'SELECT count(*), md5(string_agg(id || what, $$,$$ ORDER BY id)) FROM bookings'";
@@ -137,7 +137,7 @@ pub fn lose_postgresql(mut vm2: Machine, fleet: &Fleet, ansible: &mut Ansible, b
     vm2
 }
 
-/// vm1 is gone once more, and somebody does what docs/restore.md says.
+/// vm1 is lost once more, and is restored by docs/restore.md.
 pub fn by_the_page(vm1: Machine, fleet: &Fleet, package: &Path, backup: &Machine) {
     let state = vm1.does(STATE);
     let lost = LostKey::of(&vm1, fleet);

@@ -249,7 +249,7 @@ fn by_its_timer(vm1: &Machine) {
     assert!(journal.contains("this host's own delay is 1.0 s") && journal.contains("incremental of web"), "{journal}");
 }
 
-/// Root's own run, with a full that is due by the calendar; the services go on with what it made.
+/// Root's own run, with a full that is due by the calendar; the services continue with its files.
 fn by_hand(vm1: &Machine) {
     vm1.does("sed 's/Sun 01:20/*:*:*/' /etc/varu/varu.toml > /root/now.toml");
     let printed = vm1.does("varu --config /root/now.toml backup web");
@@ -286,7 +286,7 @@ fn strangers(vm1: &Machine, vm2: &Machine) {
 
 /// Production's newest backup comes into staging, and never into production.
 fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine, backup: &Machine) {
-    // A reader sees what was accepted.
+    // A reader sees accepted objects.
     backup.starts("varu-host-accept", 0);
     let count = "mysql --batch --skip-column-names --execute 'CHECKSUM TABLE shop.orders, shop.customers'";
     let checked = staging.does("varu config check");
@@ -319,7 +319,7 @@ fn refresh(fleet: &Fleet, vm1: &Machine, staging: &Machine, backup: &Machine) {
     vm1.does("rm /root/refresh.toml /root/identity.txt");
 }
 
-/// Looks for every secret in what anybody may see.
+/// Searches all public output for every secret.
 fn secrets(machines: &[&Machine], ansible: &Ansible, fleet: &Fleet) {
     let mut secrets = Vec::new();
     for machine in machines {
@@ -363,7 +363,7 @@ fn the_roles_are_clean() {
     run(Command::new("/usr/bin/python3").args(["ansible/readme.py", "--check"])).ends(0);
     let folder = tempfile::tempdir().unwrap();
     let collections = collection(Core::Newest, folder.path());
-    // It wants a repository around what it looks at.
+    // It wants a repository around the examined folder.
     run(Command::new("cp").args(["-r", "ansible"]).arg(folder.path())).ends(0);
     let looked_at = folder.path().join("ansible");
     run(Command::new("git").args(["init", "--quiet"]).current_dir(&looked_at)).ends(0);

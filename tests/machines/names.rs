@@ -79,7 +79,7 @@ fn machines_of_one_short_name_are_told_apart() {
     both(0);
     clock.say("in two inventories, too");
 
-    // What would let one into the other's account is refused, and the other continues.
+    // Anything that would let one into the other's account is refused, and the other continues.
     ansible.refuses("client", &["-e", "varu_client_account=shared"], "shared is that of");
     ansible.refuses(
         "client",
@@ -129,7 +129,7 @@ fn strangers(fleet: &Fleet, machine: &Machine, account: &str, backup: &Machine) 
     run(sftp.arg(format!("{account}@{}", backup.address))).ends(255);
 }
 
-/// A part can be played by its tag, and `apt-get clean` changes nothing of what a run finds.
+/// A part can be played by its tag, and `apt-get clean` doesn't affect a later run.
 fn tags_and_caches(ansible: &mut Ansible, one: &Machine) {
     let words =
         ["--tags", "configure", "--limit", PRODUCTION, "-e", "{\"varu_client_retention\": {\"keep\": \"9 weeks\"}}"];

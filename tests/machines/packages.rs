@@ -9,7 +9,7 @@ use super::{fleet, tell};
 
 const CONFIG: &str = "[repository]\\nurl = \"/srv/vault\"\\n[sets.etc]\\nsource = \"files\"\\npaths = [\"/etc/ssh\"]\\nschedule = { full = \"daily\" }\\n";
 
-/// The package has no errors, and comes, is upgraded, goes and is purged without a trace of it but what is the user's.
+/// The package has no errors, and is installed, upgraded, removed and purged without a trace but the user's files.
 #[test]
 fn the_package_comes_and_goes() {
     let Some(fleet) = fleet(1) else { return };
@@ -69,7 +69,7 @@ fn comes_and_goes(plain: &Machine) {
     without_a_package(plain);
 }
 
-/// What `systemctl edit` says of a timer is what `schedule show` shows, and what the next installation leaves alone.
+/// `schedule show` shows the times of `systemctl edit`, and the next installation leaves them alone.
 fn overridden(plain: &Machine) {
     let dropin = "/etc/systemd/system/varu-backup@etc.timer.d/override.conf";
     plain.does(&format!(
@@ -103,7 +103,7 @@ fn without_a_package(plain: &Machine) {
         ));
         plain.starts(&format!("varu-host-{timer}"), 0);
     }
-    // What failed is said, without a package, too, and the programs are run.
+    // Failures are reported without a package, too, and the programs are run.
     plain.does(
         "mkdir -p /etc/varu/failed.d && printf '#!/bin/sh\\necho told of $1 $VARU_STATUS $VARU_RESULT\\n' > /etc/varu/failed.d/tell && \
          chmod 755 /etc/varu/failed.d/tell && mv /srv/vault /srv/gone",
@@ -114,7 +114,7 @@ fn without_a_package(plain: &Machine) {
     plain.does(told);
     let said = plain.journal("--priority=err --unit='varu-failed@*'");
     assert!(said.contains("varu-backup@etc.service failed (status "), "{said}");
-    // Accounts may lie elsewhere.
+    // Accounts may be elsewhere.
     plain.does("mkdir -p /backups && varu host --root /backups install && ssh-keygen -q -t ed25519 -N '' -f key");
     plain.does("varu host --root /backups prepare vm1 --ssh-key key.pub && systemctl start varu-host-accept");
     let shown = plain.does("systemctl show --property=ExecMainStatus --property=ConditionResult varu-host-accept");

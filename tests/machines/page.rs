@@ -1,19 +1,19 @@
-//! A page of the documentation that is done step by step, and prints what it says.
+//! Execution of a documentation page step by step, and comparison with the output that it shows.
 
 use super::fleet::Machine;
 
-/// A command of a page, and what it is said to print.
+/// A command of a page, and its expected output.
 pub struct Step {
-    /// Who gives it: what stands before the prompt.
+    /// The machine or person that runs it: the text before the prompt.
     pub who: String,
     pub line: String,
     /// The file that the page shows before it, for an editor.
     pub shown: String,
-    /// Lines, in which `…` stands for anything; alone on a line for any lines.
+    /// Expected lines, in which `…` matches anything; alone on a line any lines.
     expected: Vec<String>,
 }
 
-/// A part of a page: what stands below a heading, up to the next.
+/// A section of a page: the text below a heading, up to the next.
 pub fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let start = page.find(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("{heading} is a heading"));
     let part = &page[start + 1..];
@@ -70,7 +70,7 @@ impl Step {
         self
     }
 
-    /// Does it on a machine, after the lines of `before` (variables). Returns what is wrong with what it printed.
+    /// Runs it on a machine, after the lines of `before` (variables). Returns the difference from the expected output.
     pub fn run(&self, machine: &Machine, before: &str) -> Option<String> {
         if let Some(host) = self.line.strip_prefix("ssh-keyscan -t ed25519 ").and_then(|rest| rest.split(' ').next()) {
             // The host was told to read its settings a moment ago, and listens again when it has.
@@ -80,7 +80,7 @@ impl Step {
         self.differs(&machine.does(&format!("{before}{}", self.line)))
     }
 
-    /// What is wrong with what it printed.
+    /// The difference from the expected output.
     pub fn differs(&self, text: &str) -> Option<String> {
         let printed: Vec<&str> = text.lines().map(str::trim).collect();
         let expected: Vec<&str> = self.expected.iter().map(|line| line.trim()).collect();

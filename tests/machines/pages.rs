@@ -1,4 +1,4 @@
-//! docs/install.md and docs/operations.md, done from top to bottom as they stand.
+//! Execution of docs/install.md and docs/operations.md, from top to bottom.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ const HOSTS: [(&str, u32); 3] = [("backup", 0), ("vm1", 1), ("other", 2)];
 struct Doers<'a> {
     fleet: &'a Fleet,
     machines: Vec<(&'a str, &'a Machine)>,
-    /// What the page can't know, and what it really is.
+    /// Placeholders of the page, and their real values.
     words: Vec<(&'a str, String)>,
     /// Of the programs on the control machine.
     environment: Vec<(&'a str, String)>,
@@ -91,7 +91,8 @@ fn short(page: &str) -> String {
     page.replace("backup.example", "backup").replace("other.example", "other")
 }
 
-/// docs/install.md by hand on one release, then what docs/operations.md says of names, hosts, sets and the end.
+/// The manual installation of docs/install.md on one release, then the sections of docs/operations.md about names, hosts
+/// and sets.
 #[test]
 fn the_install_page_by_hand_and_the_operations_page() {
     let Some(fleet) = fleet(3) else { return };
@@ -189,8 +190,8 @@ fn the_install_page_by_package() {
     }
 }
 
-/// docs/install.md with Ansible, as it stands: its collection, its inventory, its commands, from an account that becomes root
-/// with sudo. Only the folders of packages and identities are the test's.
+/// The Ansible section of docs/install.md: its collection, its inventory, its commands, from an account that becomes
+/// root with sudo. Only the folders of packages and identities are the test's.
 #[test]
 fn the_install_page_with_ansible() {
     const NAMES: [(&str, u32); 3] = [("backup.example", 0), ("vm1.example", 1), ("staging.example", 2)];
@@ -258,7 +259,7 @@ fn control(fleet: &Fleet, names: &[(&str, u32)]) -> Vec<(&'static str, String)> 
     ]
 }
 
-/// With the identity alone, another folder gets what was backed up.
+/// With the identity alone, the backup is restored to another folder.
 fn restores(vm1: &Machine, fleet: &Fleet) {
     vm1.send(&fleet.path("vm1.identity.txt"), "/run/identity.txt");
     vm1.does("chmod 600 /run/identity.txt && varu --identity /run/identity.txt restore system --to /root/back && cmp /etc/passwd /root/back/etc/passwd");

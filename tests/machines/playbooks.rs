@@ -72,7 +72,7 @@ pub struct Ansible {
     pub printed: String,
 }
 
-/// What a playbook did.
+/// The result of a playbook.
 pub struct Played {
     pub text: String,
     /// Tasks that changed something, on all machines.
@@ -103,7 +103,7 @@ impl Ansible {
         run(&mut vault).ends(0);
     }
 
-    /// A variable's value, encrypted, as it stands in an inventory.
+    /// A variable's value, encrypted, as in an inventory.
     pub fn encrypted(&self, value: &str) -> String {
         let mut vault = self.core.program("ansible-vault");
         vault.args(["encrypt_string", "--vault-password-file"]).arg(self.folder.join("vault-password")).arg(value);

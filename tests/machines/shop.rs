@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fleet::{Fleet, Machine, run};
 
-/// The kernel that tests run on need not have quotas: stand-ins say that vm1's folder could have one, and keep what they are told.
+/// The kernel that tests run on need not have quotas: fakes report that vm1's folder could have one, and record their
+/// calls.
 pub fn quotas(backup: &Machine) {
     let programs = [
         (
@@ -55,7 +56,7 @@ pub fn fill(vm1: &Machine) {
     );
 }
 
-/// What a day changes.
+/// A day's changes.
 pub fn change(vm1: &Machine, day: u32) {
     vm1.does(&format!(
         "mysql shop --execute \"UPDATE orders SET what = CONCAT('day {day} ', what) WHERE id % 97 = {day};
@@ -155,7 +156,7 @@ pub fn inventory(fleet: &Fleet, package: &Path) -> String {
     )
 }
 
-/// A time zone in which it will not soon be night, when the timers start what the test starts.
+/// A time zone in which it will not soon be night, when the timers would start the same units as the test.
 pub fn zone() -> &'static str {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let night = matches!(since.as_secs() / 3600 % 24, 20.. | 0..=3);

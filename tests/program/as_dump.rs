@@ -28,7 +28,7 @@ fn load(server: &MariaDb, file: &std::path::Path) {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
-/// What is the same on every server: when a trigger was made isn't.
+/// The definitions that are the same on every server: a trigger's time of creation isn't.
 fn picture(server: &MariaDb) -> String {
     let lines = server.sql(PICTURE);
     lines.lines().map(|line| line.split("\t20").next().unwrap_or(line).to_owned() + "\n").collect()
@@ -52,7 +52,7 @@ fn a_set_of_mysql_is_one_file_that_an_empty_server_loads() {
     let Some(empty) = MariaDb::start() else { return };
     load(&empty, &file);
     assert_eq!(picture(&empty), expected);
-    // A part of it, with what it needs.
+    // A part of it, with its dependencies.
     let part = site.machine.at("part.sql");
     site.run(&["restore", "shop", "--as-dump", part.to_str().unwrap(), "--only", "shop/customers.sql"]).ends(0);
     let Some(empty) = MariaDb::start() else { return };

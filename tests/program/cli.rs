@@ -34,7 +34,7 @@ fn every_shell_has_completions() {
     }
 }
 
-/// What bash offers for the last of some words.
+/// Bash's completions for the last of some words.
 fn offered(machine: &Machine, words: &[&str]) -> Vec<String> {
     let script = String::from_utf8(varu().args(["completions", "bash"]).output().unwrap().stdout).unwrap();
     let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
@@ -75,7 +75,7 @@ fn bash_is_offered_commands_sets_snapshots_and_services() {
     assert_eq!(offered(&machine, &["ls", "ph"]), ["photos@latest"]);
     assert_eq!(offered(&machine, &["diff", &id, &id[..2]]), [id.as_str()]);
     assert_eq!(offered(&machine, &["restore", "photos", "--into", "m"]), ["mysql"]);
-    // Options of the line count, and what can't be read offers nothing.
+    // Options of the command line count, and unreadable files offer nothing.
     assert_eq!(offered(&machine, &["--state", "/nowhere", "restore", "p"]), [""; 0]);
     fs::write(machine.at("varu.toml"), "[sets").unwrap();
     assert_eq!(offered(&machine, &["backup", "l"]), [""; 0]);

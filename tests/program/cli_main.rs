@@ -57,7 +57,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// An ordinary user, whose keys and state lie at home. Root's lie in folders of the system.
+/// An ordinary user, whose keys and state are at home. Root's are in folders of the system.
 const NOBODY: u32 = 65_534;
 
 /// Makes a file the user's.
@@ -102,7 +102,7 @@ impl Machine {
         self.command(words).output().unwrap().into()
     }
 
-    /// Runs a command on another machine of the same operator, which has nothing but what it is given.
+    /// Runs a command on another machine of the same operator, which has nothing but the given files.
     fn run_elsewhere(&self, words: &[&str]) -> Ended {
         self.command_of("other", words).output().unwrap().into()
     }
@@ -222,7 +222,7 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
     assert!(diff["differences"][0]["new_bytes"].as_u64() < Some(tuesday.len() as u64));
     let stored = &diff["differences"][0]["stored"];
     assert!(stored.as_u64() > Some(0) && stored.as_u64() < second["stored"].as_u64(), "{diff}");
-    // What each day's stream cost.
+    // The cost of each day's stream.
     let cost = |id: &str| machine.run(&["ls", "-l", id, "--json"]).ends(0).json()["streams"][0].clone();
     let (full, delta) = (cost(one), cost(other));
     assert_eq!((&full["new"], &full["depth"]), (&monday.len().into(), &0.into()));
@@ -525,7 +525,7 @@ fn a_hidden_newest_snapshot_is_noticed_until_it_is_accepted() {
     machine.run(&["index", "rebuild"]).ends(7);
     machine.run(&["index", "rebuild", "--accept-loss"]).ends(0);
     assert_eq!(machine.run(&["restore", "db", "--stdout"]).ends(0).out, b"one");
-    // What comes back now is an old snapshot that somebody put there.
+    // An old snapshot that reappears now was put there by somebody.
     machine.feed(&["backup", "--stdin", "db"], b"three").ends(3).says("base cache");
     fs::rename(&away, &object).unwrap();
     machine.run(&["list"]).ends(3).says("somebody put an old snapshot back");

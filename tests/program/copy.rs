@@ -225,7 +225,7 @@ fn each_place_is_listed_verified_and_restored_by_itself() {
         let ended: support::machine::Ended = varu.args(words).output().unwrap().into();
         ended
     };
-    // The first place has more, and its index isn't what the second is measured by.
+    // The first location has more, and its index isn't the measure of the second.
     let there = at(&second, &["restore", "data", "--stdout"]).ends(0);
     assert_eq!(there.out, b"one");
     assert!(there.err.contains("is older than") && there.err.contains("vault"), "{}", there.err);
@@ -241,7 +241,7 @@ fn each_place_is_listed_verified_and_restored_by_itself() {
     at(&second, &["verify"]).ends(7);
     at(&vault, &["verify"]).ends(0);
     back_up("three");
-    // What is missing at the second is sent again.
+    // Missing objects of the second location are sent again.
     assert_eq!(keyless()["objects"].as_u64().unwrap(), 3);
     at(&second, &["verify", "--level", "data"]).ends(0);
 }

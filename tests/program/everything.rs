@@ -121,7 +121,7 @@ fn a_lost_machine_comes_back_with_one_command() {
     assert_eq!(table.matches("restored by an earlier run").count(), 4, "{table}");
     assert_eq!(fs::read_to_string(&notes).unwrap(), "a note\n");
     assert_eq!(servers.picture(), expected);
-    // What was lost or changed since is seen, and nothing that somebody wrote since goes without being told.
+    // Lost or changed data is detected, and nothing written since is lost without notice.
     let all = |words: &[&str]| run(&[&["restore", "--all", "--yes", "--reason", "again"], words].concat());
     servers.mariadb.sql("UPDATE shop.item SET text = 'new' WHERE id = 7");
     servers.postgres.sql("crm", "UPDATE person SET text = 'new' WHERE id = 7");
@@ -165,7 +165,7 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     let all = |words: &[&str]| site.run(&[&["restore", "--all", "--yes"], words].concat());
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
     fs::write(folder.join("f"), "mine").unwrap();
-    // What was refused isn't said to be that of the backup.
+    // A refused database isn't reported as the backup's.
     let refused = all(&[]).ends(3);
     let table = String::from_utf8(refused.out).unwrap();
     assert!(table.contains("NOT restored") && !table.contains("each byte's hash"), "{table}");
@@ -175,7 +175,7 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     assert_eq!((read("f"), read("g")), ("1".into(), "2".into()));
     let again = all(&["--overwrite", "changed"]).ends(0);
     assert!(String::from_utf8_lossy(&again.out).contains("restored by an earlier run, and as it was then"));
-    // What is kept for its size and time isn't read, and nothing is said of its bytes.
+    // A file that is kept for its size and time isn't read, and nothing is claimed about its bytes.
     let time = fs::metadata(folder.join("g")).unwrap().modified().unwrap();
     fs::write(folder.join("g"), "3").unwrap();
     fs::File::options().write(true).open(folder.join("g")).unwrap().set_modified(time).unwrap();
@@ -183,7 +183,7 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     assert!(kept.contains("each byte that was written has the backup's hash, ") && kept.contains(" kept"), "{kept}");
     assert_eq!(read("g"), "3");
     all(&["--overwrite", "always"]).ends(0);
-    // Each of these is another thing than what the run before wrote.
+    // Each of these differs from the output of the run before.
     let lost: [&dyn Fn(); 6] = [
         &|| fs::remove_file(folder.join("f")).unwrap(),
         &|| fs::remove_dir_all(&folder).unwrap(),
@@ -223,7 +223,7 @@ fn a_second_restore_of_all_believes_what_is_there_and_no_record() {
     assert_eq!(read("f"), "newer");
 }
 
-/// Not only rows: each of these is another thing than what the run before has made.
+/// Not only rows: each of these differs from the output of the run before.
 #[test]
 fn a_second_restore_of_all_looks_at_all_of_a_database() {
     let Some(mariadb) = support::mariadb::MariaDb::start() else { return };

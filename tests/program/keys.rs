@@ -81,7 +81,7 @@ fn a_lost_key_object_is_put_back_by_the_next_backup_and_replaced_by_the_copy_in_
     machine.run_elsewhere(&import).ends(0);
 }
 
-/// On an append-only account what is damaged can't be replaced under its name. It is wrapped once more, under another.
+/// On an append-only account a damaged object can't be replaced under its name. It is wrapped once more, under another.
 #[test]
 fn a_damaged_key_object_that_cant_be_replaced_is_stored_under_another_name() {
     use varu::remote::memory::MemoryRemote;
@@ -141,7 +141,8 @@ impl varu::remote::Remote for AppendOnly {
     }
 }
 
-/// With the state folder lost and the text for people gone, the keys in the folder of keys are found by what lies there.
+/// With the state folder lost and the text for people gone, the keys in the folder of keys are found by the stored
+/// objects.
 #[test]
 fn a_machine_without_state_finds_its_writer_key_by_the_key_object() {
     let (_folder, machine) = machine();
@@ -183,7 +184,7 @@ fn an_identity_of_any_editor_is_read_and_an_encrypted_one_says_how() {
     fs::write(&identity, b"age-encryption.org/v1\n-> scrypt abc 18\n\xff\xfe\n").unwrap();
     let ended = machine.run_elsewhere(&["list"]).ends(2);
     assert!(ended.err.contains("age -d"), "{}", ended.err);
-    // What it says works: the identity comes from a pipe.
+    // Its advice works: the identity comes from a pipe.
     fs::write(&identity, &text).unwrap();
     let list = format!(
         "exec {} --repo {} --state {} --identity <(cat {}) list",
@@ -249,7 +250,7 @@ fn what_was_stored_before_a_rotation_is_opened_by_the_identity_as_the_note_says_
     let all = varu(&["--json", "list"], true).ends(0);
     assert_eq!((listed(&all), all.err.contains("not looked at")), (1, false), "{}", all.err);
     back_up(&machine, 0);
-    // What is damaged of it is no business of a backup with the new key; who has the identity brings it back.
+    // Damage of it is no business of a backup with the new key; the owner of the identity repairs it.
     let mut snapshots = list(&machine.at("vault/snapshots"));
     snapshots.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
     let whole = fs::read(&snapshots[0]).unwrap();
@@ -267,7 +268,8 @@ fn what_was_stored_before_a_rotation_is_opened_by_the_identity_as_the_note_says_
 
 // ---- Cut anywhere --------------------------------------------------------------------------------------------------
 
-/// Harms a command at each call, then does what is documented: the same again, a backup, a restore on a fresh machine.
+/// Fails a command at each call, then follows the documentation: the same command again, a backup, a restore on a fresh
+/// machine.
 fn sweep(words: &[&str], how: &str, least: usize, before: impl Fn(&Machine)) {
     let mut points = 0;
     for call in MUTATING {

@@ -1,5 +1,5 @@
-//! The real program is killed (`kill -9`) at random times. What was committed stays whole and restores, the next backup needs
-//! nobody and sends no whole pack again; a restore that was killed is completed by the next.
+//! Kills of the real program (`kill -9`) at random times. Committed snapshots stay intact and restorable, the next
+//! backup needs nobody and sends no complete pack again; a killed restore is completed by the next.
 //!
 //! 12 kills of a backup and 4 of a restore by default, 50 and 20 with VARU_TEST_LONG=1. The random times come from a seed that
 //! is printed; VARU_TEST_SEED sets it.
@@ -132,8 +132,8 @@ fn a_backup_that_is_killed_at_any_time_costs_nothing_that_was_committed() {
         let next = back_up(&fork, &paths[2]);
         let after = fork.packs();
         assert!(left.keys().all(|name| after.contains_key(name)), "a pack has gone");
-        // What was sent isn't sent again: both runs together send what one does that nobody kills, but for the directories of
-        // more packs, and for a chunk or two at the ends of the killed run's packs.
+        // Uploaded packs aren't sent again: both runs together send as much as one that nobody kills, but for the
+        // directories of more packs, and for a chunk or two at the ends of the killed run's packs.
         let again = added(&fork, &left.keys().cloned().collect());
         println!("{} packs of {sent} bytes were left, then {again} sent", left.len() - before.len());
         assert!(sent + again < all + all / 100, "{sent} bytes, then {again}, and {all} without a kill");
@@ -145,7 +145,7 @@ fn a_backup_that_is_killed_at_any_time_costs_nothing_that_was_committed() {
     assert!(shared > 0, "no killed run left a pack: the times are not random");
 }
 
-/// What `rsync` finds to differ.
+/// The differences that `rsync` finds.
 fn differences(a: &Path, b: &Path) -> Vec<String> {
     let slashed = |path: &Path| format!("{}/", path.display());
     let output = Command::new("rsync")

@@ -1,5 +1,5 @@
-//! Good data isn't pushed out by nothing: an emptied source, other paths in the same set. What a message advises is run in the
-//! state that prints it.
+//! Protection of good data from empty data: an emptied source, other paths in the same set. Commands that a message
+//! advises are run in the state that prints it.
 
 use std::fs;
 use std::io::Write;
@@ -134,7 +134,7 @@ fn other_paths_do_not_take_the_place_of_a_sets() {
     site.run(&["backup", "s"]).ends(0);
     site.run(&["backup", "--set", "s", other]).ends(5);
     site.run(&["backup", "--set", "s", one]).ends(0);
-    // What the configuration says is meant.
+    // The set of the configuration is meant.
     site.configure(&format!("source = \"files\"\npaths = [\"{other}\"]"));
     site.run(&["backup", "s"]).ends(0);
     assert!(site.run(&["backup", "s", "--change-paths"]).ends(2).err.contains("is in the configuration"));

@@ -12,7 +12,7 @@ use support::mariadb::MariaDb;
 use support::postgresql::Postgres;
 use support::site::{Site, Stop};
 
-/// A service with data, and what the suite has to know of its source.
+/// A service with data, and the properties of its source that the suite needs.
 trait Subject: Sync {
     /// The lines of the set `data`.
     fn lines(&self) -> String;
@@ -28,7 +28,7 @@ trait Subject: Sync {
     /// A line of bash that runs `"$@"` and lets its result be short, though it ends with status 0.
     fn short(&self) -> &'static str;
 
-    /// The lines of a set that can't be dumped whole, and what is said of it. The status is 2.
+    /// The lines of a set that can't be dumped completely, and the message about it. The status is 2.
     fn refused(&self) -> (String, &'static str);
 
     /// The service, for `restore --into`.
@@ -40,13 +40,13 @@ trait Subject: Sync {
     /// Changes things that belong together, as one change.
     fn change(&self);
 
-    /// Whether what belongs together does.
+    /// Whether related data is consistent.
     fn holds_together(&self) -> bool;
 
     /// All is lost.
     fn lose(&self);
 
-    /// Whether a restore over what is there has to name it.
+    /// Whether a restore over existing data has to name it.
     fn replaces(&self) -> Option<&'static str>;
 }
 
@@ -136,7 +136,7 @@ fn neither_killed_nor_short(site: &Site, subject: &dyn Subject) {
     site.back_up();
 }
 
-/// What can't be dumped whole is refused before anything is read, and `config check` says the same.
+/// A set that can't be dumped completely is refused before anything is read, and `config check` says the same.
 fn refused(site: &Site, subject: &dyn Subject) {
     let before = site.snapshots();
     let (lines, why) = subject.refused();
@@ -312,7 +312,7 @@ impl Subject for OnInflux {
     }
 }
 
-/// A program that prints a file; its way back is another.
+/// A program that prints a file; its restore program is another.
 struct OnCommand {
     folder: tempfile::TempDir,
 }

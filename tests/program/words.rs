@@ -30,7 +30,7 @@ fn ahead(site: &Site, seconds: u64, words: &[&str]) -> Ended {
     faked.env("TZ", "UTC").output().unwrap().into()
 }
 
-/// Backs up what says the number, so many days ahead.
+/// Backs up a file with the number of the day, so many days ahead.
 fn back_up(site: &Site, day: u64) {
     fs::write(site.machine.at("data/file"), format!("day {day}")).unwrap();
     ahead(site, day * 86_400, &["-q", "backup", "s"]).ends(0);

@@ -1,4 +1,5 @@
-//! The backup host: what `host prepare` makes, behind a real sshd, and `host accept` beside a machine that uses it.
+//! The backup host: the accounts of `host prepare`, behind a real sshd, and `host accept` at the same time as a machine
+//! that uses it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -68,7 +69,7 @@ fn prepare_can_be_run_again_and_changes_nothing() {
     {
         assert!(drop_in.contains(line), "{drop_in}");
     }
-    // What was changed by hand is put right.
+    // Manual changes are corrected.
     let packs = host.file(Folder::Packs, "");
     fs::set_permissions(&packs, fs::Permissions::from_mode(0o777)).unwrap();
     assert_eq!(host.accept().ends(1).json()["error"]["kind"], "failed");
@@ -262,7 +263,7 @@ fn what_rots_on_the_host_is_given_up_and_stored_again() {
     let given = host.run(&["give-up", &object]).ends(0).json();
     assert_eq!((&given["objects"][0], &given["snapshots"]), (&object.as_str().into(), &serde_json::json!([lost])));
     host.run(&["verify"]).ends(0);
-    // The machine says so, and what it still has is stored again.
+    // The machine reports it, and stores again what it still has.
     host.varu(&["verify"]).ends(7);
     let next = host.varu(&["backup", host.at("data").to_str().unwrap()]).ends(3).json();
     assert!(next["note"].as_str().unwrap().contains("is damaged"), "{next}");
@@ -272,9 +273,9 @@ fn what_rots_on_the_host_is_given_up_and_stored_again() {
     host.run(&["prune"]).ends(0);
     host.run(&["status"]).ends(0);
     host.assert_restore(&[old, again]);
-    // What was stored again serves the snapshot that had lost it.
+    // The data stored again serves the snapshot that had lost it.
     assert_eq!(host.bring_back(&lost).ok(), Some(bytes));
-    // A thief finds nothing that he could use: the name is the hash of what has it.
+    // A thief gains nothing: the name is the hash of the content.
     let mut raw = support::raw_sftp::Raw::open(host.ssh(), &host.login());
     raw.put(&format!("/repo/{object}"), b"something else").unwrap();
     host.accept().ends(3);
@@ -389,7 +390,7 @@ fn an_account_is_renamed_with_its_history_and_retired() {
     std::thread::sleep(Duration::from_millis(2100));
     status(&host).ends(4);
 
-    // The whole account: nobody is let in, nobody is missed, and what arrived stays, with what was under way.
+    // The whole account: nobody is let in, nobody is missed, and stored objects stay, with unfinished uploads.
     let last = host.back_up(&one);
     host.changes(&["retire", &name]).ends(0);
     host.changes(&["retire", &name]).ends(0);

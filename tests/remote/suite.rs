@@ -15,7 +15,7 @@ pub type Plant = dyn Fn(Folder, &str, &[u8]);
 pub struct Place {
     /// The remote.
     pub remote: Arc<dyn Remote>,
-    /// Puts bytes there under any file name, past the remote. Owns what must live as long as the place.
+    /// Stores bytes there under any file name, past the remote. Owns whatever must live as long as the location.
     pub plant: Box<Plant>,
     /// Whether every upload that isn't finished is removed. A broken connection leaves its part behind.
     pub tidy: bool,
@@ -360,7 +360,7 @@ macro_rules! remote_suite {
     };
 }
 
-/// What differs where nothing can be deleted.
+/// Differences of an account that can't delete.
 macro_rules! append_only_suite {
     ($remote:ident, $make:expr) => {
         $crate::suite::checks! { $remote, $make, append_only_refuses_to_delete_and_nothing_else }

@@ -1,5 +1,5 @@
-//! A thief on the machine has its SSH key and all that is on it. What the host accepted before he can't touch; what it
-//! didn't accept yet is put back, or its loss is said.
+//! A thief on the machine, with its SSH key and all of its files: accepted objects are out of reach; unaccepted ones are
+//! put back, or their loss is reported.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -275,7 +275,7 @@ fn sessions_that_rename_to_one_name_destroy_nothing_that_was_accepted() {
     let now = contents(&host);
     assert!(before.iter().all(|object| now.contains(object)), "something that was accepted is changed");
     host.assert_restore(&accepted);
-    // What wasn't accepted yet is there, or its loss is said.
+    // An unaccepted object is there, or its loss is reported.
     if host.bring_back(&fresh[0].0).is_err() {
         let next = host.varu(&["backup", host.at("data").to_str().unwrap()]);
         eprintln!("lost: the host says {:?}; the next run ends with {}: {}", report.damage, next.status, next.err);
@@ -283,7 +283,7 @@ fn sessions_that_rename_to_one_name_destroy_nothing_that_was_accepted() {
     }
 }
 
-/// What a race can do before an object is accepted, done by hand.
+/// The possible races before an object is accepted, done by hand.
 #[test]
 fn what_is_lost_before_it_was_accepted_is_reported_by_the_host_and_by_the_next_run() {
     let Some(host) = host() else { return };
@@ -349,7 +349,7 @@ fn a_thief_comes_at_some_moment_of_a_life() {
         for (then, (id, _)) in made.iter().enumerate() {
             let last = then as u32 / week * week + week - 1;
             let there = host.names(Folder::Snapshots).iter().any(|name| name.ends_with(id));
-            // It goes once the chain after it has been there for `keep`, too.
+            // It is deleted once the chain after it has been there for `keep`, too.
             assert_eq!(there, last + 1 + keep > now, "day {now}: the snapshot of day {then}");
         }
     }

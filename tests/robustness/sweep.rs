@@ -52,7 +52,7 @@ struct Ended {
     said: String,
 }
 
-/// What one file of a snapshot is made of: for each chunk the places where it lies, each with all packs that it takes.
+/// The composition of a snapshot's file: for each chunk its locations, each with all packs that it needs.
 type Needs = Vec<Vec<BTreeSet<PackId>>>;
 
 struct Snapshot {
@@ -184,7 +184,7 @@ impl World {
         varu
     }
 
-    /// Reads what stands in the repository, by the library.
+    /// Reads the repository's content, by the library.
     fn read(&self) -> Vec<Snapshot> {
         let remote = Arc::new(LocalRemote::open(self.at("vault")).unwrap());
         let identity = IdentityFile::parse(&fs::read_to_string(self.at("id.txt")).unwrap()).unwrap();
@@ -235,7 +235,7 @@ impl World {
         (ended, below(to.path()))
     }
 
-    /// What doesn't come back of all snapshots, by snapshot. What comes back is as it was.
+    /// The missing streams of all snapshots, by snapshot. The others are restored exactly.
     fn missing(&self, harmed: &Harmed) -> BTreeMap<SnapshotId, BTreeSet<String>> {
         let state = folder();
         let mut missing = BTreeMap::new();
@@ -260,8 +260,8 @@ impl World {
         missing
     }
 
-    /// What must be missing, and nothing else: the files that a chunk of is nowhere but where the fault is, and all of a
-    /// snapshot whose object it is.
+    /// The expected losses: the files with a chunk that is stored nowhere but in the damaged part, and all of a snapshot
+    /// whose object it is.
     fn expected_missing(&self, kind: &str, object: &str) -> BTreeMap<SnapshotId, BTreeSet<String>> {
         let mut missing = BTreeMap::new();
         for snapshot in &self.snapshots {
@@ -293,7 +293,7 @@ fn end(command: &mut Command) -> Ended {
     Ended { status: output.status.code().unwrap(), said }
 }
 
-/// Where the chunks of a repository lie, and which packs each place takes.
+/// The locations of a repository's chunks, and the packs that each location needs.
 struct Places<'a> {
     repository: &'a Repository,
     chunks: HashMap<ChunkId, Vec<BTreeSet<PackId>>>,
@@ -346,7 +346,7 @@ struct Harmed<'a> {
     fault: Fault,
     /// The inode that can't be read.
     inode: Option<u64>,
-    /// What it is named by: its file name, or the id in it.
+    /// The text by which it is named: its file name, or the id in it.
     names: Vec<String>,
 }
 
@@ -392,7 +392,7 @@ impl<'a> Harmed<'a> {
                 }
                 fs::remove_file(&path).unwrap();
                 let mut name = object.to_owned();
-                // A whole object of another version has the name that its bytes give it.
+                // A complete object of another version has the name that its bytes give it.
                 if kind == "snapshots" {
                     let (start, _) = object.rsplit_once('-').unwrap();
                     name = format!("{start}-{}", SnapshotId::of(&bytes));
@@ -445,7 +445,7 @@ impl<'a> Harmed<'a> {
     }
 }
 
-/// What came of a fault.
+/// The result of a fault.
 struct Outcome {
     missing: usize,
     healed: &'static str,
@@ -471,7 +471,7 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
         let allowed: &[i32] = match (is_hidden, is_later) {
             (true, _) => &[7],
             (_, true) if harmed.is_of_the_newest_key() => &[2, 7],
-            // What an older key wrote is looked at only where it isn't known.
+            // Objects of an older key are examined only where they aren't known.
             (_, true) => &[0, 2, 3, 7],
             _ => &[0, 3],
         };
@@ -482,7 +482,7 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
         let salvaged = harmed.machine(&["index", "rebuild", "--salvage"]);
         assert!([0, 3].contains(&salvaged.status), "{harmed}: {}", salvaged.said);
     } else if !is_later {
-        // What no backup reads is found by a verification, and then the next backup heals it.
+        // Objects that no backup reads are found by a verification, and then the next backup repairs them.
         harmed.machine(&["verify"]);
         for set in ["a", "b"] {
             let ended = harmed.machine(&["backup", set]);
@@ -490,8 +490,8 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
         }
     }
     let mut left = world.missing(&harmed);
-    // Nothing stands on it, and a prune may have taken it: the backup says so, and what that names brings it back. So it
-    // does with what was stored before the rotation, which no backup looks at.
+    // Nothing depends on it, and a prune may have deleted it: the backup reports it, and the command that it names
+    // recovers it. The same goes for snapshots from before the rotation, which no backup examines.
     let salvaged = kind == "snapshots" && !is_later && !is_hidden && !left.is_empty();
     if salvaged && harmed.is_of_the_newest_key() {
         assert_eq!(fault, Fault::Absent, "{harmed}: the next backup puts back what is damaged");
@@ -515,7 +515,7 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
     };
     assert!(verified.status == 0 || harmed.is_named(&verified.said), "{harmed}: {}", verified.said);
     assert!(left.iter().all(|(id, files)| files.is_subset(&missing[id])), "{harmed}: {left:?}");
-    // What the machine writes with is whole again in any case.
+    // The machine's own keys are intact again in any case.
     if !is_later {
         for set in ["a", "b"] {
             let (state, to) = (folder(), folder());
@@ -529,7 +529,7 @@ fn try_fault(world: &World, kind: &'static str, object: &str, fault: Fault) -> O
             );
         }
     }
-    // What this machine knows is put back: key objects and snapshots of any key.
+    // Objects that this machine knows are stored again: key objects and snapshots of any key.
     let is_known = kind == "keys" || kind == "snapshots" && !is_later;
     assert!(!is_known || healed.starts_with("all"), "{harmed}: healed {healed}: {}", verified.said);
     Outcome { missing: count(&missing), healed }
@@ -589,10 +589,10 @@ fn every_fault_to_every_object_costs_what_needs_it_and_heals_as_far_as_can_be() 
     let long = std::env::var_os("VARU_TEST_LONG").is_some();
     println!("{:<10} {:<13} {:>5} {:>8}  healed by the next backups", "object", "fault", "cases", "missing");
     for kind in ["info", "keys", "snapshots", "packs"] {
-        // What the case before has stored is gone.
+        // The objects of the case before are gone.
         world.put_back();
         let objects = world.names(kind);
-        // Nothing reads what is for people.
+        // Nothing reads the text for people.
         let faults = if kind == "info" && !long { &FAULTS[..1] } else { &FAULTS };
         for (number, fault) in faults.iter().copied().enumerate() {
             let (mut missing, mut healed) = (Vec::new(), BTreeMap::new());

@@ -35,7 +35,7 @@ impl Source for Hostile {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         let mut finished = self.0.finish()?;
-        // What a restore into a server says of where the dump is from.
+        // A restore's description of the dump's origin.
         let facts = ["server", "server_version", "engines", "superuser set.sql"];
         finished.facts = facts.map(|key| (key.to_owned(), HOSTILE.to_owned())).to_vec();
         finished.facts.push((HOSTILE.to_owned(), HOSTILE.to_owned()));
@@ -160,7 +160,7 @@ fn nothing_that_a_program_or_a_host_says_reaches_the_terminal_as_it_is() {
     let ended = configured(&machine, set, &["backup", "of"]).ends(1);
     assert!(ended.err.contains("x\\u{1b}]0;title"), "{}", ended.err);
     is_plain(&ended);
-    // A host whose SFTP is anything, and what its ssh says.
+    // A host with arbitrary SFTP responses, and the messages of its ssh.
     let path = format!("{}:{}", machine.at("bin").display(), std::env::var("PATH").unwrap());
     for words in [&["list"][..], &["--json", "list"], &["restore", "set", "--to", "/nowhere/to"]] {
         let mut varu = machine.varu_at(Path::new("sftp://somebody@host/vault"));

@@ -32,17 +32,17 @@ pub fn source(options: FilesOptions) -> FilesSource {
     FilesSource::new(&options, &SystemClock).unwrap()
 }
 
-/// The first entry of a source that isn't a folder above what was given.
+/// The first entry of a source that isn't a folder above the given paths.
 pub fn first(source: &mut FilesSource) -> Entry {
     std::iter::from_fn(|| source.next().unwrap()).find(|entry| entry.kind != Kind::Above).unwrap()
 }
 
-/// What a walk gave.
+/// The result of a walk.
 #[derive(Default)]
 pub struct Walked {
     /// All entries, after their content was read.
     pub entries: Vec<Entry>,
-    /// Folders above what was given.
+    /// Folders above the given paths.
     pub above: Vec<Entry>,
     /// The content of each.
     pub contents: Vec<Vec<u8>>,
@@ -125,7 +125,7 @@ pub fn put(extractor: &mut Extractor, entry: &Entry, content: &[u8]) -> extract:
     Ok(())
 }
 
-/// Writes all that was walked. The errors, and what the extractor reports.
+/// Writes all entries of a walk. The errors, and the extractor's report.
 pub fn extract(walked: &Walked, to: &Path, options: ExtractOptions) -> (Vec<String>, Vec<String>) {
     let mut extractor = Extractor::create(to, options).unwrap();
     let mut errors = Vec::new();
@@ -146,7 +146,7 @@ pub fn name(text: impl AsRef<[u8]>) -> StreamName {
     StreamName::new(text.as_ref()).unwrap()
 }
 
-/// What rsync finds to differ between two trees: one line for each.
+/// The differences that rsync finds between two trees: one line for each.
 pub fn differences(a: &Path, b: &Path) -> String {
     let slashed = |path: &Path| {
         let mut path = path.as_os_str().to_owned();

@@ -1,6 +1,6 @@
 //! The architecture, checked: every import of `src/` goes down, and every third-party crate stays at home.
 //!
-//! The tables say what the crate's documentation (`src/lib.rs`) draws. A new module or crate is entered here first.
+//! The tables are those of the crate's documentation (`src/lib.rs`). A new module or crate is entered here first.
 
 mod paths;
 
@@ -117,7 +117,7 @@ fn module_of(file: &str) -> String {
     path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
 }
 
-/// What is wrong with the code of one file, one line each.
+/// The violations in one file, one line each.
 fn check(file: &str, text: &str, crates: &BTreeSet<String>) -> Vec<String> {
     let module = module_of(file);
     if module == "lib" {

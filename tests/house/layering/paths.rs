@@ -8,7 +8,7 @@ pub struct Used {
     pub path: Vec<String>,
     /// Its line, from 1.
     pub line: usize,
-    /// Whether it stands in an item under `#[cfg(test)]`.
+    /// Whether it is in an item under `#[cfg(test)]`.
     pub in_test: bool,
 }
 

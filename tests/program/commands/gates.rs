@@ -31,7 +31,7 @@ fn each_program_is_a_stream_and_all_have_to_end_well() {
         assert!(ended.err.contains(why), "{second} {more}: {}", ended.err);
         assert_eq!(site.snapshots(), 1, "{second} {more}");
     }
-    // Less than half of what it was.
+    // Less than half of its former size.
     lines("seq 1 100000", "");
     site.back_up();
     lines("seq 1 300000", "");

@@ -1,5 +1,5 @@
-//! The source `command` and its way back: several streams, the gates, and the recipes of `docs/recipes`, each as it stands
-//! there, with the programs themselves.
+//! The source `command` and its restores: several streams, the conditions, and the recipes of `docs/recipes`, with the
+//! programs themselves.
 
 mod gates;
 mod recipes;

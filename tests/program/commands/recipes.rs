@@ -1,4 +1,4 @@
-//! The recipes, as they stand in `docs/recipes`, with other paths.
+//! The recipes of `docs/recipes`, with other paths.
 
 use std::fs;
 use std::path::{Path, PathBuf};

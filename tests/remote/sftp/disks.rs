@@ -57,7 +57,7 @@ fn a_full_disk_and_one_that_can_only_be_read_are_said_as_such() {
 #[test]
 fn a_write_that_fails_though_there_is_room_is_taken_for_a_quota() {
     let base = tempfile::tempdir().unwrap();
-    // A limit for the size of files: the server says of it what it says of a quota.
+    // A limit for the size of files: the server reports it like a quota.
     let limited = format!("trap '' XFSZ; ulimit -f 1000; exec {SERVER}");
     let remote = over(&["sh", "-c", &limited], base.path()).unwrap();
     remote.create_folders().unwrap();

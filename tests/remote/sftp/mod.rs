@@ -1,4 +1,4 @@
-//! The SFTP remote: the suite for all remotes, over the server on a pipe and over a real sshd, and what only it has.
+//! The SFTP remote: the suite for all remotes, over the server on a pipe and over a real sshd, and its own tests.
 
 mod accounts;
 mod connections;

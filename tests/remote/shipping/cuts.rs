@@ -65,7 +65,7 @@ impl Voyage {
         ended
     }
 
-    /// All that was ever committed is there, and whole.
+    /// All committed snapshots exist, and are intact.
     fn ends(&self) {
         let near = self.ship.near();
         near.run(&["-q", "verify", "--level", "data"]).ends(0);
@@ -152,7 +152,7 @@ fn kills_of_the_program_and_of_the_sessions_break_nothing() {
                 server.kill_sessions();
                 child.wait_with_output().unwrap().into()
             });
-            // The first connection isn't tried again: a host that is away then is said at once.
+            // The first connection isn't tried again: an unreachable host is reported at once.
             assert!(matches!(ended.status, 0 | 6), "{}: {}", ended.status, ended.err);
         }
     }

@@ -51,7 +51,7 @@ impl Hold {
         assert!(done.unwrap().success());
     }
 
-    /// What the host does about unfinished uploads.
+    /// The host's handling of unfinished uploads.
     fn sweep(&self) {
         for entry in fs::read_dir(self.repository.join("pending")).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
@@ -94,7 +94,7 @@ fn a_full_disk_costs_no_snapshot_and_with_room_it_goes_on() {
     };
     let mut committed = vec![(id(&store(0, &[]).ends(0)), 0)];
     for round in 1..=if long() { 10 } else { 2 } {
-        // Less than what a backup asks for.
+        // Less than a backup asks for.
         hold.fill_up_to(20 * MIB);
         let before = names(&hold.repository);
         let refused = store(round, &[]).ends(8);
@@ -104,7 +104,7 @@ fn a_full_disk_costs_no_snapshot_and_with_room_it_goes_on() {
             refused.err
         );
         assert_eq!(names(&hold.repository), before);
-        // Less than what it needs.
+        // Less than it needs.
         hold.make_room();
         hold.fill_up_to(round % 5 * MIB);
         let full = store(round, &["--ignore-space"]).ends(8);
@@ -137,7 +137,7 @@ fn a_backup_that_can_not_fit_is_refused_before_it_writes() {
     let server = Sshd::start_with(&hold.account.config(true));
     let ship = Ship::new(&server, &hold.account.place(&server), IMPATIENT);
     ship.run(&["-q", "init"]).ends(0);
-    // The first full: by the size of what stands on standard input, or of the tree.
+    // The first full: by the size of standard input, or of the tree.
     let before = names(&hold.repository);
     let huge = File::create(ship.at("huge")).unwrap();
     huge.set_len(500 * MIB as u64).unwrap();
@@ -150,7 +150,7 @@ fn a_backup_that_can_not_fit_is_refused_before_it_writes() {
     ship.run(&["-q", "backup", &tree]).ends(0);
     assert!(names(&hold.repository).len() > before.len());
 
-    // A full that stores everything again: by what the last such one stored.
+    // A full that stores everything again: by the size of the last such one.
     fs::write(ship.at("data"), noise(40 * MIB, 1)).unwrap();
     ship.back_up(&ship.at("data")).ends(0);
     hold.fill_up_to(38 * MIB);
@@ -160,7 +160,7 @@ fn a_backup_that_can_not_fit_is_refused_before_it_writes() {
     assert_eq!(names(&hold.repository), before);
     ship.back_up(&ship.at("data")).ends(0);
 
-    // What the machine itself says in JSON.
+    // The machine's own JSON.
     hold.make_room();
     hold.fill_up_to(MIB);
     let ended = ship.back_up(&ship.at("data")).ends(8);
@@ -191,7 +191,7 @@ fn a_local_disk_that_is_full_ends_with_8_too() {
     assert!(mount(&["umount"]).success());
 }
 
-/// A limit for the size of files: the server says of it what it says of a quota that is used up.
+/// A limit for the size of files: the server reports it like a used-up quota.
 #[test]
 fn a_used_up_quota_ends_with_8_too() {
     let server = Sshd::start_with("ForceCommand trap '' XFSZ; ulimit -f 2000; exec /usr/lib/openssh/sftp-server");

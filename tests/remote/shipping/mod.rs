@@ -1,4 +1,4 @@
-//! The real program over a real sshd: what a backup host, a network and a full disk do to it, and how it ends.
+//! The real program over a real sshd: failures of a backup host, a network and a disk, and their outcome.
 
 mod calls;
 mod clocks;
@@ -16,7 +16,7 @@ use support::machine::{Ended, Machine};
 use support::sshd::Sshd;
 use varu::remote::place::SftpPlace;
 
-/// A machine whose repository lies on an SFTP host.
+/// A machine whose repository is on an SFTP host.
 struct Ship {
     machine: Machine,
     _folder: tempfile::TempDir,

@@ -1,4 +1,4 @@
-//! A restore that was cut continues where it was.
+//! Resuming of an interrupted restore.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ fn make_tree(tree: &Path) {
     fs::set_permissions(tree.join("0/0"), fs::Permissions::from_mode(0o550)).unwrap();
 }
 
-/// What `rsync` finds to differ, with metadata and content.
+/// The differences that `rsync` finds, in metadata and content.
 fn differences(a: &Path, b: &Path) -> String {
     let slashed = |path: &Path| format!("{}/", path.display());
     let output = Command::new("rsync")

@@ -107,7 +107,7 @@ fn a_folder_of_another_repository_ends_with_5() {
 fn a_repository_of_a_later_version_ends_with_2() {
     let server = Sshd::shared();
     let ship = laden(&server);
-    // Beside ours lies what a later varu wrote: the same with another version, under the name that its content gives it.
+    // Beside ours is an object of a later varu: the same with another version, under the name that its content gives it.
     let snapshots = ship.vault().join("snapshots");
     let entry = fs::read_dir(&snapshots).unwrap().next().unwrap().unwrap().path();
     let mut later = fs::read(&entry).unwrap();

@@ -16,7 +16,7 @@ const MEMORY: u64 = 320 << 20;
 /// How the plain bodies of bombs begin; zeros follow.
 fn bodies(honest: &SnapshotBody) -> Vec<(&'static str, Vec<u8>)> {
     let start = SnapshotBody { facts: Vec::new(), warnings: Vec::new(), recipe: Vec::new(), ..honest.clone() }.encode();
-    // The counts of facts and of warnings, the configuration's length and four totals are what ends it: one byte each here.
+    // The counts of facts and of warnings, the configuration's length and four totals end it: one byte each here.
     let head = &start[..start.len() - 7 - honest.configuration.len()];
     let many = [0x80, 0x80, 0x80, 0x08]; // 16,777,216 as a varint
     let starts = [("zeros", Vec::new()), ("facts", many.to_vec()), ("warnings", [&[0], &many[..]].concat())];

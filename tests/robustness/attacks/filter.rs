@@ -1,5 +1,5 @@
-//! MySQL: hostile streams, loaded by the real client into a real server that logs what it runs: nothing but what was let
-//! through.
+//! MySQL: hostile streams, loaded by the real client into a real server that logs its statements: only permitted ones
+//! are run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use support::mariadb::MariaDb;
 
 type Streams = Vec<(String, Vec<u8>)>;
 
-/// What a dump of a small database consists of.
+/// The parts of a small database's dump.
 fn honest() -> Streams {
     let text: [(&str, &str); 8] = [
         (
@@ -71,7 +71,7 @@ fn honest() -> Streams {
     text.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect()
 }
 
-/// What a server, its client and whoever looks on may read differently.
+/// Text that a server, its client and a reader of it may interpret differently.
 const PIECES: [&[u8]; 62] = [
     b"'",
     b"\"",
@@ -137,7 +137,7 @@ const PIECES: [&[u8]; 62] = [
     b"other.secret -- ",
 ];
 
-/// Inputs by which a dump did something elsewhere, or nearly, each in its stream behind what is honest there.
+/// Inputs by which a dump had an effect elsewhere, or nearly, each in its stream after an honest part.
 const KNOWN: [(&str, &[u8]); 13] = [
     ("shop/t.sql", b"SET sql_mode = 1048576;\nINSERT INTO `t` VALUES (7,1,'\\');DROP TABLE other.secret; -- ');\n"),
     ("shop/t.sql", b"SET sql_mode = 0x4E4F5F4241434B534C4153485F45534341504553;\nINSERT INTO `t` VALUES (7,1,'\\');DROP TABLE other.secret; -- ');\n"),
@@ -154,7 +154,7 @@ const KNOWN: [(&str, &[u8]); 13] = [
     ("shop/@routines.sql", b"SET NAMES sjis;\nDELIMITER ;;\nCREATE DEFINER='\xb1\\' PROCEDURE other.p() SELECT 1 -- ' PROCEDURE p() SELECT 1;;\nDELIMITER ;\n"),
 ];
 
-/// A server that logs what it is asked to do, and a wrapper round each client that keeps what it is given.
+/// A server that logs its statements, and a wrapper of each client that records its input.
 struct Ground {
     server: MariaDb,
     folder: tempfile::TempDir,
@@ -192,13 +192,13 @@ impl Ground {
         self.folder.path().join("given")
     }
 
-    /// What each client was given, by the file that it is kept in.
+    /// The recorded input of each client, by file.
     fn kept(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let paths = fs::read_dir(self.given()).unwrap().map(|file| file.unwrap().path());
         paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 
-    /// What no restore of `shop` has any business with.
+    /// Objects that no restore of `shop` may touch.
     fn elsewhere(&self) -> String {
         self.server.sql(
             "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT LIKE 'shop%' ORDER BY 1;
@@ -277,7 +277,7 @@ impl Ground {
         let own = |path: &PathBuf| path.extension().is_none() && path.file_name().is_some_and(|name| name.len() == 6);
         assert!(given.iter().all(|(path, _)| own(path)), "{what}: a program was started, or a file written: {given:?}");
         for (thread, queries) in queries(&log) {
-            // What the test itself asks begins otherwise.
+            // The test's own statements begin otherwise.
             if !queries.iter().any(|(_, text)| text == b"DO 0\n") {
                 continue;
             }
@@ -398,8 +398,8 @@ fn what_did_something_once_does_nothing() {
     }
 }
 
-/// Whoever can write a snapshot can write its list of accounts. What it makes is shown before, and it changes nobody who
-/// is there.
+/// Whoever can write a snapshot can write its list of accounts. New accounts are shown before, and existing ones are
+/// unchanged.
 #[test]
 fn a_forged_list_of_accounts_makes_what_is_shown_and_changes_nobody() {
     let Some(ground) = Ground::new() else { return };
@@ -435,7 +435,7 @@ fn a_forged_list_of_accounts_makes_what_is_shown_and_changes_nobody() {
     );
 }
 
-/// Pieces anywhere in a dump's streams, in a server that says what it was asked to do.
+/// Pieces anywhere in a dump's streams, in a server that logs its statements.
 #[test]
 fn no_stream_makes_the_client_do_what_the_filter_did_not_see() {
     let Some(ground) = Ground::new() else { return };

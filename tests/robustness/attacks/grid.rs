@@ -49,7 +49,7 @@ fn tests(path: &Path) -> BTreeSet<String> {
     lines.iter().enumerate().filter_map(name).collect()
 }
 
-/// What stands between backticks and is the path of a test or of a suite.
+/// The code spans that are paths of a test or of a suite.
 fn named(document: &str) -> BTreeSet<String> {
     let is_path = |word: &&str| {
         word.split("::").all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))

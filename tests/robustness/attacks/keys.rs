@@ -1,5 +1,5 @@
-//! A thief with the machine's writer key, or the backup host, who would like to open what is stored: by naming himself as a
-//! recipient, by hiding keys, by putting many there.
+//! A thief with the machine's writer key, or the backup host, who wants to read stored data: by naming himself as a
+//! recipient, by hiding keys, by adding many.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,7 @@ impl Scene {
         IdentityFile::parse(&unlocked.identity.to_text()).unwrap()
     }
 
-    /// What the thief finds on the machine.
+    /// The keys that the thief finds on the machine.
     fn stolen(&self) -> WriterKeyFile {
         WriterKeyFile::parse(&fs::read_to_string(&self.keyring.writer_key_files()[0]).unwrap()).unwrap()
     }
@@ -260,7 +260,7 @@ fn what_changes_is_shown_and_done_only_when_somebody_says_so() {
     assert_eq!(objects(&machine).len(), 2);
 }
 
-/// The thief's own key object must not take the place of what the identity's holder adds.
+/// The thief's own key object must not replace that of the identity's holder.
 #[test]
 fn an_added_recipient_opens_what_is_there_and_nobody_else_does() {
     let scene = Scene::new();

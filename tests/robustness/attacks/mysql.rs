@@ -83,14 +83,14 @@ const SCHEMA: &str = "CREATE DATABASE other; CREATE TABLE other.secret (a TEXT);
 
 const INTO: [&str; 7] = ["restore", "shop", "--into", "mysql", "--yes", "--replace", "shop"];
 
-/// What the stored code of a database is, byte by byte.
+/// The stored code of a database, byte by byte.
 const CODE: &str = "SELECT name, HEX(body), HEX(comment) FROM mysql.proc WHERE db = 'shop' ORDER BY 1;
     SELECT TRIGGER_NAME, HEX(ACTION_STATEMENT) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'shop' ORDER BY 1;
     SELECT EVENT_NAME, HEX(EVENT_DEFINITION), STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'shop' ORDER BY 1;
     SELECT TABLE_NAME, HEX(TABLE_COMMENT) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' ORDER BY 1;
     SELECT HEX(text) FROM shop.t ORDER BY id;";
 
-/// What a client takes for a command, with what a server takes for a comment around it.
+/// Text that a client takes for a command, inside of text that a server takes for a comment.
 fn hostile() -> Vec<String> {
     let commands = [
         "\\e",
@@ -338,7 +338,7 @@ const PIECES: [&str; 34] = [
     "SELECT 1",
 ];
 
-/// Whatever stands in a dump, with the real client: nothing is started, and nothing outside of the database is touched.
+/// Whatever the dump, with the real client: nothing is started, and nothing outside of the database is touched.
 #[test]
 fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
     let Some(ground) = Ground::new(SCHEMA) else { return };
@@ -352,7 +352,7 @@ fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
             format!("DELIMITER ;;\nCREATE PROCEDURE `p`() BEGIN SELECT 1; {} END;;\n{}\nDELIMITER ;", text(1), text(2));
         for dump in [forged(&table, ""), forged("", &routines)] {
             fs::write(folder.join("shop.sql"), &dump).unwrap();
-            // One that isn't whole to the reader isn't stored.
+            // A dump that is incomplete to the reader isn't stored.
             if ground.run(&["backup", "shop"]).status != 0 {
                 continue;
             }
@@ -363,7 +363,7 @@ fn no_dump_makes_the_client_do_what_the_filter_did_not_see() {
     });
 }
 
-/// A client that stands in the middle of a restore, and what the restore came to.
+/// A client in the middle of a restore, and the restore's result.
 fn seen_while_it_loads(ground: &Ground, words: &[&str]) -> (Seen, support::machine::Ended) {
     let mut holder = std::process::Command::new("mariadb");
     holder.args(["--no-defaults", "-u", "root", "-N", "-B", "-n"]);
@@ -424,7 +424,7 @@ fn the_client_that_loads_is_a_user_who_owns_nothing() {
     assert_eq!(ground.server.sql("SELECT text FROM shop.t"), "a\n");
 }
 
-/// What is left to the author of a dump: a foreign key is a part of a table, and may point anywhere.
+/// The remaining power of a dump's author: a foreign key is a part of a table, and may point anywhere.
 #[test]
 fn a_foreign_key_to_another_database_comes_back_and_holds_its_rows() {
     let Some(ground) = Ground::new(SCHEMA) else { return };

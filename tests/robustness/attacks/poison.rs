@@ -24,7 +24,7 @@ use support::forge::{Crafted, forge_pack};
 use support::vault::{Vault, assert_restores, check, copy_state};
 use support::*;
 
-/// What the thief leaves behind.
+/// The thief's objects.
 #[derive(Debug, Clone, Copy)]
 enum Leaves {
     /// A snapshot whose runs name the poisoned packs.
@@ -168,7 +168,7 @@ fn a_snapshot_that_the_machine_did_not_make_is_said_and_not_built_upon() {
     assert!(report.snapshot.header.parent.is_none(), "a full");
     let note = report.note.expect("a full that nobody asked for says why");
     assert!(note.contains(&forged.id.to_string()), "{note}");
-    // What the machine wrote itself is shared all the same.
+    // Packs that the machine wrote itself are shared all the same.
     assert!(added < 30_000, "{added}");
     days.restores(&report.snapshot, &streams(1));
     // The next one is an incremental again.

@@ -29,7 +29,7 @@ const ROWS: [Row; 6] = [
     Row { words: &["backup", "s"], make: |wreck| put(&wreck.site, "new", 30_000) },
 ];
 
-/// What a wreck consists of, as it was.
+/// The initial content of a wreck.
 struct Saved<'a> {
     wreck: &'a Wreck,
     kept: tempfile::TempDir,
@@ -80,7 +80,7 @@ fn count(command: &Command, log: &Path, call: &str) -> usize {
     fs::read_to_string(log).unwrap().lines().filter(|line| line.contains(&format!("{call}("))).count()
 }
 
-/// Harms a command at each of its points, and has `after` look at what it did; how many points there were.
+/// Interrupts a command at each of its points, and has `after` examine the result; returns how many points there were.
 pub fn harm_at_each(
     command: &Command,
     log: &Path,

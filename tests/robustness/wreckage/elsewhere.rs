@@ -43,7 +43,7 @@ fn chunks_of_a_rotten_or_an_unreadable_pack_are_taken_from_another_one() {
     rotten[whole.len() / 2] ^= 1;
     fs::write(&path, rotten).unwrap();
     assert!(restored(&site, &first, None).0.ends(7).err.contains(&pack));
-    // What a verification found damaged is stored again.
+    // Data that a verification found damaged is stored again.
     site.run(&["verify"]).ends(7);
     site.run(&["backup", "s"]).ends(3);
     let (ended, files) = restored(&site, &first, None);

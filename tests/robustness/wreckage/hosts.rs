@@ -71,7 +71,7 @@ impl Kept {
         format!("packs/{}", path.file_name().unwrap().to_str().unwrap())
     }
 
-    /// Backups of the machine go on, the host takes them, and all is whole.
+    /// Backups of the machine continue, the host accepts them, and all is intact.
     fn goes_on(&self, what: &str) {
         let host = &self.host;
         let data = host.at("data");
@@ -122,7 +122,7 @@ fn accepting_and_giving_up_may_be_cut_or_find_the_disk_full_at_each_call() {
     [KILLED, FULL].iter().for_each(|how| kept.sweep(&["give-up", &pack], how));
 }
 
-/// The words in backquotes of what a command said that are one of varu's on the host.
+/// The commands in backquotes of an output that are varu's own on the host.
 fn ways_in(ended: &Ended) -> Vec<String> {
     let said = String::from_utf8_lossy(&ended.out).into_owned() + &ended.err;
     let mut found = Vec::new();
@@ -178,7 +178,7 @@ fn each_way_out_that_the_host_names_leads_out() {
     assert!(!snapshots.is_empty(), "{shown}");
     host.run(&["hold", snapshots[0]["id"].as_str().unwrap()]).ends(0);
 
-    // What is damaged is given up by a wrong name, and by none that is there.
+    // A damaged object is not marked lost by a wrong name.
     kept.put_back();
     let pack = kept.spoil();
     let other = format!("packs/{}.pack", "0".repeat(32));

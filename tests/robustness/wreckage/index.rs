@@ -3,7 +3,7 @@
 use super::*;
 use std::path::PathBuf;
 
-/// Two backups, and where the index lies.
+/// Two backups, and the path of the index.
 fn with_index() -> (Site, PathBuf) {
     let site = files();
     site.back_up();

@@ -21,7 +21,7 @@ struct Shore {
 
 const PARTS: [&str; 4] = ["vault", "state", "keys", "second"];
 
-/// Where the line is cut, of so many bytes.
+/// The byte at which the connection is cut.
 fn cuts(bytes: u64, points: u64) -> impl Iterator<Item = u64> {
     let step = if is_long() { 200 } else { bytes / points };
     let day = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400;

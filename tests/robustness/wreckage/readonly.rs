@@ -33,7 +33,7 @@ impl Drop for ReadOnly {
 
 const OTHER: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
-/// Commands that have nothing to write but what they are asked for.
+/// Commands that write nothing but their result.
 const READERS: [&[&str]; 8] = [
     &["list"],
     &["ls", "latest"],
@@ -63,7 +63,7 @@ const OF_REPOSITORY: [&[&str]; 4] = [
 ];
 const OF_KEYS: [&[&str]; 1] = [&["key", "rotate", "--yes"]];
 
-/// A wreck that is whole, of which `folder` can only be read.
+/// An intact wreck, of which `folder` is read-only.
 fn sees(folder: &str, writers: &[&[&str]]) {
     let saved = Wreck::new();
     put(&saved.site, "new", 30_000);
@@ -95,7 +95,7 @@ fn sees(folder: &str, writers: &[&[&str]]) {
             let (top, said) = (saved.top(folder), &ended.err);
             assert!(said.contains("Read-only file system") && said.contains("for writing"), "{what}");
             assert!(said.contains(top.to_str().unwrap()), "{what}");
-            // What it says helps.
+            // Its advice helps.
             let again = saved.run(&words);
             assert!([0, 3].contains(&again.status), "{what}\nagain: {} {}", again.status, again.err);
         }
@@ -226,7 +226,7 @@ fn a_disk_that_the_kernel_gives_up_while_a_backup_runs_ends_it_with_the_status_f
         assert!(ended.err.contains("for writing"), "{part}: {}", ended.err);
         disk.mend();
         let again = back_up("true");
-        // What the disk lost of the base cache is stored again.
+        // The part of the base cache that the disk lost is stored again.
         let is_whole =
             again.status == 3 && again.err.matches("warning: ").count() == again.err.matches("[base-cache]").count();
         assert!(again.status == 0 || is_whole, "{part}: {}", again.err);

@@ -1,4 +1,4 @@
-//! A state disk that is full of what isn't needed.
+//! A state disk full of unneeded files.
 
 use super::*;
 use support::site::Small;

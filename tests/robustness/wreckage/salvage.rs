@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Ids of the snapshots that a fresh machine lists, the oldest first, and what each has.
+/// Ids of the snapshots that a fresh machine lists, the oldest first, and the content of each.
 fn listed(site: &Site) -> Vec<(String, String)> {
     let (mut list, _state) = elsewhere(site, &["--json", "list"]);
     let listed = run(&mut list).json();
@@ -54,7 +54,7 @@ fn no_command_takes_a_place_whose_snapshots_are_lost_for_a_new_one_and_packs_bri
             "{words:?}: {said}"
         );
     }
-    // The machine that had a new state begins anew, and says what is there.
+    // The machine with a new state begins anew, and reports the existing snapshots.
     fs::rename(site.machine.at("state"), site.machine.at("state.old")).unwrap();
     let begun = site.run(&["backup", "s"]).ends(3);
     assert!(begun.err.contains(way), "{}", begun.err);
@@ -137,7 +137,8 @@ fn lost_neighbours_of_a_chain_are_replaced_by_copies_whoever_restores() {
     site.run(&["backup", "s"]).ends(0);
 }
 
-/// What a listing doesn't show is found before it is built upon, and what somebody looked at meanwhile is still known.
+/// A snapshot that a listing doesn't show is found before it is built upon, and snapshots seen in the meantime are still
+/// known.
 #[test]
 fn a_damaged_snapshot_is_put_back_by_the_next_backup() {
     let site = files();

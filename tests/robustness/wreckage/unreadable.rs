@@ -40,7 +40,7 @@ fn a_pack_that_can_not_be_read_costs_what_lies_in_it() {
     let mut rebuild = site.command(&["index", "rebuild"]);
     let rebuilt = run(medium.spoil(&mut rebuild, &bad)).ends(7);
     assert!(rebuilt.err.contains(&bad), "{}", rebuilt.err);
-    // What a verification found is stored again.
+    // Data that a verification found damaged is stored again.
     site.run(&["verify"]).ends(0);
     let mut verify = site.command(&["verify"]);
     run(medium.spoil(&mut verify, &bad)).ends(7);
@@ -94,7 +94,7 @@ fn a_snapshot_that_can_not_be_read_costs_its_chain_alone() {
     }
 }
 
-/// What can't be read may be needed: a prune that can't read a snapshot takes no pack.
+/// Unreadable objects may need others: a prune that can't read a snapshot deletes no pack.
 #[test]
 fn a_prune_that_can_not_read_a_snapshot_takes_no_pack() {
     let (site, medium) = two_backups();

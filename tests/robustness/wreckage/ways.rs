@@ -8,7 +8,7 @@ pub struct Wreck {
     pub site: Site,
     /// The place of the repository.
     pub here: std::path::PathBuf,
-    /// Another place with what this one lacks.
+    /// Another location with the objects that this one lacks.
     other: std::path::PathBuf,
     /// A copy of the key object, as a recovery sheet has it.
     key_object: std::path::PathBuf,
@@ -50,7 +50,7 @@ impl Wreck {
         run(&mut self.command(words))
     }
 
-    /// Backups go on, all is whole, and what is restored is what there is.
+    /// Backups continue, all is intact, and restores match the source.
     pub fn goes_on(&self, what: &str) {
         let first = self.run(&["backup", "s"]);
         assert!([0, 3].contains(&first.status), "{what}: backup {} {}", first.status, first.err);
@@ -64,7 +64,7 @@ impl Wreck {
         assert!(below(to.path()) == below(&self.top("src")), "{what}");
     }
 
-    /// Goes on with a copy that lacks the newest snapshot.
+    /// Continues with a copy that lacks the newest snapshot.
     fn move_to_an_older_place(&mut self) {
         copy(&self.here.clone(), &self.top("moved"));
         self.here = self.top("moved");
@@ -99,7 +99,7 @@ fn commands(said: &str) -> Vec<String> {
     found
 }
 
-/// A state: what it is called, how it is made, what is run in it, with which status it ends, and the commands that it names.
+/// A state: its name, its preparation, the command that is run in it, its exit status, and the commands that it names.
 struct State {
     name: &'static str,
     make: fn(&mut Wreck),

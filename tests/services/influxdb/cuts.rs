@@ -1,4 +1,4 @@
-//! A restore that is cut, and one that something writes into.
+//! Interrupted restores, and a restore into a database that something writes to.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +56,7 @@ fn a_restore_that_is_cut_leaves_one_of_both_whole_and_can_be_run_again() {
     assert_eq!(server.picture("telegraf", &POLICIES), stored);
     assert!(!has(&server, "telegraf_varu"));
     site.back_up();
-    // The load after the drop fails: it says what is where.
+    // The load after the drop fails: the error names the state of each database.
     fs::write(&count, "").unwrap();
     wrap(&site, &server, "restore", "echo >> count; if [ $(wc -l < count) = 2 ]; then exit 7; fi; \"$@\"");
     let ended = site.run(&[&RESTORE[..], &REPLACE].concat()).ends(1);

@@ -1,4 +1,4 @@
-//! A backup that isn't whole makes no snapshot.
+//! Incomplete backups, which make no snapshot.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -183,7 +183,7 @@ fn what_the_servers_restore_loses_is_named_at_the_backup_and_the_rest_comes_back
     assert!(!ended.err.contains("c=d"), "{}", ended.err);
     assert_eq!(site.snapshots(), 1);
     let before = server.ask("SELECT * FROM telegraf.autogen./.*/").to_string();
-    // What lives isn't dropped for it.
+    // The living database isn't dropped for it.
     let ended = site.run(&[&crate::influxdb::RESTORE[..], &crate::influxdb::REPLACE].concat()).ends(1);
     assert!(
         ended.err.contains("telegraf stays as it was") && ended.err.contains("a=b of telegraf_varu has 0"),
@@ -250,7 +250,7 @@ fn a_second_restore_of_all_sees_whatever_was_changed() {
         server.ask("DROP DATABASE telegraf");
         all().ends(0);
     }
-    // What came after the backup is no change of what was restored.
+    // Data written after the backup is no change of restored data.
     server.write("telegraf", "raw", "m,t=a v=9");
     all().ends(0);
 }

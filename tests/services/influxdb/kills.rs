@@ -1,4 +1,4 @@
-//! Killed at any moment, a backup leaves no snapshot of what isn't whole, and a restore leaves the old or the new whole.
+//! Kills at any moment: a backup leaves no incomplete snapshot, and a restore leaves the old or the new database intact.
 
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             let moment = whole * random(round) / 1000;
             let mut running = start(&site, &["-q", "backup", "telegraf"]);
             match round {
-                // At least one is cut in the middle, however fast the others are.
+                // At least one is interrupted in the middle, however fast the others are.
                 0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }
@@ -93,7 +93,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
         let running = start(&site, &restore);
         std::thread::sleep(Duration::from_millis(moment));
         victim.kill(running, &server, &site);
-        // What was sent to the server may still go on there.
+        // Requests sent to the server may still run there.
         std::thread::sleep(Duration::from_millis(300));
         let names = server.ask("SHOW DATABASES").to_string();
         let picture = |name: &str| names.contains(&format!("[\"{name}\"]")).then(|| server.picture(name, &POLICIES));
@@ -102,7 +102,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
         let (old_is_whole, new_is_whole) = (is(&now, &changed), is(&now, &stored) || is(&aside, &stored));
         assert!(old_is_whole || new_is_whole, "{victim:?}, round {round} after {moment} ms: {names}");
         (old, new) = (old + u32::from(old_is_whole), new + u32::from(!old_is_whole));
-        // The next one says what there is to do, or does it.
+        // The next one reports the necessary steps, or does them.
         let next = site.run(&restore);
         if next.status != 0 {
             assert!(next.err.contains("DROP DATABASE \"telegraf_varu\""), "round {round}: {}", next.err);

@@ -7,7 +7,7 @@ use crate::influxdb::{POLICIES, REPLACE, RESTORE, day, site};
 use support::influxdb::Influx;
 use support::site::is_long;
 
-/// The tars of a portable backup, one after the other, and what zstd makes of them against others.
+/// The tars of a portable backup, one after the other, and their size by zstd against others.
 fn tars(server: &Influx) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let host = format!("127.0.0.1:{}", server.rpc);
@@ -54,7 +54,7 @@ fn five_days_come_back_into_a_new_and_over_an_existing_name() {
             made["stored"],
             patch(&tar, &now)
         );
-        // What was there the day before is cold and adds nothing: one day of five is new, and the small streams.
+        // Data of the day before is cold and adds nothing: one day of five is new, and the small streams.
         let grown = now.len().saturating_sub(tar.len()) as u64;
         assert!(made["new"].as_u64().unwrap() <= grown + (32 << 10), "{made} {grown}");
         tar = now;
@@ -89,7 +89,7 @@ fn five_days_come_back_into_a_new_and_over_an_existing_name() {
     assert_eq!(server.picture("telegraf", &POLICIES), pictures[2]);
     assert!(server.ask("SHOW CONTINUOUS QUERIES").to_string().contains("hourly"));
     assert!(!server.ask("SHOW DATABASES").to_string().contains("_varu"));
-    // The old one is whole in a folder, and any server takes it.
+    // The old one is complete in a folder, and any server accepts it.
     let kept: Vec<_> = fs::read_dir(site.machine.at("state"))
         .unwrap()
         .flat_map(|entry| fs::read_dir(entry.unwrap().path().join("put-aside")).into_iter().flatten())

@@ -1,4 +1,4 @@
-//! Local copies, dumps of another job, and what is checked before all that.
+//! Local copies, external dumps, and the checks before them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +28,7 @@ fn a_backup_reads_the_local_copy_as_long_as_it_is_fresh() {
     site.server.sql("DELETE FROM agama.log");
     let backup = site.run(&["--json", "-q", "backup", "agama"]).ends(0).json();
     assert_eq!(backup["snapshot"]["data_time"], made["data_time"], "the copy was read, not the server");
-    // One that is not whole leaves the last as it is.
+    // An incomplete one leaves the last as it is.
     site.wrap("\"$@\" | head -c -10");
     let wrapped = fs::read_to_string(site.config()).unwrap();
     fs::write(site.config(), format!("{wrapped}local_copy = \"{}\"\nlocal_reserve = \"0 %\"\n", copies.display()))

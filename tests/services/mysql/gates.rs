@@ -1,4 +1,4 @@
-//! A dump that isn't whole makes no snapshot.
+//! Incomplete dumps, which make no snapshot.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -56,7 +56,7 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
         site.server.sql(&format!("REVOKE {privilege} ON {on} FROM backup@localhost"));
         let ended = site.run(&["backup", "agama"]).ends(2);
         let statement = format!("GRANT {privilege} ON {on} TO `backup`@`localhost`;");
-        // Without any sight of a database its absence is what is said.
+        // Without any privilege on a database its absence is reported.
         assert!(
             ended.err.contains(&statement) || ended.err.contains("no database agama"),
             "{statement}: {}",
@@ -74,7 +74,7 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     assert_eq!(site.snapshots(), 2);
 }
 
-/// What happens during a dump; where `twice`, the second try sees it, too. Whether the server let it happen.
+/// A change during a dump; with `twice`, the second attempt sees it, too. Whether the server let it happen.
 fn during(site: &Site, statements: &str, twice: bool) -> (support::machine::Ended, bool) {
     let (paused, go) = (site.machine.at("paused"), site.machine.at("go"));
     let _ = (fs::remove_file(&paused), fs::remove_file(&go));
@@ -116,7 +116,7 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
                  RENAME TABLE {table} TO old, new TO {table};"
             )
         };
-        // Tables that were read already, one that is to be read, and what isn't a table.
+        // Tables that were read already, one that is to be read, and objects that aren't tables.
         let cases = [
             (swap("a0"), "table agama.a0"),
             (swap("t"), "agama.t"),
@@ -227,7 +227,7 @@ fn the_programs_may_run_as_somebody_who_is_nobody() {
     let option_file = site.machine.at("varu.cnf");
     let socket = site.server.socket();
     fs::write(&option_file, format!("[client]\nuser=varu\npassword=x\nsocket={}\n", socket.display())).unwrap();
-    // Whom the programs run as, by what a wrapper of theirs finds.
+    // The user of the programs, as a wrapper of theirs sees it.
     let seen = site.machine.at("seen");
     let noting = site.machine.at("noting");
     fs::write(&seen, "").unwrap();

@@ -83,7 +83,7 @@ fn events_at_which_the_dump_program_never_ends_come_back() {
          CREATE EVENT `;;``x` ON SCHEDULE AT '2037-01-01' DO UPDATE t SET \"tags\" = '\\';
          ALTER DATABASE agama COLLATE utf8mb4_bin;",
     );
-    // What another client made stays in its bytes.
+    // An event of another client stays in its bytes.
     let mut latin = Command::new("mariadb");
     latin.args(["--no-defaults", "-uroot", "--default-character-set=latin1", "agama"]);
     let mut latin =

@@ -1,4 +1,4 @@
-//! Killed at any moment, a backup leaves no snapshot of a dump that isn't whole, and the next one works.
+//! Kills at any moment: a backup leaves no snapshot of an incomplete dump, and the next one works.
 
 use std::fs;
 use std::process::Stdio;
@@ -44,7 +44,7 @@ fn a_restore_that_is_interrupted_says_what_stands_and_the_way_on() {
     assert!(said.contains("agama is as it was unless agama_before_"), "{said}");
     assert!(said.contains("varu restore agama --abandon"), "{said}");
     assert_eq!(picture(&site.server, "agama"), old);
-    // No backup takes what is half restored for the data, until somebody says how it continues.
+    // No backup takes a half restored database for the data, until somebody decides how it continues.
     let refused = site.run(&["backup", "agama"]).ends(5);
     assert!(refused.err.contains("--abandon"), "{}", refused.err);
     site.run(&[&["-q"], &words[..]].concat()).ends(0);
@@ -75,7 +75,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             let mut running =
                 site.command(&["-q", "backup", "agama"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             match round {
-                // At least one is cut in the middle, however fast the others are.
+                // At least one is interrupted in the middle, however fast the others are.
                 0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }

@@ -1,4 +1,4 @@
-//! A restore that is cut: what was there or what was stored is whole, and the next command says which.
+//! Interrupted restores: the old or the new data is intact, and the next command says which.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_whole() {
         std::thread::sleep(Duration::from_millis(moment));
         let _ = running.kill();
         let ended = running.wait().unwrap();
-        // Its clients end with what they were given; the server continues with the statement that it has.
+        // Its clients end with their input; the server continues with the statement that it has.
         std::thread::sleep(Duration::from_millis(300));
         let databases = site.server.sql("SHOW DATABASES");
         let before = databases.lines().find(|name| name.starts_with("agama_before_")).map(str::to_owned);

@@ -4,7 +4,7 @@ use crate::mysql::site::Site;
 
 const SCHEMA: &str = "CREATE DATABASE agama; USE agama; CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1);";
 
-/// What `config check` says, and what a backup says that ends with `status`.
+/// The output of `config check`, and that of a backup that ends with `status`.
 #[track_caller]
 fn said(site: &Site, status: i32) -> (String, String) {
     let checked = site.run(&["config", "check"]);
@@ -33,7 +33,7 @@ fn values_that_a_dump_changes_are_named_and_no_others() {
         assert!(checked.contains(name) && backup.contains(name), "{name}: {checked}{backup}");
     }
     assert!(!backup.contains("plain."), "{backup}");
-    // What is said is true: each of these, and nothing else, comes back as something else.
+    // The warnings are true: each of these, and nothing else, is restored as something else.
     site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
     let rows = |database: &str, what: &str| site.server.sql(&format!("SELECT {what} FROM {database}"));
     for (table, column, is_same) in [
@@ -62,7 +62,7 @@ fn values_that_a_dump_changes_are_named_and_no_others() {
     site.run(&["backup", "agama"]).ends(0);
 }
 
-/// What a restore computes anew, what has no text of its own, and days that no month has.
+/// Values that a restore computes anew, values without a text of their own, and impossible dates.
 #[test]
 fn values_that_hang_on_the_session_are_named_or_come_back() {
     let Some(site) = Site::with(
@@ -128,7 +128,7 @@ fn values_that_hang_on_the_session_are_named_or_come_back() {
 #[test]
 fn texts_of_stored_programs_that_a_dump_changes_are_named_and_no_others() {
     let Some(site) = Site::new(SCHEMA) else { return };
-    // What a client of cp1251 says, whose letters are one byte each.
+    // Text of a client of cp1251, whose letters are one byte each.
     let make = |programs: &str| {
         let letters = |text: &str| -> Vec<u8> {
             text.chars()
@@ -163,7 +163,7 @@ fn texts_of_stored_programs_that_a_dump_changes_are_named_and_no_others() {
         let named = ": agama.e2, agama.e3, agama.дело, agama.f1, agama.t1";
         assert!(said.contains(named), "{said}");
     }
-    // What is said is true: what was fine comes back as it was, and each of the others as something else.
+    // The warnings are true: the others are restored exactly, and each of these as something else.
     let r = site.run(&["-q", "restore", "agama", "--into", "mysql:copy", "--yes"]);
     eprintln!("{} {}", r.status, r.err);
     let texts = |database: &str, kind: &str, what: &str, names: &str| {

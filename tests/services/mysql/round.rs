@@ -1,4 +1,4 @@
-//! There and back again: a schema with every feature, days under load, another name, what is there is put aside.
+//! Round trips: a schema with every feature, days under load, another name, the old database kept under a backup name.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,7 +113,7 @@ fn what_is_there_is_put_aside_whole() {
     assert_eq!(picture(&site.server, "agama"), changed, "a refusal changes nothing");
     site.run(&["restore", "agama", "--into", "mysql", "--replace", "agama", "--reason", "lost rows"]).ends(5);
     let words = ["restore", "agama", "--into", "mysql", "--yes", "--replace", "agama", "--reason", "lost rows"];
-    // A view of the old database is broken, which is said and keeps nothing back.
+    // A view of the old database is broken, which is reported and stops nothing.
     let done = site.run(&words).ends(3);
     assert!(done.err.contains("could be kept, because it is broken"), "{}", done.err);
     let Some(second) = MariaDb::start() else { return };

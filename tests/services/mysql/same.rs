@@ -70,7 +70,7 @@ fn grants_come_after_what_they_name_and_an_account_is_never_more_open() {
     assert_eq!(site.server.sql(grants), before);
     assert!(ended.err.contains("`ed`@`%` could not be made as it was, so it was not made"), "{}", ended.err);
     assert_eq!(site.server.sql("SELECT COUNT(*) FROM mysql.user WHERE User = 'ed'"), "0\n");
-    // A second restore gives what is missing on what it restores, and nothing else.
+    // A second restore gives the missing grants on the restored databases, and nothing else.
     site.server.sql("REVOKE INSERT ON agama.orders FROM rep@'%'; INSTALL SONAME 'auth_ed25519'");
     restore(&site, &["--replace", "agama"]).ends(0);
     assert_eq!(site.server.sql(grants), before);
@@ -128,7 +128,7 @@ fn an_engine_that_is_not_there_is_refused_before_anything_is_written() {
     let refused = restore(&site, &[]).ends(5);
     assert!(refused.err.contains("ARCHIVE, BLACKHOLE") && refused.err.contains("--keep-going"), "{}", refused.err);
     assert!(!site.server.sql("SHOW DATABASES").contains("agama"));
-    // Told to go on, it brings the rest and names what is missing.
+    // With `--keep-going`, it restores the rest and names the missing objects.
     let ended = restore(&site, &["--keep-going"]).ends(3);
     for what in ["agama.z", "agama.bh", "view agama.v", "ERROR"] {
         assert!(ended.err.contains(what), "{what}: {}", ended.err);
@@ -186,7 +186,7 @@ fn a_difference_is_named() {
     else {
         return;
     };
-    // What a server makes of a statement that it understands otherwise.
+    // The effect of a statement that a server understands otherwise.
     site.wrap("\"$@\" | sed 's/ROW_FORMAT=DYNAMIC/ROW_FORMAT=DYNAMIC STATS_PERSISTENT=DEFAULT/'");
     site.back_up();
     site.server.sql("DROP DATABASE agama");

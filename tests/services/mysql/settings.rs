@@ -1,4 +1,4 @@
-//! Settings of a server, of sessions and of option files that change what a dump sees.
+//! Settings of a server, of sessions and of option files that change a dump's content.
 
 use std::fs;
 use std::process::Stdio;
@@ -35,7 +35,7 @@ fn is_refused(site: &Site, what: &str, case: &str) {
     assert_eq!(site.snapshots(), before, "{case}");
 }
 
-/// A backup is whole: what it brings back under another name is what is there.
+/// A backup is complete: restored under another name it equals the original.
 #[track_caller]
 fn is_whole(site: &Site, case: &str) {
     let (counted, before) =
@@ -63,7 +63,7 @@ fn what_a_server_gives_its_sessions_hides_no_row() {
         is_refused(&site, what, statements);
         assert!(site.run(&["backup", "agama"]).err.contains("init_connect"));
         site.server.sql("SET GLOBAL init_connect = ''");
-        // What is set for all holds for root, too.
+        // Global settings apply to root, too.
         site.configure(&format!("socket = \"{}\"", site.server.socket().display()));
         if name == "sql_select_limit" {
             site.server.sql(&format!("SET GLOBAL {statements}"));
@@ -78,7 +78,8 @@ fn what_a_server_gives_its_sessions_hides_no_row() {
     site.server.sql("SET GLOBAL init_connect = 'CREATE TEMPORARY TABLE agama.u (id INT PRIMARY KEY)'");
     let refused = site.run(&["backup", "agama"]).ends(2);
     assert!(refused.err.contains("temporary table in the place of agama.u"), "{}", refused.err);
-    // What changes nothing is no reason to refuse, and what would change the text of rows is undone.
+    // Settings without an effect are no reason to refuse, and settings that would change the text of rows are
+    // overridden.
     for harmless in [
         "SET NAMES latin1",
         "SET sql_mode = 'ANSI,PAD_CHAR_TO_FULL_LENGTH,NO_BACKSLASH_ESCAPES'",

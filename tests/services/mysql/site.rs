@@ -45,7 +45,7 @@ impl Site {
         self.write(&format!("{before}\n[sets.agama]\nsource = \"mysql\"\n{databases}{lines}\n"));
     }
 
-    /// The set's programs run through a wrapper, which pipes what the dump writes through `filter`, a line for bash.
+    /// The set's programs run through a wrapper, which pipes the dump's output through `filter`, a line for bash.
     pub fn wrap(&self, filter: &str) {
         let wrapper = self.wrapper("mariadb-dump*--single-transaction*", filter);
         self.configure(&format!(
@@ -56,7 +56,7 @@ impl Site {
     }
 }
 
-/// What tells two databases apart: rows, views, routines, triggers, events, sequences, users.
+/// A database's distinguishing content: rows, views, routines, triggers, events, sequences, users.
 pub fn picture(server: &MariaDb, database: &str) -> String {
     let names = server.sql(&format!(
         "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE IN ('BASE TABLE', \

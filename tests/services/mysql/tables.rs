@@ -1,4 +1,4 @@
-//! One table, another name, and what environments allow.
+//! Restores of one table, under another name, and across environments.
 
 use crate::mysql::site::Site;
 

@@ -1,5 +1,5 @@
-//! Local copies that are damaged, cut, unreadable, something else, or of another time, and disks that keep none: no backup
-//! stores what wasn't dumped, and each stores what the server has.
+//! Local copies that are damaged, truncated, unreadable, something else, or of another time, and disks that keep none:
+//! no backup stores data that wasn't dumped, and each stores the server's data.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -39,13 +39,13 @@ fn newest(site: &Site) -> PathBuf {
     copies(site).pop().unwrap()
 }
 
-/// Something new is on the server. Returns what a dump of it has.
+/// New data on the server. Returns the rows of a dump of it.
 fn change(site: &Site, number: usize) -> String {
     site.server.sql(&format!("REPLACE INTO agama.t VALUES ({}, 'as of {number}')", 5000 + number));
     format!("'as of {number}'")
 }
 
-/// What the newest snapshot has of the table.
+/// The table's rows in the newest snapshot.
 fn stored(site: &Site) -> String {
     let to = tempfile::tempdir().unwrap();
     site.run(&["restore", "agama", "--to", to.path().to_str().unwrap()]).ends(0);
@@ -145,7 +145,7 @@ fn a_local_copy_that_is_a_base_only_may_be_wrecked_in_any_way() {
     site.run(&["verify", "--level", "data"]).ends(0);
 }
 
-/// A backup in which the local copy was of no use, and which has what the server has.
+/// A backup in which the local copy was of no use, and which has the server's data.
 #[track_caller]
 fn backs_up_without(site: &Site, command: &mut Command, number: usize, what: &str) {
     let new = change(site, number);
@@ -171,7 +171,7 @@ fn a_local_copy_that_can_not_be_read_is_dumped_anew_and_where_none_can_be_the_se
         assert_eq!(copies(&site).len(), 1, "{file}");
         site.back_up();
     }
-    // What is dumped anew can't be read either.
+    // The new dump can't be read either.
     let mut backup = site.command(&["backup", "agama"]);
     medium.spoil(&mut backup, "dump.sql");
     backs_up_without(&site, &mut backup, 2, "no copy");
@@ -191,7 +191,7 @@ fn a_local_copy_that_can_not_be_read_is_dumped_anew_and_where_none_can_be_the_se
 fn where_no_local_copy_can_be_kept_a_dump_says_why_and_a_backup_is_made_without() {
     let Some(site) = site(FRESH) else { return };
     let copies = site.machine.at("copies");
-    // Something else lies where the folder should be.
+    // A file is in the place of the folder.
     fs::write(&copies, "a file").unwrap();
     let said = site.run(&["dump", "agama"]).ends(1);
     assert!(said.err.contains("the folder of local copies"), "{}", said.err);
@@ -217,7 +217,7 @@ fn where_no_local_copy_can_be_kept_a_dump_says_why_and_a_backup_is_made_without(
     assert!(said.err.contains("Read-only file system"), "{}", said.err);
     backs_up_without(&site, &mut site.command(&["backup", "agama"]), 3, "a read-only disk");
     remount("rw");
-    // What was kept before is fresh still.
+    // The earlier copy is fresh still.
     site.back_up();
     site.run(&["verify", "--level", "data"]).ends(0);
 }

@@ -79,7 +79,7 @@ fn no_code_of_a_databases_owner_runs_as_an_administrator() {
     is_held("over what is there");
     site.run(&["restore", "agama", "--into", "postgresql:a copy", "--yes"]).ends(0);
     is_held("a copy");
-    // Where its author is told to be trusted, all of it is as it always was: this is what is held else.
+    // With a trusted author, all of it is as it always was: this is the protection otherwise.
     site.configure(&lines(&server, "user = \"postgres\"\nrestore_as_superuser = true\n"));
     site.run(&["restore", "agama", "--into", "postgresql:trusted", "--yes"]).ends(0);
     assert!(touched.exists(), "the input is one that works");
@@ -115,7 +115,7 @@ fn a_dump_that_somebody_wrote_commands_nobody() {
         format!("/* x */ COPY (SELECT 1) TO {program};"),
         "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p;".to_owned(),
         "CREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA public;".to_owned(),
-        // What a client reads otherwise than the server, or than another client.
+        // Text that a client reads otherwise than the server, or than another client.
         "SELECT :E'\\' \\! touch x\n;'\n;".to_owned(),
         "SELECT E'a'\n'\\'' \\! touch x\n;'\n;".to_owned(),
         "SELECT 1$$'$$ \\! touch x\n;'\n;".to_owned(),
@@ -169,7 +169,7 @@ fn a_dump_that_somebody_wrote_commands_nobody() {
     );
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::create_dir(&folder).unwrap();
-    // What only looks like any of these is data.
+    // Text that only looks like any of these is data.
     server.sql(
         "agama",
         &format!(

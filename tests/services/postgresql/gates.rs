@@ -1,4 +1,4 @@
-//! A dump that isn't whole makes no snapshot.
+//! Incomplete dumps, which make no snapshot.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
 /// The dump stops after its first 1,000 bytes until the file `go` is there, which it removes.
 const PAUSE_EACH: &str = "\"$@\" | { head -c 1000; touch paused; while [ ! -e go ]; do sleep 0.02; done; rm go; cat; }";
 
-/// What happens during a dump; where `twice`, the second try sees it, too.
+/// A change during a dump; with `twice`, the second attempt sees it, too.
 fn during(site: &Site, server: &support::postgresql::Postgres, statements: &str, twice: bool) -> Ended {
     let (paused, go) = (site.machine.at("paused"), site.machine.at("go"));
     let _ = (fs::remove_file(&paused), fs::remove_file(&go));
@@ -75,7 +75,7 @@ fn during(site: &Site, server: &support::postgresql::Postgres, statements: &str,
             fs::remove_file(&paused).unwrap();
             if left > 0 {
                 left -= 1;
-                // What waits for the dump's lock happens right after it, which the second look sees as well.
+                // A statement that waits for the dump's lock runs right after it, and the second look sees it as well.
                 let _ = server.try_sql("agama", &format!("SET lock_timeout = '200ms'; {statements}"));
             }
             fs::write(&go, "").unwrap();
@@ -173,7 +173,7 @@ fn a_database_that_shrank_is_suspect_and_a_copy_is_a_dump() {
 #[test]
 fn a_line_that_stalls_costs_time_and_a_disk_that_is_full_no_snapshot() {
     let Some((server, site)) = site(SCHEMA) else { return };
-    // A server that ends what is idle for a second; a line that takes much longer for what is stored.
+    // A server that ends idle sessions after a second; a connection that takes much longer for the stored data.
     for setting in ["idle_in_transaction_session_timeout", "statement_timeout", "client_connection_check_interval"] {
         server.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '1s'"));
     }

@@ -1,4 +1,5 @@
-//! Killed at any moment, a backup leaves no snapshot of a dump that isn't whole, and a restore leaves the old or the new whole.
+//! Kills at any moment: a backup leaves no snapshot of an incomplete dump, and a restore leaves the old or the new
+//! database intact.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ fn a_backup_that_is_killed_leaves_whole_snapshots_alone() {
             let mut running =
                 site.command(&["-q", "backup", "agama"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             match round {
-                // At least one is cut in the middle, however fast the others are.
+                // At least one is interrupted in the middle, however fast the others are.
                 0 => while !site.has_told() && running.try_wait().unwrap().is_none() {},
                 _ => std::thread::sleep(Duration::from_millis(moment)),
             }

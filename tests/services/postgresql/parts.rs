@@ -1,4 +1,4 @@
-//! Names of every kind, functions that rely on what they find, and restores of which a part fails.
+//! Names of every kind, functions that depend on the search path, and restores of which a part fails.
 
 use crate::postgresql::{REPLACE, RESTORE, lines, site};
 use support::postgresql::Postgres;
@@ -7,7 +7,7 @@ use support::site::Site;
 const ODD: [&str; 12] =
     ["my-shop", "My Shop", "o'hara", "a=b", "ü☃", "a/b", "-dash", "%s", "@globals", "q\"uote", "back\\slash", "a.b"];
 
-/// Tables, keys and indexes lie where they lay, where that is there, whoever loads them.
+/// Tables, keys and indexes are in their former tablespaces, where those exist, whoever loads them.
 #[test]
 fn what_lies_in_a_tablespace_comes_back_there() {
     let Some((server, site)) = site("SELECT 1") else { return };
@@ -131,7 +131,7 @@ fn where_a_part_fails_the_rest_comes_back_and_nothing_that_lives_is_touched() {
         "x\n1\n"
     );
     site.run(&["restore", "agama", "--abandon", "--reason", "test"]).ends(0);
-    // Where nothing was the rest is in place, and what isn't is named.
+    // If the name was free the rest is in place, and missing objects are named.
     let ended = site.run(&["restore", "agama", "--into", "postgresql:copy", "--only", "agama", "--yes"]).ends(3);
     assert!(
         ended.err.contains("copy is in place without this") && ended.err.contains("division by zero"),

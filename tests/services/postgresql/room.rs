@@ -1,4 +1,4 @@
-//! A server whose disk is too small for what comes back.
+//! A server whose disk is too small for a restore.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! There and back again: a database with every feature, days under load, another name, what is there is put aside.
+//! Round trips: a database with every feature, days under load, another name, the old database kept under a backup name.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -120,7 +120,7 @@ fn what_is_there_is_put_aside_whole_though_clients_come_back() {
     let before = names.lines().find(|name| name.starts_with("agama_before_")).unwrap();
     assert!(!names.contains("_loading_"), "{names}");
     assert_eq!(server.picture(before), changed);
-    // What was put aside isn't backed up with the rest.
+    // The database with a backup name isn't backed up with the rest.
     site.configure(&lines(&server, "databases = \"all\""));
     site.back_up();
     let ls = String::from_utf8(site.run(&["ls", "latest"]).ends(0).out).unwrap();

@@ -12,7 +12,7 @@ fn a_definition_or_a_sequence_that_is_not_as_it_was_is_named() {
     site.back_up();
     let proof = site.run(&["restore", "agama", "--into", "postgresql:same", "--yes"]).ends(0);
     assert!(!proof.err.contains("warning"), "{}", proof.err);
-    // What a server makes of a statement that it understands otherwise.
+    // The effect of a statement that a server understands otherwise.
     let change = "sed -u \"s/STATISTICS 77/STATISTICS 78/; s/'public.s', 41/'public.s', 42/; s/SELECT 4711/SELECT 4712/\" | \"$@\"";
     let wrapper = site.wrapper("*\\ psql\\ *", change);
     site.configure(&lines(&server, &format!("exec = [\"{}\"]\n", wrapper.display())));
@@ -202,7 +202,7 @@ fn what_a_language_needs_does_not_hold_up_an_extension_and_is_named_where_it_doe
     assert!(ended.err.contains("[unrestorable]") && ended.err.contains("restore_as_superuser = true"), "{}", ended.err);
     let ended = site.run(&["restore", "agama", "--into", "postgresql:other", "--yes"]).ends(5);
     assert!(ended.err.contains("and so needs restore_as_superuser = true in the set"), "{}", ended.err);
-    // What the message advises.
+    // The message's advice.
     site.configure(&lines(&server, "user = \"postgres\"\nrestore_as_superuser = true"));
     site.run(&["restore", "agama", "--abandon"]).ends(0);
     site.run(&["restore", "agama", "--into", "postgresql:other", "--yes"]).ends(0);
@@ -244,7 +244,7 @@ fn all_databases_are_all_or_what_is_not_among_them_is_named() {
     assert!(site.run(&["-q", "backup", "agama"]).ends(2).err.contains(way));
     site.configure(&lines(&server, "databases = \"all\"\nexclude = [\"Closed\"]"));
     site.back_up();
-    // What the message advises.
+    // The message's advice.
     server.sql("postgres", way);
     site.configure(&lines(&server, "databases = \"all\""));
     site.back_up();

@@ -32,7 +32,7 @@ CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2001-01-01 00:00+09') 
 CREATE FUNCTION quote() RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'a\b' || E'\\'::text $$; CREATE INDEX ON every ((t || quote()));
 "#;
 
-/// Values of settings that change what a text means, or how one is written, where nobody thinks of them.
+/// Values of settings that change the meaning of a text, or its written form, unexpectedly.
 const HOSTILE: [&str; 23] = [
     "array_nulls = off",
     "transform_null_equals = on",

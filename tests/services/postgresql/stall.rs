@@ -18,7 +18,7 @@ fn a_dump_goes_on_while_the_host_is_away() {
     let Some(server) = Postgres::start() else { return };
     server.sql("postgres", "CREATE DATABASE agama");
     server.sql("agama", SCHEMA);
-    // One that ends what is idle for a second.
+    // A server that ends idle sessions after a second.
     for setting in ["idle_in_transaction_session_timeout", "idle_session_timeout", "client_connection_check_interval"] {
         server.sql("postgres", &format!("ALTER SYSTEM SET {setting} = '1s'"));
     }

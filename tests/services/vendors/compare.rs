@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Objects by their names, each with all that tells it from another.
 pub type Picture = BTreeMap<String, String>;
 
-/// What a client printed, cut where it says the name of the next object: lines `@@ NAME`.
+/// A client's output, split at lines `@@ NAME` with the name of the next object.
 pub fn cut(text: &str) -> Picture {
     let mut picture = Picture::new();
     let mut name = String::new();
@@ -27,7 +27,7 @@ pub fn differences(was: &Picture, is: &Picture) -> Vec<String> {
     names.into_iter().filter(|name| was.get(*name) != is.get(*name)).cloned().collect()
 }
 
-/// What is different, in a few lines.
+/// The differences, in a few lines.
 pub fn told(name: &str, was: &Picture, is: &Picture) -> String {
     let lines = |picture: &Picture| picture.get(name).map_or("(absent)".to_owned(), Clone::clone);
     let (was, is) = (lines(was), lines(is));

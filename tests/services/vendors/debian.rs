@@ -1,5 +1,5 @@
-//! Source packages of what is installed: fetched through the machine's own package lists, once, into the folder that Cargo
-//! keeps for tests.
+//! Source packages of installed programs: fetched through the machine's own package lists, once, into the folder that
+//! Cargo keeps for tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub fn fetch(package: &str, packages: &[&str]) -> Option<Fetched> {
     fetched()
 }
 
-/// What was fetched.
+/// The fetched packages.
 pub struct Fetched {
     /// The vendor's own archive.
     pub source: PathBuf,

@@ -23,7 +23,7 @@ fn texts(source: &str) -> Vec<String> {
     found
 }
 
-/// Points at the ends of what a field or a time can be, in the same protocol.
+/// Points with extreme fields and times, in the same protocol.
 const EXTREMES: [&str; 12] = [
     "ends i=9223372036854775807i,f=1.7976931348623157e308,s=\"\" 1",
     "ends i=-9223372036854775808i,f=-1.7976931348623157e308,t=t 2",
@@ -39,7 +39,7 @@ const EXTREMES: [&str; 12] = [
     "0,1=2 3=4 1000000000",
 ];
 
-/// The values of a database, and what is defined: each in a line that begins with the name that it goes by.
+/// The values of a database, and its definitions: each in a line that begins with its name.
 fn picture(server: &Influx, name: &str) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     // A long answer comes in several parts.
@@ -80,7 +80,7 @@ fn the_points_of_influxdbs_tests_come_back() {
     here.ask("CREATE CONTINUOUS QUERY \"c q\" ON telegraf RESAMPLE EVERY 2h FOR 4h BEGIN SELECT max(value) INTO telegraf.\"some days\".hourly FROM telegraf.\"all\".cpu GROUP BY time(1h), * END");
     here.ask("CREATE SUBSCRIPTION \"to it\" ON telegraf.\"some days\" DESTINATIONS ANY 'udp://127.0.0.1:1', 'http://127.0.0.1:2'");
     let points = texts(&source);
-    // What isn't a point the server doesn't take, and that is no matter of a backup.
+    // The server refuses invalid points, and that is no matter of a backup.
     let taken = |point: &&str| {
         let all = here.write("telegraf", "all", point);
         here.write("telegraf", "some%20days", point) || all
@@ -97,7 +97,7 @@ fn the_points_of_influxdbs_tests_come_back() {
     eprintln!("{count} of {} points taken, {} values and definitions: {} differ", points.len(), was.len(), gone.len());
     assert_eq!(is.difference(&was).collect::<Vec<_>>(), Vec::<&String>::new(), "{}", restore.err);
     assert_eq!((backup.status, restore.status), (3, 3), "{}{}", backup.err, restore.err);
-    // What the server's own program loses is named at the backup, and again at the restore.
+    // Points that the server's own program loses are named at the backup, and again at the restore.
     for line in &gone {
         let measurement = line.split(" in ").next().unwrap();
         let is_early = line.contains("-92233720368") && backup.err.contains("before 1677-09-");

@@ -1,12 +1,13 @@
-//! The statements of the vendor's test files, for a server on which what they make stays.
+//! The statements of the vendor's test files, for a server on which their objects stay.
 
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "/usr/share/mysql/mysql-test";
 
-/// What a statement begins with that makes something or fills it.
+/// The beginnings of statements that create or fill an object.
 const KEPT: [&str; 10] = ["CREATE", "INSERT", "REPLACE", "ALTER", "UPDATE", "DELETE", "SET", "GRANT", "LOAD", "RENAME"];
-/// What a statement must not have: it would reach beyond its own database, or wait, or work on the accounts of the tests.
+/// Words that a statement must not have: it would reach beyond its own database, or wait, or change the accounts of the
+/// tests.
 const WITHOUT: [&str; 25] = [
     "GLOBAL",
     "MYSQL.",
@@ -75,7 +76,7 @@ impl Test {
         for (number, statement) in statements(&text).into_iter().enumerate() {
             match is_kept(&statement) {
                 true => kept.push(in_own_database(&statement, &own)),
-                // A view would lose what it reads.
+                // A view would lose its tables.
                 false if !has_views => kept.extend(moved_away(&statement, number)),
                 false => {}
             }
@@ -83,7 +84,7 @@ impl Test {
         Self { database, statements: kept }
     }
 
-    /// What a client is given. A statement goes as its bytes in hexadecimal: the client looks into none.
+    /// The input of a client. A statement is passed as its bytes in hexadecimal: the client interprets none.
     pub fn script(&self) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let mut script = format!(
@@ -134,7 +135,7 @@ fn statements(text: &[u8]) -> Vec<Vec<u8>> {
         }
         current.extend_from_slice(line);
         current.push(b'\n');
-        // What stands behind the end is of no use.
+        // Text after the end is useless.
         if !delimiter.is_empty() && line.trim_ascii_end().ends_with(&delimiter) {
             let end = current.trim_ascii_end().len() - delimiter.len();
             current.truncate(end);

@@ -1,5 +1,5 @@
-//! The vendors' own test suites as data: what their tests make is kept, backed up, restored into another server and compared
-//! with what stood there. Where the vendor has a plain dump, a third server gets what that brings, as a control.
+//! The vendors' own test suites as data: their objects are kept, backed up, restored into another server and compared.
+//! If the vendor has a plain dump, a third server gets it, as a control.
 //!
 //! A sample by default, all with VARU_TEST_LONG=1.
 

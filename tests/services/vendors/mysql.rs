@@ -48,7 +48,7 @@ fn client(server: &Path, seconds: u32, words: &[&str]) -> Command {
     client
 }
 
-/// Runs a script, whatever fails of it, and returns what it prints.
+/// Runs a script, whatever fails of it, and returns its output.
 fn run(server: &Path, script: &str) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), script).unwrap();
@@ -118,7 +118,7 @@ fn picture(server: &Path) -> Picture {
     picture
 }
 
-/// What a plain dump brings into another server.
+/// The result of a plain dump in another server.
 fn copy_plainly(from: &Path, to: &Path, databases: &[String]) {
     let dump = tempfile::NamedTempFile::new().unwrap();
     let socket = format!("--socket={}", from.display());
@@ -135,7 +135,7 @@ fn copy_plainly(from: &Path, to: &Path, databases: &[String]) {
     let _ = client(to, 3600, &[]).stdin(File::open(dump.path()).unwrap()).output();
 }
 
-/// What a sample keeps of a suite: one file of so many.
+/// A sample of a suite: one file of so many.
 const EACH: usize = 60;
 /// A database with more bytes than this isn't kept: it is much of the same.
 const MOST: usize = 20_000_000;
@@ -186,7 +186,7 @@ fn what_the_tests_of_mariadb_make_comes_back() {
     compare(&here.socket(), &there.socket(), &control.socket());
 }
 
-/// Backs up, restores into another server, and compares: what differs differs in a plain copy, too, and is named.
+/// Backs up, restores into another server, and compares: differences also occur in a plain copy, and are named.
 fn compare(here: &Path, there: &Path, control: &Path) {
     let was = picture(here);
     let site = Site::new("suite", &lines(here, ""));

@@ -74,7 +74,7 @@ fn picture(server: &Postgres, databases: &[String]) -> Picture {
             if let Some(next) = line.strip_prefix("-- Name: ").or_else(|| line.strip_prefix("-- Data for Name: ")) {
                 name = format!("{database}: {next}");
             }
-            // Which table comes next decides where these stand.
+            // The next table decides where these belong.
             if !line.starts_with("SET default_") && !line.is_empty() && line != "--" {
                 *picture.entry(name.clone()).or_default() += &format!("{line}\n");
             }
@@ -93,7 +93,7 @@ fn picture(server: &Postgres, databases: &[String]) -> Picture {
     picture
 }
 
-/// What plain dumps bring into another server.
+/// The result of plain dumps in another server.
 fn copy_plainly(from: &Postgres, to: &Postgres, databases: &[String]) {
     let folder = tempfile::tempdir().unwrap();
     let load = |text: &[u8], database: &str| {
@@ -118,8 +118,8 @@ fn lines(server: &Postgres, databases: &[String], more: &str) -> String {
     )
 }
 
-/// Backs up, restores into another server, and compares: what differs is named by the restore, and all of it comes back where
-/// that is `complete`, but for what a plain dump changes as well. `least` objects are what the suite makes at least.
+/// Backs up, restores into another server, and compares: differences are named by the restore, and with `complete` there
+/// are none but those of a plain dump. The suite creates at least `least` objects.
 fn round(here: &Postgres, databases: &[String], more: &str, complete: bool, least: usize) {
     let (Some(there), Some(control)) = (Postgres::start(), Postgres::start()) else { return };
     let was = picture(here, databases);

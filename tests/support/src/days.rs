@@ -1,4 +1,5 @@
-//! A repository that takes the same streams day after day, and what a day adds beside what `zstd --patch-from` makes of it.
+//! A repository that takes the same streams day after day, and the bytes that a day adds beside those of `zstd
+//! --patch-from`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,9 @@ use crate::{MONDAY, Streams, TestClock, back_up_with, options};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a snapshot may cost beside its new bytes: keys, headers, recipe.
+/// The allowed cost of a snapshot besides its new bytes: keys, headers, recipe.
 pub const SNAPSHOT: u64 = 4096;
-/// What a new chunk may cost beside its bytes: its id and its length.
+/// The allowed cost of a new chunk besides its bytes: its id and its length.
 pub const CHUNK: u64 = 24;
 
 /// All bytes of a repository.
@@ -70,7 +71,7 @@ pub fn one(bytes: &[u8]) -> Streams {
     Streams::from([("shop.sql".to_owned(), bytes.to_vec())])
 }
 
-/// Backs up two dumps. Fails where the second adds more than `percent` of what `patch-from` makes of it.
+/// Backs up two dumps. Fails if the second adds more than `percent` of the size of `patch-from`.
 pub fn pays(what: &str, before: &[u8], now: &[u8], percent: u64) {
     let days = Days::new();
     let (_, full) = days.next(&one(before));

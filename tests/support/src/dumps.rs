@@ -1,4 +1,4 @@
-//! Made-up database dumps whose rows change, come and go, and what the zstd program makes of two of them.
+//! Generated database dumps whose rows change, come and go, and the delta of the zstd program between two of them.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::machine::Ended;
 
-/// Calls that change what is on a disk.
+/// Calls that change a disk's content.
 pub const MUTATING: [&str; 15] = [
     "mkdir",
     "mkdirat",

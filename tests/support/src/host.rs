@@ -107,7 +107,7 @@ impl Host {
         command
     }
 
-    /// Runs it, and makes the server read what it wrote.
+    /// Runs it, and makes the server read the new files.
     pub fn changes(&self, words: &[&str]) -> Ended {
         let ended = self.sshd_command(words).output().unwrap().into();
         self.server.stop_listening();
@@ -194,13 +194,13 @@ impl Host {
         fs::write(self.at("data/other"), &bytes[..bytes.len() / 3]).unwrap();
         let data = self.at("data");
         let ended = self.varu(&[&["backup", data.to_str().unwrap()], words].concat());
-        // A policy that keeps less than the machine thinks makes it say what is gone.
+        // A policy that keeps less than the machine expects makes it report missing snapshots.
         let expected = if ended.err.contains("[missing-snapshot]") { 3 } else { 0 };
         let ended = ended.ends(expected);
         ended.json()["snapshot"]["id"].as_str().unwrap().to_owned()
     }
 
-    /// What a restore of a snapshot gives, from the repository and the identity alone.
+    /// The restored content of a snapshot, from the repository and the identity alone.
     pub fn bring_back(&self, snapshot: &str) -> Result<Vec<u8>, Ended> {
         let to = tempfile::tempdir().unwrap();
         let words = ["restore", "files", "--snapshot", snapshot, "--to", to.path().to_str().unwrap()];

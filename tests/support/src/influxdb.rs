@@ -85,7 +85,7 @@ impl Influx {
         }
     }
 
-    /// Ends the server in the middle of what it does.
+    /// Ends the server in the middle of its work.
     pub fn kill(&self) {
         let mut server = self.server.lock().unwrap();
         let _ = server.kill();
@@ -136,7 +136,7 @@ impl Influx {
         serde_json::from_str(text.lines().next().unwrap_or("null")).unwrap_or(Value::Null)
     }
 
-    /// All that tells one database from another: each value of each measurement, and what is defined.
+    /// A database's distinguishing content: each value of each measurement, and its definitions.
     pub fn picture(&self, database: &str, policies: &[&str]) -> String {
         let mut text = String::new();
         for policy in policies {

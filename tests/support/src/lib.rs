@@ -48,8 +48,8 @@ pub fn program() -> PathBuf {
     suite.ancestors().nth(2).unwrap().join("varu")
 }
 
-/// Runs the test that it stands in once more in a process of its own, and nothing more of it in this one. For what a whole
-/// process has, such as its memory.
+/// Runs the calling test once more in a process of its own, and nothing more of it in this one. For properties of a
+/// whole process, such as its memory.
 #[macro_export]
 macro_rules! alone {
     () => {
@@ -143,7 +143,7 @@ impl Source for MemorySource {
     }
 }
 
-/// Takes streams into memory. Only what was ended is kept.
+/// Takes streams into memory. Only completed ones are kept.
 #[derive(Default)]
 pub struct MemoryTarget {
     pub streams: Streams,
@@ -179,7 +179,7 @@ impl Target for MemoryTarget {
     }
 }
 
-/// A clock that stands where a test puts it.
+/// A clock that a test sets.
 pub struct TestClock(AtomicI64);
 
 impl TestClock {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// A machine, and the folder that all of it lies in.
+/// A machine, and the folder of all its files.
 pub struct Machine {
     /// The folder.
     pub top: PathBuf,
@@ -71,7 +71,7 @@ impl Machine {
         varu
     }
 
-    /// The program on this machine. Its keys lie in `keys`.
+    /// The program on this machine. Its keys are in `keys`.
     pub fn varu<W: AsRef<OsStr>>(&self, words: &[W]) -> Command {
         let mut varu = self.bare();
         varu.arg("--state").arg(self.at("state"));

@@ -12,7 +12,7 @@ pub struct MariaDb {
     server: Mutex<Child>,
 }
 
-/// What the server's programs want of root.
+/// The root account's options for the server's programs.
 fn as_root() -> Option<&'static str> {
     let own = std::fs::metadata("/proc/self").unwrap();
     (std::os::unix::fs::MetadataExt::uid(&own) == 0).then_some("--user=root")
@@ -120,7 +120,7 @@ impl MariaDb {
         client
     }
 
-    /// Runs statements and returns what they print.
+    /// Runs statements and returns their output.
     pub fn sql(&self, statements: &str) -> String {
         let mut client = self.client();
         let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -54,17 +54,17 @@ impl BadMedium {
         Self(library)
     }
 
-    /// The command can't read what has `text` in its path.
+    /// The command can't read files with `text` in their path.
     pub fn spoil<'a>(&self, command: &'a mut Command, text: &str) -> &'a mut Command {
         command.env("LD_PRELOAD", &self.0).env("EIO_MATCH", text)
     }
 
-    /// The command can't read the file of that inode: what is written in its place can be read.
+    /// The command can't read the file of that inode: a replacement can be read.
     pub fn spoil_inode<'a>(&self, command: &'a mut Command, inode: u64) -> &'a mut Command {
         command.env("LD_PRELOAD", &self.0).env("EIO_INODE", inode.to_string())
     }
 
-    /// The command can't read these bytes of what has `text` in its path.
+    /// The command can't read these bytes of files with `text` in their path.
     pub fn spoil_part<'a>(&self, command: &'a mut Command, text: &str, bytes: std::ops::Range<u64>) -> &'a mut Command {
         let command = self.spoil(command, text);
         command.env("EIO_FROM", bytes.start.to_string()).env("EIO_TO", bytes.end.to_string())

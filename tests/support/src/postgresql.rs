@@ -13,7 +13,7 @@ pub struct Postgres {
     server: Child,
 }
 
-/// Where the server's own programs lie, the newest version's.
+/// The folder of the server's own programs, the newest version's.
 fn programs() -> Option<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .ok()?
@@ -108,7 +108,7 @@ impl Postgres {
         client
     }
 
-    /// Runs statements in a database, and returns what they answer.
+    /// Runs statements in a database, and returns their answers.
     #[track_caller]
     pub fn sql(&self, database: &str, statements: &str) -> String {
         self.try_sql(database, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))

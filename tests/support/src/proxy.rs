@@ -1,4 +1,4 @@
-//! A TCP proxy on a loopback port that delays what it passes on, cuts a connection, or lets it stall.
+//! A TCP proxy on a loopback port that delays data, cuts a connection, or lets it stall.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What happens to a connection.
+/// The fault of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Both sides see it closed.
@@ -32,7 +32,7 @@ struct Shared {
     ended: AtomicBool,
 }
 
-/// Bytes that were passed on, in both directions together, and what happens at which of them.
+/// Bytes that were passed on, in both directions together, and the fault at one of them.
 #[derive(Default)]
 struct Passed {
     bytes: u64,
@@ -139,7 +139,7 @@ impl Shared {
                             piece = later;
                         }
                         Fault::Cut => {
-                            // What was sent before arrives first.
+                            // Earlier data arrives first.
                             std::thread::sleep(self.delay);
                             let _ = from.shutdown(Shutdown::Both);
                             return;

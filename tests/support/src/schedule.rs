@@ -12,7 +12,7 @@ use varu::remote::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result,
 /// Whose turn it is next: one of the live actors, ascending, and who had the last one.
 pub type Chooser = Box<dyn FnMut(&[usize], Option<usize>) -> usize + Send>;
 
-/// What an actor does, with its way to the place.
+/// An actor's work, with its access to the location.
 pub type Actor<'a> = Box<dyn FnOnce(&Gate) + Send + 'a>;
 
 struct State {
@@ -64,7 +64,7 @@ impl Shared {
     }
 }
 
-/// An actor's way to what it shares with the others.
+/// An actor's access to the shared state.
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,

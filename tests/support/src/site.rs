@@ -59,8 +59,8 @@ impl Site {
         self.run(&["--json", "list"]).json()["snapshots"].as_array().unwrap().len()
     }
 
-    /// A program that runs what it is given; where its words match `pattern`, a case of bash, by the line `filter`. It
-    /// is run in the site's folder.
+    /// A program that runs its arguments; if they match `pattern`, a case of bash, through the line `filter`. It is run
+    /// in the site's folder.
     pub fn wrapper(&self, pattern: &str, filter: &str) -> PathBuf {
         let path = self.machine.at("wrapper");
         let text = format!(
@@ -103,7 +103,7 @@ impl Small {
 }
 
 impl Small {
-    /// Fills it, but for so many bytes. What was filled before is free again.
+    /// Fills it, but for so many bytes. Earlier filling is freed.
     pub fn fill(&self, leaving: u64) {
         self.empty();
         let stat = Command::new("stat").args(["-f", "-c", "%a %S"]).arg(&self.0).output().unwrap();
@@ -113,7 +113,7 @@ impl Small {
         assert!(Command::new("fallocate").args(["-l", &bytes]).arg(self.ballast()).status().unwrap().success());
     }
 
-    /// Removes what filled it.
+    /// Removes the filling.
     pub fn empty(&self) {
         let _ = fs::remove_file(self.ballast());
     }

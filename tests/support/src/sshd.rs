@@ -20,7 +20,7 @@ pub struct Sshd {
     listener: Mutex<Child>,
 }
 
-/// What the append-only account may ask for.
+/// The requests of the append-only account.
 pub const ALLOWED: &str =
     "open,close,read,write,lstat,stat,fstat,opendir,readdir,realpath,rename,statvfs,fstatvfs,fsync,limits";
 

@@ -1,4 +1,4 @@
-//! A repository in memory with its owner, and what tests about damage, crashes and guards ask of it again and again.
+//! A repository in memory with its owner, and common operations of tests about damage, crashes and guards.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub fn state() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Copies a state folder: what a snapshot of the machine would keep.
+/// Copies a state folder, as a snapshot of the machine would.
 pub fn copy_state(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -100,7 +100,7 @@ pub fn assert_whole(repository: &Arc<Repository>) -> VerifyReport {
     report
 }
 
-/// What was backed up, by snapshot.
+/// The backed-up content, by snapshot.
 pub type Expected = BTreeMap<SnapshotId, Streams>;
 
 /// Restores a snapshot and fails unless all of it came back to the byte.
