@@ -28,6 +28,14 @@ pub enum Error {
     /// Anything else.
     #[error("{0}")]
     Failed(String),
+    /// Another error, of which more is said.
+    #[error("{message}")]
+    Described {
+        /// Its class.
+        class: Class,
+        /// The whole text.
+        message: String,
+    },
 }
 
 /// The result of an operation.
@@ -55,6 +63,14 @@ impl Classified for Error {
             Error::Refused(_) => Class::Refused,
             Error::Damaged(_) => Class::Damaged,
             Error::NoRoom(_) => Class::NoSpace,
+            Error::Described { class, .. } => *class,
         }
+    }
+}
+
+impl Error {
+    /// An error of the same class, with another text.
+    pub fn described(&self, message: impl Into<String>) -> Self {
+        Error::Described { class: self.class(), message: message.into() }
     }
 }

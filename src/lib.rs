@@ -15,7 +15,7 @@
 //!                                                                        ^─────────────┘
 //! ```
 //!
-//! The modules stand in the order of that flow, on seven floors. A floor imports floors below it; `tests/house/layering` checks
+//! The modules stand in the order of that flow, on eight floors. A floor imports floors below it; `tests/house/layering` checks
 //! it.
 //!
 //! | floor | modules |
@@ -26,7 +26,8 @@
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
 //! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`] |
-//! | 6 binary | `main`, `cli`, `config`, `terminal` |
+//! | 6 jobs | [`job`] |
+//! | 7 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod disk;
 pub mod class;
@@ -59,3 +60,5 @@ pub mod diff;
 pub mod prune;
 pub mod copy;
 pub mod host;
+
+pub mod job;

@@ -12,7 +12,7 @@ use varu::source::postgresql::GLOBALS;
 use varu::source::select::Selection;
 
 use super::exit::{ExitStatus, Failure};
-use super::open::Found;
+use varu::job::open::OpenedSnapshot;
 
 /// Whether the streams are those of a dump of MySQL or PostgreSQL.
 pub fn is_dump(recipe: &Recipe) -> bool {
@@ -84,7 +84,7 @@ impl Drop for Output {
 }
 
 /// Refuses a set that is no dump.
-pub fn check(found: &Found, recipe: &Recipe) -> Result<(), Failure> {
+pub fn check(found: &OpenedSnapshot, recipe: &Recipe) -> Result<(), Failure> {
     match is_dump(recipe) {
         true => Ok(()),
         false => Err(Failure::usage(format!(

@@ -10,12 +10,13 @@ use clap::{CommandFactory, Parser};
 use clap_complete::CompletionCandidate;
 use clap_complete::env::CompleteEnv;
 use varu::index::{Index, SnapshotRow};
+use varu::job::spec::SourceKind;
 use varu::progress::Interrupt;
 use varu::time::Zone;
 
 use super::Cli;
-use super::context::{Context, Surroundings};
-use super::words::short;
+use super::context::{Context, ProcessEnvironment};
+use super::values::short;
 
 /// The variable with which a shell's script asks.
 pub const VARIABLE: &str = "VARU_COMPLETE";
@@ -45,12 +46,13 @@ fn context() -> Option<Context> {
     }
     words.extend(["completions", "bash"].map(OsString::from));
     let globals = Cli::try_parse_from(words).ok()?.globals;
-    Context::resolve(globals, &Surroundings::of_the_process(), Interrupt::default()).ok()
+    Context::resolve(globals, &ProcessEnvironment::of_the_process(), Interrupt::default()).ok()
 }
 
 /// The snapshots of all indexes in the state folder, oldest first.
 fn known(context: &Context) -> Vec<SnapshotRow> {
-    let folders = context.state().ok().and_then(|state| std::fs::read_dir(state).ok()).into_iter().flatten().flatten();
+    let folders =
+        context.machine.state().ok().and_then(|state| std::fs::read_dir(state).ok()).into_iter().flatten().flatten();
     let indexes = folders.filter_map(|folder| Index::open_to_look(&folder.path()).ok());
     let mut rows: Vec<SnapshotRow> = indexes.filter_map(|index| index.snapshots().ok()).flatten().collect();
     rows.sort_by_key(|row| row.header.stored_time);
@@ -59,14 +61,18 @@ fn known(context: &Context) -> Vec<SnapshotRow> {
 
 /// The sets of the configuration.
 pub fn configured_sets() -> Vec<CompletionCandidate> {
-    context().into_iter().flat_map(|context| context.config.sets.into_keys()).map(CompletionCandidate::new).collect()
+    context()
+        .into_iter()
+        .flat_map(|context| context.machine.configuration.sets.into_keys())
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 /// The sets of the configuration and of the snapshots.
 pub fn sets() -> Vec<CompletionCandidate> {
     let Some(context) = context() else { return Vec::new() };
     let stored = known(&context).into_iter().map(|row| row.header.set);
-    let sets: BTreeSet<String> = context.config.sets.into_keys().chain(stored).collect();
+    let sets: BTreeSet<String> = context.machine.configuration.sets.into_keys().chain(stored).collect();
     sets.into_iter().map(CompletionCandidate::new).collect()
 }
 
@@ -93,14 +99,14 @@ pub fn snapshots() -> Vec<CompletionCandidate> {
 
 /// What a restore goes into.
 pub fn services() -> Vec<CompletionCandidate> {
-    super::sources::SERVICES.map(|kind| CompletionCandidate::new(kind.name())).into_iter().collect()
+    SourceKind::services().map(|kind| CompletionCandidate::new(kind.name())).collect()
 }
 
 /// The refreshes of the configuration.
 pub fn refreshes() -> Vec<CompletionCandidate> {
     context()
         .into_iter()
-        .flat_map(|context| context.config.restores.into_keys())
+        .flat_map(|context| context.machine.configuration.restores.into_keys())
         .map(CompletionCandidate::new)
         .collect()
 }

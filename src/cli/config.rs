@@ -1,22 +1,22 @@
 //! `varu config`.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Subcommand;
 use serde::Serialize;
 use varu::id::RepositoryId;
+use varu::job::amount::{counted, size};
+use varu::job::local_copy;
+use varu::job::machine::DEFAULT_CONFIGURATION;
+use varu::job::spec::Refresh;
 use varu::remote::Remote;
 use varu::source::Finding;
 use varu::source::copy::{self, CopyOptions};
 
 use super::context::{Context, Verbosity};
 use super::exit::{ExitStatus, Failure};
-use super::sources;
-use crate::config::{DEFAULT_PATH, Refresh, Source};
-use crate::terminal::human::{counted, size};
 
 /// Work with the configuration.
 #[derive(Debug, clap::Args)]
@@ -68,9 +68,9 @@ impl Args {
         checks.extend(check_sources(context));
         checks.extend(check_schedules(context));
         checks.extend(check_state(context));
-        let refreshes = &context.config.restores;
+        let refreshes = &context.machine.configuration.restores;
         // Who only brings other machines' data in has no repository of its own.
-        if !context.config.sets.is_empty() || refreshes.is_empty() {
+        if !context.machine.configuration.sets.is_empty() || refreshes.is_empty() {
             checks.extend(check_repository(context));
         }
         checks.extend(refreshes.iter().map(|(name, refresh)| check_refresh(name, refresh, context)));
@@ -114,11 +114,11 @@ impl Check {
 
 /// What the configuration itself says. A wrong one has ended the program before.
 fn check_configuration(context: &Context) -> Vec<Check> {
-    let config = &context.config;
+    let config = &context.machine.configuration;
     let sets = u64::try_from(config.sets.len()).unwrap_or(u64::MAX);
-    let read = match &context.config_file {
+    let read = match &context.machine.configuration_file {
         Some(file) => format!("{} was read: {}", file.display(), counted(sets, "set")),
-        None => format!("there is none at {DEFAULT_PATH}; everything has its default"),
+        None => format!("there is none at {DEFAULT_CONFIGURATION}; everything has its default"),
     };
     let mut checks = vec![Check::new(Outcome::Ok, "configuration", read)];
     if !config.not_acted_on.is_empty() {
@@ -134,28 +134,15 @@ fn check_configuration(context: &Context) -> Vec<Check> {
 /// Whether what the sets name is there.
 fn check_sources(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
-    for (name, set) in &context.config.sets {
+    for (name, set) in &context.machine.configuration.sets {
         let subject = format!("set {name}");
-        match &set.source {
-            Source::Files(files) => {
-                checks.extend(files.paths.iter().map(|path| Check::of(&subject, check_path(path))));
-            }
-            Source::Command(command) => {
-                for (_, program) in &command.commands {
-                    let program = program.words.first().map(String::as_str).unwrap_or_default();
-                    checks.push(Check::of(&subject, check_program(program)));
-                }
-            }
-            source => {
-                let found = sources::check(source, context).unwrap_or_default().into_iter();
-                checks.extend(found.map(|finding| match finding {
-                    Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
-                    Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
-                    Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
-                }));
-            }
-        }
-        checks.extend(super::dump::copies(name, set).map(|copies| check_copies(&subject, &copies)));
+        let found = set.source.descriptor().check(&context.machine.interrupt).into_iter();
+        checks.extend(found.map(|finding| match finding {
+            Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
+            Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
+            Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
+        }));
+        checks.extend(local_copy::options(name, set).map(|copies| check_copies(&subject, &copies)));
     }
     checks
 }
@@ -179,39 +166,11 @@ fn check_copies(subject: &str, copies: &CopyOptions) -> Check {
     )
 }
 
-/// Whether a path can be read.
-fn check_path(path: &Path) -> Result<String, String> {
-    let readable = std::fs::symlink_metadata(path).and_then(|about| match about.file_type() {
-        kind if kind.is_dir() => std::fs::read_dir(path).map(|_| "a folder that can be read"),
-        kind if kind.is_file() => File::open(path).map(|_| "a file that can be read"),
-        _ => Ok("neither a file nor a folder; it is stored as what it is"),
-    });
-    match readable {
-        Ok(what) => Ok(format!("{} is {what}", path.display())),
-        Err(error) => Err(format!("{} can't be read: {error}", path.display())),
-    }
-}
-
-/// Whether a program is where the system would look for it.
-fn check_program(program: &str) -> Result<String, String> {
-    let is_program =
-        |path: &PathBuf| path.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0);
-    let found = match program.contains('/') {
-        true => Some(PathBuf::from(program)).filter(is_program),
-        false => std::env::var_os("PATH")
-            .and_then(|path| std::env::split_paths(&path).map(|folder| folder.join(program)).find(is_program)),
-    };
-    match found {
-        Some(path) => Ok(format!("its program is {}", path.display())),
-        None => Err(format!("its program {program:?} isn't found; give its full path, or install it")),
-    }
-}
-
 /// Whether the state folder can be written.
 fn check_state(context: &Context) -> Vec<Check> {
-    let state = match context.state() {
+    let state = match context.machine.state() {
         Ok(state) => state,
-        Err(failure) => return vec![Check::new(Outcome::Failed, "state", failure.message)],
+        Err(failure) => return vec![Check::new(Outcome::Failed, "state", failure.to_string())],
     };
     // What is missing is made by the first backup; until then the nearest folder above it decides.
     let there = state.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
@@ -222,9 +181,9 @@ fn check_state(context: &Context) -> Vec<Check> {
 
 /// Whether the repository is there, has room, and belongs to the keys here.
 fn check_repository(context: &Context) -> Vec<Check> {
-    let remote = match context.open_remote(&context.watch_aside()) {
+    let remote = match context.machine.open_remote(&context.progress_aside().shared()) {
         Ok(remote) => remote,
-        Err(failure) => return vec![Check::new(Outcome::Failed, "repository", failure.message)],
+        Err(failure) => return vec![Check::new(Outcome::Failed, "repository", failure.to_string())],
     };
     let mut checks = vec![Check::new(Outcome::Ok, "repository", format!("{} can be reached", remote.place()))];
     checks.push(match remote.free_space() {
@@ -232,7 +191,7 @@ fn check_repository(context: &Context) -> Vec<Check> {
         Ok(None) => Check::new(Outcome::Note, "room", "the remote doesn't say how much is free"),
         Err(error) => Check::new(Outcome::Failed, "room", error.to_string()),
     });
-    match context.keyring().writer(&*remote) {
+    match context.machine.keyring().writer(&*remote) {
         Ok(writer) => {
             let message = format!("{} writes the repository {}", writer.path.display(), writer.keys.id());
             checks.push(Check::new(Outcome::Ok, "writer key", message));
@@ -251,19 +210,23 @@ fn check_refresh(name: &str, refresh: &Refresh, context: &Context) -> Check {
         let identity = refresh.identity.display();
         return Check::new(Outcome::Failed, subject, format!("its identity {identity} can't be read: {error}"));
     }
-    let elsewhere = context.elsewhere(refresh.repository.as_deref(), &refresh.identity);
-    let reached = elsewhere.open_remote(&elsewhere.watch_aside());
+    let elsewhere = context.machine.elsewhere(refresh.repository.as_deref(), &refresh.identity);
+    let reached = elsewhere.open_remote(&context.progress_aside().shared());
     Check::of(
         subject,
-        reached.map(|remote| format!("{} can be reached", remote.place())).map_err(|failure| failure.message),
+        reached.map(|remote| format!("{} can be reached", remote.place())).map_err(|error| error.to_string()),
     )
 }
 
 /// An identity on the machine that it should restore is a thief's.
 fn check_identity(context: &Context, id: &RepositoryId) -> Vec<Check> {
-    let known = context.place().and_then(|place| Ok(context.keyring().known(&place.to_string())?)).unwrap_or_default();
+    let known = context
+        .machine
+        .place()
+        .and_then(|place| context.machine.keyring().known(&place.to_string()))
+        .unwrap_or_default();
     let ids: Vec<RepositoryId> = known.into_iter().chain([*id]).collect();
-    let paths = context.keyring().identities_here(&ids);
+    let paths = context.machine.keyring().identities_here(&ids);
     let found = paths.iter().map(|path| {
         let message = format!(
             "{} is on this machine: whoever breaks in here reads all backups with it; keep it in a safe place (varu key \
@@ -281,7 +244,7 @@ fn check_identity(context: &Context, id: &RepositoryId) -> Vec<Check> {
 /// Whether the repository goes on from what this machine knows.
 fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
     let look = || -> Result<Vec<Check>, Failure> {
-        let repository = context.open_to_write(remote)?;
+        let repository = context.machine.open_to_write(remote)?;
         let changes = repository.sync()?;
         let mut checks: Vec<Check> =
             changes.unusable().map(|refused| Check::new(Outcome::Note, "snapshots", refused.clone())).collect();
@@ -291,7 +254,9 @@ fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
         repository.check_instance()?;
         let newest = repository.newest()?.map_or_else(
             || "there is none yet".to_owned(),
-            |row| format!("the newest is from {} ({})", context.zone.stamp(row.header.data_time), row.header.set),
+            |row| {
+                format!("the newest is from {} ({})", context.machine.zone.stamp(row.header.data_time), row.header.set)
+            },
         );
         checks.push(Check::new(Outcome::Ok, "snapshots", newest));
         Ok(checks)

@@ -1,4 +1,4 @@
-//! What every command knows: the global options, the environment and the configuration, resolved to one answer each.
+//! Context of a command: the global options, the environment and the configuration, resolved to one answer each.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use varu::entry::Escaped;
+use varu::job::Machine;
+use varu::job::machine::DEFAULT_CONFIGURATION;
+use varu::job::spec::Configuration;
 use varu::progress::Interrupt;
 use varu::remote::limit::Rates;
 use varu::repository::Chosen;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time, parse_until};
 
 use super::exit::Failure;
-use super::words::When;
-use crate::config::{Config, DEFAULT_PATH, Set, nearest, parse_rate};
+use super::values::When;
+use crate::config::{self, parse_rate};
 use crate::terminal::human::one_line;
 
 /// The options that go with every command.
@@ -75,15 +78,15 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// What the program finds around it: the variables that were set for it, and who runs it.
-pub struct Surroundings<'a> {
+/// The environment of the process: the variables that were set for it, and who runs it.
+pub struct ProcessEnvironment<'a> {
     /// A variable of the environment.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// Whether root runs the program.
     pub is_root: bool,
 }
 
-impl Surroundings<'static> {
+impl ProcessEnvironment<'static> {
     /// The process's own.
     pub fn of_the_process() -> Self {
         // A process's folder in /proc belongs to the user that it acts as.
@@ -92,7 +95,7 @@ impl Surroundings<'static> {
     }
 }
 
-impl Surroundings<'_> {
+impl ProcessEnvironment<'_> {
     /// The folder that a variable names. An empty one, and one that isn't absolute, counts as not set.
     fn folder(&self, name: &str) -> Option<PathBuf> {
         (self.variable)(name).map(PathBuf::from).filter(|folder| folder.is_absolute())
@@ -129,25 +132,12 @@ impl Surroundings<'_> {
 
 /// What a command is run with.
 pub struct Context {
-    /// The configuration; all defaults where there is no file.
-    pub config: Config,
-    /// The configuration's file, where there is one.
-    pub config_file: Option<PathBuf>,
+    /// The machine, its repository and its configuration.
+    pub machine: Machine,
     /// Whether results are printed as JSON.
     pub json: bool,
     /// How much is said.
     pub verbosity: Verbosity,
-    /// The zone of times on the command line and in what is printed.
-    pub zone: Zone,
-    /// Set when the work should end.
-    pub interrupt: Interrupt,
-    /// How fast bytes go to the repository and come from it.
-    pub rates: Rates,
-    repository: Option<String>,
-    writer_key: Option<PathBuf>,
-    identity: Option<PathBuf>,
-    keys: Option<PathBuf>,
-    state: Option<PathBuf>,
 }
 
 impl Context {
@@ -157,15 +147,15 @@ impl Context {
     /// # Errors
     ///
     /// A configuration that is wrong, or that was named and can't be read.
-    pub fn resolve(globals: Globals, around: &Surroundings, interrupt: Interrupt) -> Result<Self, Failure> {
-        let (mut config, config_file) = load_config(path(globals.config))?;
-        config.secrets_mut().into_iter().for_each(|secret| *secret = around.secret(secret));
-        let configured = &config.repository;
+    pub fn resolve(globals: Globals, around: &ProcessEnvironment, interrupt: Interrupt) -> Result<Self, Failure> {
+        let (mut configuration, configuration_file) = load_config(path(globals.config))?;
+        configuration.secrets_mut().into_iter().for_each(|secret| *secret = around.secret(secret));
+        let configured = &configuration.repository;
         let rates = Rates {
             upload: globals.limit_upload.or(configured.limit_upload),
             download: globals.limit_download.or(configured.limit_download),
         };
-        Ok(Self {
+        let machine = Machine {
             repository: globals.repo.filter(|url| !url.is_empty()).or_else(|| configured.url.clone()),
             writer_key: path(globals.writer_key).or_else(|| configured.writer_key.clone()),
             identity: path(globals.identity).or_else(|| configured.identity.clone()),
@@ -173,104 +163,33 @@ impl Context {
             state: path(globals.state)
                 .or_else(|| around.state_directory())
                 .or_else(|| around.own_folder("/var/lib/varu", "XDG_STATE_HOME", ".local/state")),
-            json: globals.json,
-            verbosity: match (globals.quiet, globals.verbose) {
-                (true, _) => Verbosity::Quiet,
-                (_, true) => Verbosity::Verbose,
-                _ => Verbosity::Normal,
-            },
             zone: Zone::Local,
             interrupt,
             rates,
-            config,
-            config_file,
-        })
-    }
-
-    /// The repository's path or URL.
-    pub fn repository(&self) -> Result<&str, Failure> {
-        self.repository.as_deref().ok_or_else(|| {
-            Failure::usage(
-                "no repository is named: give --repo, set VARU_REPO, or write url into [repository] of the configuration",
-            )
-        })
-    }
-
-    /// The folder in which keys are made, and found by the repository's id.
-    pub fn keys(&self) -> Result<&Path, Failure> {
-        self.keys
-            .as_deref()
-            .ok_or_else(|| Failure::usage("there is no folder for keys: set HOME, or give --writer-key and --identity"))
-    }
-
-    /// The writer key's file, if one was named.
-    pub fn named_writer_key(&self) -> Option<&Path> {
-        self.writer_key.as_deref()
-    }
-
-    /// The identity's file, if one was named.
-    pub fn named_identity(&self) -> Option<&Path> {
-        self.identity.as_deref()
-    }
-
-    /// The writer keys of this machine: the one that was named, else those in the folder of keys.
-    pub fn writer_keys(&self) -> Vec<PathBuf> {
-        self.named_writer_key().map_or_else(|| self.keyring().writer_key_files(), |path| vec![path.to_owned()])
-    }
-
-    /// The same, for another repository: with its identity and without a writer key.
-    pub fn elsewhere(&self, repository: Option<&str>, identity: &Path) -> Self {
-        Self {
-            config: self.config.clone(),
-            config_file: self.config_file.clone(),
-            interrupt: self.interrupt.clone(),
-            repository: repository.map(ToOwned::to_owned).or_else(|| self.repository.clone()),
-            writer_key: None,
-            identity: Some(identity.to_owned()),
-            keys: self.keys.clone(),
-            state: self.state.clone(),
-            ..*self
-        }
-    }
-
-    /// The state folder.
-    pub fn state(&self) -> Result<&Path, Failure> {
-        self.state
-            .as_deref()
-            .ok_or_else(|| Failure::usage("there is no folder for the state: set HOME, or give --state"))
-    }
-
-    /// The configured set of that name.
-    pub fn set(&self, name: &str) -> Result<&Set, Failure> {
-        let sets = &self.config.sets;
-        let Some(set) = sets.get(name) else {
-            let names: Vec<&str> = sets.keys().map(String::as_str).collect();
-            let known = match (nearest(name, names.iter().copied()), names.is_empty()) {
-                (Some(near), _) => format!("did you mean {near}?"),
-                (None, false) => format!("it has {}", names.join(", ")),
-                (None, true) => "it names none at all".to_owned(),
-            };
-            let file = self.config_file.as_deref().map_or(DEFAULT_PATH.into(), Path::to_string_lossy);
-            if names.is_empty() && !Path::new(&*file).exists() {
-                return Err(Failure::usage(format!(
-                    "there is no configuration {file}, so there is no set {name:?} (a PATH is a word with a slash: ./{name})"
-                )));
-            }
-            return Err(Failure::usage(format!(
-                "the configuration {file} has no set {name:?}; {known} (a PATH is a word with a slash: ./{name})"
-            )));
+            configuration,
+            configuration_file,
         };
-        Ok(set)
+        let verbosity = match (globals.quiet, globals.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        };
+        Ok(Self { machine, json: globals.json, verbosity })
+    }
+
+    /// The same, on another machine's repository.
+    pub fn on(&self, machine: Machine) -> Self {
+        Self { machine, json: self.json, verbosity: self.verbosity }
     }
 
     /// The first moment that a word of the command line means.
     pub fn time(&self, word: &str) -> Result<Timestamp, Failure> {
-        Ok(parse_time(word, SystemClock.now(), self.zone)?)
+        Ok(parse_time(word, SystemClock.now(), self.machine.zone)?)
     }
 
     /// The last moment that a word of the command line means: a day, a minute and a second are meant as a whole.
     pub fn until(&self, word: &str) -> Result<Timestamp, Failure> {
-        Ok(parse_until(word, SystemClock.now(), self.zone)?)
+        Ok(parse_until(word, SystemClock.now(), self.machine.zone)?)
     }
 
     /// Which snapshot of a set is meant.
@@ -283,7 +202,7 @@ impl Context {
 
     /// The option that names the repository at `place`, as a command has to give it; none where the configuration does.
     pub fn repo_option(&self, place: &str) -> String {
-        match self.config.repository.url.as_deref() == self.repository.as_deref() {
+        match self.machine.configuration.repository.url == self.machine.repository {
             true => String::new(),
             false => format!(" --repo {}", shell_word(place)),
         }
@@ -348,13 +267,11 @@ fn path(option: Option<OsString>) -> Option<PathBuf> {
 }
 
 /// The named configuration, else the default one, else none.
-fn load_config(named: Option<PathBuf>) -> Result<(Config, Option<PathBuf>), Failure> {
-    match named {
-        Some(path) => Ok((Config::load(&path)?, Some(path))),
-        None if Path::new(DEFAULT_PATH).exists() => {
-            Ok((Config::load(Path::new(DEFAULT_PATH))?, Some(DEFAULT_PATH.into())))
-        }
-        None => Ok((Config::absent(), None)),
+fn load_config(named: Option<PathBuf>) -> Result<(Configuration, Option<PathBuf>), Failure> {
+    let usual = Path::new(DEFAULT_CONFIGURATION);
+    match named.or_else(|| usual.exists().then(|| usual.to_owned())) {
+        Some(path) => Ok((config::load(&path)?, Some(path))),
+        None => Ok((Configuration::default(), None)),
     }
 }
 
@@ -373,73 +290,81 @@ pub mod tests {
         let cli = Cli::try_parse_from(words).unwrap();
         let variable =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-        Context::resolve(cli.globals, &Surroundings { variable: &variable, is_root: root }, Interrupt::default())
+        Context::resolve(cli.globals, &ProcessEnvironment { variable: &variable, is_root: root }, Interrupt::default())
     }
 
     #[test]
     fn root_has_the_systems_folders() {
         let context = context(&[], "", true, &[("HOME", "/root"), ("XDG_STATE_HOME", "/x")]).unwrap();
-        assert_eq!(context.state().unwrap(), Path::new("/var/lib/varu"));
-        assert_eq!(context.keys().unwrap(), Path::new("/etc/varu"));
+        assert_eq!(context.machine.state().unwrap(), Path::new("/var/lib/varu"));
+        assert_eq!(context.machine.keys().unwrap(), Path::new("/etc/varu"));
     }
 
     #[test]
     fn a_user_has_folders_at_home() {
         let at_home = context(&[], "", false, &[("HOME", "/home/u"), ("XDG_STATE_HOME", "relative")]).unwrap();
-        assert_eq!(at_home.state().unwrap(), Path::new("/home/u/.local/state/varu"));
-        assert_eq!(at_home.keys().unwrap(), Path::new("/home/u/.config/varu"));
+        assert_eq!(at_home.machine.state().unwrap(), Path::new("/home/u/.local/state/varu"));
+        assert_eq!(at_home.machine.keys().unwrap(), Path::new("/home/u/.config/varu"));
         let elsewhere = [("XDG_STATE_HOME", "/s"), ("XDG_CONFIG_HOME", "/c")];
         let elsewhere = context(&[], "", false, &elsewhere).unwrap();
-        assert_eq!(elsewhere.state().unwrap(), Path::new("/s/varu"));
-        assert_eq!(elsewhere.keys().unwrap(), Path::new("/c/varu"));
+        assert_eq!(elsewhere.machine.state().unwrap(), Path::new("/s/varu"));
+        assert_eq!(elsewhere.machine.keys().unwrap(), Path::new("/c/varu"));
         let nowhere = context(&[], "", false, &[]).unwrap();
-        assert!(nowhere.state().unwrap_err().message.contains("--state"));
-        assert!(nowhere.keys().unwrap_err().message.contains("--writer-key"));
+        assert!(nowhere.machine.state().unwrap_err().to_string().contains("--state"));
+        assert!(nowhere.machine.keys().unwrap_err().to_string().contains("--writer-key"));
     }
 
     #[test]
     fn a_unit_says_where_its_state_is_and_an_option_goes_before() {
         let unit = [("STATE_DIRECTORY", "/var/lib/private/varu:/other")];
-        assert_eq!(context(&[], "", true, &unit).unwrap().state().unwrap(), Path::new("/var/lib/private/varu"));
-        assert_eq!(context(&["--state", "here"], "", true, &unit).unwrap().state().unwrap(), Path::new("here"));
+        assert_eq!(context(&[], "", true, &unit).unwrap().machine.state().unwrap(), Path::new("/var/lib/private/varu"));
+        assert_eq!(context(&["--state", "here"], "", true, &unit).unwrap().machine.state().unwrap(), Path::new("here"));
     }
 
     #[test]
     fn an_option_goes_before_the_configuration() {
         let config = "[repository]\nurl = '/srv/vault'\nwriter_key = '/k'\nidentity = '/i'";
         let configured = context(&[], config, true, &[]).unwrap();
-        assert_eq!(configured.repository().unwrap(), "/srv/vault");
-        assert_eq!(configured.named_writer_key(), Some(Path::new("/k")));
+        assert_eq!(configured.machine.repository().unwrap(), "/srv/vault");
+        assert_eq!(configured.machine.writer_key.as_deref(), Some(Path::new("/k")));
         let empty = ["--repo", "", "--writer-key", "", "--identity", ""];
         let empty = context(&empty, config, true, &[]).unwrap();
-        assert_eq!((empty.repository().unwrap(), empty.named_identity()), ("/srv/vault", Some(Path::new("/i"))));
+        assert_eq!(
+            (empty.machine.repository().unwrap(), empty.machine.identity.as_deref()),
+            ("/srv/vault", Some(Path::new("/i")))
+        );
         let words = ["--repo", "./v", "--writer-key", "k", "--identity", "i", "-q"];
         let given = context(&words, config, true, &[]).unwrap();
-        assert_eq!(given.repository().unwrap(), "./v");
-        assert_eq!((given.named_writer_key(), given.named_identity()), (Some(Path::new("k")), Some(Path::new("i"))));
+        assert_eq!(given.machine.repository().unwrap(), "./v");
+        assert_eq!(
+            (given.machine.writer_key.as_deref(), given.machine.identity.as_deref()),
+            (Some(Path::new("k")), Some(Path::new("i")))
+        );
         assert_eq!(given.verbosity, Verbosity::Quiet);
-        assert!(context(&[], "", true, &[]).unwrap().repository().unwrap_err().message.contains("VARU_REPO"));
+        assert!(
+            context(&[], "", true, &[]).unwrap().machine.repository().unwrap_err().to_string().contains("VARU_REPO")
+        );
     }
 
     #[test]
     fn a_limit_of_the_command_line_goes_before_the_configurations() {
         let config = "[repository]\nlimit_upload = '1 MB'\nlimit_download = 4096";
         let rates = |words: &[&str]| {
-            let rates = context(words, config, true, &[]).unwrap().rates;
+            let rates = context(words, config, true, &[]).unwrap().machine.rates;
             (rates.upload.map(NonZeroU64::get), rates.download.map(NonZeroU64::get))
         };
         assert_eq!(rates(&[]), (Some(1_000_000), Some(4096)));
         assert_eq!(rates(&["--limit-upload", "2M"]), (Some(2 << 20), Some(4096)));
-        assert_eq!(context(&[], "", true, &[]).unwrap().rates, Rates::default());
+        assert_eq!(context(&[], "", true, &[]).unwrap().machine.rates, Rates::default());
     }
 
     #[test]
     fn an_unknown_set_is_told_with_its_nearest() {
         let config = "[sets.agama]\nsource = 'files'\npaths = ['/a']\n[sets.db]\nsource = 'influxdb'\ndatabase = 'x'";
         let context = context(&[], config, true, &[]).unwrap();
-        assert!(context.set("agama").is_ok());
-        assert!(context.set("agamma").unwrap_err().message.contains("did you mean agama?"));
-        assert!(context.set("x").unwrap_err().message.contains("it has agama, db"));
-        assert!(context.set("db").is_ok());
+        assert!(context.machine.set("agama").is_ok());
+        assert!(context.machine.set("agamma").unwrap_err().to_string().contains("did you mean agama?"));
+        assert!(context.machine.set("x").unwrap_err().to_string().contains("it has agama, db"));
+        assert!(context.machine.set("db").is_ok());
     }
 }

@@ -10,7 +10,7 @@ use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use crate::terminal::human::{counted, size};
+use varu::job::amount::{counted, size};
 
 /// Make a second repository from the first, or bring it up to date. It takes no key.
 #[derive(Debug, clap::Args)]
@@ -35,24 +35,24 @@ pub struct Args {
 impl Args {
     /// Copies, and says what both places have then.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let from = context.open_remote(&watch)?;
-        let usual = context.remote_options();
+        let progress = context.progress();
+        let from = context.machine.open_remote(&progress.shared())?;
+        let usual = context.machine.remote_options();
         let (ssh_key, known_hosts) = (self.ssh_key, self.known_hosts);
         let options = Options { ssh_key, known_hosts, jump_host: None, ..usual };
-        let to = context.make_other(&self.to, &options, &watch)?;
+        let to = context.machine.make_other(&self.to, &options, &progress.shared())?;
         if from.place() == to.place() {
             return Err(Failure::usage(format!("{} is where the repository is: give another place", to.place())));
         }
-        let report = copy(&*from, &*to, self.all, &*watch, &context.interrupt)?;
+        let report = copy(&*from, &*to, self.all, &*progress, &context.machine.interrupt)?;
         if report.waiting > 0 {
-            watch.warn(&WarningKind::NotCopied.warning(format!(
+            progress.warn(&WarningKind::NotCopied.warning(format!(
                 "{} wait for the next copy: a prune of {} is about to delete packs that they need",
                 counted(report.waiting, "snapshot"),
                 to.place()
             )));
         }
-        let warnings = watch.end(&[]);
+        let warnings = progress.end(&[]);
         match context.json {
             true => context.print_json(&json!({
                 "from": from.place(),
@@ -69,7 +69,7 @@ impl Args {
             false => context.tell(&text(&report, &from.place(), &to.place()))?,
         }
         match report.damaged.is_empty() {
-            true => Ok(watch.say_warnings()),
+            true => Ok(progress.say_warnings()),
             false => Err(Failure::new(
                 ExitStatus::Damaged,
                 format!("what is damaged at {} was left out:\n  {}", from.place(), report.damaged.join("\n  ")),

@@ -15,8 +15,8 @@ use varu::repository::{self, Cost, Repository};
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{Pick, Trust, short};
-use crate::terminal::human::{counted, size};
+use super::values::{Pick, TrustArgs, short};
+use varu::job::amount::{counted, size};
 
 /// Show what changed between two snapshots.
 #[derive(Debug, clap::Args)]
@@ -30,16 +30,16 @@ pub struct Args {
     other: Pick,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Args {
     /// Prints a line for each stream that differs.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &watch)?;
-        let one = opened.pick(&self.one, context)?;
-        let other = opened.pick(&self.other, context)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
+        let one = self.one.find(&opened, context)?;
+        let other = self.other.find(&opened, context)?;
         let (a, b) = (&one.snapshot.id, &other.snapshot.id);
         if one.repository.id() != other.repository.id() {
             return Err(Failure::usage(format!(
@@ -53,7 +53,7 @@ impl Args {
         let packs = Packs::find(repository, [&earlier, &later])?;
         let found = diff(&earlier, &later, |recipe, run| packs.chunks(recipe, run))?;
         let costs = costs(repository, (&one.snapshot, &other.snapshot), &later)?;
-        let warnings = watch.end(&[one.warnings, other.warnings].concat());
+        let warnings = progress.end(&[one.warnings, other.warnings].concat());
         match context.json {
             true => {
                 let differences: Vec<_> = found.iter().map(|one| document(one, costs.get(&one.name))).collect();
@@ -61,7 +61,7 @@ impl Args {
             }
             false => context.print(&text(&found, &costs))?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }
 

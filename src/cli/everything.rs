@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use varu::index::Outcome;
+use varu::job::registry::WayBack;
+use varu::job::spec::{Set, SourceKind};
 use varu::progress::Progress;
 use varu::repository;
 use varu::restore::RestoreReport;
@@ -17,12 +19,11 @@ use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
 use super::in_place::{InPlace, is_running};
 use super::into::IntoArgs;
-use super::open::Found;
+use super::progress::ProgressReporter;
 use super::restore::Options;
 use super::standing::{self, Record};
-use super::watch::Watch;
-use crate::config::{Set, Source, SourceKind};
-use crate::terminal::human::{count, size};
+use varu::job::amount::{count, size};
+use varu::job::open::OpenedSnapshot;
 
 /// A line of the table at the end.
 struct Row {
@@ -58,35 +59,34 @@ fn work(set: Option<&Set>, name: &str) -> Work {
             "the set {name} isn't in the configuration, so it isn't known where it belongs; varu restore {name} --to DIR \
              restores it"
         )),
-        Some(Source::Files(_)) => Work::Files,
-        Some(Source::Command(command)) if command.restore_command.is_none() => Work::Nothing(format!(
-            "the set {name} has no restore_command, so it isn't known how it goes back; varu restore {name} --to DIR restores \
-             its streams as files"
-        )),
-        Some(source) => Work::Service(source.kind()),
+        Some(source) => match source.descriptor().way_back(name) {
+            WayBack::Files => Work::Files,
+            WayBack::Service => Work::Service(source.kind()),
+            WayBack::Unknown(why) => Work::Nothing(why),
+        },
     }
 }
 
 /// Restores everything, in `restore_order`, up to the first failure. What an earlier run has done stays done.
 pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
-    let watch = context.watch();
-    let opened = context.open_to_read(&options.trust, &watch)?;
+    let progress = context.progress();
+    let opened = context.machine.open_to_read(&options.trust.vouched(), &progress.shared())?;
     let mut found = options.all_found(&opened)?;
-    let set = |found: &Found| context.config.sets.get(&found.snapshot.header.set);
+    let set = |found: &OpenedSnapshot| context.machine.configuration.sets.get(&found.snapshot.header.set);
     found.sort_by_key(|found| set(found).and_then(|set| set.restore_order).unwrap_or(u32::MAX));
     let started = Instant::now();
     let in_place = is_running(root).then(|| InPlace::prepare(options, &found, context)).transpose()?;
     let mut rows = Vec::new();
     let (mut failure, mut missed) = (None, None);
     for found in &found {
-        found.warnings.iter().for_each(|warning| watch.warn(warning));
+        found.warnings.iter().for_each(|warning| progress.warn(warning));
         let name = &found.snapshot.header.set;
-        match one(into, root, found, in_place.as_ref(), options, context, &watch) {
+        match one(into, root, found, in_place.as_ref(), options, context, &progress) {
             Ok(Some(row)) => rows.push(row),
             Ok(None) => {}
             // The patterns name parts of other sets.
             Err(error) if error.is_usage() && options.is_part() => {
-                watch.note(&format!("nothing of the set {name} is meant: {}", error.message));
+                progress.note(&format!("nothing of the set {name} is meant: {}", error.message));
                 missed.get_or_insert(error);
             }
             Err(error) => {
@@ -106,24 +106,24 @@ pub fn run(into: &IntoArgs, root: &Path, options: &Options, context: &Context) -
     if failure.is_none() && options.is_part() && rows.iter().all(|row| row.checks == LEFT_OUT) {
         return Err(missed.unwrap_or_else(|| options.nothing_matches()));
     }
-    let is_of_files = |found: &&Found| matches!(work(set(found), &found.snapshot.header.set), Work::Files);
+    let is_of_files = |found: &&OpenedSnapshot| matches!(work(set(found), &found.snapshot.header.set), Work::Files);
     // A service that was restored has all that was named.
     let others = found.iter().filter(|found| !is_of_files(found)).map(|found| &found.snapshot.header.set);
     if failure.is_none()
         && !others.into_iter().any(|name| rows.iter().any(|row| row.set == *name && row.checks != LEFT_OUT))
     {
-        options.warn_unmatched(found.iter().filter(is_of_files), &watch)?;
+        options.warn_unmatched(found.iter().filter(is_of_files), &progress)?;
     }
-    let warnings = watch.end(&[]);
+    let warnings = progress.end(&[]);
     let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
-    in_place.iter().for_each(|in_place| in_place.end(&watch));
+    in_place.iter().for_each(|in_place| in_place.end(&progress));
     match context.json {
         true => context.print_json(&document(&rows, &stayed, &warnings, failure.is_none(), started.elapsed()))?,
         false => context.tell(&table(&rows, started.elapsed()))?,
     }
     match failure {
         Some(failure) => Err(failure),
-        None => Ok(watch.say_warnings()),
+        None => Ok(progress.say_warnings()),
     }
 }
 
@@ -137,11 +137,11 @@ fn found_after(name: &str, rows: &[Row]) -> String {
 fn one(
     into: &IntoArgs,
     root: &Path,
-    found: &Found,
+    found: &OpenedSnapshot,
     in_place: Option<&InPlace>,
     options: &Options,
     context: &Context,
-    watch: &Arc<Watch>,
+    progress: &Arc<ProgressReporter>,
 ) -> Result<Option<Row>, Failure> {
     let name = &found.snapshot.header.set;
     let row = |bytes, counted, took, checks| Row {
@@ -153,9 +153,9 @@ fn one(
         checks,
     };
     let began = Instant::now();
-    match work(context.config.sets.get(name), name) {
+    match work(context.machine.configuration.sets.get(name), name) {
         Work::Nothing(why) => {
-            watch.warn(&WarningKind::NotRestored.warning(why));
+            progress.warn(&WarningKind::NotRestored.warning(why));
             Ok(Some(row(0, None, Duration::ZERO, LEFT_OUT.to_owned())))
         }
         Work::Files => {
@@ -168,18 +168,18 @@ fn one(
             {
                 return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
             }
-            watch.note(&format!("{name} goes below {}", root.display()));
+            progress.note(&format!("{name} goes below {}", root.display()));
             let failed = |error| Failure::from(repository::Error::from(error));
             let index = || found.repository.index();
             Record::keep(found, &request, None, None)?;
             let number = index().begin_operation(INTO_PLACE, Some(name), SystemClock.now()).map_err(failed)?;
-            let Some(report) = options.restore(found, Some(root), in_place, context, watch)? else {
+            let Some(report) = options.restore(found, Some(root), in_place, context, progress)? else {
                 index()
                     .end_operation(number, SystemClock.now(), Outcome::Done, Some("nothing"), None)
                     .map_err(failed)?;
                 return Ok(None);
             };
-            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            report.warnings.iter().for_each(|warning| progress.warn(warning));
             if let Some(damage) = report.damaged.first() {
                 return Err(Failure::new(ExitStatus::Damaged, damage.clone()));
             }
@@ -197,8 +197,8 @@ fn one(
             let request = request(root, &options.only, &format!("{kind:?} {}", into.wish()));
             let unfinished = found.repository.index().unfinished_restore(name).map_err(repository::Error::from)?;
             if let (None, Some(record)) = (&unfinished, Record::of(found, &request)?)
-                && let Ok((kept, Some(now))) = into.standing(kind, found, options, context, watch)
-                && let Some(said) = said_before(found, &record, &kept, &now, watch)
+                && let Ok((kept, Some(now))) = into.standing(kind, found, options, context, progress)
+                && let Some(said) = said_before(found, &record, &kept, &now, progress)
             {
                 return Ok(Some(row(0, None, Duration::ZERO, said)));
             }
@@ -210,9 +210,9 @@ fn one(
                 kept = Record::keep(found, &request, now, report.warnings.first().map(ToString::to_string));
             };
             let unfinished = unfinished.is_some();
-            let (report, service) = into.one(kind, None, unfinished, found, options, context, watch, &mut keep)?;
+            let (report, service) = into.one(kind, None, unfinished, found, options, context, progress, &mut keep)?;
             kept?;
-            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            report.warnings.iter().for_each(|warning| progress.warn(warning));
             let proof = service.proof();
             Ok(Some(row(report.bytes, proof.counted, began.elapsed(), proof.checks)))
         }
@@ -226,12 +226,18 @@ fn request(root: &Path, only: &[String], how: &str) -> String {
 
 /// What is said of a set whose data an earlier run loaded into a service and which needn't, or mustn't, be loaded again; None
 /// where it is. `kept` are names of what is there and may not be replaced.
-fn said_before(found: &Found, record: &Record, kept: &[String], now: &str, watch: &Watch) -> Option<String> {
+fn said_before(
+    found: &OpenedSnapshot,
+    record: &Record,
+    kept: &[String],
+    now: &str,
+    progress: &ProgressReporter,
+) -> Option<String> {
     let name = &found.snapshot.header.set;
     if record.standing == now {
         if let Some(warning) = &record.warning {
             let text = format!("the set {name} was restored at {}, with warnings; the first: {warning}", record.time);
-            watch.warn(&WarningKind::NotAsItWas.warning(text));
+            progress.warn(&WarningKind::NotAsItWas.warning(text));
         }
         return Some(DONE.to_owned());
     }
@@ -239,7 +245,7 @@ fn said_before(found: &Found, record: &Record, kept: &[String], now: &str, watch
     if replace.is_empty() {
         return None;
     }
-    watch.warn(&WarningKind::NotRestored.warning(format!(
+    progress.warn(&WarningKind::NotRestored.warning(format!(
         "the set {name} was restored at {}, and what is there has changed since, so it stays as it is; {} --reason TEXT \
          restores it again, and puts what is there aside",
         record.time,

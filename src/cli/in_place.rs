@@ -16,9 +16,9 @@ use varu::source::in_place::{Spared, Touched};
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::open::Found;
+use super::progress::ProgressReporter;
 use super::restore::{Options, Overwrite};
-use super::watch::Watch;
+use varu::job::open::OpenedSnapshot;
 
 /// The most bytes of a file of accounts.
 const ACCOUNTS_MAX: u64 = 64 << 20;
@@ -41,7 +41,7 @@ pub fn is_running(folder: &Path) -> bool {
 impl InPlace {
     /// Looks what this run uses, and adds the accounts of all snapshots that are restored to those of this machine: before the
     /// first file, because owners are set by name.
-    pub fn prepare(options: &Options, found: &[Found], context: &Context) -> Result<Self, Failure> {
+    pub fn prepare(options: &Options, found: &[OpenedSnapshot], context: &Context) -> Result<Self, Failure> {
         let mut spared = Spared { with_machine_files: options.with_machine_files, ..used(context) };
         let (mut owners, mut added) = (Owners::Here, Added::default());
         // What may not be overwritten isn't merged either.
@@ -79,39 +79,36 @@ impl InPlace {
     }
 
     /// After the last set: what stayed and which accounts came is said, and the service manager reads its units again.
-    pub fn end(&self, watch: &Watch) {
+    pub fn end(&self, progress: &ProgressReporter) {
         let touched = self.touched.borrow();
         let stayed = self.stayed();
         if !stayed.is_empty() {
-            watch.note(&format!(
-                "{} stayed as they are here:",
-                crate::terminal::human::counted(stayed.len() as u64, "file")
-            ));
-            stayed.iter().for_each(|line| watch.note(&format!("  {line}")));
-            watch.note("  varu restore SET --to DIR --path PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
+            progress
+                .note(&format!("{} stayed as they are here:", varu::job::amount::counted(stayed.len() as u64, "file")));
+            stayed.iter().for_each(|line| progress.note(&format!("  {line}")));
+            progress.note("  varu restore SET --to DIR --path PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
         }
         if !self.added.names.is_empty() {
-            watch.note(&format!("accounts were added: {}", self.added.names.join(", ")));
+            progress.note(&format!("accounts were added: {}", self.added.names.join(", ")));
         }
         for line in &self.added.renumbered {
-            watch.note(&format!("  the number was taken here: {line}; owners are set by name"));
+            progress.note(&format!("  the number was taken here: {line}; owners are set by name"));
         }
         if !Path::new("/run/systemd/system").is_dir() {
             return;
         }
         if touched.iter().any(|touched| touched.units) {
             match systemctl(&["daemon-reload"]) {
-                Ok(_) => watch.note("systemd has read its units again"),
-                Err(why) => {
-                    watch.note(&format!("systemd could not read its units again: {why}; run systemctl daemon-reload"))
-                }
+                Ok(_) => progress.note("systemd has read its units again"),
+                Err(why) => progress
+                    .note(&format!("systemd could not read its units again: {why}; run systemctl daemon-reload")),
             }
         }
         let settings: BTreeSet<String> = touched.iter().flat_map(|touched| touched.settings.iter().cloned()).collect();
         let running = systemctl(&["show", "--property=Names", "--state=running", "*.service"]).unwrap_or_default();
         let services = services(&running, &settings);
         if !services.is_empty() {
-            watch.note(&format!(
+            progress.note(&format!(
                 "these services run with what their settings were before: systemctl restart {}",
                 services.join(" ")
             ));
@@ -121,7 +118,12 @@ impl InPlace {
 
 /// The owners' numbers in another system than the one that runs, which is restored into `folder`: those of its accounts as they
 /// will be.
-pub fn owners_below(folder: &Path, options: &Options, found: &Found, context: &Context) -> Result<Owners, Failure> {
+pub fn owners_below(
+    folder: &Path,
+    options: &Options,
+    found: &OpenedSnapshot,
+    context: &Context,
+) -> Result<Owners, Failure> {
     if options.numeric_owner {
         return Ok(Owners::Numeric);
     }
@@ -139,14 +141,21 @@ pub fn owners_below(folder: &Path, options: &Options, found: &Found, context: &C
 }
 
 /// Reads the files of accounts that are restored from a snapshot.
-fn read_accounts(into: &mut Accounts, options: &Options, found: &Found, context: &Context) -> Result<(), Failure> {
+fn read_accounts(
+    into: &mut Accounts,
+    options: &Options,
+    found: &OpenedSnapshot,
+    context: &Context,
+) -> Result<(), Failure> {
     let selection = options.selection()?;
     let chosen = |entry: &varu::entry::Entry| {
         entry.kind == varu::entry::Kind::File
             && AccountFile::at(entry.name.as_bytes()).is_some()
             && selection.takes(entry)
     };
-    for (name, content) in read_small(&found.repository, &found.snapshot, &chosen, ACCOUNTS_MAX, &context.interrupt)? {
+    for (name, content) in
+        read_small(&found.repository, &found.snapshot, &chosen, ACCOUNTS_MAX, &context.machine.interrupt)?
+    {
         if let Some(file) = AccountFile::at(name.as_bytes()) {
             into.insert(file, content);
         }
@@ -170,11 +179,11 @@ fn failed(tried: &str, error: &io::Error) -> Failure {
 
 /// What this run uses.
 fn used(context: &Context) -> Spared {
-    let configured = &context.config.repository;
+    let configured = &context.machine.configuration.repository;
     let named = [
-        context.config_file.as_deref(),
-        context.named_identity(),
-        context.named_writer_key(),
+        context.machine.configuration_file.as_deref(),
+        context.machine.identity.as_deref(),
+        context.machine.writer_key.as_deref(),
         configured.writer_key.as_deref(),
         configured.identity.as_deref(),
         configured.ssh_key.as_deref(),
@@ -182,15 +191,15 @@ fn used(context: &Context) -> Spared {
         configured.ssh_config.as_deref(),
     ];
     let mut files: Vec<PathBuf> = named.into_iter().flatten().map(Path::to_owned).collect();
-    files.extend(context.writer_keys());
+    files.extend(context.machine.writer_keys());
     if let Some(key) = &configured.ssh_key {
         let mut public = key.clone().into_os_string();
         public.push(".pub");
         files.push(PathBuf::from(public));
     }
-    let mut folders: Vec<PathBuf> = context.state().ok().map(Path::to_owned).into_iter().collect();
-    let mut settings: Vec<PathBuf> = context.keys().ok().map(Path::to_owned).into_iter().collect();
-    match context.place() {
+    let mut folders: Vec<PathBuf> = context.machine.state().ok().map(Path::to_owned).into_iter().collect();
+    let mut settings: Vec<PathBuf> = context.machine.keys().ok().map(Path::to_owned).into_iter().collect();
+    match context.machine.place() {
         Ok(Place::Local(path)) => folders.push(path),
         // ssh's own keys and settings, and those by which somebody is logged in here.
         _ => settings.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh"))),

@@ -13,10 +13,10 @@ use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::open::remember_place;
-use super::watch::Watch;
-use super::words::{Trust, short};
-use crate::terminal::human::counted;
+use super::progress::ProgressReporter;
+use super::values::{TrustArgs, short};
+use varu::job::amount::counted;
+use varu::job::open::remember_place;
 
 /// Work with the local index.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub struct Args {
     what: What,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,33 +53,33 @@ const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
+        let progress = context.progress();
         // Who goes on at another place than the last backup's goes on there with the backups, too.
         let as_first = matches!(self.what, What::Rebuild { accept_loss: true, .. } | What::Adopt);
-        let repositories = context.open_indexes(&self.trust, as_first, &watch)?;
+        let repositories = context.machine.open_indexes(&self.trust.vouched(), as_first, &progress.shared())?;
         match self.what {
-            What::Rebuild { salvage: true, .. } => salvage(context, &watch, &repositories),
-            What::Rebuild { accept_loss, .. } => rebuild(context, &watch, &repositories, accept_loss),
-            What::Check => check(context, &watch, &repositories),
-            What::Adopt => adopt(context, &watch, &repositories[0]),
+            What::Rebuild { salvage: true, .. } => salvage(context, &progress, &repositories),
+            What::Rebuild { accept_loss, .. } => rebuild(context, &progress, &repositories, accept_loss),
+            What::Check => check(context, &progress, &repositories),
+            What::Adopt => adopt(context, &progress, &repositories[0]),
         }
     }
 }
 
 fn rebuild(
     context: &Context,
-    watch: &Watch,
+    progress: &ProgressReporter,
     repositories: &[Arc<Repository>],
     accept_loss: bool,
 ) -> Result<ExitStatus, Failure> {
     let (mut snapshots, mut packs, mut hidden) = (0, 0, Vec::new());
     for repository in repositories {
-        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
+        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, progress, &context.machine.interrupt)?;
         let changes = repository.rebuild(accept_loss)?;
-        changes.warnings().for_each(|warning| watch.warn(&warning));
-        changes.lost.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
+        changes.warnings().for_each(|warning| progress.warn(&warning));
+        changes.lost.iter().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(missing) = changes.hidden {
-            watch.warn(&WarningKind::MissingSnapshot.warning(&missing));
+            progress.warn(&WarningKind::MissingSnapshot.warning(&missing));
             hidden.push(missing);
         }
         let index = repository.index();
@@ -89,7 +89,7 @@ fn rebuild(
     if accept_loss {
         repositories.iter().try_for_each(|repository| remember_place(repository))?;
     }
-    let warnings = watch.end(&[]);
+    let warnings = progress.end(&[]);
     let left_alone = !hidden.is_empty() && !accept_loss;
     match context.json {
         true => context
@@ -101,14 +101,18 @@ fn rebuild(
             counted(packs, "pack")
         ))?,
     }
-    let status = watch.say_warnings();
+    let status = progress.say_warnings();
     Ok(if left_alone { ExitStatus::Damaged } else { status })
 }
 
-fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {
+fn salvage(
+    context: &Context,
+    progress: &ProgressReporter,
+    repositories: &[Arc<Repository>],
+) -> Result<ExitStatus, Failure> {
     let mut found = Vec::new();
     for repository in repositories {
-        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, watch, &context.interrupt)?;
+        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, progress, &context.machine.interrupt)?;
         found.push(repository.salvage(SystemClock.now())?);
     }
     // Whose a damaged object was none can tell, so each has named it. Where one of them has put it back that is over.
@@ -121,12 +125,12 @@ fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -
     let mut brought_back = Vec::new();
     for (mut changes, salvage) in found {
         changes.damaged.retain(|sentence| !back.iter().any(|id| sentence.contains(id)));
-        changes.warnings().for_each(|warning| watch.warn(&warning));
-        changes.lost.iter().for_each(|why| watch.warn(&WarningKind::UnusableObject.warning(why)));
-        salvage.left.iter().for_each(|why| watch.warn(&WarningKind::MissingSnapshot.warning(why)));
+        changes.warnings().for_each(|warning| progress.warn(&warning));
+        changes.lost.iter().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
+        salvage.left.iter().for_each(|why| progress.warn(&WarningKind::MissingSnapshot.warning(why)));
         brought_back.extend(salvage.brought_back);
     }
-    let warnings = watch.end(&[]);
+    let warnings = progress.end(&[]);
     let document = |salvaged: &Salvaged| {
         json!({
             "id": salvaged.snapshot.id,
@@ -147,15 +151,19 @@ fn salvage(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -
             context.tell(&format!("{} brought back\n", counted(brought_back.len() as u64, "snapshot")))?;
         }
     }
-    Ok(watch.say_warnings())
+    Ok(progress.say_warnings())
 }
 
-fn check(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> Result<ExitStatus, Failure> {
+fn check(
+    context: &Context,
+    progress: &ProgressReporter,
+    repositories: &[Arc<Repository>],
+) -> Result<ExitStatus, Failure> {
     let mut found = Vec::new();
     for repository in repositories {
         found.extend(repository.check_index()?);
     }
-    watch.end(&[]);
+    progress.end(&[]);
     match context.json {
         true => context.print_json(&json!({ "differences": found }))?,
         false if found.is_empty() => context.tell("the index is as the repository has it\n")?,
@@ -164,15 +172,15 @@ fn check(context: &Context, watch: &Watch, repositories: &[Arc<Repository>]) -> 
     Ok(if found.is_empty() { ExitStatus::Done } else { ExitStatus::Warnings })
 }
 
-fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<ExitStatus, Failure> {
-    let _lock = Lock::take(repository.folder(), "index adopt", PATIENCE, watch, &context.interrupt)?;
+fn adopt(context: &Context, progress: &ProgressReporter, repository: &Repository) -> Result<ExitStatus, Failure> {
+    let _lock = Lock::take(repository.folder(), "index adopt", PATIENCE, progress, &context.machine.interrupt)?;
     let changes = repository.sync()?;
     if let Some(hidden) = changes.hidden {
         return Err(Failure::new(ExitStatus::Damaged, hidden));
     }
     let newest = repository.adopt()?;
     remember_place(repository)?;
-    watch.end(&changes.warnings().collect::<Vec<_>>());
+    progress.end(&changes.warnings().collect::<Vec<_>>());
     match (context.json, &newest) {
         (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,
         (false, None) => context.tell("there is no snapshot yet, so there is nothing to adopt\n")?,
@@ -184,5 +192,5 @@ fn adopt(context: &Context, watch: &Watch, repository: &Repository) -> Result<Ex
             row.about.host
         ))?,
     }
-    Ok(watch.say_warnings())
+    Ok(progress.say_warnings())
 }

@@ -7,8 +7,8 @@ use varu::remote::sftp;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::watch::Watch;
-use super::words::Trust;
+use super::progress::ProgressReporter;
+use super::values::TrustArgs;
 
 /// Make a repository, a writer key and, unless --recipient is given, an identity.
 #[derive(Debug, clap::Args)]
@@ -22,18 +22,18 @@ pub struct Args {
     trust_host_key: Option<String>,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Args {
     /// Makes the repository and says where everything is.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let (keyring, forget) = (context.keyring(), self.trust.trust_repository);
-        let watch = context.watch();
+        let (keyring, forget) = (context.machine.keyring(), self.trust.trust_repository);
+        let progress = context.progress();
         if let Some(fingerprint) = &self.trust_host_key {
-            trust_host(context, fingerprint, &watch)?;
+            trust_host(context, fingerprint, &progress)?;
         }
-        let remote = context.make_remote(&keyring, forget, &watch)?;
+        let remote = context.machine.make_remote(&keyring, forget, &progress.shared())?;
         let made = init(&*remote, &keyring, &self.recipients, forget)?;
         match context.json {
             true => context.print_json(&document(&made))?,
@@ -44,14 +44,19 @@ impl Args {
 }
 
 /// Enters the host's key among the known ones where it is the one that was named.
-fn trust_host(context: &Context, fingerprint: &str, watch: &Watch) -> Result<(), Failure> {
-    let Place::Sftp(place) = context.place()? else {
+fn trust_host(context: &Context, fingerprint: &str, progress: &ProgressReporter) -> Result<(), Failure> {
+    let Place::Sftp(place) = context.machine.place()? else {
         return Err(Failure::usage(
             "--trust-host-key goes with a repository on an SFTP host, and this one is a folder",
         ));
     };
-    let (key, file) = sftp::trust_host_key(&place, &context.remote_options(), fingerprint)?;
-    watch.note(&format!("{} is known from now on by its key {}, in {}", place.host(), key.fingerprint, file.display()));
+    let (key, file) = sftp::trust_host_key(&place, &context.machine.remote_options(), fingerprint)?;
+    progress.note(&format!(
+        "{} is known from now on by its key {}, in {}",
+        place.host(),
+        key.fingerprint,
+        file.display()
+    ));
     Ok(())
 }
 

@@ -8,6 +8,9 @@ use clap::Args;
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::Untrusted;
+use varu::job::hooks::around_restore;
+use varu::job::registry::{TargetOptions, connect_target};
+use varu::job::spec::{Refresh, SourceKind};
 use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::restore::RestoreReport;
@@ -19,14 +22,11 @@ use super::complete;
 use super::confirm::go_on;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::hooks::round_restore;
-use super::open::Found;
+use super::progress::ProgressReporter;
 use super::restore::{Options, What, Which};
-use super::sources::{self, SERVICES};
-use super::watch::Watch;
-use super::words::{SnapshotWord, short};
-use crate::config::{Refresh, SourceKind};
-use crate::terminal::human::{counted, rate, size};
+use super::values::{SnapshotWord, short};
+use varu::job::amount::{counted, rate, size};
+use varu::job::open::OpenedSnapshot;
 
 /// The options of a restore into a service.
 #[derive(Debug, Clone, Default, Args)]
@@ -72,7 +72,10 @@ pub struct IntoArgs {
 impl IntoArgs {
     /// The same, for one service of several: an option file is MySQL's.
     pub fn among_several(&self, kind: SourceKind) -> Self {
-        Self { option_file: self.option_file.clone().filter(|_| kind == SourceKind::Mysql), ..self.clone() }
+        Self {
+            option_file: self.option_file.clone().filter(|_| kind.descriptor().takes_option_file_of_all),
+            ..self.clone()
+        }
     }
 
     /// Those of a refresh into `service`, which nobody is there to be asked about.
@@ -119,10 +122,10 @@ impl IntoArgs {
             Some((service, _)) => (service, None),
             None => (service.as_str(), None),
         };
-        match SERVICES.into_iter().find(|kind| kind.name() == service) {
+        match SourceKind::services().find(|kind| kind.name() == service) {
             Some(kind) => Ok(Wanted::Something(Into::Load(self, kind, name))),
             None => {
-                let names = SERVICES.map(SourceKind::name).join(", ");
+                let names = SourceKind::services().map(SourceKind::name).collect::<Vec<_>>().join(", ");
                 Err(Failure::usage(format!("there is no service {service:?}; there are {names}")))
             }
         }
@@ -158,8 +161,8 @@ impl Into {
 impl IntoArgs {
     fn abandon(&self, options: &Options, context: &Context) -> Result<ExitStatus, Failure> {
         let What::Set(set) = &options.what else { return Err(Failure::usage("--abandon takes a SET")) };
-        let watch = context.watch();
-        let opened = context.open_to_look(&options.trust, &watch)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_look(&options.trust.vouched(), &progress.shared())?;
         let mut given_up = None;
         for (repository, _) in &opened.repositories {
             given_up = given_up.or(abandon(repository, set, &self.reason(), &SystemClock)?);
@@ -176,7 +179,7 @@ impl IntoArgs {
             true => context.print_json(&json!({ "set": set, "abandoned": given_up.is_some() }))?,
             false => context.tell(&text)?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 
     fn load(
@@ -186,32 +189,38 @@ impl IntoArgs {
         options: &Options,
         context: &Context,
     ) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let opened = context.open_to_read(&options.trust, &watch)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_read(&options.trust.vouched(), &progress.shared())?;
         let started = Instant::now();
         let mut done = Vec::new();
         for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
-            found.warnings.iter().for_each(|warning| watch.warn(warning));
+            found.warnings.iter().for_each(|warning| progress.warn(warning));
             let began = Instant::now();
             let (report, service) =
-                self.one(kind, name.clone(), false, &found, options, context, &watch, &mut |_, _| ())?;
+                self.one(kind, name.clone(), false, &found, options, context, &progress, &mut |_, _| ())?;
             let proof = service.proof();
-            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            report.warnings.iter().for_each(|warning| progress.warn(warning));
             done.push((report, proof, began.elapsed()));
         }
-        let warnings = watch.end(&[]);
+        let warnings = progress.end(&[]);
         match context.json {
             true => context.print_json(&document(&done, &warnings, started.elapsed()))?,
             false => context.tell(
                 &done.iter().map(|(report, proof, took)| text(context, report, proof, *took)).collect::<String>(),
             )?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 
     /// The snapshots in the order in which their sets are restored; of several, only those of this service.
-    fn ordered(&self, kind: SourceKind, mut found: Vec<Found>, options: &Options, context: &Context) -> Vec<Found> {
-        let set = |found: &Found| context.config.sets.get(&found.snapshot.header.set);
+    fn ordered(
+        &self,
+        kind: SourceKind,
+        mut found: Vec<OpenedSnapshot>,
+        options: &Options,
+        context: &Context,
+    ) -> Vec<OpenedSnapshot> {
+        let set = |found: &OpenedSnapshot| context.machine.configuration.sets.get(&found.snapshot.header.set);
         if options.what == What::All {
             found.retain(|found| set(found).is_some_and(|set| set.source.kind() == kind));
         }
@@ -225,13 +234,13 @@ impl IntoArgs {
         kind: SourceKind,
         name: Option<String>,
         any: bool,
-        found: &Found,
+        found: &OpenedSnapshot,
         options: &Options,
         context: &Context,
     ) -> Result<Box<dyn Service>, Failure> {
         let snapshot = &found.snapshot;
-        let set = context.config.sets.get(&snapshot.header.set);
-        let wanted = sources::Wanted {
+        let set = context.machine.configuration.sets.get(&snapshot.header.set);
+        let wanted = TargetOptions {
             set: snapshot.header.set.clone(),
             options: IntoOptions {
                 name,
@@ -245,7 +254,7 @@ impl IntoArgs {
             option_file: self.option_file.clone(),
             user: self.user.clone(),
         };
-        sources::service(kind, set.map(|set| &set.source), wanted, context).map_err(|error| Failure {
+        connect_target(kind, set.map(|set| &set.source), wanted, &context.machine).map_err(|error| Failure {
             message: format!("nothing was restored into {}: {error}", kind.name()),
             ..Failure::from(error)
         })
@@ -256,14 +265,14 @@ impl IntoArgs {
     pub fn standing(
         &self,
         kind: SourceKind,
-        found: &Found,
+        found: &OpenedSnapshot,
         options: &Options,
         context: &Context,
-        watch: &Arc<Watch>,
+        progress: &Arc<ProgressReporter>,
     ) -> Result<(Vec<String>, Option<String>), Failure> {
         let mut service = self.service(kind, None, true, found, options, context)?;
         let (repository, snapshot) = (&found.repository, &found.snapshot);
-        let (plan, now) = standing(repository, snapshot, &mut *service, &**watch, &context.interrupt)?;
+        let (plan, now) = standing(repository, snapshot, &mut *service, &**progress, &context.machine.interrupt)?;
         let kept = plan.replaces.into_iter().filter(|name| !self.replace.contains(name)).collect();
         Ok((kept, now))
     }
@@ -276,14 +285,14 @@ impl IntoArgs {
         kind: SourceKind,
         name: Option<String>,
         unfinished: bool,
-        found: &Found,
+        found: &OpenedSnapshot,
         options: &Options,
         context: &Context,
-        watch: &Arc<Watch>,
+        progress: &Arc<ProgressReporter>,
         loaded: &mut dyn FnMut(&RestoreReport, &dyn Service),
     ) -> Result<(RestoreReport, Box<dyn Service>), Failure> {
         let (repository, snapshot) = (&found.repository, &found.snapshot);
-        let set = context.config.sets.get(&snapshot.header.set);
+        let set = context.machine.configuration.sets.get(&snapshot.header.set);
         let named = matches!(&options.which, Which::Snapshot(SnapshotWord::Prefix(_)) | Which::At(_));
         if set.is_some_and(|set| set.require_snapshot) && !named {
             return Err(refused(format!(
@@ -293,14 +302,14 @@ impl IntoArgs {
             )));
         }
         let mut service = self.service(kind, name, unfinished, found, options, context)?;
-        let environment = &context.config.environment;
+        let environment = &context.machine.configuration.environment;
         let guard = Guard {
             restore_from: environment.restore_from.clone(),
             refreshes: self.refreshes.then(|| environment.name.clone()),
             reason: self.reason(),
         };
         let mut refusal = None;
-        let mut confirm = |plan: &Plan| match self.confirm(plan, unfinished, snapshot_words(context, found), watch) {
+        let mut confirm = |plan: &Plan| match self.confirm(plan, unfinished, snapshot_words(context, found), progress) {
             Ok(()) => true,
             Err(failure) => {
                 refusal = Some(failure);
@@ -309,8 +318,8 @@ impl IntoArgs {
         };
         let clock = &SystemClock;
         let restore = || {
-            let interrupt = &context.interrupt;
-            Ok(restore_into(
+            let interrupt = &context.machine.interrupt;
+            restore_into(
                 repository,
                 snapshot,
                 &mut *service,
@@ -318,19 +327,19 @@ impl IntoArgs {
                 &mut confirm,
                 loaded,
                 clock,
-                &**watch,
+                &**progress,
                 interrupt,
-            )?)
+            )
         };
-        let report = round_restore(&snapshot.header.set, set, context, watch, restore)?;
+        let report = around_restore(&snapshot.header.set, set, &context.machine, &**progress, restore)?;
         let report = report.ok_or_else(|| refusal.unwrap_or_else(|| refused("nothing was done")))?;
         Ok((report, service))
     }
 
     /// Says what will be done, and asks.
-    fn confirm(&self, plan: &Plan, unfinished: bool, what: String, watch: &Watch) -> Result<(), Failure> {
-        watch.note_lines(&format!("{what} ({})", size(plan.bytes)));
-        plan.lines.iter().for_each(|line| watch.note(&format!("  {line}")));
+    fn confirm(&self, plan: &Plan, unfinished: bool, what: String, progress: &ProgressReporter) -> Result<(), Failure> {
+        progress.note_lines(&format!("{what} ({})", size(plan.bytes)));
+        plan.lines.iter().for_each(|line| progress.note(&format!("  {line}")));
         if !plan.replaces.is_empty() && self.reason.is_none() && !unfinished {
             return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
         }
@@ -344,13 +353,18 @@ fn refused(message: impl std::convert::Into<String>) -> Failure {
 
 /// Where the definitions of what is put aside are kept.
 fn kept_folder(context: &Context, repository: &Repository) -> Result<PathBuf, Failure> {
-    let state = context.state()?;
+    let state = context.machine.state()?;
     Ok(state.join(repository.id().to_string()).join("put-aside"))
 }
 
-fn snapshot_words(context: &Context, found: &Found) -> String {
+fn snapshot_words(context: &Context, found: &OpenedSnapshot) -> String {
     let header = &found.snapshot.header;
-    format!("snapshot {} of {} from {}", short(&found.snapshot.id), header.set, context.zone.stamp(header.data_time))
+    format!(
+        "snapshot {} of {} from {}",
+        short(&found.snapshot.id),
+        header.set,
+        context.machine.zone.stamp(header.data_time)
+    )
 }
 
 fn text(context: &Context, report: &RestoreReport, proof: &Proof, took: Duration) -> String {
@@ -360,7 +374,7 @@ fn text(context: &Context, report: &RestoreReport, proof: &Proof, took: Duration
         "restored {} from snapshot {} ({}): {} in {}, in {}{rate}; {}\n",
         header.set,
         short(&report.snapshot.id),
-        context.zone.stamp(header.data_time),
+        context.machine.zone.stamp(header.data_time),
         size(report.bytes),
         counted(report.streams, "stream"),
         format_duration(took),

@@ -21,8 +21,8 @@ use varu::time::{Clock, SystemClock};
 use super::confirm::go_on;
 use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
-use super::watch::Watch;
-use super::words::Trust;
+use super::progress::ProgressReporter;
+use super::values::TrustArgs;
 
 /// Work with the repository's keys.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
     what: What,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,10 +76,10 @@ enum What {
 impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let (keyring, trusted) = (context.keyring(), self.trust.ids());
-        let place = context.place()?.to_string();
-        let watch = context.watch();
-        let remote = context.open_remote(&watch)?;
+        let (keyring, trusted) = (context.machine.keyring(), self.trust.vouched().repositories);
+        let place = context.machine.place()?.to_string();
+        let progress = context.progress();
+        let remote = context.machine.open_remote(&progress.shared())?;
         if matches!(self.what, What::Show) {
             let keys = keyring.reader(&*remote, &trusted)?;
             return show(context, &place, &keys.keys);
@@ -100,8 +100,8 @@ impl Args {
             What::AddRecipient { recipient, yes } => {
                 let after = recipients_with(&unlocked, &recipient)?;
                 let ids: Vec<String> = unlocked.keys.iter().map(|keys| keys.id().to_string()).collect();
-                watch.note_lines(&format!("{recipient} is going to open all of {}\n", ids.join(", ")));
-                say_recipients(&watch, "From then on these open the backups", &after);
+                progress.note_lines(&format!("{recipient} is going to open all of {}\n", ids.join(", ")));
+                say_recipients(&progress, "From then on these open the backups", &after);
                 go_on(yes)?;
                 let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
                 say_added(context, &recipient, &added)?;
@@ -118,8 +118,8 @@ impl Args {
             }
             What::Rotate { recipients, yes } => {
                 let rotation = Rotation::plan(&keyring, unlocked, &recipients)?;
-                watch.note_lines(&format!("new keys are going to follow those of {}\n", rotation.follows()));
-                say_recipients(&watch, "These, and nobody else, open what comes after", rotation.recipients());
+                progress.note_lines(&format!("new keys are going to follow those of {}\n", rotation.follows()));
+                say_recipients(&progress, "These, and nobody else, open what comes after", rotation.recipients());
                 go_on(yes)?;
                 let rotated = rotation.make(&*remote, &keyring)?;
                 say_rotated(context, &rotated)?;
@@ -130,9 +130,9 @@ impl Args {
 }
 
 /// Shows whom keys are going to be wrapped to.
-fn say_recipients(watch: &Watch, what: &str, recipients: &[String]) {
+fn say_recipients(progress: &ProgressReporter, what: &str, recipients: &[String]) {
     let lines: String = recipients.iter().map(|recipient| format!("  recipient   {recipient}\n")).collect();
-    watch.note_lines(&format!("{what}:\n{lines}"));
+    progress.note_lines(&format!("{what}:\n{lines}"));
 }
 
 /// Puts a key object back, on the remote and in the state folder.
@@ -150,7 +150,7 @@ fn import(
     // Base64 is a third longer, and a person may have typed more around it.
     file.take(2 * MAX_KEY_OBJECT).read_to_end(&mut bytes).map_err(failed)?;
     let object = unarmor(&String::from_utf8_lossy(&bytes)).unwrap_or(bytes);
-    let (identity_path, identity) = context.keyring().identity(remote)?;
+    let (identity_path, identity) = context.machine.keyring().identity(remote)?;
     let id = id_in(&identity, &object).ok_or_else(|| {
         Failure::usage(format!(
             "{} is no key object that the identity {} opens: compare its lines with the sheet, from -----BEGIN AGE ENCRYPTED \
@@ -170,7 +170,7 @@ fn import(
         ));
     }
     // A copy here is of use even where nothing can be written there.
-    if let Ok(state) = context.state() {
+    if let Ok(state) = context.machine.state() {
         keep_copy(state, &id, &object)?;
     }
     let name = key_name(&object);
@@ -188,7 +188,7 @@ fn import(
 }
 
 fn show(context: &Context, place: &str, keys: &[varu::repository::Keys]) -> Result<ExitStatus, Failure> {
-    let keyring = context.keyring();
+    let keyring = context.machine.keyring();
     let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
     let recipients = &keys[0].file().recipients;
     let writer_key = keyring.writer_key_path(&ids[0]).ok().filter(|path| path.exists());
@@ -224,10 +224,10 @@ fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> R
     let ids: Vec<RepositoryId> = unlocked.keys.iter().map(|keys| *keys.id()).collect();
     let identity = unlocked.identity.to_text();
     if sheet {
-        let printed = context.zone.stamp(SystemClock.now());
-        let host_key = match context.place()? {
+        let printed = context.machine.zone.stamp(SystemClock.now());
+        let host_key = match context.machine.place()? {
             Place::Local(_) => None,
-            Place::Sftp(place) => known_host_key(&place, &context.remote_options())?,
+            Place::Sftp(place) => known_host_key(&place, &context.machine.remote_options())?,
         };
         let armored: Vec<(RepositoryId, String)> =
             unlocked.keys.iter().map(|keys| (*keys.id(), armor(&keys.file().key_object))).collect();

@@ -15,9 +15,10 @@ use varu::warning::WarningKind;
 use super::complete;
 use super::context::{Context, json_text, print};
 use super::exit::{ExitStatus, Failure};
-use super::open::Opened;
-use super::words::{Trust, set_name, short};
-use crate::terminal::human::{Side, Table, size};
+use super::values::{TrustArgs, set_name, short};
+use crate::terminal::human::{Side, Table};
+use varu::job::amount::size;
+use varu::job::open::OpenedRepositories;
 
 /// List the chains and snapshots that can be restored.
 #[derive(Debug, clap::Args)]
@@ -39,27 +40,27 @@ pub struct Args {
     long: bool,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Args {
     /// Prints a table of the snapshots.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &watch)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
         if let Some(set) = &self.set {
-            opened.check_set(set, context)?;
+            opened.check_set(set, &context.machine)?;
         }
         let mut listing = Listing::read(&opened, self.set.as_deref())?;
         let since = self.since.as_ref().map(|since| context.time(since)).transpose()?;
         listing.retain(since, self.last);
-        let warnings =
-            watch.end(&listing.hidden.iter().map(|why| WarningKind::MissingSnapshot.warning(why)).collect::<Vec<_>>());
+        let warnings = progress
+            .end(&listing.hidden.iter().map(|why| WarningKind::MissingSnapshot.warning(why)).collect::<Vec<_>>());
         match context.json {
             true => listing.print_json(context, &opened, &warnings)?,
             false => context.print(&listing.text(context, self.long))?,
         }
-        let status = watch.say_warnings();
+        let status = progress.say_warnings();
         Ok(if listing.hidden.is_empty() { status } else { ExitStatus::Damaged })
     }
 }
@@ -81,7 +82,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn read(opened: &Opened, set: Option<&str>) -> Result<Self, Failure> {
+    fn read(opened: &OpenedRepositories, set: Option<&str>) -> Result<Self, Failure> {
         let (mut rows, mut hidden, mut broken) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (repository, Changes { hidden: missing, gone, .. }) in opened.repositories.iter().rev() {
             let known = repository.index().snapshots().map_err(repository::Error::from)?;
@@ -163,7 +164,7 @@ impl Listing {
     }
 
     /// Prints the document piece by piece: what a snapshot's writer said of it may be long, and is held of one at a time.
-    fn print_json(&self, context: &Context, opened: &Opened, warnings: &[String]) -> Result<(), Failure> {
+    fn print_json(&self, context: &Context, opened: &OpenedRepositories, warnings: &[String]) -> Result<(), Failure> {
         let mut before = "{\"snapshots\":[";
         for (id, row) in &self.rows {
             let of_id = opened.repositories.iter().find(|(repository, _)| repository.id() == id);
@@ -285,7 +286,7 @@ fn cells(context: &Context, row: &SnapshotRow, now: Timestamp) -> [String; 8] {
     [
         short(&row.id),
         header.set.clone(),
-        context.zone.short(header.data_time),
+        context.machine.zone.short(header.data_time),
         age(header.data_time, now),
         size(totals.read),
         size(totals.new),

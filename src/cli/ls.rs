@@ -14,7 +14,7 @@ use varu::time::Timestamp;
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{Pick, Trust, short};
+use super::values::{Pick, TrustArgs, short};
 use crate::terminal::human::{Side, Table};
 
 /// List the streams inside a snapshot.
@@ -33,15 +33,15 @@ pub struct Args {
     long: bool,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Args {
     /// Prints a line for each stream.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &watch)?;
-        let found = opened.pick(&self.snapshot, context)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
+        let found = self.snapshot.find(&opened, context)?;
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
         let costs = if self.long { costs(&found.repository, &found.snapshot, &recipe)? } else { Costs::default() };
@@ -60,7 +60,7 @@ impl Args {
                  another set's"
             )));
         }
-        let warnings = watch.end(&found.warnings);
+        let warnings = progress.end(&found.warnings);
         match (context.json, self.long) {
             (true, _) => {
                 let streams: Vec<Value> = entries.iter().map(|listed| document(listed, costs.known)).collect();
@@ -72,7 +72,7 @@ impl Args {
                 context.print(&entries.iter().map(|listed| format!("{}\n", listed.entry.name)).collect::<String>())?;
             }
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }
 
@@ -141,7 +141,7 @@ fn long_table(entries: &[Listed<'_>], known: bool, context: &Context) -> String 
             bytes(|cost| cost.new),
             bytes(|cost| cost.stored),
             cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
-            metadata.map(|it| context.zone.short(changed(it))).unwrap_or_default(),
+            metadata.map(|it| context.machine.zone.short(changed(it))).unwrap_or_default(),
             with_target(entry),
         ]);
     }

@@ -14,7 +14,6 @@ mod dump;
 mod everything;
 mod examples;
 mod exit;
-mod hooks;
 mod host;
 mod in_place;
 mod index;
@@ -24,18 +23,15 @@ mod key;
 mod list;
 mod ls;
 mod man;
-mod open;
-mod place;
 mod prune;
 mod refresh;
 mod restore;
 mod schedule;
-mod sources;
 mod standing;
 mod units;
 mod verify;
-mod watch;
-mod words;
+mod progress;
+mod values;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -45,7 +41,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use varu::progress::Interrupt;
 
-use context::{Context, Globals, Surroundings, plain_json};
+use context::{Context, Globals, ProcessEnvironment, plain_json};
 use exit::{ExitStatus, Failure};
 
 use crate::terminal::human::one_line;
@@ -162,7 +158,7 @@ impl Cli {
             // These need no configuration, so a wrong one doesn't stop them.
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
-            command => command.run(&Context::resolve(self.globals, &Surroundings::of_the_process(), interrupt)?),
+            command => command.run(&Context::resolve(self.globals, &ProcessEnvironment::of_the_process(), interrupt)?),
         }
     }
 }

@@ -13,8 +13,8 @@ use varu::time::{SystemClock, Timestamp, format_duration};
 use super::complete;
 use super::context::{Context, shell_word};
 use super::exit::{ExitStatus, Failure};
-use super::words::{SnapshotWord, Trust, short};
-use crate::terminal::human::{counted, size};
+use super::values::{SnapshotWord, TrustArgs, short};
+use varu::job::amount::{counted, size};
 
 /// How long a backup that runs is waited for.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
@@ -36,28 +36,28 @@ pub struct Args {
     dropped: Vec<String>,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Args {
     /// Prunes, and says what became of each chain.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let repositories = context.open_indexes(&self.trust, false, &watch)?;
+        let progress = context.progress();
+        let repositories = context.machine.open_indexes(&self.trust.vouched(), false, &progress.shared())?;
         let mut locks = Vec::new();
         for repository in &repositories {
-            locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*watch, &context.interrupt)?);
+            locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*progress, &context.machine.interrupt)?);
         }
         if !self.dry_run {
-            repositories.iter().try_for_each(|repository| context.refuse_behind(repository))?;
+            repositories.iter().try_for_each(|repository| context.machine.refuse_behind(repository))?;
         }
-        let rules = |set: &str| context.config.rules(set);
-        let grace = context.config.retention.grace;
+        let rules = |set: &str| context.machine.configuration.rules(set);
+        let grace = context.machine.configuration.retention.grace;
         let dropped = self.dropped.iter().cloned().collect();
         let options = PruneOptions { rules: &rules, grace, dry_run: self.dry_run, now: self.now, dropped };
-        let report = prune(&repositories, &options, &SystemClock, &*watch, &context.interrupt)?;
-        report.warnings.iter().for_each(|warning| watch.warn(warning));
-        let warnings = watch.end(&[]);
+        let report = prune(&repositories, &options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        report.warnings.iter().for_each(|warning| progress.warn(warning));
+        let warnings = progress.end(&[]);
         let summary = Summary { report: &report, dry_run: self.dry_run, grace };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
@@ -65,7 +65,7 @@ impl Args {
             false if self.dry_run => context.print(&summary.text(context))?,
             false => context.tell(&summary.text(context))?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }
 
@@ -90,7 +90,7 @@ impl Summary<'_> {
     }
 
     fn chain(&self, context: &Context, chain: &ChainReport) -> String {
-        let time = |time: Timestamp| context.zone.short(time);
+        let time = |time: Timestamp| context.machine.zone.short(time);
         let span = match (chain.rows.first(), chain.rows.last()) {
             (Some(first), Some(last)) if first.id != last.id => {
                 format!("{} to {}", time(first.header.data_time), time(last.header.data_time))
@@ -109,7 +109,7 @@ impl Summary<'_> {
     fn when(&self, context: &Context, chain: &ChainReport) -> String {
         match chain.due {
             _ if self.report.append_only => " when the host prunes".to_owned(),
-            Some(due) => format!(" at the first prune after {}", context.zone.short(due)),
+            Some(due) => format!(" at the first prune after {}", context.machine.zone.short(due)),
             None if self.dry_run => format!(" {} after the next prune marks it", format_duration(self.grace)),
             None => format!(" at the first prune in {}", format_duration(self.grace)),
         }
@@ -177,9 +177,12 @@ impl Summary<'_> {
 
 fn reasons(context: &Context, chain: &ChainReport) -> String {
     let said = chain.verdict.reasons.iter().map(|reason| match reason {
-        Reason::Young { until } => format!("young until {}", context.zone.short(*until)),
+        Reason::Young { until } => format!("young until {}", context.machine.zone.short(*until)),
         Reason::Silent { newest } => {
-            format!("the set's newest snapshot is of {}, and ages are counted at it", context.zone.short(*newest))
+            format!(
+                "the set's newest snapshot is of {}, and ages are counted at it",
+                context.machine.zone.short(*newest)
+            )
         }
         Reason::Newest => "no newer chain is good".to_owned(),
         Reason::Counted => "keep_chains counts it".to_owned(),
@@ -189,11 +192,11 @@ fn reasons(context: &Context, chain: &ChainReport) -> String {
             shell_word(&what.to_string())
         ),
         Reason::Tagged { tag, snapshot, until } => {
-            let until = until.map(|until| format!(" until {}", context.zone.short(until))).unwrap_or_default();
+            let until = until.map(|until| format!(" until {}", context.machine.zone.short(until))).unwrap_or_default();
             format!("the tag {tag} of {} pins it{until}", short(snapshot))
         }
         Reason::Gap { until } => {
-            format!("a long gap is before the last snapshots, until {}", context.zone.short(*until))
+            format!("a long gap is before the last snapshots, until {}", context.machine.zone.short(*until))
         }
     });
     said.collect::<Vec<_>>().join("; ")
@@ -221,21 +224,21 @@ pub struct Undelete {
     snapshot: SnapshotWord,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 impl Undelete {
     /// Unmarks the snapshot and all that its chain has before it.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
-        let opened = context.open_to_look(&self.trust, &watch)?;
+        let progress = context.progress();
+        let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
         let chosen = match self.snapshot {
             SnapshotWord::Latest => Chosen::Latest,
             SnapshotWord::Prefix(prefix) => Chosen::Id(prefix),
         };
         let found = opened.find(None, &chosen)?;
         let repository = &found.repository;
-        let _lock = Lock::take(repository.folder(), "undelete", PATIENCE, &*watch, &context.interrupt)?;
+        let _lock = Lock::take(repository.folder(), "undelete", PATIENCE, &*progress, &context.machine.interrupt)?;
         let rows = repository.index().snapshots().map_err(repository::Error::from)?;
         let mut unmarked = Vec::new();
         let mut next = Some(found.snapshot.id);
@@ -245,7 +248,7 @@ impl Undelete {
             }
             next = row.header.parent.map(|parent| parent.id);
         }
-        let warnings = watch.end(&found.warnings);
+        let warnings = progress.end(&found.warnings);
         let id = short(&found.snapshot.id);
         match (context.json, unmarked.len() as u64) {
             (true, _) => context.print_json(&json!({ "unmarked": unmarked, "warnings": warnings }))?,
@@ -256,6 +259,6 @@ impl Undelete {
                 counted(count, "snapshot")
             ))?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }

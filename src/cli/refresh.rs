@@ -2,14 +2,14 @@
 
 use clap::Args as ClapArgs;
 use clap_complete::ArgValueCandidates;
+use varu::job::hooks::after_refresh;
 
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::hooks::after_refresh;
 use super::restore;
-use super::words::set_name;
-use crate::config::nearest;
+use super::values::set_name;
+use varu::job::nearest;
 
 /// Bring another environment's newest data in, as [restores.NAME] of the configuration says.
 #[derive(Debug, ClapArgs)]
@@ -22,7 +22,7 @@ pub struct Args {
 impl Args {
     /// Restores, without a question.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let restores = &context.config.restores;
+        let restores = &context.machine.configuration.restores;
         let Some(refresh) = restores.get(&self.name) else {
             let known = match nearest(&self.name, restores.keys().map(String::as_str)) {
                 Some(near) => format!("did you mean {near}?"),
@@ -30,9 +30,9 @@ impl Args {
             };
             return Err(Failure::usage(format!("the configuration has no [restores.{}]; {known}", self.name)));
         };
-        let context = context.elsewhere(refresh.repository.as_deref(), &refresh.identity);
+        let context = context.on(context.machine.elsewhere(refresh.repository.as_deref(), &refresh.identity));
         let status = restore::Args::of_refresh(&self.name, refresh).run(&context)?;
-        after_refresh(&refresh.after, &refresh.set, &context)?;
+        after_refresh(&refresh.after, &refresh.set, &context.machine)?;
         Ok(status)
     }
 }

@@ -13,6 +13,7 @@ use clap::{ArgGroup, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
 use varu::entry::{Entry, Escaped, Kind};
+use varu::job::spec::{Refresh, RefreshDestination};
 use varu::progress::Progress;
 use varu::repository::Chosen;
 use varu::restore::service::check_refresh;
@@ -32,11 +33,10 @@ use super::everything;
 use super::exit::{ExitStatus, Failure};
 use super::in_place::{InPlace, is_running, owners_below};
 use super::into::{IntoArgs, Wanted};
-use super::open::{Found, Opened};
-use super::watch::Watch;
-use super::words::{SetWord, SnapshotWord, Trust, When, short};
-use crate::config::{Destination, Refresh};
-use crate::terminal::human::{count, counted, rate, size};
+use super::progress::ProgressReporter;
+use super::values::{SetWord, SnapshotWord, TrustArgs, When, short};
+use varu::job::amount::{count, counted, rate, size};
+use varu::job::open::{OpenedRepositories, OpenedSnapshot};
 
 /// Bring a set's data back.
 #[derive(Debug, clap::Args)]
@@ -114,7 +114,7 @@ pub struct Args {
     with_machine_files: bool,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 
     /// Whether it is a refresh, which has a guard of its own.
     #[arg(skip)]
@@ -154,7 +154,7 @@ pub struct Options {
     /// Whether what belongs to one machine is restored over the running system, too.
     pub with_machine_files: bool,
     /// The repository that is vouched for.
-    pub trust: Trust,
+    pub trust: TrustArgs,
 }
 
 /// What is restored.
@@ -196,8 +196,10 @@ impl Args {
     /// What a refresh does: the newest snapshot of its set, into the service or over what is in the folder.
     pub fn of_refresh(name: &str, refresh: &Refresh) -> Self {
         let (to, into) = match &refresh.to {
-            Destination::Folder(folder) => (Some(folder.clone()), IntoArgs::default()),
-            Destination::Service(service) => (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}"))),
+            RefreshDestination::Folder(folder) => (Some(folder.clone()), IntoArgs::default()),
+            RefreshDestination::Service(service) => {
+                (None, IntoArgs::of_refresh(refresh, service, &format!("refresh {name}")))
+            }
         };
         Self {
             set: Some(SetWord { set: refresh.set.clone(), when: None }),
@@ -215,7 +217,7 @@ impl Args {
             strip_components: 0,
             numeric_owner: false,
             with_machine_files: false,
-            trust: Trust::default(),
+            trust: TrustArgs::default(),
             refreshes: true,
         }
     }
@@ -284,13 +286,13 @@ impl Args {
             return everything::run(&into, Path::new("/"), &options, context);
         }
         let aside = options.to == To::Stdout;
-        let watch = if aside { context.watch_aside() } else { context.watch() };
-        let opened = context.open_to_read(&options.trust, &watch)?;
+        let progress = if aside { context.progress_aside() } else { context.progress() };
+        let opened = context.machine.open_to_read(&options.trust.vouched(), &progress.shared())?;
         let started = Instant::now();
         let mut done = Vec::new();
         if options.what == What::Configuration {
             let found = options.find(&opened, None)?;
-            return options.configuration(context, &found, &watch);
+            return options.configuration(context, &found, &progress);
         }
         let all = options.all_found(&opened)?;
         let in_place = match &options.to {
@@ -301,15 +303,15 @@ impl Args {
         };
         for found in &all {
             if refreshes {
-                check_refresh(&found.snapshot, context.config.environment.name.as_deref())?;
+                check_refresh(&found.snapshot, context.machine.configuration.environment.name.as_deref())?;
             }
             let folder = options.folder(found);
-            found.warnings.iter().for_each(|warning| watch.warn(warning));
-            let Some(report) = options.restore(found, folder.as_deref(), in_place.as_ref(), context, &watch)? else {
+            found.warnings.iter().for_each(|warning| progress.warn(warning));
+            let Some(report) = options.restore(found, folder.as_deref(), in_place.as_ref(), context, &progress)? else {
                 continue;
             };
-            report.damaged.iter().for_each(|damage| watch.warn(&WarningKind::Damaged.warning(damage)));
-            report.warnings.iter().for_each(|warning| watch.warn(warning));
+            report.damaged.iter().for_each(|damage| progress.warn(&WarningKind::Damaged.warning(damage)));
+            report.warnings.iter().for_each(|warning| progress.warn(warning));
             let place = match &options.to {
                 To::Dump(path) => Some(path.clone()),
                 _ => folder,
@@ -319,17 +321,17 @@ impl Args {
         if done.is_empty() {
             return Err(options.nothing_matches());
         }
-        options.warn_unmatched(all.iter(), &watch)?;
-        let warnings = watch.end(&[]);
+        options.warn_unmatched(all.iter(), &progress)?;
+        let warnings = progress.end(&[]);
         let stayed = in_place.as_ref().map(InPlace::stayed).unwrap_or_default();
-        in_place.iter().for_each(|in_place| in_place.end(&watch));
+        in_place.iter().for_each(|in_place| in_place.end(&progress));
         let summary = Summary { done: &done, warnings: &warnings, stayed: &stayed, took: started.elapsed() };
         match (aside, context.json) {
-            (true, _) => watch.note_lines(&summary.text(context)),
+            (true, _) => progress.note_lines(&summary.text(context)),
             (false, true) => context.print_json(&summary.document())?,
             (false, false) => context.tell(&summary.text(context))?,
         }
-        let status = watch.say_warnings();
+        let status = progress.say_warnings();
         Ok(if done.iter().any(|(report, _)| !report.damaged.is_empty()) { ExitStatus::Damaged } else { status })
     }
 }
@@ -356,8 +358,8 @@ impl Options {
     /// Warns of patterns and paths that mean nothing in any of these snapshots, where others mean something.
     pub(super) fn warn_unmatched<'f>(
         &self,
-        all: impl Iterator<Item = &'f Found>,
-        watch: &Watch,
+        all: impl Iterator<Item = &'f OpenedSnapshot>,
+        progress: &ProgressReporter,
     ) -> Result<(), Failure> {
         if self.only.len() + self.paths.len() < 2 {
             return Ok(());
@@ -381,7 +383,7 @@ impl Options {
         }
         for (asked, _) in &left {
             let text = format!("nothing matches {asked}, and so it was not restored; `varu ls` shows what there is");
-            watch.warn(&WarningKind::NotRestored.warning(text));
+            progress.warn(&WarningKind::NotRestored.warning(text));
         }
         Ok(())
     }
@@ -393,12 +395,12 @@ impl Options {
         }
     }
 
-    fn find(&self, opened: &Opened, set: Option<&str>) -> Result<Found, Failure> {
-        opened.find(set, &self.chosen())
+    fn find(&self, opened: &OpenedRepositories, set: Option<&str>) -> Result<OpenedSnapshot, Failure> {
+        Ok(opened.find(set, &self.chosen())?)
     }
 
     /// The snapshots that are restored: one, or one of each set that has one.
-    pub(super) fn all_found(&self, opened: &Opened) -> Result<Vec<Found>, Failure> {
+    pub(super) fn all_found(&self, opened: &OpenedRepositories) -> Result<Vec<OpenedSnapshot>, Failure> {
         let sets = match &self.what {
             What::Set(set) => {
                 let found = self.find(opened, Some(set));
@@ -426,7 +428,7 @@ impl Options {
     }
 
     /// Where a snapshot's streams go: with --all each set has its own folder below DIR.
-    fn folder(&self, found: &Found) -> Option<PathBuf> {
+    fn folder(&self, found: &OpenedSnapshot) -> Option<PathBuf> {
         match (&self.to, &self.what) {
             (To::Stdout | To::Back | To::Dump(_), _) => None,
             (To::Folder(folder), What::All) => Some(folder.join(&found.snapshot.header.set)),
@@ -437,11 +439,11 @@ impl Options {
     /// Restores a snapshot. None where nothing in it is meant.
     pub(super) fn restore(
         &self,
-        found: &Found,
+        found: &OpenedSnapshot,
         folder: Option<&Path>,
         in_place: Option<&InPlace>,
         context: &Context,
-        watch: &Watch,
+        progress: &ProgressReporter,
     ) -> Result<Option<RestoreReport>, Failure> {
         let selection = self.selection()?;
         if self.is_part() {
@@ -460,14 +462,22 @@ impl Options {
                 entries().any(|entry| entry.name.as_bytes() == name && !selection.takes(entry))
             };
             for only in self.only.iter().filter(not_meant) {
-                watch.warn(&WarningKind::NotRestored.warning(format!(
+                progress.warn(&WarningKind::NotRestored.warning(format!(
                     "--only {only} is a pattern, and doesn't mean the stream of that very name; --path {only} does"
                 )));
             }
         }
         let run = |target: &mut dyn Target| {
             let takes = |entry: &Entry| selection.takes(entry);
-            restore(&found.repository, &found.snapshot, &takes, target, &SystemClock, watch, &context.interrupt)
+            restore(
+                &found.repository,
+                &found.snapshot,
+                &takes,
+                target,
+                &SystemClock,
+                progress,
+                &context.machine.interrupt,
+            )
         };
         let report = match (folder, in_place) {
             (Some(folder), Some(in_place)) => {
@@ -483,7 +493,7 @@ impl Options {
                 run(&mut FolderTarget::create(folder, self.extract_options(found, owners)).map_err(restore_error)?)?
             }
             (None, _) if let To::Dump(path) = &self.to => {
-                return self.dump(path, found, &selection, context, watch).map(Some);
+                return self.dump(path, found, &selection, context, progress).map(Some);
             }
             (None, _) => {
                 if !self.only.is_empty() || !as_dump::is_dump(&found.repository.recipe(&found.snapshot.id)?) {
@@ -502,10 +512,10 @@ impl Options {
     fn dump(
         &self,
         path: &Path,
-        found: &Found,
+        found: &OpenedSnapshot,
         selection: &Selection,
         context: &Context,
-        watch: &Watch,
+        progress: &ProgressReporter,
     ) -> Result<RestoreReport, Failure> {
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         as_dump::check(found, &recipe)?;
@@ -513,8 +523,8 @@ impl Options {
         let takes = |entry: &Entry| selection.takes(entry) || frame.takes(entry);
         let (output, file) = Output::create(path, self.overwrite == Overwrite::Always)?;
         let mut target = WriterTarget::new(file, "the dump");
-        let (repository, snapshot, interrupt) = (&found.repository, &found.snapshot, &context.interrupt);
-        let report = restore(repository, snapshot, &takes, &mut target, &SystemClock, watch, interrupt)?;
+        let (repository, snapshot, interrupt) = (&found.repository, &found.snapshot, &context.machine.interrupt);
+        let report = restore(repository, snapshot, &takes, &mut target, &SystemClock, progress, interrupt)?;
         // A part of a dump loads as if it were all of it.
         if let Some(damage) = report.damaged.first() {
             let message = format!("{damage}; no dump was made: restore another snapshot, or a part of it with --only");
@@ -535,7 +545,7 @@ impl Options {
         !self.only.is_empty() || !self.paths.is_empty()
     }
 
-    fn extract_options(&self, found: &Found, owners: Owners) -> ExtractOptions {
+    fn extract_options(&self, found: &OpenedSnapshot, owners: Owners) -> ExtractOptions {
         ExtractOptions {
             label: Some(found.snapshot.header.set.clone()),
             overwrite: match self.overwrite {
@@ -549,7 +559,12 @@ impl Options {
     }
 
     /// Writes the stored configuration to standard output, or as `varu.toml` below DIR.
-    fn configuration(&self, context: &Context, found: &Found, watch: &Watch) -> Result<ExitStatus, Failure> {
+    fn configuration(
+        &self,
+        context: &Context,
+        found: &OpenedSnapshot,
+        progress: &ProgressReporter,
+    ) -> Result<ExitStatus, Failure> {
         let row = &found.snapshot;
         let body = found.repository.index().body(&row.id).map_err(varu::repository::Error::from)?;
         let text = &body.map(|body| body.configuration).unwrap_or_default();
@@ -560,7 +575,7 @@ impl Options {
                 row.header.set
             )));
         }
-        watch.end(&found.warnings);
+        progress.end(&found.warnings);
         match &self.to {
             To::Stdout | To::Back | To::Dump(_) => print(text)?,
             To::Folder(folder) => {
@@ -576,7 +591,7 @@ impl Options {
                 }
             }
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 
     fn write_configuration(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
@@ -603,7 +618,7 @@ fn no_set(failure: Failure, word: &str) -> Failure {
 }
 
 /// Refuses where not one stream alone would go to standard output.
-fn only_one(found: &Found, selection: &Selection) -> Result<(), Failure> {
+fn only_one(found: &OpenedSnapshot, selection: &Selection) -> Result<(), Failure> {
     let recipe = found.repository.recipe(&found.snapshot.id)?;
     let streams = chosen_streams(recipe.streams, &|entry| selection.takes(entry));
     let entries = streams.iter().map(|stream| &stream.entry);
@@ -638,7 +653,7 @@ impl Summary<'_> {
                 "restored {} from snapshot {} ({}) to {to}: {} in {}",
                 header.set,
                 short(&report.snapshot.id),
-                context.zone.stamp(header.data_time),
+                context.machine.zone.stamp(header.data_time),
                 size(report.bytes),
                 counted(report.streams, "stream"),
             );

@@ -17,7 +17,7 @@ use varu::source::select::Selection;
 use varu::time::{Clock, SystemClock};
 
 use super::exit::Failure;
-use super::open::Found;
+use varu::job::open::OpenedSnapshot;
 
 /// The record of a set that was restored to its end.
 pub struct Record {
@@ -29,13 +29,13 @@ pub struct Record {
     pub warning: Option<String>,
 }
 
-fn key(found: &Found) -> String {
+fn key(found: &OpenedSnapshot) -> String {
     format!("restored {}", found.snapshot.header.set)
 }
 
 impl Record {
     /// The record of the same request for the same snapshot; None where the last one was another.
-    pub fn of(found: &Found, request: &str) -> Result<Option<Self>, Failure> {
+    pub fn of(found: &OpenedSnapshot, request: &str) -> Result<Option<Self>, Failure> {
         let fact = found.repository.index().fact(&key(found)).map_err(repository::Error::from)?;
         let Some(record) = fact.and_then(|fact| serde_json::from_slice::<Value>(&fact).ok()) else { return Ok(None) };
         let text = |name: &str| record[name].as_str().map(str::to_owned);
@@ -48,7 +48,7 @@ impl Record {
 
     /// Remembers that the set was restored, and what stands there; forgets the record before where that isn't known.
     pub fn keep(
-        found: &Found,
+        found: &OpenedSnapshot,
         request: &str,
         standing: Option<String>,
         warning: Option<String>,
@@ -73,7 +73,12 @@ impl Record {
 
 /// What stands below `root` of the files of a snapshot, as a line that is another one once any of them is another: each by its
 /// inode and all times of it, folders by owner and mode. None where something isn't what the snapshot has.
-pub fn of_files(found: &Found, root: &Path, selection: &Selection, stripped: u32) -> Result<Option<String>, Failure> {
+pub fn of_files(
+    found: &OpenedSnapshot,
+    root: &Path,
+    selection: &Selection,
+    stripped: u32,
+) -> Result<Option<String>, Failure> {
     let recipe = found.repository.recipe(&found.snapshot.id)?;
     let mut hasher = Hasher::new();
     for entry in recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry)) {

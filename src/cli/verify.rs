@@ -14,8 +14,9 @@ use varu::warning::WarningKind;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::words::{Trust, sample, short};
-use crate::terminal::human::{counted, one_line, rate, size};
+use super::values::{TrustArgs, sample, short};
+use crate::terminal::human::one_line;
+use varu::job::amount::{counted, rate, size};
 
 /// Check that what is stored is whole.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub struct Args {
     sample: Option<f64>,
 
     #[command(flatten)]
-    trust: Trust,
+    trust: TrustArgs,
 }
 
 /// How deep a verification looks.
@@ -44,35 +45,40 @@ pub enum Level {
 impl Args {
     /// Verifies and names every damage.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
+        let progress = context.progress();
         let (level, mut opened) = match self.level {
-            Level::Structure => (verify::Level::Structure, context.open_unseen(&self.trust, false, &watch)?),
-            Level::Data => (verify::Level::Data, context.open_unseen(&self.trust, true, &watch)?),
+            Level::Structure => (
+                verify::Level::Structure,
+                context.machine.open_unseen(&self.trust.vouched(), false, &progress.shared())?,
+            ),
+            Level::Data => {
+                (verify::Level::Data, context.machine.open_unseen(&self.trust.vouched(), true, &progress.shared())?)
+            }
         };
         let options = VerifyOptions { level, sample: self.sample.unwrap_or(1.0) };
         let started = Instant::now();
         let mut reports = Vec::new();
         for (repository, changes) in &mut opened.repositories {
-            let mut report = verify(repository, &options, &SystemClock, &*watch, &context.interrupt)?;
+            let mut report = verify(repository, &options, &SystemClock, &*progress, &context.machine.interrupt)?;
             if let Some(why) = opened.missing.take() {
                 report.damage.push(Damage { object: "keys/".to_owned(), reason: why, affects: BTreeMap::new() });
             }
             changes.strangers.clone_from(&report.strangers);
             reports.push((repository.clone(), report));
         }
-        opened.newer_strangers()?.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        opened.newer_strangers()?.iter().for_each(|why| progress.warn(&WarningKind::NewerRepository.warning(why)));
         let notes: Vec<String> = reports.iter().flat_map(|(_, report)| report.notes.clone()).collect();
-        notes.iter().for_each(|note| watch.note(note));
+        notes.iter().for_each(|note| progress.note(note));
         let later = reports.iter().flat_map(|(_, report)| &report.later);
-        later.for_each(|why| watch.warn(&WarningKind::NewerFormat.warning(format!("{why}; it was not verified"))));
-        let warnings = watch.end(&[]);
+        later.for_each(|why| progress.warn(&WarningKind::NewerFormat.warning(format!("{why}; it was not verified"))));
+        let warnings = progress.end(&[]);
         let summary = Summary { reports: &reports, level, sample: options.sample, took: started.elapsed() };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
             false if summary.is_damaged() => context.print(&summary.text(context))?,
             false => context.tell(&summary.text(context))?,
         }
-        let status = watch.say_warnings();
+        let status = progress.say_warnings();
         Ok(if summary.is_damaged() { ExitStatus::Damaged } else { status })
     }
 }
@@ -101,7 +107,7 @@ impl Summary<'_> {
             for (report, row) in rows() {
                 let (id, header) = (short(&row.id), &row.header);
                 let state = if report.is_whole(&row.id) { "whole  " } else { "DAMAGED" };
-                text += &format!("{state}  {id}  {}  {}\n", context.zone.short(header.data_time), header.set);
+                text += &format!("{state}  {id}  {}  {}\n", context.machine.zone.short(header.data_time), header.set);
             }
         }
         let (packs, bytes) = self

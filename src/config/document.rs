@@ -4,9 +4,10 @@ use std::cell::RefCell;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use varu::job::nearest;
+use varu::job::spec::SourceKind;
 
 use super::keys::{self, KEYS, Key, Part};
-use super::source::SourceKind;
 use super::values::Read;
 
 /// Something that is wrong in a configuration.
@@ -171,7 +172,7 @@ impl<'f, 'd> Section<'f, 'd> {
             );
         }
         let known = KEYS.iter().filter(|key| key.part == self.part && fits(key, source)).map(|key| key.name);
-        if let Some(near) = keys::nearest(name, known) {
+        if let Some(near) = nearest(name, known) {
             return format!("{shown}: there is no such key; did you mean {near}?");
         }
         match KEYS.iter().find(|key| key.name == name && key.part != Part::Root) {

@@ -1,6 +1,6 @@
 //! The keys that a configuration may have, as data: what the parser knows, and what `docs/configuration.md` explains.
 
-use super::source::SourceKind::{self, Command, Files, Influxdb, Mysql, Postgresql};
+use varu::job::spec::SourceKind::{self, Command, Files, Influxdb, Mysql, Postgresql};
 
 /// A table of the configuration, by its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,16 +160,6 @@ pub const KEYS: &[Key] = &[
 /// The key of that name in that part.
 pub fn find(part: Part, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.part == part && key.name == name)
-}
-
-/// The known name that is nearest to `name`, if one is near.
-pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }
 
 /// Whether a key of that name looks as if its value were a secret.

@@ -2,18 +2,19 @@ use std::collections::BTreeSet;
 
 use super::keys::{KEYS, Key};
 use super::*;
+use varu::job::spec::SourceSpec;
 use varu::source::Databases;
 use varu::warning::WarningKind;
 
 const DAY: u64 = 86_400;
 
-fn parse(text: &str) -> Config {
-    Config::parse(text.to_owned()).unwrap_or_else(|problems| panic!("{problems:#?}"))
+fn parse(text: &str) -> Configuration {
+    super::parse(text.to_owned()).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// The errors as `line: message`.
 fn errors(text: &str) -> Vec<String> {
-    let problems = Config::parse(text.to_owned()).expect_err("the configuration is wrong");
+    let problems = super::parse(text.to_owned()).expect_err("the configuration is wrong");
     problems.into_iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect()
 }
 
@@ -40,7 +41,7 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!(config.retention.tags["monthly"], TagRule::For(Duration::from_secs(365 * DAY)));
     assert_eq!(config.environment.restore_from, Some(vec!["production".to_owned()]));
     let agama = &config.sets["agama"];
-    let Source::Mysql(mysql) = &agama.source else { panic!("{agama:?}") };
+    let SourceSpec::Mysql(mysql) = &agama.source else { panic!("{agama:?}") };
     assert_eq!(mysql.databases, Databases::Only(vec!["agama".to_owned()]));
     assert_eq!(agama.schedule.zone, "Europe/Tallinn".parse().unwrap());
     assert_eq!(agama.rpo, Some(Duration::from_secs(DAY)));
@@ -48,12 +49,12 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!((agama.full_every, agama.max_shrink, agama.restore_order), (7, 50, Some(1)));
     assert_eq!(agama.hooks.before[0].program.words, ["sh", "-c", "logger 'a backup begins'"]);
     assert_eq!(agama.hooks.after[0].limit, Duration::from_secs(30));
-    let Source::Influxdb(influxdb) = &config.sets["telegraf"].source else { panic!() };
+    let SourceSpec::Influxdb(influxdb) = &config.sets["telegraf"].source else { panic!() };
     assert_eq!(influxdb.database, "telegraf");
-    let Source::Files(files) = &config.sets["system"].source else { panic!() };
+    let SourceSpec::Files(files) = &config.sets["system"].source else { panic!() };
     assert_eq!(files.paths, [Path::new("/etc"), Path::new("/home")]);
     assert!(files.one_file_system);
-    let Source::Command(command) = &config.sets["ldap"].source else { panic!() };
+    let SourceSpec::Command(command) = &config.sets["ldap"].source else { panic!() };
     assert_eq!(command.commands.len(), 1);
     assert_eq!(command.commands[0].1.words, ["slapcat", "-n", "1"]);
     assert_eq!(command.min_size, 10_000);
@@ -63,7 +64,7 @@ fn the_example_says_what_it_seems_to_say() {
 #[test]
 fn what_is_not_said_has_its_default() {
     let config = parse("");
-    assert_eq!(config, Config { text: Some(String::new()), ..Config::absent() });
+    assert_eq!(config, Configuration { text: Some(String::new()), ..Configuration::default() });
     assert_eq!((config.repository.connections, config.repository.isolate_chains), (8, false));
     assert_eq!((config.retention.keep.as_secs(), config.retention.grace.as_secs()), (28 * DAY, DAY));
     let set = parse("[sets.a]\nsource = 'files'\npaths = ['/a']").sets.remove("a").unwrap();
@@ -129,13 +130,13 @@ fn an_error_names_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("varu.toml");
     std::fs::write(&path, "[sets.a]\nsource = 'file'\n").unwrap();
-    let error = Config::load(&path).unwrap_err().to_string();
+    let error = load(&path).unwrap_err().to_string();
     let expected = format!(
         "the configuration has 1 error:\n  {}:2: sets.a.source: there is no source \"file\"; did you mean files?",
         path.display()
     );
     assert_eq!(error, expected);
-    let error = Config::load(&folder.path().join("other.toml")).unwrap_err().to_string();
+    let error = load(&folder.path().join("other.toml")).unwrap_err().to_string();
     assert!(error.contains("other.toml can't be read: No such file or directory"), "{error}");
 }
 
@@ -168,7 +169,7 @@ fn keys_that_need_or_exclude_each_other_are_told() {
 fn several_programs_stand_in_place_of_one() {
     let set = |text: &str| format!("[sets.a]\nsource = 'command'\n{text}");
     let config = parse(&set("commands = { b = 'x', a = ['y'] }\nrestore_command = 'z'\nrpo = '1 h'"));
-    let Source::Command(command) = &config.sets["a"].source else { panic!() };
+    let SourceSpec::Command(command) = &config.sets["a"].source else { panic!() };
     assert_eq!(command.commands.iter().map(|(name, _)| name.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b")]);
     assert_eq!(config.not_acted_on, ["sets.a.rpo"]);
     assert!(one_error(&set("commands = { b = 'x' }\ncommand = 'y'")).contains("not both"));
@@ -266,8 +267,8 @@ fn any_text_is_read_or_refused() {
         "keep",
     ]);
     proptest!(|(text in prop::collection::vec(words, 0..40))| {
-        let _ = Config::parse(text.concat());
-        let _ = Config::parse(text.join("\n"));
+        let _ = super::parse(text.concat());
+        let _ = super::parse(text.join("\n"));
     });
 }
 

@@ -5,20 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
+use varu::job::nearest;
+use varu::job::spec::{Acknowledged, Program};
 use varu::time::{Zone, parse_duration};
-use varu::warning::{Warning, WarningKind};
-
-use super::keys::nearest;
+use varu::warning::WarningKind;
 
 /// A value, or what is wrong with it (without the key's name).
 pub type Read<T> = Result<T, String>;
-
-/// The words of a program's command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// The program and its arguments, at least one word.
-    pub words: Vec<String>,
-}
 
 /// Says that something else was expected than what is there.
 pub fn expected<T>(what: &str, found: &DeValue) -> Read<T> {
@@ -226,23 +219,6 @@ pub fn url(value: &DeValue) -> Read<String> {
     Ok(url)
 }
 
-/// A kind of warnings that somebody knows about, `changed-while-read`, or those of them that have a text in them,
-/// `changed-while-read: /var/log/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// The kind.
-    pub kind: WarningKind,
-    /// What has to stand in the warning.
-    pub text: Option<String>,
-}
-
-impl Acknowledged {
-    /// Whether it is about this warning.
-    pub fn takes(&self, warning: &Warning) -> bool {
-        self.kind == warning.kind && self.text.as_ref().is_none_or(|text| warning.text.contains(text))
-    }
-}
-
 /// What is acknowledged.
 pub fn acknowledged(value: &DeValue) -> Read<Acknowledged> {
     let words = text(value)?;
@@ -258,19 +234,6 @@ pub fn acknowledged(value: &DeValue) -> Read<Acknowledged> {
         )
     })?;
     Ok(Acknowledged { kind, text })
-}
-
-/// Says why `name` can't name a set.
-pub fn check_set_name(name: &str) -> Result<(), String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let fits = (1..=63).contains(&name.len()) && name.bytes().next().is_some_and(plain);
-    if fits && name.bytes().all(|byte| plain(byte) || matches!(byte, b'_' | b'.' | b'-')) {
-        return Ok(());
-    }
-    let shown: String = name.chars().take(80).collect();
-    Err(format!(
-        "{shown:?} can't name a set: 1 to 63 of a-z, 0-9, '_', '.' and '-' are expected, a letter or digit first"
-    ))
 }
 
 #[cfg(test)]
@@ -361,15 +324,5 @@ mod tests {
         assert!(read("'sftp://vm1:geheim@backup.example/repo'", url).unwrap_err().contains("password"));
         assert!(!read("'sftp://vm1:geheim@backup.example/repo'", url).unwrap_err().contains("geheim"));
         assert!(read("'vault'", url).is_err());
-    }
-
-    #[test]
-    fn a_set_has_a_plain_name() {
-        for good in ["a", "0", "agama", "a.b_c-d", &"a".repeat(63)] {
-            assert_eq!(check_set_name(good), Ok(()), "{good}");
-        }
-        for bad in ["", "A", ".a", "-a", "_a", "a b", "a/b", "ä", &"a".repeat(64)] {
-            assert!(check_set_name(bad).is_err(), "{bad}");
-        }
     }
 }

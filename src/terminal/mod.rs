@@ -12,7 +12,8 @@ use varu::progress::{Counter, Counts, Progress};
 use varu::time::format_duration;
 use varu::warning::Warning;
 
-use human::{count, one_line, rate, size};
+use human::one_line;
+use varu::job::amount::{count, counted, rate, size};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,8 +259,8 @@ impl Phase {
 /// `, 12 of 80 streams`; nothing where no stream was met and none is known.
 fn describe_streams(done: u64, all: Option<u64>) -> String {
     match all {
-        Some(all) => format!(", {} of {}", count(done), human::counted(all, "stream")),
-        None if done > 0 => format!(", {}", human::counted(done, "stream")),
+        Some(all) => format!(", {} of {}", count(done), counted(all, "stream")),
+        None if done > 0 => format!(", {}", counted(done, "stream")),
         None => String::new(),
     }
 }

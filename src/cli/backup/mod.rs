@@ -1,33 +1,34 @@
 //! `varu backup`.
 
-mod options;
 mod summary;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::ArgGroup;
 use clap_complete::ArgValueCandidates;
+use varu::backup::Wanted;
 use varu::entry::StreamName;
 use varu::init::init;
+use varu::job::backup::{BackupRequest, run};
+use varu::job::machine::absolute;
+use varu::job::schedule::FullPolicy;
+use varu::job::spec::defaults::MAX_SHRINK;
+use varu::job::spec::{Set, SourceSpec, StdinSpec};
 use varu::keyring::has_repository;
 use varu::remote::Remote;
-use varu::source::files::check_exclude;
+use varu::source::files::{FilesOptions, check_exclude};
 use varu::time::parse_duration;
 
-use self::options::{Kind, Options, Rhythm, What};
 use self::summary::Summary;
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::hooks::round_backup;
-use super::open::remember_place;
-use super::watch::Watch;
-use super::words::{absolute, is_path, set_name, tag};
-use crate::config::{Files, MAX_SHRINK, Set, Source};
+use super::progress::ProgressReporter;
+use super::values::{is_path, set_name, tag};
 
 /// Back up a set of the configuration, paths, or standard input.
 #[derive(Debug, clap::Args)]
@@ -98,52 +99,58 @@ pub struct Args {
     wait: Duration,
 }
 impl Args {
-    /// What these arguments mean.
-    fn options(self, context: &Context) -> Result<Options, Failure> {
-        let unconfigured = |set, what| {
-            let (rhythm, init, ignore_space) = (Rhythm::unconfigured(context), self.init, self.ignore_space);
-            let (tags, wait, kind) = (Vec::new(), self.wait, Kind::Due);
-            let (max_shrink, change_paths) = (Some(MAX_SHRINK), self.change_paths);
-            let configured = false;
-            Options { set, what, kind, max_shrink, configured, change_paths, rhythm, tags, init, ignore_space, wait }
+    /// What these arguments ask for.
+    fn request(self, context: &Context) -> Result<BackupRequest, Failure> {
+        let machine = &context.machine;
+        let unconfigured = |set, source| BackupRequest {
+            set,
+            source,
+            wanted: Wanted::Due,
+            policy: FullPolicy::unconfigured(machine),
+            max_shrink: Some(MAX_SHRINK),
+            is_configured: false,
+            change_paths: self.change_paths,
+            tags: Vec::new(),
+            ignore_space: self.ignore_space,
+            wait: self.wait,
         };
-        let options = match (&self.stdin, self.words.as_slice()) {
+        let request = match (&self.stdin, self.words.as_slice()) {
             (Some(name), _) => {
                 let (set, stream) = self.stdin_names(name)?;
-                unconfigured(set, What::Stdin(stream))
+                unconfigured(set, SourceSpec::Stdin(StdinSpec { stream }))
             }
             (None, [word]) if !self.init && !is_path(word) => {
-                let (name, set, what) = self.configured(word, context)?;
-                let (max_shrink, rhythm) = (Some(set.max_shrink), Rhythm::of(set, context));
-                Options { max_shrink, rhythm, configured: true, ..unconfigured(name, what) }
+                let (name, set) = self.configured(word, context)?;
+                let (max_shrink, policy) = (Some(set.max_shrink), FullPolicy::of(set, machine));
+                BackupRequest { max_shrink, policy, is_configured: true, ..unconfigured(name, set.source.clone()) }
             }
             (None, words) => {
                 let set = self.set.clone().unwrap_or_else(|| "files".to_owned());
-                unconfigured(set, What::Source(Source::Files(self.files(words, context)?)))
+                unconfigured(set, SourceSpec::Files(self.files(words, context)?))
             }
         };
         let mut tags = self.tags;
         tags.sort();
         tags.dedup();
-        let kind = match (self.full, self.incremental, self.rebase) {
-            (true, ..) => Kind::Full,
-            (_, true, _) => Kind::Incremental,
-            (.., true) => Kind::Rebase,
-            _ => Kind::Due,
+        let wanted = match (self.full, self.incremental, self.rebase) {
+            (true, ..) => Wanted::Full,
+            (_, true, _) => Wanted::Incremental,
+            (.., true) => Wanted::Rebase,
+            _ => Wanted::Due,
         };
-        let max_shrink = options.max_shrink.filter(|_| !self.accept_shrink && !self.change_paths);
-        Ok(Options { kind, tags, max_shrink, ..options })
+        let max_shrink = request.max_shrink.filter(|_| !self.accept_shrink && !self.change_paths);
+        Ok(BackupRequest { wanted, tags, max_shrink, ..request })
     }
 
     /// A set of the configuration.
-    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set, What), Failure> {
+    fn configured<'c>(&self, word: &OsString, context: &'c Context) -> Result<(String, &'c Set), Failure> {
         let name = word.to_str().ok_or_else(|| Failure::usage(format!("{word:?} is neither a SET nor a PATH")))?;
         if let Some(set) = &self.set {
             return Err(Failure::usage(format!(
                 "{name} has no slash, so it is a SET, and --set {set} goes with PATHs: write ./{name} for a PATH"
             )));
         }
-        let set = context.set(name)?;
+        let set = context.machine.set(name)?;
         if self.change_paths {
             return Err(Failure::usage(format!(
                 "--change-paths goes with PATHs; what the set {name} consists of is in the configuration"
@@ -154,12 +161,11 @@ impl Args {
                 "--exclude, --exclude-caches and --one-file-system go with PATHs; what the set {name} leaves out is in the configuration"
             )));
         }
-        let what = What::Source(set.source.clone());
-        Ok((name.to_owned(), set, what))
+        Ok((name.to_owned(), set))
     }
 
     /// The paths of the command line, absolute.
-    fn files(&self, words: &[OsString], context: &Context) -> Result<Files, Failure> {
+    fn files(&self, words: &[OsString], context: &Context) -> Result<FilesOptions, Failure> {
         if let Some(word) = words.iter().find(|word| !self.init && !is_path(word)) {
             let word = word.to_string_lossy();
             return Err(Failure::usage(format!(
@@ -182,14 +188,15 @@ impl Args {
             Self::check_init(words, &paths, context)?;
         }
         let (exclude, one_file_system) = (self.exclude.clone(), self.one_file_system);
-        Ok(Files { paths, exclude, one_file_system, exclude_caches: self.exclude_caches })
+        let exclude_caches = self.exclude_caches;
+        Ok(FilesOptions { paths, exclude, one_file_system, exclude_caches, own: Vec::new() })
     }
 
     /// Refuses to make a repository for what can't be backed up.
     fn check_init(words: &[OsString], paths: &[PathBuf], context: &Context) -> Result<(), Failure> {
         for (word, path) in words.iter().zip(paths) {
             let name = word.to_string_lossy();
-            if !is_path(word) && context.config.sets.contains_key(&*name) {
+            if !is_path(word) && context.machine.configuration.sets.contains_key(&*name) {
                 return Err(Failure::usage(format!(
                     "{name} is a set of the configuration, and --init takes PATHs: varu init makes the repository, then varu \
                      backup {name} backs the set up; ./{name} is a PATH"
@@ -217,29 +224,24 @@ impl Args {
 
     /// Backs up and says what was stored.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let mut options = self.options(context)?;
-        let watch = context.watch();
-        let set = context.config.sets.get(&options.set).filter(|_| options.configured);
-        watch.acknowledge(set.map_or(&[], |set| &set.acknowledge));
-        let remote = match options.init {
-            true => made_remote(context, &watch)?,
-            false => context.open_remote(&watch)?,
+        let init = self.init;
+        let request = self.request(context)?;
+        let progress = context.progress();
+        let set = context.machine.configuration.sets.get(&request.set).filter(|_| request.is_configured);
+        progress.acknowledge(set.map_or(&[], |set| &set.acknowledge));
+        let remote = match init {
+            true => made_remote(context, &progress)?,
+            false => context.machine.open_remote(&progress.shared())?,
         };
-        let repository = context.open_to_write(&remote)?;
-        options.heed_calendar(set, &repository)?;
-        let started = Instant::now();
-        let back_up = || options.back_up(&repository, context, &watch);
-        let report = round_backup(&options.set, set, context, &watch, back_up)?;
-        remember_place(&repository)?;
-        options.forget_copies(context, &watch);
-        let warnings = watch.end(&report.warnings);
+        let report = run(request, &remote, &context.machine, &progress.shared())?;
+        let warnings = progress.end(&report.backup.warnings);
         let summary =
-            Summary { report: &report, repository: &repository, warnings: &warnings, took: started.elapsed() };
+            Summary { report: &report.backup, repository: &report.repository, warnings: &warnings, took: report.took };
         match context.json {
             true => context.print_json(&summary.document())?,
             false => context.tell(&summary.text(context))?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }
 
@@ -255,12 +257,12 @@ fn with_slash(word: &OsString) -> std::io::Result<PathBuf> {
 }
 
 /// The repository's remote, which is made where there is no repository.
-fn made_remote(context: &Context, watch: &Arc<Watch>) -> Result<Arc<dyn Remote>, Failure> {
-    let keyring = context.keyring();
-    let remote = context.make_remote(&keyring, None, watch)?;
+fn made_remote(context: &Context, progress: &Arc<ProgressReporter>) -> Result<Arc<dyn Remote>, Failure> {
+    let keyring = context.machine.keyring();
+    let remote = context.machine.make_remote(&keyring, None, &progress.shared())?;
     if !has_repository(&*remote)? {
         let made = init(&*remote, &keyring, &[], None)?;
-        watch.note_lines(&super::init::text(&made));
+        progress.note_lines(&super::init::text(&made));
     }
     Ok(remote)
 }
@@ -283,17 +285,17 @@ mod tests {
         args: Args,
     }
 
-    fn options(words: &[&str]) -> Result<Options, String> {
+    fn options(words: &[&str]) -> Result<BackupRequest, String> {
         let line = Line::try_parse_from(["backup"].iter().chain(words)).map_err(|error| error.to_string())?;
-        line.args.options(&context(&[], CONFIG, true, &[]).unwrap()).map_err(|failure| {
+        line.args.request(&context(&[], CONFIG, true, &[]).unwrap()).map_err(|failure| {
             assert!(matches!(failure.status, ExitStatus::Usage | ExitStatus::Failed));
             failure.message
         })
     }
 
-    fn paths(options: &Options) -> &[PathBuf] {
-        match &options.what {
-            What::Source(Source::Files(files)) => &files.paths,
+    fn paths(request: &BackupRequest) -> &[PathBuf] {
+        match &request.source {
+            SourceSpec::Files(files) => &files.paths,
             other => panic!("{other:?}"),
         }
     }
@@ -302,15 +304,15 @@ mod tests {
     fn a_word_without_a_slash_is_a_set() {
         let etc = options(&["etc"]).unwrap();
         assert_eq!(
-            (etc.set.as_str(), etc.rhythm.full_every, etc.rhythm.zone),
+            (etc.set.as_str(), etc.policy.full_every, etc.policy.zone),
             ("etc", 14, "Europe/Tallinn".parse().unwrap())
         );
-        assert_eq!((etc.rhythm.rebase_every, etc.rhythm.repack_budget), (28, 10));
-        let ldap = options(&["ldap"]).unwrap().rhythm;
+        assert_eq!((etc.policy.rebase_every, etc.policy.repack_budget), (28, 10));
+        let ldap = options(&["ldap"]).unwrap().policy;
         assert_eq!((ldap.rebase_every, ldap.repack_budget), (21, 0));
         assert_eq!(paths(&etc), [PathBuf::from("/etc")]);
-        assert!(matches!(options(&["ldap"]).unwrap().what, What::Source(Source::Command(_))));
-        assert!(matches!(options(&["flux"]).unwrap().what, What::Source(Source::Influxdb(_))));
+        assert!(matches!(options(&["ldap"]).unwrap().source, SourceSpec::Command(_)));
+        assert!(matches!(options(&["flux"]).unwrap().source, SourceSpec::Influxdb(_)));
         assert!(options(&["other"]).unwrap_err().contains("a PATH is a word with a slash: ./other"));
         assert!(options(&["etc", "--exclude", "x"]).unwrap_err().contains("go with PATHs"));
         assert!(options(&["etc", "--set", "x"]).unwrap_err().contains("write ./etc for a PATH"));
@@ -320,13 +322,11 @@ mod tests {
     #[test]
     fn a_word_with_a_slash_is_a_path_and_with_init_every_word_is() {
         let files = options(&["/etc/", "./src", "--exclude", "*.o", "--one-file-system"]).unwrap();
-        assert_eq!((files.set.as_str(), files.rhythm.full_every), ("files", 7));
+        assert_eq!((files.set.as_str(), files.policy.full_every), ("files", 7));
         assert_eq!(paths(&files), [PathBuf::from("/etc"), std::env::current_dir().unwrap().join("src")]);
-        assert!(
-            matches!(&files.what, What::Source(Source::Files(files)) if files.one_file_system && files.exclude == ["*.o"])
-        );
+        assert!(matches!(&files.source, SourceSpec::Files(files) if files.one_file_system && files.exclude == ["*.o"]));
         let init = options(&["src", "--init", "--set", "x"]).unwrap();
-        assert_eq!((init.set.as_str(), init.init), ("x", true));
+        assert_eq!(init.set, "x");
         assert_eq!(paths(&init), [std::env::current_dir().unwrap().join("src")]);
         assert!(options(&["etc", "--init"]).unwrap_err().contains("etc is a set of the configuration"));
         assert!(options(&["none", "--init"]).unwrap_err().contains("nothing was made"));
@@ -336,7 +336,7 @@ mod tests {
     fn standard_input_names_its_stream_and_its_set() {
         let dump = options(&["--stdin", "agama.sql"]).unwrap();
         assert_eq!(dump.set, "agama.sql");
-        assert_eq!(dump.what, What::Stdin(StreamName::new("agama.sql").unwrap()));
+        assert_eq!(dump.source, SourceSpec::Stdin(StdinSpec { stream: StreamName::new("agama.sql").unwrap() }));
         assert_eq!(options(&["--stdin", "a/B.sql", "--set", "agama"]).unwrap().set, "agama");
         assert!(options(&["--stdin", "a/B.sql"]).unwrap_err().contains("--set NAME gives the set another name"));
         assert!(options(&["--stdin", "/a", "--set", "agama"]).unwrap_err().contains("leaves its folder"));
@@ -347,11 +347,11 @@ mod tests {
 
     #[test]
     fn the_kind_is_one_of_three_or_what_is_due() {
-        let kind = |words: &[&str]| options(&[&["etc"], words].concat()).map(|options| options.kind);
-        assert_eq!(kind(&[]), Ok(Kind::Due));
-        assert_eq!(kind(&["--full"]), Ok(Kind::Full));
-        assert_eq!(kind(&["--incremental"]), Ok(Kind::Incremental));
-        assert_eq!(kind(&["--rebase"]), Ok(Kind::Rebase));
+        let kind = |words: &[&str]| options(&[&["etc"], words].concat()).map(|request| request.wanted);
+        assert_eq!(kind(&[]), Ok(Wanted::Due));
+        assert_eq!(kind(&["--full"]), Ok(Wanted::Full));
+        assert_eq!(kind(&["--incremental"]), Ok(Wanted::Incremental));
+        assert_eq!(kind(&["--rebase"]), Ok(Wanted::Rebase));
         assert!(kind(&["--full", "--rebase"]).is_err());
     }
 

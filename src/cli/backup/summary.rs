@@ -8,8 +8,8 @@ use varu::time::format_duration;
 
 use crate::cli::context::Context;
 use crate::cli::list::snapshot_document;
-use crate::cli::words::short;
-use crate::terminal::human::{counted, rate, ratio, size};
+use crate::cli::values::short;
+use varu::job::amount::{counted, rate, ratio, size};
 
 /// What is said of a backup.
 pub struct Summary<'a> {

@@ -8,7 +8,7 @@ use varu::time::SystemClock;
 use super::{End, PATIENCE, account, damage_json, damage_text};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::terminal::human::{counted, size};
+use varu::job::amount::{counted, size};
 
 /// Give what was uploaded to root, and enter it in the ledger; to be run every few minutes.
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,9 @@ impl Args {
     /// Accepts and says what came.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let options = AcceptOptions { places, accounts: self.accounts, wait: PATIENCE };
-        let watch = context.watch();
-        let reports = accept(&options, &SystemClock, &*watch, &context.interrupt)?;
-        let mut end = End::new(&watch);
+        let progress = context.progress();
+        let reports = accept(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        let mut end = End::new(&progress);
         for report in reports {
             let (line, document) = (text(&report), document(&report));
             end.account(&report.account, line, document, &report.warnings, !report.damage.is_empty(), report.failure);

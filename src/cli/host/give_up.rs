@@ -8,7 +8,7 @@ use varu::time::SystemClock;
 use super::{PATIENCE, account};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::terminal::human::counted;
+use varu::job::amount::counted;
 
 /// Let a damaged object go that no second copy has, so that the machine's next backup stores what it held again.
 ///
@@ -29,9 +29,9 @@ impl Args {
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let accounts = self.account.into_iter().collect();
         let options = GiveUpOptions { places, accounts, objects: self.objects, wait: PATIENCE };
-        let watch = context.watch();
-        let done = give_up(&options, &SystemClock, &*watch, &context.interrupt)?;
-        watch.end(&[]);
+        let progress = context.progress();
+        let done = give_up(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        progress.end(&[]);
         let objects: Vec<String> = done.objects.iter().map(ToString::to_string).collect();
         match context.json {
             true => context.print_json(&json!({
@@ -45,6 +45,6 @@ impl Args {
                 context.tell(&(text + "the machine's next backup stores again what it still has\n"))?;
             }
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }

@@ -7,7 +7,7 @@ use varu::host::holds::{HoldOptions, hold};
 use super::{PATIENCE, account};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::cli::words::{SnapshotWord, short};
+use crate::cli::values::{SnapshotWord, short};
 
 /// Keep a snapshot, and its chain, until it is released.
 #[derive(Debug, clap::Args)]
@@ -55,9 +55,9 @@ impl Which {
         };
         let accounts = self.account.into_iter().collect();
         let options = HoldOptions { places, accounts, prefix, hold: held, wait: PATIENCE };
-        let watch = context.watch();
-        let done = hold(&options, &*watch, &context.interrupt)?;
-        watch.end(&[]);
+        let progress = context.progress();
+        let done = hold(&options, &*progress, &context.machine.interrupt)?;
+        progress.end(&[]);
         let state = if held { "held" } else { "not held" };
         match context.json {
             true => context.print_json(&json!({
@@ -68,6 +68,6 @@ impl Which {
                 context.tell(&format!("{}: {} is {state}{already}\n", done.account, short(&done.snapshot)))?;
             }
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }

@@ -23,7 +23,7 @@ use varu::warning::Warning;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use super::watch::Watch;
+use super::progress::ProgressReporter;
 use crate::terminal::human::one_line;
 
 /// The folder of the accounts' folders, where none is named.
@@ -90,7 +90,7 @@ impl Args {
 
 /// How a command over several accounts ends: what it says of each, and the status of the worst.
 struct End<'a> {
-    watch: &'a Watch,
+    progress: &'a ProgressReporter,
     text: String,
     documents: Vec<Value>,
     damaged: bool,
@@ -98,8 +98,8 @@ struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    fn new(watch: &'a Watch) -> Self {
-        Self { watch, text: String::new(), documents: Vec::new(), damaged: false, failed: None }
+    fn new(progress: &'a ProgressReporter) -> Self {
+        Self { progress, text: String::new(), documents: Vec::new(), damaged: false, failed: None }
     }
 
     /// Takes in what is said of one account. `document` gets its name and why it ended early.
@@ -113,7 +113,7 @@ impl<'a> End<'a> {
         failure: Option<Error>,
     ) {
         let named = |warning: &Warning| warning.kind.warning(format!("{account}: {}", warning.text));
-        warnings.iter().for_each(|warning| self.watch.warn(&named(warning)));
+        warnings.iter().for_each(|warning| self.progress.warn(&named(warning)));
         self.text += &text;
         document["account"] = account.into();
         document["failure"] = failure.as_ref().map(ToString::to_string).into();
@@ -129,7 +129,7 @@ impl<'a> End<'a> {
 
     /// Says all of it, with more members for the document.
     fn finish(self, context: &Context, mut document: Map<String, Value>) -> Result<ExitStatus, Failure> {
-        let warnings = self.watch.end(&[]);
+        let warnings = self.progress.end(&[]);
         document.insert("accounts".to_owned(), self.documents.into());
         document.insert("warnings".to_owned(), warnings.into());
         match context.json {
@@ -137,7 +137,7 @@ impl<'a> End<'a> {
             false if self.damaged => context.print(&self.text)?,
             false => context.tell(&self.text)?,
         }
-        let status = self.watch.say_warnings();
+        let status = self.progress.say_warnings();
         match self.failed {
             Some(failure) => Err(failure),
             None if self.damaged => Ok(ExitStatus::Damaged),

@@ -67,11 +67,11 @@ impl Args {
             sshd: self.ssh.sshd(),
             address: self.address.unwrap_or_else(varu::host::prepare::own_name),
         };
-        let watch = context.watch();
-        let prepared = prepare(&options, &SystemClock, &*watch, &context.interrupt)?;
-        prepared.notes.iter().for_each(|note| watch.warn(&WarningKind::Preparation.warning(note)));
+        let progress = context.progress();
+        let prepared = prepare(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        prepared.notes.iter().for_each(|note| progress.warn(&WarningKind::Preparation.warning(note)));
         self.ssh.reload_if_asked()?;
-        let warnings = watch.end(&[]);
+        let warnings = progress.end(&[]);
         match context.json {
             true => context.print_json(&json!({
                 "account": options.account,
@@ -83,7 +83,7 @@ impl Args {
             }))?,
             false => context.tell(&prepared_text(&options, &prepared, self.ssh.reload))?,
         }
-        Ok(watch.say_warnings())
+        Ok(progress.say_warnings())
     }
 }
 

@@ -11,9 +11,10 @@ use varu::time::SystemClock;
 use super::{End, PATIENCE, account, damage_json, damage_text};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::cli::words::short;
+use crate::cli::values::short;
 use crate::config::load_policy;
-use crate::terminal::human::{counted, one_line, size};
+use crate::terminal::human::one_line;
+use varu::job::amount::{counted, size};
 
 /// Delete what root's policy keeps no longer, by the times of arrival. What arrived is accepted before.
 #[derive(Debug, clap::Args)]
@@ -37,9 +38,9 @@ impl Args {
         let policy = load_policy(self.policy.as_deref()).map_err(Failure::usage)?;
         let dry_run = self.dry_run;
         let options = PruneOptions { places, accounts: self.accounts, wait: PATIENCE, policy, dry_run };
-        let watch = context.watch();
-        let reports = prune(&options, &SystemClock, &*watch, &context.interrupt)?;
-        let mut end = End::new(&watch);
+        let progress = context.progress();
+        let reports = prune(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        let mut end = End::new(&progress);
         for report in reports {
             let (line, document) = (text(context, &report, dry_run), document(&report));
             end.account(&report.account, line, document, &report.warnings, !report.damage.is_empty(), report.failure);
@@ -54,7 +55,7 @@ fn text(context: &Context, report: &PruneReport, dry_run: bool) -> String {
     for fate in report.snapshots.iter().filter(|fate| dry_run || fate.reasons.is_empty()) {
         let why: Vec<String> = fate.reasons.iter().map(|why| one_line(&reason(context, why))).collect();
         let why = if why.is_empty() { "goes".to_owned() } else { format!("stays: {}", why.join("; ")) };
-        let arrival = context.zone.short(fate.arrival);
+        let arrival = context.machine.zone.short(fate.arrival);
         text += &format!("{account}: {}  {arrival}  {}: {why}\n", short(&fate.id), fate.set);
     }
     if report.failure.is_some() {
@@ -70,7 +71,7 @@ fn text(context: &Context, report: &PruneReport, dry_run: bool) -> String {
 }
 
 fn reason(context: &Context, why: &Stays) -> String {
-    let day = |time| context.zone.short(time);
+    let day = |time| context.machine.zone.short(time);
     match why {
         Stays::Rule(Reason::Young { until }) => format!("young until {}", day(*until)),
         Stays::Rule(Reason::Silent { newest }) => {

@@ -53,10 +53,10 @@ pub struct RenameArgs {
 impl RetireArgs {
     /// Retires it and says what was done.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
+        let progress = context.progress();
         if self.delete {
             let (chroot, ledger) = (places.chroot(&self.account), places.ledger(&self.account));
-            watch.note_lines(&format!(
+            progress.note_lines(&format!(
                 "{} and {} are going to be deleted: all backups of {}\n",
                 chroot.display(),
                 ledger.display(),
@@ -73,7 +73,7 @@ impl RetireArgs {
             sshd: self.ssh.sshd(),
             wait: PATIENCE,
         };
-        let done = retire(&options, &SystemClock, &*watch, &context.interrupt)?;
+        let done = retire(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
         self.ssh.reload_if_asked()?;
         say(context, &options.account, &done.changes, done.reload && !self.ssh.reload)
     }
@@ -82,7 +82,7 @@ impl RetireArgs {
 impl RenameArgs {
     /// Renames it and says what was done.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
-        let watch = context.watch();
+        let progress = context.progress();
         let options = RenameOptions {
             places,
             account: self.account,
@@ -91,7 +91,7 @@ impl RenameArgs {
             sshd: self.ssh.sshd(),
             wait: PATIENCE,
         };
-        let changes = rename(&options, &*watch, &context.interrupt)?;
+        let changes = rename(&options, &*progress, &context.machine.interrupt)?;
         self.ssh.reload_if_asked()?;
         say(context, &options.name, &changes, !changes.is_empty() && !self.ssh.reload)
     }

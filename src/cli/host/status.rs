@@ -12,7 +12,7 @@ use super::{End, account, damage_json, damage_text};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
 use crate::config::load_policy;
-use crate::terminal::human::{counted, size};
+use varu::job::amount::{counted, size};
 
 /// Say how old the newest backup of each set is, by its arrival, and when the disk is full.
 #[derive(Debug, clap::Args)]
@@ -40,8 +40,8 @@ impl Args {
             write(path, &metrics(&host))?;
         }
         let late = host.accounts.iter().flat_map(|account| &account.sets).any(|set| set.late);
-        let watch = context.watch();
-        let mut end = End::new(&watch);
+        let progress = context.progress();
+        let mut end = End::new(&progress);
         let (free, days_until_full) = (host.free, host.days_until_full);
         for account in host.accounts {
             let (line, document) = (text(&account, now), document(&account));

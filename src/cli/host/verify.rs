@@ -10,9 +10,9 @@ use varu::time::SystemClock;
 use super::{End, PATIENCE, account, damage_json, damage_text};
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
-use crate::cli::words::sample;
+use crate::cli::values::sample;
 use crate::config::parse_rate;
-use crate::terminal::human::{count, counted, size};
+use varu::job::amount::{count, counted, size};
 
 /// Read every object against the ledger, and look whether each snapshot has its packs.
 ///
@@ -43,9 +43,9 @@ impl Args {
             sample,
             limit: self.limit_read.map(NonZeroU64::get),
         };
-        let watch = context.watch();
-        let reports = verify(&options, &SystemClock, &*watch, &context.interrupt)?;
-        let mut end = End::new(&watch);
+        let progress = context.progress();
+        let reports = verify(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        let mut end = End::new(&progress);
         for report in reports {
             let (line, document) = (text(&report), document(&report));
             end.account(&report.account, line, document, &report.warnings, !report.damage.is_empty(), report.failure);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use varu::job::machine::DEFAULT_CONFIGURATION;
+use varu::job::schedule::timers::{TimedWork, Timer};
+use varu::job::spec::Set;
 use varu::remote::place::Place;
 
-use super::jobs::{Job, Work};
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
 use crate::cli::units::{MARK, escaped};
-use crate::config::{DEFAULT_PATH, Set, Source};
 
 /// The name of the drop-ins. What is to hold against it has a later name.
 pub const NAME: &str = "50-schedule.conf";
@@ -23,7 +24,7 @@ const ACCOUNT: &str = "varu";
 /// # Errors
 ///
 /// Where the configuration leaves out what a service needs that is not root's.
-pub fn all(jobs: &[Job], context: &Context) -> Result<BTreeMap<String, String>, Failure> {
+pub fn all(jobs: &[Timer], context: &Context) -> Result<BTreeMap<String, String>, Failure> {
     let mut all = BTreeMap::new();
     for job in jobs {
         all.insert(format!("{}.service.d", job.unit), service(job, context)?);
@@ -35,29 +36,31 @@ pub fn all(jobs: &[Job], context: &Context) -> Result<BTreeMap<String, String>, 
 }
 
 /// The times. The first line takes those of the unit away.
-fn timer(job: &Job) -> String {
+fn timer(job: &Timer) -> String {
     let times: String = job.calendar.iter().map(|time| format!("OnCalendar={}\n", time.replace('%', "%%"))).collect();
     format!("{MARK}\n[Timer]\nOnCalendar=\n{times}")
 }
 
-fn service(job: &Job, context: &Context) -> Result<String, Failure> {
+fn service(job: &Timer, context: &Context) -> Result<String, Failure> {
     let mut lines = Lines::default();
-    let config = context.config_file.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+    let config = context.machine.configuration_file.clone().unwrap_or_else(|| DEFAULT_CONFIGURATION.into());
     lines.secret(&std::path::absolute(&config).unwrap_or(config))?;
     let name = lines.secrets.keys().next().cloned().unwrap_or_default();
     lines.add("Environment", &format!("VARU_CONFIG=%d/{}", escaped(&name)));
     let as_root = match job.on {
-        Work::Refresh(refresh) => lines.way(refresh.repository.as_deref(), context)?,
-        _ => lines.way(context.repository().ok(), context)?,
+        TimedWork::Refresh(refresh) => lines.way(refresh.repository.as_deref(), context)?,
+        _ => lines.way(context.machine.repository().ok(), context)?,
     };
     match job.on {
-        Work::Dump(set) | Work::Backup(set) => lines.set(set, as_root, matches!(job.on, Work::Dump(_)))?,
-        Work::Refresh(refresh) => refresh.secrets().try_for_each(|secret| lines.secret(secret))?,
-        Work::Repository => {}
+        TimedWork::Dump(set) | TimedWork::Backup(set) => {
+            lines.set(set, as_root, matches!(job.on, TimedWork::Dump(_)))?
+        }
+        TimedWork::Refresh(refresh) => refresh.secrets().try_for_each(|secret| lines.secret(secret))?,
+        TimedWork::Repository => {}
     }
     match job.on {
-        Work::Refresh(_) => {}
-        Work::Dump(_) | Work::Backup(_) | Work::Repository => lines.keys(context)?,
+        TimedWork::Refresh(_) => {}
+        TimedWork::Dump(_) | TimedWork::Backup(_) | TimedWork::Repository => lines.keys(context)?,
     }
     Ok(lines.text())
 }
@@ -114,7 +117,7 @@ impl Lines {
                 Ok(true)
             }
             Place::Sftp(_) => {
-                let repository = &context.config.repository;
+                let repository = &context.machine.configuration.repository;
                 let (Some(key), Some(hosts)) = (&repository.ssh_key, &repository.known_hosts) else {
                     return Err(Failure::usage(format!(
                         "the services run as the account {ACCOUNT}, which doesn't have root's SSH key nor the hosts that \
@@ -132,22 +135,23 @@ impl Lines {
 
     /// The writer keys, and the identity where the machine may restore unattended.
     fn keys(&mut self, context: &Context) -> Result<(), Failure> {
-        for path in context.writer_keys() {
+        for path in context.machine.writer_keys() {
             self.secret(&path)?;
         }
-        context.named_identity().map_or(Ok(()), |path| self.secret(path))
+        context.machine.identity.as_deref().map_or(Ok(()), |path| self.secret(path))
     }
 
     fn set(&mut self, set: &Set, as_root: bool, dumps: bool) -> Result<(), Failure> {
-        let reads_all = matches!(set.source, Source::Files(_)) || set.dumped_by_another;
+        let paths = set.source.descriptor().paths();
+        let reads_all = !paths.is_empty() || set.dumped_by_another;
         if reads_all && !as_root {
             self.add("CapabilityBoundingSet", "CAP_DAC_READ_SEARCH");
             self.add("AmbientCapabilities", "CAP_DAC_READ_SEARCH");
         }
-        if let Source::Files(files) = &set.source {
+        if !paths.is_empty() {
             self.add("ProtectHome", "read-only");
             let temporary = |path: &PathBuf| ["/tmp", "/var/tmp"].iter().any(|folder| overlap(path, folder));
-            if files.paths.iter().any(temporary) {
+            if paths.iter().any(temporary) {
                 self.add("PrivateTmp", "no");
             }
         }
@@ -174,14 +178,15 @@ fn overlap(path: &Path, folder: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::jobs::{jobs, tests::CONFIG};
+    use super::super::tests::CONFIG;
     use super::*;
     use crate::cli::context::tests::context;
+    use varu::job::schedule::timers::timers;
 
     #[test]
     fn a_service_gets_what_its_set_needs_and_no_more() {
         let context = context(&[], CONFIG, true, &[]).unwrap();
-        let all = all(&jobs(&context), &context).unwrap();
+        let all = all(&timers(&context.machine.configuration), &context).unwrap();
         let timer = &all["varu-backup@agama.timer.d"];
         assert!(timer.ends_with(
             "[Timer]\nOnCalendar=\nOnCalendar=Sun 01:05 Europe/Tallinn\nOnCalendar=Mon..Sat 01:10 Europe/Tallinn\n"
@@ -207,7 +212,7 @@ mod tests {
     fn what_only_root_has_is_asked_for() {
         let without = CONFIG.replace("ssh_key = '/etc/varu/ssh_key'\n", "");
         let context = context(&[], &without, true, &[]).unwrap();
-        let failure = all(&jobs(&context), &context).unwrap_err();
+        let failure = all(&timers(&context.machine.configuration), &context).unwrap_err();
         assert!(failure.is_usage() && failure.message.contains("ssh_key"), "{}", failure.message);
     }
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 
 use serde_json::json;
+use varu::job::schedule::timers::Timer;
 
 use super::dropins::{self, NAME};
-use super::jobs::Job;
 use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
 use crate::cli::units::{self, MACHINE, MARK, UNITS, systemctl};
@@ -25,7 +25,7 @@ struct Installed {
 
 /// Writes the drop-ins, and the units where no package brought them; then starts the timers, unless they are written
 /// elsewhere.
-pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(), Failure> {
+pub fn install(jobs: &[Timer], to: Option<&Path>, context: &Context) -> Result<(), Failure> {
     let folder = to.unwrap_or(Path::new(UNITS));
     let mut files = units::own(MACHINE)?;
     for (dropin, text) in dropins::all(jobs, context)? {
@@ -59,7 +59,7 @@ pub fn install(jobs: &[Job], to: Option<&Path>, context: &Context) -> Result<(),
 
 /// Which units aren't as an installation would make them, each with why; `from` is the folder of the drop-ins where it isn't
 /// systemd's, which is then not asked whether timers run.
-pub fn pending(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<BTreeMap<String, String>, Failure> {
+pub fn pending(jobs: &[Timer], from: Option<&Path>, context: &Context) -> Result<BTreeMap<String, String>, Failure> {
     let folder = from.unwrap_or(Path::new(UNITS));
     let mut pending = BTreeMap::new();
     let files: BTreeMap<String, String> =
@@ -139,7 +139,7 @@ fn disable(gone: &[String]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::jobs::{jobs, tests::CONFIG};
+    use super::super::tests::CONFIG;
     use super::*;
     use crate::cli::context::tests::context;
 
@@ -153,7 +153,10 @@ mod tests {
             fs::write(dropin.join(NAME), text).unwrap();
         }
         let context = context(&["-q"], CONFIG, true, &[]).unwrap();
-        let install = || install(&jobs(&context), Some(folder.path()), &context).unwrap();
+        let install = || {
+            install(&varu::job::schedule::timers::timers(&context.machine.configuration), Some(folder.path()), &context)
+                .unwrap()
+        };
         install();
         assert!(!old.exists() && own.join(NAME).exists());
         let backup = folder.path().join("varu-backup@agama.service.d").join(NAME);

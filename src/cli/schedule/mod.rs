@@ -5,8 +5,7 @@
 
 mod dropins;
 mod install;
-mod jobs;
-mod timers;
+mod overrides;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -14,11 +13,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
+use varu::job::schedule::timers::{self, Timer};
 use varu::time::parse_duration;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
-use jobs::Job;
 
 /// Show or install the timers of the configuration's schedules.
 #[derive(Debug, clap::Args)]
@@ -67,8 +66,8 @@ impl Args {
 }
 
 /// The jobs, of which systemd understands every time.
-fn checked(context: &Context) -> Result<Vec<Job<'_>>, Failure> {
-    let jobs = jobs::jobs(context);
+fn checked(context: &Context) -> Result<Vec<Timer<'_>>, Failure> {
+    let jobs = timers::timers(&context.machine.configuration);
     for job in &jobs {
         job.next()?;
     }
@@ -77,9 +76,9 @@ fn checked(context: &Context) -> Result<Vec<Job<'_>>, Failure> {
 
 /// What `config check` says of schedules: each that can't be installed, and how many aren't installed as they are.
 pub fn check(context: &Context) -> (Vec<String>, Option<String>) {
-    let jobs = jobs::jobs(context);
+    let jobs = timers::timers(&context.machine.configuration);
     let mut wrong: Vec<String> =
-        jobs.iter().filter_map(|job| job.next().err()).map(|failure| failure.message).collect();
+        jobs.iter().filter_map(|job| job.next().err()).map(|error| error.to_string()).collect();
     if jobs.is_empty() {
         return (wrong, None);
     }
@@ -96,14 +95,14 @@ pub fn check(context: &Context) -> (Vec<String>, Option<String>) {
     }
 }
 
-fn show(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<ExitStatus, Failure> {
+fn show(jobs: &[Timer], from: Option<&Path>, context: &Context) -> Result<ExitStatus, Failure> {
     let mut pending = install::pending(jobs, from, context)?;
     let mut documents = Vec::new();
     let mut text = String::new();
     for job in jobs {
         let why = pending.remove(&job.unit);
         let own = match from {
-            None => timers::overridden(&format!("{}.timer", job.unit)),
+            None => overrides::overridden(&format!("{}.timer", job.unit)),
             Some(_) => None,
         };
         let calendar = own.as_ref().map_or(job.calendar.as_slice(), |own| own.calendar.as_slice());
@@ -131,4 +130,37 @@ fn show(jobs: &[Job], from: Option<&Path>, context: &Context) -> Result<ExitStat
         false => context.print(&text)?,
     }
     Ok(if is_pending { ExitStatus::Warnings } else { ExitStatus::Done })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::context::tests::context;
+    use varu::class::{Class, Classified};
+
+    pub(super) const CONFIG: &str = "
+        [repository]\nurl = 'sftp://vm1@backup/repo'\nssh_key = '/etc/varu/ssh_key'\nknown_hosts = '/etc/varu/known_hosts'
+        writer_key = '/etc/varu/writer.key'
+        [sets.agama]\nsource = 'mysql'\ndatabases = 'all'\nlocal_copy = '/var/backups/varu/agama'
+        option_file = '/etc/varu/mysql.cnf'
+        schedule = { timezone = 'Europe/Tallinn', dump = '01:00', full = 'Sun 01:05', incremental = 'Mon..Sat 01:10' }
+        [sets.etc]\nsource = 'files'\npaths = ['/etc']\nschedule = { full = 'weekly' }";
+
+    #[test]
+    fn each_set_has_one_timer_for_its_dumps_and_one_for_its_backups() {
+        let context = context(&[], CONFIG, true, &[]).unwrap();
+        let jobs = timers::timers(&context.machine.configuration);
+        let names: Vec<&str> = jobs.iter().map(|job| job.unit.as_str()).collect();
+        assert_eq!(names, ["varu-dump@agama", "varu-backup@agama", "varu-backup@etc", "varu-verify", "varu-prune"]);
+        assert_eq!(jobs[1].calendar, ["Sun 01:05 Europe/Tallinn", "Mon..Sat 01:10 Europe/Tallinn"]);
+        assert_eq!(jobs[2].calendar, ["weekly"]);
+    }
+
+    #[test]
+    fn a_time_that_systemd_does_not_know_is_said() {
+        let config = CONFIG.replace("Sun 01:05", "Sonntag");
+        let context = context(&[], &config, true, &[]).unwrap();
+        let failure = timers::timers(&context.machine.configuration).iter().find_map(|job| job.next().err()).unwrap();
+        assert!(failure.class() == Class::Usage && failure.to_string().contains("backup of agama"), "{failure}");
+    }
 }

@@ -8,7 +8,7 @@ use varu::progress::Progress;
 use varu::time::format_duration;
 
 use crate::cli::context::Context;
-use crate::cli::watch::Watch;
+use crate::cli::progress::ProgressReporter;
 
 /// The files that dpkg and apt lock while they work.
 const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
@@ -17,16 +17,16 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Waits this host's own delay where a timer started the service, then while packages are installed.
 pub fn wait(longest: Duration, limit: Duration, context: &Context) {
-    let watch = context.watch();
+    let progress = context.progress();
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     // Who starts a service by hand doesn't want to wait.
     let triggered = std::env::var("TRIGGER_TIMER_REALTIME_USEC").ok().and_then(|time| time.parse().ok());
     if triggered.is_some_and(is_now) {
         let delay = delay(machine.trim(), longest);
-        watch.note(&format!("this host's own delay is {}", format_duration(delay)));
+        progress.note(&format!("this host's own delay is {}", format_duration(delay)));
         until(delay, context, || false);
     }
-    wait_for_packages(limit, context, &watch);
+    wait_for_packages(limit, context, &progress);
 }
 
 /// Whether a timer has just elapsed. systemd leaves the time of the last one to those who start the unit by hand later.
@@ -43,18 +43,18 @@ fn delay(machine: &str, longest: Duration) -> Duration {
     Duration::from_secs(share % (longest.as_secs() + 1))
 }
 
-fn wait_for_packages(limit: Duration, context: &Context, watch: &Watch) {
+fn wait_for_packages(limit: Duration, context: &Context, progress: &ProgressReporter) {
     let Some(holder) = holder(Path::new("/proc")) else { return };
-    watch.note(&format!("waiting while packages are installed ({holder})"));
+    progress.note(&format!("waiting while packages are installed ({holder})"));
     if !until(limit, context, || self::holder(Path::new("/proc")).is_none()) {
-        watch.note(&format!("packages are still being installed after {}; going on", format_duration(limit)));
+        progress.note(&format!("packages are still being installed after {}; going on", format_duration(limit)));
     }
 }
 
 /// Waits until `over`, at most so long, and not beyond an interrupt. Whether it was over.
 fn until(limit: Duration, context: &Context, over: impl Fn() -> bool) -> bool {
     let start = Instant::now();
-    while start.elapsed() < limit && !context.interrupt.is_set() {
+    while start.elapsed() < limit && !context.machine.interrupt.is_set() {
         if over() {
             return true;
         }

@@ -31,7 +31,7 @@ use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
 /// The files to be stored.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilesOptions {
     /// Files and folders; a relative path starts at the working directory. Of the folders that lead to a path only the
     /// metadata is stored. A path that is a symbolic link is stored with its target; with a trailing slash, only the

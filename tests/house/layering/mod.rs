@@ -12,7 +12,7 @@ use paths::{Used, used_paths};
 
 /// The floors, lowest first, and their modules in order: a module may import floors below its own and, except on floor 1,
 /// modules that stand before it on its own floor.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["disk", "class", "id", "entry", "time", "warning", "progress"],
     &["chunker", "segment", "crypto", "source", "remote"],
     &["format"],
@@ -34,6 +34,7 @@ const FLOORS: [&[&str]; 7] = [
         "status",
         "report",
     ],
+    &["job"],
     &["terminal", "config", "cli", "main"],
 ];
 
@@ -64,7 +65,13 @@ const HOMES: &[(&str, &[Home])] = &[
     ("rayon", &[Home::Module("repository::key_objects"), Home::Floor(5)]),
     (
         "tempfile",
-        &[Home::Module("remote::spool"), Home::Module("repository::fetcher"), Home::Floor(5), Home::Module("cli")],
+        &[
+            Home::Module("remote::spool"),
+            Home::Module("repository::fetcher"),
+            Home::Floor(5),
+            Home::Module("job"),
+            Home::Module("cli"),
+        ],
     ),
     ("clap", &[Home::Module("cli")]),
     ("clap_complete", &[Home::Module("cli")]),
@@ -72,8 +79,11 @@ const HOMES: &[(&str, &[Home])] = &[
     ("ctrlc", &[Home::Module("main")]),
     ("indicatif", &[Home::Module("terminal")]),
     ("qrcode", &[Home::Module("cli")]),
-    ("serde_json", &[Home::Module("source::influxdb"), Home::Module("cli"), Home::Module("terminal")]),
-    ("strsim", &[Home::Module("config")]),
+    (
+        "serde_json",
+        &[Home::Module("source::influxdb"), Home::Module("job"), Home::Module("cli"), Home::Module("terminal")],
+    ),
+    ("strsim", &[Home::Module("job")]),
     ("toml", &[Home::Module("config")]),
     ("serde", &[Home::Everywhere]),
     ("thiserror", &[Home::Everywhere]),

@@ -1,18 +1,18 @@
-//! What is seen of an operation while it runs, and its warnings, which are said last.
+//! Progress on the terminal while an operation runs, and its warnings, which are said last.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use varu::job::spec::Acknowledged;
 use varu::progress::{Counter, Progress};
 use varu::warning::Warning;
 
 use super::context::{Context, Verbosity};
 use super::exit::ExitStatus;
-use crate::config::Acknowledged;
 use crate::terminal::{Style, Terminal};
 
 /// Draws progress, and keeps warnings for the end. Those that were not said are said when it is dropped, so none is lost
 /// with an operation that fails.
-pub struct Watch {
+pub struct ProgressReporter {
     terminal: Terminal,
     warnings: Mutex<Vec<Warning>>,
     known: Known,
@@ -42,9 +42,14 @@ impl Known {
     }
 }
 
-impl Watch {
+impl ProgressReporter {
     fn warnings(&self) -> MutexGuard<'_, Vec<Warning>> {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for what shares it among threads.
+    pub fn shared(self: &Arc<Self>) -> Arc<dyn Progress> {
+        self.clone()
     }
 
     /// From now on these warnings are only notes.
@@ -77,7 +82,7 @@ impl Watch {
     }
 }
 
-impl Progress for Watch {
+impl Progress for ProgressReporter {
     fn phase(&self, name: &str, bytes: Option<u64>, streams: Option<u64>) {
         self.terminal.phase(name, bytes, streams);
     }
@@ -104,7 +109,7 @@ impl Progress for Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ProgressReporter {
     fn drop(&mut self) {
         self.terminal.end();
         self.say_warnings();
@@ -113,17 +118,21 @@ impl Drop for Watch {
 
 impl Context {
     /// What draws the progress of an operation whose result goes to standard output.
-    pub fn watch(&self) -> Arc<Watch> {
-        self.watch_in(Style::choose(self.json, self.verbosity == Verbosity::Quiet))
+    pub fn progress(&self) -> Arc<ProgressReporter> {
+        self.progress_in(Style::choose(self.json, self.verbosity == Verbosity::Quiet))
     }
 
     /// What draws the progress of an operation that fills standard output with something else.
-    pub fn watch_aside(&self) -> Arc<Watch> {
-        self.watch_in(Style::choose(false, self.json || self.verbosity == Verbosity::Quiet))
+    pub fn progress_aside(&self) -> Arc<ProgressReporter> {
+        self.progress_in(Style::choose(false, self.json || self.verbosity == Verbosity::Quiet))
     }
 
-    fn watch_in(&self, style: Style) -> Arc<Watch> {
-        Arc::new(Watch { terminal: Terminal::new(style), warnings: Mutex::default(), known: Known::default() })
+    fn progress_in(&self, style: Style) -> Arc<ProgressReporter> {
+        Arc::new(ProgressReporter {
+            terminal: Terminal::new(style),
+            warnings: Mutex::default(),
+            known: Known::default(),
+        })
     }
 }
 
@@ -135,19 +144,19 @@ mod tests {
 
     #[test]
     fn what_is_acknowledged_is_no_warning() {
-        let watch = context(&["-q"], "", true, &[]).unwrap().watch();
+        let progress = context(&["-q"], "", true, &[]).unwrap().progress();
         let accepted =
             |text: Option<&str>| Acknowledged { kind: WarningKind::NoTransactions, text: text.map(str::to_owned) };
-        watch.acknowledge(&[accepted(Some("agama.log"))]);
+        progress.acknowledge(&[accepted(Some("agama.log"))]);
         let (log, orders) =
             ["agama.log", "agama.orders"].map(|table| WarningKind::NoTransactions.warning(table)).into();
-        watch.warn(&log);
-        watch.warn(&orders);
+        progress.warn(&log);
+        progress.warn(&orders);
         assert_eq!(
-            watch.end(&[log, WarningKind::Packed.warning("agama.log")]),
+            progress.end(&[log, WarningKind::Packed.warning("agama.log")]),
             ["agama.orders [no-transactions]", "agama.log [packed]"]
         );
         assert!(accepted(None).takes(&orders));
-        assert_eq!(watch.say_warnings(), ExitStatus::Warnings);
+        assert_eq!(progress.say_warnings(), ExitStatus::Warnings);
     }
 }

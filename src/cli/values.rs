@@ -1,14 +1,17 @@
-//! Words of the command line that several commands take.
+//! Value parsers of the command line that several commands use.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 use varu::id::{RepositoryId, SnapshotId};
+use varu::job::open::{OpenedRepositories, OpenedSnapshot, Trust};
+use varu::job::spec::check_set_name;
+use varu::repository::Chosen;
 
-use crate::config::check_set_name;
+use super::context::Context;
+use super::exit::Failure;
 
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,23 +125,9 @@ pub fn is_path(word: &OsStr) -> bool {
     word.as_bytes().contains(&b'/')
 }
 
-/// `path` made absolute, without `.` and `..`. What leads up to a `..` has to exist, because a symbolic link there
-/// decides where it goes.
-pub fn absolute(path: &OsStr) -> std::io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let parts: Vec<Component> = path.components().collect();
-    match parts.iter().rposition(|part| *part == Component::ParentDir) {
-        None => Ok(parts.iter().collect()),
-        Some(last) => {
-            let up_to: PathBuf = parts[..=last].iter().collect();
-            Ok(up_to.canonicalize()?.join(parts[last + 1..].iter().collect::<PathBuf>()))
-        }
-    }
-}
-
 /// The option with which a person vouches for a repository that the identity file doesn't name.
 #[derive(Debug, Default, Clone, Args)]
-pub struct Trust {
+pub struct TrustArgs {
     /// Take this repository, although the identity file doesn't name it.
     #[arg(long, value_name = "ID")]
     pub trust_repository: Option<RepositoryId>,
@@ -146,6 +135,32 @@ pub struct Trust {
     /// Go on with what is older, although there are keys or newer snapshots that the identity file doesn't account for.
     #[arg(long)]
     pub ignore_newer: bool,
+}
+
+impl TrustArgs {
+    /// What a person vouches for.
+    pub fn vouched(&self) -> Trust {
+        Trust { repositories: self.trust_repository.into_iter().collect(), ignore_newer: self.ignore_newer }
+    }
+}
+
+impl From<&SnapshotWord> for Chosen {
+    fn from(word: &SnapshotWord) -> Self {
+        match word {
+            SnapshotWord::Latest => Chosen::Latest,
+            SnapshotWord::Prefix(prefix) => Chosen::Id(prefix.clone()),
+        }
+    }
+}
+
+impl Pick {
+    /// Finds the snapshot.
+    pub fn find(&self, opened: &OpenedRepositories, context: &Context) -> Result<OpenedSnapshot, Failure> {
+        Ok(match self {
+            Pick::Any(word) => opened.find(None, &word.into())?,
+            Pick::Of(set, when) => opened.find(Some(set), &context.chosen(when)?)?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -184,17 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_becomes_absolute_and_plain() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        std::fs::create_dir_all(root.join("a/b")).unwrap();
-        std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
-        let of = |path: &str| absolute(root.join(path).as_os_str()).unwrap();
-        assert_eq!(of("./a//b/."), root.join("a/b"));
-        assert_eq!(of("link"), root.join("link"), "a link that is named is itself meant");
-        assert_eq!(of("link/../c"), root.join("a/c"), "where the link leads decides");
-        assert!(absolute(root.join("none/../c").as_os_str()).is_err());
-        assert!(absolute("x/".as_ref()).unwrap().is_absolute());
+    fn a_word_with_a_slash_is_a_path() {
         assert!(is_path("a/".as_ref()) && !is_path("a".as_ref()));
     }
 }

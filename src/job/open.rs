@@ -1,28 +1,35 @@
-//! The repository of a command, opened.
+//! Opened repositories: every id at a place, what a look at it found, and the snapshots that are chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use varu::id::{Hasher, RepositoryId, hex};
-use varu::index::{Index, SnapshotRow};
-use varu::keyring::{IGNORE_NEWER, Keyring};
-use varu::progress::Progress;
-use varu::remote::Remote;
-use varu::repository::{Changes, Chosen, Error, Keys, PLACE, Repository};
-use varu::time::Timestamp;
-use varu::warning::{Warning, WarningKind};
 
-use super::context::Context;
-use super::exit::{ExitStatus, Failure};
-use super::watch::Watch;
-use super::words::{Pick, SnapshotWord, Trust};
-use crate::config::nearest;
-use crate::terminal::human::counted;
+use super::amount::counted;
+use super::{Machine, nearest};
+use crate::class::{Class, Classified};
+use crate::error::{Error, Result};
+use crate::id::{Hasher, RepositoryId, hex};
+use crate::index::{Index, SnapshotRow};
+use crate::keyring::IGNORE_NEWER;
+use crate::progress::Progress;
+use crate::remote::Remote;
+use crate::repository::{Changes, Chosen, Keys, PLACE, Repository};
+use crate::time::Timestamp;
+use crate::warning::{Warning, WarningKind};
+
+/// What a person vouches for although the identity file doesn't account for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Repositories that are read although the identity file doesn't name them.
+    pub repositories: Vec<RepositoryId>,
+    /// Whether what is older is read although there are keys or newer snapshots that the identity file doesn't account for.
+    pub ignore_newer: bool,
+}
 
 /// All repository ids at one place, the newest first, each with what a look at the remote found.
-pub struct Opened {
+pub struct OpenedRepositories {
     /// At least one.
     pub repositories: Vec<(Arc<Repository>, Changes)>,
     /// Says which ids that the identity names lie there without keys.
@@ -34,7 +41,7 @@ pub struct Opened {
 }
 
 /// A backup went to this place: from now on others are copies of it.
-pub fn remember_place(repository: &Repository) -> Result<(), Failure> {
+pub fn remember_place(repository: &Repository) -> Result<()> {
     let place = repository.remote().place();
     let mut index = repository.index();
     if index.fact(PLACE).map_err(Error::from)?.as_deref() != Some(place.as_bytes()) {
@@ -43,40 +50,30 @@ pub fn remember_place(repository: &Repository) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Context {
-    /// Where keys are looked for.
-    pub fn keyring(&self) -> Keyring {
-        Keyring {
-            folder: self.keys().ok().map(ToOwned::to_owned),
-            writer_key: self.named_writer_key().map(ToOwned::to_owned),
-            identity: self.named_identity().map(ToOwned::to_owned),
-            state: self.state().ok().map(ToOwned::to_owned),
-        }
-    }
-
+impl Machine {
     /// Opens the repository to look at it: its writer key is enough.
-    pub fn open_to_look(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        let opened = self.seen(self.open_unseen(trust, false, watch)?, trust, watch)?;
-        opened.newer_strangers()?.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+    pub fn open_to_look(&self, trust: &Trust, progress: &Arc<dyn Progress>) -> Result<OpenedRepositories> {
+        let opened = self.seen(self.open_unseen(trust, false, progress)?, trust, progress)?;
+        opened.newer_strangers()?.iter().for_each(|why| progress.warn(&WarningKind::NewerRepository.warning(why)));
         Ok(opened)
     }
 
     /// Opens the repository with the identity, which reads its content. Refuses where newer snapshots lie there than those
     /// that the identity accounts for, unless that was said to be right.
-    pub fn open_to_read(&self, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        let opened = self.seen(self.open_unseen(trust, true, watch)?, trust, watch)?;
+    pub fn open_to_read(&self, trust: &Trust, progress: &Arc<dyn Progress>) -> Result<OpenedRepositories> {
+        let opened = self.seen(self.open_unseen(trust, true, progress)?, trust, progress)?;
         let newer = opened.newer_strangers()?;
         if let Some(why) = newer.first()
             && !trust.ignore_newer
         {
-            return Err(Failure::new(ExitStatus::Refused, format!("{why}. {IGNORE_NEWER}")));
+            return Err(Error::Refused(format!("{why}. {IGNORE_NEWER}")));
         }
-        newer.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        newer.iter().for_each(|why| progress.warn(&WarningKind::NewerRepository.warning(why)));
         Ok(opened)
     }
 
     /// Opens the newest repository id to write, with its writer key.
-    pub fn open_to_write(&self, remote: &Arc<dyn Remote>) -> Result<Arc<Repository>, Failure> {
+    pub fn open_to_write(&self, remote: &Arc<dyn Remote>) -> Result<Arc<Repository>> {
         let keyring = self.keyring();
         let writer = keyring.writer(&**remote)?;
         let id = *writer.keys.id();
@@ -86,7 +83,7 @@ impl Context {
     }
 
     /// Refuses to delete in a place that is older than the first was when it was last looked at.
-    pub fn refuse_behind(&self, repository: &Repository) -> Result<(), Failure> {
+    pub fn refuse_behind(&self, repository: &Repository) -> Result<()> {
         let here = repository.remote().place();
         let (_, Some(First { place, newest: Some(there) })) = second(self.state()?, repository.id(), &here)? else {
             return Ok(());
@@ -96,15 +93,12 @@ impl Context {
         if newest.is_some_and(|newest| newest.header.sequence >= there.header.sequence) {
             return Ok(());
         }
-        Err(Failure::new(
-            ExitStatus::Damaged,
-            format!(
-                "nothing was deleted: {here} is older than {place}, which has snapshot {} of {}; bring it up to date with `varu \
+        Err(Error::Damaged(format!(
+            "nothing was deleted: {here} is older than {place}, which has snapshot {} of {}; bring it up to date with `varu \
                  --repo {place} copy --to {here}`, or if {place} is gone for good, go on here with `varu --repo {here} index rebuild \
                  --accept-loss`",
-                there.id, there.header.set
-            ),
-        ))
+            there.id, there.header.set
+        )))
     }
 
     /// Opens all repository ids of the place with their indexes as they are. With `as_first`, the place is the one that backups go to from now on, whichever that was.
@@ -112,10 +106,10 @@ impl Context {
         &self,
         trust: &Trust,
         as_first: bool,
-        watch: &Arc<Watch>,
-    ) -> Result<Vec<Arc<Repository>>, Failure> {
-        let remote = self.open_remote(watch)?;
-        let reading = self.keyring().reader(&*remote, &trust.ids())?;
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Vec<Arc<Repository>>> {
+        let remote = self.open_remote(progress)?;
+        let reading = self.keyring().reader(&*remote, &trust.repositories)?;
         let mut repositories = Vec::new();
         for keys in reading.keys {
             let state = match as_first {
@@ -128,35 +122,45 @@ impl Context {
     }
 
     /// Opens the repository without a look at what it holds; with the identity where `to_read`.
-    pub fn open_unseen(&self, trust: &Trust, to_read: bool, watch: &Arc<Watch>) -> Result<Opened, Failure> {
-        let remote = self.open_remote(watch)?;
+    pub fn open_unseen(
+        &self,
+        trust: &Trust,
+        to_read: bool,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<OpenedRepositories> {
+        let remote = self.open_remote(progress)?;
         let reading = match to_read {
-            true => self.keyring().unlock(&*remote, &trust.ids())?.reading(&remote.place()),
-            false => self.keyring().reader(&*remote, &trust.ids())?,
+            true => self.keyring().unlock(&*remote, &trust.repositories)?.reading(&remote.place()),
+            false => self.keyring().reader(&*remote, &trust.repositories)?,
         };
-        reading.found.iter().for_each(|why| watch.warn(&WarningKind::DamagedObject.warning(why)));
-        reading.unnamed.iter().for_each(|why| watch.warn(&WarningKind::NewerRepository.warning(why)));
+        reading.found.iter().for_each(|why| progress.warn(&WarningKind::DamagedObject.warning(why)));
+        reading.unnamed.iter().for_each(|why| progress.warn(&WarningKind::NewerRepository.warning(why)));
         let opened = self.opened(&remote, reading.keys)?;
-        Ok(Opened { missing: reading.missing, ..opened })
+        Ok(OpenedRepositories { missing: reading.missing, ..opened })
     }
 
-    fn seen(&self, mut opened: Opened, trust: &Trust, watch: &Arc<Watch>) -> Result<Opened, Failure> {
+    fn seen(
+        &self,
+        mut opened: OpenedRepositories,
+        trust: &Trust,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<OpenedRepositories> {
         if let Some(why) = &opened.missing {
             if !trust.ignore_newer {
-                return Err(Failure::new(ExitStatus::Damaged, format!("{why}. {IGNORE_NEWER}")));
+                return Err(Error::Damaged(format!("{why}. {IGNORE_NEWER}")));
             }
-            watch.warn(&WarningKind::KeyObject.warning(why));
+            progress.warn(&WarningKind::KeyObject.warning(why));
         }
         for ((repository, changes), first) in opened.repositories.iter_mut().zip(&opened.first) {
             *changes = repository.sync()?;
-            changes.warnings().for_each(|warning| watch.warn(&warning));
+            changes.warnings().for_each(|warning| progress.warn(&warning));
             let here = newest(&repository.index())?;
             if let Some(First { place, newest: Some(there) }) = first
                 && here.as_ref().is_none_or(|here| here.header.sequence < there.header.sequence)
             {
                 let time = |row: &SnapshotRow| self.zone.short(row.header.data_time);
                 let age = here.map_or("nothing".to_owned(), |here| format!("nothing newer than {}", time(&here)));
-                watch.note(&format!(
+                progress.note(&format!(
                     "{} is older than {place}: it holds {age}, and {place} had data of {} when it was last looked at",
                     repository.remote().place(),
                     time(there)
@@ -166,7 +170,7 @@ impl Context {
         if let Some((oldest, _)) = opened.repositories.last()
             && let Some(before) = oldest.keys().file().follows
         {
-            watch.note(&format!(
+            progress.note(&format!(
                 "what was stored before the rotation, as repository {before}, is not looked at: its writer key isn't among \
                  the keys here; --identity opens it"
             ));
@@ -174,7 +178,7 @@ impl Context {
         Ok(opened)
     }
 
-    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>) -> Result<Opened, Failure> {
+    fn opened(&self, remote: &Arc<dyn Remote>, keys: Vec<Keys>) -> Result<OpenedRepositories> {
         let ids: Vec<RepositoryId> = keys.iter().map(|keys| *keys.id()).collect();
         let (state, temporary) = self.state_or_temporary(&ids)?;
         let mut repositories = Vec::new();
@@ -187,19 +191,20 @@ impl Context {
         if temporary.is_none() {
             self.keyring().remember(&remote.place(), &ids)?;
         }
-        Ok(Opened { repositories, missing: None, first, _state: temporary })
+        Ok(OpenedRepositories { repositories, missing: None, first, _state: temporary })
     }
 
     /// The state folder where it can be written, else a temporary one: who only looks needs none that stays.
-    fn state_or_temporary(&self, ids: &[RepositoryId]) -> Result<(std::path::PathBuf, Option<TempDir>), Failure> {
+    fn state_or_temporary(&self, ids: &[RepositoryId]) -> Result<(PathBuf, Option<TempDir>)> {
         if let Ok(state) = self.state()
             && ids.iter().all(|id| can_write(&state.join(id.to_string())))
         {
             return Ok((state.to_owned(), None));
         }
-        let folder = tempfile::Builder::new().prefix("varu-").tempdir().map_err(|error| {
-            Failure::new(ExitStatus::Failed, format!("making a temporary folder for the index failed: {error}"))
-        })?;
+        let folder = tempfile::Builder::new()
+            .prefix("varu-")
+            .tempdir()
+            .map_err(|error| Error::Failed(format!("making a temporary folder for the index failed: {error}")))?;
         Ok((folder.path().to_owned(), Some(folder)))
     }
 }
@@ -212,7 +217,7 @@ struct First {
 
 /// The folder for the index of what lies at `place`. A copy of a repository has one of its own: what it lacks is no loss of the
 /// first, whose place the index knows from the last backup.
-fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Option<First>), Failure> {
+fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Option<First>)> {
     let folder = state.join(id.to_string());
     if !Index::is_in(&folder) {
         return Ok((state.to_owned(), None));
@@ -232,20 +237,20 @@ fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Opti
 }
 
 /// The snapshot with the highest number.
-fn newest(index: &Index) -> Result<Option<SnapshotRow>, Failure> {
+fn newest(index: &Index) -> Result<Option<SnapshotRow>> {
     let rows = index.snapshots().map_err(Error::from)?;
     Ok(rows.into_iter().max_by_key(|row| row.header.sequence))
 }
 
 /// Whether files can be made in the folder, which is made where it is missing.
-fn can_write(folder: &std::path::Path) -> bool {
+fn can_write(folder: &Path) -> bool {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.is_ok() && tempfile::tempfile_in(folder).is_ok()
 }
 
 /// A snapshot that was chosen.
-pub struct Found {
+pub struct OpenedSnapshot {
     /// Its repository.
     pub repository: Arc<Repository>,
     /// The snapshot.
@@ -257,9 +262,9 @@ pub struct Found {
 /// How many strange repository ids are named.
 const NAMED: usize = 3;
 
-impl Opened {
+impl OpenedRepositories {
     /// Says which repository ids have snapshots there that are newer than all that these keys open.
-    pub fn newer_strangers(&self) -> Result<Vec<String>, Failure> {
+    pub fn newer_strangers(&self) -> Result<Vec<String>> {
         let ours: BTreeSet<RepositoryId> = self.repositories.iter().map(|(repository, _)| *repository.id()).collect();
         let (mut sequence, mut stored) = (0, None);
         let mut strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>> = BTreeMap::new();
@@ -302,27 +307,29 @@ impl Opened {
     /// # Errors
     ///
     /// Where a snapshot that was seen before is missing, only one that is named by its id is given: status 7.
-    pub fn find(&self, set: Option<&str>, chosen: &Chosen) -> Result<Found, Failure> {
+    pub fn find(&self, set: Option<&str>, chosen: &Chosen) -> Result<OpenedSnapshot> {
         // What a repository says that has snapshots of the set goes before what one says that has none.
-        let mut refused: Option<(bool, Failure)> = None;
-        let mut found: Option<Found> = None;
+        let mut refused: Option<(bool, Error)> = None;
+        let mut found: Option<OpenedSnapshot> = None;
         let mut hidden = Vec::new();
         for (repository, changes) in &self.repositories {
             hidden.extend(changes.hidden.clone());
             match repository.find_snapshot(set, chosen) {
                 Ok(_) if found.is_some() => {
-                    return Err(Failure::usage("more than one snapshot has an id that starts so; give more of it"));
+                    return Err(Error::Usage(
+                        "more than one snapshot has an id that starts so; give more of it".to_owned(),
+                    ));
                 }
                 Ok(snapshot) => {
                     let warnings = newer_suspect(repository, &snapshot, chosen)?;
-                    found = Some(Found { repository: repository.clone(), snapshot, warnings });
+                    found = Some(OpenedSnapshot { repository: repository.clone(), snapshot, warnings });
                     if !matches!(chosen, Chosen::Id(_)) {
                         break;
                     }
                 }
                 Err(error) => {
-                    let failure = Failure::from(error);
-                    if !failure.is_usage() {
+                    let failure = Error::from(error);
+                    if failure.class() != Class::Usage {
                         return Err(failure);
                     }
                     let rows = repository.index().snapshots().map_err(Error::from)?;
@@ -334,7 +341,7 @@ impl Opened {
             }
         }
         if !hidden.is_empty() && !matches!(chosen, Chosen::Id(_)) {
-            return Err(Failure::new(ExitStatus::Damaged, hidden.join("\n")));
+            return Err(Error::Damaged(hidden.join("\n")));
         }
         match (found, refused) {
             (Some(mut found), _) => {
@@ -346,12 +353,12 @@ impl Opened {
     }
 
     /// Why nothing was found. Where snapshots there are damaged or lost, it may be one of them.
-    fn not_found(&self, failure: Option<Failure>, set: Option<&str>, chosen: &Chosen) -> Failure {
-        let failure = failure.unwrap_or_else(|| Failure::usage("there is no snapshot"));
+    fn not_found(&self, failure: Option<Error>, set: Option<&str>, chosen: &Chosen) -> Error {
+        let failure = failure.unwrap_or_else(|| Error::Usage("there is no snapshot".to_owned()));
         let has_set = || self.sets().is_ok_and(|sets| sets.iter().any(|name| set.is_none_or(|set| set == name)));
         match self.damaged() {
             Some(why) if matches!(chosen, Chosen::Id(_)) || !has_set() => {
-                Failure::new(ExitStatus::Damaged, format!("{failure}. But {why}"))
+                Error::Damaged(format!("{failure}. But {why}"))
             }
             _ => failure,
         }
@@ -366,33 +373,25 @@ impl Opened {
         (!damaged.is_empty()).then(|| named + &more)
     }
 
-    /// Finds the snapshot that a word of the command line names.
-    pub fn pick(&self, pick: &Pick, context: &Context) -> Result<Found, Failure> {
-        match pick {
-            Pick::Any(word) => self.find(None, &word.into()),
-            Pick::Of(set, when) => self.find(Some(set), &context.chosen(when)?),
-        }
-    }
-
     /// Refuses a set that neither the repository nor the configuration has.
-    pub fn check_set(&self, set: &str, context: &Context) -> Result<(), Failure> {
+    pub fn check_set(&self, set: &str, machine: &Machine) -> Result<()> {
         let there = self.sets()?;
-        if there.iter().any(|name| name == set) || context.config.sets.contains_key(set) {
+        if there.iter().any(|name| name == set) || machine.configuration.sets.contains_key(set) {
             return Ok(());
         }
         if let (true, Some(why)) = (there.is_empty(), self.damaged()) {
-            return Err(Failure::new(ExitStatus::Damaged, why));
+            return Err(Error::Damaged(why));
         }
         let known = match (nearest(set, there.iter().map(String::as_str)), there.is_empty()) {
             (Some(near), _) => format!("did you mean {near}?"),
             (None, false) => format!("there are {}", there.join(", ")),
             (None, true) => "there is no snapshot at all".to_owned(),
         };
-        Err(Failure::usage(format!("neither the repository nor the configuration has a set {set:?}; {known}")))
+        Err(Error::Usage(format!("neither the repository nor the configuration has a set {set:?}; {known}")))
     }
 
     /// All sets that have a snapshot, by name.
-    pub fn sets(&self) -> Result<Vec<String>, Failure> {
+    pub fn sets(&self) -> Result<Vec<String>> {
         let mut sets = BTreeSet::new();
         for (repository, _) in &self.repositories {
             let rows = repository.index().snapshots().map_err(Error::from)?;
@@ -403,7 +402,7 @@ impl Opened {
 }
 
 /// Says where a newer snapshot of the set was passed over because it is suspect.
-fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<Warning>, Failure> {
+fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chosen) -> Result<Vec<Warning>> {
     let until = match chosen {
         Chosen::Latest => None,
         Chosen::At(time) => Some(*time),
@@ -424,20 +423,4 @@ fn newer_suspect(repository: &Repository, snapshot: &SnapshotRow, chosen: &Chose
             ))
         })
         .collect())
-}
-
-impl From<&SnapshotWord> for Chosen {
-    fn from(word: &SnapshotWord) -> Self {
-        match word {
-            SnapshotWord::Latest => Chosen::Latest,
-            SnapshotWord::Prefix(prefix) => Chosen::Id(prefix.clone()),
-        }
-    }
-}
-
-impl Trust {
-    /// The ids that a person vouches for.
-    pub fn ids(&self) -> Vec<RepositoryId> {
-        self.trust_repository.into_iter().collect()
-    }
 }
