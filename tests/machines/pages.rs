@@ -103,7 +103,7 @@ fn the_install_page_by_hand_and_the_operations_page() {
     let install = short("docs/install.md");
     let machines = vec![("backup", &backup), ("vm1", &vm1), ("other", &other)];
     let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
-    doers.all(section(&install, "By hand"));
+    doers.all(section(&install, "Manual installation"));
     doers.say();
     restores(&vm1, &fleet);
     clock.say("docs/install.md by hand, on Debian 12, with a host of Debian 13");
@@ -114,7 +114,7 @@ fn the_install_page_by_hand_and_the_operations_page() {
          schedule install && systemctl start varu-backup@wiki",
     );
     backup.does("systemctl start varu-host-accept");
-    doers.all(section(&operations, "When a set gets another name, or is no more"));
+    doers.all(section(&operations, "Renamed or removed set"));
     let status = backup.does("varu host status");
     assert!(status.contains("vm1: wiki: 1 snapshot") && status.contains(", retired"), "{status}");
     clock.say("a set is retired");
@@ -125,7 +125,7 @@ fn the_install_page_by_hand_and_the_operations_page() {
     other.send(Path::new(env!("CARGO_BIN_EXE_varu")), "/usr/local/bin/varu");
     other.does("chmod 755 /usr/local/bin/varu && groupadd --gid 990 taken; mkdir -p /srv/varu && varu host install");
     let before = vm1.does("varu list | wc -l");
-    doers.all(section(&operations, "When a machine gets another backup host"));
+    doers.all(section(&operations, "Move to another backup host"));
     doers.say();
     other.does("systemctl start varu-host-accept varu-host-verify");
     let after = vm1.does("varu list | wc -l");
@@ -134,13 +134,13 @@ fn the_install_page_by_hand_and_the_operations_page() {
     clock.say("the machine has another host, and its history");
 
     doers.machines = vec![("backup", &other), ("vm1", &vm1)];
-    doers.all(section(&operations, "When a machine gets another name"));
+    doers.all(section(&operations, "Renamed machine"));
     doers.say();
     vm1.does("varu verify");
     clock.say("the machine has another name, and its history");
 
     doers.words.push(("retire vm1", "retire web1".to_owned()));
-    doers.all(&section(&operations, "When a machine leaves").replace("account vm1", "account web1"));
+    doers.all(&section(&operations, "Decommissioned machine").replace("account vm1", "account web1"));
     doers.say();
     assert_eq!(vm1.does("systemctl list-timers --all --no-pager --legend=no 'varu-*'").trim(), "");
     assert_eq!(vm1.run("varu list").status, 6);
@@ -158,7 +158,7 @@ fn the_install_page_by_hand_the_other_way_round() {
     let install = short("docs/install.md");
     let machines = vec![("backup", &backup), ("vm1", &vm1)];
     let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
-    doers.all(section(&install, "By hand"));
+    doers.all(section(&install, "Manual installation"));
     doers.say();
     restores(&vm1, &fleet);
     clock.say("docs/install.md by hand, on Debian 13, with a host of Debian 12");
@@ -180,9 +180,9 @@ fn the_install_page_by_package() {
         let machines = vec![("backup", &backup), ("vm1", &vm1)];
         let mut doers =
             Doers { fleet: &fleet, machines, words: Vec::new(), environment: Vec::new(), wrong: Vec::new() };
-        doers.all(section(&install, "By package"));
+        doers.all(section(&install, "Debian package"));
         // On as by hand, with the second step.
-        let by_hand = section(&install, "By hand");
+        let by_hand = section(&install, "Manual installation");
         doers.all(&by_hand[by_hand.find("\n2. ").unwrap()..]);
         doers.say();
         restores(&vm1, &fleet);
@@ -219,7 +219,7 @@ fn the_install_page_with_ansible() {
     let environment = control(&fleet, &NAMES);
     let mut doers = Doers { fleet: &fleet, machines, words: Vec::new(), environment, wrong: Vec::new() };
     let page = fs::read_to_string("docs/install.md").unwrap();
-    let page = section(&page, "With Ansible").replace("/srv/packages", &packages.display().to_string());
+    let page = section(&page, "Ansible").replace("/srv/packages", &packages.display().to_string());
     let page = page.replace("/secure/varu", &secure.display().to_string());
     let (first, second) = page.split_once("\n### ").unwrap();
     let mut inventory = blocks(first, "yaml");
