@@ -95,7 +95,7 @@ fn is_code(path: &str, sources: &[(String, String)]) -> bool {
     sources.iter().filter(|(at, _)| at == module).any(|(_, text)| match name {
         None => true,
         Some(name) => ["struct", "enum", "trait"].iter().any(|kind| {
-            text.match_indices(&format!("pub {kind} {name}")).any(|(at, found)| {
+            text.match_indices(&format!("{kind} {name}")).any(|(at, found)| {
                 !text[at + found.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
             })
         }),
