@@ -37,7 +37,7 @@ pub enum TagRule {
 /// How long the snapshots of a set stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The age of a chain's newest snapshot after which the chain goes.
+    /// The age of a chain's newest snapshot after which the chain is removed.
     pub keep: Duration,
     /// How many of the newest good chains stay, however old they are.
     pub keep_chains: u32,
@@ -124,7 +124,7 @@ pub enum Reason {
         /// When the rule ends; None if it is a number.
         until: Option<Timestamp>,
     },
-    /// The last snapshots came after a long gap, and nothing goes until then.
+    /// The last snapshots came after a long gap, and nothing is removed until then.
     Gap {
         /// When that ends.
         until: Timestamp,
@@ -140,12 +140,12 @@ pub struct Verdict {
     pub set: String,
     /// Its snapshots, by sequence.
     pub snapshots: Vec<SnapshotId>,
-    /// Why it stays; empty where it goes.
+    /// Why it stays; empty if it is removed.
     pub reasons: Vec<Reason>,
 }
 
 impl Verdict {
-    /// Whether the chain goes.
+    /// Whether the chain is removed.
     pub fn goes(&self) -> bool {
         self.reasons.is_empty()
     }
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn four_weeks_of_weekly_chains() {
         let rules = rules(28 * DAY, &[]);
-        // The chain of days 0 to 6 goes when day 6 is 28 days old.
+        // The chain of days 0 to 6 is removed when day 6 is 28 days old.
         assert_eq!(kept(&weeks(0..34), &rules, 33), [0, 1, 2, 3, 4]);
         assert_eq!(kept(&weeks(0..35), &rules, 34), [1, 2, 3, 4]);
         assert_eq!(kept(&weeks(0..41), &rules, 40), [1, 2, 3, 4, 5]);

@@ -17,8 +17,8 @@ const REPOSITORY: &str = "varu repository";
 const FOLLOWS: &str = "follows";
 const KEY_FILE: &str = "key file";
 
-/// One or several age X25519 identities, and the repositories that they belong to. Lines that are nobody's business are
-/// kept as they are. Wiped on drop.
+/// One or several age X25519 identities, and the repositories that they belong to. Other lines are kept as they are.
+/// Wiped on drop.
 pub struct IdentityFile {
     lines: Vec<Line>,
 }

@@ -1,6 +1,6 @@
 //! The folders of one account, and the operations on them.
 //!
-//! Everything goes through handles on the folders, and by names inside them: whatever the account moves about meanwhile,
+//! All access is through handles on the folders, and by names inside them: whatever the account moves in the meantime,
 //! nothing outside is reached, and no symbolic link is followed.
 
 use std::cell::Cell;
@@ -57,7 +57,7 @@ pub(super) struct Inode {
 /// The kind of file under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// A plain file of root's that nobody may write.
+    /// A read-only plain file of root's.
     Ours(Inode),
     /// Another plain file.
     Theirs(Inode),

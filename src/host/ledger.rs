@@ -105,7 +105,8 @@ impl Ledger {
         Ok(Opened { ledger: read.into_ledger(path.clone(), file), note })
     }
 
-    /// Reads the ledger in `folder` as it is now, whoever writes it meanwhile. It is changed by [`Ledger::open`] alone.
+    /// Reads the present ledger in `folder`, even while another process writes it. It is changed by [`Ledger::open`]
+    /// alone.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// The ledger's record of an account's owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
-    /// The machine that writes here, by its machine-id; None if nobody said.
+    /// The machine that writes here, by its machine-id; None if not given.
     pub machine: Option<MachineId>,
     /// The repositories whose snapshots arrived: one, and those that rotations of its keys made of it.
     pub repositories: BTreeSet<RepositoryId>,
@@ -97,7 +97,7 @@ impl Owner {
         }
     }
 
-    /// Whether nobody is to be missed where the newest snapshot of a set arrived then.
+    /// Whether a set whose newest snapshot arrived then, or its account, is retired.
     pub fn is_retired(&self, set: &str, newest: Option<Timestamp>) -> bool {
         let retired = self.retired.max(self.sets.get(set).copied());
         retired.is_some_and(|time| newest.is_none_or(|newest| newest <= time))

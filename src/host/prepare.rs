@@ -274,7 +274,7 @@ fn make_account(account: &str, group: Option<&str>, changes: &mut Vec<String>) -
     }
 }
 
-/// The shell of an account that nobody works with.
+/// The shell of an account without logins.
 const NO_SHELL: &str = "/usr/sbin/nologin";
 
 fn check_user(user: &User) -> Result<()> {

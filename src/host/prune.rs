@@ -51,7 +51,7 @@ pub struct Fate {
     pub set: String,
     /// When it arrived.
     pub arrival: Timestamp,
-    /// Why it stays; empty where it goes.
+    /// Why it stays; empty if it is deleted.
     pub reasons: Vec<Stays>,
 }
 

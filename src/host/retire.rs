@@ -81,7 +81,7 @@ pub fn retire(
     }
     shut_out(options, &mut done)?;
     if options.delete {
-        // The ledger goes last: with it there is something to run this again on.
+        // The ledger is deleted last: with it this can be run again.
         let chroot = places.chroot(account);
         remove(fs::remove_dir_all(&chroot)).map_err(|error| failed("deleting", &chroot, error))?;
         drop(lock);

@@ -72,7 +72,7 @@ pub struct HostStatus {
     pub days_until_full: Option<u64>,
 }
 
-/// Looks at the accounts. Nothing is changed, and nobody waited for.
+/// Examines the accounts. Nothing is changed, and no lock is waited for.
 ///
 /// # Errors
 ///

@@ -113,7 +113,7 @@ pub enum ErrorKind {
     Exists,
     /// The remote refuses it: permissions, an append-only account.
     Refused,
-    /// The host lets nobody in, or isn't the one that it should be: its key, or ours, isn't accepted. Trying again doesn't
+    /// The host refuses the login, or isn't the expected one: its key, or ours, isn't accepted. Trying again doesn't
     /// help.
     NoEntry,
     /// No room: ENOSPC, EDQUOT.
@@ -122,7 +122,7 @@ pub enum ErrorKind {
     ReadOnly,
     /// The remote can't be reached, or the connection broke. Trying again may help.
     Unreachable,
-    /// The host's name has no address, or nobody who knows it answers. Trying again helps where the network comes up.
+    /// The host's name has no address, or no name server answers. Trying again helps once the network is up.
     UnknownName,
     /// The object is shorter than the requested range.
     Short,

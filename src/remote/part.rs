@@ -8,7 +8,7 @@ use super::{Folder, ObjectName};
 use crate::id::Hasher;
 use crate::time::{Clock, SystemClock, Timestamp};
 
-/// A number that nobody else is likely to draw. Not for secrets.
+/// A number that is most likely unique. Not for secrets.
 pub(super) fn random() -> u64 {
     // The standard library seeds each thread's first state from the system and makes every state different.
     RandomState::new().hash_one(0_u8)

@@ -40,7 +40,7 @@ impl Spool {
         Arc::new(Self { remote, folder, most, reserve: RESERVE, held, given_up, interrupt })
     }
 
-    /// Begins an object. It goes straight to the remote where the spool is full, or its disk nearly is.
+    /// Begins an object. It is sent directly to the remote if the spool is full, or its disk nearly is.
     pub fn begin(self: &Arc<Self>) -> Result<Box<dyn Upload>> {
         let room = self.held.load(Ordering::Relaxed) < self.most;
         match room.then(|| self.file()).flatten() {

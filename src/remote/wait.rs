@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 
-/// A clock that never goes back, and sleep.
+/// A monotonic clock, and sleep.
 pub trait Wait: Send + Sync {
     /// The time since some fixed moment.
     fn now(&self) -> Duration;

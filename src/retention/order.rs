@@ -23,7 +23,7 @@ pub(super) fn in_order(times: &[Timestamp], now: Timestamp) -> Vec<Timestamp> {
     fitted
 }
 
-/// Which times are of the longest run that never goes back, over all that aren't from the future.
+/// The times of the longest ascending run, over all that aren't from the future.
 fn longest_ascending(times: &[Timestamp], now: Timestamp) -> Vec<bool> {
     // `ends[n]` is the index of the smallest time at which a run of n + 1 ends.
     let (mut ends, mut before) = (Vec::<usize>::new(), vec![None; times.len()]);

@@ -78,7 +78,7 @@ impl Acceptance<'_> {
         match found.spot {
             Spot::Staging => match found.what {
                 What::Strange(what) => {
-                    // A link or a FIFO goes, and an empty folder. No account can make one.
+                    // A link or a FIFO is deleted, and an empty folder. No account can make one.
                     if self.area.discard(&found.name).is_err() {
                         self.warn_of(&found, what);
                     }

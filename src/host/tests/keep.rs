@@ -239,14 +239,14 @@ fn chains_go_by_their_arrival_and_with_them_the_packs_that_nothing_needs() {
         let report = host.prune(NOW + day as i64 * DAY);
         assert!(report.damage.is_empty() && report.warnings.is_empty(), "{report:?}");
         for (then, (snapshot, pack)) in made.iter().enumerate() {
-            // A chain goes when its last is 28 days old, and the first of the next, too.
+            // A chain is deleted when its last snapshot is 28 days old, and the first of the next, too.
             let next = (then / 7 * 7 + 7) as u64;
             let stays = next + 28 > day;
             assert_eq!(host.has(snapshot), stays, "day {day}: the snapshot of day {then}");
             assert_eq!(host.has(pack), stays, "day {day}: the pack of day {then}");
         }
     }
-    // The machine is silent: the newest chain never goes.
+    // The machine is silent: the newest chain always stays.
     let last = NOW + 69 * DAY;
     host.prune(last + 28 * DAY);
     host.prune(last + 1000 * DAY);

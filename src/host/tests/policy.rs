@@ -184,7 +184,7 @@ fn a_pack_that_never_came_is_named_and_stops_no_other() {
         assert!(status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
         assert_eq!(host.object(&junk.0).exists(), *object == never.0);
     }
-    // Old, it goes as all others do.
+    // An old one is deleted like all others.
     host.arrive(84, &full(11, 12));
     host.prune(NOW + 84 * DAY);
     assert!(!host.has(&junk) && host.accept_on(NOW + 85 * DAY).damage.is_empty());

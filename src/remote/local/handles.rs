@@ -27,7 +27,7 @@ impl Handles {
         Some((file, metadata.len()))
     }
 
-    /// Keeps an open file, and lets go the one that was used longest ago.
+    /// Keeps an open file, and closes the one that was used longest ago.
     pub(super) fn put(&self, name: &ObjectName, file: File) -> Arc<File> {
         let file = Arc::new(file);
         let mut files = lock(&self.0);

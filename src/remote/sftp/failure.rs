@@ -35,7 +35,7 @@ pub(super) enum End {
     Stalled(Duration),
     /// Nothing was heard of the server for so long.
     Silent(Duration),
-    /// Nobody needs it any more.
+    /// It isn't needed any more.
     Unneeded,
 }
 

@@ -31,7 +31,7 @@ impl OpenFiles {
         Some(file)
     }
 
-    /// Keeps an open file, and lets go the one that was used longest ago.
+    /// Keeps an open file, and closes the one that was used longest ago.
     pub(super) fn put(&self, name: &ObjectName, file: OpenFile) {
         let mut files = lock(&self.0);
         files.retain(|(open, _)| open != name);

@@ -174,7 +174,7 @@ impl Inner {
         })
     }
 
-    /// Makes a folder, or finds that it was made meanwhile.
+    /// Creates a folder, or finds that it exists by now.
     async fn make(&self, connection: &Connection, path: &str, place: String) -> Result<()> {
         const ACTION: &str = "making the folder";
         let make = async { connection.make_folder(path)?.get().await };

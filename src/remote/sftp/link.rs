@@ -35,7 +35,7 @@ pub(super) struct Link {
     waiting: AtomicUsize,
     greeted: AtomicBool,
     dead: watch::Sender<Option<Arc<Disconnect>>>,
-    /// Woken when nobody needs the connection any more.
+    /// Woken when the connection isn't needed any more.
     pub closing: Notify,
 }
 

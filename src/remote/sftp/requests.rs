@@ -152,7 +152,7 @@ impl Drop for File {
     fn drop(&mut self) {
         let mut requests = Requests::new(self.shared.clone());
         let id = requests.create_response_id();
-        // Nobody waits for the answer, and nothing hangs on it.
+        // The answer isn't waited for, and nothing depends on it.
         let _ = requests.send_close_request(id, Cow::Borrowed(&*self.handle));
     }
 }

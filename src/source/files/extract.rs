@@ -225,7 +225,7 @@ struct Made {
     is_given: bool,
 }
 
-/// Where an entry goes.
+/// The destination of an entry.
 struct Spot {
     folder: Arc<OwnedFd>,
     part: Vec<u8>,
@@ -497,7 +497,7 @@ impl Extractor {
         Ok(())
     }
 
-    /// As [`Extractor::spot`], where folders that are missing have nobody's metadata.
+    /// As [`Extractor::spot`], with default metadata for missing folders.
     fn plain_spot(&mut self, path: &[u8]) -> Result<Spot> {
         let (parent, part) = split(path);
         let folder = self.open_folder(parent, Missing::Made)?;

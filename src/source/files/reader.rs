@@ -1,4 +1,4 @@
-//! Reads one regular file, and notices whether it changes meanwhile.
+//! Reads one regular file, and detects changes in the meantime.
 
 use std::fs::File;
 use std::io;

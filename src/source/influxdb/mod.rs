@@ -58,7 +58,7 @@ const LOST: &str = "unrestorable ";
 /// A portable backup, stream by stream.
 pub struct InfluxdbSource {
     portable: Portable,
-    /// A folder of our own, which goes with the source.
+    /// A folder of our own, which is removed with the source.
     _scratch: Option<Scratch>,
     ready: VecDeque<(&'static str, Vec<u8>)>,
     shards: VecDeque<ShardFile>,
@@ -98,8 +98,8 @@ impl Drop for Scratch {
 }
 
 impl InfluxdbSource {
-    /// Has the server write a portable backup into the folder `scratch`, which is made anew and goes at the end, and checks
-    /// that all shards are in it.
+    /// Has the server write a portable backup into the folder `scratch`, which is created for it and removed at the end,
+    /// and checks that all shards are in it.
     ///
     /// # Errors
     /// [`Error::Config`] if a program or the database is missing, [`Error::Failed`] if the backup fails,
@@ -119,7 +119,7 @@ impl InfluxdbSource {
         let least = count(&server, database, &definitions.policies, data_time.nanos())?;
         server.back_up(database, &scratch.0)?;
         let portable = Portable::open(&scratch.0)?;
-        // A shard that has gone meanwhile was too old to be kept.
+        // A shard that has disappeared in the meantime was too old to be kept.
         let after = server.shards(database)?;
         let both: Vec<_> = before.into_iter().filter(|shard| after.contains(shard)).collect();
         check_shards(&server, &portable, database, &both)?;

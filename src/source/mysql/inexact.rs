@@ -64,7 +64,7 @@ struct Column {
 }
 
 impl Column {
-    /// A condition on rows whose value comes back as another one; None if it isn't about rows.
+    /// A condition on rows whose value is restored as another one; None if it isn't about rows.
     fn changes(&self) -> Option<String> {
         let name = quoted(&self.name);
         match (self.kind.as_str(), self.set.as_str()) {

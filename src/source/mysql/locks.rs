@@ -1,8 +1,9 @@
 //! Measurement of how long a dump's locks block other sessions.
 //!
-//! It takes no lock over all tables. While it reads one, nobody can change that table's definition (a metadata lock), and
-//! who tries makes later queries on it wait; rows can be read and written all the time. A server that writes a binary log
-//! gives such a lock back only at the dump's end, for the savepoint that the program goes back to releases none there.
+//! It takes no lock over all tables. While it reads one, nobody can change that table's definition (a metadata lock),
+//! and an attempt makes later queries on it wait; rows can be read and written all the time. A server that writes a
+//! binary log releases such a lock only at the dump's end, because the program's rollback to a savepoint releases none
+//! there.
 
 use std::time::{Duration, Instant};
 

@@ -63,8 +63,8 @@ pub(super) fn told(unreadable: &[String]) -> String {
     )
 }
 
-/// Whether tables' history goes into the dump, and a warning where it can't. The dump program refuses any history where one
-/// table counts transactions instead of time.
+/// Whether tables' history is included in the dump, and a warning if it can't be. The dump program refuses any history
+/// if one table counts transactions instead of time.
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.

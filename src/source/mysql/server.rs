@@ -93,7 +93,7 @@ pub struct Server {
     number: Option<u32>,
     interrupt: Interrupt,
     session: Session,
-    /// Its client, where that is apart from this machine, and the user's name that it gives.
+    /// Its client, if that is unprivileged, and the user's name that it gives.
     apart: Option<(Apart, String)>,
 }
 

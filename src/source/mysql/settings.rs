@@ -114,7 +114,7 @@ pub(super) fn check(server: &Server, program: &Program) -> Result<String, Error>
 
 /// A condition for each query of the dump for rows: true where the session's settings are right, an error where one isn't.
 fn guard(found: &BTreeMap<String, String>, vendor: Vendor) -> String {
-    // The dump program goes back to its own character set before it reads rows, whatever the server made of the session.
+    // The dump program restores its own character set before it reads rows, whatever the session's.
     let sets = "@@character_set_results IN('utf8mb4','binary')";
     let known = SETTINGS.iter().filter(|setting| found.contains_key(setting.name)).map(|setting| setting.condition);
     let mut all: Vec<&str> = known.collect();

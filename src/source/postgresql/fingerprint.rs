@@ -87,7 +87,7 @@ impl Fingerprint {
             if exclude.contains(plain) {
                 continue;
             }
-            // An index is built anew in a file of its own, and no row goes with that.
+            // An index is rebuilt in a file of its own, and no row is lost by that.
             let file = if schema_only.contains(plain) || matches!(kind.as_str(), "i" | "I") { "" } else { file };
             found.objects.note(format!("{} {plain}", word(kind)), &format!("{about} {file}"));
             let has_rows = has_rows == "t" && !schema_only.contains(plain);

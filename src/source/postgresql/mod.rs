@@ -306,7 +306,7 @@ fn is_used(server: &Server, database: &str) -> Result<bool, Error> {
     Ok(server.value(database, &used)? == "t")
 }
 
-/// Databases that nobody can look into, but for the one that is empty on each server.
+/// Databases that accept no connections, but for the one that is empty on each server.
 fn closed(server: &Server) -> Result<Vec<String>, Error> {
     let question = "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0' ORDER BY 1";
     server.names(server.common(), question)
@@ -319,8 +319,8 @@ fn opened(database: &str) -> String {
     format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", server::quoted(database))
 }
 
-/// Databases of the set that are left out, a warning each: those that nobody can look into, and the one from which new
-/// ones are made, where somebody has put something into it.
+/// Databases of the set that are left out, a warning each: those that accept no connections, and the template of new
+/// ones, if somebody has put something into it.
 fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> {
     let Databases::AllBut(out) = wanted else { return Ok(Vec::new()) };
     let closed = closed(server)?;

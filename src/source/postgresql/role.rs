@@ -1,8 +1,9 @@
 //! The role that loads a dump: it owns the objects that it loads, and may do nothing else.
 //!
-//! A dump's functions are run while it is loaded: by a `CHECK`, a domain, an index, a generated column, a materialized view.
-//! An administrator who loads it lends them his rights; and a session of his that takes on another role gets out of that
-//! again by `RESET`. So each database is loaded by a role of its own, which logs in by itself and goes at the end.
+//! A dump's functions run while it is loaded: by a `CHECK`, a domain, an index, a generated column, a materialized view.
+//! They would run with the rights of an administrator who loads it; and a session of his that takes on another role
+//! leaves it again by `RESET`. So each database is loaded by a role of its own, which logs in by itself and is dropped
+//! at the end.
 
 use super::said::INSUFFICIENT_PRIVILEGE;
 use super::server::{Server, literal, quoted, runs_here};
@@ -108,8 +109,8 @@ pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
 const STARTED: &str =
     "SELECT pg_catalog.pg_is_in_recovery()::text || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text";
 
-/// How a client that logs in by a password may be apart from this machine, the most first. Certificates in a home of
-/// ours may say whom to trust, and it has no home.
+/// The ways in which a client that logs in by a password may be unprivileged, the strictest first. Certificates in a
+/// home of ours may say whom to trust, and it has no home.
 fn aparts(server: &Server) -> Vec<Apart> {
     let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
     let possible = runs_here(&server.options.exec) && !home.join(".postgresql").exists();

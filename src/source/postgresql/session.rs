@@ -41,11 +41,11 @@ impl std::fmt::Debug for Login {
 /// A running client.
 pub struct Session {
     feed: Feed,
-    /// A word that nobody can know, by which the end of an answer is found.
+    /// An unguessable word by which the end of an answer is found.
     end: String,
 }
 
-/// A word that nobody can know.
+/// An unguessable word.
 ///
 /// # Errors
 /// Where the system has none.

@@ -50,7 +50,7 @@ pub fn bytes_of(text: &str) -> Cow<'_, [u8]> {
                 out.extend_from_slice(&part.as_bytes()[2..]);
             }
             _ => {
-                // One that nobody marked.
+                // An escape character of the text itself.
                 if number > 0 {
                     out.extend_from_slice(MARKED);
                 }

@@ -12,7 +12,7 @@ pub struct MariaDb {
     server: Mutex<Child>,
 }
 
-/// The root account's options for the server's programs.
+/// The option without which the server's programs refuse to be run by root; None for other users.
 fn as_root() -> Option<&'static str> {
     let own = std::fs::metadata("/proc/self").unwrap();
     (std::os::unix::fs::MetadataExt::uid(&own) == 0).then_some("--user=root")

@@ -17,7 +17,7 @@ type Numbers = HashMap<Vec<u8>, u32>;
 /// How owners get their numbers.
 #[derive(Debug, Clone, Default)]
 pub enum Owners {
-    /// A name that this machine knows goes before the number that was stored.
+    /// A name that this machine knows takes precedence over the stored id.
     #[default]
     Here,
     /// The numbers that were stored, whatever the names.

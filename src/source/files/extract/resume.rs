@@ -108,7 +108,7 @@ impl Resume {
         io::Error::new(io::ErrorKind::InvalidData, self.name())
     }
 
-    /// Takes a mark for ours, which nobody else can have written: a plain file of this user, with one name.
+    /// Trusts a marker that nobody else can have written: a plain file of this user, with one name.
     fn take(&mut self, mark: File) -> io::Result<()> {
         let stat = fstat(&mark)?;
         let is_ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
