@@ -14,7 +14,7 @@ def rows(options, prefix=""):
     """The lines of a table."""
     for name, option in options.items():
         kind = option["type"] + (" of " + option["elements"] if "elements" in option else "")
-        default = "must be there" if option.get("required") else shown(option.get("default", ""))
+        default = "required" if option.get("required") else shown(option.get("default", ""))
         text = " ".join(option["description"].split())
         if "choices" in option:
             text += " One of " + ", ".join("`%s`" % choice for choice in option["choices"]) + "."
@@ -36,7 +36,7 @@ def main():
         before = readme.read_text()
 
         def table(found, specs=specs):
-            head = "| variable | type | default | what it says |\n| --- | --- | --- | --- |\n"
+            head = "| variable | type | default | meaning |\n| --- | --- | --- | --- |\n"
             return found[1] + head + "".join(row + "\n" for row in rows(specs[found[2]]["options"])) + found[3]
 
         after = MARKS.sub(table, before)
