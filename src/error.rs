@@ -1,7 +1,7 @@
 //! The errors of operations.
 
 use crate::class::{Class, Classified};
-use crate::index::IndexError;
+use crate::index::{Ending, IndexError, Outcome};
 use crate::{remote, repository, source};
 
 /// Why an operation failed. Each text says what was tried, on what, why it failed and what to do next.
@@ -72,5 +72,17 @@ impl Error {
     /// An error of the same class, with another text.
     pub fn described(&self, message: impl Into<String>) -> Self {
         Error::Described { class: self.class(), message: message.into() }
+    }
+}
+
+/// How an operation ended, for the journal: `done` says it of one that did its work.
+pub fn ending<T, E: Classified + std::fmt::Display>(
+    result: &std::result::Result<T, E>,
+    done: impl FnOnce(&T) -> Ending,
+) -> Ending {
+    match result {
+        Ok(value) => done(value),
+        Err(error) if error.class() == Class::Interrupted => Ending::new(Outcome::Interrupted, None),
+        Err(error) => Ending::new(Outcome::Failed, Some(error.to_string())),
     }
 }

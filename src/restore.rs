@@ -8,10 +8,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::entry::{Entry, Kind, StreamName};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ending};
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::{PackId, StreamHash};
-use crate::index::{Outcome, SnapshotRow};
+use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Counts, Interrupt, Progress};
 use crate::repository::{self, Fetcher, Piece, Repository};
 use crate::source::{self, Target};
@@ -43,6 +43,14 @@ impl RestoreReport {
         Self { snapshot: snapshot.clone(), streams: 0, bytes: 0, kept: 0, damaged, warnings }
     }
 
+    /// How the restore ended.
+    pub fn ending(&self) -> Ending {
+        match self.damaged.first() {
+            Some(damage) => Ending::new(Outcome::Warnings, Some(damage.clone())),
+            None => Ending::with_warnings(&self.warnings),
+        }
+    }
+
     fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
         let damaged = format!("{} can't be restored: {why}", stream.entry.name);
         progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
@@ -64,22 +72,10 @@ pub fn restore(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
-    let failed = repository::Error::from;
     let operation =
-        repository.index().begin_operation("restore", Some(&snapshot.header.set), clock.now()).map_err(failed)?;
-    let result = fetch(repository, snapshot, chosen, target, progress, interrupt);
-    let (outcome, message) = match &result {
-        Ok(report) => match report.damaged.first().cloned().or(report.warnings.first().map(ToString::to_string)) {
-            None => (Outcome::Done, None),
-            Some(first) => (Outcome::Warnings, Some(first)),
-        },
-        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None),
-        Err(error) => (Outcome::Failed, Some(error.to_string())),
-    };
-    let ended = repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), None);
-    let report = result?;
-    ended.map_err(failed)?;
-    Ok(report)
+        Beginning { snapshot: Some(snapshot.id), ..Beginning::new(OperationKind::Restore, Some(&snapshot.header.set)) };
+    let work = |_: &_| fetch(repository, snapshot, chosen, target, progress, interrupt);
+    repository.record(&operation, clock, work, |result| ending(result, RestoreReport::ending))
 }
 
 /// The content of small streams, by name, without a record of it. What isn't in the snapshot, isn't chosen, has no content or

@@ -24,11 +24,11 @@ use std::time::Duration;
 
 use crate::crypto::random_bytes;
 use crate::entry::{Kind, StreamName, unchanged};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ending};
 use crate::format::recipe::Stream;
 use crate::format::snapshot::Totals;
 use crate::id::GenerationId;
-use crate::index::{Outcome, SnapshotRow};
+use crate::index::{Beginning, Ending, OperationKind, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::spool::Spool;
 use crate::repository::{self, Lock, Repository};
@@ -174,21 +174,16 @@ pub fn backup(
 ) -> Result<BackupReport> {
     let what = format!("backup of {}", options.set);
     let _lock = Lock::take(repository.folder(), &what, options.wait, progress, interrupt)?;
-    let operation = begin(repository, options, clock)?;
-    let result = run(repository, source, options, clock, progress, interrupt);
-    let (outcome, message, made) = match &result {
-        Ok(report) => {
-            let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
-            (outcome, report.warnings.first().map(ToString::to_string), Some((&report.snapshot.id, report.totals())))
-        }
-        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, None, None),
-        Err(error) => (Outcome::Failed, Some(error.to_string()), None),
+    let made = |report: &BackupReport| Ending {
+        snapshot: Some((report.snapshot.id, *report.totals())),
+        ..Ending::with_warnings(&report.warnings)
     };
-    let ended = repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), made);
-    // The run's own error says more than that its end could not be noted.
-    let report = result?;
-    ended?;
-    Ok(report)
+    repository.record(
+        &Beginning::new(OperationKind::Backup, Some(&options.set)),
+        clock,
+        |_| run(repository, source, options, clock, progress, interrupt),
+        |result| ending(result, made),
+    )
 }
 
 /// What a restore into a service has left half done is no backup.
@@ -200,14 +195,9 @@ fn refuse_unfinished_restore(repository: &Repository, set: &str) -> Result<()> {
             "a restore of {set} into its service began at {} and has not succeeded ({}), so what is there now is not backed up; \
              run the restore again, or give it up with: varu restore {set} --abandon",
             last.started,
-            last.message.unwrap_or_default()
+            last.described()
         ))),
     }
-}
-
-fn begin(repository: &Repository, options: &BackupOptions, clock: &dyn Clock) -> Result<i64> {
-    let begun = repository.index().begin_operation("backup", Some(&options.set), clock.now());
-    Ok(begun?)
 }
 
 fn run(

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use varu::index::Outcome;
+use varu::index::{Beginning, Ending, OperationKind, Outcome};
 use varu::job::registry::WayBack;
 use varu::job::spec::{Set, SourceKind};
 use varu::progress::Progress;
 use varu::repository;
 use varu::restore::RestoreReport;
-use varu::source::Service;
-use varu::time::{Clock, SystemClock, format_duration};
+use varu::time::{SystemClock, format_duration};
 use varu::warning::WarningKind;
 
 use super::context::{Context, shell_word};
@@ -35,8 +34,6 @@ struct Row {
     checks: String,
 }
 
-/// The kind of a restore of files to where they were.
-const INTO_PLACE: &str = "restore-back";
 /// What is said of what needn't be done.
 const DONE: &str = "restored by an earlier run, and as it was then";
 
@@ -162,33 +159,38 @@ fn one(
             let request = request(root, &options.only, &options.how());
             let selection = options.selection()?;
             let look = || standing::of_files(found, root, &selection, options.strip_components);
-            if let Some(record) = Record::of(found, &request)?
+            if let Some(record) = Record::of(found, OperationKind::RestoreInPlace, &request)?
                 && record.warning.is_none()
                 && look()?.as_ref() == Some(&record.standing)
             {
                 return Ok(Some(row(0, None, Duration::ZERO, DONE.to_owned())));
             }
             progress.note(&format!("{name} goes below {}", root.display()));
-            let failed = |error| Failure::from(repository::Error::from(error));
-            let index = || found.repository.index();
-            Record::keep(found, &request, None, None)?;
-            let number = index().begin_operation(INTO_PLACE, Some(name), SystemClock.now()).map_err(failed)?;
-            let Some(report) = options.restore(found, Some(root), in_place, context, progress)? else {
-                index()
-                    .end_operation(number, SystemClock.now(), Outcome::Done, Some("nothing"), None)
-                    .map_err(failed)?;
-                return Ok(None);
+            let about = format!("snapshot {}; below {}", found.snapshot.id, root.display());
+            let operation = Beginning {
+                about: Some(&about),
+                snapshot: Some(found.snapshot.id),
+                request: Some(&request),
+                ..Beginning::new(OperationKind::RestoreInPlace, Some(name))
             };
-            report.warnings.iter().for_each(|warning| progress.warn(warning));
-            if let Some(damage) = report.damaged.first() {
-                return Err(Failure::new(ExitStatus::Damaged, damage.clone()));
-            }
-            let what = format!("snapshot {}; below {}", found.snapshot.id, root.display());
-            let outcome = if report.warnings.is_empty() { Outcome::Done } else { Outcome::Warnings };
-            index().end_operation(number, SystemClock.now(), outcome, Some(&what), None).map_err(failed)?;
-            if report.warnings.is_empty() {
-                Record::keep(found, &request, look()?, None)?;
-            }
+            let work = |_: &_| {
+                let Some(report) = options.restore(found, Some(root), in_place, context, progress)? else {
+                    return Ok(None);
+                };
+                report.warnings.iter().for_each(|warning| progress.warn(warning));
+                if let Some(damage) = report.damaged.first() {
+                    return Err(Failure::new(ExitStatus::Damaged, damage.clone()));
+                }
+                let standing = if report.warnings.is_empty() { look()? } else { None };
+                Ok(Some((report, standing)))
+            };
+            let ending = |result: &Result<Option<(RestoreReport, Option<String>)>, Failure>| match result {
+                Ok(None) => Ending::new(Outcome::Done, Some("nothing".to_owned())),
+                Ok(Some((report, standing))) => Ending { standing: standing.clone(), ..report.ending() },
+                Err(failure) => failure.ending(),
+            };
+            let restored = found.repository.record(&operation, &SystemClock, work, ending)?;
+            let Some((report, _)) = restored else { return Ok(None) };
             let checks = checks(&report);
             Ok(Some(row(report.bytes, Some((report.streams, "files")), began.elapsed(), checks)))
         }
@@ -196,22 +198,13 @@ fn one(
             let into = into.among_several(kind);
             let request = request(root, &options.only, &format!("{kind:?} {}", into.wish()));
             let unfinished = found.repository.index().unfinished_restore(name).map_err(repository::Error::from)?;
-            if let (None, Some(record)) = (&unfinished, Record::of(found, &request)?)
+            if let (None, Some(record)) = (&unfinished, Record::of(found, OperationKind::RestoreIntoService, &request)?)
                 && let Ok((kept, Some(now))) = into.standing(kind, found, options, context, progress)
                 && let Some(said) = said_before(found, &record, &kept, &now, progress)
             {
                 return Ok(Some(row(0, None, Duration::ZERO, said)));
             }
-            Record::keep(found, &request, None, None)?;
-            let mut kept = Ok(());
-            // What can't be looked at is restored again the next time.
-            let mut keep = |report: &RestoreReport, service: &dyn Service| {
-                let now = service.standing().ok().flatten();
-                kept = Record::keep(found, &request, now, report.warnings.first().map(ToString::to_string));
-            };
-            let unfinished = unfinished.is_some();
-            let (report, service) = into.one(kind, None, unfinished, found, options, context, progress, &mut keep)?;
-            kept?;
+            let (report, service) = into.one(kind, None, Some(&request), found, options, context, progress)?;
             report.warnings.iter().for_each(|warning| progress.warn(warning));
             let proof = service.proof();
             Ok(Some(row(report.bytes, proof.counted, began.elapsed(), proof.checks)))

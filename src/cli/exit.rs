@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use varu::class::{Class, Classified};
 use varu::disk::takes_nothing;
+use varu::index::{Ending, Outcome};
 
 /// The exit status. Each number has one meaning, in every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,14 @@ impl Failure {
     /// Whether the command line or the configuration is wrong.
     pub fn is_usage(&self) -> bool {
         self.status == ExitStatus::Usage
+    }
+
+    /// How an operation that failed so ended, for the journal.
+    pub fn ending(&self) -> Ending {
+        match self.status {
+            ExitStatus::Interrupted => Ending::new(Outcome::Interrupted, None),
+            _ => Ending::new(Outcome::Failed, Some(self.message.clone())),
+        }
     }
 
     /// A failure to print a result. Who closed the pipe has seen enough: that ends the program quietly.

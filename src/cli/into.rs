@@ -171,7 +171,7 @@ impl IntoArgs {
             Some(operation) => format!(
                 "the restore of {set} that began at {} is given up\n{}\n",
                 operation.started,
-                Untrusted::from(operation.message.clone().unwrap_or_default())
+                Untrusted::from(operation.described())
             ),
             None => format!("there is no unfinished restore of {set}\n"),
         };
@@ -196,8 +196,7 @@ impl IntoArgs {
         for found in self.ordered(kind, options.all_found(&opened)?, options, context) {
             found.warnings.iter().for_each(|warning| progress.warn(warning));
             let began = Instant::now();
-            let (report, service) =
-                self.one(kind, name.clone(), false, &found, options, context, &progress, &mut |_, _| ())?;
+            let (report, service) = self.one(kind, name.clone(), None, &found, options, context, &progress)?;
             let proof = service.proof();
             report.warnings.iter().for_each(|warning| progress.warn(warning));
             done.push((report, proof, began.elapsed()));
@@ -228,12 +227,11 @@ impl IntoArgs {
         found
     }
 
-    /// The service that a snapshot goes back into. With `any` whatever is there may be replaced.
+    /// The service that a snapshot goes back into.
     fn service(
         &self,
         kind: SourceKind,
         name: Option<String>,
-        any: bool,
         found: &OpenedSnapshot,
         options: &Options,
         context: &Context,
@@ -246,7 +244,6 @@ impl IntoArgs {
                 name,
                 only: options.only.clone(),
                 replace: self.replace.clone(),
-                replace_any: any,
                 keep_going: self.keep_going,
                 stamp: SystemClock.now().compact(),
                 folder: kept_folder(context, &found.repository)?,
@@ -270,26 +267,24 @@ impl IntoArgs {
         context: &Context,
         progress: &Arc<ProgressReporter>,
     ) -> Result<(Vec<String>, Option<String>), Failure> {
-        let mut service = self.service(kind, None, true, found, options, context)?;
+        let mut service = self.service(kind, None, found, options, context)?;
         let (repository, snapshot) = (&found.repository, &found.snapshot);
         let (plan, now) = standing(repository, snapshot, &mut *service, &**progress, &context.machine.interrupt)?;
         let kept = plan.replaces.into_iter().filter(|name| !self.replace.contains(name)).collect();
         Ok((kept, now))
     }
 
-    /// Restores one snapshot into a service, and gives the service. With `unfinished` what is there is of a restore that didn't
-    /// end. `loaded` as of [`restore_into`].
+    /// Restores one snapshot into a service, and gives the service. `request` as of [`restore_into`].
     #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub fn one(
         &self,
         kind: SourceKind,
         name: Option<String>,
-        unfinished: bool,
+        request: Option<&str>,
         found: &OpenedSnapshot,
         options: &Options,
         context: &Context,
         progress: &Arc<ProgressReporter>,
-        loaded: &mut dyn FnMut(&RestoreReport, &dyn Service),
     ) -> Result<(RestoreReport, Box<dyn Service>), Failure> {
         let (repository, snapshot) = (&found.repository, &found.snapshot);
         let set = context.machine.configuration.sets.get(&snapshot.header.set);
@@ -301,7 +296,7 @@ impl IntoArgs {
                 snapshot.header.set
             )));
         }
-        let mut service = self.service(kind, name, unfinished, found, options, context)?;
+        let mut service = self.service(kind, name, found, options, context)?;
         let environment = &context.machine.configuration.environment;
         let guard = Guard {
             restore_from: environment.restore_from.clone(),
@@ -309,7 +304,7 @@ impl IntoArgs {
             reason: self.reason(),
         };
         let mut refusal = None;
-        let mut confirm = |plan: &Plan| match self.confirm(plan, unfinished, snapshot_words(context, found), progress) {
+        let mut confirm = |plan: &Plan| match self.confirm(plan, snapshot_words(context, found), progress) {
             Ok(()) => true,
             Err(failure) => {
                 refusal = Some(failure);
@@ -324,8 +319,8 @@ impl IntoArgs {
                 snapshot,
                 &mut *service,
                 &guard,
+                request,
                 &mut confirm,
-                loaded,
                 clock,
                 &**progress,
                 interrupt,
@@ -337,10 +332,10 @@ impl IntoArgs {
     }
 
     /// Says what will be done, and asks.
-    fn confirm(&self, plan: &Plan, unfinished: bool, what: String, progress: &ProgressReporter) -> Result<(), Failure> {
+    fn confirm(&self, plan: &Plan, what: String, progress: &ProgressReporter) -> Result<(), Failure> {
         progress.note_lines(&format!("{what} ({})", size(plan.bytes)));
         plan.lines.iter().for_each(|line| progress.note(&format!("  {line}")));
-        if !plan.replaces.is_empty() && self.reason.is_none() && !unfinished {
+        if !plan.replaces.is_empty() && self.reason.is_none() {
             return Err(refused("it puts data aside that is there, so give a --reason, which is kept in the history"));
         }
         go_on(self.yes)

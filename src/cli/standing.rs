@@ -9,12 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
 use varu::entry::{Entry, Kind};
 use varu::id::{Hasher, hex};
+use varu::index::{OperationKind, Outcome};
 use varu::repository;
 use varu::source::select::Selection;
-use varu::time::{Clock, SystemClock};
 
 use super::exit::Failure;
 use varu::job::open::OpenedSnapshot;
@@ -29,45 +28,18 @@ pub struct Record {
     pub warning: Option<String>,
 }
 
-fn key(found: &OpenedSnapshot) -> String {
-    format!("restored {}", found.snapshot.header.set)
-}
-
 impl Record {
-    /// The record of the same request for the same snapshot; None where the last one was another.
-    pub fn of(found: &OpenedSnapshot, request: &str) -> Result<Option<Self>, Failure> {
-        let fact = found.repository.index().fact(&key(found)).map_err(repository::Error::from)?;
-        let Some(record) = fact.and_then(|fact| serde_json::from_slice::<Value>(&fact).ok()) else { return Ok(None) };
-        let text = |name: &str| record[name].as_str().map(str::to_owned);
-        if text("snapshot") != Some(found.snapshot.id.to_string()) || text("request").as_deref() != Some(request) {
-            return Ok(None);
-        }
-        let (Some(standing), Some(time)) = (text("standing"), text("time")) else { return Ok(None) };
-        Ok(Some(Self { standing, time, warning: text("warning") }))
-    }
-
-    /// Remembers that the set was restored, and what stands there; forgets the record before where that isn't known.
-    pub fn keep(
-        found: &OpenedSnapshot,
-        request: &str,
-        standing: Option<String>,
-        warning: Option<String>,
-    ) -> Result<(), Failure> {
-        let mut index = found.repository.index();
-        let kept = match standing {
-            None => index.forget_fact(&key(found)),
-            Some(standing) => {
-                let record = json!({
-                    "snapshot": found.snapshot.id,
-                    "request": request,
-                    "standing": standing,
-                    "time": SystemClock.now().to_string(),
-                    "warning": warning,
-                });
-                index.set_fact(&key(found), record.to_string().as_bytes())
-            }
-        };
-        Ok(kept.map_err(repository::Error::from)?)
+    /// The record of the same request for the same snapshot; None where the last one was another, or didn't end.
+    pub fn of(found: &OpenedSnapshot, kind: OperationKind, request: &str) -> Result<Option<Self>, Failure> {
+        let set = &found.snapshot.header.set;
+        let last = found.repository.index().last_request(kind, set).map_err(repository::Error::from)?;
+        let same = last.filter(|last| {
+            last.snapshot == Some(found.snapshot.id) && last.request.as_deref() == Some(request) && last.has_succeeded()
+        });
+        Ok(same.and_then(|last| {
+            let warning = last.message.filter(|_| last.outcome == Some(Outcome::Warnings));
+            Some(Self { standing: last.standing?, time: last.ended?.to_string(), warning })
+        }))
     }
 }
 

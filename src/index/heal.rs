@@ -68,9 +68,9 @@ impl Index {
             let _ = self.set_fact(&name, &value);
         }
         let trust = [("trusted_snapshot", "id"), ("trusted_pack", "id")];
-        for (table, key) in
-            [("operation", "number"), ("verification", "number"), ("drill", "number")].into_iter().chain(trust)
-        {
+        let journal =
+            [("operation", "number"), ("service_name", "operation"), ("verification", "number"), ("drill", "number")];
+        for (table, key) in journal.into_iter().chain(trust) {
             // What comes from the front, then what comes from the end: a page in the middle may be what is damaged.
             for order in ["ASC", "DESC"] {
                 let _ = self.take_rows(&old, table, &format!("{key} {order}"));
@@ -145,18 +145,18 @@ fn set_aside(folder: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::Outcome;
+    use crate::index::{Beginning, Ending, OperationKind, Outcome};
     use crate::time::Timestamp;
 
     fn filled(folder: &Path) {
         let mut index = Index::open(folder).unwrap();
         index.set_fact("highest", b"7").unwrap();
         for number in 0..500 {
-            let operation = index.begin_operation("backup", Some("s"), Timestamp::from_seconds(number)).unwrap();
-            let message = "m".repeat(100);
-            let end = Timestamp::from_seconds(number + 1);
-            index.end_operation(operation, end, Outcome::Done, Some(&message), None).unwrap();
-            index.add_verification(operation, "data", 1, 0).unwrap();
+            let beginning = Beginning::new(OperationKind::Backup, Some("s"));
+            let operation = index.begin(&beginning, Timestamp::from_seconds(number)).unwrap();
+            index.add_verification(&operation, "data", 1, 0).unwrap();
+            let ending = Ending::new(Outcome::Done, Some("m".repeat(100)));
+            index.end(operation, Timestamp::from_seconds(number + 1), &ending).unwrap();
         }
     }
 
@@ -193,7 +193,8 @@ mod tests {
             let Some(said) = index.why_anew().unwrap() else { continue };
             assert!(said.contains("index.sqlite.damaged"), "{said}");
             index.look_through().unwrap();
-            index.begin_operation("backup", None, Timestamp::from_seconds(9)).unwrap();
+            let beginning = Beginning::new(OperationKind::Backup, None);
+            let _open = index.begin(&beginning, Timestamp::from_seconds(9)).unwrap();
             healed += 1;
             most = most.max(rows(&index, "operation"));
         }

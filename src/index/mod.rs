@@ -5,14 +5,14 @@
 
 mod check;
 mod heal;
-mod history;
+mod journal;
 mod known;
 mod lost;
 mod packs;
 mod snapshots;
 mod trust;
 
-pub use history::{INTO_SERVICE, Operation, Outcome};
+pub use journal::{Beginning, Ending, Operation, OperationKind, Outcome, Running};
 pub use known::{Found, Known};
 pub use packs::{NewPack, PackRow};
 pub use snapshots::SnapshotRow;
@@ -38,7 +38,7 @@ const FILE: &str = "index.sqlite";
 /// The tables.
 const SCHEMA: &str = include_str!("schema.sql");
 /// The number of that schema. An index with another one is put aside and made again.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Why the index can't be used.
 #[derive(Debug, thiserror::Error)]

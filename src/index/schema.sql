@@ -1,6 +1,6 @@
 -- The index of one repository. A change of it is another number in `index/mod.rs`: an index of another number is put aside and
 -- made again. What decides has a check, the first 16 bytes of a BLAKE3 of its row, so that a flipped bit isn't taken for what was
--- written. All but `operation`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can be rebuilt from the
+-- written. All but `operation`, `service_name`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can be rebuilt from the
 -- repository.
 
 -- What is known of the repository as a whole, and of this machine's part in it.
@@ -96,20 +96,34 @@ CREATE TABLE trusted_pack (
     directory_check BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Local history.
+-- The journal of this machine.
 CREATE TABLE operation (
     number   INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind     TEXT NOT NULL,                 -- backup, restore, verify, …
+    kind     TEXT NOT NULL CHECK (kind IN ('backup', 'restore', 'restore-into-service', 'restore-in-place', 'drill', 'verify',
+                                           'prune', 'dump')),
     set_name TEXT,
     started  INTEGER NOT NULL,              -- ns since 1970 UTC
     ended    INTEGER,                       -- NULL while it runs, or where it was killed
-    outcome  TEXT,                          -- done, warnings, failed, interrupted
+    outcome  TEXT CHECK (outcome IN ('done', 'warnings', 'failed', 'interrupted')),
+    about    TEXT,                          -- what it works on and who asked for it
     message  TEXT,                          -- the error or the first warning
-    snapshot BLOB,
+    snapshot BLOB,                          -- that it made or restored
     read     INTEGER NOT NULL DEFAULT 0,    -- bytes
     new      INTEGER NOT NULL DEFAULT 0,    -- bytes
-    stored   INTEGER NOT NULL DEFAULT 0     -- bytes
+    stored   INTEGER NOT NULL DEFAULT 0,    -- bytes
+    request  TEXT,                          -- what a restore was asked for, where a later one needn't do the same once more
+    standing TEXT                           -- what stood where it wrote when it had ended, as a hash
 ) STRICT;
+
+-- What restores into services have made there, so that one that was killed is known again.
+CREATE TABLE service_name (
+    operation INTEGER NOT NULL REFERENCES operation (number),
+    kind      TEXT NOT NULL CHECK (kind IN ('target', 'leftover')),
+    server    TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    row_check BLOB NOT NULL,
+    PRIMARY KEY (operation, kind, server, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verification (
     number    INTEGER PRIMARY KEY AUTOINCREMENT,

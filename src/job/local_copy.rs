@@ -9,8 +9,7 @@ use super::registry::SourceContext;
 use super::schedule::calendar::is_due;
 use super::spec::Set;
 use crate::error;
-use crate::id::RepositoryId;
-use crate::index::{Index, Outcome};
+use crate::index::{Beginning, Ending, Index, OperationKind, Running};
 use crate::progress::Progress;
 use crate::repository::{self, Lock};
 use crate::source::copy::{self, Copy, CopyOptions, CopySource};
@@ -157,29 +156,24 @@ impl LocalCopies<'_> {
     }
 }
 
-/// The record of a dump, in the indexes of the repositories that this machine writes to.
-struct History(Vec<(Index, i64)>);
+/// The record of a dump, in the index of the repository that this machine writes to. A dump doesn't depend on it: where the
+/// index can't be written, there is none.
+struct History(Option<(Index, Running)>);
 
 impl History {
     fn begin(machine: &Machine, set: &str) -> Self {
         let place = machine.place().map(|place| place.to_string()).unwrap_or_default();
-        let ids = machine.keyring().known(&place).unwrap_or_default();
-        let open = |id: &RepositoryId| {
-            let mut index = Index::open(&machine.state().ok()?.join(id.to_string())).ok()?;
-            let number = index.begin_operation("dump", Some(set), SystemClock.now()).ok()?;
-            Some((index, number))
-        };
         // The newest id is the one that is written to.
-        Self(ids.iter().take(1).filter_map(open).collect())
+        let newest = machine.keyring().known(&place).unwrap_or_default().into_iter().next();
+        Self(newest.and_then(|id| {
+            let mut index = Index::open(&machine.state().ok()?.join(id.to_string())).ok()?;
+            let running = index.begin(&Beginning::new(OperationKind::Dump, Some(set)), SystemClock.now()).ok()?;
+            Some((index, running))
+        }))
     }
 
     fn end(self, result: &Result<Copy, Error>) {
-        for (mut index, number) in self.0 {
-            let (outcome, message) = match result {
-                Ok(_) => (Outcome::Done, None),
-                Err(error) => (Outcome::Failed, Some(error.to_string())),
-            };
-            let _ = index.end_operation(number, SystemClock.now(), outcome, message.as_deref(), None);
-        }
+        let Some((mut index, running)) = self.0 else { return };
+        let _ = index.end(running, SystemClock.now(), &error::ending(result, |_| Ending::with_warnings(&[])));
     }
 }

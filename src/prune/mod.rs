@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::Untrusted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ending};
 use crate::format::layout::{MAX_MARK_PACKS, pack_name};
 use crate::format::mark::Mark;
 use crate::format::snapshot::SnapshotBody;
 use crate::id::{PackId, SnapshotId};
-use crate::index::{Outcome, SnapshotRow};
+use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::repository::{self, Marked, Repository};
@@ -92,19 +92,16 @@ pub fn prune(
     interrupt: &Interrupt,
 ) -> Result<PruneReport> {
     let Some(newest) = repositories.first() else { return Ok(PruneReport::default()) };
-    let begun = newest.index().begin_operation("prune", None, clock.now())?;
     let run = Prune { options, now: clock.now(), progress, interrupt };
-    let result = run.run(repositories);
-    let (outcome, message) = match &result {
-        Ok(report) if report.warnings.is_empty() => (Outcome::Done, None),
-        Ok(report) => (Outcome::Warnings, report.warnings.first().map(ToString::to_string)),
-        Err(_) if interrupt.is_set() => (Outcome::Interrupted, None),
-        Err(error) => (Outcome::Failed, Some(error.to_string())),
-    };
-    let ended = newest.index().end_operation(begun, clock.now(), outcome, message.as_deref(), None);
-    let report = result?;
-    ended?;
-    Ok(report)
+    newest.record(
+        &Beginning::new(OperationKind::Prune, None),
+        clock,
+        |_| run.run(repositories),
+        |result| match result {
+            Err(_) if interrupt.is_set() => Ending::new(Outcome::Interrupted, None),
+            result => ending(result, |report| Ending::with_warnings(&report.warnings)),
+        },
+    )
 }
 
 struct Prune<'a> {

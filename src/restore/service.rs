@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{RestoreReport, fetch, restore_error};
+use crate::class::{Class, Classified};
 use crate::entry::{Entry, StreamName, Untrusted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ending};
 use crate::format::snapshot::Facts;
-use crate::index::{INTO_SERVICE, Operation, Outcome, SnapshotRow};
+use crate::index::{Beginning, Ending, Operation, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
-use crate::source::{self, Plan, Service, Target};
+use crate::source::remains::Remains;
+use crate::source::{self, Contents, Plan, Service, Target};
 use crate::time::Clock;
 use crate::warning::Warning;
 
@@ -93,56 +95,73 @@ fn facts(repository: &Repository, snapshot: &SnapshotRow) -> Result<Facts> {
 }
 
 /// Restores a snapshot into a service. `confirm` is asked with what will be done, before anything is written; false ends it
-/// without a trace. `loaded` is called when all is loaded, and before it is recorded that the restore has ended: a run that is
-/// killed on its way is followed by one that finds an unfinished restore, or by one that finds what `loaded` kept.
+/// without a trace. Where the `request` is noted, so is what stands there at the end: a later run can see by both that the same
+/// needn't be done once more.
 ///
-/// Until a restore of a set has succeeded, backups of that set are refused.
+/// Until a restore of a set has succeeded, backups of that set are refused. The next restore takes up what it had begun.
 #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
 pub fn restore_into(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
     service: &mut dyn Service,
     guard: &Guard,
+    request: Option<&str>,
     confirm: &mut dyn FnMut(&Plan) -> bool,
-    loaded: &mut dyn FnMut(&RestoreReport, &dyn Service),
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Option<RestoreReport>> {
     let said = guard.check(snapshot)?;
+    let set = &snapshot.header.set;
+    let unfinished = unfinished(repository, set)?;
     let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
-    let mut plan = service.plan(&entries, definitions, &facts(repository, snapshot)?).map_err(restore_error)?;
+    let facts = facts(repository, snapshot)?;
+    let contents =
+        Contents { entries: &entries, definitions, facts: &facts, unfinished: unfinished.clone(), looks_only: false };
+    let mut plan = service.plan(contents).map_err(restore_error)?;
     plan.lines.splice(0..0, said);
     if !confirm(&plan) {
         return Ok(None);
     }
-    let set = &snapshot.header.set;
-    let failed = repository::Error::from;
-    let operation = repository.index().begin_operation(INTO_SERVICE, Some(set), clock.now()).map_err(failed)?;
     let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
-    repository.index().note_operation(operation, &what).map_err(failed)?;
-    let result = load(repository, snapshot, service, &entries, progress, interrupt);
-    if let Ok(report) = &result {
-        loaded(report, service);
-    }
-    let (outcome, message) = match &result {
-        Ok(report) => match report.warnings.first() {
-            None => (Outcome::Done, what),
-            Some(first) => (Outcome::Warnings, format!("{what}; {first}")),
-        },
-        Err(Error::Repository(repository::Error::Interrupted)) => (Outcome::Interrupted, what),
-        Err(error) => (Outcome::Failed, format!("{what}; {error}")),
+    let remains = service.remains().and(&unfinished);
+    let operation = Beginning {
+        about: Some(&what),
+        snapshot: Some(snapshot.id),
+        request,
+        remains: remains.clone(),
+        ..Beginning::new(OperationKind::RestoreIntoService, Some(set))
     };
-    let ended = repository.index().end_operation(operation, clock.now(), outcome, Some(&message), None);
-    let report = result.map_err(|error| {
-        if matches!(error, Error::Repository(repository::Error::Interrupted)) {
-            progress.note(&format!("{}; {}", service.undone(), way_on(set)));
-        }
-        explained(error, service, set)
-    })?;
-    ended.map_err(failed)?;
+    let work = |_: &_| -> Result<(RestoreReport, Option<String>)> {
+        let report = load(repository, snapshot, service, &entries, progress, interrupt).map_err(|error| {
+            if error.class() == Class::Interrupted {
+                progress.note(&format!("{}; {}", service.undone(), way_on(set)));
+            }
+            explained(error, service, set)
+        })?;
+        // What can't be looked at is restored again the next time.
+        let standing = request.and_then(|_| service.standing().ok().flatten());
+        Ok((report, standing))
+    };
+    let done = |(report, standing): &(RestoreReport, Option<String>)| Ending {
+        standing: standing.clone(),
+        ..Ending::with_warnings(&report.warnings)
+    };
+    let (report, _) = repository.record(&operation, clock, work, |result| ending(result, done))?;
+    // It is there, whatever is known of what lies beside it.
+    for line in service.still_there(&remains.leftovers).unwrap_or_default() {
+        progress.note(&line);
+    }
     Ok(Some(report))
+}
+
+/// What the last restore of the set has left in its service, where that hasn't succeeded.
+fn unfinished(repository: &Repository, set: &str) -> Result<Remains> {
+    let index = repository.index();
+    let last = index.unfinished_restore(set).map_err(repository::Error::from)?;
+    let remains = last.map(|last| index.remains_of(&last)).transpose().map_err(repository::Error::from)?;
+    Ok(remains.unwrap_or_default())
 }
 
 /// What a restore of the snapshot into the service would do, and what stands now where its data goes. Writes nothing.
@@ -155,7 +174,9 @@ pub fn standing(
 ) -> Result<(Plan, Option<String>)> {
     let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
-    let plan = service.plan(&entries, definitions, &facts(repository, snapshot)?).map_err(restore_error)?;
+    let (facts, unfinished) = (facts(repository, snapshot)?, Remains::default());
+    let contents = Contents { entries: &entries, definitions, facts: &facts, unfinished, looks_only: true };
+    let plan = service.plan(contents).map_err(restore_error)?;
     Ok((plan, service.standing().map_err(restore_error)?))
 }
 
@@ -314,10 +335,13 @@ fn whole(report: &RestoreReport) -> Result<()> {
 pub fn abandon(repository: &Repository, set: &str, reason: &str, clock: &dyn Clock) -> Result<Option<Operation>> {
     let failed = repository::Error::from;
     let Some(operation) = repository.index().unfinished_restore(set).map_err(failed)? else { return Ok(None) };
-    let number = repository.index().begin_operation(INTO_SERVICE, Some(set), clock.now()).map_err(failed)?;
     let message = format!("the restore before was given up; {reason}");
-    let mut index = repository.index();
-    index.end_operation(number, clock.now(), Outcome::Done, Some(&message), None).map_err(failed)?;
+    repository.record(
+        &Beginning::new(OperationKind::RestoreIntoService, Some(set)),
+        clock,
+        |_| Ok(()),
+        |_: &Result<()>| Ending::new(Outcome::Done, Some(message)),
+    )?;
     Ok(Some(operation))
 }
 

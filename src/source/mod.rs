@@ -13,6 +13,7 @@ pub mod objects;
 mod patterns;
 pub mod postgresql;
 mod reading;
+pub mod remains;
 mod room;
 pub mod select;
 pub mod stdin;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::class::{Class, Classified};
 use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, StreamName, Untrusted};
+use crate::source::remains::{Remains, ServiceName};
 use crate::time::Timestamp;
 use crate::warning::Warning;
 
@@ -247,8 +249,6 @@ pub struct IntoOptions {
     pub only: Vec<String>,
     /// Names that may be replaced.
     pub replace: Vec<String>,
-    /// Whether any name may be: what is there is of a restore that didn't end.
-    pub replace_any: bool,
     /// Whether what can't be restored is named and passed over, and the rest put in place.
     pub keep_going: bool,
     /// The time, as it stands in the names of what is put aside: `20261121T140000Z`.
@@ -260,8 +260,23 @@ pub struct IntoOptions {
 impl IntoOptions {
     /// Whether what stands under that name may be replaced.
     fn may_replace(&self, name: &str) -> bool {
-        self.replace_any || self.replace.iter().any(|known| known == name)
+        self.replace.iter().any(|known| known == name)
     }
+}
+
+/// What a snapshot has for a service.
+#[derive(Debug)]
+pub struct Contents<'a> {
+    /// All its entries.
+    pub entries: &'a [Entry],
+    /// The content of those that are [definitions](Service::is_definition).
+    pub definitions: Vec<(StreamName, Vec<u8>)>,
+    /// What the source noted.
+    pub facts: &'a [(Untrusted, Untrusted)],
+    /// What an earlier restore of the same set has left that didn't end.
+    pub unfinished: Remains,
+    /// Whether nothing will be written: what is there is no reason to refuse.
+    pub looks_only: bool,
 }
 
 /// What a restore into a service will do.
@@ -269,7 +284,7 @@ impl IntoOptions {
 pub struct Plan {
     /// What will be done, a sentence each.
     pub lines: Vec<String>,
-    /// Names of what is there and would be put aside.
+    /// Names of what is there and would be put aside, but for what an earlier restore that didn't end had begun.
     pub replaces: Vec<String>,
     /// Bytes of streams that will be loaded.
     pub bytes: u64,
@@ -293,14 +308,14 @@ pub trait Service {
     /// Whether an entry is to be read first.
     fn is_definition(&self, entry: &Entry) -> bool;
 
-    /// Judges what the snapshot has: all its entries, the content of its definitions, and the facts that the source noted.
-    /// Writes nothing.
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(Untrusted, Untrusted)],
-    ) -> Result<Plan, Error>;
+    /// Judges what the snapshot has. Writes nothing.
+    fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error>;
+
+    /// What it makes in the service, and what is left there where it doesn't end. Asked after [`plan`](Service::plan).
+    fn remains(&self) -> Remains;
+
+    /// Which of these are still there, each a sentence that says how it goes away.
+    fn still_there(&self, leftovers: &[ServiceName]) -> Result<Vec<String>, Error>;
 
     /// Whether an entry is to be loaded by a lane.
     fn takes(&self, entry: &Entry) -> bool;

@@ -40,6 +40,13 @@ pub fn aside(name: &str, mark: &str, stamp: &str, most: usize) -> String {
     format!("{}_{mark}_{stamp}", &name[..end])
 }
 
+/// What is said of what earlier restores have left: by which statement it goes.
+pub fn leftover(name: &str, drop: &str) -> String {
+    format!(
+        "{name} is left of a restore that didn't end, and holds nothing but what that had loaded; it goes by {drop}"
+    )
+}
+
 /// Whether a database of that name was made by a restore: the old data, or what is being loaded.
 pub fn is_aside(name: &str) -> bool {
     let stamp = |end: &str| end.len() == 16 && end.ends_with('Z') && end[..8].bytes().all(|byte| byte.is_ascii_digit());

@@ -7,10 +7,10 @@ mod structure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Result, ending};
 use crate::format::layout::pack_name;
 use crate::id::{PackId, RepositoryId, SnapshotId};
-use crate::index::{Outcome, SnapshotRow};
+use crate::index::{Beginning, Ending, OperationKind, Outcome, Running, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::time::{Clock, Timestamp};
@@ -113,27 +113,20 @@ pub fn verify(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<VerifyReport> {
-    let failed = repository::Error::from;
-    let operation = repository.index().begin_operation("verify", None, clock.now()).map_err(failed)?;
-    let result = run(repository, options, progress, interrupt);
-    let (outcome, message) = match &result {
-        Ok(report) => match report.damage.first() {
-            None => (Outcome::Done, None),
-            Some(damage) => (Outcome::Failed, Some(format!("{}: {}", damage.object, damage.reason))),
-        },
-        Err(error) => (Outcome::Failed, Some(error.to_string())),
+    let work = |operation: &Running| {
+        let report = run(repository, options, progress, interrupt)?;
+        let damaged = report.snapshots.iter().filter(|row| !report.is_whole(&row.id)).count() as u64;
+        let (level, snapshots) = (options.level.word(), report.snapshots.len() as u64);
+        let noted = repository.index().add_verification(operation, level, snapshots, damaged);
+        noted.map_err(repository::Error::from)?;
+        Ok(report)
     };
-    repository.index().end_operation(operation, clock.now(), outcome, message.as_deref(), None).map_err(failed)?;
-    let report = result?;
-    let damaged = report.snapshots.iter().filter(|row| !report.is_whole(&row.id)).count();
-    let noted = repository.index().add_verification(
-        operation,
-        options.level.word(),
-        report.snapshots.len() as u64,
-        damaged as u64,
-    );
-    noted.map_err(failed)?;
-    Ok(report)
+    let found = |report: &VerifyReport| match report.damage.first() {
+        None => Ending::with_warnings(&[]),
+        Some(damage) => Ending::new(Outcome::Failed, Some(format!("{}: {}", damage.object, damage.reason))),
+    };
+    let operation = Beginning::new(OperationKind::Verify, None);
+    repository.record(&operation, clock, work, |result| ending(result, found))
 }
 
 fn run(

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use super::talk::{Feed, TalkError};
-use crate::entry::{Entry, StreamName, Untrusted};
+use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, Plan, Proof, Service, Target};
+use crate::source::remains::{Remains, ServiceName};
+use crate::source::{Contents, Error, Plan, Proof, Service, Target};
 use crate::warning::Warning;
 
 /// What is run for each stream.
@@ -17,6 +18,8 @@ pub struct IntoOptions {
     pub argv: Vec<OsString>,
 }
 
+/// What stands for the server, which only the program knows.
+const SERVER: &str = "restore_command";
 /// The most bytes that the program may print.
 const OUTPUT: usize = 16 << 20;
 
@@ -39,24 +42,30 @@ impl Service for CommandTarget {
         false
     }
 
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        _: Vec<(StreamName, Vec<u8>)>,
-        _: &[(Untrusted, Untrusted)],
-    ) -> Result<Plan, Error> {
-        let taken: Vec<&Entry> = entries.iter().filter(|entry| self.takes(entry)).collect();
+    fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
+        let taken: Vec<&Entry> = contents.entries.iter().filter(|entry| self.takes(entry)).collect();
         self.streams = taken.len();
         let names: Vec<String> = taken.iter().map(|entry| entry.name.to_string()).collect();
+        let is_unfinished = contents.unfinished.has_target(SERVER, &self.options.set);
         let program = self.options.argv.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Plan {
             lines: vec![format!(
                 "{} goes to the input of {program:?}, which does with what is there as it does",
                 names.join(", ")
             )],
-            replaces: vec![self.options.set.clone()],
+            replaces: if is_unfinished { Vec::new() } else { vec![self.options.set.clone()] },
             bytes: taken.iter().map(|entry| entry.size).sum(),
         })
+    }
+
+    /// What the program writes to isn't known. Whoever let it do so once needn't give the reason again.
+    fn remains(&self) -> Remains {
+        let target = ServiceName { server: SERVER.to_owned(), name: self.options.set.clone() };
+        Remains { targets: vec![target], leftovers: Vec::new() }
+    }
+
+    fn still_there(&self, _: &[ServiceName]) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 
     fn takes(&self, entry: &Entry) -> bool {

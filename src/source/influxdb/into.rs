@@ -22,9 +22,10 @@ use super::tar::TarCheck;
 use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole, standing};
 use crate::entry::{Entry, StreamName, Untrusted, fact};
 use crate::progress::Interrupt;
-use crate::source::names::escape;
+use crate::source::names::{escape, leftover};
 use crate::source::objects::Objects;
-use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, room};
+use crate::source::remains::{Remains, ServiceName};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
@@ -48,6 +49,14 @@ pub struct InfluxdbTarget {
     /// The name that it gets.
     to: String,
     replaces: bool,
+    /// Whether nothing stands there but what an earlier restore has begun.
+    is_own: bool,
+    /// Whether `NAME_varu` is of an earlier restore, and in the way.
+    drops_aside: bool,
+    /// What an earlier restore has left.
+    unfinished: Remains,
+    /// Whether nothing will be written.
+    looks_only: bool,
     /// Whether `NAME_varu` is left of a restore that was cut, and `NAME` is gone.
     is_cut: bool,
     /// Between which two numbers the values of each measurement lie, and up to when they count.
@@ -94,6 +103,10 @@ impl InfluxdbTarget {
             meta: Vec::new(),
             to: String::new(),
             replaces: false,
+            is_own: false,
+            drops_aside: false,
+            unfinished: Remains::default(),
+            looks_only: false,
             is_cut: false,
             points: BTreeMap::new(),
             until: 0,
@@ -173,17 +186,19 @@ impl InfluxdbTarget {
         self.replaces = there.contains(&self.to);
         let aside = self.aside();
         self.is_cut = !self.replaces && there.contains(&aside);
+        self.is_own = !self.replaces || self.unfinished.has_target(&self.server.address(), &self.to);
         if !self.replaces {
             return Ok(());
         }
-        if there.contains(&aside) {
+        self.drops_aside = there.contains(&aside) && self.unfinished.has_leftover(&self.server.address(), &aside);
+        if there.contains(&aside) && !self.drops_aside && !self.looks_only {
             return Err(Error::Refused(format!(
                 "{aside} is there, perhaps of a restore that was cut, and the data is proven under that name first; if nobody \
                  needs it: {}",
                 self.drop_command(&aside)
             )));
         }
-        if !self.options.may_replace(&self.to) {
+        if !self.is_own && !self.looks_only && !self.options.may_replace(&self.to) {
             return Err(Error::Refused(format!(
                 "{0} is there already; --replace {0} --reason TEXT backs it up into {1}, drops it, and puts the restored data in \
                  its place",
@@ -406,12 +421,9 @@ impl Service for InfluxdbTarget {
         [DEFINITIONS, MANIFEST, META].iter().any(|name| entry.name.as_bytes() == name.as_bytes())
     }
 
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(Untrusted, Untrusted)],
-    ) -> Result<Plan, Error> {
+    fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
+        let Contents { entries, definitions, facts, unfinished, looks_only } = contents;
+        (self.unfinished, self.looks_only) = (unfinished, looks_only);
         if let Some(other) = fact(facts, "server").filter(|server| **server != *"InfluxDB") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is InfluxDB")));
         }
@@ -444,7 +456,10 @@ impl Service for InfluxdbTarget {
         if self.points.is_empty() {
             plan.lines.push("how many points there were isn't known, because another job made the backup".to_owned());
         }
-        if self.replaces {
+        if self.drops_aside {
+            plan.lines.push(format!("{} is of a restore that didn't end, and is dropped first", self.aside()));
+        }
+        if !self.is_own {
             plan.replaces.push(self.to.clone());
         }
         plan.bytes = self.shards().map(|file| file.size).sum();
@@ -456,7 +471,24 @@ impl Service for InfluxdbTarget {
         self.shards().any(|file| file.is(&entry.name))
     }
 
+    fn remains(&self) -> Remains {
+        let name = |name: &str| ServiceName { server: self.server.address(), name: name.to_owned() };
+        let targets = if self.is_own { vec![name(&self.to)] } else { Vec::new() };
+        let leftovers = if self.replaces { vec![name(&self.aside())] } else { Vec::new() };
+        Remains { targets, leftovers }
+    }
+
+    fn still_there(&self, leftovers: &[ServiceName]) -> Result<Vec<String>, Error> {
+        let there = self.server.databases()?;
+        let is_there = |left: &&ServiceName| left.server == self.server.address() && there.contains(&left.name);
+        let line = |left: &ServiceName| leftover(&left.name, &self.drop_command(&left.name));
+        Ok(leftovers.iter().filter(is_there).map(line).collect())
+    }
+
     fn open(&mut self) -> Result<(), Error> {
+        if self.drops_aside {
+            self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;
+        }
         let scratch = Scratch::new(&self.needs.scratch)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = scratch.0.join(name);

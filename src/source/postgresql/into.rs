@@ -19,11 +19,12 @@ use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::{Login, Session};
 use super::text::bytes_of;
 use super::{GLOBALS, SETTING, UNFIT, VIEW, check_whole, database_of, standing, stream_of, views};
-use crate::entry::{Entry, StreamName, Untrusted, fact};
+use crate::entry::{Entry, Untrusted, fact};
 use crate::progress::Interrupt;
-use crate::source::names::{aside, free_stamp};
+use crate::source::names::{aside, free_stamp, leftover};
 use crate::source::objects::Objects;
-use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, room};
+use crate::source::remains::{Remains, ServiceName};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
@@ -40,6 +41,8 @@ struct Place {
     before: String,
     /// Whether something stands where it goes to.
     replaces: bool,
+    /// Whether nothing stands there but what an earlier restore has begun.
+    is_own: bool,
     /// The rows of each table, by its name as the dump writes it.
     rows: BTreeMap<String, u64>,
     large_objects: Option<u64>,
@@ -83,6 +86,12 @@ pub struct PostgresqlTarget {
     /// Databases that nothing more is to be said of: they are in place, or it was said what is left.
     in_place: BTreeSet<String>,
     warnings: Vec<Warning>,
+    /// What tells this server from others.
+    identity: String,
+    /// What an earlier restore has left.
+    unfinished: Remains,
+    /// Whether nothing will be written.
+    looks_only: bool,
 }
 
 impl PostgresqlTarget {
@@ -97,6 +106,7 @@ impl PostgresqlTarget {
         let as_account = !server.is_superuser;
         let (ends, in_place) = (Ends::default(), BTreeSet::new());
         let (is_told, compares) = (false, false);
+        let identity = server.identity();
         Ok(Self {
             server,
             options,
@@ -110,6 +120,9 @@ impl PostgresqlTarget {
             ends,
             in_place,
             warnings,
+            identity,
+            unfinished: Remains::default(),
+            looks_only: false,
         })
     }
 
@@ -202,6 +215,7 @@ impl PostgresqlTarget {
                 };
                 facts.iter().filter_map(named).collect::<Vec<_>>()
             };
+            let replaces = there.contains(&to);
             self.places.push(Place {
                 settings: about(SETTING),
                 views: about(VIEW),
@@ -210,7 +224,8 @@ impl PostgresqlTarget {
                     .and_then(|value| value.raw().parse().ok()),
                 loading: aside(&to, "loading", &stamp, NAME),
                 before: aside(&to, "before", &stamp, NAME),
-                replaces: there.contains(&to),
+                replaces,
+                is_own: !replaces || self.unfinished.has_target(&self.identity, &to),
                 role: (!self.as_account).then(|| role::name(&stamp, number)),
                 login: None,
                 from,
@@ -228,8 +243,7 @@ impl PostgresqlTarget {
                     place.from
                 )));
             }
-            let may = self.options.may_replace(&place.to);
-            if place.replaces && !may {
+            if !place.is_own && !self.looks_only && !self.options.may_replace(&place.to) {
                 return Err(Error::Refused(format!(
                     "{0} is there already; --replace {0} --reason TEXT puts what is there aside, as {1}, and the restored data \
                      in its place",
@@ -261,6 +275,11 @@ impl PostgresqlTarget {
         for place in &self.places {
             let what = format!("the database {} with {} tables", place.from, place.rows.len());
             plan.lines.push(match place.replaces {
+                true if place.is_own => format!(
+                    "{what} goes to {}; what stands there is of a restore that didn't end: the connections to it are ended, and it \
+                     is put aside as {}",
+                    place.to, place.before
+                ),
                 true => format!(
                     "{what} goes to {}; the connections to what stands there are ended, and it is put aside as {} and stays until \
                      you drop it",
@@ -279,7 +298,7 @@ impl PostgresqlTarget {
                     place.from
                 ));
             }
-            if place.replaces {
+            if !place.is_own {
                 plan.replaces.push(place.to.clone());
             }
         }
@@ -347,12 +366,9 @@ impl Service for PostgresqlTarget {
         entry.name.as_bytes() == GLOBALS.as_bytes()
     }
 
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(Untrusted, Untrusted)],
-    ) -> Result<Plan, Error> {
+    fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
+        let Contents { entries, definitions, facts, unfinished, looks_only } = contents;
+        (self.unfinished, self.looks_only) = (unfinished, looks_only);
         let meant = |name: &String| name == COMMON;
         if self
             .options
@@ -385,6 +401,23 @@ impl Service for PostgresqlTarget {
         }
         plan.lines.extend(self.check_room(plan.bytes)?);
         Ok(plan)
+    }
+
+    fn remains(&self) -> Remains {
+        let name = |name: &String| ServiceName { server: self.identity.clone(), name: name.clone() };
+        let own = || self.places.iter().filter(|place| place.is_own);
+        let before = own().filter(|place| place.replaces).map(|place| &place.before);
+        Remains {
+            targets: own().map(|place| name(&place.to)).collect(),
+            leftovers: self.places.iter().map(|place| &place.loading).chain(before).map(name).collect(),
+        }
+    }
+
+    fn still_there(&self, leftovers: &[ServiceName]) -> Result<Vec<String>, Error> {
+        let there = self.server.names(self.common, "SELECT datname FROM pg_database")?;
+        let is_there = |left: &&ServiceName| left.server == self.identity && there.contains(&left.name);
+        let line = |left: &ServiceName| leftover(&left.name, &format!("DROP DATABASE {}", quoted(&left.name)));
+        Ok(leftovers.iter().filter(is_there).map(line).collect())
     }
 
     fn takes(&self, entry: &Entry) -> bool {

@@ -87,6 +87,16 @@ impl Server {
         Ok(server)
     }
 
+    /// What tells it from others. A copy of all its files is another server on another port or machine.
+    pub fn identity(&self) -> String {
+        let options = [self.options.host.clone(), self.options.socket.as_ref().map(|path| path.display().to_string())];
+        let place = options.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let question = "SELECT current_setting('port') || ' ' || (SELECT system_identifier FROM pg_control_system())";
+        // Where an account may not ask for the identifier, the place has to do.
+        let number = self.value(self.common, question).unwrap_or_default();
+        format!("{place} {number}").trim().to_owned()
+    }
+
     /// A database that is there whatever is backed up.
     pub fn common(&self) -> &'static str {
         self.common

@@ -10,7 +10,8 @@ use varu::entry::{Entry, Kind, StreamName};
 use varu::progress::Interrupt;
 use varu::source::mysql::into::MysqlTarget;
 use varu::source::mysql::server::ServerOptions;
-use varu::source::{Error, IntoOptions, Service};
+use varu::source::remains::Remains;
+use varu::source::{Contents, Error, IntoOptions, Service};
 
 use support::mariadb::MariaDb;
 
@@ -227,7 +228,6 @@ impl Ground {
             name: None,
             only: Vec::new(),
             replace: Vec::new(),
-            replace_any: false,
             keep_going,
             stamp: "20261128T200000Z".to_owned(),
             folder: self.folder.path().join("kept"),
@@ -248,7 +248,13 @@ impl Ground {
             .map(|((stream, bytes), _)| (name(stream), bytes.clone()))
             .collect();
         let facts = [("server", "MariaDB"), ("rows shop/t.sql", "3")].map(|(key, value)| (key.into(), value.into()));
-        let plan = target.plan(&entries, definitions, &facts)?;
+        let plan = target.plan(Contents {
+            entries: &entries,
+            definitions,
+            facts: &facts,
+            unfinished: Remains::default(),
+            looks_only: false,
+        })?;
         target.open()?;
         let mut lane = target.lane()?;
         for ((_, bytes), entry) in streams.iter().zip(&entries) {

@@ -4,6 +4,7 @@ mod cuts;
 mod gates;
 mod kills;
 mod round;
+mod unfinished;
 
 use support::influxdb::Influx;
 use support::site::Site;

@@ -12,4 +12,5 @@ mod settings;
 mod site;
 mod stall;
 mod tables;
+mod unfinished;
 mod wrecked;

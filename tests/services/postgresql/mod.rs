@@ -9,6 +9,7 @@ mod round;
 mod same;
 mod settings;
 mod stall;
+mod unfinished;
 
 use support::postgresql::Postgres;
 use support::site::Site;

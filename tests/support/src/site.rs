@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::machine::{Ended, Machine};
 
@@ -153,6 +154,23 @@ impl Site {
         if let Ok(pid) = fs::read_to_string(self.machine.at("program.pid")) {
             let _ = Command::new("kill").args(["-9", pid.trim()]).stderr(Stdio::null()).status();
         }
+    }
+}
+
+impl Site {
+    /// Starts the program, and kills it once `is_time`. What its clients were given is run by then.
+    #[track_caller]
+    pub fn kill_when(&self, words: &[&str], is_time: impl Fn() -> bool) {
+        let mut running = self.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while !is_time() {
+            assert!(running.try_wait().unwrap().is_none(), "it ended before it was killed");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the time doesn't come");
+        }
+        running.kill().unwrap();
+        let ended = running.wait_with_output().unwrap();
+        assert!(!ended.status.success(), "it ended before it was killed");
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 

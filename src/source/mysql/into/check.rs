@@ -135,16 +135,31 @@ impl MysqlTarget {
                 true => aside(&to, "loading", &self.options.stamp),
                 false => to.clone(),
             };
-            self.places.push(Place { from, to, loading, tables });
+            let mut place = Place { from, to, loading, tables, is_taken: false, is_own: false };
+            place.is_taken = self.is_taken(&place)?;
+            place.is_own = !place.is_taken || self.unfinished.has_target(&self.identity, &place.target());
+            self.places.push(place);
         }
         Ok(())
     }
 
     /// The first time from the restore's own on by which no database beside these is named.
     fn free_stamp(&self, names: &[&String]) -> Result<String, Error> {
-        let there: BTreeSet<String> =
-            self.server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?.into_iter().flatten().collect();
-        free_stamp(&self.options.stamp, names, &there, NAME)
+        free_stamp(&self.options.stamp, names, &self.databases()?, NAME)
+    }
+
+    /// The names of all databases.
+    pub(super) fn databases(&self) -> Result<BTreeSet<String>, Error> {
+        let names = self.server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")?;
+        Ok(names.into_iter().flatten().collect())
+    }
+
+    /// Whether something stands where it goes to.
+    fn is_taken(&self, place: &Place) -> Result<bool, Error> {
+        match &place.tables {
+            None => Ok(place.replaces()),
+            Some(tables) => self.any_table(&place.to, tables),
+        }
     }
 
     /// Whether a database has anything in it.
@@ -188,11 +203,6 @@ impl MysqlTarget {
             };
         }
         for place in &self.places {
-            let tables = place.tables.clone().unwrap_or_default();
-            let taken = match place.tables {
-                None => place.replaces(),
-                Some(_) => self.any_table(&place.to, &tables)?,
-            };
             if place.tables.is_some() && !self.has_database(&place.to)? {
                 return Err(Error::Refused(format!(
                     "the server has no database {}, which the table belongs to; restore the whole database",
@@ -203,7 +213,8 @@ impl MysqlTarget {
                 None => place.to.clone(),
                 Some(tables) => format!("{}/{}", place.to, tables.join(",")),
             };
-            if taken && !self.options.may_replace(&place.to) && !self.options.may_replace(&what) {
+            let may = place.is_own || self.looks_only;
+            if !may && !self.options.may_replace(&place.to) && !self.options.may_replace(&what) {
                 return Err(Error::Refused(format!(
                     "{what} is there already; --replace {} --reason TEXT puts what is there aside, into {}, and the restored \
                      data in its place",
@@ -263,6 +274,11 @@ impl MysqlTarget {
                 Some(tables) => format!("the table {}.{}", place.from, tables.join(", ")),
             };
             plan.lines.push(match place.replaces() {
+                true if place.is_own && place.tables.is_none() => format!(
+                    "{what} goes to {}; what stands there is of a restore that didn't end, and is put aside as {}",
+                    place.to,
+                    place.before(&self.options.stamp)
+                ),
                 true => format!(
                     "{what} goes to {}; what stands there is put aside as {} and stays until you drop it",
                     place.to,
@@ -270,7 +286,8 @@ impl MysqlTarget {
                 ),
                 false => format!("{what} goes to {}, where nothing is", place.to),
             });
-            if place.replaces() {
+            // A table that isn't there yet is loaded beside its database, too, and that asks for a reason as ever.
+            if place.replaces() && !(place.is_own && place.tables.is_none()) {
                 plan.replaces.push(place.to.clone());
             }
         }

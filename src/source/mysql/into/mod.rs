@@ -27,9 +27,10 @@ use self::lane::{Lane, Loaded};
 use super::fingerprint::{Fingerprint, Table};
 use super::names::{Kind, Part, literal, quoted};
 use super::server::{Server, ServerOptions};
-use crate::entry::{Entry, StreamName, Untrusted};
+use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
-use crate::source::{Error, IntoOptions, Plan, Proof, Service, Target, names};
+use crate::source::remains::{Remains, ServiceName};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, names};
 use crate::warning::Warning;
 
 /// One database that is restored.
@@ -43,6 +44,10 @@ struct Place {
     loading: String,
     /// The table, where it is one alone.
     tables: Option<Vec<String>>,
+    /// Whether something stands where it goes to.
+    is_taken: bool,
+    /// Whether nothing stands there but what an earlier restore has begun.
+    is_own: bool,
 }
 
 impl Place {
@@ -58,6 +63,18 @@ impl Place {
     /// Whether something stands where it goes to.
     fn replaces(&self) -> bool {
         self.loading != self.to
+    }
+
+    /// Where it goes to, as one name.
+    fn target(&self) -> String {
+        match &self.tables {
+            None => quoted(&self.to),
+            Some(tables) => {
+                let names: Vec<String> =
+                    tables.iter().map(|table| format!("{}.{}", quoted(&self.to), quoted(table))).collect();
+                names.join(", ")
+            }
+        }
     }
 
     fn takes(&self, database: &str, table: &str) -> bool {
@@ -88,6 +105,12 @@ pub struct MysqlTarget {
     loaded: Arc<Mutex<Loaded>>,
     /// Whether the server takes names of databases and tables that differ in case for the same.
     folds: bool,
+    /// What tells this server from others.
+    identity: String,
+    /// What an earlier restore has left.
+    unfinished: Remains,
+    /// Whether nothing will be written.
+    looks_only: bool,
 }
 
 impl MysqlTarget {
@@ -100,6 +123,7 @@ impl MysqlTarget {
         server.set_apart()?;
         server.find_number()?;
         let folds = server.value("SELECT @@lower_case_table_names")? != "0";
+        let identity = server.value("SELECT CONCAT_WS(' ', @@hostname, @@port, @@datadir)")?;
         Ok(Self {
             server,
             options,
@@ -110,6 +134,9 @@ impl MysqlTarget {
             accounts_before: BTreeSet::new(),
             loaded: Arc::default(),
             folds,
+            identity,
+            unfinished: Remains::default(),
+            looks_only: false,
         })
     }
 
@@ -159,13 +186,10 @@ impl Service for MysqlTarget {
         Part::of(&entry.name).is_some_and(|part| !matches!(part, Part::Object(_, _, Kind::Table)))
     }
 
-    fn plan(
-        &mut self,
-        entries: &[Entry],
-        definitions: Vec<(StreamName, Vec<u8>)>,
-        facts: &[(Untrusted, Untrusted)],
-    ) -> Result<Plan, Error> {
+    fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
+        let Contents { entries, definitions, facts, unfinished, looks_only } = contents;
         self.definitions = Definitions::new(definitions);
+        (self.unfinished, self.looks_only) = (unfinished, looks_only);
         self.check_server(facts)?;
         self.find_places(entries)?;
         self.check_engines(facts)?;
@@ -177,6 +201,25 @@ impl Service for MysqlTarget {
         plan.lines.extend(self.accounts_described()?);
         plan.lines.extend(self.check_room(plan.bytes)?);
         Ok(plan)
+    }
+
+    fn remains(&self) -> Remains {
+        let name = |name: String| ServiceName { server: self.identity.clone(), name };
+        let own = || self.places.iter().filter(|place| place.is_own);
+        let loading = self.places.iter().filter(|place| place.replaces()).map(|place| place.loading.clone());
+        // What stands under the name of such a place is put aside like what somebody else has made.
+        let before = own().filter(|place| place.is_taken).map(|place| place.before(&self.options.stamp));
+        Remains {
+            targets: own().map(|place| name(place.target())).collect(),
+            leftovers: loading.chain(before).map(name).collect(),
+        }
+    }
+
+    fn still_there(&self, leftovers: &[ServiceName]) -> Result<Vec<String>, Error> {
+        let there = self.databases()?;
+        let is_there = |left: &&ServiceName| left.server == self.identity && there.contains(&left.name);
+        let line = |left: &ServiceName| names::leftover(&left.name, &format!("DROP DATABASE {}", quoted(&left.name)));
+        Ok(leftovers.iter().filter(is_there).map(line).collect())
     }
 
     fn takes(&self, entry: &Entry) -> bool {
@@ -285,8 +328,8 @@ impl Service for MysqlTarget {
                     quoted(&place.loading)
                 ),
                 false => format!(
-                    "{} was not there before, and is unfinished: it goes by DROP DATABASE IF EXISTS {}; and \
-                     --replace puts it aside in a next restore",
+                    "{} was not there before, and is unfinished: the same restore goes on with it; or it goes by DROP DATABASE \
+                     IF EXISTS {}",
                     place.to,
                     quoted(&place.to)
                 ),
