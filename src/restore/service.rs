@@ -140,6 +140,11 @@ pub fn restore_into(
             }
             explained(error, service, set)
         })?;
+        // The data is there, whatever can be told of what lies beside it. And a run that has noted its end has nothing left to
+        // do: one that is killed then is told from one that was killed before.
+        for line in service.still_there(&remains.leftovers).unwrap_or_default() {
+            progress.note(&line);
+        }
         // What can't be looked at is restored again the next time.
         let standing = request.and_then(|_| service.standing().ok().flatten());
         Ok((report, standing))
@@ -149,10 +154,6 @@ pub fn restore_into(
         ..Ending::with_warnings(&report.warnings)
     };
     let (report, _) = repository.record(&operation, clock, work, |result| ending(result, done))?;
-    // It is there, whatever is known of what lies beside it.
-    for line in service.still_there(&remains.leftovers).unwrap_or_default() {
-        progress.note(&line);
-    }
     Ok(Some(report))
 }
 
