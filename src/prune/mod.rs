@@ -227,7 +227,7 @@ impl Prune<'_> {
             |pack: &&PackId| stored.get(*pack).copied().flatten().is_some_and(|at| at.after(UNNEEDED_FOR) <= self.now);
         let old: Vec<PackId> = place.unneeded.iter().filter(is_old).copied().collect();
         match place.may_be_of_lost_snapshots(old.iter())? {
-            // Objects without a rule to delete them stay.
+            // Packs whose deletion was never announced stay.
             Some(warning) => report.warnings.push(warning),
             None => packs.extend(old),
         }

@@ -53,7 +53,7 @@ impl Sought {
         (parts.len() > 1).then(|| Self { name: name.to_owned(), parts, seen: false })
     }
 
-    /// The most bytes that it has in a shard, and those that follow directly.
+    /// The most bytes that it has in a shard, with the separator that follows.
     fn longest(&self) -> usize {
         self.parts.iter().map(|part| part.len() + 2 * SIGN.len() + 1).sum::<usize>() + SEPARATOR.len()
     }

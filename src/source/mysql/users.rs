@@ -31,7 +31,7 @@ pub fn users(server: &Server) -> Result<String, Error> {
         if is_of_the_system(user) {
             continue;
         }
-        // The grants to everybody, an account that nobody creates.
+        // PUBLIC has grants, but is no account, and isn't created.
         let is_public = is_role == "Y" && user == "PUBLIC";
         let account = match is_role.as_str() {
             _ if is_public => user.clone(),

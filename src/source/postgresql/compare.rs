@@ -17,9 +17,9 @@ use crate::source::Error;
 const NAMED: usize = 20;
 /// How many sequences one question asks for.
 const AT_ONCE: usize = 200;
-/// The parts of a dump that name the program that wrote it, and its server.
+/// The prefix of comments that name the program which wrote a dump, and its server.
 const HEADER: &str = "-- Dumped ";
-/// The heading of a part of a dump.
+/// The prefix of the heading of a dump's part.
 const PART: &str = "-- Name: ";
 
 /// The statements of a dump that define something, in no order.

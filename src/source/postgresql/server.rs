@@ -387,7 +387,7 @@ fn argv(
     let newer = newer.iter().filter(|(since, _)| version >= *since).map(|(_, setting)| *setting);
     // Only a superuser may turn event triggers off: a connection of another account that asked for it would be refused.
     let newer = newer.filter(|setting| is_superuser || !setting.starts_with("event_triggers"));
-    // Only an administrator can disable event triggers; and the search path of a dump's functions is set by the server.
+    // For the loading role: only an administrator can disable event triggers, and functions use the server's search path.
     let meant = |setting: &&str| {
         login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
     };

@@ -44,7 +44,7 @@ pub fn note(server: &Server, database: &str, all: &mut Objects) -> Result<(), Er
             all.note(format!("rows of {database}"), &row.join(" "));
         }
     }
-    // Only a superuser sees the files of their parts.
+    // Only a superuser may read the table of their parts.
     let large = match server.is_superuser {
         true => "SELECT count(*), sum(hashtext(xmin::text || ctid::text)::bigint) FROM pg_largeobject",
         false => "SELECT count(*), sum(hashtext(oid || ' ' || md5(lo_get(oid)))::bigint) FROM pg_largeobject_metadata",

@@ -108,7 +108,7 @@ fn end_of_quote(bytes: &[u8], mut at: usize, quote: u8, escapes: bool) -> Option
             _ => at += 1,
         }
     }
-    // A text continues in the next line's quotes, and an adjacent word occurs in no dump.
+    // A text that continues in the next line's quotes, or touches a word, occurs in no dump.
     let next = bytes.get(at + 1);
     (next.is_none_or(|byte| !is_word(*byte) && !matches!(byte, b'\'' | b'"'))).then_some(at + 1)
 }

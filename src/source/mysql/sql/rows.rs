@@ -18,7 +18,7 @@ enum State {
     Text(u8, bool),
 }
 
-/// The reason why a byte is invalid in the rows of a dump.
+/// A byte that is invalid in the rows of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::source::mysql) struct NoValue;
 
