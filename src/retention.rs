@@ -174,6 +174,7 @@ pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, basis: Basis
         let times: Vec<Timestamp> = of_set.iter().map(|snapshot| snapshot.time).collect();
         let times = order::in_order(&times, basis.now);
         let newest = times.iter().copied().max().unwrap_or(basis.now);
+        // Counting at the newest snapshot keeps a silent set: a machine that is off for months loses nothing by that.
         let now = if basis.by_clock { basis.now } else { newest.min(basis.now) };
         let members = of_set.into_iter().zip(times).map(|(snapshot, time)| Member { snapshot, time });
         verdicts.extend(Set { rules: &rules(set), now, basis, members: members.collect() }.judge());
@@ -216,6 +217,7 @@ impl Set<'_> {
             } else if until > self.now {
                 reasons.push(Reason::Silent { newest: self.now });
             }
+            // Later chains are not good yet, but hold the data that came since.
             if place >= best {
                 reasons.push(Reason::Newest);
             } else if counted.contains(chain) {
@@ -297,6 +299,7 @@ impl Set<'_> {
         let times: BTreeSet<Timestamp> = self.members.iter().map(|member| member.time).collect();
         let first = *times.iter().find(|time| recent(time))?;
         let before = times.range(..first).next_back()?;
+        // A pause shorter than `keep` makes nothing due all at once.
         (first.since(*before) > self.rules.keep.max(LONG_GAP)).then(|| first.after(AFTER_GAP))
     }
 

@@ -267,6 +267,7 @@ impl Directory {
                 if run.pack == 0 && !(run.segment < number && inside()) {
                     return Err(FormatError::Invalid("a base run lies outside of its pack"));
                 }
+                // Depths bound the decoding work: an understated one would hide a long chain of deltas from that limit.
                 let above = |base: u32| self.segments[number as usize].depth > self.segments[base as usize].depth;
                 if run.pack == 0 && !above(run.segment) {
                     return Err(FormatError::Invalid("a segment isn't deeper than its base"));

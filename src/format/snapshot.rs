@@ -124,6 +124,7 @@ impl SnapshotHeader {
         let (clear, body) = object.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
         let header = Self::decode(clear)?;
         let length = body.len() as u64;
+        // A host has no key: the stated length is its only way to tell a complete snapshot from a truncated one.
         match length.cmp(&header.body) {
             Ordering::Equal => Ok((header, clear, body)),
             Ordering::Less => Err(FormatError::Truncated("a snapshot's body")),
@@ -143,6 +144,7 @@ impl SnapshotHeader {
         let chain = ChainId::from_bytes(reader.array("the chain id")?);
         let parent = read_id(reader, "the parent")?;
         let parent_sequence = reader.u64("the parent's sequence")?;
+        // The three are redundant; a header in which they disagree could be read in two ways.
         let parent = match (kind, parent, parent_sequence) {
             (1, None, 0) => None,
             (2, Some(id), sequence @ 1..) => Some(Parent { id, sequence }),

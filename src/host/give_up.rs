@@ -80,6 +80,7 @@ pub(super) fn give_up_objects(
         refuse_whole(&area, &ledger, name)?;
     }
     let snapshots = needing(&area, &ledger, &objects)?;
+    // An interrupted run may have written the lines and not deleted the files: repeating it writes no second line.
     let fresh: Vec<ObjectName> = objects.iter().filter(|name| !ledger.given_up().contains(*name)).cloned().collect();
     ledger.give_up(&fresh, now, steps)?;
     let mut folders = BTreeSet::new();
@@ -112,6 +113,7 @@ fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
     for (account, ledger) in options.places.ledgers(&options.accounts)? {
         let mut strange: BTreeSet<ObjectName> =
             objects.iter().filter(|name| !ledger.accounts_for(name)).cloned().collect();
+        // A pack that never arrived is in no ledger; a snapshot that lists it shows whose it is.
         if !strange.is_empty() {
             strange = unneeded(&options.places, &account, &ledger, strange)?;
         }
@@ -126,6 +128,7 @@ fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
              damaged"
                 .to_owned(),
         )),
+        // The same pack may be in the repositories of several accounts, as after a copy: then root has to choose.
         _ => Err(Error::Usage(format!("{} have such objects; give --account", found.join(" and ")))),
     }
 }

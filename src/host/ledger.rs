@@ -92,6 +92,8 @@ impl Ledger {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
         let read = Reading::of(&file, &path)?;
         let mut note = None;
+        // Truncated before anything is appended: new lines after a torn one would look like damage to every later
+        // reader.
         if read.torn > 0 {
             let rest = read.torn;
             note = Some(format!(
@@ -164,6 +166,7 @@ impl Ledger {
                 let (time, hash) = (entry.arrival.compact(), hex(&entry.hash));
                 format!("+ {time} {} {hash} {name}", entry.size)
             });
+            // The memory follows the file: after a failed write the entries are those of the last flushed line.
             self.append(lines.collect(), steps)?;
             for (name, entry) in batch {
                 self.gone.remove(name);
@@ -272,7 +275,9 @@ impl Reading {
         let (owner, order) = (Owner::default(), Order::default());
         let mut read = Self { entries, gone, given_up, owner, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
+        // Only up to the length at the beginning: another process may append while this one reads.
         read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
+        // A crash leaves at most one unflushed append at the end. A longer rest is damage that must not be cut off.
         read.torn = length - read.good;
         match read.torn > MOST_TORN {
             false => Ok(read),

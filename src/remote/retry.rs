@@ -114,6 +114,8 @@ impl<'a> Pauses<'a> {
             return Err(error);
         }
         let now = wait.now();
+        // The time counts from the first failure, not from the call: a long upload that broke near its end is tried
+        // again, too.
         let until = *self.until.get_or_insert(now.saturating_add(patience.total));
         let pause = shorten(self.next.min(patience.longest));
         if now.saturating_add(pause) >= until {

@@ -301,6 +301,8 @@ impl Extractor {
         #[allow(clippy::unnecessary_cast)] // The field's type differs between architectures.
         let is_ours = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile
             && size(&there) == entry.length()
+            // A file with more names than the snapshot gives it is linked elsewhere: keeping it would tie both
+            // together.
             && there.st_nlink as u64 <= names
             && entry.metadata.as_ref().is_none_or(|metadata| self.shared.attributes.are_set(metadata, &there));
         if is_ours {
@@ -418,12 +420,14 @@ impl Extractor {
         }
         let mut made = std::mem::take(&mut self.made);
         let is_slash = |byte: &u8| *byte == b'/';
+        // The deepest first: a folder may lose its write and search permission, and its time changes with every entry.
         made.sort_by(|a, b| b.path.split(is_slash).cmp(a.path.split(is_slash)));
         for folder in made {
             if let Err(error) = self.finish_folder(&folder) {
                 self.shared.report(Problem::Folder, &folder.path, Some(&error));
             }
         }
+        // Last of all: an immutable file or folder accepts no other change.
         let flagged = std::mem::take(&mut *self.shared.flagged.lock().unwrap_or_else(PoisonError::into_inner));
         for (path, flags) in flagged {
             if let Err(error) = self.set_flags(&path, flags) {
@@ -438,6 +442,8 @@ impl Extractor {
         let folder = self.folders.open(parent, Missing::Fails).map_err(|trouble| trouble.error)?;
         let options = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&folder, part, options, Mode::empty())?;
+        // The file was closed since it was written: somebody may have put a device in its place, whose ioctl could do
+        // anything.
         if !matches!(FileType::from_raw_mode(fstat(&file)?.st_mode), FileType::RegularFile | FileType::Directory) {
             return Err(io::Error::other("something else has taken its place"));
         }
@@ -488,6 +494,7 @@ impl Extractor {
             self.note_made(&spot)?;
             let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(&spot.path));
             match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
+                // A folder that existed before the restore keeps its own metadata.
                 Err(Errno::EXIST) if !ours => continue,
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.shared.failed("making the folder", &spot.path, error)),
@@ -612,6 +619,8 @@ impl Extractor {
             let error = io::Error::other("the first name of its file has no component left");
             return Err(self.shared.failed("linking", &spot.path, error));
         };
+        // The first name belongs to a file that was kept: a link to it would bring foreign content under the snapshot's
+        // name.
         if self.shared.is_foreign(first) {
             self.shared.report(Problem::LinkToForeign, &spot.path, None);
             return Ok(None);

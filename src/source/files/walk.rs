@@ -143,10 +143,13 @@ impl Walk {
         };
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let given = place.is_some_and(|place| self.roots.is_given(place));
+        // A path that the user named is stored whatever patterns say; the repository and the state are left out unless
+        // named.
         let wanted = given
             || frame.content != Content::Nothing
                 && !self.own.contains(&identity(&stat))
                 && !self.patterns.matches(&self.path, is_folder);
+        // A named path may be below an excluded folder: then the folder is walked only for that path.
         let is_above = is_folder && !wanted && place.is_some();
         let name = match (wanted || is_above).then(|| StreamName::new(&self.path[..])).transpose() {
             Ok(name) => name,
@@ -168,6 +171,7 @@ impl Walk {
             Ok((folder, content)) => self.push(folder, entering.identity, content, entering.place),
             Err(error) => {
                 self.warn_io("can't be opened, and what is in it is left out", &error);
+                // A folder that can be entered but not listed still leads to named paths below it.
                 let passed = entering.place.map(|_| self.folder().and_then(|folder| folder.pass(&entering.part)));
                 if let Some(Ok(folder)) = passed {
                     self.push(folder, entering.identity, Content::Nothing, entering.place);
@@ -186,6 +190,7 @@ impl Walk {
         }
         let folder = parent.open(&entering.part)?;
         let content = match () {
+            // Files of /proc and /sys are produced on each read, some without end: only a path named there is read.
             () if crosses && folder.is_pseudo() => Content::Nothing,
             () if self.exclude_caches && !given && folder.is_cache() => Content::CacheTag,
             () => Content::All,
@@ -211,6 +216,7 @@ impl Walk {
         names.sort();
         let path_length = self.path.len();
         self.frames.push(Frame { folder: Some(folder), identity, names, content, place, path_length });
+        // A deep tree would use up the file descriptors; a closed folder is opened again on the way back.
         if let Some(far) = self.frames.len().checked_sub(OPEN + 1) {
             self.frames[far].folder = None;
         }
@@ -224,6 +230,7 @@ impl Walk {
         if frame.folder.is_some() {
             return;
         }
+        // The folder may have been moved meanwhile: `..` counts only if it leads to the same inode.
         let above = left.and_then(|left| left.folder).map(|folder| folder.above(frame.identity));
         let opened = match above {
             Some(Ok(folder)) => Ok(folder),
