@@ -153,6 +153,7 @@ fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
             listed(&options.repositories)
         ),
         _ if new && !known.is_empty() => format!("{} lets in another key than this one", path.display()),
+        // An emptied key file is how root locks a broken-into machine out: no key slips in again by a routine run.
         _ if new && own && filled => "there are backups in it, and no key is let in".to_owned(),
         _ => return Ok(()),
     };
@@ -258,6 +259,7 @@ fn make_account(account: &str, group: Option<&str>, changes: &mut Vec<String>) -
     let look = || User::from_name(account).map_err(|error| failed("looking up", Path::new(account), error.into()));
     if let Some(user) = look()? {
         check_user(&user)?;
+        // An existing account may be locked, and sshd refuses a locked one even with a key.
         if !has_no_password(account)? {
             run(Command::new("usermod").args(["--password", "*", account]))?;
             changes.push(format!("the account {account} was unlocked, without a password"));

@@ -215,6 +215,7 @@ impl Keyring {
         }
         let file = read_writer_key(path)?;
         let id = file.repository_id();
+        // After a rotation the text for people may still name the old id.
         let fits = known.contains(&id) || file.follows.is_some() || stated.is_none_or(|stated| stated == id);
         if !fits {
             let (path, other) = (path.display(), known.first().copied().or(stated));
@@ -259,6 +260,7 @@ impl Keyring {
         }
         files.retain(|(_, file)| accepted.contains(&file.repository_id()));
         let followed: HashSet<RepositoryId> = files.iter().filter_map(|(_, file)| file.follows).collect();
+        // The newest key writes: the one that no other key in the folder succeeds.
         match files.into_iter().find(|(_, file)| !followed.contains(&file.repository_id())) {
             Some((path, file)) => Ok(Writer { path, keys: Keys::new(file)? }),
             None => Err(no_writer_key(folder, &remote.place(), &accepted)),

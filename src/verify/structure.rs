@@ -34,6 +34,7 @@ pub(super) fn keys(repository: &Repository, report: &mut VerifyReport) -> Result
             Err(error) => return Err(repository::Error::from(error).into()),
         }
     }
+    // A thief may add any number of other key objects; only those that belong to this repository id count.
     if !repository.key_names().iter().any(|name| whole.contains(name)) {
         report.damaged(
             "keys/",
@@ -113,6 +114,7 @@ fn one_snapshot(
             "the index has other things of it; run `varu index rebuild`".to_owned(),
         ));
     }
+    // Another machine couldn't rebuild its recipe, even if this one still can from its index.
     if let Some(parent) = row.header.parent.filter(|parent| lost.contains_key(&parent.id)) {
         return Err(repository::Error::Damaged(format!("its parent {} is damaged", parent.id)));
     }
@@ -217,6 +219,7 @@ pub(super) fn packs(
             let known = wanted.entry(*id).or_insert(check);
             match (*known, check) {
                 (None, _) => *known = check,
+                // A pack has one directory: one of the two snapshots was written by somebody who lies about it.
                 (Some(one), Some(other)) if one != other => {
                     bad.push((Bad::Pack(*id), "two snapshots know it by different directories".to_owned()));
                 }
@@ -274,6 +277,7 @@ fn unreadable_segments(repository: &Repository, id: &PackId) -> repository::Resu
             Err(error) => return Err(error.into()),
         }
     }
+    // With no readable segment the pack is damaged as a whole, which is the shorter message.
     match unreadable.len() == directory.segments.len() {
         true => Ok(Vec::new()),
         false => Ok(unreadable),

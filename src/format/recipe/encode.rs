@@ -153,6 +153,7 @@ impl ByLocation {
             sorted.push((run, position));
             position += u64::from(run.count);
         }
+        // A binary search over runs instead of a table of chunks: a large stream has far fewer runs than chunks.
         sorted.sort_by_key(|&(run, position)| (key(run), position));
         Self(sorted)
     }
@@ -171,6 +172,7 @@ impl ByLocation {
         if let Some((position, count)) = candidates.max_by_key(|&(position, count)| (position == cursor, count)) {
             return (Some(position), count);
         }
+        // Up to the next location that the parent does have, so that the rest of the run can be copied again.
         let until = match self.0.get(after) {
             Some(&(next, _)) if (next.pack, next.segment) == (run.pack, run.segment) => next.first - run.first,
             _ => run.count,

@@ -134,6 +134,7 @@ impl Pool {
             if !free && state.may_grow(self.most) {
                 self.grow(runtime, &mut state);
             }
+            // While another connection is being opened, this upload waits for it instead of sharing one.
             if free || state.opening == 0 {
                 return Ok(UploadLease::new(&best));
             }
@@ -164,6 +165,8 @@ impl Pool {
                 let watched = state.tries;
                 state = self.wait(state);
                 match &state.failed {
+                    // Many threads may wait for the first connection to an unreachable host: one attempt answers all of
+                    // them.
                     Some((failed, disconnect)) if *failed == watched && state.opening == 0 => {
                         return Err(Arc::clone(disconnect));
                     }

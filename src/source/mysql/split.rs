@@ -168,6 +168,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         let between = self.lexer.is_between();
         let tail = &self.window[self.decided..];
         let line = tail.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        // A completion line without its newline was truncated, and one inside of a text is none.
         let whole = between && tail.ends_with(b"\n");
         self.last_line = if whole { line.to_vec() } else { Vec::new() };
         self.decided = self.window.len();
@@ -207,6 +208,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             let database = in_backticks(name)?;
             let first = Part::Database(database.clone());
             self.database.clone_from(&database);
+            // A dump names a database twice: once for its tables, and once more before its views.
             return Some(if self.names.contains(&first.name()) { Part::Use(database) } else { first });
         }
         if self.part == Part::Preamble
