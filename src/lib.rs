@@ -20,16 +20,17 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 words | [`disk`], [`class`], [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
+//! | 0 words | [`disk`], [`shell`], [`class`], [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
 //! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`] |
+//! | 5 operations | [`error`](mod@error), [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`copy`](mod@copy), [`host`] |
 //! | 6 jobs | [`job`] |
 //! | 7 binary | `main`, `cli`, `config`, `terminal` |
 
 pub mod disk;
+pub mod shell;
 pub mod class;
 pub mod id;
 pub mod entry;

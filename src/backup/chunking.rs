@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::bases::{BaseCache, Bases, Slot, bound_small};
 use super::parent::{Parent, Predicted};
-use super::pipeline::{NEW, Pipeline, Placed, Segment, Stored};
+use super::pending::PendingSegment;
+use super::pipeline::{NEW, Pipeline, Placed, Stored};
 use super::sharing::Sharing;
 use super::start::Start;
 use super::teach::already_packed;
@@ -40,7 +41,7 @@ pub(super) struct Chunking<'a> {
     span: Option<u64>,
     /// Chunks of this run whose pack has no number yet: the segment's ordinal and the chunk's number in it.
     pending: HashMap<ChunkId, (u32, u32)>,
-    segment: Segment,
+    segment: PendingSegment,
     buffer: Vec<u8>,
     new: u64,
     packed: Option<&'static str>,
@@ -86,7 +87,7 @@ impl<'a> Chunking<'a> {
             bases,
             span: None,
             pending: HashMap::new(),
-            segment: Segment::default(),
+            segment: PendingSegment::default(),
             new: 0,
             packed: None,
             progress,

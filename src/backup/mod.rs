@@ -9,6 +9,7 @@ mod commit;
 mod gone;
 mod lent;
 mod parent;
+mod pending;
 mod pipeline;
 mod rebase;
 mod room;

@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::bases::{Base, BaseCache, Clones, Slot, Slots};
+use super::bases::{BaseCache, Clones, Slots};
+use super::pending::PendingSegment;
 use crate::error::{Error, Result};
 use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
-use crate::id::{ChunkId, GenerationId, PackId};
+use crate::id::{GenerationId, PackId};
 use crate::index::Known;
 use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
@@ -28,103 +29,14 @@ const HARDER_LEVEL: i32 = 9;
 /// Bytes at which a pack is full.
 const PACK: u64 = 32 << 20;
 
-/// Chunks that wait to be compressed together.
-#[derive(Default)]
-pub(super) struct Segment {
-    pub plain: Vec<u8>,
-    pub ids: Vec<ChunkId>,
-    pub lengths: Vec<u32>,
-    /// Where the base cache is to hold its chunks; empty where there is no cache.
-    pub slots: Vec<Slot>,
-    /// The plain bytes of its bases.
-    pub prefix: Vec<u8>,
-    /// Its bases, each with the index's number of its pack.
-    pub bases: Vec<(u32, BaseRun)>,
-    /// Its depth, should it keep its bases.
-    depth: u32,
-    /// Whether it holds chunks of a small stream.
-    pub small: bool,
-    /// Whether it holds chunks that are to be stored plain.
-    pub rests: bool,
-    /// Whether some of its bases were guessed, and aren't like it.
-    pub guessed: bool,
-}
-
-/// The bases of a segment at some time.
-pub(super) struct Mark {
-    /// Bytes of their prefix.
-    prefix: usize,
-    bases: Vec<(u32, BaseRun)>,
-    depth: u32,
-}
-
-impl Segment {
-    /// Most chunks of a segment; small files reach it before its bytes do.
-    const MAX_CHUNKS: usize = 16_384;
-
-    /// Whether a chunk of `length` bytes must go into the next one.
-    pub fn is_full(&self, length: usize, limit: usize) -> bool {
-        let over = self.plain.len() + length > limit || self.ids.len() >= Self::MAX_CHUNKS;
-        !self.ids.is_empty() && over
-    }
-
-    pub fn push(&mut self, id: ChunkId, chunk: &[u8]) {
-        self.plain.extend_from_slice(chunk);
-        self.ids.push(id);
-        self.lengths.push(chunk.len() as u32);
-    }
-
-    /// It is to stand on that chunk, too, whose bytes are behind those in `prefix`.
-    pub fn add_base(&mut self, base: &Base) {
-        self.depth = self.depth.max(base.depth);
-        let run = base.run;
-        match self.bases.last_mut() {
-            Some((pack, last))
-                if (*pack, last.segment, last.first + last.count) == (base.pack, run.segment, run.first) =>
-            {
-                last.count += 1;
-            }
-            _ => self.bases.push((base.pack, run)),
-        }
-    }
-
-    /// The bases that it has by now.
-    pub fn mark(&self) -> Mark {
-        Mark { prefix: self.prefix.len(), bases: self.bases.clone(), depth: self.depth }
-    }
-
-    /// It is to have the bases of `mark` alone.
-    pub fn back_to(&mut self, mark: Mark) {
-        self.prefix.truncate(mark.prefix);
-        (self.bases, self.depth) = (mark.bases, mark.depth);
-    }
-
-    /// It is to be compressed alone.
-    pub fn drop_bases(&mut self) {
-        self.prefix.clear();
-        self.bases.clear();
-        self.depth = 0;
-    }
-
-    fn clear(mut self) -> Self {
-        self.plain.clear();
-        self.ids.clear();
-        self.lengths.clear();
-        self.slots.clear();
-        self.drop_bases();
-        (self.small, self.rests, self.guessed) = (false, false, false);
-        self
-    }
-}
-
 struct Job {
-    segment: Segment,
+    segment: PendingSegment,
     frame: Vec<u8>,
     done: SyncSender<repository::Result<Compressed>>,
 }
 
 struct Compressed {
-    segment: Segment,
+    segment: PendingSegment,
     frame: Vec<u8>,
 }
 
@@ -220,18 +132,18 @@ impl Pipeline {
     }
 
     /// An empty segment, with buffers that were used before where there are some.
-    pub fn buffers(&mut self) -> Segment {
+    pub fn buffers(&mut self) -> PendingSegment {
         match self.buffers.try_recv() {
             Ok(used) => {
                 self.spare_frames.push_back(used.frame);
                 used.segment.clear()
             }
-            Err(_) => Segment::default(),
+            Err(_) => PendingSegment::default(),
         }
     }
 
     /// Sends a segment on its way. Waits while the queues are full.
-    pub fn push(&mut self, segment: Segment) -> Result<()> {
+    pub fn push(&mut self, segment: PendingSegment) -> Result<()> {
         let (done, result) = sync_channel(1);
         let frame = self.spare_frames.pop_front().unwrap_or_default();
         let ended = || Error::Failed("a thread of the pipeline ended early".to_owned());
@@ -306,7 +218,12 @@ impl Press {
 
     /// Compresses a segment, against its bases where they pay. Each frame is decoded again, and its chunks' ids checked,
     /// before it goes on: a flipped bit in memory costs an error here, not a restore.
-    fn press(&mut self, repository: &Repository, segment: &mut Segment, frame: &mut Vec<u8>) -> repository::Result<()> {
+    fn press(
+        &mut self,
+        repository: &Repository,
+        segment: &mut PendingSegment,
+        frame: &mut Vec<u8>,
+    ) -> repository::Result<()> {
         if segment.bases.is_empty() {
             self.compressor.compress(&segment.plain, frame)?;
         } else {
@@ -346,7 +263,7 @@ fn compress(queue: &Mutex<Receiver<Job>>, repository: &Repository, slots: Option
     }
 }
 
-fn check_ids(repository: &Repository, segment: &Segment, plain: &[u8]) -> repository::Result<()> {
+fn check_ids(repository: &Repository, segment: &PendingSegment, plain: &[u8]) -> repository::Result<()> {
     let mut rest = plain;
     for (id, &length) in segment.ids.iter().zip(&segment.lengths) {
         let (chunk, after) = rest.split_at(length as usize);
@@ -413,7 +330,7 @@ impl Packing {
     }
 
     /// The bases of a segment by the ids of their packs.
-    fn name_bases(&self, segment: &Segment) -> repository::Result<Vec<(PackId, BaseRun)>> {
+    fn name_bases(&self, segment: &PendingSegment) -> repository::Result<Vec<(PackId, BaseRun)>> {
         let index = self.repository.index();
         let name = |(number, run): &(u32, BaseRun)| {
             let id = index.pack_id(*number)?;

@@ -15,6 +15,7 @@ use varu::job::spec::Configuration;
 use varu::progress::Interrupt;
 use varu::remote::limit::Rates;
 use varu::repository::Chosen;
+use varu::shell;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time, parse_until};
 
 use super::exit::Failure;
@@ -204,7 +205,7 @@ impl Context {
     pub fn repo_option(&self, place: &str) -> String {
         match self.machine.configuration.repository.url == self.machine.repository {
             true => String::new(),
-            false => format!(" --repo {}", shell_word(place)),
+            false => format!(" --repo {}", shell::quoted(place)),
         }
     }
 
@@ -253,12 +254,6 @@ pub fn plain_json(document: &str) -> String {
         }
     }
     plain
-}
-
-/// `text` as one word for a shell.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':' | '@' | '+');
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// An option's path. An empty one, as a variable may be, counts as not given.

@@ -11,10 +11,11 @@ use varu::job::spec::{Set, SourceKind};
 use varu::progress::Progress;
 use varu::repository;
 use varu::restore::RestoreReport;
+use varu::shell;
 use varu::time::{SystemClock, format_duration};
 use varu::warning::WarningKind;
 
-use super::context::{Context, shell_word};
+use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::in_place::{InPlace, is_running};
 use super::into::IntoArgs;
@@ -234,7 +235,7 @@ fn said_before(
         }
         return Some(DONE.to_owned());
     }
-    let replace: Vec<String> = kept.iter().map(|name| format!("--replace={}", shell_word(name))).collect();
+    let replace: Vec<String> = kept.iter().map(|name| format!("--replace={}", shell::quoted(name))).collect();
     if replace.is_empty() {
         return None;
     }

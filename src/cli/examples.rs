@@ -83,20 +83,6 @@ mod tests {
     use crate::cli::Cli;
     use clap::{CommandFactory, Parser};
 
-    /// The words of a line, with single quotes.
-    fn words(line: &str) -> Vec<String> {
-        let mut words = vec![String::new()];
-        let mut quoted = false;
-        for c in line.chars() {
-            match c {
-                '\'' => quoted = !quoted,
-                ' ' if !quoted => words.push(String::new()),
-                c => words.last_mut().unwrap().push(c),
-            }
-        }
-        words
-    }
-
     #[test]
     fn every_command_has_examples_that_are_command_lines() {
         for command in Cli::command().get_subcommands().map(|command| command.get_name().to_owned()) {
@@ -104,9 +90,10 @@ mod tests {
         }
         for (name, examples) in EXAMPLES {
             for (line, about) in *examples {
-                let parsed = Cli::try_parse_from(words(line));
+                let words = shlex::split(line).unwrap();
+                let parsed = Cli::try_parse_from(&words);
                 assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
-                assert!(name.is_empty() || words(line).iter().any(|word| word == name), "{line} is of {name}");
+                assert!(name.is_empty() || words.iter().any(|word| word == name), "{line} is of {name}");
                 assert!(about.ends_with('.'), "{about}");
             }
         }

@@ -8,10 +8,11 @@ use varu::progress::Progress;
 use varu::prune::{ChainReport, PruneOptions, PruneReport, prune};
 use varu::repository::{self, Chosen, Lock};
 use varu::retention::Reason;
+use varu::shell;
 use varu::time::{SystemClock, Timestamp, format_duration};
 
 use super::complete;
-use super::context::{Context, shell_word};
+use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::values::{SnapshotWord, TrustArgs, short};
 use varu::job::amount::{counted, size};
@@ -189,7 +190,7 @@ fn reasons(context: &Context, chain: &ChainReport) -> String {
         Reason::Last { what } => format!(
             "no newer one has {}; once that was dropped for good, --dropped {} lets it go",
             what,
-            shell_word(&what.to_string())
+            shell::quoted(&what.to_string())
         ),
         Reason::Tagged { tag, snapshot, until } => {
             let until = until.map(|until| format!(" until {}", context.machine.zone.short(until))).unwrap_or_default();

@@ -108,7 +108,7 @@ fn databases(set: &Section) -> Option<Databases> {
 }
 
 fn read_mysql(set: &Section) -> Option<MysqlOptions> {
-    let server = mysql::server::ServerOptions {
+    let server = mysql::client::ServerOptions {
         option_file: set.take("option_file", values::path),
         host: set.take("host", values::text),
         socket: set.take("socket", values::path),

@@ -1,6 +1,7 @@
 //! The format: bytes to structs and back. No I/O, no cryptography. `docs/format.md` specifies each byte.
 
 pub mod armor;
+pub mod checks;
 pub mod layout;
 pub mod mark;
 pub mod pack;

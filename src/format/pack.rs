@@ -1,10 +1,10 @@
 //! Packs: header, directory, trailer, recipe copy. See `docs/format.md`, "Pack".
 
+use crate::format::checks::{DirectoryCheck, RecipeCheck};
 use crate::format::layout::{
     MAX_BASE_RUNS, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS,
     MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
 };
-use crate::format::recipe::RecipeCheck;
 use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
 use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId};
 use crate::time::Timestamp;
@@ -20,9 +20,6 @@ pub const TAG_LEN: u64 = 16;
 
 const SALT_LEN: usize = 32;
 const TRAILER_MAGIC: &[u8; 8] = b"VARUpend";
-
-/// The first 16 bytes of the BLAKE3 of header, sealed directory and trailer. Recipes carry it beside a pack's id.
-pub type DirectoryCheck = [u8; 16];
 
 /// A pack's clear header.
 #[derive(Debug, Clone, PartialEq, Eq)]

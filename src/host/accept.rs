@@ -14,9 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::Duration;
 
-use rustix::io::Errno;
-
-use super::area::{Area, Copy, Found, Spot, What};
+use super::area::{Area, Copy, Found, Spot, What, is_of_one_file};
 use super::check::{self, Damage};
 use super::ledger::{BATCH, Entry, Ledger};
 use super::object::{Form, form, later, name_of, snapshot_header};
@@ -438,12 +436,6 @@ impl<'a> Acceptance<'a> {
         self.report.damage.extend(lacking);
         Ok(())
     }
-}
-
-/// Whether a call failed because of the file that it was made on, and not because of the disk as a whole.
-pub(super) fn is_of_one_file(error: &io::Error) -> bool {
-    let of_one = [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::BADMSG, Errno::UCLEAN];
-    error.raw_os_error().is_some_and(|code| of_one.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// The name of an object that belongs into the folder where this was found.

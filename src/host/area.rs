@@ -14,7 +14,6 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::REPOSITORY;
-use super::accept::is_of_one_file;
 use super::steps::Steps;
 use crate::entry::Escaped;
 use crate::id::Hasher;
@@ -455,4 +454,10 @@ pub(super) fn hash(bytes: &mut dyn Read, most: u64) -> io::Result<(u64, [u8; 32]
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether a call failed because of the file that it was made on, and not because of the disk as a whole.
+pub(super) fn is_of_one_file(error: &io::Error) -> bool {
+    let of_one = [Errno::IO, Errno::ACCESS, Errno::PERM, Errno::BADMSG, Errno::UCLEAN];
+    error.raw_os_error().is_some_and(|code| of_one.iter().any(|errno| errno.raw_os_error() == code))
 }

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::prepare::replace;
 use super::{Places, failed};
+use crate::disk::replace;
 use crate::error::{Error, Result};
 use crate::format::layout::parse_snapshot_name;
 use crate::id::SnapshotId;
@@ -54,7 +54,7 @@ pub fn hold(options: &HoldOptions, progress: &dyn Progress, interrupt: &Interrup
     if changed {
         let text: String = held.iter().map(|id| format!("{id}\n")).collect();
         let path = state.join(FILE);
-        replace(&path, &text, 0o600).map_err(|error| failed("writing", &path, error))?;
+        replace(&path, text.as_bytes(), 0o600).map_err(|error| failed("writing", &path, error))?;
     }
     Ok(Held { account, snapshot, already: !changed })
 }

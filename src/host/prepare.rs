@@ -4,10 +4,10 @@
 //! change. An account is never given silently to another machine, to another key, or to a machine that writes another
 //! repository.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::owner::{Fact, MachineId, Owner};
 use super::sshd::{Access, Sshd, run};
 use super::steps::UntilInterrupted;
 use super::{Places, REPOSITORY, failed};
+use crate::disk::replace;
 use crate::error::{Error, Result};
 use crate::id::RepositoryId;
 use crate::progress::{Interrupt, Progress};
@@ -414,7 +415,7 @@ fn write_keys(options: &PrepareOptions, keys: &[String], changes: &mut Vec<Strin
     let stays = |line: &&str| gone == 0 || line.starts_with('#') || keys.iter().any(|key| key == line.trim());
     let mut text: String = before.lines().filter(stays).map(|line| format!("{line}\n")).collect();
     keys.iter().filter(|key| !known.contains(key)).for_each(|key| text += &format!("{key}\n"));
-    replace(&path, &text, 0o644).map_err(|error| failed("writing", &path, error))?;
+    replace(&path, text.as_bytes(), 0o644).map_err(|error| failed("writing", &path, error))?;
     let were = |count| if count == 1 { "1 key was".to_owned() } else { format!("{count} keys were") };
     if gone > 0 {
         changes.push(format!("{} taken out of {}", were(gone), path.display()));
@@ -445,17 +446,6 @@ fn open_the_way(folder: &Path, changes: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes a file anew, in one step.
-pub(super) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    fs::rename(&new, path)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::area::{Found, Inode, What};
 use super::failed;
 use super::steps::Steps;
+use crate::disk::NewFile;
 use crate::error::Result;
 use crate::id::{Hasher, decode_hex, hex};
 use crate::time::Timestamp;
@@ -65,17 +66,18 @@ impl Seen {
 
     /// Keeps the files that this run saw, and forgets the others.
     pub(super) fn save(&self, steps: &dyn Steps) -> Result<()> {
-        let new = self.path.with_extension("new");
         let write = || -> io::Result<()> {
             steps.before("writing what was seen")?;
-            let mut file = BufWriter::new(File::create(&new)?);
+            let new = NewFile::beside(&self.path, 0o600)?;
+            let mut file = BufWriter::new(new.as_file());
             for ((name, number), sight) in &self.now {
                 let (size, changed) = sight.judged.map_or((String::from("-"), 0), |(size, at)| (size.to_string(), at));
                 writeln!(file, "{} {} {number} {size} {changed}", sight.first.nanos(), hex(name))?;
             }
-            file.into_inner()?.sync_all()?;
+            file.flush()?;
+            drop(file);
             steps.before("replacing what was seen")?;
-            std::fs::rename(&new, &self.path)
+            new.replace()
         };
         write().map_err(|error| failed("writing", &self.path, error))
     }

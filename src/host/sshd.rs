@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::failed;
-use super::prepare::replace;
+use crate::disk::replace;
 use crate::error::{Error, Result};
 
 /// The SFTP requests that an account may make: none that deletes, overwrites or changes existing files.
@@ -72,7 +72,7 @@ impl Sshd {
         };
         if before.as_deref() != Some(&text) {
             fs::create_dir_all(&self.drop_ins).map_err(|error| failed("making the folder", &self.drop_ins, error))?;
-            replace(&path, &text, 0o644).map_err(|error| failed("writing", &path, error))?;
+            replace(&path, text.as_bytes(), 0o644).map_err(|error| failed("writing", &path, error))?;
         }
         let heeded = self.check().and_then(|()| self.effective(account)).and_then(|found| {
             check_heeded(account, &found, &wanted, &self.config)?;
@@ -87,7 +87,7 @@ impl Sshd {
             }
             Err(error) => {
                 let restored = match &before {
-                    Some(before) => replace(&path, before, 0o644),
+                    Some(before) => replace(&path, before.as_bytes(), 0o644),
                     None => fs::remove_file(&path),
                 };
                 restored.map_err(|error| failed("taking back", &path, error))?;

@@ -11,6 +11,7 @@ use super::owner::Owner;
 use super::policy::Policy;
 use super::steps::UntilInterrupted;
 use super::{failed, holds, verify};
+use crate::disk::Space;
 use crate::error::{Error, Result};
 use crate::format::layout::parse_snapshot_name;
 use crate::progress::Interrupt;
@@ -85,8 +86,7 @@ pub fn status(places: &Places, accounts: &[String], policy: &Policy, clock: &dyn
         status.failure = look(places, policy, now, &mut status).err();
         host.accounts.push(status);
     }
-    let stat = rustix::fs::statvfs(&places.root).map_err(|error| failed("looking at", &places.root, error.into()))?;
-    host.free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    host.free = Space::of(&places.root).map_err(|error| failed("looking at", &places.root, error))?.free;
     let grown: u64 = host.accounts.iter().map(|account| account.grown).sum();
     let days = u128::from(GROWTH.as_secs() / (24 * 3600));
     host.days_until_full = u128::from(host.free)

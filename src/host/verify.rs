@@ -14,10 +14,10 @@ use super::accept::make_state;
 use super::area::{Area, hash};
 use super::check::{Damage, Look, lacking, open_if_readable};
 use super::ledger::{Entry, Ledger, parse_name};
-use super::prepare::replace;
 use super::steps::UntilInterrupted;
 use super::{Places, failed};
 use crate::crypto::random_bytes;
+use crate::disk::replace;
 use crate::error::{Error, Result};
 use crate::id::Hasher;
 use crate::progress::{Counter, Interrupt, Progress};
@@ -137,12 +137,13 @@ fn run_ended(own: &Path, damage: &[Damage], sample: f64, now: Timestamp) -> Resu
     let mut all = if sample >= 1.0 { Vec::new() } else { read_damage(&path)? };
     all.extend_from_slice(damage);
     let text: String = all.iter().map(damage_line).collect();
-    replace(&path, &text, 0o600).map_err(|error| failed("writing", &path, error))?;
+    replace(&path, text.as_bytes(), 0o600).map_err(|error| failed("writing", &path, error))?;
     if sample < 1.0 {
         return Ok(());
     }
     let path = own.join(WHOLE);
-    replace(&path, &format!("{}\n", now.compact()), 0o600).map_err(|error| failed("writing", &path, error))?;
+    replace(&path, format!("{}\n", now.compact()).as_bytes(), 0o600)
+        .map_err(|error| failed("writing", &path, error))?;
     Reached::forget(own)
 }
 
@@ -301,7 +302,7 @@ impl Reached {
         let Some(after) = self.after.as_ref().filter(|_| self.whole) else { return Ok(()) };
         let mut text = format!("after {after}\n");
         self.damage.iter().for_each(|damage| text += &damage_line(damage));
-        replace(&self.path, &text, 0o600).map_err(|error| failed("writing", &self.path, error))
+        replace(&self.path, text.as_bytes(), 0o600).map_err(|error| failed("writing", &self.path, error))
     }
 
     fn forget(folder: &Path) -> Result<()> {

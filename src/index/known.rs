@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::{Index, IndexError, Result};
+use crate::disk::NewFile;
 use crate::id::{ChunkId, Hasher};
 
 /// Entries in memory before they are merged into the file.
@@ -215,8 +216,7 @@ fn write_merged(
     recent: &[(u64, Found)],
     newest: u32,
 ) -> std::io::Result<Sorted> {
-    let temporary = path.with_extension("new");
-    let mut out = BufWriter::with_capacity(1 << 16, File::create(&temporary)?);
+    let mut out = BufWriter::with_capacity(1 << 16, NewFile::beside(path, 0o600)?);
     out.write_all(&[0; HEADER])?;
     let most = old.map_or(0, |old| old.count as usize) + recent.len();
     let mut filter = vec![0u64; filter_words(most)];
@@ -254,13 +254,13 @@ fn write_merged(
 
 fn rewrite_filter(
     path: &std::path::Path,
-    mut out: BufWriter<File>,
+    mut out: BufWriter<NewFile>,
     count: u64,
     newest: u32,
 ) -> std::io::Result<Sorted> {
     out.flush()?;
     let mut filter = vec![0u64; filter_words(count as usize)];
-    let mut entries = std::io::BufReader::with_capacity(1 << 16, File::open(path.with_extension("new"))?);
+    let mut entries = std::io::BufReader::with_capacity(1 << 16, out.get_ref().reopen()?);
     std::io::Seek::seek(&mut entries, std::io::SeekFrom::Start(HEADER as u64))?;
     for _ in 0..count {
         let mut entry = [0; ENTRY];
@@ -273,21 +273,21 @@ fn rewrite_filter(
 
 fn finish(
     path: &std::path::Path,
-    mut out: BufWriter<File>,
+    mut out: BufWriter<NewFile>,
     count: u64,
     newest: u32,
     filter: Vec<u64>,
 ) -> std::io::Result<Sorted> {
     out.flush()?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    let new = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     header[8..16].copy_from_slice(&count.to_le_bytes());
     header[16..24].copy_from_slice(&u64::from(newest).to_le_bytes());
     let check = header_check(&header[..24]);
     header[24..].copy_from_slice(&check.to_le_bytes());
-    file.write_all_at(&header, 0)?;
-    std::fs::rename(path.with_extension("new"), path)?;
+    new.as_file().write_all_at(&header, 0)?;
+    new.replace_unflushed()?;
     let file = File::open(path)?;
     Ok(Sorted { file, count, filter })
 }

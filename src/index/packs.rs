@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::trust::trust_pack;
 use super::{Index, IndexError, Result, row_check};
-use crate::format::pack::{Directory, DirectoryCheck};
+use crate::format::checks::DirectoryCheck;
+use crate::format::pack::Directory;
 use crate::id::{GenerationId, PackId};
 use crate::time::Timestamp;
 

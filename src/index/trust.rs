@@ -4,7 +4,7 @@
 use rusqlite::{Connection, params};
 
 use super::{Index, Result};
-use crate::format::pack::DirectoryCheck;
+use crate::format::checks::DirectoryCheck;
 use crate::id::{PackId, SnapshotId};
 
 impl Index {

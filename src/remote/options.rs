@@ -1,13 +1,10 @@
 //! Options for reaching a remote, and the constructor of one.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::local::LocalRemote;
-use super::place::{Place, is_host, is_user};
-use super::sftp::SftpRemote;
-use super::{Error, ErrorKind, Remote, Result};
+use super::place::{is_host, is_user};
+use super::{Error, ErrorKind, Result};
 
 /// Options for reaching a host. None of them concerns a local folder. None means the value of `~/.ssh/config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,22 +74,6 @@ fn is_jump(text: &str) -> bool {
     user.is_none_or(is_user) && is_host(host) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-/// Opens the remote at `place`, which must exist. Its folders need not, before [`Remote::create_folders`].
-pub fn open(place: &Place, options: &Options) -> Result<Arc<dyn Remote>> {
-    Ok(match place {
-        Place::Local(path) => Arc::new(LocalRemote::open(path)?),
-        Place::Sftp(place) => Arc::new(SftpRemote::open(place, options)?),
-    })
-}
-
-/// Creates the folder at `place` and missing ones above it, opens it, and creates the remote's folders in it.
-pub fn create(place: &Place, options: &Options) -> Result<Arc<dyn Remote>> {
-    Ok(match place {
-        Place::Local(path) => Arc::new(LocalRemote::create(path)?),
-        Place::Sftp(place) => Arc::new(SftpRemote::create(place, options)?),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,14 +104,5 @@ mod tests {
         ] {
             assert!(bad.check().unwrap_err().hint.is_some(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_local_place_is_opened_and_created() {
-        let base = tempfile::tempdir().unwrap();
-        let place = Place::Local(base.path().join("vault"));
-        assert_eq!(open(&place, &Options::default()).err().unwrap().kind, ErrorKind::NotFound);
-        let created = create(&place, &Options::default()).unwrap();
-        assert_eq!(open(&place, &Options::default()).unwrap().place(), created.place());
     }
 }

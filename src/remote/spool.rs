@@ -7,11 +7,12 @@
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Error, ErrorKind, ObjectName, Remote, Result, Upload};
+use crate::disk::Space;
 use crate::progress::Interrupt;
 
 /// Bytes that stay free on the spool's disk, whatever its limit is.
@@ -52,8 +53,8 @@ impl Spool {
     /// A file without a name; None if this disk has no room for one.
     fn file(&self) -> Option<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).ok()?;
-        let (free, _) = room(&self.folder)?;
-        (free > self.reserve).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
+        let space = Space::of(&self.folder).ok()?;
+        (space.free > self.reserve).then(|| tempfile::tempfile_in(&self.folder).ok()).flatten()
     }
 
     /// Cancels uploads that haven't reached the remote yet: waiting ones are dropped, and the current one ends with an
@@ -61,13 +62,6 @@ impl Spool {
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
     }
-}
-
-/// The free bytes and all bytes of a folder's disk, where the system tells.
-pub fn room(folder: &Path) -> Option<(u64, u64)> {
-    let about = rustix::fs::statvfs(folder).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
-    Some((bytes(about.f_bavail), bytes(about.f_blocks)))
 }
 
 /// An object on its way.

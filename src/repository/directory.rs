@@ -2,10 +2,9 @@
 
 use super::{Repository, Result, broken, of_object};
 use crate::crypto::{Purpose, Salt};
+use crate::format::checks::DirectoryCheck;
 use crate::format::layout::pack_name;
-use crate::format::pack::{
-    Directory, DirectoryCheck, HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN, directory_check,
-};
+use crate::format::pack::{Directory, HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN, directory_check};
 use crate::id::PackId;
 use crate::index::NewPack;
 use crate::remote::ObjectName;

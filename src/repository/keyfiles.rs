@@ -1,13 +1,14 @@
 //! Secret files and private folders on this machine.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::{Error, Result};
+use crate::disk::NewFile;
 
 /// Most bytes of a secret file.
 const MAX_SECRET_FILE: u64 = 64 << 10;
@@ -21,19 +22,7 @@ pub(super) fn create_private_folder(folder: &Path) -> Result<()> {
 /// Writes a secret to a new file of mode 0600, in one step: at every moment there is no file, or a whole one. An existing file
 /// is never touched.
 pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
-    let temporary = write_beside(path, text.as_ref())?;
-    let placed = match std::fs::hard_link(&temporary, path) {
-        // A file system without links. There a file that appears at this very moment would be replaced.
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && !path.exists() => {
-            std::fs::rename(&temporary, path)
-        }
-        Ok(()) => std::fs::remove_file(&temporary),
-        Err(error) => {
-            let _ = std::fs::remove_file(&temporary);
-            Err(error)
-        }
-    };
-    let placed = placed.and_then(|()| flush_folder(path));
+    let placed = beside(path, text.as_ref())?.create();
     placed.map_err(|source| Error::io("writing the secret file", path, source))
 }
 
@@ -41,42 +30,21 @@ pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
 /// what it points to is replaced.
 pub fn replace_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let temporary = write_beside(&path, text.as_ref())?;
-    let moved = std::fs::rename(&temporary, &path).and_then(|()| flush_folder(&path));
-    moved.map_err(|source| Error::io("replacing the file", &path, source))
+    let placed = beside(&path, text.as_ref())?.replace();
+    placed.map_err(|source| Error::io("replacing the file", &path, source))
 }
 
-/// Writes a flushed file of mode 0600 beside `path`. One that is there was left by what was cut.
-fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+/// Writes a secret beside `path`, in a folder that is made where it is missing.
+fn beside(path: &Path, bytes: &[u8]) -> Result<NewFile> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         create_private_folder(folder)?;
     }
-    let mut temporary = path.to_owned().into_os_string();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let write = || -> std::io::Result<()> {
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+    let write = || -> std::io::Result<NewFile> {
+        let new = NewFile::beside(path, 0o600)?;
+        new.as_file().write_all(bytes)?;
+        Ok(new)
     };
-    let written = write();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.map_err(|source| Error::io("writing the secret file", path, source))?;
-    Ok(temporary)
-}
-
-/// Makes the name of a file outlive a power cut.
-fn flush_folder(path: &Path) -> std::io::Result<()> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
+    write().map_err(|source| Error::io("writing the secret file", path, source))
 }
 
 /// Reads a secret file. One that others may read is refused. A text in UTF-16, and a mark of the byte order before it, as

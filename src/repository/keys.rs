@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::key_copies::{Put, ensure};
+use super::put::{Put, ensure, put};
 use super::{Error, Result};
 use crate::chunker::{ChunkSizes, Chunker, TABLE_LEN};
 use crate::crypto::{
@@ -12,7 +12,7 @@ use crate::format::VERSION;
 use crate::format::layout::{info_name, key_name};
 use crate::format::writer_key::WriterKeyFile;
 use crate::id::{RepositoryId, derive_bytes};
-use crate::remote::{ErrorKind, Folder, ObjectName, Remote};
+use crate::remote::{ErrorKind, Folder, Remote};
 
 /// All that a writer knows of its repository, and the data key's secret where an identity opened it.
 pub struct Keys {
@@ -188,10 +188,4 @@ pub(super) fn wrap_to(recipients: &[String], secret: &[u8]) -> Result<Vec<u8>> {
         .map(|text| text.parse().map_err(|error| Error::Usage(format!("a recipient can't be used: {error}"))))
         .collect::<Result<_>>()?;
     wrap(&recipients, secret).map_err(|error| Error::Usage(error.to_string()))
-}
-
-pub(super) fn put(remote: &dyn Remote, name: &ObjectName, bytes: &[u8]) -> Result<()> {
-    let mut upload = remote.begin()?;
-    upload.append(bytes)?;
-    Ok(upload.finish(name)?)
 }

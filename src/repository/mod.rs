@@ -15,6 +15,7 @@ mod listing;
 mod lock;
 mod marks;
 mod packer;
+mod put;
 mod recipes;
 mod salvage;
 pub(crate) mod sequences;
@@ -44,12 +45,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::listing::list_or_none;
 use self::listing::listed;
 use crate::class::{Class, Classified};
-use crate::disk::way_out;
+use crate::disk::{Space, way_out};
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
-use crate::id::{PackId, RepositoryId};
+use crate::id::{InstanceId, PackId, RepositoryId};
 use crate::index::{Index, IndexError};
-use crate::remote::spool::room;
 use crate::remote::{self, Folder, Remote};
 use crate::segment::SegmentError;
 
@@ -144,7 +144,7 @@ fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
 /// from now on is kept again, as far as there is room.
 fn give_way(folder: &Path) {
     const LEAST: u64 = 16 << 20;
-    let is_full = room(folder).is_some_and(|(free, all)| free < LEAST.min(all / 8));
+    let is_full = Space::of(folder).is_ok_and(|space| space.free < LEAST.min(space.total / 8));
     let entries = if is_full { std::fs::read_dir(folder).ok() } else { None };
     for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -154,6 +154,9 @@ fn give_way(folder: &Path) {
         }
     }
 }
+
+/// Stands in a snapshot that no machine wrote.
+const NO_INSTANCE: InstanceId = InstanceId::from_bytes([0; InstanceId::LEN]);
 
 /// One repository: a remote, the keys for it, and its index.
 pub struct Repository {

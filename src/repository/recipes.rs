@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Error, Repository, Result, broken};
+use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{MAX_CHAIN, pack_name};
-use crate::format::pack::DirectoryCheck;
 use crate::format::recipe::{Recipe, apply_edit, decode_full};
 use crate::id::{PackId, SnapshotId};
 use crate::index::{Index, PackRow, SnapshotRow};

@@ -7,12 +7,12 @@ use super::copies::{Copies, undamaged};
 use super::listing::listed;
 use super::snapshots::{NewSnapshot, describe};
 use super::sync::Changes;
-use super::{Error, Repository, Result};
+use super::{Error, NO_INSTANCE, Repository, Result};
 use crate::crypto::random_bytes;
 use crate::format::layout::{MAX_KEY_COPIES, pack_name, parse_snapshot_name};
 use crate::format::recipe::{Recipe, encode_full};
 use crate::format::snapshot::{DECODED, DEPTH, SnapshotBody, SnapshotHeader, Totals};
-use crate::id::{ChainId, GenerationId, InstanceId, PackId, SnapshotId};
+use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::SnapshotRow;
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::time::Timestamp;
@@ -27,9 +27,6 @@ const READ: u64 = 32 << 20;
 
 /// Most packs that are looked at to see whether snapshots are lost.
 const LOOKED_AT: usize = 64;
-
-/// Stands in a snapshot that no machine wrote.
-pub(super) const NO_INSTANCE: InstanceId = InstanceId::from_bytes([0; InstanceId::LEN]);
 
 /// A snapshot that was brought back.
 #[derive(Debug, Clone)]

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::listing::listed;
-use super::salvage::NO_INSTANCE;
 use super::sequences::{JUMP, highest_believed};
 use super::snapshots::describe;
-use super::{Error, Repository, Result, instance};
+use super::{Error, NO_INSTANCE, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::format::recipe::encode_full;
 use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Error;
+use crate::disk::Space;
 
 /// What is loaded, and what the disk has that the service keeps its data on. None where that can't be asked for.
 ///
@@ -12,8 +13,7 @@ use super::Error;
 /// # Errors
 /// [`Error::NoRoom`] where less than `bytes` are free.
 pub(super) fn beside(folder: &Path, bytes: u64) -> Result<Option<String>, Error> {
-    let Ok(about) = rustix::fs::statvfs(folder) else { return Ok(None) };
-    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    let Ok(Space { free, .. }) = Space::of(folder) else { return Ok(None) };
     let line = format!("{} are loaded, and {} has {} free", megabytes(bytes), folder.display(), megabytes(free));
     match free < bytes {
         true => Err(Error::NoRoom(format!("{line}: make room there, or restore into another server"))),

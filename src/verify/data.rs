@@ -3,19 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::structure::Recipes;
+use super::structure::{Recipes, draw};
 use super::{Bad, VerifyReport};
-use crate::crypto::random_bytes;
 use crate::error::Result;
 use crate::format::layout::pack_name;
 use crate::id::PackId;
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Fetcher, Piece, Repository};
-
-/// True with the probability `share`.
-pub(super) fn draw(share: f64) -> bool {
-    share >= 1.0 || (u64::from_le_bytes(*random_bytes()) as f64 / u64::MAX as f64) < share
-}
 
 /// Decodes each segment of each pack that a snapshot needs.
 pub(super) fn segments(

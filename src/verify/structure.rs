@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rayon::prelude::*;
 
 use super::{Bad, VerifyReport};
+use crate::crypto::random_bytes;
 use crate::error::Result;
+use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{MAX_KEY_OBJECT, is_key_name, key_name, pack_name};
-use crate::format::pack::DirectoryCheck;
 use crate::format::recipe::{PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::{Index, SnapshotRow};
@@ -231,11 +232,8 @@ pub(super) fn packs(
     progress.phase("reading packs", Some((total as f64 * sample) as u64), None);
     let missing = wanted.keys().filter(|pack| !sizes.contains_key(pack));
     bad.extend(missing.map(|pack| (Bad::Pack(*pack), "it is missing".to_owned())));
-    let drawn: Vec<(PackId, Option<DirectoryCheck>, u64)> = wanted
-        .iter()
-        .filter_map(|(id, check)| Some((*id, *check, *sizes.get(id)?)))
-        .filter(|_| crate::verify::data::draw(sample))
-        .collect();
+    let drawn: Vec<(PackId, Option<DirectoryCheck>, u64)> =
+        wanted.iter().filter_map(|(id, check)| Some((*id, *check, *sizes.get(id)?))).filter(|_| draw(sample)).collect();
     let checked: Vec<(PackId, u64, repository::Result<()>)> = drawn
         .par_iter()
         .map(|(id, check, size)| (*id, *size, one_pack(repository, id, check.as_ref(), *size, progress, interrupt)))
@@ -312,4 +310,9 @@ fn one_pack(
     }
     repository.fetch_directory(id, size, check)?;
     Ok(())
+}
+
+/// True with the probability `share`.
+pub(super) fn draw(share: f64) -> bool {
+    share >= 1.0 || (u64::from_le_bytes(*random_bytes()) as f64 / u64::MAX as f64) < share
 }

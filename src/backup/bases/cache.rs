@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::disk::{NewFile, Space};
 use crate::id::{Hasher, SnapshotId};
-use crate::remote::spool::room;
 
 const BLOCK: u64 = 4096;
 /// Bytes that the cache leaves free on its disk, or a quarter of a disk that is small.
@@ -118,7 +118,7 @@ pub(in crate::backup) struct BaseCache {
     table: PathBuf,
     slots: Arc<Slots>,
     old: Option<OldTable>,
-    new: BufWriter<File>,
+    new: BufWriter<NewFile>,
     /// Entries of the new table.
     count: u64,
     used: Blocks,
@@ -165,8 +165,7 @@ impl BaseCache {
         } else {
             data.set_len(0)?;
         }
-        let file = options.truncate(true).open(table.with_extension("new"))?;
-        let mut new = BufWriter::with_capacity(1 << 16, file);
+        let mut new = BufWriter::with_capacity(1 << 16, NewFile::beside(&table, 0o600)?);
         new.write_all(&[0; HEADER])?;
         let slots = Arc::new(Slots::new(data));
         Ok(Self { table, slots, old, new, count: 0, used, padded: Vec::new(), full: false, lacked })
@@ -176,7 +175,8 @@ impl BaseCache {
     /// the index and others need.
     pub fn limit(folder: &Path, set: &str, most: u64) -> u64 {
         let there = chunks(folder, set).metadata().map_or(0, |about| about.len());
-        room(folder).map_or(most, |(free, all)| most.min((there + free).saturating_sub(RESERVE.min(all / 4))))
+        Space::of(folder)
+            .map_or(most, |Space { free, total }| most.min((there + free).saturating_sub(RESERVE.min(total / 4))))
     }
 
     /// Takes the cache of `set` away, where there is one.
@@ -275,10 +275,10 @@ impl BaseCache {
     /// The snapshot is committed: the new table takes the old one's place.
     pub fn commit(mut self, snapshot: &SnapshotId) -> std::io::Result<()> {
         self.new.flush()?;
-        let file = self.new.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.set_len(HEADER as u64 + self.count * ENTRY as u64)?;
-        file.write_all_at(&header(snapshot, self.count), 0)?;
-        std::fs::rename(self.table.with_extension("new"), &self.table)?;
+        let new = self.new.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        new.as_file().set_len(HEADER as u64 + self.count * ENTRY as u64)?;
+        new.as_file().write_all_at(&header(snapshot, self.count), 0)?;
+        new.replace_unflushed()?;
         let Some(table) = OldTable::open(&self.table, snapshot) else { return Ok(()) };
         wipe(&self.slots.file, table, self.used.limit)
     }

@@ -4,10 +4,10 @@
 //! what they replaced. Where a gap is longer than a segment, the part of it that lies as far in is a guess, and chunks that
 //! look alike are a better one; they are also what a stream without a parent is compressed against.
 
-mod cache;
+pub(super) mod cache;
 mod clones;
 mod probe;
-mod reader;
+pub(super) mod reader;
 mod similar;
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ use reader::BaseReader;
 use similar::Similar;
 
 use super::parent::{Parent, Predicted};
-use super::pipeline::Segment;
+use super::pending::PendingSegment;
 use super::start::Start;
 use super::{BackupOptions, rebase};
 use crate::entry::Entry;
@@ -69,7 +69,7 @@ struct Gap {
 
 impl Gap {
     /// The gap's new bytes in the segment that is being filled.
-    fn of<'s>(&self, segment: &'s Segment) -> &'s [u8] {
+    fn of<'s>(&self, segment: &'s PendingSegment) -> &'s [u8] {
         &segment.plain[segment.plain.len().saturating_sub(self.bytes as usize)..]
     }
 }
@@ -183,7 +183,7 @@ impl Bases {
     }
 
     /// A new chunk goes into the segment.
-    pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut Segment) {
+    pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut PendingSegment) {
         segment.rests |= self.rests;
         if self.based && !self.rests {
             let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, known: 0, bytes: 0 });
@@ -198,7 +198,7 @@ impl Bases {
         repository: &Repository,
         parent: &mut Parent<'_>,
         length: u64,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(gap) = self.gap else {
             self.gap = self.based.then(|| Gap { from: parent.position(), into: length, known: length, bytes: 0 });
@@ -216,7 +216,7 @@ impl Bases {
         repository: &Repository,
         parent: &mut Parent<'_>,
         to: u64,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(gap) = self.gap.take().filter(|gap| gap.bytes > 0) else { return Ok(()) };
         let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
@@ -239,7 +239,7 @@ impl Bases {
         &mut self,
         repository: &Repository,
         parent: &mut Parent<'_>,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(gap) = self.gap.filter(|gap| gap.bytes > 0) else { return Ok(()) };
         self.gap = Some(self.guess(repository, parent, gap, segment)?);
@@ -253,7 +253,7 @@ impl Bases {
         repository: &Repository,
         parent: &mut Parent<'_>,
         gap: Gap,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<Gap> {
         let before = segment.mark();
         if let Some(gap) = self.take_around(repository, parent, gap, gap.into, segment)? {
@@ -264,7 +264,7 @@ impl Bases {
         let reach = (gap.known + gap.bytes).max(gap.into) + gap.bytes + MARGIN;
         let (from, rest) = parent.advance(gap.from, back);
         let (to, _) = parent.advance(gap.from, reach);
-        let mut window = Segment::default();
+        let mut window = PendingSegment::default();
         self.take(repository, parent, from..to + 1, &mut window)?;
         let expected = gap.known - back + rest;
         if let Some(shift) = probe::shift(gap.of(segment), &window.prefix, expected as usize, window.prefix.len()) {
@@ -286,7 +286,7 @@ impl Bases {
         parent: &mut Parent<'_>,
         gap: Gap,
         into: u64,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<Option<Gap>> {
         let back = into.saturating_sub(MARGIN);
         let (from, rest) = parent.advance(gap.from, back);
@@ -302,7 +302,7 @@ impl Bases {
     }
 
     /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
-    pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut Segment) -> Result<()> {
+    pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut PendingSegment) -> Result<()> {
         let lacks = segment.prefix.len() < segment.plain.len() / 4;
         if !self.based
             || segment.rests
@@ -347,7 +347,7 @@ impl Bases {
     }
 
     /// The ordinals of the chunks that look like the segment's, ascending, all of the one stream that has most of them.
-    fn look_alikes(&self, start: &Start, segment: &Segment) -> Vec<u32> {
+    fn look_alikes(&self, start: &Start, segment: &PendingSegment) -> Vec<u32> {
         let Some(similar) = &self.similar else { return Vec::new() };
         let mut found = Vec::new();
         let mut rest = segment.plain.as_slice();
@@ -371,7 +371,7 @@ impl Bases {
         repository: &Repository,
         parent: &mut Parent<'_>,
         numbers: Range<u64>,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<()> {
         for number in numbers.start..numbers.end.min(parent.count()) {
             let Some(chunk) = parent.at(number)? else { break };
@@ -389,7 +389,7 @@ impl Bases {
         repository: &Repository,
         parent: &Parent<'_>,
         chunk: &Predicted,
-        segment: &mut Segment,
+        segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
         let slot = self.cache.as_mut().map_or(Slot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
@@ -468,7 +468,7 @@ pub(super) fn open(
 }
 
 /// Takes the bases off a segment that holds chunks of small streams, where too much would have to be decoded for it.
-pub(super) fn bound_small(repository: &Repository, segment: &mut Segment) -> Result<()> {
+pub(super) fn bound_small(repository: &Repository, segment: &mut PendingSegment) -> Result<()> {
     let own = segment.plain.len() as u64;
     if !segment.bases.is_empty() && segment.small && own + decode_cost(repository, segment)? > MOST_FOR_SMALL {
         segment.drop_bases();
@@ -477,7 +477,7 @@ pub(super) fn bound_small(repository: &Repository, segment: &mut Segment) -> Res
 }
 
 /// Plain bytes that must be decoded under a segment, as far as [`MOST_FOR_SMALL`] and a little on.
-fn decode_cost(repository: &Repository, segment: &Segment) -> Result<u64> {
+fn decode_cost(repository: &Repository, segment: &PendingSegment) -> Result<u64> {
     let index = repository.index();
     let mut open: Vec<(u32, u32)> = segment.bases.iter().map(|(pack, run)| (*pack, run.segment)).collect();
     let mut seen = HashSet::new();

@@ -1,7 +1,7 @@
 //! Bytes to recipes.
 
 use super::{MAX_NAMES, MAX_RUNS, PackRef, Recipe, Run, Stream, entry, push_run};
-use crate::format::pack::DirectoryCheck;
+use crate::format::checks::DirectoryCheck;
 use crate::format::wire::{FormatError, Reader, unzigzag};
 use crate::id::PackId;
 

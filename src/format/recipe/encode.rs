@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{PackRef, Recipe, RecipeCheck, Run, Stream, entry};
+use super::{PackRef, Recipe, Run, Stream, entry};
+use crate::format::checks::RecipeCheck;
 use crate::format::wire::{Writer, zigzag};
 use crate::id::{Hasher, PackId};
 

@@ -11,7 +11,7 @@ pub use decode::{apply_edit, decode_full};
 pub use encode::{encode_edit, encode_full, recipe_check};
 
 use crate::entry::Entry;
-use crate::format::pack::DirectoryCheck;
+use crate::format::checks::DirectoryCheck;
 use crate::id::{PackId, StreamHash};
 
 /// Most runs that a recipe may have, and most streams.
@@ -19,9 +19,6 @@ pub const MAX_RUNS: usize = 1 << 24;
 
 /// Most bytes of all names in a recipe: a few bytes tell a long name that is like the one before.
 pub const MAX_NAMES: usize = 1 << 30;
-
-/// The check of a recipe: the first 16 bytes of the BLAKE3 of its complete form.
-pub type RecipeCheck = [u8; 16];
 
 /// A pack that a recipe names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

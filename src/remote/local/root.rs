@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::disk::Space;
 use crate::remote::{Error, ErrorKind, Folder, ObjectName, Result};
 
 /// The folder of a local remote.
@@ -138,9 +139,8 @@ impl Root {
 
     /// Bytes that this user may still write.
     pub(super) fn free_space(&self) -> Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.handle)
-            .map_err(|error| Error::from_io("asking for the free space of", self.place(), &error.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let space = Space::of_open(&self.handle);
+        Ok(space.map_err(|error| Error::from_io("asking for the free space of", self.place(), &error))?.free)
     }
 }
 

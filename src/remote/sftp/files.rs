@@ -1,15 +1,43 @@
 //! The files that were read last over a connection, still open.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use super::requests::SharedFile;
+use openssh_sftp_client_lowlevel::{Handle, HandleOwned};
+
+use super::link::{Requests, Shared};
 use crate::remote::{ObjectName, lock};
+
+/// A file or folder that is open on a server.
+pub(super) struct File {
+    shared: Shared,
+    handle: HandleOwned,
+}
+
+impl File {
+    pub(super) fn new(shared: Shared, handle: HandleOwned) -> Self {
+        Self { shared, handle }
+    }
+
+    pub(super) fn handle(&self) -> Cow<'_, Handle> {
+        Cow::Borrowed(&self.handle)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let mut requests = Requests::new(self.shared.clone());
+        let id = requests.create_response_id();
+        // Nobody waits for the answer, and nothing hangs on it.
+        let _ = requests.send_close_request(id, self.handle());
+    }
+}
 
 /// An object that is open for reading.
 #[derive(Clone)]
 pub(super) struct OpenFile {
-    pub file: SharedFile,
+    pub file: Arc<File>,
     /// Its size when it was opened.
     pub size: u64,
 }

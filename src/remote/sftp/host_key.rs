@@ -19,6 +19,7 @@ use crate::remote::options::Options;
 use crate::remote::part::random;
 use crate::remote::place::SftpPlace;
 use crate::remote::{Error, ErrorKind, Result};
+use crate::shell;
 
 /// A key that a host shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +155,7 @@ pub(super) async fn report_unknown(place: &SftpPlace, options: &Options, refused
     let HostKey { fingerprint, line } = key;
     let disconnect =
         Disconnect::new(ErrorKind::NoEntry, format!("the host's key isn't known here; it shows {fingerprint}"));
-    let word = |path: &Path| shell_word(&path.to_string_lossy());
+    let word = |path: &Path| shell::quoted(&path.to_string_lossy());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let make = folder.map(|folder| format!("mkdir -p -m 700 {} && ", word(folder))).unwrap_or_default();
     let disconnect = disconnect.hint(format!(
@@ -168,14 +169,6 @@ pub(super) async fn report_unknown(place: &SftpPlace, options: &Options, refused
 fn is_fingerprint(text: &str) -> bool {
     let base64 = |letter: char| letter.is_ascii_alphanumeric() || letter == '+' || letter == '/';
     text.strip_prefix("SHA256:").is_some_and(|digest| digest.len() == 43 && digest.chars().all(base64))
-}
-
-fn shell_word(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
-    match text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 /// The host's key of a kind, or the one that ssh would choose.
@@ -326,11 +319,5 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         drop(scratch);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn words_for_a_shell_are_quoted_where_they_must_be() {
-        assert_eq!(shell_word("/root/.ssh/known_hosts"), "/root/.ssh/known_hosts");
-        assert_eq!(shell_word("/a b'c"), r"'/a b'\''c'");
     }
 }

@@ -8,12 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use openssh_sftp_client_lowlevel::{self as lowlevel, Id, Queue, SftpErrorKind};
+use openssh_sftp_client_lowlevel::{self as lowlevel, Id, Queue, SftpErrorKind, SharedData, WriteEnd};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, watch};
 
 use super::failure::Disconnect;
 use crate::remote::lock;
+
+/// Answers are read into buffers of this kind.
+pub(super) type Buffer = Vec<u8>;
+pub(super) type Requests = WriteEnd<Buffer, Outbox>;
+pub(super) type Shared = SharedData<Buffer, Outbox>;
 
 /// Why a request failed.
 #[derive(Debug)]

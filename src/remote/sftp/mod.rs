@@ -21,6 +21,7 @@ mod link;
 mod pool;
 mod read;
 mod requests;
+mod session;
 mod ssh;
 mod upload;
 
@@ -33,11 +34,12 @@ use std::sync::{Arc, Mutex};
 use openssh_sftp_client_lowlevel::{SftpErrorKind, Statvfs};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use self::connection::{Connection, close};
+use self::connection::Connection;
 use self::failure::Disconnect;
 use self::link::Fault;
 use self::pool::Pool;
 use self::requests::{Found, found};
+use self::session::close;
 use self::ssh::Launch;
 use super::options::Options;
 use super::place::SftpPlace;

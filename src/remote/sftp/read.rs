@@ -6,8 +6,9 @@ use std::sync::Arc;
 use openssh_sftp_client_lowlevel::{AwaitableDataFuture, SftpErrorKind};
 
 use super::Inner;
-use super::connection::{Buffer, Connection};
+use super::connection::Connection;
 use super::files::OpenFile;
+use super::link::Buffer;
 use super::link::{Fault, Reply};
 use super::requests::{Found, bytes_of, found};
 use crate::remote::{Error, ErrorKind, ObjectName, Result};

@@ -7,17 +7,17 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use openssh_sftp_client_lowlevel::{
     AwaitableAttrsFuture, AwaitableDataFuture, AwaitableHandleFuture, AwaitableLimitsFuture,
     AwaitableNameEntriesFuture, AwaitableStatusFuture, AwaitableStatvfsFuture, CreateFlags, Data, Error, Extensions,
-    FileAttrs, FileType, HandleOwned, Id, OpenOptions, Permissions, SharedData, Statvfs,
+    FileAttrs, FileType, Id, OpenOptions, Permissions, SharedData, Statvfs,
 };
 
-use super::connection::{Buffer, Connection, Requests, Shared};
-use super::link::{Fault, Reply};
+use super::connection::Connection;
+use super::files::File;
+use super::link::{Buffer, Fault, Reply, Requests};
 use crate::remote::lock;
 
 pub(super) type Status = Reply<AwaitableStatusFuture<Buffer>>;
@@ -65,23 +65,23 @@ impl Connection {
         length: u32,
         buffer: Buffer,
     ) -> Result<Reply<AwaitableDataFuture<Buffer>>, Fault> {
-        let handle = Cow::Borrowed(&*file.handle);
+        let handle = file.handle();
         self.ask(|requests, id| Ok(requests.send_read_request(id, handle, offset, length, Some(buffer))?.wait()))
     }
 
     pub(super) fn write(&self, file: &File, offset: u64, bytes: Bytes) -> Result<Status, Fault> {
-        let handle = Cow::Borrowed(&*file.handle);
+        let handle = file.handle();
         self.ask(|requests, id| Ok(requests.send_write_request_zero_copy(id, handle, offset, &[bytes])?.wait()))
     }
 
     /// Needs [`Extensions::FSYNC`].
     pub(super) fn fsync(&self, file: &File) -> Result<Status, Fault> {
-        let handle = Cow::Borrowed(&*file.handle);
+        let handle = file.handle();
         self.ask(|requests, id| Ok(requests.send_fsync_request(id, handle)?.wait()))
     }
 
     pub(super) fn fstat(&self, file: &File) -> Result<Attributes, Fault> {
-        let handle = Cow::Borrowed(&*file.handle);
+        let handle = file.handle();
         self.ask(|requests, id| Ok(requests.send_fstat_request(id, handle)?.wait()))
     }
 
@@ -100,7 +100,7 @@ impl Connection {
 
     /// The next page of a folder; an empty one at its end.
     pub(super) fn read_folder(&self, folder: &File) -> Result<Reply<AwaitableNameEntriesFuture<Buffer>>, Fault> {
-        let handle = Cow::Borrowed(&*folder.handle);
+        let handle = folder.handle();
         self.ask(|requests, id| Ok(requests.send_readdir_request(id, handle)?.wait()))
     }
 
@@ -138,22 +138,7 @@ impl Connection {
     pub(super) async fn opened(&self, reply: Reply<AwaitableHandleFuture<Buffer>>) -> Result<File, Fault> {
         let handle = reply.get().await?;
         let shared = SharedData::clone(&lock(&self.requests));
-        Ok(File { shared, handle })
-    }
-}
-
-/// A file or folder that is open on a server.
-pub(super) struct File {
-    shared: Shared,
-    handle: HandleOwned,
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let mut requests = Requests::new(self.shared.clone());
-        let id = requests.create_response_id();
-        // The answer isn't waited for, and nothing depends on it.
-        let _ = requests.send_close_request(id, Cow::Borrowed(&*self.handle));
+        Ok(File::new(shared, handle))
     }
 }
 
@@ -193,6 +178,3 @@ pub(super) async fn found(reply: Attributes) -> Result<Option<Found>, Fault> {
         Err(fault) => Err(fault),
     }
 }
-
-/// Keeps the type of a shared file short.
-pub(super) type SharedFile = Arc<File>;

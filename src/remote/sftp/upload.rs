@@ -8,9 +8,10 @@ use bytes::BytesMut;
 use openssh_sftp_client_lowlevel::{Extensions, SftpErrorKind};
 
 use super::Inner;
+use super::files::File;
 use super::link::Fault;
 use super::pool::UploadLease;
-use super::requests::{File, Found, Status, found};
+use super::requests::{Found, Status, found};
 use crate::remote::part::part_name;
 use crate::remote::{Clocks, Error, ErrorKind, ObjectName, Result, Upload, lock};
 use crate::time::{Clock, SystemClock, Timestamp};

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use self::manifest::Manifest;
 pub use self::reader::CopySource;
 use super::{Error, Finished, Source, open_plain};
+use crate::disk::Space;
 use crate::entry::StreamName;
 use crate::id::Hasher;
 use crate::time::Timestamp;
@@ -249,12 +250,11 @@ fn make_room(options: &CopyOptions) -> Result<(), Error> {
 /// [`Error::NoRoom`] where it doesn't.
 pub fn check_room(options: &CopyOptions) -> Result<(), Error> {
     let last = newest(&options.folder).ok().flatten().map_or(0, |copy| copy.bytes);
-    let about = rustix::fs::statvfs(&options.folder)
-        .map_err(|error| failed("asking for the free space of", &options.folder, &error.into()))?;
-    let free = u128::from(about.f_bavail) * u128::from(about.f_frsize);
-    let reserve = u128::from(about.f_blocks) * u128::from(about.f_frsize) * u128::from(options.reserve) / 100;
+    let Space { free, total } =
+        Space::of(&options.folder).map_err(|error| failed("asking for the free space of", &options.folder, &error))?;
+    let reserve = u128::from(total) * u128::from(options.reserve) / 100;
     let needed = u128::from(last) * 12 / 10;
-    if free < needed + reserve {
+    if u128::from(free) < needed + reserve {
         return Err(Error::NoRoom(format!(
             "{} has {free} bytes free, and a dump needs {needed} (1.2 × the last) beside the {} % that stay free \
              (local_reserve, {reserve} bytes): make room there, or move local_copy",

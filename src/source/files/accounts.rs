@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 
+use crate::disk::NewFile;
 use crate::entry::Escaped;
 
 /// A file of accounts.
@@ -306,32 +307,19 @@ fn ranges(mut here: Vec<Line>, restored: Vec<Line>) -> Vec<Line> {
 /// Replaces a file by `content`, atomically.
 fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let there = fs::metadata(path).ok();
-    let mut name = path.as_os_str().to_owned();
-    name.push(".varu-new");
-    let made = Path::new(&name);
-    match fs::remove_file(made) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let mode = there.as_ref().map_or(mode, |there| there.mode() & 0o7777);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(made)?;
-    let written = (|| {
-        file.write_all(content)?;
-        if let Some(there) = &there {
-            fchown(&file, Some(there.uid()), Some(there.gid()))?;
-        }
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        file.sync_all()?;
-        match fs::rename(made, path) {
-            // A file that is mounted, as in a container, can only be written itself.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                fs::write(path, content)?;
-                fs::remove_file(made)
-            }
-            renamed => renamed,
-        }
-    })();
-    written.inspect_err(|_| drop(fs::remove_file(made)))
+    // Nobody else reads it before it has its owner.
+    let new = NewFile::beside(path, 0o600)?;
+    new.as_file().write_all(content)?;
+    if let Some(there) = &there {
+        fchown(new.as_file(), Some(there.uid()), Some(there.gid()))?;
+    }
+    new.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    match new.replace() {
+        // A file that is mounted, as in a container, can only be written itself.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::write(path, content),
+        replaced => replaced,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Pre-flight checks of everything that a dump needs.
 
 use super::dump::{databases, inconsistent};
-use super::fingerprint::{Fingerprint, Table};
+use super::fingerprint::Fingerprint;
 use super::names::{SHOWN, listed, literal, shown};
 use super::server::Server;
+use super::table::Table;
 use super::{MysqlOptions, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};

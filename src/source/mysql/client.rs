@@ -1,9 +1,22 @@
 //! The client program: its path, and its environment.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
-use super::server::ServerOptions;
 use crate::source::command::apart::NOTHING;
+
+/// Where a server is, and how its programs are run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerOptions {
+    /// The option file that the programs read, and no other; it holds the credentials.
+    pub option_file: Option<PathBuf>,
+    /// A host, with or without `:port`.
+    pub host: Option<String>,
+    /// The socket's path.
+    pub socket: Option<PathBuf>,
+    /// Words that go before every program: `docker exec -i db`.
+    pub exec: Vec<String>,
+}
 
 /// Variables that say where the server is, or who is asking.
 const KEPT: [&str; 6] = ["HOME", "LOGNAME", "OPENSSL_CONF", "SSL_CERT_DIR", "SSL_CERT_FILE", "USER"];

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use super::fingerprint::{Fingerprint, Table};
+use super::fingerprint::Fingerprint;
 use super::flags::{Wanted, flags};
 use super::names::{Part, SHOWN, listed, shown};
-use super::server::{Program, Server};
+use super::program::Program;
+use super::server::Server;
+use super::table::Table;
 use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;

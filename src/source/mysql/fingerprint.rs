@@ -2,24 +2,11 @@
 
 use super::names::{literal, quoted};
 use super::obstacles;
-use super::server::{Server, Vendor};
+use super::program::Vendor;
+use super::server::Server;
+use super::table::Table;
 use crate::source::Error;
 use crate::source::objects::Objects;
-
-/// A table, sequence or view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    /// Its database.
-    pub database: String,
-    /// Its name.
-    pub name: String,
-    /// `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE`, `VIEW`.
-    pub kind: String,
-    /// `InnoDB`; empty for a view.
-    pub engine: String,
-    /// Bytes of its rows, as far as the server knows.
-    pub bytes: u64,
-}
 
 /// The recorded objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

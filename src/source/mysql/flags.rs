@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::server::{Program, Vendor};
+use super::program::{Program, Vendor};
 use crate::source::Error;
 
 /// The scope and the manner of a dump.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::quoted;
-use super::server::{Server, Vendor};
+use super::program::Vendor;
+use super::server::Server;
 use crate::source::Error;
 
 /// The privileges that a complete dump needs on each database.

@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::fingerprint::Table;
 use super::names::{SHOWN, listed, literal, quoted, shown};
 use super::server::Server;
-use super::settings::LOADS;
+use super::sessions::LOADS;
 use super::sql::charset::Charset;
+use super::table::Table;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 

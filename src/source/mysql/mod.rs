@@ -5,7 +5,7 @@
 //! in the meantime ([`fingerprint`]).
 
 pub mod checkup;
-mod client;
+pub mod client;
 mod dump;
 mod events;
 pub mod external;
@@ -19,11 +19,14 @@ mod locks;
 mod messages;
 pub mod names;
 mod obstacles;
+mod program;
 pub mod server;
+mod sessions;
 mod settings;
 pub mod split;
 mod sql;
 mod system;
+mod table;
 mod users;
 
 use std::collections::VecDeque;
@@ -31,11 +34,12 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::client::ServerOptions;
 use self::dump::Prepared;
 use self::fingerprint::Fingerprint;
 use self::locks::Locks;
 use self::names::{Part, USERS};
-use self::server::{Server, ServerOptions};
+use self::server::Server;
 use self::split::{Counted, Splitter};
 use super::command::{CommandOptions, CommandSource, STALLED};
 use super::reading::Reading;

@@ -1,8 +1,8 @@
 //! Objects at which the dump program ends, or of which it can't tell all: known before it starts.
 
-use super::fingerprint::Table;
 use super::names::{literal, quoted, shown};
 use super::server::Server;
+use super::table::Table;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 

@@ -4,80 +4,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::client::environment;
+use super::client::{ServerOptions, environment};
 use super::messages::{self, redacted};
 use super::names::{literal, quoted};
-use super::settings::{self, QUESTION, SESSION};
+use super::program::{Program, Vendor, printed};
+use super::sessions::{QUESTION, SESSION};
 use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::apart::{self, Apart, located};
 use crate::source::command::talk::{Feed, TalkError, ask};
-
-/// Where a server is, and how its programs are run.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServerOptions {
-    /// The option file that the programs read, and no other; it holds the credentials.
-    pub option_file: Option<PathBuf>,
-    /// A host, with or without `:port`.
-    pub host: Option<String>,
-    /// The socket's path.
-    pub socket: Option<PathBuf>,
-    /// Words that go before every program: `docker exec -i db`.
-    pub exec: Vec<String>,
-}
-
-/// Whose server it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vendor {
-    /// MariaDB.
-    Mariadb,
-    /// MySQL.
-    Mysql,
-}
-
-impl Vendor {
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Vendor::Mariadb => "MariaDB",
-            Vendor::Mysql => "MySQL",
-        }
-    }
-}
-
-/// A program and the abilities that its help text lists.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// Its name.
-    pub name: String,
-    help: String,
-}
-
-impl Program {
-    /// A program with that help text.
-    pub fn new(name: &str, help: String) -> Self {
-        Self { name: name.to_owned(), help }
-    }
-
-    /// Whether it knows the option of a word as `--skip-name` or `--name=value`.
-    fn knows_word(&self, word: &str) -> bool {
-        let name = word.trim_start_matches("--").split('=').next().unwrap_or_default();
-        let plain = name.trim_start_matches("skip-").trim_start_matches("disable-");
-        self.knows(plain)
-    }
-
-    /// Whether it knows the option `--name`.
-    pub fn knows(&self, name: &str) -> bool {
-        let long = format!("--{name}");
-        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
-        self.help.match_indices(&long).any(|(at, _)| ends(&self.help[at + long.len()..]))
-    }
-}
 
 /// A server that answers.
 #[derive(Debug, Clone)]
@@ -258,7 +197,7 @@ impl Server {
         argv.push("--print-defaults".into());
         let text = ask(&argv, b"", 1 << 20, Duration::from_secs(60), &self.interrupt)
             .map_err(|error| Error::Config(format!("reading the options of {} failed: {error}", program.name)))?;
-        Ok(settings::printed(&String::from_utf8_lossy(&text)))
+        Ok(printed(&String::from_utf8_lossy(&text)))
     }
 
     /// Ends the session, so that the server holds no connection for us while nothing is asked.

@@ -3,7 +3,7 @@
 //! A dump program can't be given statements for its session's start, so its reads depend on the server's settings, on
 //! `init_connect` and on its option file. Three things keep a dump from being less than the data with status 0:
 //!
-//! - varu's own sessions set all that matters ([`SESSION`], [`QUESTION`]);
+//! - varu's own sessions set all that matters ([`SESSION`](super::sessions::SESSION), [`QUESTION`](super::sessions::QUESTION));
 //! - a session like the dump program's is examined before each dump ([`check`]), and the option file is read by the
 //!   program itself, which prints its result: an option that isn't known to be harmless is refused;
 //! - each query for rows carries a condition ([`guard`]) that the server evaluates in the very session that reads: with
@@ -11,24 +11,10 @@
 
 use std::collections::BTreeMap;
 
-use super::server::{Program, Server, Vendor};
+use super::program::{Program, Vendor};
+use super::server::Server;
 use crate::entry::Escaped;
 use crate::source::Error;
-
-/// Modes of `sql_mode` beside a dump's own, in which a restore loads: an engine that is gone is no other one, and days
-/// that no month has come back. Not NO_UNSIGNED_SUBTRACTION: MariaDB makes some generated columns in it alone, but rows
-/// above 2^63 of tables that were made without it would not load.
-pub(super) const LOADS: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
-
-/// The first statements of each session of varu's own. One without autocommit would keep a lock on each table that it
-/// has read.
-pub(super) const SESSION: &str = "SET SESSION sql_mode='', sql_quote_show_create=1, autocommit=1, completion_type=0, \
-     sql_select_limit=18446744073709551615, sql_big_selects=1, sql_auto_is_null=0, group_concat_max_len=1073741824;\n\
-     SET NAMES utf8mb4;\n";
-
-/// Further first statements of a session that only queries: no query waits for ever for a lock of somebody else.
-pub(super) const QUESTION: &str = "SET SESSION lock_wait_timeout=540;\n\
-     /*M!100100 SET SESSION max_statement_time=590 */;\n/*!50708 SET SESSION max_execution_time=590000 */;\n";
 
 /// The server's message that the condition of [`guard`] was an error.
 const GUARDED: &str = "'exp(1000)'";
@@ -246,28 +232,10 @@ fn plain(word: &str) -> (String, Option<String>) {
     (name.to_owned(), value)
 }
 
-/// The words of a program's output for `--print-defaults`. They are in one line, with spaces between and no quotes: a
-/// value with ` --` in it looks like one more option, which is refused at worst.
-pub(super) fn printed(text: &str) -> Vec<String> {
-    let words = text.split_once('\n').map_or("", |(_, words)| words);
-    words
-        .split_inclusive(char::is_whitespace)
-        .fold(Vec::<String>::new(), |mut words, piece| {
-            match words.last_mut().filter(|_| !piece.starts_with("--")) {
-                Some(word) => word.push_str(piece),
-                None => words.push(piece.to_owned()),
-            }
-            words
-        })
-        .into_iter()
-        .map(|word| word.trim().to_owned())
-        .filter(|word| !word.is_empty())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::mysql::program::printed;
 
     fn judged(client: &str, dump: &str) -> String {
         let program = Program::new("mariadb-dump", String::new());

@@ -1,7 +1,8 @@
 //! Users, roles and grants, which no dump of a database holds.
 
 use super::names::{literal, quoted};
-use super::server::{Server, Vendor};
+use super::program::Vendor;
+use super::server::Server;
 use super::sql::session::Session;
 use super::sql::tokens::{Kind, Token};
 use crate::source::Error;

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::kinds::{Kind, kind};
+use super::login::Login;
 use super::role;
 use super::said::Fault;
 use super::scan::{Piece, name_end};
 use super::server::{Server, literal, quoted};
-use super::session::{Login, Session};
+use super::session::Session;
 use super::settings::Settings;
 use super::text::{bytes_of, text_of};
 use super::tokens::{Token, tokens};

@@ -13,6 +13,7 @@ pub mod grants;
 pub mod into;
 mod kinds;
 mod load;
+mod login;
 mod role;
 mod said;
 pub mod scan;

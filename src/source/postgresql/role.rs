@@ -5,9 +5,10 @@
 //! leaves it again by `RESET`. So each database is loaded by a role of its own, which logs in by itself and is dropped
 //! at the end.
 
+use super::login::Login;
 use super::said::INSUFFICIENT_PRIVILEGE;
 use super::server::{Server, literal, quoted, runs_here};
-use super::session::{Login, Session, unknown_word};
+use super::session::{Session, unknown_word};
 use crate::source::Error;
 use crate::source::command::apart::Apart;
 

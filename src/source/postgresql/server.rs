@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::login::Login;
 use super::said::{self, redacted};
-use super::session::Login;
 use super::text::{bytes_of, text_of};
 use crate::progress::Interrupt;
 use crate::source::Error;

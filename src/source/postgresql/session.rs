@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::time::Duration;
 
+use super::login::Login;
 use super::said::{Fault, faults};
 use super::server::{Server, environment_apart, failed};
 use super::text::bytes_of;
@@ -18,25 +19,6 @@ const ANSWER: usize = 64 << 20;
 const SAID: usize = 64 << 10;
 /// How long one statement may run.
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Who a client is, where that isn't the account itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The role.
-    pub role: String,
-    /// Its password, which is in no command line.
-    pub password: String,
-    /// Where the server is reached, where that isn't where the account reaches it: a host and a port.
-    pub at: Option<(String, String)>,
-    /// How its client is [`Apart`] from this machine, where it is.
-    pub apart: Option<Apart>,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("role", &self.role).field("at", &self.at).finish_non_exhaustive()
-    }
-}
 
 /// A running client.
 pub struct Session {

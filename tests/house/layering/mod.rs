@@ -2,6 +2,7 @@
 //!
 //! The tables are those of the crate's documentation (`src/lib.rs`). A new module or crate is entered here first.
 
+mod circles;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,27 +14,12 @@ use paths::{Used, used_paths};
 /// The floors, lowest first, and their modules in order: a module may import floors below its own and, except on floor 1,
 /// modules that stand before it on its own floor.
 const FLOORS: [&[&str]; 8] = [
-    &["disk", "class", "id", "entry", "time", "warning", "progress"],
+    &["disk", "shell", "class", "id", "entry", "time", "warning", "progress"],
     &["chunker", "segment", "crypto", "source", "remote"],
     &["format"],
     &["index"],
     &["repository"],
-    &[
-        "error",
-        "retention",
-        "keyring",
-        "init",
-        "backup",
-        "restore",
-        "verify",
-        "diff",
-        "prune",
-        "host",
-        "copy",
-        "drill",
-        "status",
-        "report",
-    ],
+    &["error", "retention", "keyring", "init", "backup", "restore", "verify", "diff", "prune", "host", "copy"],
     &["job"],
     &["terminal", "config", "cli", "main"],
 ];
@@ -44,6 +30,7 @@ const APART: usize = 1;
 /// Third-party crates and the modules that may use them: a module, a part of one (`remote::local`), or a floor.
 const HOMES: &[(&str, &[Home])] = &[
     ("blake3", &[Home::Module("id")]),
+    ("shlex", &[Home::Module("shell")]),
     ("chrono", &[Home::Module("time")]),
     ("chrono_tz", &[Home::Module("time")]),
     ("fastcdc", &[Home::Module("chunker")]),
@@ -54,8 +41,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("encoding_rs", &[Home::Module("source::mysql")]),
     ("flate2", &[Home::Module("source::influxdb")]),
     ("prost", &[Home::Module("source::influxdb")]),
-    ("walkdir", &[Home::Module("source")]),
-    ("rustix", &[Home::Module("source"), Home::Module("remote"), Home::Module("host")]),
+    ("rustix", &[Home::Module("disk"), Home::Module("source"), Home::Module("remote"), Home::Module("host")]),
     ("nix", &[Home::Module("source"), Home::Module("host")]),
     ("bytes", &[Home::Module("remote::sftp")]),
     ("openssh_sftp_client_lowlevel", &[Home::Module("remote::sftp")]),
@@ -68,9 +54,9 @@ const HOMES: &[(&str, &[Home])] = &[
         &[
             Home::Module("remote::spool"),
             Home::Module("repository::fetcher"),
-            Home::Floor(5),
             Home::Module("job"),
             Home::Module("cli"),
+            Home::Module("disk"),
         ],
     ),
     ("clap", &[Home::Module("cli")]),
@@ -127,6 +113,11 @@ fn module_of(file: &str) -> String {
     path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
 }
 
+/// Whether a file holds tests alone.
+fn in_a_test_file(module: &str) -> bool {
+    module.split("::").any(|part| part == "tests" || part.ends_with("_tests"))
+}
+
 /// The violations in one file, one line each.
 fn check(file: &str, text: &str, crates: &BTreeSet<String>) -> Vec<String> {
     let module = module_of(file);
@@ -136,7 +127,6 @@ fn check(file: &str, text: &str, crates: &BTreeSet<String>) -> Vec<String> {
     let Some(own) = place(top(&module)) else {
         return vec![format!("{file}: the module {} stands on no floor", top(&module))];
     };
-    let in_a_test_file = module.ends_with("::tests");
     let mut problems = Vec::new();
     for Used { path, line, in_test } in used_paths(text, &module) {
         let shown = path.join("::");
@@ -155,7 +145,7 @@ fn check(file: &str, text: &str, crates: &BTreeSet<String>) -> Vec<String> {
                 },
                 _ => {}
             },
-            name if crates.contains(name) && !in_test && !in_a_test_file && !at_home(name, &module) => {
+            name if crates.contains(name) && !in_test && !in_a_test_file(&module) && !at_home(name, &module) => {
                 problem("a crate outside its home");
             }
             _ => {}
@@ -207,13 +197,81 @@ fn rust_files(folder: &Path, below: &str, files: &mut BTreeMap<String, String>) 
     }
 }
 
+/// The code, by file.
+fn code() -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut files);
+    assert!(files.len() > 5, "the code was found");
+    files
+}
+
+/// The floors as a page of documentation draws them: by floor, the modules that its table's row names.
+fn drawn(text: &str) -> Vec<BTreeSet<String>> {
+    let rows = text.lines().filter_map(|line| line.trim_start_matches("//!").trim().strip_prefix("| "));
+    let rows = rows.filter(|row| row.starts_with(|first: char| first.is_ascii_digit()));
+    let names = |row: &str| row.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    rows.map(names).collect()
+}
+
+/// Modules that stand on a floor and don't exist, or the other way round, and homes of crates that nothing in them uses.
+fn check_tables(files: &BTreeMap<String, String>, crates: &BTreeSet<String>) -> Vec<String> {
+    let there: BTreeSet<String> = files.keys().map(|file| top(&module_of(file)).to_owned()).collect();
+    let absent = FLOORS.iter().flat_map(|modules| modules.iter()).filter(|name| !there.contains(**name));
+    let mut problems: Vec<String> = absent.map(|name| format!("{name} stands on a floor, and doesn't exist")).collect();
+    let mut used: BTreeSet<(String, String)> = BTreeSet::new();
+    for (file, text) in files {
+        let module = module_of(file);
+        if in_a_test_file(&module) {
+            continue;
+        }
+        let named =
+            used_paths(text, &module).into_iter().filter(|used| !used.in_test && crates.contains(&used.path[0]));
+        used.extend(named.map(|used| (used.path[0].clone(), module.clone())));
+    }
+    for (name, homes) in HOMES {
+        let is_used = |home: &Home| used.iter().any(|(known, module)| known == name && home.covers(module));
+        let unused = homes.iter().filter(|home| !is_used(home));
+        problems.extend(unused.map(|home| format!("{name} has a home at {home:?}, and nothing there uses it")));
+    }
+    problems
+}
+
+#[test]
+fn every_entry_of_the_tables_exists_and_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crates = dependencies(&fs::read_to_string(root.join("Cargo.toml")).unwrap());
+    let problems = check_tables(&code(), &crates);
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn the_documentation_draws_the_floors_as_they_are() {
+    let floors: Vec<BTreeSet<String>> =
+        FLOORS.iter().map(|modules| modules.iter().map(|&name| name.to_owned()).collect()).collect();
+    assert_eq!(drawn(&code()["lib.rs"]), floors);
+}
+
+#[test]
+fn an_entry_that_is_nothing_is_caught() {
+    let files = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+    let mut all: Vec<String> = FLOORS.iter().flat_map(|floor| floor.iter()).map(|name| format!("{name}.rs")).collect();
+    let without = |last: &str| all.iter().filter(|name| *name != last).map(String::as_str).collect::<Vec<_>>();
+    let problems = check_tables(&files(&without("backup.rs")), &BTreeSet::new());
+    assert!(problems.contains(&"backup stands on a floor, and doesn't exist".to_owned()), "{problems:?}");
+    assert!(problems.contains(&"blake3 has a home at Module(\"id\"), and nothing there uses it".to_owned()));
+    all.retain(|name| name != "id.rs");
+    let mut with_a_use: BTreeMap<String, String> = files(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    with_a_use.insert("id.rs".to_owned(), "use blake3::Hasher;".to_owned());
+    let problems = check_tables(&with_a_use, &BTreeSet::from(["blake3".to_owned()]));
+    assert!(!problems.iter().any(|problem| problem.starts_with("blake3 ")), "{problems:?}");
+    assert_eq!(drawn("//! | floor | modules |\n//! | --- | --- |\n//! | 0 words | [`id`](mod@id), `time` |").len(), 1);
+}
+
 #[test]
 fn every_import_goes_down_and_every_crate_stays_at_home() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let crates = dependencies(&fs::read_to_string(root.join("Cargo.toml")).unwrap());
-    let mut files = BTreeMap::new();
-    rust_files(&root.join("src"), "", &mut files);
-    assert!(files.len() > 5, "the code was found");
+    let files = code();
     let mut problems = check_homes(&crates);
     problems.extend(files.iter().flat_map(|(file, text)| check(file, text, &crates)));
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));

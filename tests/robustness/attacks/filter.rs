@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use varu::entry::{Entry, Kind, StreamName};
 use varu::progress::Interrupt;
+use varu::source::mysql::client::ServerOptions;
 use varu::source::mysql::into::MysqlTarget;
-use varu::source::mysql::server::ServerOptions;
 use varu::source::remains::Remains;
 use varu::source::{Contents, Error, IntoOptions, Service};
 

@@ -7,7 +7,7 @@ use super::MysqlTarget;
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::{listed, literal, quoted};
-use crate::source::mysql::settings::SESSION;
+use crate::source::mysql::sessions::SESSION;
 use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::Session;
 use crate::source::mysql::sql::tokens::{Cursor, Kind, Token, unquoted};
@@ -237,7 +237,7 @@ impl MysqlTarget {
         let mut load = self.server.load()?;
         // Its names were read as in a session of our own.
         load.write(SESSION.as_bytes())?;
-        if self.server.vendor == crate::source::mysql::server::Vendor::Mariadb {
+        if self.server.vendor == crate::source::mysql::program::Vendor::Mariadb {
             load.write(b"SET SESSION sql_mode='NO_AUTO_CREATE_USER';\n")?;
         }
         let text = text.trim_end_matches(';').as_bytes();

@@ -6,8 +6,9 @@ use super::naming::names_schema;
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::Part;
-use crate::source::mysql::server::{Load, Server, Vendor};
-use crate::source::mysql::settings::{LOADS, SESSION};
+use crate::source::mysql::program::Vendor;
+use crate::source::mysql::server::{Load, Server};
+use crate::source::mysql::sessions::{LOADS, SESSION};
 use crate::source::mysql::sql::rows::Rows;
 use crate::source::mysql::sql::tokens::{Kind, Reading, Token};
 

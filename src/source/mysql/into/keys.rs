@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::MysqlTarget;
 use crate::source::Error;
 use crate::source::mysql::names::{literal, quoted};
-use crate::source::mysql::server::Vendor;
+use crate::source::mysql::program::Vendor;
 
 /// One foreign key.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,43 @@
-//! What is to be done where a disk of this machine takes nothing.
+//! Files and disks of this machine: replacing a file in one step, free space, and disks that take nothing.
+
+mod new_file;
 
 use std::fs::{OpenOptions, remove_file};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
+
+use rustix::fs::StatVfs;
+
+pub use new_file::{NewFile, replace};
+
+/// The space of a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What anybody may still write.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+impl Space {
+    /// The space of the disk that a file or folder lies on.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(rustix::fs::statvfs(path)?))
+    }
+
+    /// The space of the disk that an open file or folder lies on.
+    pub fn of_open(handle: impl AsFd) -> io::Result<Self> {
+        Ok(Self::from(rustix::fs::fstatvfs(handle)?))
+    }
+}
+
+impl From<StatVfs> for Space {
+    fn from(about: StatVfs) -> Self {
+        let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
+        Self { free: bytes(about.f_bavail), total: bytes(about.f_blocks) }
+    }
+}
 
 /// Whether a disk takes nothing: it is full, or a quota on it used up, it can only be read, or it takes no file so large.
 pub fn takes_nothing(error: &io::Error) -> bool {
