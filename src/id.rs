@@ -130,6 +130,12 @@ impl PackId {
 }
 
 impl SnapshotId {
+    /// The beginning of the id, as people are shown it.
+    pub fn short(&self) -> String {
+        const DIGITS: usize = 12;
+        self.to_string()[..DIGITS].to_owned()
+    }
+
     /// The id of a snapshot object of these bytes.
     pub fn of(object: &[u8]) -> Self {
         Self(truncate(blake3::hash(object)))

@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::exit::{ExitStatus, Failure};
+use varu::error::{Error, Result};
 
 /// Asks whether to go on; `yes` answers for a script. What is going to happen has been said.
-pub fn go_on(yes: bool) -> Result<(), Failure> {
+pub fn go_on(yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    let refused = |message| Failure::new(ExitStatus::Refused, message);
+    let refused = |message: &str| Error::Refused(message.to_owned());
     if !std::io::stdin().is_terminal() {
         return Err(refused("nobody is there to be asked; --yes answers for a script"));
     }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use varu::class::{Class, Classified};
 use varu::disk::takes_nothing;
-use varu::index::{Ending, Outcome};
 
 /// The exit status. Each number has one meaning, in every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,19 +74,6 @@ impl Failure {
     /// A wrong command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ExitStatus::Usage, message)
-    }
-
-    /// Whether the command line or the configuration is wrong.
-    pub fn is_usage(&self) -> bool {
-        self.status == ExitStatus::Usage
-    }
-
-    /// How an operation that failed so ended, for the journal.
-    pub fn ending(&self) -> Ending {
-        match self.status {
-            ExitStatus::Interrupted => Ending::new(Outcome::Interrupted, None),
-            _ => Ending::new(Outcome::Failed, Some(self.message.clone())),
-        }
     }
 
     /// A failure to print a result. Who closed the pipe has seen enough: that ends the program quietly.

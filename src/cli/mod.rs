@@ -1,7 +1,6 @@
 //! The command line: one file a command. Each takes its arguments, resolves them to options, makes one call of the
 //! library, and prints.
 
-mod as_dump;
 mod backup;
 mod complete;
 mod completions;
@@ -11,14 +10,11 @@ mod context;
 mod copy;
 mod diff;
 mod dump;
-mod everything;
 mod examples;
 mod exit;
 mod host;
-mod in_place;
 mod index;
 mod init;
-mod into;
 mod key;
 mod list;
 mod ls;
@@ -27,7 +23,6 @@ mod prune;
 mod refresh;
 mod restore;
 mod schedule;
-mod standing;
 mod units;
 mod verify;
 mod progress;

@@ -114,11 +114,8 @@ pub fn sample(word: &str) -> Result<f64, String> {
 
 /// The beginning of a snapshot's id, as people are shown it.
 pub fn short(id: &SnapshotId) -> String {
-    id.to_string()[..SHORT].to_owned()
+    id.short()
 }
-
-/// How many digits of an id people are shown.
-const SHORT: usize = 12;
 
 /// Whether a word means a path: it has a slash.
 pub fn is_path(word: &OsStr) -> bool {

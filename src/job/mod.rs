@@ -14,6 +14,9 @@
 //! | [`hooks`] | what runs round a backup and a restore, and what its failure means |
 //! | [`local_copy`] | which local copy is fresh, and when one is made anew |
 //! | [`backup`] | where a set is read, and what is tried again |
+//! | [`restore`] | which snapshots and parts are meant, whose accounts come, what a person is asked |
+//! | [`restore_all`] | the order of sets, and which an earlier run has restored |
+//! | [`refresh`] | what a refresh asks of a restore |
 
 pub mod amount;
 pub mod backup;
@@ -22,7 +25,10 @@ pub mod hooks;
 pub mod local_copy;
 pub mod machine;
 pub mod open;
+pub mod refresh;
 pub mod registry;
+pub mod restore;
+pub mod restore_all;
 pub mod schedule;
 pub mod spec;
 mod suggestion;

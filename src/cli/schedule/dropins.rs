@@ -181,6 +181,7 @@ mod tests {
     use super::super::tests::CONFIG;
     use super::*;
     use crate::cli::context::tests::context;
+    use crate::cli::exit::ExitStatus;
     use varu::job::schedule::timers::timers;
 
     #[test]
@@ -213,6 +214,6 @@ mod tests {
         let without = CONFIG.replace("ssh_key = '/etc/varu/ssh_key'\n", "");
         let context = context(&[], &without, true, &[]).unwrap();
         let failure = all(&timers(&context.machine.configuration), &context).unwrap_err();
-        assert!(failure.is_usage() && failure.message.contains("ssh_key"), "{}", failure.message);
+        assert!(failure.status == ExitStatus::Usage && failure.message.contains("ssh_key"), "{}", failure.message);
     }
 }

@@ -77,7 +77,7 @@ impl SourceDescriptor for CommandSpec {
 
     fn way_back(&self, set: &str) -> WayBack {
         match &self.restore_command {
-            Some(_) => WayBack::Service,
+            Some(_) => WayBack::Service(SourceKind::Command),
             None => WayBack::Unknown(format!(
                 "the set {set} has no restore_command, so it isn't known how it goes back; varu restore {set} --to DIR \
                  restores its streams as files"

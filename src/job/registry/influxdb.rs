@@ -62,7 +62,7 @@ impl SourceDescriptor for InfluxdbOptions {
     }
 
     fn way_back(&self, _: &str) -> WayBack {
-        WayBack::Service
+        WayBack::Service(SourceKind::Influxdb)
     }
 
     fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {

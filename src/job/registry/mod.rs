@@ -84,8 +84,8 @@ pub struct TargetOptions {
 pub enum WayBack {
     /// As files.
     Files,
-    /// Into its service.
-    Service,
+    /// Into its service, which is of this kind.
+    Service(SourceKind),
     /// It isn't known how, for this reason.
     Unknown(String),
 }

@@ -68,7 +68,7 @@ impl SourceDescriptor for MysqlOptions {
     }
 
     fn way_back(&self, _: &str) -> WayBack {
-        WayBack::Service
+        WayBack::Service(SourceKind::Mysql)
     }
 
     fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {

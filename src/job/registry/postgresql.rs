@@ -69,7 +69,7 @@ impl SourceDescriptor for PostgresqlSpec {
     }
 
     fn way_back(&self, _: &str) -> WayBack {
-        WayBack::Service
+        WayBack::Service(SourceKind::Postgresql)
     }
 
     fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {

@@ -65,10 +65,7 @@ const HOMES: &[(&str, &[Home])] = &[
     ("ctrlc", &[Home::Module("main")]),
     ("indicatif", &[Home::Module("terminal")]),
     ("qrcode", &[Home::Module("cli")]),
-    (
-        "serde_json",
-        &[Home::Module("source::influxdb"), Home::Module("job"), Home::Module("cli"), Home::Module("terminal")],
-    ),
+    ("serde_json", &[Home::Module("source::influxdb"), Home::Module("cli"), Home::Module("terminal")]),
     ("strsim", &[Home::Module("job")]),
     ("toml", &[Home::Module("config")]),
     ("serde", &[Home::Everywhere]),

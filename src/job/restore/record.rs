@@ -1,4 +1,4 @@
-//! What an earlier `varu restore --all` wrote, and whether it still stands.
+//! Records of earlier restores to original places, and whether what they wrote is still there.
 //!
 //! A set is done where the same was asked for before, it ended, and what is there now is what was there then: looked at, and not
 //! believed of the record alone.
@@ -9,17 +9,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use varu::entry::{Entry, Kind};
-use varu::id::{Hasher, hex};
-use varu::index::{OperationKind, Outcome};
-use varu::repository;
-use varu::source::select::Selection;
-
-use super::exit::Failure;
-use varu::job::open::OpenedSnapshot;
+use crate::entry::{Entry, Kind};
+use crate::error::Result;
+use crate::id::{Hasher, hex};
+use crate::index::{OperationKind, Outcome};
+use crate::job::open::OpenedSnapshot;
+use crate::source::select::Selection;
 
 /// The record of a set that was restored to its end.
-pub struct Record {
+pub struct RestoreRecord {
     /// What stood there then.
     pub standing: String,
     /// When.
@@ -28,13 +26,15 @@ pub struct Record {
     pub warning: Option<String>,
 }
 
-impl Record {
+impl RestoreRecord {
     /// The record of the same request for the same snapshot; None where the last one was another, or didn't end.
-    pub fn of(found: &OpenedSnapshot, kind: OperationKind, request: &str) -> Result<Option<Self>, Failure> {
-        let set = &found.snapshot.header.set;
-        let last = found.repository.index().last_request(kind, set).map_err(repository::Error::from)?;
+    pub fn of(opened: &OpenedSnapshot, kind: OperationKind, request: &str) -> Result<Option<Self>> {
+        let set = &opened.snapshot.header.set;
+        let last = opened.repository.index().last_request(kind, set)?;
         let same = last.filter(|last| {
-            last.snapshot == Some(found.snapshot.id) && last.request.as_deref() == Some(request) && last.has_succeeded()
+            last.snapshot == Some(opened.snapshot.id)
+                && last.request.as_deref() == Some(request)
+                && last.has_succeeded()
         });
         Ok(same.and_then(|last| {
             let warning = last.message.filter(|_| last.outcome == Some(Outcome::Warnings));
@@ -45,16 +45,11 @@ impl Record {
 
 /// What stands below `root` of the files of a snapshot, as a line that is another one once any of them is another: each by its
 /// inode and all times of it, folders by owner and mode. None where something isn't what the snapshot has.
-pub fn of_files(
-    found: &OpenedSnapshot,
-    root: &Path,
-    selection: &Selection,
-    stripped: u32,
-) -> Result<Option<String>, Failure> {
-    let recipe = found.repository.recipe(&found.snapshot.id)?;
+pub fn of_files(opened: &OpenedSnapshot, root: &Path, selection: &Selection, stripped: u32) -> Result<Option<String>> {
+    let recipe = opened.repository.recipe(&opened.snapshot.id)?;
     let mut hasher = Hasher::new();
     for entry in recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry)) {
-        let Some(path) = place(root, entry, stripped) else { continue };
+        let Some(path) = destination(root, entry, stripped) else { continue };
         let Ok(there) = fs::symlink_metadata(&path) else { return Ok(None) };
         if !is_restored(entry, &there) {
             return Ok(None);
@@ -73,7 +68,7 @@ pub fn of_files(
 }
 
 /// Where an entry goes; None where it has no folder left.
-fn place(root: &Path, entry: &Entry, stripped: u32) -> Option<PathBuf> {
+fn destination(root: &Path, entry: &Entry, stripped: u32) -> Option<PathBuf> {
     let mut components = entry.name.components().skip(stripped as usize).peekable();
     components.peek()?;
     Some(components.fold(root.to_owned(), |path, part| path.join(OsStr::from_bytes(part))))

@@ -1,18 +1,17 @@
-//! A database set as one file that its server's own client loads: the streams of a dump one after the other, as the dump was.
+//! Dump files: a database set as one file that its server's own client loads, the streams of a dump one after the other.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use varu::entry::{Entry, Kind};
-use varu::format::recipe::Recipe;
-use varu::source::mysql::names::{POSTAMBLE, PREAMBLE, Part};
-use varu::source::postgresql::GLOBALS;
-use varu::source::select::Selection;
-
-use super::exit::{ExitStatus, Failure};
-use varu::job::open::OpenedSnapshot;
+use crate::entry::{Entry, Kind};
+use crate::error::{Error, Result};
+use crate::format::recipe::Recipe;
+use crate::job::open::OpenedSnapshot;
+use crate::source::mysql::names::{POSTAMBLE, PREAMBLE, Part};
+use crate::source::postgresql::GLOBALS;
+use crate::source::select::Selection;
 
 /// Whether the streams are those of a dump of MySQL or PostgreSQL.
 pub fn is_dump(recipe: &Recipe) -> bool {
@@ -22,11 +21,11 @@ pub fn is_dump(recipe: &Recipe) -> bool {
 }
 
 /// What a loadable dump of the chosen streams has beside them: what comes first and last, and what makes their databases.
-pub struct Frame {
+pub struct DumpFrame {
     databases: BTreeSet<String>,
 }
 
-impl Frame {
+impl DumpFrame {
     /// The frame of what `selection` takes.
     pub fn of(recipe: &Recipe, selection: &Selection) -> Self {
         let chosen = recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry));
@@ -45,19 +44,18 @@ impl Frame {
 }
 
 /// A file that gets its name once all of it is there.
-pub struct Output {
+pub struct DumpFile {
     path: PathBuf,
     part: PathBuf,
 }
 
-impl Output {
+impl DumpFile {
     /// Begins the file; one that is there already is only replaced with `overwrite`.
-    pub fn create(path: &Path, overwrite: bool) -> Result<(Self, File), Failure> {
-        let failed = |error: &std::io::Error| {
-            Failure::new(ExitStatus::Failed, format!("making the dump {} failed: {error}", path.display()))
-        };
+    pub fn create(path: &Path, overwrite: bool) -> Result<(Self, File)> {
+        let failed =
+            |error: &std::io::Error| Error::Failed(format!("making the dump {} failed: {error}", path.display()));
         if !overwrite && fs::symlink_metadata(path).is_ok() {
-            return Err(Failure::usage(format!("{} is there already; --overwrite always replaces it", path.display())));
+            return Err(Error::Usage(format!("{} is there already; --overwrite always replaces it", path.display())));
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
@@ -69,28 +67,27 @@ impl Output {
     }
 
     /// Gives the file its name.
-    pub fn finish(self) -> Result<(), Failure> {
-        fs::rename(&self.part, &self.path).map_err(|error| {
-            Failure::new(ExitStatus::Failed, format!("naming the dump {} failed: {error}", self.path.display()))
-        })
+    pub fn finish(self) -> Result<()> {
+        fs::rename(&self.part, &self.path)
+            .map_err(|error| Error::Failed(format!("naming the dump {} failed: {error}", self.path.display())))
     }
 }
 
 /// What has no name yet goes.
-impl Drop for Output {
+impl Drop for DumpFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.part);
     }
 }
 
 /// Refuses a set that is no dump.
-pub fn check(found: &OpenedSnapshot, recipe: &Recipe) -> Result<(), Failure> {
+pub fn check(opened: &OpenedSnapshot, recipe: &Recipe) -> Result<()> {
     match is_dump(recipe) {
         true => Ok(()),
-        false => Err(Failure::usage(format!(
+        false => Err(Error::Usage(format!(
             "the snapshot of {} is no dump of MySQL or PostgreSQL, so it makes no file that a server loads; --to DIR restores it \
              as files",
-            found.snapshot.header.set
+            opened.snapshot.header.set
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! What is done round a restore of files over the system that runs.
+//! Restore of files over the running system: what stays, whose accounts come, and what has to be read again.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,18 +7,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use varu::progress::Progress;
-use varu::remote::place::Place;
-use varu::restore::read_small;
-use varu::source::files::accounts::{AccountFile, Accounts, Added};
-use varu::source::files::extract::Owners;
-use varu::source::in_place::{Spared, Touched};
-
-use super::context::Context;
-use super::exit::{ExitStatus, Failure};
-use super::progress::ProgressReporter;
-use super::restore::{Options, Overwrite};
-use varu::job::open::OpenedSnapshot;
+use super::request::RestoreJob;
+use crate::entry::{Entry, Kind};
+use crate::error::{Error, Result};
+use crate::job::amount::counted;
+use crate::job::machine::Machine;
+use crate::job::open::OpenedSnapshot;
+use crate::remote::place::Place;
+use crate::restore::read_small;
+use crate::source::files::accounts::{AccountFile, Accounts, Added};
+use crate::source::files::extract::{Overwrite, Owners};
+use crate::source::in_place::{Spared, Touched};
 
 /// The most bytes of a file of accounts.
 const ACCOUNTS_MAX: u64 = 64 << 20;
@@ -39,16 +38,17 @@ pub fn is_running(folder: &Path) -> bool {
 }
 
 impl InPlace {
-    /// Looks what this run uses, and adds the accounts of all snapshots that are restored to those of this machine: before the
+    /// Notes what this run uses, and adds the accounts of all snapshots that are restored to those of this machine: before the
     /// first file, because owners are set by name.
-    pub fn prepare(options: &Options, found: &[OpenedSnapshot], context: &Context) -> Result<Self, Failure> {
-        let mut spared = Spared { with_machine_files: options.with_machine_files, ..used(context) };
+    pub fn prepare(job: &RestoreJob<'_>, snapshots: &[OpenedSnapshot]) -> Result<Self> {
+        let options = &job.request.files;
+        let mut spared = Spared { with_machine_files: options.with_machine_files, ..used(job.machine) };
         let (mut owners, mut added) = (Owners::Here, Added::default());
         // What may not be overwritten isn't merged either.
-        if options.overwrite != Overwrite::Never {
+        if !keeps_existing(options.overwrite) {
             let mut restored = Accounts::default();
-            for found in found {
-                read_accounts(&mut restored, options, found, context)?;
+            for snapshot in snapshots {
+                read_accounts(&mut restored, job, snapshot)?;
             }
             if options.with_machine_files {
                 owners = Owners::of(&restored, true);
@@ -78,61 +78,68 @@ impl InPlace {
         self.touched.borrow().iter().flat_map(|touched| touched.stayed.iter().cloned()).collect()
     }
 
-    /// After the last set: what stayed and which accounts came is said, and the service manager reads its units again.
-    pub fn end(&self, progress: &ProgressReporter) {
+    /// After the last set: the service manager reads its units again. Returns what stayed, which accounts came and which
+    /// services run with former settings, a line each.
+    pub fn finish(&self) -> Vec<String> {
         let touched = self.touched.borrow();
+        let mut lines = Vec::new();
         let stayed = self.stayed();
         if !stayed.is_empty() {
-            progress
-                .note(&format!("{} stayed as they are here:", varu::job::amount::counted(stayed.len() as u64, "file")));
-            stayed.iter().for_each(|line| progress.note(&format!("  {line}")));
-            progress.note("  varu restore SET --to DIR --path PATH fetches one of them beside; --with-machine-files restores those that belong to a machine");
+            lines.push(format!("{} stayed as they are here:", counted(stayed.len() as u64, "file")));
+            lines.extend(stayed.iter().map(|line| format!("  {line}")));
+            lines.push(
+                "  varu restore SET --to DIR --path PATH fetches one of them beside; --with-machine-files restores those that \
+                 belong to a machine"
+                    .to_owned(),
+            );
         }
         if !self.added.names.is_empty() {
-            progress.note(&format!("accounts were added: {}", self.added.names.join(", ")));
+            lines.push(format!("accounts were added: {}", self.added.names.join(", ")));
         }
-        for line in &self.added.renumbered {
-            progress.note(&format!("  the number was taken here: {line}; owners are set by name"));
-        }
+        let renumbered = self.added.renumbered.iter();
+        lines.extend(renumbered.map(|line| format!("  the number was taken here: {line}; owners are set by name")));
         if !Path::new("/run/systemd/system").is_dir() {
-            return;
+            return lines;
         }
         if touched.iter().any(|touched| touched.units) {
-            match systemctl(&["daemon-reload"]) {
-                Ok(_) => progress.note("systemd has read its units again"),
-                Err(why) => progress
-                    .note(&format!("systemd could not read its units again: {why}; run systemctl daemon-reload")),
-            }
+            lines.push(match systemctl(&["daemon-reload"]) {
+                Ok(_) => "systemd has read its units again".to_owned(),
+                Err(why) => format!("systemd could not read its units again: {why}; run systemctl daemon-reload"),
+            });
         }
         let settings: BTreeSet<String> = touched.iter().flat_map(|touched| touched.settings.iter().cloned()).collect();
         let running = systemctl(&["show", "--property=Names", "--state=running", "*.service"]).unwrap_or_default();
         let services = services(&running, &settings);
         if !services.is_empty() {
-            progress.note(&format!(
+            lines.push(format!(
                 "these services run with what their settings were before: systemctl restart {}",
                 services.join(" ")
             ));
         }
+        lines
+    }
+}
+
+/// Whether files that are there already stay.
+fn keeps_existing(overwrite: Overwrite) -> bool {
+    match overwrite {
+        Overwrite::Refuse | Overwrite::Never => true,
+        Overwrite::Changed | Overwrite::Always => false,
     }
 }
 
 /// The owners' numbers in another system than the one that runs, which is restored into `folder`: those of its accounts as they
 /// will be.
-pub fn owners_below(
-    folder: &Path,
-    options: &Options,
-    found: &OpenedSnapshot,
-    context: &Context,
-) -> Result<Owners, Failure> {
+pub fn owners_below(folder: &Path, job: &RestoreJob<'_>, snapshot: &OpenedSnapshot) -> Result<Owners> {
+    let options = &job.request.files;
     if options.numeric_owner {
         return Ok(Owners::Numeric);
     }
-    let stays = |file: AccountFile| {
-        options.overwrite == Overwrite::Never && fs::symlink_metadata(folder.join(file.path())).is_ok()
-    };
+    let stays =
+        |file: AccountFile| keeps_existing(options.overwrite) && fs::symlink_metadata(folder.join(file.path())).is_ok();
     if options.strip_components == 0 && !stays(AccountFile::Passwd) && !stays(AccountFile::Group) {
         let mut restored = Accounts::default();
-        read_accounts(&mut restored, options, found, context)?;
+        read_accounts(&mut restored, job, snapshot)?;
         if restored.numbers(AccountFile::Passwd).is_some() {
             return Ok(Owners::of(&restored, false));
         }
@@ -141,21 +148,13 @@ pub fn owners_below(
 }
 
 /// Reads the files of accounts that are restored from a snapshot.
-fn read_accounts(
-    into: &mut Accounts,
-    options: &Options,
-    found: &OpenedSnapshot,
-    context: &Context,
-) -> Result<(), Failure> {
-    let selection = options.selection()?;
-    let chosen = |entry: &varu::entry::Entry| {
-        entry.kind == varu::entry::Kind::File
-            && AccountFile::at(entry.name.as_bytes()).is_some()
-            && selection.takes(entry)
+fn read_accounts(into: &mut Accounts, job: &RestoreJob<'_>, opened: &OpenedSnapshot) -> Result<()> {
+    let selection = job.request.parts.selection()?;
+    let chosen = |entry: &Entry| {
+        entry.kind == Kind::File && AccountFile::at(entry.name.as_bytes()).is_some() && selection.takes(entry)
     };
-    for (name, content) in
-        read_small(&found.repository, &found.snapshot, &chosen, ACCOUNTS_MAX, &context.machine.interrupt)?
-    {
+    let (repository, snapshot) = (&opened.repository, &opened.snapshot);
+    for (name, content) in read_small(repository, snapshot, &chosen, ACCOUNTS_MAX, &job.machine.interrupt)? {
         if let Some(file) = AccountFile::at(name.as_bytes()) {
             into.insert(file, content);
         }
@@ -164,7 +163,7 @@ fn read_accounts(
 }
 
 /// This machine's accounts; None where they can't be read, so that they can't be changed either.
-fn accounts_here() -> Result<Option<Accounts>, Failure> {
+fn accounts_here() -> Result<Option<Accounts>> {
     match Accounts::read(Path::new("/")) {
         Ok(accounts) => Ok(Some(accounts)),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
@@ -172,18 +171,17 @@ fn accounts_here() -> Result<Option<Accounts>, Failure> {
     }
 }
 
-fn failed(tried: &str, error: &io::Error) -> Failure {
-    let message = format!("{tried} the accounts of this machine (/etc/passwd and its like) failed: {error}");
-    Failure::new(ExitStatus::Failed, message)
+fn failed(tried: &str, error: &io::Error) -> Error {
+    Error::Failed(format!("{tried} the accounts of this machine (/etc/passwd and its like) failed: {error}"))
 }
 
-/// What this run uses.
-fn used(context: &Context) -> Spared {
-    let configured = &context.machine.configuration.repository;
+/// The files and folders that this run itself uses, which are not overwritten.
+fn used(machine: &Machine) -> Spared {
+    let configured = &machine.configuration.repository;
     let named = [
-        context.machine.configuration_file.as_deref(),
-        context.machine.identity.as_deref(),
-        context.machine.writer_key.as_deref(),
+        machine.configuration_file.as_deref(),
+        machine.identity.as_deref(),
+        machine.writer_key.as_deref(),
         configured.writer_key.as_deref(),
         configured.identity.as_deref(),
         configured.ssh_key.as_deref(),
@@ -191,15 +189,15 @@ fn used(context: &Context) -> Spared {
         configured.ssh_config.as_deref(),
     ];
     let mut files: Vec<PathBuf> = named.into_iter().flatten().map(Path::to_owned).collect();
-    files.extend(context.machine.writer_keys());
+    files.extend(machine.writer_keys());
     if let Some(key) = &configured.ssh_key {
         let mut public = key.clone().into_os_string();
         public.push(".pub");
         files.push(PathBuf::from(public));
     }
-    let mut folders: Vec<PathBuf> = context.machine.state().ok().map(Path::to_owned).into_iter().collect();
-    let mut settings: Vec<PathBuf> = context.machine.keys().ok().map(Path::to_owned).into_iter().collect();
-    match context.machine.place() {
+    let mut folders: Vec<PathBuf> = machine.state().ok().map(Path::to_owned).into_iter().collect();
+    let mut settings: Vec<PathBuf> = machine.keys().ok().map(Path::to_owned).into_iter().collect();
+    match machine.place() {
         Ok(Place::Local(path)) => folders.push(path),
         // ssh's own keys and settings, and those by which somebody is logged in here.
         _ => settings.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh"))),
@@ -211,7 +209,7 @@ fn used(context: &Context) -> Spared {
     Spared { files: with_real(files), folders: with_real(folders), settings: with_real(settings), ..Spared::default() }
 }
 
-fn systemctl(words: &[&str]) -> Result<String, String> {
+fn systemctl(words: &[&str]) -> std::result::Result<String, String> {
     let output = Command::new("systemctl").args(words).output().map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
