@@ -4,19 +4,23 @@
 //! uses only operations that an append-only SFTP account still has: open-create-exclusive, write, flush, plain rename,
 //! read, stat, list, free space. Deleting is the one operation that needs an ordinary account.
 //!
-//! A [`place`] is the location of one, and [`open::open`] opens it. [`local`], [`sftp`] and [`memory`] are remotes.
-//! [`retry`], [`reread`], [`limit`], [`record`] and [`fault`] are decorators of another remote: each adds one concern
-//! and passes the rest on, so they stack in any order. The usual one is retry over limit over the remote: repeated bytes
-//! then count against the limit.
+//! A [`place`] is the location of one, and [`open::open`] opens it. [`local`] and [`sftp`] are remotes. [`retry`],
+//! [`reread`] and [`limit`] are decorators of another remote: each adds one concern and passes the rest on, so they stack
+//! in any order. The usual one is retry over limit over the remote: repeated bytes then count against the limit.
+//!
+//! The feature `testing` adds a remote in memory (`memory`) and the decorators `fault` and `record`.
 
+#[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod limit;
 pub mod local;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod open;
 pub mod options;
 mod part;
 pub mod place;
+#[cfg(any(test, feature = "testing"))]
 pub mod record;
 pub mod reread;
 pub mod retry;
