@@ -196,11 +196,6 @@ impl fmt::Debug for Untrusted {
     }
 }
 
-/// The fact of that key.
-pub fn fact<'f>(facts: &'f [(Untrusted, Untrusted)], key: &str) -> Option<&'f Untrusted> {
-    facts.iter().find(|(known, _)| *known == *key).map(|(_, value)| value)
-}
-
 /// A time of a file: seconds since 1970 UTC (may be negative) and nanoseconds (below 1,000,000,000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct FileTime {

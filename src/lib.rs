@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 words | [`disk`], [`shell`], [`class`], [`id`], [`entry`], [`time`], [`warning`], [`progress`] |
+//! | 0 words | [`disk`], [`shell`], [`class`], [`id`], [`entry`], [`time`], [`facts`], [`warning`], [`progress`] |
 //! | 1 stages and edges | [`chunker`], [`segment`], [`crypto`], [`source`], [`remote`] |
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
@@ -35,6 +35,7 @@ pub mod class;
 pub mod id;
 pub mod entry;
 pub mod time;
+pub mod facts;
 pub mod warning;
 pub mod progress;
 

@@ -8,18 +8,18 @@ use super::bases::{BaseCache, Clones};
 use super::clock::beside_host;
 use super::pipeline::{NEW, Placed, Stored};
 use super::shrink::shrunk;
-use super::start::ORIGIN;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
 use crate::entry::Untrusted;
 use crate::entry::{Escaped, Kind, StreamName};
 use crate::error::{Error, Result};
+use crate::facts::{Facts, Separated};
 use crate::format::pack::{CopyBase, RecipeCopy};
 use crate::format::recipe::{
     PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run, recipe_check,
 };
-use crate::format::snapshot::{DECODED, DEPTH, HOLDS, Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
@@ -84,7 +84,7 @@ impl Run<'_> {
             self.repository.remote().flush(Folder::Packs)?;
         }
         let needed = self.repository.needed_packs(&recipe)?;
-        let suspect = shrunk(self.repository, self.options, self.start, &recipe, &totals, &self.finished.facts)?;
+        let suspect = shrunk(self.repository, self.options, self.start, &recipe, &totals, self.finished.facts.rows)?;
         self.warnings.extend(suspect.clone().map(|why| WarningKind::Suspect.warning(why)));
         let body = self.body(&recipe, totals, &needed);
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
@@ -197,18 +197,16 @@ impl Run<'_> {
     }
 
     fn body(&self, recipe: &Recipe, totals: Totals, needed: &Needs) -> SnapshotBody {
-        let mut facts = self.finished.facts.clone();
-        facts.push((DECODED.to_owned(), needed.decoded.to_string()));
-        facts.push((DEPTH.to_owned(), needed.depth.to_string()));
-        if !self.options.origin.is_empty() {
-            facts.push((ORIGIN.to_owned(), self.options.origin.clone()));
-        }
-        let holds = holds(&self.options.roots, &recipe.streams);
-        if !holds.is_empty() {
-            facts.push((HOLDS.to_owned(), holds.into_iter().collect::<Vec<_>>().join("\n")));
-        }
-        facts.sort();
-        let facts = facts.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let holds: Vec<Untrusted> =
+            holds(&self.options.roots, &recipe.streams).into_iter().map(Untrusted::from).collect();
+        let origin = &self.options.origin;
+        let facts = Facts {
+            decoded_bytes: Some(needed.decoded),
+            depth: Some(needed.depth.into()),
+            origin: (!origin.is_empty()).then(|| origin.as_str().into()),
+            holds: (!holds.is_empty()).then_some(Separated(holds)),
+            ..self.finished.facts.clone()
+        };
         let short = |warning: &Warning| warning.to_string().chars().take(500).collect::<String>().into();
         SnapshotBody {
             instance: instance(),

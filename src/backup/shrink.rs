@@ -2,14 +2,11 @@
 
 use super::BackupOptions;
 use super::start::Start;
-use crate::entry::{StreamName, fact};
+use crate::entry::StreamName;
 use crate::error::Result;
 use crate::format::recipe::Recipe;
 use crate::format::snapshot::Totals;
 use crate::repository::Repository;
-
-/// The fact that says how many rows a snapshot has.
-const ROWS: &str = "rows";
 
 /// Why the snapshot is suspect, measured against the set's newest one that isn't; None where it isn't.
 pub(super) fn shrunk(
@@ -18,15 +15,15 @@ pub(super) fn shrunk(
     start: &Start,
     recipe: &Recipe,
     totals: &Totals,
-    facts: &[(String, String)],
+    now: Option<u64>,
 ) -> Result<Option<String>> {
     let Some(most) = options.max_shrink.filter(|most| *most < 100) else { return Ok(None) };
     let rows = repository.index().snapshots()?;
     let before = rows.into_iter().rev().find(|row| row.header.set == options.set && !row.header.suspect);
     let Some(before) = before else { return Ok(None) };
     let body = repository.index().body(&before.id)?;
-    let rows_before = body.and_then(|body| fact(&body.facts, ROWS)?.raw().parse().ok());
-    if let Some(why) = judge(most, (rows_before, before.about.totals.read), totals, facts) {
+    let rows_before = body.and_then(|body| body.facts.rows);
+    if let Some(why) = judge(most, (rows_before, before.about.totals.read), totals, now) {
         return Ok(Some(why));
     }
     if options.roots.is_empty() {
@@ -57,7 +54,7 @@ fn emptied(roots: &[StreamName], before: &Recipe, now: &Recipe) -> Option<String
     Some(verdict(&format!("/{root} had {} bytes before and has none now", bytes(before, root))))
 }
 
-fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, facts: &[(String, String)]) -> Option<String> {
+fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, now: Option<u64>) -> Option<String> {
     let lost = |before: u64, now: u64| {
         let lost = before.saturating_sub(now);
         let share = (u128::from(lost) * 100).checked_div(u128::from(before)).unwrap_or(0);
@@ -69,7 +66,7 @@ fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, facts: &[(
             "the set shrank by {share} %, from {before} to {now} {what}, more than the {most} % of max_shrink"
         ))
     };
-    if let (Some(before), Some(now)) = (rows, rows_of(facts))
+    if let (Some(before), Some(now)) = (rows, now)
         && let Some(share) = lost(before, now)
     {
         return Some(say(share, before, now, "rows"));
@@ -77,18 +74,13 @@ fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, facts: &[(
     lost(read, totals.read).map(|share| say(share, read, totals.read, "bytes"))
 }
 
-fn rows_of(facts: &[(String, String)]) -> Option<u64> {
-    facts.iter().find(|(key, _)| key == ROWS).and_then(|(_, value)| value.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn judged(most: u8, before: (u64, u64), now: (u64, u64)) -> Option<String> {
-        let facts = |rows: u64| vec![(ROWS.to_owned(), rows.to_string())];
         let totals = |read| Totals { read, ..Totals::default() };
-        judge(most, (Some(before.1), before.0), &totals(now.0), &facts(now.1))
+        judge(most, (Some(before.1), before.0), &totals(now.0), Some(now.1))
     }
 
     #[test]

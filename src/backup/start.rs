@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::gone;
 use super::lent::Lent;
 use super::{BackupOptions, Wanted, rebase};
-use crate::entry::{Entry, StreamName, Untrusted, fact};
+use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_CHAIN;
 use crate::format::recipe::{Recipe, Run, Stream};
@@ -238,15 +238,12 @@ impl Start {
     }
 }
 
-/// The fact that says where a snapshot's data comes from.
-pub(super) const ORIGIN: &str = "origin";
-
 /// Data from elsewhere in the place of a set's data would push that out in time.
 fn check_origin(repository: &Repository, options: &BackupOptions, before: Option<&SnapshotRow>) -> Result<()> {
     let Some(before) = before.filter(|_| options.keep_origin) else { return Ok(()) };
     let body = repository.index().body(&before.id)?;
     let lines = |text: &str| text.lines().map(|line| Untrusted::from(line).to_string()).collect::<Vec<_>>().join(", ");
-    match body.as_ref().and_then(|body| fact(&body.facts, ORIGIN)) {
+    match body.as_ref().and_then(|body| body.facts.origin.as_ref()) {
         Some(of) if of.raw() != options.origin => Err(Error::Refused(format!(
             "the set {} is of {}, and {} in their place would push them out in time: --set NAME makes it a set of its own; \
              --change-paths says that the set is of this from now on",

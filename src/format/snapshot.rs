@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::entry::{Untrusted, fact};
+use crate::entry::Untrusted;
+use crate::facts::{Facts, Malformed};
 use crate::format::layout::{
     MAX_ABOUT_TEXT, MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS,
     SnapshotKind, is_set_name,
@@ -239,13 +240,6 @@ fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Snapsho
     Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
 }
 
-/// The fact with the number of plain bytes that a restore of the snapshot decodes.
-pub const DECODED: &str = "decoded_bytes";
-/// The fact that lists the set's members: its paths or its databases, one a line.
-pub const HOLDS: &str = "holds";
-/// The fact with the number of bases under the deepest segment that a restore decodes.
-pub const DEPTH: &str = "depth";
-
 /// Counts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -326,9 +320,6 @@ fn totals(reader: &mut Reader<'_>) -> Result<Totals> {
     })
 }
 
-/// The source's facts, ascending by key.
-pub type Facts = Vec<(Untrusted, Untrusted)>;
-
 /// A snapshot's sealed body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotBody {
@@ -342,7 +333,7 @@ pub struct SnapshotBody {
     pub environment: Untrusted,
     /// The generation that the run wrote into.
     pub generation: GenerationId,
-    /// The source's facts, ascending by key.
+    /// The source's facts.
     pub facts: Facts,
     /// Warnings of the run.
     pub warnings: Vec<Untrusted>,
@@ -357,14 +348,13 @@ pub struct SnapshotBody {
 impl SnapshotBody {
     /// The part that is held in memory.
     pub fn about(&self) -> About {
-        let number = |key: &str| fact(&self.facts, key)?.raw().parse().ok();
         About {
             instance: self.instance,
             host: self.host.clone(),
             environment: self.environment.clone(),
             generation: self.generation,
-            decoded: number(DECODED),
-            depth: number(DEPTH),
+            decoded: self.facts.decoded_bytes,
+            depth: self.facts.depth,
             warnings: self.warnings.len() as u64,
             totals: self.totals,
         }
@@ -372,7 +362,7 @@ impl SnapshotBody {
 
     /// The paths or databases that the snapshot has, as far as its writer said.
     pub fn holds(&self) -> impl Iterator<Item = Untrusted> {
-        fact(&self.facts, HOLDS).into_iter().flat_map(|value| value.raw().lines()).map(Untrusted::from)
+        self.facts.holds.iter().flat_map(|holds| &holds.0).cloned()
     }
 
     /// The body's bytes, to be compressed and sealed.
@@ -388,8 +378,9 @@ impl SnapshotBody {
         out.raw(self.instance.as_bytes());
         [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
         out.raw(self.generation.as_bytes());
-        out.count(self.facts.len());
-        for (key, value) in &self.facts {
+        let facts = self.facts.pairs();
+        out.count(facts.len());
+        for (key, value) in facts {
             out.bytes(key.raw().as_bytes());
             out.bytes(value.raw().as_bytes());
         }
@@ -410,9 +401,7 @@ impl SnapshotBody {
             program: about_text(&mut reader, "the program")?,
             environment: about_text(&mut reader, "the environment")?,
             generation: GenerationId::from_bytes(reader.array("the generation")?),
-            facts: reader.list_of_at_most(MAX_FACTS, 2, "the facts", |reader| {
-                Ok((reader.text("a fact")?.into(), reader.text("a fact")?.into()))
-            })?,
+            facts: read_facts(&mut reader)?,
             warnings: reader
                 .list_of_at_most(MAX_WARNINGS, 1, "the warnings", |reader| Ok(reader.text("a warning")?.into()))?,
             configuration: reader.bytes("the configuration")?.to_vec(),
@@ -422,6 +411,13 @@ impl SnapshotBody {
         let recipe = bytes[about.len() - reader.0.len()..].to_vec();
         Ok(Self { recipe, ..body })
     }
+}
+
+fn read_facts(reader: &mut Reader<'_>) -> Result<Facts> {
+    let pairs = reader.list_of_at_most(MAX_FACTS, 2, "the facts", |reader| {
+        Ok((reader.text("a fact")?.into(), reader.text("a fact")?.into()))
+    })?;
+    Facts::parse(pairs).map_err(|Malformed(what)| FormatError::Invalid(what))
 }
 
 /// A text that is held of every snapshot.
@@ -512,7 +508,7 @@ mod tests {
             program: "varu 0.1.0".into(),
             environment: Untrusted::default(),
             generation: GenerationId::from_bytes([8; 16]),
-            facts: vec![("depth".into(), "3".into()), ("rows".into(), "12".into())],
+            facts: Facts { depth: Some(3), rows: Some(12), ..Facts::default() },
             warnings: vec!["x changed while it was read".into()],
             configuration: b"[repository]".to_vec(),
             totals: Totals { read: 1, new: 2, stored: 300, packs: 4 },

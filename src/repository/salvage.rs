@@ -9,9 +9,10 @@ use super::snapshots::{NewSnapshot, describe};
 use super::sync::Changes;
 use super::{Error, NO_INSTANCE, Repository, Result};
 use crate::crypto::random_bytes;
+use crate::facts::Facts;
 use crate::format::layout::{MAX_KEY_COPIES, pack_name, parse_snapshot_name};
 use crate::format::recipe::{Recipe, encode_full};
-use crate::format::snapshot::{DECODED, DEPTH, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::SnapshotRow;
 use crate::remote::{ErrorKind, Folder, ObjectName};
@@ -330,10 +331,7 @@ impl Repository {
             program: concat!("varu ", env!("CARGO_PKG_VERSION")).into(),
             environment: "".into(),
             generation: GenerationId::from_bytes(*random_bytes()),
-            facts: vec![
-                (DECODED.into(), needs.decoded.to_string().into()),
-                (DEPTH.into(), needs.depth.to_string().into()),
-            ],
+            facts: Facts { decoded_bytes: Some(needs.decoded), depth: Some(needs.depth.into()), ..Facts::default() },
             warnings: vec![said.as_str().into()],
             configuration: Vec::new(),
             totals: Totals {

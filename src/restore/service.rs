@@ -9,7 +9,7 @@ use super::{RestoreReport, fetch, restore_error};
 use crate::class::{Class, Classified};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result, ending};
-use crate::format::snapshot::Facts;
+use crate::facts::Facts;
 use crate::index::{Beginning, Ending, Operation, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};

@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 
 use crate::class::{Class, Classified};
 use crate::disk::{takes_nothing, way_out};
-use crate::entry::{Entry, StreamName, Untrusted};
+use crate::entry::{Entry, StreamName};
+use crate::facts::Facts;
 use crate::source::remains::{Remains, ServiceName};
 use crate::time::Timestamp;
 use crate::warning::Warning;
@@ -122,8 +123,8 @@ impl Classified for Error {
 pub struct Finished {
     /// When the content was true.
     pub data_time: Timestamp,
-    /// What else the source knows, ascending by key; `rows` is how many rows there are, where there are rows.
-    pub facts: Vec<(String, String)>,
+    /// What else the source knows.
+    pub facts: Facts,
 }
 
 /// Which databases of a server.
@@ -272,7 +273,7 @@ pub struct Contents<'a> {
     /// The content of those that are [definitions](Service::is_definition).
     pub definitions: Vec<(StreamName, Vec<u8>)>,
     /// What the source noted.
-    pub facts: &'a [(Untrusted, Untrusted)],
+    pub facts: &'a Facts,
     /// What an earlier restore of the same set has left that didn't end.
     pub unfinished: Remains,
     /// Whether nothing will be written: what is there is no reason to refuse.

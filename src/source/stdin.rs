@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Kind, StreamName};
+use crate::facts::Facts;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
@@ -83,7 +84,7 @@ impl<R: Read> Source for StdinSource<R> {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.state {
-            State::Read | State::Done => Ok(Finished { data_time: self.started, facts: Vec::new() }),
+            State::Read | State::Done => Ok(Finished { data_time: self.started, facts: Facts::default() }),
             State::New | State::Reading => {
                 Err(Error::Failed(format!("standard input ({}) was not read to its end", self.name)))
             }

@@ -133,7 +133,7 @@ impl Desk {
             program: "by hand".into(),
             environment: "".into(),
             generation: GENERATION,
-            facts: Vec::new(),
+            facts: varu::facts::Facts::default(),
             warnings: Vec::new(),
             configuration: Vec::new(),
             totals: Totals { read: 0, new: 0, stored: 0, packs: 0 },

@@ -427,7 +427,12 @@ fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
     assert!(program.starts_with("varu ") && environment == "production");
     let generation = fields.array();
     let facts = fields.list(|fields| (fields.text(), fields.text()));
-    assert!(facts.is_sorted());
+    assert!(facts.is_sorted_by(|(one, _), (next, _)| one < next), "each key once");
+    let fact = |key: &str| facts.iter().find(|(known, _)| *known == key).unwrap().1;
+    assert!(fact("decoded_bytes").parse::<u64>().unwrap() > 0 && fact("depth").parse::<u64>().is_ok());
+    assert_eq!(fact("points_until").parse(), Ok(data_time));
+    let known = ["rows", "server", "rows shop/table.sql", "points autogen/cpu"].map(fact);
+    assert_eq!(known, ["12", "MariaDB", "12", "5 7"]);
     assert_eq!(fields.list(|fields| fields.text().to_owned()), Vec::<String>::new());
     assert_eq!(fields.bytes(), b"[repository]\nurl = \"/srv/vault\"\n");
     let totals = [(); 4].map(|()| fields.varint());

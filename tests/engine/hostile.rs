@@ -10,6 +10,7 @@ use support::*;
 use varu::chunker::ChunkSizes;
 use varu::crypto::{DataKeySecret, IdentityFile, MAX_WRAPPED_PACK_KEY, Recipient, wrap};
 use varu::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
+use varu::facts::{Facts, Range};
 use varu::format::layout::{
     SnapshotKind, is_key_name, is_set_name, key_name, pack_name, parse_pack_name, parse_snapshot_name, snapshot_name,
 };
@@ -206,7 +207,12 @@ fn body(recipe: Vec<u8>) -> SnapshotBody {
         program: "varu 0.1.0".into(),
         environment: "production".into(),
         generation: GenerationId::from_bytes([8; 16]),
-        facts: vec![("decoded_bytes".into(), "12".into()), ("rows".into(), "õ".into())],
+        facts: Facts {
+            decoded_bytes: Some(12),
+            points: [("autogen/cpu".into(), Range { least: 5, most: 7 })].into(),
+            other: [("õ".into(), "õ".into())].into(),
+            ..Facts::default()
+        },
         warnings: vec!["x changed while it was read".into()],
         configuration: b"[repository]".to_vec(),
         totals: Totals { read: 1, new: 1 << 40, stored: 300, packs: 4 },

@@ -1,11 +1,13 @@
 //! Golden vectors: derivations, sealed bytes and key files that must never change, made by `tests/vectors/generate.py`
 //! without any of varu's code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use support::Random;
 use varu::chunker::{ChunkSizes, Chunker};
 use varu::crypto::{DataKeyPublic, DataKeySecret, IdentityFile, MetadataKey, Purpose, Salt, WriterSecret};
+use varu::entry::Untrusted;
+use varu::facts::Facts;
 use varu::format::writer_key::WriterKeyFile;
 use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
 use zeroize::Zeroizing;
@@ -116,6 +118,37 @@ fn a_writer_key_file_has_the_same_text_and_fingerprint() {
     assert_eq!(key.repository_id().as_bytes(), vectors.get("repository id"));
     let data_key: DataKeyPublic = key.data_key.parse().unwrap();
     assert_eq!(data_key.to_string(), vectors.text("data key public"));
+}
+
+/// The keys are those of the table in `docs/format.md`, and those that the program knows.
+#[test]
+fn each_fact_reads_back_and_a_malformed_one_is_refused() {
+    let text = std::fs::read_to_string("tests/vectors/facts.txt").unwrap();
+    let lines: Vec<Vec<String>> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split('\t').map(|column| column.replace("\\n", "\n")).collect())
+        .collect();
+    let pair = |key: &str, value: &str| (Untrusted::from(key), Untrusted::from(value));
+    let pairs: Vec<_> = lines.iter().map(|columns| pair(&columns[0], &columns[1])).collect();
+    let facts = Facts::parse(pairs.clone()).unwrap();
+    assert_eq!(facts.pairs(), pairs);
+    assert!(facts.other.is_empty(), "{:?}", facts.other);
+    let mut malformed = 0;
+    for columns in lines.iter().filter(|columns| columns.len() > 2) {
+        let refused = Facts::parse(vec![pair(&columns[0], &columns[2])]).unwrap_err();
+        assert!(refused.0.contains(columns[0].split(' ').next().unwrap()), "{columns:?}: {refused}");
+        malformed += 1;
+    }
+    assert!(malformed > 8);
+    let format = std::fs::read_to_string("docs/format.md").unwrap();
+    let (_, section) = format.split_once("### Facts\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let listed: BTreeSet<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', ' ']).next()).collect();
+    let known: BTreeSet<&str> = [Facts::ONCE, Facts::EACH].concat().into_iter().collect();
+    let tried: BTreeSet<&str> = lines.iter().filter_map(|columns| columns[0].split(' ').next()).collect();
+    assert_eq!((&listed, &tried), (&known, &known));
 }
 
 /// The data that `tests/vectors/cuts.py` calls `content`.

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use varu::backup::{BackupOptions, Wanted, backup};
 use varu::entry::{Entry, StreamName};
 use varu::error::Error;
+use varu::facts::Facts;
 use varu::format::layout::{parse_pack_name, parse_snapshot_name};
 use varu::host::accept::accept_account;
 use varu::host::policy::{Policy, Rule};
@@ -78,7 +79,7 @@ impl Source for Dump {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        let facts = vec![("rows".to_owned(), self.rows.to_string())];
+        let facts = Facts { rows: Some(self.rows as u64), ..Facts::default() };
         Ok(Finished { facts, ..self.inner.finish()? })
     }
 

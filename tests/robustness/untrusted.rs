@@ -8,6 +8,7 @@ use support::machine::{Ended, Machine};
 use support::{MemorySource, Owner, Streams, TestClock, options};
 use varu::backup::{BackupOptions, backup};
 use varu::entry::Entry;
+use varu::facts::{Facts, Separated};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::open::create;
 use varu::remote::options::Options;
@@ -37,10 +38,14 @@ impl Source for Hostile {
     fn finish(&mut self) -> Result<Finished, Error> {
         let mut finished = self.0.finish()?;
         // A restore's description of the dump's origin.
-        let facts = ["server", "server_version", "engines", "superuser set.sql"];
-        finished.facts = facts.map(|key| (key.to_owned(), HOSTILE.to_owned())).to_vec();
-        finished.facts.push((HOSTILE.to_owned(), HOSTILE.to_owned()));
-        finished.facts.sort();
+        finished.facts = Facts {
+            server: Some(HOSTILE.into()),
+            server_version: Some(HOSTILE.into()),
+            engines: Some(Separated(vec![HOSTILE.into()])),
+            superuser: [("set.sql".into(), HOSTILE.into())].into(),
+            other: [(HOSTILE.into(), HOSTILE.into())].into(),
+            ..Facts::default()
+        };
         Ok(finished)
     }
 

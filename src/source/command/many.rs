@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{CommandOptions, CommandSource};
 use crate::entry::Entry;
+use crate::facts::Facts;
 use crate::progress::{Interrupt, Progress};
 use crate::source::{Error, Finished, Source};
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -61,7 +62,7 @@ impl Source for CommandsSource {
         self.close()?;
         match self.waiting.front() {
             Some(left) => Err(Error::Failed(format!("the program of {} was not run", left.name))),
-            None => Ok(Finished { data_time: self.started, facts: Vec::new() }),
+            None => Ok(Finished { data_time: self.started, facts: Facts::default() }),
         }
     }
 

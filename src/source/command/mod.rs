@@ -23,6 +23,7 @@ use self::group::{Ended, Group, Pipes};
 use self::tail::{Lines, Tail};
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
+use crate::facts::Facts;
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp, format_duration};
 use crate::warning::Warning;
@@ -320,7 +321,7 @@ impl Source for CommandSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.state {
-            State::Complete => Ok(Finished { data_time: self.started, facts: Vec::new() }),
+            State::Complete => Ok(Finished { data_time: self.started, facts: Facts::default() }),
             State::New | State::Reading => Err(self.failed("was not read to its end")),
         }
     }

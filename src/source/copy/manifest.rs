@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::{Copy, DATA, Error, MANIFEST, SCRIPT, failed, hex};
+use crate::facts::Facts;
 use crate::id::Hasher;
 use crate::source::open_plain;
 use crate::time::Timestamp;
@@ -27,7 +28,7 @@ pub(super) struct Manifest {
     pub hash: String,
     /// Each stream's name and length, in order.
     pub streams: Vec<(String, u64)>,
-    pub facts: Vec<(String, String)>,
+    pub facts: Facts,
     pub warnings: Vec<Warning>,
 }
 
@@ -55,7 +56,9 @@ impl Manifest {
             self.hash
         );
         self.streams.iter().for_each(|(name, length)| text += &format!("stream\t{length}\t{}\n", escaped(name)));
-        self.facts.iter().for_each(|(key, value)| text += &format!("fact\t{}\t{}\n", escaped(key), escaped(value)));
+        for (key, value) in self.facts.pairs() {
+            text += &format!("fact\t{}\t{}\n", escaped(key.raw()), escaped(value.raw()));
+        }
         self.warnings.iter().for_each(|warning| {
             text += &format!("warning\t{}\t{}\n", warning.kind.name(), escaped(&warning.text));
         });
@@ -83,6 +86,7 @@ impl Manifest {
         let mut lines = lines.lines();
         (lines.next()? == MAGIC).then_some(())?;
         let mut manifest = Self { file: SCRIPT.to_owned(), ..Self::default() };
+        let mut facts = Vec::new();
         for line in lines {
             let columns: Vec<&str> = line.split('\t').collect();
             match columns.as_slice() {
@@ -91,11 +95,12 @@ impl Manifest {
                 ["data_time", nanos] => manifest.data_time = nanos.parse().ok()?,
                 ["hash", hash] => manifest.hash = (*hash).to_owned(),
                 ["stream", length, name] => manifest.streams.push((unescaped(name), length.parse().ok()?)),
-                ["fact", key, value] => manifest.facts.push((unescaped(key), unescaped(value))),
+                ["fact", key, value] => facts.push((unescaped(key).into(), unescaped(value).into())),
                 ["warning", kind, text] => manifest.warnings.push(WarningKind::named(kind)?.warning(unescaped(text))),
                 _ => return None,
             }
         }
+        manifest.facts = Facts::parse(facts).ok()?;
         manifest.bytes()?;
         Some(manifest)
     }

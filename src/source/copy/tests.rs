@@ -1,5 +1,6 @@
 use super::*;
 use crate::entry::{Entry, Kind};
+use crate::facts::Facts;
 use crate::warning::{Warning, WarningKind};
 
 struct Two(u32, Option<&'static [u8]>, bool);
@@ -23,7 +24,7 @@ impl Source for Two {
         match self.2 {
             true => Ok(Finished {
                 data_time: Timestamp::from_seconds(1_800_000_000),
-                facts: vec![("a".into(), "b\n\\".into())],
+                facts: Facts { other: [("a".into(), "b\n\\".into())].into(), ..Facts::default() },
             }),
             false => Err(Error::Failed("not whole".into())),
         }
@@ -65,7 +66,7 @@ fn a_copy_gives_back_what_was_dumped_and_nothing_else_stays() {
     assert_eq!(newest(&options.folder).unwrap().unwrap(), made);
     let (streams, finished) = read_all(&made).unwrap();
     assert_eq!(streams, [("s\t1".to_owned(), b"one\n".to_vec()), ("s\t2".to_owned(), b"second".to_vec())]);
-    assert_eq!(finished.facts, [("a".to_owned(), "b\n\\".to_owned())]);
+    assert_eq!(finished.facts.pairs(), [("a".into(), "b\n\\".into())]);
     assert!(make(&options, &mut Two(0, None, false)).is_err());
     assert_eq!(fs::read_dir(&options.folder).unwrap().count(), 1, "nothing of what failed stays");
     let second = make(&options, &mut Two(0, None, true)).unwrap();

@@ -27,6 +27,7 @@ use self::walk::{Found, Walk};
 use super::patterns::Patterns;
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
+use crate::facts::Facts;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
@@ -266,7 +267,7 @@ impl Source for FilesSource {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         match self.done {
-            true => Ok(Finished { data_time: self.started, facts: Vec::new() }),
+            true => Ok(Finished { data_time: self.started, facts: Facts::default() }),
             false => Err(Error::Failed("the files were not walked to the end".into())),
         }
     }

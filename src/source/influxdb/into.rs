@@ -19,8 +19,9 @@ use super::definitions::{Definitions, count};
 use super::portable::{self, Manifest, ShardFile};
 use super::server::{SHARD_IS_DISABLED, Server, ServerOptions, quoted};
 use super::tar::TarCheck;
-use super::{DEFINITIONS, EARLY, LOST, MANIFEST, META, Scratch, check_whole, standing};
-use crate::entry::{Entry, StreamName, Untrusted, fact};
+use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole, standing};
+use crate::entry::{Entry, StreamName};
+use crate::facts::{Facts, Range};
 use crate::progress::Interrupt;
 use crate::source::names::{escape, leftover};
 use crate::source::objects::Objects;
@@ -60,7 +61,7 @@ pub struct InfluxdbTarget {
     /// Whether `NAME_varu` is left of a restore that was cut, and `NAME` is gone.
     is_cut: bool,
     /// Between which two numbers the values of each measurement lie, and up to when they count.
-    points: BTreeMap<String, (u64, u64)>,
+    points: BTreeMap<String, Range>,
     until: i64,
     /// Measurements that influxd is known to lose, and whether it is known to lose a shard of any.
     may_lose: Vec<String>,
@@ -167,18 +168,11 @@ impl InfluxdbTarget {
         self.manifest.files.iter().filter(|file| file.database == self.definitions.database)
     }
 
-    fn read_points(&mut self, facts: &[(Untrusted, Untrusted)]) {
-        self.loses_shard = fact(facts, EARLY).is_some();
-        let lost = facts.iter().filter_map(|(key, _)| key.raw().strip_prefix(LOST));
-        self.may_lose = lost.map(|name| format!("/{}", escape(name))).collect();
-        self.until = fact(facts, "points_until").and_then(|value| value.raw().parse().ok()).unwrap_or(0);
-        for (key, value) in facts {
-            if let (Some(name), Some((least, most))) = (key.raw().strip_prefix("points "), value.raw().split_once(' '))
-                && let (Ok(least), Ok(most)) = (least.parse(), most.parse())
-            {
-                self.points.insert(name.to_owned(), (least, most));
-            }
-        }
+    fn read_points(&mut self, facts: &Facts) {
+        self.loses_shard = facts.unrestorable_shards.is_some();
+        self.may_lose = facts.unrestorable.keys().map(|name| format!("/{}", escape(name.raw()))).collect();
+        self.until = facts.points_until.map_or(0, |until| until.nanos());
+        self.points = facts.points.iter().map(|(name, range)| (name.raw().to_owned(), *range)).collect();
     }
 
     fn check_names(&mut self) -> Result<(), Error> {
@@ -310,7 +304,7 @@ impl InfluxdbTarget {
 
     /// Measurements that aren't as they were in the backup, each with a sentence.
     fn missing(&self, name: &str, counts: &BTreeMap<String, u64>) -> Vec<(String, String)> {
-        let missing = self.points.iter().filter_map(|(measurement, (least, most))| {
+        let missing = self.points.iter().filter_map(|(measurement, Range { least, most })| {
             let counted = counts.get(measurement).copied().unwrap_or(0);
             let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
             (counted < *least || counted > *most).then(|| {
@@ -424,7 +418,7 @@ impl Service for InfluxdbTarget {
     fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
         let Contents { entries, definitions, facts, unfinished, looks_only } = contents;
         (self.unfinished, self.looks_only) = (unfinished, looks_only);
-        if let Some(other) = fact(facts, "server").filter(|server| **server != *"InfluxDB") {
+        if let Some(other) = facts.server.as_ref().filter(|server| **server != *"InfluxDB") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is InfluxDB")));
         }
         self.read_definitions(definitions)?;

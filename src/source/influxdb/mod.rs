@@ -29,7 +29,8 @@ use self::server::{Server, ServerOptions, Shard};
 use self::tar::TarCheck;
 use super::reading::Reading;
 use super::{Error, Finished, Source};
-use crate::entry::Entry;
+use crate::entry::{Entry, Untrusted};
+use crate::facts::{Facts, Range};
 use crate::progress::Interrupt;
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
@@ -50,11 +51,6 @@ pub const MANIFEST: &str = "manifest.json";
 /// The stream of the metadata.
 pub const META: &str = "meta";
 
-/// The fact that a shard is before all time.
-const EARLY: &str = "unrestorable_shards";
-/// The prefix of facts that name measurements which a restore loses.
-const LOST: &str = "unrestorable ";
-
 /// A portable backup, stream by stream.
 pub struct InfluxdbSource {
     portable: Portable,
@@ -65,7 +61,7 @@ pub struct InfluxdbSource {
     current: Option<Current>,
     reading: Reading,
     data_time: Timestamp,
-    facts: Vec<(String, String)>,
+    facts: Facts,
     /// Measurements that a restore loses if they were written in a certain way.
     escaped: Escaped,
     warnings: Vec<Warning>,
@@ -124,8 +120,12 @@ impl InfluxdbSource {
         let both: Vec<_> = before.into_iter().filter(|shard| after.contains(shard)).collect();
         check_shards(&server, &portable, database, &both)?;
         let most = count(&server, database, &definitions.policies, data_time.nanos())?;
-        let mut facts = points(&least, &most);
-        facts.push(("points_until".to_owned(), data_time.nanos().to_string()));
+        let facts = Facts {
+            rows: Some(least.values().sum()),
+            points: points(&least, &most),
+            points_until: Some(data_time),
+            ..Facts::default()
+        };
         Self::of(portable, Some(scratch), &server, &definitions, data_time, facts)
     }
 
@@ -147,7 +147,7 @@ impl InfluxdbSource {
         let last = portable.manifest.files.iter().map(|file| file.id).max().unwrap_or(0);
         let shards: Vec<_> = server.shards(&options.database)?.into_iter().filter(|shard| shard.id <= last).collect();
         check_shards(&server, &portable, &options.database, &shards)?;
-        Ok((Self::of(portable, None, &server, &definitions, data_time, Vec::new())?, data_time))
+        Ok((Self::of(portable, None, &server, &definitions, data_time, Facts::default())?, data_time))
     }
 
     fn of(
@@ -156,7 +156,7 @@ impl InfluxdbSource {
         server: &Server,
         definitions: &Definitions,
         data_time: Timestamp,
-        mut facts: Vec<(String, String)>,
+        mut facts: Facts,
     ) -> Result<Self, Error> {
         let (meta, database) = (portable.meta()?, &definitions.database);
         // Shards created during the backup are left to the next one.
@@ -164,15 +164,14 @@ impl InfluxdbSource {
         let ready = [(DEFINITIONS, definitions.text()?), (MANIFEST, portable.text.clone()), (META, meta)];
         let own = portable.manifest.files.iter().filter(|file| file.database == definitions.database);
         let shards: VecDeque<ShardFile> = own.cloned().collect();
-        facts.push(("server".to_owned(), "InfluxDB".to_owned()));
-        facts.push(("server_version".to_owned(), server.version.clone()));
-        facts.push(("shards".to_owned(), shards.len().to_string()));
-        facts.sort();
+        facts.server = Some("InfluxDB".into());
+        facts.server_version = Some(server.version.as_str().into());
+        facts.shards = Some(shards.len() as u64);
         let (current, reading) = (None, Reading::default());
         let escaped = Escaped::new(&server.measurements(database)?);
         let warnings = lost::too_early(database, &server.shards(database)?);
         if !warnings.is_empty() {
-            facts.push((EARLY.to_owned(), warnings.len().to_string()));
+            facts.unrestorable_shards = Some(warnings.len() as u64);
         }
         let ready = ready.into();
         Ok(Self { portable, _scratch: scratch, ready, shards, current, reading, data_time, facts, escaped, warnings })
@@ -254,13 +253,12 @@ fn connect(options: &InfluxdbOptions, interrupt: &Interrupt) -> Result<Server, E
 }
 
 /// The counts before the backup and after it: that of its content is between the two.
-fn points(least: &BTreeMap<String, u64>, most: &BTreeMap<String, u64>) -> Vec<(String, String)> {
-    let mut facts = vec![("rows".to_owned(), least.values().sum::<u64>().to_string())];
-    for (name, most) in most {
+fn points(least: &BTreeMap<String, u64>, most: &BTreeMap<String, u64>) -> BTreeMap<Untrusted, Range> {
+    let range = |(name, most): (&String, &u64)| {
         let least = least.get(name).copied().unwrap_or(0).min(*most);
-        facts.push((format!("points {name}"), format!("{least} {most}")));
-    }
-    facts
+        (name.as_str().into(), Range { least, most: *most })
+    };
+    most.iter().map(range).collect()
 }
 
 impl Source for InfluxdbSource {
@@ -302,8 +300,8 @@ impl Source for InfluxdbSource {
         self.close()?;
         self.warnings.extend(self.escaped.warnings());
         let mut facts = self.facts.clone();
-        facts.extend(self.escaped.found().iter().map(|name| (format!("{LOST}{name}"), "measurement".to_owned())));
-        facts.sort();
+        let named = |name: &String| (name.as_str().into(), "measurement".into());
+        facts.unrestorable.extend(self.escaped.found().iter().map(named));
         Ok(Finished { data_time: self.data_time, facts })
     }
 

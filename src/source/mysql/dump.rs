@@ -10,6 +10,8 @@ use super::program::Program;
 use super::server::Server;
 use super::table::Table;
 use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
+use crate::entry::Untrusted;
+use crate::facts::{Facts, Separated};
 use crate::progress::Interrupt;
 use crate::source::names::is_aside;
 use crate::source::{Databases, Error};
@@ -20,9 +22,6 @@ const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_sc
 
 /// Engines whose tables are dumped consistently.
 const CONSISTENT: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", ""];
-
-/// The fact that names the engines of the tables, with spaces between them.
-pub(super) const ENGINES_FACT: &str = "engines";
 
 /// All that is known before the first byte.
 pub(super) struct Prepared {
@@ -76,15 +75,16 @@ impl Prepared {
     }
 
     /// The server's facts for a restore and a report.
-    pub fn facts(&self) -> Vec<(String, String)> {
+    pub fn facts(&self) -> Facts {
         let engines: BTreeSet<&str> =
             self.before.tables.iter().map(|table| table.engine.as_str()).filter(|engine| !engine.is_empty()).collect();
-        vec![
-            (ENGINES_FACT.to_owned(), engines.into_iter().collect::<Vec<_>>().join(" ")),
-            ("server".to_owned(), self.server.vendor.name().to_owned()),
-            ("server_version".to_owned(), self.server.version.clone()),
-            ("dump_program".to_owned(), self.program.name.clone()),
-        ]
+        Facts {
+            engines: Some(Separated(engines.into_iter().map(Untrusted::from).collect())),
+            server: Some(self.server.vendor.name().into()),
+            server_version: Some(self.server.version.as_str().into()),
+            dump_program: Some(self.program.name.as_str().into()),
+            ..Facts::default()
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::names::Part;
 use super::own;
 use super::split::Splitter;
 use crate::entry::Entry;
+use crate::facts::Facts;
 use crate::source::external::dumps_in;
 use crate::source::reading::Reading;
 use crate::source::{Error, Finished, Source};
@@ -33,7 +34,7 @@ pub struct ExternalDumps {
     differ: bool,
     rows: u64,
     longest: u64,
-    facts: Vec<(String, String)>,
+    facts: Facts,
 }
 
 type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
@@ -63,8 +64,6 @@ struct Dump {
 
 /// How much of a file's session settings is compared, in bytes.
 const SETTINGS: usize = 64 << 10;
-/// The fact about the agreement of the session settings of several files.
-pub(super) const SETTINGS_FACT: &str = "settings";
 
 impl ExternalDumps {
     /// Finds the files of `folder`.
@@ -85,7 +84,7 @@ impl ExternalDumps {
             differ: false,
             rows: 0,
             longest: 0,
-            facts: Vec::new(),
+            facts: Facts::default(),
         })
     }
 
@@ -153,8 +152,7 @@ impl ExternalDumps {
         self.rows += counted.rows.values().sum::<u64>();
         self.longest = self.longest.max(counted.longest);
         let named = |name: String| dump.names.get(&name).cloned().unwrap_or(name);
-        let rows = counted.rows.into_iter().map(|(name, rows)| (format!("rows {}", named(name)), rows.to_string()));
-        self.facts.extend(rows);
+        self.facts.rows_of.extend(counted.rows.into_iter().map(|(name, rows)| (named(name).into(), rows)));
         let settings = settings(&dump.preamble);
         if !dump.databases.is_empty() {
             self.differ |= self.settings.as_ref().is_some_and(|first| *first != settings);
@@ -208,12 +206,9 @@ impl Source for ExternalDumps {
 
     fn finish(&mut self) -> Result<Finished, Error> {
         let mut facts = std::mem::take(&mut self.facts);
-        facts.push(("rows".to_owned(), self.rows.to_string()));
-        facts.push(("longest_statement".to_owned(), self.longest.to_string()));
-        if self.differ {
-            facts.push((SETTINGS_FACT.to_owned(), "differ".to_owned()));
-        }
-        facts.sort();
+        facts.rows = Some(self.rows);
+        facts.longest_statement = Some(self.longest);
+        facts.settings = self.differ.then(|| "differ".into());
         Ok(Finished { data_time: self.data_time, facts })
     }
 
@@ -234,8 +229,8 @@ mod tests {
         while source.next().unwrap().is_some() {
             while source.read(&mut [0; 7]).unwrap() > 0 {}
         }
-        let facts = source.finish().unwrap().facts;
-        facts.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
+        let facts = source.finish().unwrap().facts.pairs();
+        facts.into_iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.raw().to_owned())
     }
 
     fn names(folder: &Path) -> Result<Vec<String>, Error> {
@@ -281,10 +276,10 @@ mod tests {
             "old.sql/shop/gone.sql",
         ];
         assert_eq!(names(folder.path()).unwrap(), all);
-        assert_eq!(facts(folder.path(), SETTINGS_FACT), None);
+        assert_eq!(facts(folder.path(), "settings"), None);
         assert_eq!(facts(folder.path(), "rows old.sql/shop/gone.sql").as_deref(), Some("1"));
         write("crm.sql", &dump("t").replace("a = 1", "a = 2"), 10);
-        assert_eq!(facts(folder.path(), SETTINGS_FACT).as_deref(), Some("differ"));
+        assert_eq!(facts(folder.path(), "settings").as_deref(), Some("differ"));
         write("crm.sql", dump("t").strip_suffix("6\n").unwrap(), 10);
         assert!(names(folder.path()).unwrap_err().to_string().contains("isn't whole"));
     }

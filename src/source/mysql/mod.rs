@@ -44,7 +44,8 @@ use self::split::{Counted, Splitter};
 use super::command::{CommandOptions, CommandSource, STALLED};
 use super::reading::Reading;
 use super::{Databases, Error, Finished, Source};
-use crate::entry::{Entry, Escaped, StreamName};
+use crate::entry::{Entry, Escaped, StreamName, Untrusted};
+use crate::facts::Facts;
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
@@ -81,7 +82,7 @@ pub struct MysqlSource {
     /// The state that must be unchanged after the dump.
     gate: Gate,
     data_time: Timestamp,
-    facts: Vec<(String, String)>,
+    facts: Facts,
     warnings: Vec<Warning>,
     /// The start of the dump, which names the binary log's position.
     preamble: Vec<u8>,
@@ -193,13 +194,13 @@ impl Gate {
 }
 
 /// The binary log's position that a dump's start names, where it does.
-fn position(preamble: &[u8]) -> Option<(String, String)> {
+fn position(preamble: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(preamble);
     let (_, rest) = text.split_once("_LOG_FILE='")?;
     let (file, rest) = rest.split_once('\'')?;
     let (_, rest) = rest.split_once("_LOG_POS=")?;
     let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some(("binlog".to_owned(), format!("{file}:{number}")))
+    Some(format!("{file}:{number}"))
 }
 
 /// The error of the source itself, where the splitter hands it on.
@@ -272,12 +273,11 @@ impl Source for MysqlSource {
         let locks = self.locks.said(Instant::now());
         self.progress.note(&locks);
         let mut facts = self.facts.clone();
-        facts.push(("locks".to_owned(), locks));
-        facts.push(("rows".to_owned(), counted.rows.values().sum::<u64>().to_string()));
-        facts.extend(position(&self.preamble));
-        facts.push(("longest_statement".to_owned(), counted.longest.to_string()));
-        facts.extend(counted.rows.into_iter().map(|(name, rows)| (format!("rows {name}"), rows.to_string())));
-        facts.sort();
+        facts.locks = Some(locks.into());
+        facts.rows = Some(counted.rows.values().sum());
+        facts.binlog = position(&self.preamble).map(Untrusted::from);
+        facts.longest_statement = Some(counted.longest);
+        facts.rows_of = counted.rows.into_iter().map(|(name, rows)| (name.into(), rows)).collect();
         Ok(Finished { data_time: self.data_time, facts })
     }
 
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_position_of_the_binary_log_is_read_from_the_start() {
-        let of = |text: &str| position(text.as_bytes()).map(|(_, value)| value);
+        let of = |text: &str| position(text.as_bytes());
         let mariadb = "-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000002', MASTER_LOG_POS=344;\n";
         assert_eq!(of(mariadb).unwrap(), "binlog.000002:344");
         let mysql = "-- CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='b.1', SOURCE_LOG_POS=7;\n";

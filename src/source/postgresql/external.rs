@@ -6,8 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::scan::Scanner;
-use super::{GLOBALS, check_whole, facts_of};
+use super::{GLOBALS, check_whole, note_counts};
 use crate::entry::Entry;
+use crate::facts::Facts;
 use crate::source::external::dumps_in;
 use crate::source::names::escape;
 use crate::source::reading::Reading;
@@ -22,7 +23,7 @@ pub struct ExternalDumps {
     reading: Reading,
     data_time: Timestamp,
     rows: u64,
-    facts: Vec<(String, String)>,
+    facts: Facts,
 }
 
 /// The name of a file with the roles, as `pg_dumpall --globals-only` writes it.
@@ -35,7 +36,7 @@ impl ExternalDumps {
     /// [`Error::Failed`] if there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (files, data_time) = dumps_in(folder)?;
-        let (current, reading, facts) = (None, Reading::default(), Vec::new());
+        let (current, reading, facts) = (None, Reading::default(), Facts::default());
         Ok(Self { files: files.into_iter(), current, reading, data_time, rows: 0, facts })
     }
 
@@ -58,7 +59,7 @@ impl ExternalDumps {
             )));
         }
         self.rows += scanner.rows.values().sum::<u64>();
-        self.facts.extend(facts_of(&entry.name.to_string(), &scanner));
+        note_counts(&mut self.facts, &entry.name.to_string(), &scanner);
         Ok(())
     }
 }
@@ -98,9 +99,8 @@ impl Source for ExternalDumps {
     fn finish(&mut self) -> Result<Finished, Error> {
         self.close()?;
         let mut facts = std::mem::take(&mut self.facts);
-        facts.push(("rows".to_owned(), self.rows.to_string()));
-        facts.push(("server".to_owned(), "PostgreSQL".to_owned()));
-        facts.sort();
+        facts.rows = Some(self.rows);
+        facts.server = Some("PostgreSQL".into());
         Ok(Finished { data_time: self.data_time, facts })
     }
 

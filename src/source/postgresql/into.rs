@@ -19,8 +19,9 @@ use super::scan::{Scanner, name_end};
 use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
 use super::session::Session;
 use super::text::bytes_of;
-use super::{GLOBALS, SETTING, UNFIT, VIEW, check_whole, database_of, standing, stream_of, views};
-use crate::entry::{Entry, Untrusted, fact};
+use super::{GLOBALS, check_whole, database_of, standing, stream_of, views};
+use crate::entry::{Entry, Untrusted};
+use crate::facts::Facts;
 use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp, leftover};
 use crate::source::objects::Objects;
@@ -155,11 +156,11 @@ impl PostgresqlTarget {
         if folder.is_empty() { Ok(None) } else { room::beside(Path::new(&folder), bytes) }
     }
 
-    fn check_server(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
-        if let Some(other) = fact(facts, "server").filter(|server| **server != *"PostgreSQL") {
+    fn check_server(&self, facts: &Facts) -> Result<(), Error> {
+        if let Some(other) = facts.server.as_ref().filter(|server| **server != *"PostgreSQL") {
             return Err(Error::Refused(format!("the snapshot is of {other}, and this server is PostgreSQL")));
         }
-        if let Some(there) = fact(facts, "server_version").and_then(|version| major(version.raw()))
+        if let Some(there) = facts.server_version.as_ref().and_then(|version| major(version.raw()))
             && there > self.server.version / 10_000
         {
             return Err(Error::Refused(format!(
@@ -177,7 +178,7 @@ impl PostgresqlTarget {
         Ok(())
     }
 
-    fn find_places(&mut self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
+    fn find_places(&mut self, entries: &[Entry], facts: &Facts) -> Result<(), Error> {
         let databases: Vec<String> = entries.iter().filter_map(|entry| database_of(&entry.name)).collect();
         if let Some(missing) = self.options.only.iter().find(|name| !databases.contains(name)) {
             return Err(Error::Config(format!(
@@ -204,25 +205,19 @@ impl PostgresqlTarget {
         for (number, from) in wanted.into_iter().enumerate() {
             let to = self.options.name.clone().unwrap_or_else(|| from.clone());
             let stream = stream_of(&from);
-            let start = format!("rows {stream} ");
-            let rows = facts.iter().filter_map(|(key, value)| {
-                let table = key.raw().strip_prefix(&start).filter(|table| name_end(table) == Some(table.len()))?;
-                Some((table.to_owned(), value.raw().parse().ok()?))
-            });
-            let about = |kind: &str| {
-                let start = format!("{kind}{stream} ");
-                let named = |(key, value): &(Untrusted, Untrusted)| {
-                    Some((key.raw().strip_prefix(&start)?.to_owned(), value.raw().to_owned()))
-                };
-                facts.iter().filter_map(named).collect::<Vec<_>>()
+            let rows = Facts::of_stream(&facts.rows_of, &stream)
+                .filter(|(table, _)| name_end(table) == Some(table.len()))
+                .map(|(table, rows)| (table.to_owned(), *rows));
+            let about = |known: &BTreeMap<Untrusted, Untrusted>| {
+                let named = |(name, value): (&str, &Untrusted)| (name.to_owned(), value.raw().to_owned());
+                Facts::of_stream(known, &stream).map(named).collect::<Vec<_>>()
             };
             let replaces = there.contains(&to);
             self.places.push(Place {
-                settings: about(SETTING),
-                views: about(VIEW),
+                settings: about(&facts.session_settings),
+                views: about(&facts.views),
                 rows: rows.collect(),
-                large_objects: fact(facts, &format!("large_objects {stream}"))
-                    .and_then(|value| value.raw().parse().ok()),
+                large_objects: facts.large_objects.get(&stream.as_str().into()).copied(),
                 loading: aside(&to, "loading", &stamp, NAME),
                 before: aside(&to, "before", &stamp, NAME),
                 replaces,
@@ -255,11 +250,13 @@ impl PostgresqlTarget {
         Ok(())
     }
 
-    fn described(&self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Plan {
+    fn described(&self, entries: &[Entry], facts: &Facts) -> Plan {
         let mut plan = Plan::default();
         plan.lines.push(format!("the server is PostgreSQL {}", self.server.version_text));
         if !self.compares {
-            let version = fact(facts, "server_version")
+            let version = facts
+                .server_version
+                .as_ref()
                 .map_or_else(|| "a version that isn't known".to_owned(), Untrusted::to_string);
             plan.lines.push(format!(
                 "after the load it is compared what there is, and what each definition says only where the dump is of this server's \
@@ -288,10 +285,10 @@ impl PostgresqlTarget {
                 ),
                 false => format!("{what} goes to {}, where nothing is", place.to),
             });
-            if let Some(why) = fact(facts, &format!("{UNFIT}{}", stream_of(&place.from))) {
+            if let Some(why) = facts.unfit.get(&stream_of(&place.from).into()) {
                 plan.lines.push(format!("{} will be refused, and the others not: {why}", place.from));
             }
-            if let Some(objects) = fact(facts, &format!("superuser {}", stream_of(&place.from)))
+            if let Some(objects) = facts.superuser.get(&stream_of(&place.from).into())
                 && place.role.is_some()
             {
                 plan.lines.push(format!(
@@ -381,7 +378,7 @@ impl Service for PostgresqlTarget {
         }
         self.check_server(facts)?;
         self.check_account()?;
-        let of_dump = fact(facts, "server_version").and_then(|version| major(version.raw()));
+        let of_dump = facts.server_version.as_ref().and_then(|version| major(version.raw()));
         self.compares = of_dump == Some(self.server.version / 10_000);
         self.find_places(entries, facts)?;
         self.check_names()?;
@@ -394,7 +391,7 @@ impl Service for PostgresqlTarget {
         if !self.absent.roles.is_empty() {
             let names = self.absent.roles.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             plan.lines.push(format!("these roles are absent and are made: {names}"));
-            if fact(facts, "role_passwords").is_some_and(|there| *there == *"no") {
+            if facts.role_passwords == Some(false) {
                 self.warnings.push(WarningKind::Accounts.warning(format!(
                     "the roles {names} have no password: the account of the backup may not read them; set them with ALTER ROLE"
                 )));

@@ -41,6 +41,7 @@ use super::names::{escape, is_aside, unescape};
 use super::reading::Reading;
 use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, StreamName};
+use crate::facts::Facts;
 use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -62,12 +63,6 @@ pub struct PostgresqlOptions {
 
 /// Roles, their memberships and settings.
 pub const GLOBALS: &str = "@globals.sql";
-/// The prefix of facts about session settings of a database, before its stream and the setting's name.
-const SETTING: &str = "setting ";
-/// The prefix of facts about the rows of materialized views, before the stream and the view's name.
-const VIEW: &str = "view ";
-/// The prefix of facts about dumps that a restore refuses, before the stream.
-const UNFIT: &str = "unfit ";
 /// The word without which a dump would end with another line every day.
 const KEY: &str = "varu";
 
@@ -102,7 +97,7 @@ pub struct PostgresqlSource {
     current: Option<Current>,
     reading: Reading,
     data_time: Timestamp,
-    facts: Vec<(String, String)>,
+    facts: Facts,
     rows: u64,
     progress: Arc<dyn Progress>,
     interrupt: Interrupt,
@@ -144,10 +139,14 @@ impl PostgresqlSource {
         }
         let warnings = left_out(&server, &options.databases)?;
         let (globals, passwords) = globals::globals(&server, &interrupt)?;
-        let passwords = if passwords { "yes" } else { "no" };
-        let facts = [("server", "PostgreSQL"), ("server_version", &server.version_text), ("role_passwords", passwords)];
+        let facts = Facts {
+            server: Some("PostgreSQL".into()),
+            server_version: Some(server.version_text.as_str().into()),
+            role_passwords: Some(passwords),
+            ..Facts::default()
+        };
         Ok(Self {
-            facts: facts.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
+            facts,
             server,
             options: options.clone(),
             restrict_key,
@@ -172,7 +171,7 @@ impl PostgresqlSource {
         argv.extend(["--format=plain", "--create", LOCK_WAIT, encoding].map(OsString::from));
         let beyond = grants::superusers_objects(&self.server, &database)?;
         if !beyond.is_empty() {
-            self.facts.push((format!("superuser {}", stream_of(&database)), some_of(&beyond)));
+            self.facts.superuser.insert(stream_of(&database).into(), some_of(&beyond).into());
         }
         for index in grants::invalid_indexes(&self.server, &database, exclude)? {
             self.warnings.push(WarningKind::Unrestorable.warning(format!(
@@ -216,18 +215,19 @@ impl PostgresqlSource {
         let after = Fingerprint::take(&self.server, &database, &options.exclude_tables, &options.schema_only_tables)?;
         before.objects.check_unchanged(&after.objects)?;
         let stream = stream_of(&database);
-        self.facts.extend(facts_of(&stream, &scanner));
+        note_counts(&mut self.facts, &stream, &scanner);
         if let Some(why) = scanner.suspicious.as_deref().or(unfit) {
-            self.facts.push((format!("{UNFIT}{stream}"), why.to_owned()));
+            self.facts.unfit.insert(stream.as_str().into(), why.into());
             self.warnings.push(WarningKind::Unrestorable.warning(format!(
                 "the dump of {database} is in the backup, and a restore into a server would refuse it: it has {why}; psql loads it from a \
                  restore to files (--to)"
             )));
         }
         let settings = settings::of_sessions(&self.server, &database)?.into_iter();
-        self.facts.extend(settings.map(|(name, value)| (format!("{SETTING}{stream} {name}"), value)));
+        let named = |(name, value): (String, String)| (format!("{stream} {name}").into(), value.into());
+        self.facts.session_settings.extend(settings.map(named));
         let views = views::filled(&self.server, &database, &options.exclude_tables)?.into_iter();
-        self.facts.extend(views.map(|(name, rows)| (format!("{VIEW}{stream} {name}"), rows)));
+        self.facts.views.extend(views.map(named));
         self.rows += scanner.rows.values().sum::<u64>();
         Ok(())
     }
@@ -246,9 +246,9 @@ fn check_whole(what: &str, scanner: &Scanner) -> Result<(), Error> {
 }
 
 /// The facts of a dump that a restore needs.
-fn facts_of(stream: &str, scanner: &Scanner) -> Vec<(String, String)> {
-    let rows = scanner.rows.iter().map(|(table, rows)| (format!("rows {stream} {table}"), rows.to_string()));
-    rows.chain([(format!("large_objects {stream}"), scanner.large_objects.to_string())]).collect()
+fn note_counts(facts: &mut Facts, stream: &str, scanner: &Scanner) {
+    facts.rows_of.extend(scanner.rows.iter().map(|(table, rows)| (format!("{stream} {table}").into(), *rows)));
+    facts.large_objects.insert(stream.into(), scanner.large_objects);
 }
 
 /// A name as a pattern that matches it alone.
@@ -396,8 +396,7 @@ impl Source for PostgresqlSource {
     fn finish(&mut self) -> Result<Finished, Error> {
         self.close()?;
         let mut facts = self.facts.clone();
-        facts.push(("rows".to_owned(), self.rows.to_string()));
-        facts.sort();
+        facts.rows = Some(self.rows);
         Ok(Finished { data_time: self.data_time, facts })
     }
 

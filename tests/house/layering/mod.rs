@@ -14,7 +14,7 @@ use paths::{Used, used_paths};
 /// The floors, lowest first, and their modules in order: a module may import floors below its own and, except on floor 1,
 /// modules that stand before it on its own floor.
 const FLOORS: [&[&str]; 8] = [
-    &["disk", "shell", "class", "id", "entry", "time", "warning", "progress"],
+    &["disk", "shell", "class", "id", "entry", "time", "facts", "warning", "progress"],
     &["chunker", "segment", "crypto", "source", "remote"],
     &["format"],
     &["index"],

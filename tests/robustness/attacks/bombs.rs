@@ -1,6 +1,7 @@
 //! Snapshots that take more memory or room than their bytes justify: each is named and passed over, and keeps no other from
 //! being listed, built upon or restored.
 
+use varu::facts::Facts;
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
 use varu::id::ChainId;
 use varu::remote::Folder;
@@ -15,7 +16,8 @@ const MEMORY: u64 = 320 << 20;
 
 /// How the plain bodies of bombs begin; zeros follow.
 fn bodies(honest: &SnapshotBody) -> Vec<(&'static str, Vec<u8>)> {
-    let start = SnapshotBody { facts: Vec::new(), warnings: Vec::new(), recipe: Vec::new(), ..honest.clone() }.encode();
+    let start =
+        SnapshotBody { facts: Facts::default(), warnings: Vec::new(), recipe: Vec::new(), ..honest.clone() }.encode();
     // The counts of facts and of warnings, the configuration's length and four totals end it: one byte each here.
     let head = &start[..start.len() - 7 - honest.configuration.len()];
     let many = [0x80, 0x80, 0x80, 0x08]; // 16,777,216 as a varint

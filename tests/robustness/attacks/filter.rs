@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use varu::entry::{Entry, Kind, StreamName};
+use varu::facts::Facts;
 use varu::progress::Interrupt;
 use varu::source::mysql::client::ServerOptions;
 use varu::source::mysql::into::MysqlTarget;
@@ -247,7 +248,8 @@ impl Ground {
             .filter(|(_, entry)| target.is_definition(entry))
             .map(|((stream, bytes), _)| (name(stream), bytes.clone()))
             .collect();
-        let facts = [("server", "MariaDB"), ("rows shop/t.sql", "3")].map(|(key, value)| (key.into(), value.into()));
+        let rows_of = [("shop/t.sql".into(), 3)].into();
+        let facts = Facts { server: Some("MariaDB".into()), rows_of, ..Facts::default() };
         let plan = target.plan(Contents {
             entries: &entries,
             definitions,

@@ -32,6 +32,7 @@ use varu::chunker::ChunkSizes;
 use varu::crypto::IdentityFile;
 use varu::entry::{Entry, Kind, StreamName};
 use varu::error::Error;
+use varu::facts::Facts;
 use varu::format::writer_key::WriterKeyFile;
 use varu::id::derive_bytes;
 use varu::index::SnapshotRow;
@@ -135,7 +136,7 @@ impl Source for MemorySource {
     }
 
     fn finish(&mut self) -> Result<Finished, source::Error> {
-        Ok(Finished { data_time: self.data_time, facts: Vec::new() })
+        Ok(Finished { data_time: self.data_time, facts: Facts::default() })
     }
 
     fn warnings(&mut self) -> Vec<varu::warning::Warning> {

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{MysqlTarget, NAME, Place, aside};
-use crate::entry::{Entry, Escaped, Untrusted, fact};
-use crate::source::mysql::dump::ENGINES_FACT;
-use crate::source::mysql::external::SETTINGS_FACT;
+use crate::entry::{Entry, Escaped, Untrusted};
+use crate::facts::Facts;
 use crate::source::mysql::names::{Kind, Part, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
@@ -15,10 +14,10 @@ use crate::warning::WarningKind;
 
 impl MysqlTarget {
     /// Whether the server takes what the other wrote.
-    pub(super) fn check_server(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
+    pub(super) fn check_server(&self, facts: &Facts) -> Result<(), Error> {
         let here = self.server.vendor.name();
         let version = &self.server.version;
-        match fact(facts, "server") {
+        match &facts.server {
             Some(there) if *there != *here => {
                 return Err(Error::Refused(format!(
                     "the dump is of {there}, and this server is {here} {version}: their dumps don't fit each other; restore \
@@ -27,21 +26,21 @@ impl MysqlTarget {
             }
             _ => {}
         }
-        if fact(facts, SETTINGS_FACT).is_some() {
+        if facts.settings.is_some() {
             return Err(Error::Refused(
                 "the snapshot has several dumps with different session settings, so none fits them all; restore it to files \
                  with --to, and load each by itself"
                     .to_owned(),
             ));
         }
-        if let Some(there) = fact(facts, "server_version")
+        if let Some(there) = &facts.server_version
             && series(there.raw()) > self.server.series()
         {
             return Err(Error::Refused(format!(
                 "the dump is of version {there}, and this server is older: {version}; upgrade it first"
             )));
         }
-        let longest: u64 = fact(facts, "longest_statement").and_then(|value| value.raw().parse().ok()).unwrap_or(0);
+        let longest = facts.longest_statement.unwrap_or(0);
         let most: u64 = self.server.value("SELECT @@max_allowed_packet")?.parse().unwrap_or(u64::MAX);
         if longest > most {
             return Err(Error::Refused(format!(
@@ -55,8 +54,8 @@ impl MysqlTarget {
 
     /// Whether the server has the engines of the tables, where the snapshot says which ones those are. A server would make
     /// the tables with its default engine, or not at all.
-    pub(super) fn check_engines(&self, facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
-        let Some(wanted) = fact(facts, ENGINES_FACT) else { return Ok(()) };
+    pub(super) fn check_engines(&self, facts: &Facts) -> Result<(), Error> {
+        let Some(wanted) = &facts.engines else { return Ok(()) };
         let here: BTreeSet<String> = self
             .server
             .ask("SELECT ENGINE FROM information_schema.ENGINES WHERE SUPPORT IN ('YES', 'DEFAULT')")?
@@ -65,10 +64,10 @@ impl MysqlTarget {
             .map(|name| name.to_ascii_lowercase())
             .collect();
         let lacks: Vec<String> = wanted
-            .raw()
-            .split_whitespace()
-            .filter(|engine| !here.contains(&engine.to_ascii_lowercase()))
-            .map(|engine| Escaped(engine.as_bytes()).to_string())
+            .0
+            .iter()
+            .filter(|engine| !here.contains(&engine.raw().to_ascii_lowercase()))
+            .map(Untrusted::to_string)
             .collect();
         if lacks.is_empty() || self.options.keep_going {
             return Ok(());
@@ -174,14 +173,14 @@ impl MysqlTarget {
     }
 
     /// The rows that each table has to have.
-    pub(super) fn find_rows(&mut self, entries: &[Entry], facts: &[(Untrusted, Untrusted)]) -> Result<(), Error> {
+    pub(super) fn find_rows(&mut self, entries: &[Entry], facts: &Facts) -> Result<(), Error> {
         for entry in entries {
             let Some((database, table)) = table_of(entry) else { continue };
             if !self.places.iter().any(|place| place.takes(&database, &table)) {
                 continue;
             }
-            let key = format!("rows {}", Part::Object(database.clone(), table.clone(), Kind::Table).name());
-            let rows = fact(facts, &key).and_then(|value| value.raw().parse().ok());
+            let stream = Part::Object(database.clone(), table.clone(), Kind::Table).name();
+            let rows = facts.rows_of.get(&stream.into()).copied();
             let rows = rows.ok_or_else(|| {
                 Error::Failed(format!(
                     "the snapshot doesn't say how many rows {database}.{table} has, so a load can't be proven"
