@@ -1,22 +1,16 @@
 //! `varu index`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use clap::Subcommand;
 use serde_json::json;
 use varu::format::layout::pack_name;
-use varu::progress::Progress;
-use varu::repository::{self, Lock, Repository, Salvaged};
-use varu::time::{Clock, SystemClock};
-use varu::warning::WarningKind;
+use varu::job::amount::counted;
+use varu::job::index::{IndexJob, RebuildReport};
+use varu::repository::Salvaged;
 
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::progress::ProgressReporter;
 use super::values::{TrustArgs, short};
-use varu::job::amount::counted;
-use varu::job::open::remember_place;
 
 /// Work with the local index.
 #[derive(Debug, clap::Args)]
@@ -47,48 +41,28 @@ enum What {
     Adopt,
 }
 
-/// How long a backup that runs is waited for.
-const PATIENCE: Duration = Duration::from_secs(6 * 3600);
-
 impl Args {
     /// Does it and says what came out.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
-        // Who goes on at another place than the last backup's goes on there with the backups, too.
-        let as_first = matches!(self.what, What::Rebuild { accept_loss: true, .. } | What::Adopt);
-        let repositories = context.machine.open_indexes(&self.trust.vouched(), as_first, &progress.shared())?;
+        let shared = progress.shared();
+        let job = IndexJob { machine: &context.machine, trust: self.trust.vouched(), progress: &shared };
         match self.what {
-            What::Rebuild { salvage: true, .. } => salvage(context, &progress, &repositories),
-            What::Rebuild { accept_loss, .. } => rebuild(context, &progress, &repositories, accept_loss),
-            What::Check => check(context, &progress, &repositories),
-            What::Adopt => adopt(context, &progress, &repositories[0]),
+            What::Rebuild { salvage: true, .. } => salvage(&job, context, &progress),
+            What::Rebuild { accept_loss, .. } => rebuild(&job, accept_loss, context, &progress),
+            What::Check => check(&job, context, &progress),
+            What::Adopt => adopt(&job, context, &progress),
         }
     }
 }
 
 fn rebuild(
+    job: &IndexJob,
+    accept_loss: bool,
     context: &Context,
     progress: &ProgressReporter,
-    repositories: &[Arc<Repository>],
-    accept_loss: bool,
 ) -> Result<ExitStatus, Failure> {
-    let (mut snapshots, mut packs, mut hidden) = (0, 0, Vec::new());
-    for repository in repositories {
-        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, progress, &context.machine.interrupt)?;
-        let changes = repository.rebuild(accept_loss)?;
-        changes.warnings().for_each(|warning| progress.warn(&warning));
-        changes.lost.iter().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
-        if let Some(missing) = changes.hidden {
-            progress.warn(&WarningKind::MissingSnapshot.warning(&missing));
-            hidden.push(missing);
-        }
-        let index = repository.index();
-        snapshots += index.snapshots().map_err(repository::Error::from)?.len() as u64;
-        packs += index.packs().map_err(repository::Error::from)?.len() as u64;
-    }
-    if accept_loss {
-        repositories.iter().try_for_each(|repository| remember_place(repository))?;
-    }
+    let RebuildReport { snapshots, packs, hidden } = job.rebuild(accept_loss)?;
     let warnings = progress.end(&[]);
     let left_alone = !hidden.is_empty() && !accept_loss;
     match context.json {
@@ -105,31 +79,8 @@ fn rebuild(
     Ok(if left_alone { ExitStatus::Damaged } else { status })
 }
 
-fn salvage(
-    context: &Context,
-    progress: &ProgressReporter,
-    repositories: &[Arc<Repository>],
-) -> Result<ExitStatus, Failure> {
-    let mut found = Vec::new();
-    for repository in repositories {
-        let _lock = Lock::take(repository.folder(), "index rebuild", PATIENCE, progress, &context.machine.interrupt)?;
-        found.push(repository.salvage(SystemClock.now())?);
-    }
-    // Whose a damaged object was none can tell, so each has named it. Where one of them has put it back that is over.
-    let put_back = |salvaged: &&Salvaged| salvaged.from.is_none();
-    let back: Vec<String> = found
-        .iter()
-        .flat_map(|(_, salvage)| salvage.brought_back.iter().filter(put_back))
-        .map(|salvaged| salvaged.snapshot.id.to_string())
-        .collect();
-    let mut brought_back = Vec::new();
-    for (mut changes, salvage) in found {
-        changes.damaged.retain(|sentence| !back.iter().any(|id| sentence.contains(id)));
-        changes.warnings().for_each(|warning| progress.warn(&warning));
-        changes.lost.iter().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
-        salvage.left.iter().for_each(|why| progress.warn(&WarningKind::MissingSnapshot.warning(why)));
-        brought_back.extend(salvage.brought_back);
-    }
+fn salvage(job: &IndexJob, context: &Context, progress: &ProgressReporter) -> Result<ExitStatus, Failure> {
+    let brought_back = job.salvage()?;
     let warnings = progress.end(&[]);
     let document = |salvaged: &Salvaged| {
         json!({
@@ -154,33 +105,20 @@ fn salvage(
     Ok(progress.say_warnings())
 }
 
-fn check(
-    context: &Context,
-    progress: &ProgressReporter,
-    repositories: &[Arc<Repository>],
-) -> Result<ExitStatus, Failure> {
-    let mut found = Vec::new();
-    for repository in repositories {
-        found.extend(repository.check_index()?);
-    }
+fn check(job: &IndexJob, context: &Context, progress: &ProgressReporter) -> Result<ExitStatus, Failure> {
+    let differences = job.check()?;
     progress.end(&[]);
     match context.json {
-        true => context.print_json(&json!({ "differences": found }))?,
-        false if found.is_empty() => context.tell("the index is as the repository has it\n")?,
-        false => context.print(&found.iter().map(|line| format!("{line}\n")).collect::<String>())?,
+        true => context.print_json(&json!({ "differences": differences }))?,
+        false if differences.is_empty() => context.tell("the index is as the repository has it\n")?,
+        false => context.print(&differences.iter().map(|line| format!("{line}\n")).collect::<String>())?,
     }
-    Ok(if found.is_empty() { ExitStatus::Done } else { ExitStatus::Warnings })
+    Ok(if differences.is_empty() { ExitStatus::Done } else { ExitStatus::Warnings })
 }
 
-fn adopt(context: &Context, progress: &ProgressReporter, repository: &Repository) -> Result<ExitStatus, Failure> {
-    let _lock = Lock::take(repository.folder(), "index adopt", PATIENCE, progress, &context.machine.interrupt)?;
-    let changes = repository.sync()?;
-    if let Some(hidden) = changes.hidden {
-        return Err(Failure::new(ExitStatus::Damaged, hidden));
-    }
-    let newest = repository.adopt()?;
-    remember_place(repository)?;
-    progress.end(&changes.warnings().collect::<Vec<_>>());
+fn adopt(job: &IndexJob, context: &Context, progress: &ProgressReporter) -> Result<ExitStatus, Failure> {
+    let (newest, warnings) = job.adopt()?;
+    progress.end(&warnings);
     match (context.json, &newest) {
         (true, _) => context.print_json(&json!({ "adopted": newest.as_ref().map(|row| row.id) }))?,
         (false, None) => context.tell("there is no snapshot yet, so there is nothing to adopt\n")?,

@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
-use varu::progress::Progress;
-use varu::prune::{ChainReport, PruneOptions, PruneReport, prune};
-use varu::repository::{self, Chosen, Lock};
+use varu::job::amount::{counted, size};
+use varu::job::prune::{PruneRequest, run, undelete};
+use varu::prune::{ChainReport, PruneReport};
+use varu::repository::Chosen;
 use varu::retention::Reason;
 use varu::shell;
-use varu::time::{SystemClock, Timestamp, format_duration};
+use varu::time::{Timestamp, format_duration};
 
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::values::{SnapshotWord, TrustArgs, short};
-use varu::job::amount::{counted, size};
-
-/// How long a backup that runs is waited for.
-const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// Take away the chains that no rule keeps.
 #[derive(Debug, clap::Args)]
@@ -44,21 +41,15 @@ impl Args {
     /// Prunes, and says what became of each chain.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
-        let repositories = context.machine.open_indexes(&self.trust.vouched(), false, &progress.shared())?;
-        let mut locks = Vec::new();
-        for repository in &repositories {
-            locks.push(Lock::take(repository.folder(), "prune", PATIENCE, &*progress, &context.machine.interrupt)?);
-        }
-        if !self.dry_run {
-            repositories.iter().try_for_each(|repository| context.machine.refuse_behind(repository))?;
-        }
-        let rules = |set: &str| context.machine.configuration.rules(set);
+        let request = PruneRequest {
+            dry_run: self.dry_run,
+            now: self.now,
+            dropped: self.dropped.into_iter().collect(),
+            trust: self.trust.vouched(),
+        };
+        let report = run(&request, &context.machine, &progress.shared())?;
+        let warnings = progress.end(&report.warnings);
         let grace = context.machine.configuration.retention.grace;
-        let dropped = self.dropped.iter().cloned().collect();
-        let options = PruneOptions { rules: &rules, grace, dry_run: self.dry_run, now: self.now, dropped };
-        let report = prune(&repositories, &options, &SystemClock, &*progress, &context.machine.interrupt)?;
-        report.warnings.iter().for_each(|warning| progress.warn(warning));
-        let warnings = progress.end(&[]);
         let summary = Summary { report: &report, dry_run: self.dry_run, grace };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
@@ -232,25 +223,10 @@ impl Undelete {
     /// Unmarks the snapshot and all that its chain has before it.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
-        let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
-        let chosen = match self.snapshot {
-            SnapshotWord::Latest => Chosen::Latest,
-            SnapshotWord::Prefix(prefix) => Chosen::Id(prefix),
-        };
-        let found = opened.find(None, &chosen)?;
-        let repository = &found.repository;
-        let _lock = Lock::take(repository.folder(), "undelete", PATIENCE, &*progress, &context.machine.interrupt)?;
-        let rows = repository.index().snapshots().map_err(repository::Error::from)?;
-        let mut unmarked = Vec::new();
-        let mut next = Some(found.snapshot.id);
-        while let Some(row) = next.and_then(|id| rows.iter().find(|row| row.id == id)) {
-            if repository.unmark(&row.id)? {
-                unmarked.push(row.id);
-            }
-            next = row.header.parent.map(|parent| parent.id);
-        }
-        let warnings = progress.end(&found.warnings);
-        let id = short(&found.snapshot.id);
+        let trust = self.trust.vouched();
+        let report = undelete(&Chosen::from(&self.snapshot), &trust, &context.machine, &progress.shared())?;
+        let warnings = progress.end(&report.warnings);
+        let (id, unmarked) = (report.snapshot.short(), report.unmarked);
         match (context.json, unmarked.len() as u64) {
             (true, _) => context.print_json(&json!({ "unmarked": unmarked, "warnings": warnings }))?,
             (false, 0) => context.tell(&format!("snapshot {id} and those before it in its chain had no mark\n"))?,

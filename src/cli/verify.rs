@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use varu::progress::Progress;
 use varu::repository::Repository;
 use varu::time::{SystemClock, format_duration};
-use varu::verify::{self, Damage, VerifyOptions, VerifyReport, verify};
+use varu::verify::{Damage, Level, VerifyOptions, VerifyReport, verify};
 use varu::warning::WarningKind;
 
 use super::context::Context;
@@ -22,7 +22,7 @@ use varu::job::amount::{counted, rate, size};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How deep.
-    #[arg(long, value_enum, default_value_t = Level::Structure)]
+    #[arg(long, value_parser = level(), default_value = Level::Structure.word())]
     level: Level,
 
     /// Read only this share of the packs, drawn at random.
@@ -33,28 +33,27 @@ pub struct Args {
     trust: TrustArgs,
 }
 
-/// How deep a verification looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Level {
-    /// Every object is there, every reference resolves, every pack has its hash. Needs no identity.
-    Structure,
-    /// And every segment opens, every chunk has its id. Needs the identity.
-    Data,
+/// Reads how deep a verification looks.
+fn level() -> impl TypedValueParser<Value = Level> {
+    let values = [
+        PossibleValue::new(Level::Structure.word())
+            .help("Every object is there, every reference resolves, every pack has its hash. Needs no identity"),
+        PossibleValue::new(Level::Data.word())
+            .help("And every segment opens, every chunk has its id. Needs the identity"),
+    ];
+    PossibleValuesParser::new(values).map(|word| match word == Level::Data.word() {
+        true => Level::Data,
+        false => Level::Structure,
+    })
 }
 
 impl Args {
     /// Verifies and names every damage.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
-        let (level, mut opened) = match self.level {
-            Level::Structure => (
-                verify::Level::Structure,
-                context.machine.open_unseen(&self.trust.vouched(), false, &progress.shared())?,
-            ),
-            Level::Data => {
-                (verify::Level::Data, context.machine.open_unseen(&self.trust.vouched(), true, &progress.shared())?)
-            }
-        };
+        let level = self.level;
+        let mut opened =
+            context.machine.open_unseen(&self.trust.vouched(), level == Level::Data, &progress.shared())?;
         let options = VerifyOptions { level, sample: self.sample.unwrap_or(1.0) };
         let started = Instant::now();
         let mut reports = Vec::new();
@@ -86,7 +85,7 @@ impl Args {
 /// What is said of a verification.
 struct Summary<'a> {
     reports: &'a [(Arc<Repository>, VerifyReport)],
-    level: verify::Level,
+    level: Level,
     sample: f64,
     took: Duration,
 }

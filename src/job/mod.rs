@@ -17,14 +17,17 @@
 //! | [`restore`] | which snapshots and parts are meant, whose accounts come, what a person is asked |
 //! | [`restore_all`] | the order of sets, and which an earlier run has restored |
 //! | [`refresh`] | what a refresh asks of a restore |
+//! | [`prune`], [`index`] | which repository ids are worked on, and who has to wait for whom |
 
 pub mod amount;
 pub mod backup;
 pub mod connection;
 pub mod hooks;
+pub mod index;
 pub mod local_copy;
 pub mod machine;
 pub mod open;
+pub mod prune;
 pub mod refresh;
 pub mod registry;
 pub mod restore;
