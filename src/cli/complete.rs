@@ -1,4 +1,4 @@
-//! What a shell is told of values that only this machine knows: sets, snapshots, services.
+//! Completion of values that only this machine knows: sets, snapshots, services.
 //!
 //! All of it comes from the configuration and from the indexes in the state folder: no remote is asked, nothing is written,
 //! and what can't be read is passed over, for nobody is there who could be told.

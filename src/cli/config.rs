@@ -22,11 +22,11 @@ use super::exit::{ExitStatus, Failure};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ConfigCommand {
     /// Try all that a backup needs, line by line.
     Check,
 }
@@ -34,7 +34,7 @@ enum What {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
+enum CheckOutcome {
     /// As it should be.
     Ok,
     /// Worth to be known.
@@ -47,7 +47,7 @@ enum Outcome {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Check {
     /// How it ended.
-    outcome: Outcome,
+    outcome: CheckOutcome,
     /// What was tried: `configuration`, `set agama`.
     subject: String,
     /// What was found.
@@ -56,14 +56,14 @@ struct Check {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     checks: Vec<Check>,
 }
 
 impl Args {
     /// Tries, prints a line for each check, and ends with the worst outcome.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
-        let What::Check = self.what;
+        let ConfigCommand::Check = self.what;
         let mut checks = check_configuration(context);
         checks.extend(check_sources(context));
         checks.extend(check_schedules(context));
@@ -74,39 +74,39 @@ impl Args {
             checks.extend(check_repository(context));
         }
         checks.extend(refreshes.iter().map(|(name, refresh)| check_refresh(name, refresh, context)));
-        let worst = checks.iter().map(|check| check.outcome).max().unwrap_or(Outcome::Ok);
+        let worst = checks.iter().map(|check| check.outcome).max().unwrap_or(CheckOutcome::Ok);
         if context.json {
-            context.print_json(&Report { checks })?;
+            context.print_json(&CheckReport { checks })?;
         } else {
-            let is_said = |check: &&Check| check.outcome != Outcome::Ok || context.verbosity != Verbosity::Quiet;
+            let is_said = |check: &&Check| check.outcome != CheckOutcome::Ok || context.verbosity != Verbosity::Quiet;
             context.print(&checks.iter().filter(is_said).map(Check::line).collect::<String>())?;
         }
         Ok(match worst {
-            Outcome::Ok | Outcome::Note => ExitStatus::Done,
-            Outcome::Failed => ExitStatus::Usage,
+            CheckOutcome::Ok | CheckOutcome::Note => ExitStatus::Done,
+            CheckOutcome::Failed => ExitStatus::Usage,
         })
     }
 }
 
 impl Check {
-    fn new(outcome: Outcome, subject: impl Into<String>, message: impl Into<String>) -> Self {
+    fn new(outcome: CheckOutcome, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { outcome, subject: subject.into(), message: message.into() }
     }
 
     /// `ok`, or `FAILED` with why.
     fn of(subject: impl Into<String>, result: Result<String, String>) -> Self {
         match result {
-            Ok(message) => Self::new(Outcome::Ok, subject, message),
-            Err(why) => Self::new(Outcome::Failed, subject, why),
+            Ok(message) => Self::new(CheckOutcome::Ok, subject, message),
+            Err(why) => Self::new(CheckOutcome::Failed, subject, why),
         }
     }
 
     /// `ok       set agama: files`.
     fn line(&self) -> String {
         let outcome = match self.outcome {
-            Outcome::Ok => "ok",
-            Outcome::Note => "note",
-            Outcome::Failed => "FAILED",
+            CheckOutcome::Ok => "ok",
+            CheckOutcome::Note => "note",
+            CheckOutcome::Failed => "FAILED",
         };
         format!("{outcome:<8} {}: {}\n", self.subject, self.message)
     }
@@ -120,13 +120,13 @@ fn check_configuration(context: &Context) -> Vec<Check> {
         Some(file) => format!("{} was read: {}", file.display(), counted(sets, "set")),
         None => format!("there is none at {DEFAULT_CONFIGURATION}; everything has its default"),
     };
-    let mut checks = vec![Check::new(Outcome::Ok, "configuration", read)];
+    let mut checks = vec![Check::new(CheckOutcome::Ok, "configuration", read)];
     if !config.not_acted_on.is_empty() {
         let keys = config.not_acted_on.join(", ");
-        checks.push(Check::new(Outcome::Note, "configuration", format!("this version doesn't act on {keys}")));
+        checks.push(Check::new(CheckOutcome::Note, "configuration", format!("this version doesn't act on {keys}")));
     }
     for (name, set) in &config.sets {
-        checks.push(Check::new(Outcome::Ok, format!("set {name}"), set.source.kind().name()));
+        checks.push(Check::new(CheckOutcome::Ok, format!("set {name}"), set.source.kind().name()));
     }
     checks
 }
@@ -138,9 +138,9 @@ fn check_sources(context: &Context) -> Vec<Check> {
         let subject = format!("set {name}");
         let found = set.source.descriptor().check(&context.machine.interrupt).into_iter();
         checks.extend(found.map(|finding| match finding {
-            Finding::Good(message) => Check::new(Outcome::Ok, &subject, message),
-            Finding::Note(message) => Check::new(Outcome::Note, &subject, message),
-            Finding::Bad(message) => Check::new(Outcome::Failed, &subject, message),
+            Finding::Good(message) => Check::new(CheckOutcome::Ok, &subject, message),
+            Finding::Note(message) => Check::new(CheckOutcome::Note, &subject, message),
+            Finding::Bad(message) => Check::new(CheckOutcome::Failed, &subject, message),
         }));
         checks.extend(local_copy::options(name, set).map(|copies| check_copies(&subject, &copies)));
     }
@@ -150,8 +150,8 @@ fn check_sources(context: &Context) -> Vec<Check> {
 /// Whether systemd takes the times, and runs what the configuration says.
 fn check_schedules(context: &Context) -> Vec<Check> {
     let (wrong, pending) = super::schedule::check(context);
-    let failed = wrong.into_iter().map(|why| Check::new(Outcome::Failed, "schedule", why));
-    failed.chain(pending.map(|why| Check::new(Outcome::Note, "schedule", why))).collect()
+    let failed = wrong.into_iter().map(|why| Check::new(CheckOutcome::Failed, "schedule", why));
+    failed.chain(pending.map(|why| Check::new(CheckOutcome::Note, "schedule", why))).collect()
 }
 
 /// Whether a local copy has room.
@@ -170,7 +170,7 @@ fn check_copies(subject: &str, copies: &CopyOptions) -> Check {
 fn check_state(context: &Context) -> Vec<Check> {
     let state = match context.machine.state() {
         Ok(state) => state,
-        Err(failure) => return vec![Check::new(Outcome::Failed, "state", failure.to_string())],
+        Err(failure) => return vec![Check::new(CheckOutcome::Failed, "state", failure.to_string())],
     };
     // What is missing is made by the first backup; until then the nearest folder above it decides.
     let there = state.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
@@ -183,22 +183,22 @@ fn check_state(context: &Context) -> Vec<Check> {
 fn check_repository(context: &Context) -> Vec<Check> {
     let remote = match context.machine.open_remote(&context.progress_aside().shared()) {
         Ok(remote) => remote,
-        Err(failure) => return vec![Check::new(Outcome::Failed, "repository", failure.to_string())],
+        Err(failure) => return vec![Check::new(CheckOutcome::Failed, "repository", failure.to_string())],
     };
-    let mut checks = vec![Check::new(Outcome::Ok, "repository", format!("{} can be reached", remote.place()))];
+    let mut checks = vec![Check::new(CheckOutcome::Ok, "repository", format!("{} can be reached", remote.place()))];
     checks.push(match remote.free_space() {
-        Ok(Some(free)) => Check::new(Outcome::Ok, "room", format!("{} are free there", size(free))),
-        Ok(None) => Check::new(Outcome::Note, "room", "the remote doesn't say how much is free"),
-        Err(error) => Check::new(Outcome::Failed, "room", error.to_string()),
+        Ok(Some(free)) => Check::new(CheckOutcome::Ok, "room", format!("{} are free there", size(free))),
+        Ok(None) => Check::new(CheckOutcome::Note, "room", "the remote doesn't say how much is free"),
+        Err(error) => Check::new(CheckOutcome::Failed, "room", error.to_string()),
     });
     match context.machine.keyring().writer(&*remote) {
         Ok(writer) => {
             let message = format!("{} writes the repository {}", writer.path.display(), writer.keys.id());
-            checks.push(Check::new(Outcome::Ok, "writer key", message));
+            checks.push(Check::new(CheckOutcome::Ok, "writer key", message));
             checks.extend(check_identity(context, writer.keys.id()));
             checks.extend(check_snapshots(context, &remote));
         }
-        Err(error) => checks.push(Check::new(Outcome::Failed, "writer key", error.to_string())),
+        Err(error) => checks.push(Check::new(CheckOutcome::Failed, "writer key", error.to_string())),
     }
     checks
 }
@@ -208,7 +208,7 @@ fn check_refresh(name: &str, refresh: &Refresh, context: &Context) -> Check {
     let subject = format!("refresh {name}");
     if let Err(error) = File::open(&refresh.identity) {
         let identity = refresh.identity.display();
-        return Check::new(Outcome::Failed, subject, format!("its identity {identity} can't be read: {error}"));
+        return Check::new(CheckOutcome::Failed, subject, format!("its identity {identity} can't be read: {error}"));
     }
     let elsewhere = context.machine.elsewhere(refresh.repository.as_deref(), &refresh.identity);
     let reached = elsewhere.open_remote(&context.progress_aside().shared());
@@ -233,10 +233,10 @@ fn check_identity(context: &Context, id: &RepositoryId) -> Vec<Check> {
              export), and move it away",
             path.display()
         );
-        Check::new(Outcome::Note, "identity", message)
+        Check::new(CheckOutcome::Note, "identity", message)
     });
     match paths.is_empty() {
-        true => vec![Check::new(Outcome::Ok, "identity", "it isn't among the keys of this machine")],
+        true => vec![Check::new(CheckOutcome::Ok, "identity", "it isn't among the keys of this machine")],
         false => found.collect(),
     }
 }
@@ -247,7 +247,7 @@ fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
         let repository = context.machine.open_to_write(remote)?;
         let changes = repository.sync()?;
         let mut checks: Vec<Check> =
-            changes.unusable().map(|refused| Check::new(Outcome::Note, "snapshots", refused.clone())).collect();
+            changes.unusable().map(|refused| Check::new(CheckOutcome::Note, "snapshots", refused.clone())).collect();
         if let Some(hidden) = changes.hidden {
             return Err(Failure::new(ExitStatus::Damaged, hidden));
         }
@@ -258,10 +258,10 @@ fn check_snapshots(context: &Context, remote: &Arc<dyn Remote>) -> Vec<Check> {
                 format!("the newest is from {} ({})", context.machine.zone.stamp(row.header.data_time), row.header.set)
             },
         );
-        checks.push(Check::new(Outcome::Ok, "snapshots", newest));
+        checks.push(Check::new(CheckOutcome::Ok, "snapshots", newest));
         Ok(checks)
     };
-    look().unwrap_or_else(|failure| vec![Check::new(Outcome::Failed, "snapshots", failure.message)])
+    look().unwrap_or_else(|failure| vec![Check::new(CheckOutcome::Failed, "snapshots", failure.message)])
 }
 
 #[cfg(test)]

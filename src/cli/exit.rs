@@ -1,4 +1,4 @@
-//! How the program ends: the exit status, and a failure with its words.
+//! Exit statuses, and failures with their texts.
 
 use std::fmt;
 use std::io;

@@ -16,14 +16,14 @@ use super::values::{TrustArgs, short};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: IndexCommand,
 
     #[command(flatten)]
     trust: TrustArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum IndexCommand {
     /// Make the index again from the repository; chunk data isn't read.
     Rebuild {
         /// Go on without a newest snapshot that was seen before and is gone.
@@ -48,10 +48,10 @@ impl Args {
         let shared = progress.shared();
         let job = IndexJob { machine: &context.machine, trust: self.trust.vouched(), progress: &shared };
         match self.what {
-            What::Rebuild { salvage: true, .. } => salvage(&job, context, &progress),
-            What::Rebuild { accept_loss, .. } => rebuild(&job, accept_loss, context, &progress),
-            What::Check => check(&job, context, &progress),
-            What::Adopt => adopt(&job, context, &progress),
+            IndexCommand::Rebuild { salvage: true, .. } => salvage(&job, context, &progress),
+            IndexCommand::Rebuild { accept_loss, .. } => rebuild(&job, accept_loss, context, &progress),
+            IndexCommand::Check => check(&job, context, &progress),
+            IndexCommand::Adopt => adopt(&job, context, &progress),
         }
     }
 }

@@ -28,14 +28,14 @@ use super::values::TrustArgs;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: KeyCommand,
 
     #[command(flatten)]
     trust: TrustArgs,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum KeyCommand {
     /// Show the repository's ids and recipients, and where the keys are. No secret is shown.
     Show,
     /// Print the identity for a safe, as text and as a QR code.
@@ -80,24 +80,24 @@ impl Args {
         let place = context.machine.place()?.to_string();
         let progress = context.progress();
         let remote = context.machine.open_remote(&progress.shared())?;
-        if matches!(self.what, What::Show) {
+        if matches!(self.what, KeyCommand::Show) {
             let keys = keyring.reader(&*remote, &trusted)?;
             return show(context, &place, &keys.keys);
         }
-        if let What::Import { file } = &self.what {
+        if let KeyCommand::Import { file } = &self.what {
             return import(context, &*remote, file, &trusted);
         }
         let mut unlocked = keyring.unlock(&*remote, &trusted)?;
-        if matches!(self.what, What::Rotate { .. }) {
+        if matches!(self.what, KeyCommand::Rotate { .. }) {
             keyring.know_begun_rotation(&mut unlocked)?;
         }
         if !self.trust.ignore_newer {
             unlocked.check_complete(&remote.place())?;
         }
         match self.what {
-            What::Show | What::Import { .. } => {}
-            What::Export { sheet } => export(context, &place, &unlocked, sheet)?,
-            What::AddRecipient { recipient, yes } => {
+            KeyCommand::Show | KeyCommand::Import { .. } => {}
+            KeyCommand::Export { sheet } => export(context, &place, &unlocked, sheet)?,
+            KeyCommand::AddRecipient { recipient, yes } => {
                 let after = recipients_with(&unlocked, &recipient)?;
                 let ids: Vec<String> = unlocked.keys.iter().map(|keys| keys.id().to_string()).collect();
                 progress.note_lines(&format!("{recipient} is going to open all of {}\n", ids.join(", ")));
@@ -106,7 +106,7 @@ impl Args {
                 let added = add_recipient(&*remote, &keyring, &unlocked, &recipient)?;
                 say_added(context, &recipient, &added)?;
             }
-            What::Recover => {
+            KeyCommand::Recover => {
                 let (id, path) = recover(&keyring, &*remote, &unlocked)?;
                 match context.json {
                     true => context.print_json(&json!({ "repository": id, "writer_key": path }))?,
@@ -116,7 +116,7 @@ impl Args {
                     ))?,
                 }
             }
-            What::Rotate { recipients, yes } => {
+            KeyCommand::Rotate { recipients, yes } => {
                 let rotation = Rotation::plan(&keyring, unlocked, &recipients)?;
                 progress.note_lines(&format!("new keys are going to follow those of {}\n", rotation.follows()));
                 say_recipients(&progress, "These, and nobody else, open what comes after", rotation.recipients());

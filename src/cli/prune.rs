@@ -50,7 +50,7 @@ impl Args {
         let report = run(&request, &context.machine, &progress.shared())?;
         let warnings = progress.end(&report.warnings);
         let grace = context.machine.configuration.retention.grace;
-        let summary = Summary { report: &report, dry_run: self.dry_run, grace };
+        let summary = PruneSummary { report: &report, dry_run: self.dry_run, grace };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
             // A dry run is asked for what it says.
@@ -61,13 +61,13 @@ impl Args {
     }
 }
 
-struct Summary<'a> {
+struct PruneSummary<'a> {
     report: &'a PruneReport,
     dry_run: bool,
     grace: Duration,
 }
 
-impl Summary<'_> {
+impl PruneSummary<'_> {
     fn text(&self, context: &Context) -> String {
         let mut text = String::new();
         let mut set = None;

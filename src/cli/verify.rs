@@ -71,7 +71,7 @@ impl Args {
         let later = reports.iter().flat_map(|(_, report)| &report.later);
         later.for_each(|why| progress.warn(&WarningKind::NewerFormat.warning(format!("{why}; it was not verified"))));
         let warnings = progress.end(&[]);
-        let summary = Summary { reports: &reports, level, sample: options.sample, took: started.elapsed() };
+        let summary = VerifySummary { reports: &reports, level, sample: options.sample, took: started.elapsed() };
         match context.json {
             true => context.print_json(&summary.document(&warnings))?,
             false if summary.is_damaged() => context.print(&summary.text(context))?,
@@ -83,14 +83,14 @@ impl Args {
 }
 
 /// What is said of a verification.
-struct Summary<'a> {
+struct VerifySummary<'a> {
     reports: &'a [(Arc<Repository>, VerifyReport)],
     level: Level,
     sample: f64,
     took: Duration,
 }
 
-impl Summary<'_> {
+impl VerifySummary<'_> {
     fn is_damaged(&self) -> bool {
         self.damage().next().is_some()
     }

@@ -7,12 +7,12 @@ use toml::de::{DeTable, DeValue};
 use varu::job::nearest;
 use varu::job::spec::SourceKind;
 
-use super::keys::{self, KEYS, Key, Part};
+use super::keys::{self, ConfigTable, KEYS, Key};
 use super::values::Read;
 
 /// Something that is wrong in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong, and where it can be said, what is right.
@@ -22,7 +22,7 @@ pub struct Problem {
 /// What was met while a document was read.
 pub struct Findings<'d> {
     text: &'d str,
-    problems: RefCell<Vec<Problem>>,
+    problems: RefCell<Vec<ConfigProblem>>,
     not_acted_on: RefCell<Vec<String>>,
 }
 
@@ -35,11 +35,11 @@ impl<'d> Findings<'d> {
     /// Notes a problem at a byte of the document.
     pub fn problem(&self, at: usize, message: impl Into<String>) {
         let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        self.problems.borrow_mut().push(Problem { line, message: message.into() });
+        self.problems.borrow_mut().push(ConfigProblem { line, message: message.into() });
     }
 
     /// All problems, by line, and the keys that this version doesn't act on, in the order of the document's sections.
-    pub fn end(self) -> (Vec<Problem>, Vec<String>) {
+    pub fn end(self) -> (Vec<ConfigProblem>, Vec<String>) {
         let mut problems = self.problems.into_inner();
         problems.sort();
         (problems, self.not_acted_on.into_inner())
@@ -48,7 +48,7 @@ impl<'d> Findings<'d> {
 
 /// One table of the document.
 pub struct Section<'f, 'd> {
-    part: Part,
+    part: ConfigTable,
     /// `sets.agama`, empty for the document itself.
     name: String,
     start: usize,
@@ -59,21 +59,21 @@ pub struct Section<'f, 'd> {
 impl<'f, 'd> Section<'f, 'd> {
     /// The document itself. Its keys are checked.
     pub fn root(table: &'f DeTable<'d>, findings: &'f Findings<'d>) -> Self {
-        let root = Self { part: Part::Root, name: String::new(), start: 0, table: Some(table), findings };
+        let root = Self { part: ConfigTable::Root, name: String::new(), start: 0, table: Some(table), findings };
         root.check_keys(None);
         root
     }
 
     /// The table under `key`, an empty one where there is none. Its keys are checked, except for a set's, for which
     /// [`Section::check_keys`] is called when its source is known.
-    pub fn section(&self, key: &str, part: Part) -> Self {
+    pub fn section(&self, key: &str, part: ConfigTable) -> Self {
         let found = self.table.and_then(|table| table.get_key_value(key));
         let (start, table) = match found {
             Some((name, value)) => (name.span().start, self.table_of(key, value)),
             None => (self.start, None),
         };
         let section = Self { part, name: self.full_name(key), start, table, findings: self.findings };
-        if part != Part::Set {
+        if part != ConfigTable::Set {
             section.check_keys(None);
         }
         section
@@ -88,8 +88,8 @@ impl<'f, 'd> Section<'f, 'd> {
     }
 
     /// The tables in the table under `key`, whose own keys are the user's names: `sets`.
-    pub fn named_sections(&self, key: &str, part: Part) -> Vec<(String, Self)> {
-        let outer = Self { part: self.part, ..self.section(key, Part::Set) };
+    pub fn named_sections(&self, key: &str, part: ConfigTable) -> Vec<(String, Self)> {
+        let outer = Self { part: self.part, ..self.section(key, ConfigTable::Set) };
         let names = outer.table.into_iter().flat_map(DeTable::keys);
         names.map(|name| (name.get_ref().to_string(), outer.section(name.get_ref(), part))).collect()
     }
@@ -175,25 +175,25 @@ impl<'f, 'd> Section<'f, 'd> {
         if let Some(near) = nearest(name, known) {
             return format!("{shown}: there is no such key; did you mean {near}?");
         }
-        match KEYS.iter().find(|key| key.name == name && key.part != Part::Root) {
+        match KEYS.iter().find(|key| key.name == name && key.part != ConfigTable::Root) {
             Some(elsewhere) => format!("{shown}: there is no such key here; {}", elsewhere.part.place(name)),
             None => format!("{shown}: there is no such key"),
         }
     }
 }
 
-impl Part {
+impl ConfigTable {
     /// Where a key of this part stands.
     fn place(self, key: &str) -> String {
         match self {
-            Part::Root => format!("{key} stands outside of every table"),
-            Part::Repository => format!("{key} stands in [repository]"),
-            Part::Retention => format!("{key} stands in [retention]"),
-            Part::Environment => format!("{key} stands in [environment]"),
-            Part::Set => format!("{key} stands in a set, [sets.NAME]"),
-            Part::Restore => format!("{key} stands in a refresh, [restores.NAME]"),
-            Part::Schedule => format!("{key} stands in a set's schedule"),
-            Part::Hook => format!("{key} stands in a command round a backup"),
+            ConfigTable::Root => format!("{key} stands outside of every table"),
+            ConfigTable::Repository => format!("{key} stands in [repository]"),
+            ConfigTable::Retention => format!("{key} stands in [retention]"),
+            ConfigTable::Environment => format!("{key} stands in [environment]"),
+            ConfigTable::Set => format!("{key} stands in a set, [sets.NAME]"),
+            ConfigTable::Restore => format!("{key} stands in a refresh, [restores.NAME]"),
+            ConfigTable::Schedule => format!("{key} stands in a set's schedule"),
+            ConfigTable::Hook => format!("{key} stands in a command round a backup"),
         }
     }
 }

@@ -4,7 +4,7 @@ use varu::job::spec::SourceKind::{self, Command, Files, Influxdb, Mysql, Postgre
 
 /// A table of the configuration, by its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ConfigTable {
     /// The document itself.
     Root,
     /// `[repository]`.
@@ -23,17 +23,17 @@ pub enum Part {
     Hook,
 }
 
-impl Part {
+impl ConfigTable {
     /// How the documentation heads it.
     #[cfg(test)]
-    pub const ALL: [(Part, &str); 7] = [
-        (Part::Repository, "[repository]"),
-        (Part::Retention, "[retention]"),
-        (Part::Environment, "[environment]"),
-        (Part::Set, "[sets.NAME]"),
-        (Part::Restore, "[restores.NAME]"),
-        (Part::Schedule, "schedule"),
-        (Part::Hook, "Commands round a backup"),
+    pub const ALL: [(ConfigTable, &str); 7] = [
+        (ConfigTable::Repository, "[repository]"),
+        (ConfigTable::Retention, "[retention]"),
+        (ConfigTable::Environment, "[environment]"),
+        (ConfigTable::Set, "[sets.NAME]"),
+        (ConfigTable::Restore, "[restores.NAME]"),
+        (ConfigTable::Schedule, "schedule"),
+        (ConfigTable::Hook, "Commands round a backup"),
     ];
 }
 
@@ -41,7 +41,7 @@ impl Part {
 #[derive(Debug)]
 pub struct Key {
     /// The table that it stands in.
-    pub part: Part,
+    pub part: ConfigTable,
     /// Its name.
     pub name: &'static str,
     /// The sources of whose sets it is; all where there is none.
@@ -50,16 +50,16 @@ pub struct Key {
     pub acted_on: bool,
 }
 
-const fn key(part: Part, name: &'static str) -> Key {
+const fn key(part: ConfigTable, name: &'static str) -> Key {
     Key { part, name, sources: &[], acted_on: true }
 }
 
-const fn later(part: Part, name: &'static str) -> Key {
+const fn later(part: ConfigTable, name: &'static str) -> Key {
     Key { part, name, sources: &[], acted_on: false }
 }
 
 const fn of(sources: &'static [SourceKind], name: &'static str) -> Key {
-    Key { part: Part::Set, name, sources, acted_on: true }
+    Key { part: ConfigTable::Set, name, sources, acted_on: true }
 }
 
 /// Sources that dump: all but `files`.
@@ -68,34 +68,34 @@ const SERVERS: &[SourceKind] = &[Mysql, Influxdb, Postgresql];
 
 /// Every key.
 pub const KEYS: &[Key] = &[
-    key(Part::Root, "repository"),
-    key(Part::Root, "retention"),
-    key(Part::Root, "environment"),
-    key(Part::Root, "sets"),
-    key(Part::Root, "restores"),
-    key(Part::Repository, "url"),
-    key(Part::Repository, "writer_key"),
-    key(Part::Repository, "identity"),
-    key(Part::Repository, "connections"),
-    key(Part::Repository, "ssh_key"),
-    key(Part::Repository, "jump_host"),
-    key(Part::Repository, "known_hosts"),
-    key(Part::Repository, "ssh_config"),
-    key(Part::Repository, "connect_timeout"),
-    key(Part::Repository, "stall_timeout"),
-    key(Part::Repository, "retry_for"),
-    key(Part::Repository, "limit_upload"),
-    key(Part::Repository, "limit_download"),
-    key(Part::Repository, "isolate_chains"),
-    key(Part::Repository, "base_cache_max"),
-    key(Part::Repository, "spool_max"),
-    key(Part::Retention, "keep"),
-    key(Part::Retention, "keep_chains"),
-    key(Part::Retention, "grace"),
-    key(Part::Retention, "tags"),
-    key(Part::Environment, "name"),
-    key(Part::Environment, "restore_from"),
-    key(Part::Set, "source"),
+    key(ConfigTable::Root, "repository"),
+    key(ConfigTable::Root, "retention"),
+    key(ConfigTable::Root, "environment"),
+    key(ConfigTable::Root, "sets"),
+    key(ConfigTable::Root, "restores"),
+    key(ConfigTable::Repository, "url"),
+    key(ConfigTable::Repository, "writer_key"),
+    key(ConfigTable::Repository, "identity"),
+    key(ConfigTable::Repository, "connections"),
+    key(ConfigTable::Repository, "ssh_key"),
+    key(ConfigTable::Repository, "jump_host"),
+    key(ConfigTable::Repository, "known_hosts"),
+    key(ConfigTable::Repository, "ssh_config"),
+    key(ConfigTable::Repository, "connect_timeout"),
+    key(ConfigTable::Repository, "stall_timeout"),
+    key(ConfigTable::Repository, "retry_for"),
+    key(ConfigTable::Repository, "limit_upload"),
+    key(ConfigTable::Repository, "limit_download"),
+    key(ConfigTable::Repository, "isolate_chains"),
+    key(ConfigTable::Repository, "base_cache_max"),
+    key(ConfigTable::Repository, "spool_max"),
+    key(ConfigTable::Retention, "keep"),
+    key(ConfigTable::Retention, "keep_chains"),
+    key(ConfigTable::Retention, "grace"),
+    key(ConfigTable::Retention, "tags"),
+    key(ConfigTable::Environment, "name"),
+    key(ConfigTable::Environment, "restore_from"),
+    key(ConfigTable::Set, "source"),
     of(&[Files], "paths"),
     of(&[Files, Mysql, Postgresql], "exclude"),
     of(&[Files], "one_file_system"),
@@ -121,44 +121,44 @@ pub const KEYS: &[Key] = &[
     of(DUMPS, "local_copy"),
     of(DUMPS, "keep_local"),
     of(DUMPS, "local_reserve"),
-    key(Part::Set, "schedule"),
-    key(Part::Set, "full_every"),
-    key(Part::Set, "rebase_every"),
-    key(Part::Set, "repack_budget"),
-    key(Part::Set, "keep"),
-    key(Part::Set, "keep_chains"),
-    key(Part::Set, "max_shrink"),
-    later(Part::Set, "rpo"),
-    later(Part::Set, "rto"),
-    key(Part::Set, "before"),
-    key(Part::Set, "after"),
-    key(Part::Set, "on_error"),
-    key(Part::Set, "restore_before"),
-    key(Part::Set, "restore_after"),
-    key(Part::Set, "restore_order"),
-    key(Part::Set, "require_snapshot"),
-    key(Part::Set, "acknowledge"),
-    key(Part::Restore, "repository"),
-    key(Part::Restore, "set"),
-    key(Part::Restore, "identity"),
-    key(Part::Restore, "into"),
-    key(Part::Restore, "to"),
-    key(Part::Restore, "replace"),
-    key(Part::Restore, "option_file"),
-    key(Part::Restore, "user"),
-    key(Part::Restore, "after"),
-    key(Part::Restore, "at"),
-    key(Part::Restore, "timezone"),
-    key(Part::Schedule, "timezone"),
-    key(Part::Schedule, "dump"),
-    key(Part::Schedule, "full"),
-    key(Part::Schedule, "incremental"),
-    key(Part::Hook, "run"),
-    key(Part::Hook, "limit"),
+    key(ConfigTable::Set, "schedule"),
+    key(ConfigTable::Set, "full_every"),
+    key(ConfigTable::Set, "rebase_every"),
+    key(ConfigTable::Set, "repack_budget"),
+    key(ConfigTable::Set, "keep"),
+    key(ConfigTable::Set, "keep_chains"),
+    key(ConfigTable::Set, "max_shrink"),
+    later(ConfigTable::Set, "rpo"),
+    later(ConfigTable::Set, "rto"),
+    key(ConfigTable::Set, "before"),
+    key(ConfigTable::Set, "after"),
+    key(ConfigTable::Set, "on_error"),
+    key(ConfigTable::Set, "restore_before"),
+    key(ConfigTable::Set, "restore_after"),
+    key(ConfigTable::Set, "restore_order"),
+    key(ConfigTable::Set, "require_snapshot"),
+    key(ConfigTable::Set, "acknowledge"),
+    key(ConfigTable::Restore, "repository"),
+    key(ConfigTable::Restore, "set"),
+    key(ConfigTable::Restore, "identity"),
+    key(ConfigTable::Restore, "into"),
+    key(ConfigTable::Restore, "to"),
+    key(ConfigTable::Restore, "replace"),
+    key(ConfigTable::Restore, "option_file"),
+    key(ConfigTable::Restore, "user"),
+    key(ConfigTable::Restore, "after"),
+    key(ConfigTable::Restore, "at"),
+    key(ConfigTable::Restore, "timezone"),
+    key(ConfigTable::Schedule, "timezone"),
+    key(ConfigTable::Schedule, "dump"),
+    key(ConfigTable::Schedule, "full"),
+    key(ConfigTable::Schedule, "incremental"),
+    key(ConfigTable::Hook, "run"),
+    key(ConfigTable::Hook, "limit"),
 ];
 
 /// The key of that name in that part.
-pub fn find(part: Part, name: &str) -> Option<&'static Key> {
+pub fn find(part: ConfigTable, name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.part == part && key.name == name)
 }
 

@@ -20,11 +20,11 @@ use varu::job::spec::{Configuration, Environment, RepositorySettings, Retention,
 use varu::retention::TagRule;
 use varu::time::parse_duration;
 
+pub use document::ConfigProblem;
 use document::Findings;
-pub use document::Problem;
 use document::Section;
 pub use host::load_policy;
-use keys::Part;
+use keys::ConfigTable;
 use values::Read;
 pub use values::parse_rate;
 
@@ -43,7 +43,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// At least one, by line.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
@@ -93,7 +93,7 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigError> {
 /// # Errors
 ///
 /// All errors, by line. Where the text isn't TOML these are the errors of its form alone.
-pub fn parse(text: String) -> Result<Configuration, Vec<Problem>> {
+pub fn parse(text: String) -> Result<Configuration, Vec<ConfigProblem>> {
     let findings = Findings::new(&text);
     let (document, errors) = DeTable::parse_recoverable(&text);
     for error in &errors {
@@ -110,7 +110,7 @@ pub fn parse(text: String) -> Result<Configuration, Vec<Problem>> {
 
 fn read(root: &Section) -> Configuration {
     let mut sets = BTreeMap::new();
-    for (name, section) in root.named_sections("sets", Part::Set) {
+    for (name, section) in root.named_sections("sets", ConfigTable::Set) {
         if let Err(message) = check_set_name(&name) {
             section.problem(message);
         }
@@ -119,7 +119,7 @@ fn read(root: &Section) -> Configuration {
         }
     }
     let mut restores = BTreeMap::new();
-    for (name, section) in root.named_sections("restores", Part::Restore) {
+    for (name, section) in root.named_sections("restores", ConfigTable::Restore) {
         section.check_keys(None);
         if let Err(message) = check_set_name(&name) {
             section.problem(message);
@@ -129,9 +129,9 @@ fn read(root: &Section) -> Configuration {
         }
     }
     Configuration {
-        repository: read_repository(&root.section("repository", Part::Repository)),
-        retention: read_retention(&root.section("retention", Part::Retention)),
-        environment: read_environment(&root.section("environment", Part::Environment)),
+        repository: read_repository(&root.section("repository", ConfigTable::Repository)),
+        retention: read_retention(&root.section("retention", ConfigTable::Retention)),
+        environment: read_environment(&root.section("environment", ConfigTable::Environment)),
         sets,
         restores,
         ..Configuration::default()

@@ -4,7 +4,7 @@ use toml::de::DeValue;
 use varu::job::spec::{Hook, Hooks, LocalCopy, Schedule, Set, SourceKind, defaults};
 
 use super::document::Section;
-use super::keys::{self, Part};
+use super::keys::{self, ConfigTable};
 use super::source;
 use super::values::{self, Read};
 
@@ -12,7 +12,7 @@ use super::values::{self, Read};
 pub fn read(section: &Section) -> Option<Set> {
     let kind = section.need("source", source::read_kind);
     section.check_keys(kind);
-    let schedule = read_schedule(&section.section("schedule", Part::Schedule));
+    let schedule = read_schedule(&section.section("schedule", ConfigTable::Schedule));
     let hooks = read_hooks(section);
     let local_copy = has_key(kind, "local_copy").then(|| read_local_copy(section)).flatten();
     let set = Set {
@@ -39,7 +39,7 @@ pub fn read(section: &Section) -> Option<Set> {
 
 /// Whether sets of that kind have the key; what isn't theirs is told by the check of all keys.
 fn has_key(kind: Option<SourceKind>, key: &str) -> bool {
-    keys::find(Part::Set, key).zip(kind).is_some_and(|(key, kind)| key.sources.contains(&kind))
+    keys::find(ConfigTable::Set, key).zip(kind).is_some_and(|(key, kind)| key.sources.contains(&kind))
 }
 
 fn read_dump_by(section: &Section, kind: Option<SourceKind>) -> bool {

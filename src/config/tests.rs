@@ -183,17 +183,19 @@ const NEVER: &str = "[[[]]]";
 fn every_key_in_the_table_is_read_for_each_of_its_sources() {
     for key in KEYS {
         let text = match key.part {
-            Part::Root => format!("{} = {NEVER}", key.name),
-            Part::Repository => format!("[repository]\n{} = {NEVER}", key.name),
-            Part::Retention => format!("[retention]\n{} = {NEVER}", key.name),
-            Part::Environment => format!("[environment]\n{} = {NEVER}", key.name),
-            Part::Restore => format!("[restores.a]\n{} = {NEVER}", key.name),
-            Part::Schedule => format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nschedule.{} = {NEVER}", key.name),
-            Part::Hook => {
+            ConfigTable::Root => format!("{} = {NEVER}", key.name),
+            ConfigTable::Repository => format!("[repository]\n{} = {NEVER}", key.name),
+            ConfigTable::Retention => format!("[retention]\n{} = {NEVER}", key.name),
+            ConfigTable::Environment => format!("[environment]\n{} = {NEVER}", key.name),
+            ConfigTable::Restore => format!("[restores.a]\n{} = {NEVER}", key.name),
+            ConfigTable::Schedule => {
+                format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nschedule.{} = {NEVER}", key.name)
+            }
+            ConfigTable::Hook => {
                 let run = if key.name == "run" { "" } else { "run = 'x', " };
                 format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nbefore = [{{ {run}{} = {NEVER} }}]", key.name)
             }
-            Part::Set => {
+            ConfigTable::Set => {
                 for source in key.sources {
                     assert_read(key, &format!("[sets.a]\nsource = '{}'\n{} = {NEVER}", source.name(), key.name));
                 }
@@ -225,14 +227,14 @@ fn the_documentation_has_every_key_and_no_other() {
     let mut documented = BTreeSet::new();
     for line in page.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            part = Part::ALL.iter().find(|(_, name)| heading.contains(name)).map(|(part, _)| *part);
+            part = ConfigTable::ALL.iter().find(|(_, name)| heading.contains(name)).map(|(part, _)| *part);
         }
         if let (Some(part), Some((name, rest))) = (part, line.strip_prefix("| `").and_then(|row| row.split_once('`'))) {
             let acted_on = !rest.starts_with(" †");
             assert!(documented.insert((format!("{part:?}"), name.to_owned(), acted_on)), "{name} twice");
         }
     }
-    let known = KEYS.iter().filter(|key| key.part != Part::Root);
+    let known = KEYS.iter().filter(|key| key.part != ConfigTable::Root);
     let known: BTreeSet<_> = known.map(|key| (format!("{:?}", key.part), key.name.to_owned(), key.acted_on)).collect();
     assert_eq!(documented, known);
 }

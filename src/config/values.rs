@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 use varu::job::nearest;
-use varu::job::spec::{Acknowledged, Program};
+use varu::job::spec::{Acknowledged, ProgramSpec};
 use varu::time::{Zone, parse_duration};
 use varu::warning::WarningKind;
 
@@ -164,20 +164,24 @@ pub fn paths(value: &DeValue) -> Read<Vec<PathBuf>> {
 }
 
 /// A program: its words in a list, or a line for `sh -c`.
-pub fn program(value: &DeValue) -> Read<Program> {
+pub fn program(value: &DeValue) -> Read<ProgramSpec> {
     if let Some(script) = value.as_str() {
         let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
         if script.trim().is_empty() || script.contains(odd) {
             return Err("lines for the shell are expected, without other control characters".to_owned());
         }
-        return Ok(Program { words: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()] });
+        return Ok(ProgramSpec { words: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()] });
     }
     let words = texts(value).map_err(|_| "a line for the shell, or a list of words, is expected".to_owned())?;
-    if words.is_empty() { Err("a program is expected, found an empty list".to_owned()) } else { Ok(Program { words }) }
+    if words.is_empty() {
+        Err("a program is expected, found an empty list".to_owned())
+    } else {
+        Ok(ProgramSpec { words })
+    }
 }
 
 /// Programs by the names of their streams, ascending.
-pub fn programs(value: &DeValue) -> Read<Vec<(String, Program)>> {
+pub fn programs(value: &DeValue) -> Read<Vec<(String, ProgramSpec)>> {
     let Some(table) = value.as_table().filter(|table| !table.is_empty()) else {
         return Err("a table of programs is expected: { NAME = PROGRAM, … }".to_owned());
     };

@@ -100,24 +100,24 @@ impl BackupJob<'_> {
     /// can't be used or made.
     fn back_up(&self) -> Result<BackupReport> {
         let previous = self.previous_copy()?;
-        let once = |reading: &Reading| {
-            let options = BackupOptions { previous: previous.clone(), ..self.options(reading) };
-            let mut source = Deferred::new(|| self.open(reading));
+        let once = |input: &BackupInput| {
+            let options = BackupOptions { previous: previous.clone(), ..self.options(input) };
+            let mut source = Deferred::new(|| self.open(input));
             let (progress, interrupt) = (&**self.progress, &self.machine.interrupt);
             backup(self.repository, &mut source, &options, &SystemClock, progress, interrupt)
         };
-        let mut reading = self.first_reading();
+        let mut input = self.first_input();
         let mut changed = false;
         loop {
-            match once(&reading) {
+            match once(&input) {
                 Err(Error::Source(source::Error::Changed(why))) if !changed => {
                     self.progress.note(&format!("{why}; it is tried once more"));
                     changed = true;
                 }
                 Err(Error::Source(source::Error::LocalCopy(why) | source::Error::NoRoom(why)))
-                    if reading.is_of_copies() =>
+                    if input.is_of_copies() =>
                 {
-                    reading = reading.after(&why, &**self.progress);
+                    input = input.after(&why, &**self.progress);
                 }
                 result => return result,
             }
@@ -125,10 +125,10 @@ impl BackupJob<'_> {
     }
 
     /// The operation's options.
-    fn options(&self, reading: &Reading) -> BackupOptions {
+    fn options(&self, input: &BackupInput) -> BackupOptions {
         let (request, configuration) = (&self.request, &self.machine.configuration);
         let source = request.source.descriptor();
-        let is_made_now = matches!(reading, Reading::Data) && source.is_made_while_read();
+        let is_made_now = matches!(input, BackupInput::Data) && source.is_made_while_read();
         BackupOptions {
             wanted: with_tags(request.wanted, &request.set, &request.tags, configuration),
             tags: request.tags.clone(),
@@ -166,27 +166,29 @@ impl BackupJob<'_> {
     }
 
     /// Where the data is read first.
-    fn first_reading(&self) -> Reading {
+    fn first_input(&self) -> BackupInput {
         let set = self.machine.configuration.sets.get(&self.request.set);
         match set.filter(|set| set.source == self.request.source && set.local_copy.is_some()) {
-            Some(set) if set.dumped_by_another => Reading::Dumps,
-            Some(_) => Reading::Copy(RefCell::default()),
-            None => Reading::Data,
+            Some(set) if set.dumped_by_another => BackupInput::Dumps,
+            Some(_) => BackupInput::Copy(RefCell::default()),
+            None => BackupInput::Data,
         }
     }
 
     /// The source.
-    fn open(&self, reading: &Reading) -> std::result::Result<Box<dyn source::Source>, source::Error> {
+    fn open(&self, input: &BackupInput) -> std::result::Result<Box<dyn source::Source>, source::Error> {
         let Self { request, machine, progress, .. } = self;
-        match reading {
-            Reading::Data => request.source.descriptor().open(&SourceContext { set: &request.set, machine, progress }),
-            Reading::Dumps => self.open_dumps(),
-            Reading::Copy(read) => {
+        match input {
+            BackupInput::Data => {
+                request.source.descriptor().open(&SourceContext { set: &request.set, machine, progress })
+            }
+            BackupInput::Dumps => self.open_dumps(),
+            BackupInput::Copy(read) => {
                 let copy = self.local_copies()?.current()?;
                 read.replace(Some(copy.path.clone()));
                 Ok(Box::new(CopySource::open(&copy)?))
             }
-            Reading::NewCopy => Ok(Box::new(CopySource::open(&self.local_copies()?.refresh()?)?)),
+            BackupInput::NewCopy => Ok(Box::new(CopySource::open(&self.local_copies()?.refresh()?)?)),
         }
     }
 
@@ -240,7 +242,7 @@ impl BackupJob<'_> {
 }
 
 /// Where a backup reads its data. What lies on a local disk is only in between: where it can't be used the data is read.
-enum Reading {
+enum BackupInput {
     /// The newest local copy, or a new one where that isn't fresh. It is noted which one was read.
     Copy(RefCell<Option<PathBuf>>),
     /// A new local copy.
@@ -251,20 +253,20 @@ enum Reading {
     Data,
 }
 
-impl Reading {
+impl BackupInput {
     fn is_of_copies(&self) -> bool {
-        matches!(self, Reading::Copy(_) | Reading::NewCopy)
+        matches!(self, BackupInput::Copy(_) | BackupInput::NewCopy)
     }
 
     /// Where it is read after a local copy could not be used. A copy that was read is put aside, and made anew once.
     fn after(self, why: &str, progress: &dyn Progress) -> Self {
         let read = match self {
-            Reading::Copy(read) => read.into_inner(),
-            Reading::NewCopy | Reading::Dumps | Reading::Data => None,
+            BackupInput::Copy(read) => read.into_inner(),
+            BackupInput::NewCopy | BackupInput::Dumps | BackupInput::Data => None,
         };
         let (next, what) = match read.map(|read| copy::aside(&read)) {
-            Some(Ok(())) => (Reading::NewCopy, "it isn't used, and the data is dumped anew"),
-            Some(Err(_)) | None => (Reading::Data, "the data is backed up without a local copy"),
+            Some(Ok(())) => (BackupInput::NewCopy, "it isn't used, and the data is dumped anew"),
+            Some(Err(_)) | None => (BackupInput::Data, "the data is backed up without a local copy"),
         };
         progress.warn(&WarningKind::LocalCopy.warning(format!("{why}; {what}")));
         next

@@ -2,7 +2,9 @@
 
 use super::machine::Machine;
 use super::open::Trust;
-use super::restore::request::{Destination, FileOptions, Parts, RestoreRequest, RestoreSubject, ServiceOptions};
+use super::restore::request::{
+    Destination, FileOptions, RestoreRequest, RestoreSubject, ServiceOptions, SnapshotParts,
+};
 use super::spec::{Refresh, RefreshDestination, SourceKind};
 use super::suggestion::nearest;
 use crate::error::{Error, Result};
@@ -50,7 +52,7 @@ pub fn request(name: &str, refresh: &Refresh, who: String) -> Result<RestoreRequ
         what: RestoreSubject::Set(refresh.set.clone()),
         when: Chosen::Latest,
         destination,
-        parts: Parts::default(),
+        parts: SnapshotParts::default(),
         files: FileOptions { overwrite: Overwrite::Changed, ..FileOptions::default() },
         trust: Trust::default(),
         is_refresh: true,
@@ -73,5 +75,46 @@ pub fn parse_service(word: &str) -> Result<(SourceKind, Option<String>)> {
             let names: Vec<&str> = SourceKind::services().map(SourceKind::name).collect();
             Err(Error::Usage(format!("there is no service {service:?}; there are {}", names.join(", "))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Zone;
+
+    #[test]
+    fn a_service_may_have_another_name_for_the_database() {
+        assert_eq!(parse_service("mysql").unwrap(), (SourceKind::Mysql, None));
+        assert_eq!(parse_service("mysql:").unwrap(), (SourceKind::Mysql, None));
+        assert_eq!(parse_service("postgresql:a:b").unwrap(), (SourceKind::Postgresql, Some("a:b".to_owned())));
+        for bad in ["files", "stdin", "", "MySQL"] {
+            let error = parse_service(bad).unwrap_err().to_string();
+            assert!(error.contains("there are mysql, postgresql, influxdb, command"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_asks_for_the_newest_snapshot_and_overwrites_what_differs() {
+        let refresh = Refresh {
+            repository: None,
+            set: "agama".to_owned(),
+            identity: "/i".into(),
+            to: RefreshDestination::Service("mysql:copy".to_owned()),
+            replace: vec!["copy".to_owned()],
+            option_file: None,
+            user: None,
+            after: Vec::new(),
+            at: None,
+            zone: Zone::Local,
+        };
+        let asked = request("nightly", &refresh, "root".to_owned()).unwrap();
+        assert!(asked.is_refresh && asked.when == Chosen::Latest);
+        let Destination::Service { kind, name, options } = asked.destination else { panic!("{asked:?}") };
+        assert_eq!((kind, name.as_deref()), (SourceKind::Mysql, Some("copy")));
+        assert_eq!(options.reason(), "by root, because: refresh nightly");
+        let folder = Refresh { to: RefreshDestination::Folder("/x".into()), ..refresh };
+        let asked = request("nightly", &folder, "root".to_owned()).unwrap();
+        assert_eq!((asked.destination, asked.files.overwrite), (Destination::Folder("/x".into()), Overwrite::Changed));
     }
 }

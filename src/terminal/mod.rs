@@ -1,4 +1,4 @@
-//! What people see while long work runs: a bar on a terminal, a line now and then elsewhere, JSON lines for programs.
+//! Progress of long work: a bar on a terminal, a line now and then elsewhere, JSON lines for programs.
 
 pub mod human;
 

@@ -23,7 +23,7 @@ use varu::remote::Remote;
 use varu::source::files::{FilesOptions, check_exclude};
 use varu::time::parse_duration;
 
-use self::summary::Summary;
+use self::summary::BackupSummary;
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
@@ -235,8 +235,12 @@ impl Args {
         };
         let report = run(request, &remote, &context.machine, &progress.shared())?;
         let warnings = progress.end(&report.backup.warnings);
-        let summary =
-            Summary { report: &report.backup, repository: &report.repository, warnings: &warnings, took: report.took };
+        let summary = BackupSummary {
+            report: &report.backup,
+            repository: &report.repository,
+            warnings: &warnings,
+            took: report.took,
+        };
         match context.json {
             true => context.print_json(&summary.document())?,
             false => context.tell(&summary.text(context))?,

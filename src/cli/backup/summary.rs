@@ -1,4 +1,4 @@
-//! What is said of a backup.
+//! Summaries of backups, for people and as documents.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::cli::values::short;
 use varu::job::amount::{counted, rate, ratio, size};
 
 /// What is said of a backup.
-pub struct Summary<'a> {
+pub struct BackupSummary<'a> {
     pub report: &'a BackupReport,
     pub repository: &'a Repository,
     pub warnings: &'a [String],
     pub took: Duration,
 }
 
-impl Summary<'_> {
+impl BackupSummary<'_> {
     /// For people.
     pub fn text(&self, context: &Context) -> String {
         let Self { report, repository, took, .. } = self;

@@ -43,11 +43,11 @@ pub struct Args {
     ledgers: PathBuf,
 
     #[command(subcommand)]
-    what: What,
+    what: HostCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum HostCommand {
     Prepare(prepare::Args),
     Accept(accept::Args),
     Verify(verify::Args),
@@ -73,17 +73,17 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let places = Places { root: self.root, state: self.ledgers };
         match self.what {
-            What::Prepare(args) => args.run(context, places),
-            What::Accept(args) => args.run(context, places),
-            What::Verify(args) => args.run(context, places),
-            What::Prune(args) => args.run(context, places),
-            What::Hold(args) => args.run(context, places),
-            What::Release(args) => args.run(context, places),
-            What::GiveUp(args) => args.run(context, places),
-            What::Status(args) => args.run(context, places),
-            What::Install(args) => args.run(context, places),
-            What::Rename(args) => args.run(context, places),
-            What::Retire(args) => args.run(context, places),
+            HostCommand::Prepare(args) => args.run(context, places),
+            HostCommand::Accept(args) => args.run(context, places),
+            HostCommand::Verify(args) => args.run(context, places),
+            HostCommand::Prune(args) => args.run(context, places),
+            HostCommand::Hold(args) => args.run(context, places),
+            HostCommand::Release(args) => args.run(context, places),
+            HostCommand::GiveUp(args) => args.run(context, places),
+            HostCommand::Status(args) => args.run(context, places),
+            HostCommand::Install(args) => args.run(context, places),
+            HostCommand::Rename(args) => args.run(context, places),
+            HostCommand::Retire(args) => args.run(context, places),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the commands that change sshd's settings share.
+//! Parts that the commands which change sshd's settings share.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -12,7 +12,7 @@ use serde_json::json;
 use varu::entry::Untrusted;
 use varu::job::refresh::parse_service;
 use varu::job::restore::request::{
-    Destination, FileOptions, Parts, RestoreJob, RestoreRequest, RestoreSubject, ServiceOptions,
+    Destination, FileOptions, RestoreJob, RestoreRequest, RestoreSubject, ServiceOptions, SnapshotParts,
 };
 use varu::job::restore::service::{ServiceRequest, abandon_restore};
 use varu::progress::Progress;
@@ -213,7 +213,7 @@ impl Args {
             what,
             when,
             destination,
-            parts: Parts { only: self.only, paths: self.path },
+            parts: SnapshotParts { only: self.only, paths: self.path },
             files: FileOptions {
                 overwrite: self.overwrite,
                 strip_components: self.strip_components,

@@ -1,4 +1,4 @@
-//! What the configuration says of a unit: its times, its account, its secrets and its folders.
+//! Drop-ins of units: times, account, secrets and folders, as the configuration says.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

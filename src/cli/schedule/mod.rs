@@ -23,11 +23,11 @@ use super::exit::{ExitStatus, Failure};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: ScheduleCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ScheduleCommand {
     /// Show what runs when, and what isn't installed as the configuration says.
     Show {
         /// Compare with the drop-ins in this folder, and ask no systemd.
@@ -57,9 +57,9 @@ impl Args {
     /// Shows, installs or waits.
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         match self.what {
-            What::Show { from } => return show(&checked(context)?, from.as_deref(), context),
-            What::Install { to } => install::install(&checked(context)?, to.as_deref(), context)?,
-            What::Wait { delay, limit } => wait::wait(delay, limit, context),
+            ScheduleCommand::Show { from } => return show(&checked(context)?, from.as_deref(), context),
+            ScheduleCommand::Install { to } => install::install(&checked(context)?, to.as_deref(), context)?,
+            ScheduleCommand::Wait { delay, limit } => wait::wait(delay, limit, context),
         }
         Ok(ExitStatus::Done)
     }

@@ -1,4 +1,4 @@
-//! What systemd itself says of a timer: an administrator's drop-in may have given it other times.
+//! Timers that an administrator's drop-in has given other times.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `varu schedule wait`: what a service does before it begins.
+//! `varu schedule wait`: the delay of a service before it begins.
 
 use std::fs;
 use std::path::Path;

@@ -191,3 +191,29 @@ fn scratch(machine: &Machine, name: &str) -> Result<PathBuf, Error> {
     let state = machine.state().map_err(|error| Error::Config(error.to_string()))?;
     Ok(state.join("scratch").join(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_not_configured_is_of_the_kind_that_was_asked_for() {
+        let services: Vec<SourceKind> = SourceKind::services().collect();
+        assert_eq!(
+            services.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+            ["mysql", "postgresql", "influxdb", "command"]
+        );
+        for kind in services {
+            let unconfigured = kind.descriptor().unconfigured.unwrap()();
+            assert_eq!(unconfigured.kind(), kind);
+            assert!(unconfigured.descriptor().local_copy_file().is_some(), "{} dumps", kind.name());
+        }
+    }
+
+    #[test]
+    fn standard_input_is_no_source_of_the_configuration_and_no_service() {
+        assert!(SourceKind::configurable().all(|kind| kind != SourceKind::Stdin));
+        assert_eq!(SourceKind::configurable().count(), SourceKind::ALL.len() - 1);
+        assert!(SourceKind::services().all(|kind| kind != SourceKind::Stdin && kind != SourceKind::Files));
+    }
+}

@@ -28,7 +28,7 @@ pub struct RestoreRequest {
     /// To where.
     pub destination: Destination,
     /// What of the snapshot.
-    pub parts: Parts,
+    pub parts: SnapshotParts,
     /// How files are written.
     pub files: FileOptions,
     /// What a person vouches for.
@@ -91,7 +91,7 @@ pub struct ServiceOptions {
 
 /// Parts of snapshots. All where none is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct SnapshotParts {
     /// Patterns, of which one has to match.
     pub only: Vec<String>,
     /// Exact paths, beside the patterns.
@@ -133,7 +133,7 @@ impl ServiceOptions {
     }
 }
 
-impl Parts {
+impl SnapshotParts {
     /// Whether not all of a snapshot is meant.
     pub fn is_part(&self) -> bool {
         !self.only.is_empty() || !self.paths.is_empty()

@@ -87,14 +87,14 @@ pub struct Hooks {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     /// The program.
-    pub program: Program,
+    pub program: ProgramSpec,
     /// How long it may run.
     pub limit: Duration,
 }
 
 /// The words of a program's command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
+pub struct ProgramSpec {
     /// The program and its arguments, at least one word.
     pub words: Vec<String>,
 }

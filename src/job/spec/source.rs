@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Program;
+use super::ProgramSpec;
 use crate::entry::StreamName;
 use crate::source::files::FilesOptions;
 use crate::source::influxdb::InfluxdbOptions;
@@ -57,9 +57,9 @@ pub struct PostgresqlSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandSpec {
     /// The programs, by the names of their streams. A single one's stream has the set's name, and this one none.
-    pub commands: Vec<(Option<String>, Program)>,
+    pub commands: Vec<(Option<String>, ProgramSpec)>,
     /// Takes a stream on its standard input to bring it back.
-    pub restore_command: Option<Program>,
+    pub restore_command: Option<ProgramSpec>,
     /// What the output's last line holds when it is complete.
     pub completion: Option<String>,
     /// Bytes that a complete output has at least.
