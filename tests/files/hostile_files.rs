@@ -152,7 +152,7 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     let command = |words: &[&str]| {
         let mut varu = machine.varu(&["--config"]);
         varu.arg(&config).args(words);
-        // What all of them say is as much.
+        // All of them have as much text.
         limited_to(600 << 20, &varu)
     };
     let honest = command(&["--json", "backup", "src"]).ends(0).json()["snapshot"]["id"].as_str().unwrap().to_owned();
@@ -210,7 +210,7 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     is_there(command(&["prune", "--dry-run"]));
     is_there(command(&["verify"]));
     is_there(command(&["index", "rebuild"]));
-    // What they say of themselves takes no more of the machine's disk than of the host's.
+    // Their texts take no more of the machine's disk than of the host's.
     let index: u64 = files(&machine.at("state")).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
     assert!(index < (count + 10) * (packed.len() as u64 * 2 + (64 << 10)), "{index}");
 }

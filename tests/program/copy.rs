@@ -1,5 +1,5 @@
-//! A second repository: it restores by itself, a copy that dies anywhere leaves it whole and continues, what is pruned
-//! there stays away, damage is left out by name, and it takes no key.
+//! A second repository: it restores by itself, a copy that dies anywhere leaves it intact and continues, pruned
+//! snapshots aren't sent again, damage is left out by name, and no key is needed.
 
 use std::collections::BTreeMap;
 use std::fs;

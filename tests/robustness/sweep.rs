@@ -1,9 +1,9 @@
-//! Every fault to every object of a small repository with two sets, two chains and a rotation, by the real program: from
-//! a fresh machine with the identity exactly the streams that need the object are missing, and the object is named; and
-//! the machine's next backups heal what can be healed.
+//! Sweep: every fault to every object of a small repository with two sets, two chains and a rotation, by the real
+//! program. From a fresh machine with the identity exactly the streams that need the object are missing, and the object
+//! is named; and the machine's next backups repair everything repairable.
 //!
-//! By default each fault comes to one object of each kind; VARU_TEST_LONG=1 does all faults to all objects. What is
-//! expected to be missing is computed from the recipes and the directories of the packs.
+//! By default each fault comes to one object of each kind; VARU_TEST_LONG=1 does all faults to all objects. The expected
+//! losses are computed from the recipes and the directories of the packs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

@@ -97,7 +97,7 @@ impl Connection {
     }
 }
 
-/// Ends what goes over a link, and waits a moment until its program has exited or was killed.
+/// Ends a link's transfers, and waits briefly until its program has exited or was killed.
 pub(super) async fn close(link: &Link) {
     link.closing.notify_one();
     let _ = timeout(EXIT * 2, link.ended()).await;

@@ -188,7 +188,7 @@ impl Server {
         Ok(config.and_then(|config| Some(PathBuf::from(config.text(config.rows.first()?, "dir")))))
     }
 
-    /// Where it answers questions: what tells it from others.
+    /// Its address for queries, which identifies it.
     pub fn address(&self) -> String {
         let (host, port) = host_and_port(self.options.host.as_deref(), HTTP_PORT);
         format!("{} {host}:{port}", self.options.exec.join(" ")).trim_start().to_owned()

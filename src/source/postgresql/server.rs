@@ -87,7 +87,7 @@ impl Server {
         Ok(server)
     }
 
-    /// What tells it from others. A copy of all its files is another server on another port or machine.
+    /// The identity of the server. A copy of all its files is another server on another port or machine.
     pub fn identity(&self) -> String {
         let options = [self.options.host.clone(), self.options.socket.as_ref().map(|path| path.display().to_string())];
         let place = options.into_iter().flatten().collect::<Vec<_>>().join(" ");

@@ -1,12 +1,12 @@
-//! Circles of imports between files: what is in one can't be read, tested or moved by itself.
+//! Circles of imports between files: files in one can't be read, tested or moved by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::paths::used_paths;
 use super::{in_a_test_file, module_of};
 
-/// What each module imports: by module, the modules that its code outside of tests names. A module and the modules below it
-/// are one unit to each other, so what they name of one another doesn't count.
+/// The imports of each module: by module, the modules that its code outside of tests names. A module and the modules
+/// below it are one unit to each other, so imports between them don't count.
 pub fn imports(files: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     let modules: BTreeSet<String> = files.keys().map(|file| module_of(file)).collect();
     let imported = |file: &str, text: &str| {

@@ -120,7 +120,7 @@ fn a_repository_of_a_later_version_ends_with_2() {
     let ended = ship.back_up(&ship.at("data")).ends(2);
     assert!(ended.err.contains("version") && ended.err.contains("update varu"), "{}", ended.err);
     assert_eq!(names(&ship.vault()), before);
-    // What this version wrote can still be read.
+    // Objects of this version can still be read.
     assert!(ship.run(&["-q", "list"]).ends(3).err.contains("version"));
     assert_eq!(ship.run(&["-q", "restore", "data", "--stdout"]).ends(3).out, b"content");
 }

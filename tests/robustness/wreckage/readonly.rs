@@ -1,6 +1,5 @@
-//! File systems that can only be read, below the state, the repository, the keys, a second place or what is restored:
-//! who only reads continues, who has to write says what is to be done and ends with the status for that, and then all
-//! continues.
+//! Read-only file systems, below the state, the repository, the keys, a second location or the restored folder: readers
+//! continue, writers report the remedy and end with the status for that, and then all continues.
 
 use super::*;
 use ways::Wreck;

@@ -1,5 +1,5 @@
-//! The ways out that messages name: each state of wreckage is made, the commands are taken out of what the program says
-//! in it, run as they stand there, and then backups go on and all is whole.
+//! Remedies that messages name: each state of wreckage is made, the commands are taken out of the program's output, run
+//! unchanged, and then backups continue and all is intact.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! A restore that was killed: the next one knows what it had begun, takes that up, and nothing else.
+//! Killed restores: the next one recognises its predecessor's database, continues with it, and touches nothing else.
 
 use crate::mysql::site::{Site, picture};
 use support::mariadb::MariaDb;
@@ -65,14 +65,14 @@ fn a_killed_restore_gives_nothing_else_away() {
         assert_eq!(databases(&site.server, "agama_before_"), Vec::<String>::new(), "{words:?}");
     };
     let reasoned = [&RESTORE[..], &["--reason", "test"]].concat();
-    // A copy that is half there lets the copy be replaced, and not what it is a copy of.
+    // A half restored copy lets the copy be replaced, and not its original.
     let copy = ["restore", "agama", "--into", "mysql:copy", "--yes"];
     site.kill_when(&copy, || has_tables(&site.server, "copy"));
     is_refused(&all);
     is_refused(&reasoned);
     site.run(&copy).ends(0);
     assert_eq!(picture(&site.server, "copy"), stored.replace("agama", "copy"));
-    // What lived before a restore lives after it was killed.
+    // A database that lived before a restore lives after it was killed.
     let replace = [&reasoned[..], &["--replace", "agama"]].concat();
     site.kill_when(&replace, || has_tables(&site.server, "agama\\_loading\\_%"));
     is_refused(&all);

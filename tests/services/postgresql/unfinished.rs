@@ -1,4 +1,4 @@
-//! A restore that was killed: the next one knows what it had begun, takes that up, and nothing else.
+//! Killed restores: the next one recognises its predecessor's database, continues with it, and touches nothing else.
 
 use crate::postgresql::{REPLACE, RESTORE, site};
 use support::postgresql::Postgres;
