@@ -45,16 +45,16 @@ pub struct CopyReport {
 }
 
 /// A snapshot at the first place.
-struct Known {
+struct KnownSnapshot {
     listed: Listed,
     id: SnapshotId,
     header: SnapshotHeader,
 }
 
 /// What the two places have.
-struct Looked {
+struct CopySurvey {
     /// What is to be sent, in the order of the snapshots' numbers.
-    snapshots: Vec<Known>,
+    snapshots: Vec<KnownSnapshot>,
     /// How many more the second place lacks.
     older: u64,
     /// The packs of all that the second place has or will have: those that it has lost come back.
@@ -63,7 +63,7 @@ struct Looked {
 
 /// What snapshots of the second place need, where marks lie there.
 #[derive(Default)]
-struct Marked {
+struct MarkedObjects {
     /// Packs that marked ones need.
     doomed: HashSet<PackId>,
     /// Packs that others need.
@@ -72,7 +72,7 @@ struct Marked {
     under_way: bool,
 }
 
-impl Marked {
+impl MarkedObjects {
     /// Whether a prune may be about to delete a pack; `sent` says whether this copy brought it.
     fn may_go(&self, pack: &PackId, sent: bool) -> bool {
         !self.kept.contains(pack) && (self.doomed.contains(pack) || (self.under_way && !sent))
@@ -106,7 +106,7 @@ pub fn copy(
     let work = Work { from, to, progress, interrupt, report: Mutex::default(), damaged: Mutex::default() };
     progress.phase("looking at both places", None, None);
     let keys = work.missing_keys()?;
-    let Looked { snapshots, older, needed } = work.snapshots(all)?;
+    let CopySurvey { snapshots, older, needed } = work.snapshots(all)?;
     let packs = work.missing_packs(&needed)?;
     let bytes = |listed: &[Listed]| listed.iter().map(|object| object.size).sum::<u64>();
     let total = bytes(&keys) + bytes(&packs) + snapshots.iter().map(|known| known.listed.size).sum::<u64>();
@@ -178,7 +178,7 @@ impl Work<'_> {
         Ok(text.chain(ours).filter(|key| !theirs.contains(&key.name) && !there.contains(&key.name)).collect())
     }
 
-    fn snapshots(&self, all: bool) -> Result<Looked> {
+    fn snapshots(&self, all: bool) -> Result<CopySurvey> {
         let theirs = list_or_none(self.to, Folder::Snapshots)?;
         let theirs: HashSet<ObjectName> = theirs.into_iter().map(|listed| listed.name).collect();
         let (mut missing, mut chains) = (Vec::new(), HashSet::<ChainId>::new());
@@ -195,7 +195,7 @@ impl Work<'_> {
                 needed.extend(header.packs);
                 self.report().common += 1;
             } else {
-                missing.push(Known { listed, id: name.id, header });
+                missing.push(KnownSnapshot { listed, id: name.id, header });
             }
         }
         // A number that no writer counts to makes nothing older than it.
@@ -208,7 +208,7 @@ impl Work<'_> {
                 *newest = number.max(*newest);
             }
         }
-        let pruned = |known: &Known| {
+        let pruned = |known: &KnownSnapshot| {
             let newer = newest.get(&known.header.set).is_some_and(|newest| *newest > known.header.sequence);
             !all && newer && !chains.contains(&known.header.chain)
         };
@@ -217,17 +217,17 @@ impl Work<'_> {
         missing.sort_by_key(|known| (known.header.sequence, known.id));
         let older = (before - missing.len()) as u64;
         needed.extend(missing.iter().flat_map(|known| known.header.packs.iter().copied()));
-        Ok(Looked { snapshots: missing, older, needed })
+        Ok(CopySurvey { snapshots: missing, older, needed })
     }
 
     /// What a prune of the second place may be deleting already.
     ///
     /// Marks stand for the grace before anything is deleted. So what a prune may delete before it can see the snapshots that are
     /// sent next is marked by now.
-    fn marked(&self) -> Result<Marked> {
+    fn marked(&self) -> Result<MarkedObjects> {
         let marks = list_or_none(self.to, Folder::Marks)?;
         let mut ids: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
-        let mut marked = Marked::default();
+        let mut marked = MarkedObjects::default();
         if ids.is_empty() {
             return Ok(marked);
         }
@@ -328,7 +328,7 @@ impl Work<'_> {
 
     /// Sends snapshots one after the other, but for those that lack a pack or their parent. `packs` were sent before, but for
     /// those that are `lost`.
-    fn send_snapshots(&self, snapshots: &[Known], packs: &[Listed], lost: &HashSet<ObjectName>) -> Result<()> {
+    fn send_snapshots(&self, snapshots: &[KnownSnapshot], packs: &[Listed], lost: &HashSet<ObjectName>) -> Result<()> {
         let sent: HashSet<&ObjectName> = packs.iter().map(|listed| &listed.name).collect();
         let marked = self.marked()?;
         // After the marks: what a prune took before it took its marks away is missing here.

@@ -13,7 +13,7 @@ use crate::repository::{create, generate, is_taken, replace_secret, write_secret
 
 /// The created keys and files.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct CreatedRepository {
     /// The repository's id.
     pub id: RepositoryId,
     /// Where it is.
@@ -42,7 +42,7 @@ pub fn init(
     keyring: &Keyring,
     recipients: &[String],
     forget: Option<RepositoryId>,
-) -> Result<Made> {
+) -> Result<CreatedRepository> {
     let place = remote.place();
     if let Some((writer_key, file)) = unfinished(keyring, &place, recipients)? {
         return finish(remote, keyring, writer_key, &file);
@@ -54,7 +54,7 @@ pub fn init(
         )));
     }
     keyring.refuse_lost(&place, forget)?;
-    let mut owner = Owner::choose(keyring, recipients)?;
+    let mut owner = RecipientChoice::choose(keyring, recipients)?;
     let file = generate(owner.recipients.clone(), ChunkSizes::default(), None)?;
     let id = file.repository_id();
     let writer_key = keyring.writer_key_path(&id)?;
@@ -94,24 +94,35 @@ fn unfinished(keyring: &Keyring, place: &str, recipients: &[String]) -> Result<O
 }
 
 /// Creates the missing objects on the remote. A partial repository keeps its files here, from which it can be completed.
-fn finish(remote: &dyn Remote, keyring: &Keyring, writer_key: PathBuf, file: &WriterKeyFile) -> Result<Made> {
+fn finish(
+    remote: &dyn Remote,
+    keyring: &Keyring,
+    writer_key: PathBuf,
+    file: &WriterKeyFile,
+) -> Result<CreatedRepository> {
     let (id, place) = (file.repository_id(), remote.place());
     keyring.begin(&place, id)?;
     create(remote, file)?;
     keyring.replace(&place, id)?;
     let identity = keyring.identity_path(&id)?;
     let names_it = identity.exists() && read_identity(&identity).is_ok_and(|file| file.repositories().contains(&id));
-    Ok(Made { id, place, recipients: file.recipients.clone(), writer_key, identity: names_it.then_some(identity) })
+    Ok(CreatedRepository {
+        id,
+        place,
+        recipients: file.recipients.clone(),
+        writer_key,
+        identity: names_it.then_some(identity),
+    })
 }
 
 /// The recipients who will be able to open the stored data.
-struct Owner {
+struct RecipientChoice {
     recipients: Vec<String>,
     identity: Option<IdentityFile>,
     is_new: bool,
 }
 
-impl Owner {
+impl RecipientChoice {
     fn choose(keyring: &Keyring, recipients: &[String]) -> Result<Self> {
         for text in recipients {
             text.parse::<Recipient>().map_err(|error| Error::Usage(format!("a recipient can't be used: {error}")))?;

@@ -13,7 +13,7 @@ use crate::format::recipe::{Recipe, Stream};
 use crate::id::{PackId, StreamHash};
 use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Counts, Interrupt, Progress};
-use crate::repository::{self, Fetcher, Piece, Repository};
+use crate::repository::{self, ChunkRun, Fetcher, Repository};
 use crate::source::{self, Target};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
@@ -215,10 +215,10 @@ fn folders_above<'s>(streams: &'s [Stream], chosen: &dyn Fn(&Entry) -> bool) -> 
 }
 
 /// Files that aren't written, because something else is in their place: each with the name that took its content.
-type Stays = HashMap<StreamName, (Stream, Option<StreamName>)>;
+type KeptFiles = HashMap<StreamName, (Stream, Option<StreamName>)>;
 
 /// A further name of a file that stays as it is becomes the file itself, or a link to the name that did.
-fn in_its_stead(stays: &Stays, mut stream: Stream) -> (Stream, Option<StreamName>) {
+fn in_its_stead(stays: &KeptFiles, mut stream: Stream) -> (Stream, Option<StreamName>) {
     let Kind::Hardlink(first) = &stream.entry.kind else { return (stream, None) };
     match stays.get(first) {
         None => (stream, None),
@@ -248,7 +248,7 @@ fn choose(
             *names.entry(first.clone()).or_insert(1) += 1;
         }
     }
-    let mut stays = Stays::new();
+    let mut stays = KeptFiles::new();
     for stream in streams {
         if interrupt.is_set() {
             return Err(repository::Error::Interrupted.into());
@@ -309,14 +309,14 @@ fn is_whole(
 }
 
 /// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
-type Packs = Vec<Option<u32>>;
+type PackNumbers = Vec<Option<u32>>;
 
 /// A stream, with why a pack of it can't be had.
 type Judged = (Stream, Option<String>);
 
 /// The streams, each with why a pack of it can't be had, and the packs that can. Bases are entered, too: their directories say how the based segments
 /// decode. A base that can't be had is a damage of the segments that stand on it, which are named when they are decoded.
-fn with_packs(repository: &Repository, snapshot: &SnapshotRow, recipe: Recipe) -> Result<(Vec<Judged>, Packs)> {
+fn with_packs(repository: &Repository, snapshot: &SnapshotRow, recipe: Recipe) -> Result<(Vec<Judged>, PackNumbers)> {
     let used = recipe.used_packs();
     let ids = || used.iter().map(|&pack| recipe.packs[pack as usize].id);
     let named: HashSet<PackId> = ids().collect();
@@ -340,10 +340,10 @@ fn with_packs(repository: &Repository, snapshot: &SnapshotRow, recipe: Recipe) -
     Ok((streams.collect(), packs))
 }
 
-fn pieces<'a>(stream: &'a Stream, packs: &'a Packs) -> impl Iterator<Item = Piece> + 'a {
+fn pieces<'a>(stream: &'a Stream, packs: &'a PackNumbers) -> impl Iterator<Item = ChunkRun> + 'a {
     stream.runs.iter().filter_map(|run| {
         let pack = packs.get(run.pack as usize).copied().flatten()?;
-        Some(Piece { pack, segment: run.segment, first: run.first, count: run.count })
+        Some(ChunkRun { pack, segment: run.segment, first: run.first, count: run.count })
     })
 }
 
@@ -351,7 +351,7 @@ struct Writing<'a> {
     repository: &'a Arc<Repository>,
     elsewhere: Elsewhere<'a>,
     fetcher: Arc<Fetcher>,
-    packs: Packs,
+    packs: PackNumbers,
     target: &'a mut dyn Target,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
@@ -430,13 +430,13 @@ impl Writing<'_> {
 
     /// Writes a stream's bytes. On an error the rest of its pieces is taken and dropped, so that the next stream's come.
     fn content(&mut self, stream: &Stream) -> Result<()> {
-        let pieces: Vec<Piece> = pieces(stream, &self.packs).collect();
+        let pieces: Vec<ChunkRun> = pieces(stream, &self.packs).collect();
         // It is put back, whatever comes of it.
         let fetcher = self.fetcher.clone();
         self.pieces(stream, &fetcher, &pieces)
     }
 
-    fn pieces(&mut self, stream: &Stream, fetcher: &Fetcher, pieces: &[Piece]) -> Result<()> {
+    fn pieces(&mut self, stream: &Stream, fetcher: &Fetcher, pieces: &[ChunkRun]) -> Result<()> {
         let mut hasher = self.repository.keys().stream_hashes.hasher();
         let mut size = 0;
         let mut failed = None;

@@ -133,7 +133,7 @@ pub enum Reason {
 
 /// The decision about a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ChainVerdict {
     /// The chain.
     pub chain: ChainId,
     /// Its set.
@@ -144,7 +144,7 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
 }
 
-impl Verdict {
+impl ChainVerdict {
     /// Whether the chain is removed.
     pub fn goes(&self) -> bool {
         self.reasons.is_empty()
@@ -163,7 +163,7 @@ impl Verdict {
 }
 
 /// Judges all chains. The verdicts come by set, and in it by age, the oldest first.
-pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, basis: Basis) -> Vec<Verdict> {
+pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, basis: Basis) -> Vec<ChainVerdict> {
     let mut sets: BTreeMap<&str, Vec<&Snapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         sets.entry(&snapshot.set).or_default().push(snapshot);
@@ -177,7 +177,7 @@ pub fn judge(snapshots: &[Snapshot], rules: impl Fn(&str) -> Rules, basis: Basis
         // Counting at the newest snapshot keeps a silent set: a machine that is off for months loses nothing by that.
         let now = if basis.by_clock { basis.now } else { newest.min(basis.now) };
         let members = of_set.into_iter().zip(times).map(|(snapshot, time)| Member { snapshot, time });
-        verdicts.extend(Set { rules: &rules(set), now, basis, members: members.collect() }.judge());
+        verdicts.extend(SetSnapshots { rules: &rules(set), now, basis, members: members.collect() }.judge());
     }
     verdicts
 }
@@ -193,7 +193,7 @@ struct Member<'a> {
 type Chain<'a> = (ChainId, Vec<Member<'a>>);
 
 /// One set's snapshots, by sequence.
-struct Set<'a> {
+struct SetSnapshots<'a> {
     rules: &'a Rules,
     /// The time at which ages are computed.
     now: Timestamp,
@@ -201,8 +201,8 @@ struct Set<'a> {
     members: Vec<Member<'a>>,
 }
 
-impl Set<'_> {
-    fn judge(&self) -> Vec<Verdict> {
+impl SetSnapshots<'_> {
+    fn judge(&self) -> Vec<ChainVerdict> {
         let chains = self.chains();
         let counted = self.newest_good(&chains, self.rules.keep_chains.max(1) as usize);
         let best = chains.iter().position(|(chain, _)| counted.first() == Some(chain)).unwrap_or(0);
@@ -228,7 +228,7 @@ impl Set<'_> {
             let ids = members.iter().map(|member| member.snapshot.id);
             reasons.extend(ids.clone().flat_map(|id| tagged.get(&id).cloned().unwrap_or_default()));
             reasons.extend(gap.map(|until| Reason::Gap { until }));
-            Verdict { chain: *chain, set: members[0].snapshot.set.clone(), snapshots: ids.collect(), reasons }
+            ChainVerdict { chain: *chain, set: members[0].snapshot.set.clone(), snapshots: ids.collect(), reasons }
         });
         verdicts.collect()
     }
@@ -454,7 +454,7 @@ mod tests {
         assert_eq!(verdicts[0].reasons[0], Reason::Silent { newest: on(27) });
         let now = Basis { by_clock: true, ..Basis::at(on(60)) };
         let verdicts = judge(silent, |_| rules(28 * DAY, &[]), now);
-        assert_eq!(verdicts.iter().map(Verdict::goes).collect::<Vec<_>>(), [true, true, true, false]);
+        assert_eq!(verdicts.iter().map(ChainVerdict::goes).collect::<Vec<_>>(), [true, true, true, false]);
     }
 
     #[test]

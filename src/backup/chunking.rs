@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::bases::{BaseCache, Bases, Slot, bound_small};
-use super::parent::{Parent, Predicted};
+use super::bases::{BaseCache, Bases, CacheSlot, bound_small};
+use super::parent::{ParentCursor, Predicted};
 use super::pending::PendingSegment;
 use super::pipeline::{NEW, Pipeline, Placed, Stored};
 use super::sharing::Sharing;
@@ -14,7 +14,7 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::format::recipe::{Run, Stream, push_run};
 use crate::id::{ChunkId, Hasher, StreamHash};
-use crate::index::{Found, Known};
+use crate::index::{ChunkIndex, ChunkLocation};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::source::Source;
@@ -33,7 +33,7 @@ pub(super) struct Chunking<'a> {
     repository: &'a Repository,
     start: &'a Start,
     chunker: Chunker,
-    known: Known,
+    known: ChunkIndex,
     sharing: Sharing,
     pipeline: Pipeline,
     bases: Bases,
@@ -50,7 +50,7 @@ pub(super) struct Chunking<'a> {
 }
 
 /// The stream so far.
-struct Place {
+struct StreamPosition {
     /// Whether it is small enough to share segments with others.
     small: bool,
     runs: Vec<Run>,
@@ -79,7 +79,7 @@ impl<'a> Chunking<'a> {
         Ok(Self {
             repository,
             start,
-            known: Known::open(&repository.index())?,
+            known: ChunkIndex::open(&repository.index())?,
             sharing: Sharing::default(),
             buffer: vec![0; READ + chunker.max()],
             chunker,
@@ -149,9 +149,9 @@ impl<'a> Chunking<'a> {
             self.flush()?;
         }
         self.bases.stream_begins(self.repository, self.start, parent)?;
-        let mut parent = Parent::new(self.repository, self.start, parent);
+        let mut parent = ParentCursor::new(self.repository, self.start, parent);
         let mut hasher = self.repository.keys().stream_hashes.hasher();
-        let mut place = Place { small, runs: Vec::new(), size: 0 };
+        let mut place = StreamPosition { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
         self.span = None;
         self.packed = None;
@@ -199,7 +199,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Takes the window's first chunk. Returns its length.
-    fn chunk(&mut self, window: &Window, parent: &mut Parent<'_>, place: &mut Place) -> Result<usize> {
+    fn chunk(&mut self, window: &Window, parent: &mut ParentCursor<'_>, place: &mut StreamPosition) -> Result<usize> {
         let data = &self.buffer[window.from..window.to];
         if let Some(predicted) = parent.peek()? {
             let length = predicted.length as usize;
@@ -235,8 +235,8 @@ impl<'a> Chunking<'a> {
         &mut self,
         predicted: &Predicted,
         from: usize,
-        parent: &mut Parent<'_>,
-        place: &mut Place,
+        parent: &mut ParentCursor<'_>,
+        place: &mut StreamPosition,
     ) -> Result<()> {
         self.bases.gap_ends(self.repository, parent, predicted.number, &mut self.segment)?;
         let length = predicted.length as usize;
@@ -276,7 +276,7 @@ impl<'a> Chunking<'a> {
         if let Some(&(segment, first)) = self.pending.get(id) {
             return Ok(Some(Run { pack: NEW, segment, first, count: 1 }));
         }
-        let Some(Found { pack, segment, chunk }) = self.known.find(id) else { return Ok(None) };
+        let Some(ChunkLocation { pack, segment, chunk }) = self.known.find(id) else { return Ok(None) };
         let run = Run { pack, segment, first: chunk, count: 1 };
         if !self.pipeline.is_own(pack) && !self.sharing.may(self.repository, self.start, &run)? {
             return Ok(None);
@@ -294,8 +294,8 @@ impl<'a> Chunking<'a> {
         id: &ChunkId,
         from: usize,
         length: usize,
-        parent: &mut Parent<'_>,
-        place: &mut Place,
+        parent: &mut ParentCursor<'_>,
+        place: &mut StreamPosition,
     ) -> Result<()> {
         let wide = self.span.is_some_and(|span| place.size - span > SPAN);
         if self.segment.is_full(length, SEGMENT) || wide {
@@ -318,7 +318,7 @@ impl<'a> Chunking<'a> {
 
     /// The segment's last chunk gets a place in the cache; it is written when the segment is compressed.
     fn place_in_cache(&mut self, length: usize) {
-        let mut slot = Slot::NONE;
+        let mut slot = CacheSlot::NONE;
         let cloned = self.bases.is_cloned();
         self.cached(|cache| match cloned {
             true => cache.pass(),
@@ -353,7 +353,7 @@ impl<'a> Chunking<'a> {
             let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
             for (chunk, id) in ids.iter().enumerate() {
                 self.pending.remove(id);
-                let found = Found { pack: placed.number, segment: segment as u32, chunk: chunk as u32 };
+                let found = ChunkLocation { pack: placed.number, segment: segment as u32, chunk: chunk as u32 };
                 self.known.add(id, found)?;
             }
         }

@@ -19,11 +19,11 @@ use crate::format::pack::{CopyBase, RecipeCopy};
 use crate::format::recipe::{
     PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run, recipe_check,
 };
-use crate::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
+use crate::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{Needs, NewSnapshot, Repository, instance};
+use crate::repository::{NewSnapshot, RecipeNeeds, Repository, instance};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -35,7 +35,7 @@ const WARNINGS_KEPT: usize = 100;
 const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
 
 /// A run that has read all its streams.
-pub(super) struct Run<'a> {
+pub(super) struct CommitPlan<'a> {
     pub repository: &'a Arc<Repository>,
     pub options: &'a BackupOptions,
     pub start: &'a Start,
@@ -45,7 +45,7 @@ pub(super) struct Run<'a> {
     pub finished: Finished,
 }
 
-impl Run<'_> {
+impl CommitPlan<'_> {
     /// Stores the last pack and the snapshot. Returns when they would outlive a power cut, and are seen on the remote.
     pub fn commit(mut self, stored: Stored, clock: &dyn Clock) -> Result<BackupReport> {
         let now = clock.now();
@@ -126,7 +126,7 @@ impl Run<'_> {
 
     /// The recipe, with the numbers of its own table: the parent's table first for an incremental.
     fn assemble(&self, mut streams: Vec<Stream>, placed: &[Placed], open_from: Option<u32>) -> Result<Recipe> {
-        let mut table = Table::new(self.repository, self.start);
+        let mut table = PackTable::new(self.repository, self.start);
         let mut own = OwnSegments::new(placed, open_from);
         for stream in &mut streams {
             let mut runs = Vec::with_capacity(stream.runs.len());
@@ -183,7 +183,7 @@ impl Run<'_> {
             repository: *self.repository.id(),
             salt: [0; 32],
             chain: parent.map_or_else(|| ChainId::from_bytes(*random_bytes()), |parent| parent.header.chain),
-            parent: parent.map(|parent| Parent { id: parent.id, sequence: parent.header.sequence }),
+            parent: parent.map(|parent| ParentRef { id: parent.id, sequence: parent.header.sequence }),
             previous: self.repository.newest()?.map(|newest| newest.id),
             sequence,
             suspect,
@@ -196,7 +196,7 @@ impl Run<'_> {
         })
     }
 
-    fn body(&self, recipe: &Recipe, totals: Totals, needed: &Needs) -> SnapshotBody {
+    fn body(&self, recipe: &Recipe, totals: Totals, needed: &RecipeNeeds) -> SnapshotBody {
         let holds: Vec<Untrusted> =
             holds(&self.options.roots, &recipe.streams).into_iter().map(Untrusted::from).collect();
         let origin = &self.options.origin;
@@ -307,14 +307,14 @@ impl<'a> OwnSegments<'a> {
 }
 
 /// The pack table of the new recipe while it is made.
-struct Table<'a> {
+struct PackTable<'a> {
     repository: &'a Repository,
     packs: Vec<PackRef>,
     by_id: HashMap<PackId, u32>,
     by_index: HashMap<u32, u32>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> PackTable<'a> {
     fn new(repository: &'a Repository, start: &Start) -> Self {
         // An edit's table goes on from its parent's. A full starts with what the snapshot before still needs: its runs and
         // its bases lie there.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::PackId;
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::ErrorKind;
-use crate::repository::{self, Marked, Repository};
+use crate::repository::{self, Repository, StoredMark};
 use crate::retention::UNNEEDED_FOR;
 use crate::time::{Clock, Timestamp};
 
@@ -110,7 +110,7 @@ fn at_risk(snapshot: &SnapshotRow, why: &str) -> Error {
     ))
 }
 
-fn marks(repository: &Repository) -> Result<Vec<Marked>> {
+fn marks(repository: &Repository) -> Result<Vec<StoredMark>> {
     match repository.marks() {
         Ok((marks, _)) => Ok(marks),
         Err(repository::Error::Remote(error)) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),

@@ -39,13 +39,13 @@ use crate::time::{Clock, Zone};
 use crate::warning::{Warning, WarningKind};
 
 use chunking::Chunking;
-use commit::Run;
+use commit::CommitPlan;
 use pipeline::Pipeline;
 use start::Start;
 
 /// Which kind of snapshot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wanted {
+pub enum WantedKind {
     /// A full where one is due, else an incremental.
     #[default]
     Due,
@@ -63,7 +63,7 @@ pub struct BackupOptions {
     /// The set.
     pub set: String,
     /// Full or incremental.
-    pub wanted: Wanted,
+    pub wanted: WantedKind,
     /// Tags of the snapshot.
     pub tags: Vec<String>,
     /// Days of the calendar after which a full is due.
@@ -120,7 +120,7 @@ impl BackupOptions {
     pub fn new(set: &str) -> Self {
         Self {
             set: set.to_owned(),
-            wanted: Wanted::default(),
+            wanted: WantedKind::default(),
             tags: Vec::new(),
             full_every: 7,
             rebase_every: 28,
@@ -233,7 +233,7 @@ fn run(
         return Err(repository::Error::Interrupted.into());
     }
     let stored = stored?;
-    let run = Run { repository, options, start: &start, generation, streams, warnings, finished };
+    let run = CommitPlan { repository, options, start: &start, generation, streams, warnings, finished };
     run.commit(stored, clock)
 }
 

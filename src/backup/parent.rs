@@ -28,7 +28,7 @@ pub(super) struct Predicted {
 }
 
 /// A cursor through the chunks of a parent's stream.
-pub(super) struct Parent<'a> {
+pub(super) struct ParentCursor<'a> {
     repository: &'a Repository,
     /// The stream, with its number in the recipe before.
     stream: Option<(usize, &'a Stream)>,
@@ -46,7 +46,7 @@ pub(super) struct Parent<'a> {
     ahead: VecDeque<Predicted>,
 }
 
-impl<'a> Parent<'a> {
+impl<'a> ParentCursor<'a> {
     /// A cursor before the first chunk of `stream`, by its number in the recipe before. Without a stream it predicts nothing.
     pub fn new(repository: &'a Repository, start: &Start, stream: Option<(usize, &'a Stream)>) -> Self {
         let runs = stream.map(|(_, stream)| start.runs_by_index(stream)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The segment that chunks are gathered in until it is full.
 
-use super::bases::cache::Slot;
-use super::bases::reader::Base;
+use super::bases::cache::CacheSlot;
+use super::bases::reader::BaseChunk;
 use crate::format::pack::BaseRun;
 use crate::id::ChunkId;
 
@@ -12,7 +12,7 @@ pub(super) struct PendingSegment {
     pub ids: Vec<ChunkId>,
     pub lengths: Vec<u32>,
     /// Where the base cache is to hold its chunks; empty where there is no cache.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<CacheSlot>,
     /// The plain bytes of its bases.
     pub prefix: Vec<u8>,
     /// Its bases, each with the index's number of its pack.
@@ -52,7 +52,7 @@ impl PendingSegment {
     }
 
     /// It is to stand on that chunk, too, whose bytes are behind those in `prefix`.
-    pub fn add_base(&mut self, base: &Base) {
+    pub fn add_base(&mut self, base: &BaseChunk) {
         self.depth = self.depth.max(base.depth);
         let run = base.run;
         match self.bases.last_mut() {

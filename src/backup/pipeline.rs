@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::pack::BaseRun;
 use crate::format::recipe::PackRef;
 use crate::id::{GenerationId, PackId};
-use crate::index::Known;
+use crate::index::ChunkIndex;
 use crate::remote::spool::Spool;
 use crate::repository::{self, Finisher, PackBuilder, Repository, SegmentParts};
 use crate::segment::{Compressor, Decompressor, compress_based, compress_near};
@@ -29,7 +29,7 @@ const HARDER_LEVEL: i32 = 9;
 /// Bytes at which a pack is full.
 const PACK: u64 = 32 << 20;
 
-struct Job {
+struct CompressionJob {
     segment: PendingSegment,
     frame: Vec<u8>,
     done: SyncSender<repository::Result<Compressed>>,
@@ -57,7 +57,7 @@ pub(super) struct Stored {
     /// The last pack, still open, and the ordinal of its first segment.
     pub open: Option<(PackBuilder, u32)>,
     /// The known chunks, to be saved after the commit.
-    pub known: Option<Known>,
+    pub known: Option<ChunkIndex>,
     /// The base cache, to be committed after the snapshot.
     pub cache: Option<BaseCache>,
     /// The copies of large files, to be committed after the snapshot.
@@ -73,7 +73,7 @@ type Packed = (Option<(PackBuilder, u32)>, Finisher);
 
 /// The threads between the chunker and the remote.
 pub(super) struct Pipeline {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<CompressionJob>>,
     waiting: Option<SyncSender<Waiting>>,
     placed: Receiver<Placed>,
     settled: Vec<Placed>,
@@ -95,7 +95,7 @@ impl Pipeline {
         now: Timestamp,
     ) -> Result<Self> {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16);
-        let (jobs, queue) = sync_channel::<Job>(threads);
+        let (jobs, queue) = sync_channel::<CompressionJob>(threads);
         let (waiting, in_order) = sync_channel::<Waiting>(2 * threads);
         let (placed_in, placed) = sync_channel(1024);
         let (buffers_in, buffers) = sync_channel(4 * threads);
@@ -148,7 +148,8 @@ impl Pipeline {
         let frame = self.spare_frames.pop_front().unwrap_or_default();
         let ended = || Error::Failed("a thread of the pipeline ended early".to_owned());
         let queued = self.waiting.as_ref().is_some_and(|waiting| waiting.send(result).is_ok());
-        let sent = queued && self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { segment, frame, done }).is_ok());
+        let sent =
+            queued && self.jobs.as_ref().is_some_and(|jobs| jobs.send(CompressionJob { segment, frame, done }).is_ok());
         if !sent {
             return Err(self.end_packer().err().unwrap_or_else(ended));
         }
@@ -245,12 +246,12 @@ impl Press {
 }
 
 /// Takes jobs until there are none. The base cache gets the new chunks on the way, if there is one.
-fn compress(queue: &Mutex<Receiver<Job>>, repository: &Repository, slots: Option<&Slots>, level: i32) {
+fn compress(queue: &Mutex<Receiver<CompressionJob>>, repository: &Repository, slots: Option<&Slots>, level: i32) {
     let mut press = Press::new(level);
     let mut padded = Vec::new();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { mut segment, mut frame, done }) = job else { return };
+        let Ok(CompressionJob { mut segment, mut frame, done }) = job else { return };
         if let Some(slots) = slots {
             slots.write(&segment.plain, &segment.lengths, &segment.slots, &mut padded);
         }

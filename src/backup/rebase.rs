@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{BackupOptions, Wanted};
+use super::{BackupOptions, WantedKind};
 use crate::error::Result;
 use crate::format::recipe::Recipe;
 use crate::id::PackId;
@@ -22,7 +22,7 @@ pub(super) fn is_due(
     before: &SnapshotRow,
     clock: &dyn Clock,
 ) -> bool {
-    if options.wanted == Wanted::Rebase || options.isolate_chains {
+    if options.wanted == WantedKind::Rebase || options.isolate_chains {
         return true;
     }
     let Ok(rows) = repository.index().snapshots() else { return true };

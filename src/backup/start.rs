@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::gone;
 use super::lent::Lent;
-use super::{BackupOptions, Wanted, rebase};
+use super::{BackupOptions, WantedKind, rebase};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_CHAIN;
@@ -132,7 +132,7 @@ impl Start {
         let (mut shared, lent) = match (&before, rebase) {
             // A re-base stores what was read, whatever index and remote say lies where.
             (Some(_), true) => alone(HashSet::new()),
-            (None, _) if options.isolate_chains || options.wanted == Wanted::Rebase => alone(HashSet::new()),
+            (None, _) if options.isolate_chains || options.wanted == WantedKind::Rebase => alone(HashSet::new()),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
         };
         shared.retain(|number| !worn.contains(number));
@@ -267,14 +267,14 @@ fn decide(
     before: Option<&SnapshotRow>,
     clock: &dyn Clock,
 ) -> Result<(bool, Option<String>)> {
-    let asked = matches!(options.wanted, Wanted::Incremental);
+    let asked = matches!(options.wanted, WantedKind::Incremental);
     let Some(before) = before else {
         return Ok((
             true,
             asked.then(|| "a full, because there is no chain that an incremental could go on".to_owned()),
         ));
     };
-    if matches!(options.wanted, Wanted::Full | Wanted::Rebase) {
+    if matches!(options.wanted, WantedKind::Full | WantedKind::Rebase) {
         return Ok((true, None));
     }
     let rows = repository.index().snapshots()?;

@@ -1,8 +1,8 @@
 //! `varu init`.
 
-use varu::init::{Made, init};
+use varu::init::{CreatedRepository, init};
 use varu::progress::Progress;
-use varu::remote::place::Place;
+use varu::remote::place::Location;
 use varu::remote::sftp;
 
 use super::context::Context;
@@ -45,7 +45,7 @@ impl Args {
 
 /// Enters the host's key among the known ones where it is the one that was named.
 fn trust_host(context: &Context, fingerprint: &str, progress: &ProgressReporter) -> Result<(), Failure> {
-    let Place::Sftp(place) = context.machine.place()? else {
+    let Location::Sftp(place) = context.machine.place()? else {
         return Err(Failure::usage(
             "--trust-host-key goes with a repository on an SFTP host, and this one is a folder",
         ));
@@ -61,7 +61,7 @@ fn trust_host(context: &Context, fingerprint: &str, progress: &ProgressReporter)
 }
 
 /// Says where everything is, and what is lost with the identity.
-pub fn text(made: &Made) -> String {
+pub fn text(made: &CreatedRepository) -> String {
     let mut text = format!("made the repository {} in {}\n", made.id, made.place);
     text += &format!("  writer key  {}: this machine adds backups with it\n", made.writer_key.display());
     match &made.identity {
@@ -82,7 +82,7 @@ pub fn text(made: &Made) -> String {
     text
 }
 
-fn document(made: &Made) -> serde_json::Value {
+fn document(made: &CreatedRepository) -> serde_json::Value {
     serde_json::json!({
         "repository": made.id,
         "place": made.place,

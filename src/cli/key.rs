@@ -11,9 +11,9 @@ use varu::format::armor::{armor, unarmor};
 use varu::format::layout::{MAX_KEY_OBJECT, key_name};
 use varu::format::sheet::{SheetInput, SheetKey, export_text, recovery_sheet};
 use varu::id::RepositoryId;
-use varu::keyring::{Added, Rotated, Rotation, Unlocked, add_recipient, recipients_with, recover};
+use varu::keyring::{RecipientAdded, Rotated, Rotation, Unlocked, add_recipient, recipients_with, recover};
 use varu::remote::Remote;
-use varu::remote::place::Place;
+use varu::remote::place::Location;
 use varu::remote::sftp::known_host_key;
 use varu::repository::{self, id_in, keep_copy};
 use varu::time::{Clock, SystemClock};
@@ -226,8 +226,8 @@ fn export(context: &Context, place: &str, unlocked: &Unlocked, sheet: bool) -> R
     if sheet {
         let printed = context.machine.zone.stamp(SystemClock.now());
         let host_key = match context.machine.place()? {
-            Place::Local(_) => None,
-            Place::Sftp(place) => known_host_key(&place, &context.machine.remote_options())?,
+            Location::Local(_) => None,
+            Location::Sftp(place) => known_host_key(&place, &context.machine.remote_options())?,
         };
         let armored: Vec<(RepositoryId, String)> =
             unlocked.keys.iter().map(|keys| (*keys.id(), armor(&keys.file().key_object))).collect();
@@ -292,7 +292,7 @@ fn paper_code(text: &str) -> Result<String, Failure> {
     Ok(code.render::<Dense1x2>().build())
 }
 
-fn say_added(context: &Context, recipient: &str, added: &Added) -> Result<(), Failure> {
+fn say_added(context: &Context, recipient: &str, added: &RecipientAdded) -> Result<(), Failure> {
     if context.json {
         return context.print_json(&json!({
             "recipient": recipient,

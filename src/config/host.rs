@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use varu::host::policy::{AccountPolicy, Policy, Rule};
+use varu::host::policy::{AccountPolicy, HostPolicy, Rule};
 use varu::retention::TagRule;
 use varu::time::parse_duration;
 
@@ -90,23 +90,23 @@ fn rule(
 /// # Errors
 ///
 /// What is wrong with it, for people.
-pub fn load_policy(named: Option<&Path>) -> Result<Policy, String> {
+pub fn load_policy(named: Option<&Path>) -> Result<HostPolicy, String> {
     let path = named.unwrap_or(Path::new(DEFAULT_POLICY));
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text).map_err(|message| format!("the policy {} is wrong: {message}", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(Policy::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(HostPolicy::default()),
         Err(error) => Err(format!("the policy {} can't be read: {error}", path.display())),
     }
 }
 
-fn parse(text: &str) -> Result<Policy, String> {
+fn parse(text: &str) -> Result<HostPolicy, String> {
     let table: PolicyTable = toml::from_str(text).map_err(|error| error.to_string())?;
     let set = |set: SetTable| rule(set.keep, set.keep_chains, set.tags, set.rpo);
     let account = |account: AccountTable| AccountPolicy {
         all: rule(account.keep, account.keep_chains, account.tags, account.rpo),
         sets: account.sets.into_iter().map(|(name, table)| (name, set(table))).collect(),
     };
-    Ok(Policy {
+    Ok(HostPolicy {
         all: rule(table.keep, table.keep_chains, table.tags, table.rpo),
         accounts: table.accounts.into_iter().map(|(name, table)| (name, account(table))).collect(),
     })
@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(policy.rpo("vm1", "agama"), Some(Duration::from_secs(7200)));
         assert_eq!(policy.rpo("vm1", "other"), Some(Duration::from_secs(26 * 3600)));
         assert_eq!(policy.sets("vm1").collect::<Vec<_>>(), ["agama"]);
-        assert_eq!(Policy::default().rules("x", "y").keep, 28 * DAY);
-        assert_eq!(Policy::default().rpo("x", "y"), None);
+        assert_eq!(HostPolicy::default().rules("x", "y").keep, 28 * DAY);
+        assert_eq!(HostPolicy::default().rpo("x", "y"), None);
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn databases(set: &Section) -> Option<Databases> {
 }
 
 fn read_mysql(set: &Section) -> Option<MysqlOptions> {
-    let server = mysql::client::ServerOptions {
+    let server = mysql::client::MysqlServerOptions {
         option_file: set.take("option_file", values::path),
         host: set.take("host", values::text),
         socket: set.take("socket", values::path),
@@ -122,7 +122,7 @@ fn read_mysql(set: &Section) -> Option<MysqlOptions> {
 }
 
 fn read_influxdb(set: &Section) -> Option<InfluxdbOptions> {
-    let server = influxdb::server::ServerOptions {
+    let server = influxdb::server::InfluxdbServerOptions {
         host: set.take("host", values::text),
         rpc: set.take("rpc", values::text),
         option_file: set.take("option_file", values::path),
@@ -132,7 +132,7 @@ fn read_influxdb(set: &Section) -> Option<InfluxdbOptions> {
 }
 
 fn read_postgresql(set: &Section) -> Option<PostgresqlSpec> {
-    let server = postgresql::server::ServerOptions {
+    let server = postgresql::server::PostgresqlServerOptions {
         host: set.take("host", values::text),
         socket: set.take("socket", values::path),
         user: set.take("user", values::text),

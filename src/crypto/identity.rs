@@ -20,10 +20,10 @@ const KEY_FILE: &str = "key file";
 /// One or several age X25519 identities, and the repositories that they belong to. Other lines are kept as they are.
 /// Wiped on drop.
 pub struct IdentityFile {
-    lines: Vec<Line>,
+    lines: Vec<SecretLine>,
 }
 
-enum Line {
+enum SecretLine {
     Comment(Zeroizing<String>),
     /// A repository, and the one that it follows after a rotation.
     Repository(RepositoryId, Option<RepositoryId>),
@@ -75,8 +75,8 @@ impl IdentityFile {
     pub fn generate() -> Self {
         let identity = x25519::Identity::generate();
         let comments = [HEADING.to_owned(), format!("# public key: {}", Recipient::of(&identity))];
-        let comments = comments.into_iter().map(|comment| Line::Comment(Zeroizing::new(comment)));
-        Self { lines: comments.chain([Line::Identity(identity)]).collect() }
+        let comments = comments.into_iter().map(|comment| SecretLine::Comment(Zeroizing::new(comment)));
+        Self { lines: comments.chain([SecretLine::Identity(identity)]).collect() }
     }
 
     /// Reads an identity file: ours, or one of `age-keygen`.
@@ -92,7 +92,7 @@ impl IdentityFile {
 
     /// The file's text, ready to be written. Reads back as the same file.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let lines: Vec<_> = self.lines.iter().map(Line::to_text).collect();
+        let lines: Vec<_> = self.lines.iter().map(SecretLine::to_text).collect();
         // With its whole length reserved the text never moves, so no copy of a secret is left behind.
         let mut text = Zeroizing::new(String::with_capacity(lines.iter().map(|line| line.len() + 1).sum()));
         for line in lines {
@@ -104,8 +104,8 @@ impl IdentityFile {
 
     /// The repositories that the file belongs to, in its order.
     pub fn repositories(&self) -> Vec<RepositoryId> {
-        let repository = |line: &Line| match line {
-            Line::Repository(id, _) => Some(*id),
+        let repository = |line: &SecretLine| match line {
+            SecretLine::Repository(id, _) => Some(*id),
             _ => None,
         };
         self.lines.iter().filter_map(repository).collect()
@@ -114,7 +114,7 @@ impl IdentityFile {
     /// The repository id before the rotation that led to this one, according to the file.
     pub fn follows(&self, id: &RepositoryId) -> Option<RepositoryId> {
         self.lines.iter().find_map(|line| match line {
-            Line::Repository(known, follows) if known == id => *follows,
+            SecretLine::Repository(known, follows) if known == id => *follows,
             _ => None,
         })
     }
@@ -132,17 +132,17 @@ impl IdentityFile {
     }
 
     fn add(&mut self, id: RepositoryId, follows: Option<RepositoryId>) {
-        let known = self.lines.iter_mut().find(|line| matches!(line, Line::Repository(known, _) if *known == id));
+        let known = self.lines.iter_mut().find(|line| matches!(line, SecretLine::Repository(known, _) if *known == id));
         if let Some(known) = known {
             if follows.is_some() {
-                *known = Line::Repository(id, follows);
+                *known = SecretLine::Repository(id, follows);
             }
             return;
         }
-        let last = self.lines.iter().rposition(|line| matches!(line, Line::Repository(..)));
-        let first_identity = || self.lines.iter().position(|line| matches!(line, Line::Identity(_)));
+        let last = self.lines.iter().rposition(|line| matches!(line, SecretLine::Repository(..)));
+        let first_identity = || self.lines.iter().position(|line| matches!(line, SecretLine::Identity(_)));
         let place = last.map(|last| last + 1).or_else(first_identity).unwrap_or(self.lines.len());
-        self.lines.insert(place, Line::Repository(id, follows));
+        self.lines.insert(place, SecretLine::Repository(id, follows));
     }
 
     /// The public halves of all identities, in the file's order.
@@ -157,13 +157,13 @@ impl IdentityFile {
 
     fn identities(&self) -> impl Iterator<Item = &x25519::Identity> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Identity(identity) => Some(identity),
+            SecretLine::Identity(identity) => Some(identity),
             _ => None,
         })
     }
 }
 
-impl Line {
+impl SecretLine {
     fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(match self {
             Self::Comment(text) => text.to_string(),
@@ -174,29 +174,29 @@ impl Line {
     }
 }
 
-fn parse_line(number: usize, line: &str) -> Result<Line, IdentityError> {
+fn parse_line(number: usize, line: &str) -> Result<SecretLine, IdentityError> {
     if line.is_empty() || line.starts_with('#') {
         return parse_comment(number, line);
     }
     match line.parse() {
-        Ok(identity) => Ok(Line::Identity(identity)),
+        Ok(identity) => Ok(SecretLine::Identity(identity)),
         Err(_) if is_other_kind(line) => Err(IdentityError::OtherKind { line: number }),
         Err(_) => Err(IdentityError::Malformed { line: number }),
     }
 }
 
-fn parse_comment(number: usize, line: &str) -> Result<Line, IdentityError> {
+fn parse_comment(number: usize, line: &str) -> Result<SecretLine, IdentityError> {
     match line.trim_start_matches('#').trim_start().strip_prefix(REPOSITORY) {
         Some(ids) if ids.starts_with(char::is_whitespace) || ids.is_empty() => {
             let wrong = || IdentityError::Repository { line: number };
             let id = |word: &str| word.parse::<RepositoryId>().map_err(|_| wrong());
             match ids.split_whitespace().collect::<Vec<_>>().as_slice() {
-                [one] => Ok(Line::Repository(id(one)?, None)),
-                [one, FOLLOWS, before] => Ok(Line::Repository(id(one)?, Some(id(before)?))),
+                [one] => Ok(SecretLine::Repository(id(one)?, None)),
+                [one, FOLLOWS, before] => Ok(SecretLine::Repository(id(one)?, Some(id(before)?))),
                 _ => Err(wrong()),
             }
         }
-        _ => Ok(Line::Comment(Zeroizing::new(line.to_owned()))),
+        _ => Ok(SecretLine::Comment(Zeroizing::new(line.to_owned()))),
     }
 }
 

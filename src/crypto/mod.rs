@@ -21,7 +21,7 @@ pub use identity::{IdentityError, IdentityFile};
 pub use pack::PackKey;
 pub use recipient::{ParseRecipientError, Recipient};
 pub use wrap::{MAX_RECIPIENTS, MAX_WRAPPING_OVERHEAD, UnwrapError, WrapError, wrap};
-pub use writer::{ChunkIdKey, MetadataKey, Purpose, Salt, StreamHashKey, WriterSecret};
+pub use writer::{ChunkIdKey, MetadataKey, Salt, SealPurpose, StreamHashKey, WriterSecret};
 
 use zeroize::Zeroizing;
 

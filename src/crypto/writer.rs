@@ -90,7 +90,7 @@ impl Salt {
     /// Bytes in a salt.
     pub const LEN: usize = 32;
 
-    /// A new salt, for a new object. It serves that object alone, once for each [`Purpose`].
+    /// A new salt, for a new object. It serves that object alone, once for each [`SealPurpose`].
     ///
     /// # Panics
     ///
@@ -113,7 +113,7 @@ impl Salt {
 /// The kind of a sealed part of an object. Each purpose has its own key under one salt, so one part can't be passed off
 /// as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SealPurpose {
     /// The body of a snapshot.
     SnapshotBody,
     /// The directory of a pack's segments.
@@ -124,7 +124,7 @@ pub enum Purpose {
     Mark,
 }
 
-impl Purpose {
+impl SealPurpose {
     fn context(self) -> &'static str {
         match self {
             Self::SnapshotBody => "varu 2026-11 snapshot body",
@@ -155,16 +155,16 @@ impl MetadataKey {
     ///
     /// One salt seals one message for each purpose. There is no counter, so nothing has to be remembered: a machine that
     /// was set back or cloned draws other salts.
-    pub fn seal(&self, purpose: Purpose, salt: &Salt, aad: &[&[u8]], plaintext: Vec<u8>) -> Sealed {
+    pub fn seal(&self, purpose: SealPurpose, salt: &Salt, aad: &[&[u8]], plaintext: Vec<u8>) -> Sealed {
         aead::seal(&self.object_key(purpose, salt), NONCE, &joined(aad), plaintext)
     }
 
     /// Opens in place the output of [`seal`](Self::seal) for the same purpose, salt and parts of `aad`.
-    pub fn open(&self, purpose: Purpose, salt: &Salt, aad: &[&[u8]], bytes: Vec<u8>) -> Result<Opened, OpenError> {
+    pub fn open(&self, purpose: SealPurpose, salt: &Salt, aad: &[&[u8]], bytes: Vec<u8>) -> Result<Opened, OpenError> {
         aead::open(purpose.what(), &self.object_key(purpose, salt), NONCE, &joined(aad), bytes)
     }
 
-    fn object_key(&self, purpose: Purpose, salt: &Salt) -> Zeroizing<[u8; 32]> {
+    fn object_key(&self, purpose: SealPurpose, salt: &Salt) -> Zeroizing<[u8; 32]> {
         derive_key(purpose.context(), &[self.0.as_slice(), salt.as_bytes()])
     }
 }
@@ -183,7 +183,8 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PURPOSES: [Purpose; 4] = [Purpose::SnapshotBody, Purpose::PackDirectory, Purpose::RecipeCopy, Purpose::Mark];
+    const PURPOSES: [SealPurpose; 4] =
+        [SealPurpose::SnapshotBody, SealPurpose::PackDirectory, SealPurpose::RecipeCopy, SealPurpose::Mark];
     const SALT: Salt = Salt::from_bytes([3; 32]);
 
     fn secret(byte: u8) -> WriterSecret {
@@ -221,27 +222,27 @@ mod tests {
     #[test]
     fn a_sealed_part_opens_only_for_its_purpose_salt_and_header() {
         let key = secret(1).metadata_key();
-        let sealed = || key.seal(Purpose::SnapshotBody, &SALT, &[b"head", b"er"], b"recipe".to_vec()).into_vec();
+        let sealed = || key.seal(SealPurpose::SnapshotBody, &SALT, &[b"head", b"er"], b"recipe".to_vec()).into_vec();
         let open = |purpose, salt: &Salt, aad: &[&[u8]]| key.open(purpose, salt, aad, sealed()).map(Opened::into_vec);
-        assert_eq!(open(Purpose::SnapshotBody, &SALT, &[b"head", b"er"]).unwrap(), b"recipe");
-        for purpose in [Purpose::PackDirectory, Purpose::RecipeCopy] {
+        assert_eq!(open(SealPurpose::SnapshotBody, &SALT, &[b"head", b"er"]).unwrap(), b"recipe");
+        for purpose in [SealPurpose::PackDirectory, SealPurpose::RecipeCopy] {
             let error = open(purpose, &SALT, &[b"head", b"er"]).unwrap_err();
             assert_eq!(error, OpenError::Refused { what: purpose.what() });
         }
         for aad in [&[&b"header"[..]][..], &[b"hea", b"der"], &[b"er", b"head"], &[b"head", b"er", b""], &[]] {
-            assert!(open(Purpose::SnapshotBody, &SALT, aad).is_err(), "bound to other parts: {aad:?}");
+            assert!(open(SealPurpose::SnapshotBody, &SALT, aad).is_err(), "bound to other parts: {aad:?}");
         }
-        assert!(secret(2).metadata_key().open(Purpose::SnapshotBody, &SALT, &[b"head", b"er"], sealed()).is_err());
+        assert!(secret(2).metadata_key().open(SealPurpose::SnapshotBody, &SALT, &[b"head", b"er"], sealed()).is_err());
     }
 
     #[test]
     fn each_flipped_bit_of_the_salt_is_refused() {
         let key = secret(1).metadata_key();
-        let sealed = key.seal(Purpose::RecipeCopy, &SALT, &[], b"recipe".to_vec()).into_vec();
+        let sealed = key.seal(SealPurpose::RecipeCopy, &SALT, &[], b"recipe".to_vec()).into_vec();
         for bit in 0..Salt::LEN * 8 {
             let mut salt = *SALT.as_bytes();
             salt[bit / 8] ^= 1 << (bit % 8);
-            assert!(key.open(Purpose::RecipeCopy, &Salt::from_bytes(salt), &[], sealed.clone()).is_err());
+            assert!(key.open(SealPurpose::RecipeCopy, &Salt::from_bytes(salt), &[], sealed.clone()).is_err());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Deletion marks: the objects that a prune will delete, and the due time. See `docs/format.md`, "Mark".
 
 use super::layout::MAX_MARK_PACKS;
-use super::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
+use super::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_prefix};
 use crate::id::{PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
 
@@ -22,8 +22,8 @@ pub struct MarkHeader {
 impl MarkHeader {
     /// The header's bytes: the start of the object and the body's associated data.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.raw(&Kind::Mark.prefix());
+        let mut out = FieldWriter::default();
+        out.raw(&FormatKind::Mark.prefix());
         out.raw(self.repository.as_bytes());
         out.raw(&self.salt);
         out.0
@@ -31,9 +31,9 @@ impl MarkHeader {
 
     /// Takes an object apart: its header, the header's bytes, and the sealed body.
     pub fn split(object: &[u8]) -> Result<(Self, &[u8], &[u8])> {
-        check_prefix(Kind::Mark, object)?;
+        check_prefix(FormatKind::Mark, object)?;
         let (header, body) = object.split_at_checked(HEADER_LEN).ok_or(FormatError::Truncated("a mark's header"))?;
-        let mut fields = Reader(&header[PREFIX_LEN..]);
+        let mut fields = FieldReader(&header[PREFIX_LEN..]);
         let repository = RepositoryId::from_bytes(fields.array("the repository id")?);
         Ok((Self { repository, salt: fields.array("the salt")? }, header, body))
     }
@@ -55,7 +55,7 @@ pub struct Mark {
 impl Mark {
     /// The body's bytes, to be sealed.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+        let mut out = FieldWriter::default();
         out.raw(&self.marked.nanos().to_le_bytes());
         out.raw(&self.due.nanos().to_le_bytes());
         out.raw(&self.snapshot.map_or([0; SnapshotId::LEN], |id| *id.as_bytes()));
@@ -66,7 +66,7 @@ impl Mark {
 
     /// Reads a body.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = FieldReader(bytes);
         let marked = Timestamp::from_nanos(reader.i64("the time of the mark")?);
         let due = Timestamp::from_nanos(reader.i64("the time of the end")?);
         let id: [u8; SnapshotId::LEN] = reader.array("the snapshot")?;

@@ -11,4 +11,4 @@ pub mod snapshot;
 mod wire;
 pub mod writer_key;
 
-pub use wire::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};
+pub use wire::{FormatError, FormatKind, PREFIX_LEN, VERSION, check_prefix};

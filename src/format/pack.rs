@@ -5,7 +5,7 @@ use crate::format::layout::{
     MAX_BASE_RUNS, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS,
     MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
 };
-use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
+use crate::format::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_prefix};
 use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId};
 use crate::time::Timestamp;
 
@@ -35,8 +35,8 @@ pub struct PackHeader {
 impl PackHeader {
     /// The header's bytes: the start of the pack and the associated data of all that is sealed in it.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(HEADER_FIXED + self.wrapped_key.len()));
-        out.raw(&Kind::Pack.prefix());
+        let mut out = FieldWriter(Vec::with_capacity(HEADER_FIXED + self.wrapped_key.len()));
+        out.raw(&FormatKind::Pack.prefix());
         out.raw(self.repository.as_bytes());
         out.raw(&self.salt);
         out.raw(&(self.wrapped_key.len() as u16).to_le_bytes());
@@ -46,7 +46,7 @@ impl PackHeader {
 
     /// How long the whole header is, from its first [`HEADER_FIXED`] bytes.
     pub fn length(start: &[u8]) -> Result<usize> {
-        check_prefix(Kind::Pack, start)?;
+        check_prefix(FormatKind::Pack, start)?;
         let field = start.get(HEADER_FIXED - 2..HEADER_FIXED).ok_or(FormatError::Truncated("a pack's header"))?;
         let wrapped = usize::from(u16::from_le_bytes([field[0], field[1]]));
         match wrapped {
@@ -58,7 +58,7 @@ impl PackHeader {
     /// Reads the header that `bytes` start with.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let length = Self::length(bytes)?;
-        let mut reader = Reader(bytes.get(..length).ok_or(FormatError::Truncated("a pack's header"))?);
+        let mut reader = FieldReader(bytes.get(..length).ok_or(FormatError::Truncated("a pack's header"))?);
         reader.raw(PREFIX_LEN, "the prefix")?;
         let repository = RepositoryId::from_bytes(reader.array("the repository id")?);
         let salt = reader.array("the salt")?;
@@ -91,7 +91,7 @@ impl PackTrailer {
 
     /// Reads a trailer and checks it against the size of its pack.
     pub fn decode(bytes: &[u8; TRAILER_LEN], pack_size: u64) -> Result<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = FieldReader(bytes);
         let trailer = Self {
             recipe_copy: reader.u32("the trailer")?,
             directory: reader.u32("the trailer")?,
@@ -201,7 +201,7 @@ impl Directory {
 
     /// The directory's bytes, to be sealed.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(64 + self.segments.len() * 8 + self.ids.len() * 19));
+        let mut out = FieldWriter(Vec::with_capacity(64 + self.segments.len() * 8 + self.ids.len() * 19));
         out.bytes(self.set.as_bytes());
         out.raw(self.generation.as_bytes());
         out.count(self.base_packs.len());
@@ -227,7 +227,7 @@ impl Directory {
 
     /// Reads a directory and checks all that can be checked without another pack.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = FieldReader(bytes);
         let set = reader.text("the set's name")?.to_owned();
         if !is_set_name(&set) {
             return Err(FormatError::Invalid("a directory names a set that can't be"));
@@ -275,7 +275,7 @@ impl Directory {
     }
 }
 
-fn read_segment(reader: &mut Reader<'_>, first_chunk: u32, base_packs: usize) -> Result<SegmentEntry> {
+fn read_segment(reader: &mut FieldReader<'_>, first_chunk: u32, base_packs: usize) -> Result<SegmentEntry> {
     let sealed = reader.varint_u32("a segment's length")?;
     let chunks = reader.varint_u32("a segment's chunks")?;
     let sealed_fits = (TAG_LEN + 1..=MAX_SEALED_BYTES).contains(&u64::from(sealed));
@@ -307,7 +307,7 @@ fn read_segment(reader: &mut Reader<'_>, first_chunk: u32, base_packs: usize) ->
     Ok(SegmentEntry { sealed, first_chunk, chunks, bases, depth })
 }
 
-fn read_chunks(reader: &mut Reader<'_>, chunks: usize) -> Result<(Vec<ChunkId>, Vec<u32>)> {
+fn read_chunks(reader: &mut FieldReader<'_>, chunks: usize) -> Result<(Vec<ChunkId>, Vec<u32>)> {
     let ids = reader.raw(chunks.saturating_mul(ChunkId::LEN), "the chunk ids")?;
     let ids = ids.as_chunks::<{ ChunkId::LEN }>().0.iter().map(|&id| ChunkId::from_bytes(id)).collect();
     let mut lengths = Vec::with_capacity(chunks);
@@ -351,7 +351,7 @@ pub struct RecipeCopy<'a> {
 impl<'a> RecipeCopy<'a> {
     /// The copy's bytes, to be sealed.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+        let mut out = FieldWriter::default();
         out.bytes(self.set.as_bytes());
         out.raw(&self.sequence.to_le_bytes());
         out.raw(&self.data_time.nanos().to_le_bytes());
@@ -364,7 +364,7 @@ impl<'a> RecipeCopy<'a> {
 
     /// Reads a copy.
     pub fn decode(bytes: &'a [u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = FieldReader(bytes);
         let set = reader.text("the set's name")?;
         let sequence = reader.u64("the sequence")?;
         let data_time = Timestamp::from_nanos(i64::from_le_bytes(reader.array("the data's time")?));

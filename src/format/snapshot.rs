@@ -8,7 +8,7 @@ use crate::format::layout::{
     MAX_ABOUT_TEXT, MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS,
     SnapshotKind, is_set_name,
 };
-use crate::format::wire::{FormatError, Kind, PREFIX_LEN, Reader, Writer, check_prefix};
+use crate::format::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_prefix};
 use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
 
@@ -16,7 +16,7 @@ type Result<T> = std::result::Result<T, FormatError>;
 
 /// The parent of an incremental.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parent {
+pub struct ParentRef {
     /// Its id.
     pub id: SnapshotId,
     /// Its sequence.
@@ -35,7 +35,7 @@ pub struct SnapshotHeader {
     /// Its chain.
     pub chain: ChainId,
     /// The parent, which the recipe is an edit of; None for a full.
-    pub parent: Option<Parent>,
+    pub parent: Option<ParentRef>,
     /// The snapshot before in the repository, of any set.
     pub previous: Option<SnapshotId>,
     /// Its number in the repository, from 1 on.
@@ -71,8 +71,8 @@ impl SnapshotHeader {
 
     /// The header's bytes: the start of the object and the body's associated data.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.raw(&Kind::Snapshot.prefix());
+        let mut out = FieldWriter::default();
+        out.raw(&FormatKind::Snapshot.prefix());
         out.raw(&[0; 4]);
         out.raw(&self.body.to_le_bytes());
         out.raw(self.repository.as_bytes());
@@ -106,8 +106,8 @@ impl SnapshotHeader {
 
     /// How long the header is, from its first [`SnapshotHeader::START`] bytes.
     pub fn length(start: &[u8]) -> Result<usize> {
-        check_prefix(Kind::Snapshot, start)?;
-        Ok(Reader(start.get(PREFIX_LEN..).unwrap_or_default()).u32("a snapshot's header")? as usize)
+        check_prefix(FormatKind::Snapshot, start)?;
+        Ok(FieldReader(start.get(PREFIX_LEN..).unwrap_or_default()).u32("a snapshot's header")? as usize)
     }
 
     /// Reads a header's bytes.
@@ -116,7 +116,7 @@ impl SnapshotHeader {
             return Err(FormatError::Truncated("a snapshot's header"));
         }
         let fields = header.get(Self::START..).ok_or(FormatError::Invalid("a snapshot's header is too short"))?;
-        Self::read(&mut Reader(fields))
+        Self::read(&mut FieldReader(fields))
     }
 
     /// Takes an object apart: its header, the header's bytes, and the sealed body.
@@ -133,7 +133,7 @@ impl SnapshotHeader {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut FieldReader<'_>) -> Result<Self> {
         let body = reader.u64("the body's length")?;
         let repository = RepositoryId::from_bytes(reader.array("the repository id")?);
         let salt = reader.array("the salt")?;
@@ -148,7 +148,7 @@ impl SnapshotHeader {
         // The three are redundant; a header in which they disagree could be read in two ways.
         let parent = match (kind, parent, parent_sequence) {
             (1, None, 0) => None,
-            (2, Some(id), sequence @ 1..) => Some(Parent { id, sequence }),
+            (2, Some(id), sequence @ 1..) => Some(ParentRef { id, sequence }),
             _ => return Err(FormatError::Invalid("a snapshot's kind and its parent don't fit")),
         };
         let header = Self {
@@ -195,31 +195,31 @@ fn id_or_zeros(id: Option<SnapshotId>) -> [u8; SnapshotId::LEN] {
     id.map_or([0; SnapshotId::LEN], |id| *id.as_bytes())
 }
 
-fn short_text(out: &mut Writer, text: &str) {
+fn short_text(out: &mut FieldWriter, text: &str) {
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     out.u8(length);
     out.raw(&text.as_bytes()[..usize::from(length)]);
 }
 
-fn read_short_text(reader: &mut Reader<'_>) -> Result<String> {
+fn read_short_text(reader: &mut FieldReader<'_>) -> Result<String> {
     let length = reader.u8("a name")?;
     let bytes = reader.raw(usize::from(length), "a name")?;
     let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Invalid("a name isn't UTF-8"))?;
     Ok(text.to_owned())
 }
 
-fn read_tags(reader: &mut Reader<'_>) -> Result<Vec<Untrusted>> {
+fn read_tags(reader: &mut FieldReader<'_>) -> Result<Vec<Untrusted>> {
     let count = reader.u8("the tags")?;
     (0..count).map(|_| read_short_text(reader).map(Untrusted::from)).collect()
 }
 
-fn read_packs(reader: &mut Reader<'_>) -> Result<Vec<PackId>> {
+fn read_packs(reader: &mut FieldReader<'_>) -> Result<Vec<PackId>> {
     let count = reader.u32("the packs")? as usize;
     let bytes = reader.raw(count.saturating_mul(PackId::LEN), "the packs")?;
     Ok(bytes.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
 }
 
-fn read_key_objects(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>> {
+fn read_key_objects(reader: &mut FieldReader<'_>) -> Result<Vec<Vec<u8>>> {
     let count = usize::from(reader.u8("the key objects")?);
     if count > MAX_KEY_COPIES {
         return Err(FormatError::Invalid("a snapshot has too many copies of key objects"));
@@ -235,7 +235,7 @@ fn read_key_objects(reader: &mut Reader<'_>) -> Result<Vec<Vec<u8>>> {
     Ok(objects)
 }
 
-fn read_id(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<SnapshotId>> {
+fn read_id(reader: &mut FieldReader<'_>, what: &'static str) -> Result<Option<SnapshotId>> {
     let id: [u8; SnapshotId::LEN] = reader.array(what)?;
     Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
 }
@@ -277,7 +277,7 @@ pub struct About {
 impl About {
     /// Its bytes, for the index.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
+        let mut out = FieldWriter::default();
         out.raw(self.instance.as_bytes());
         [&self.host, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
         out.raw(self.generation.as_bytes());
@@ -292,8 +292,8 @@ impl About {
 
     /// Reads it.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader(bytes);
-        let number = |reader: &mut Reader<'_>| -> Result<Option<u64>> {
+        let mut reader = FieldReader(bytes);
+        let number = |reader: &mut FieldReader<'_>| -> Result<Option<u64>> {
             let is_there = reader.array::<1>("a number")? == [1];
             Ok(Some(reader.varint("a number")?).filter(|_| is_there))
         };
@@ -311,7 +311,7 @@ impl About {
     }
 }
 
-fn totals(reader: &mut Reader<'_>) -> Result<Totals> {
+fn totals(reader: &mut FieldReader<'_>) -> Result<Totals> {
     Ok(Totals {
         read: reader.varint("the totals")?,
         new: reader.varint("the totals")?,
@@ -374,7 +374,7 @@ impl SnapshotBody {
 
     /// The bytes before the recipe, and the recipe.
     pub fn encode_apart(&self) -> (Vec<u8>, &[u8]) {
-        let mut out = Writer::default();
+        let mut out = FieldWriter::default();
         out.raw(self.instance.as_bytes());
         [&self.host, &self.program, &self.environment].into_iter().for_each(|text| out.bytes(text.raw().as_bytes()));
         out.raw(self.generation.as_bytes());
@@ -394,7 +394,7 @@ impl SnapshotBody {
     /// Decodes a body. The part before its recipe is bounded, whatever the body's size.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let about = &bytes[..bytes.len().min(MAX_SNAPSHOT_ABOUT)];
-        let mut reader = Reader(about);
+        let mut reader = FieldReader(about);
         let body = Self {
             instance: InstanceId::from_bytes(reader.array("the instance")?),
             host: about_text(&mut reader, "the host")?,
@@ -413,7 +413,7 @@ impl SnapshotBody {
     }
 }
 
-fn read_facts(reader: &mut Reader<'_>) -> Result<Facts> {
+fn read_facts(reader: &mut FieldReader<'_>) -> Result<Facts> {
     let pairs = reader.list_of_at_most(MAX_FACTS, 2, "the facts", |reader| {
         Ok((reader.text("a fact")?.into(), reader.text("a fact")?.into()))
     })?;
@@ -421,14 +421,14 @@ fn read_facts(reader: &mut Reader<'_>) -> Result<Facts> {
 }
 
 /// A text that is held of every snapshot.
-fn about_text(reader: &mut Reader<'_>, what: &'static str) -> Result<Untrusted> {
+fn about_text(reader: &mut FieldReader<'_>, what: &'static str) -> Result<Untrusted> {
     match reader.text(what)? {
         text if text.len() <= MAX_ABOUT_TEXT => Ok(text.into()),
         _ => Err(FormatError::Invalid("the name of a host, a program or an environment is too long")),
     }
 }
 
-impl Writer {
+impl FieldWriter {
     fn totals(&mut self, totals: &Totals) {
         [totals.read, totals.new, totals.stored, totals.packs].into_iter().for_each(|total| self.varint(total));
     }
@@ -444,7 +444,7 @@ mod tests {
             repository: RepositoryId::from_bytes([1; 16]),
             salt: [2; 32],
             chain: ChainId::from_bytes([3; 16]),
-            parent: Some(Parent { id: SnapshotId::from_bytes([4; 16]), sequence: 6 }),
+            parent: Some(ParentRef { id: SnapshotId::from_bytes([4; 16]), sequence: 6 }),
             previous: Some(SnapshotId::from_bytes([5; 16])),
             sequence: 7,
             suspect: true,

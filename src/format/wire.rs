@@ -37,7 +37,7 @@ type Result<T> = std::result::Result<T, FormatError>;
 
 /// The kinds of objects that start with a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FormatKind {
     /// A pack.
     Pack,
     /// A snapshot.
@@ -46,20 +46,20 @@ pub enum Kind {
     Mark,
 }
 
-impl Kind {
+impl FormatKind {
     const fn byte(self) -> u8 {
         match self {
-            Kind::Pack => b'p',
-            Kind::Snapshot => b's',
-            Kind::Mark => b'm',
+            FormatKind::Pack => b'p',
+            FormatKind::Snapshot => b's',
+            FormatKind::Mark => b'm',
         }
     }
 
     const fn word(self) -> &'static str {
         match self {
-            Kind::Pack => "pack",
-            Kind::Snapshot => "snapshot",
-            Kind::Mark => "mark",
+            FormatKind::Pack => "pack",
+            FormatKind::Snapshot => "snapshot",
+            FormatKind::Mark => "mark",
         }
     }
 
@@ -69,7 +69,7 @@ impl Kind {
 }
 
 /// Checks the first eight bytes of an object.
-pub fn check_prefix(kind: Kind, object: &[u8]) -> Result<()> {
+pub fn check_prefix(kind: FormatKind, object: &[u8]) -> Result<()> {
     let Some(prefix) = object.first_chunk::<PREFIX_LEN>() else {
         return Err(FormatError::Truncated("its first eight bytes"));
     };
@@ -87,9 +87,9 @@ pub fn check_prefix(kind: Kind, object: &[u8]) -> Result<()> {
 
 /// Appends fields to bytes.
 #[derive(Default)]
-pub(super) struct Writer(pub Vec<u8>);
+pub(super) struct FieldWriter(pub Vec<u8>);
 
-impl Writer {
+impl FieldWriter {
     pub fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -129,9 +129,9 @@ pub(super) const fn unzigzag(value: u64) -> i64 {
 }
 
 /// Takes fields off the front of bytes.
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(super) struct FieldReader<'a>(pub &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub fn raw(&mut self, length: usize, what: &'static str) -> Result<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(length).ok_or(FormatError::Truncated(what))?;
         self.0 = rest;
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn numbers_come_back() {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
-            let mut writer = Writer::default();
+            let mut writer = FieldWriter::default();
             writer.varint(value);
-            assert_eq!(Reader(&writer.0).varint("n"), Ok(value));
+            assert_eq!(FieldReader(&writer.0).varint("n"), Ok(value));
         }
         for value in [0, -1, 1, i64::MIN, i64::MAX] {
             assert_eq!(unzigzag(zigzag(value)), value);
@@ -261,23 +261,23 @@ mod tests {
 
     #[test]
     fn a_number_has_one_form() {
-        assert!(Reader(&[0x80, 0x00]).varint("n").is_err());
-        assert!(Reader(&[0xff; 10]).varint("n").is_err());
-        assert!(Reader(&[0x80]).varint("n").is_err());
+        assert!(FieldReader(&[0x80, 0x00]).varint("n").is_err());
+        assert!(FieldReader(&[0xff; 10]).varint("n").is_err());
+        assert!(FieldReader(&[0x80]).varint("n").is_err());
     }
 
     #[test]
     fn a_count_needs_its_bytes() {
-        assert_eq!(Reader(&[200, 1, 0]).count(1, "things"), Err(FormatError::Truncated("things")));
+        assert_eq!(FieldReader(&[200, 1, 0]).count(1, "things"), Err(FormatError::Truncated("things")));
     }
 
     #[test]
     fn prefixes_are_told_apart() {
-        let mut prefix = Kind::Pack.prefix();
-        assert_eq!(check_prefix(Kind::Pack, &prefix), Ok(()));
-        assert_eq!(check_prefix(Kind::Snapshot, &prefix), Err(FormatError::NotThis("snapshot")));
+        let mut prefix = FormatKind::Pack.prefix();
+        assert_eq!(check_prefix(FormatKind::Pack, &prefix), Ok(()));
+        assert_eq!(check_prefix(FormatKind::Snapshot, &prefix), Err(FormatError::NotThis("snapshot")));
         prefix[5] = 9;
-        assert_eq!(check_prefix(Kind::Pack, &prefix), Err(FormatError::Version(9)));
-        assert!(check_prefix(Kind::Pack, b"VARU").is_err());
+        assert_eq!(check_prefix(FormatKind::Pack, &prefix), Err(FormatError::Version(9)));
+        assert!(check_prefix(FormatKind::Pack, b"VARU").is_err());
     }
 }

@@ -14,13 +14,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::Duration;
 
-use super::area::{Area, Copy, Found, Spot, What, is_of_one_file};
-use super::check::{self, Damage};
-use super::ledger::{BATCH, Entry, Ledger};
+use super::area::{Area, FileKind, FileLocation, NamedFile, RootCopy, is_of_one_file};
+use super::check::{self, HostDamage};
+use super::checkpoints::{Checkpoints, InterruptibleCheckpoints};
+use super::ledger::{BATCH, Ledger, LedgerEntry};
 use super::object::{Form, form, later, name_of, snapshot_header};
 use super::owner::Fact;
-use super::seen::Seen;
-use super::steps::{Steps, UntilInterrupted};
+use super::seen::Sightings;
 use super::{Places, failed};
 use crate::error::{Error, Result};
 use crate::format::VERSION;
@@ -64,7 +64,7 @@ pub struct AcceptReport {
     /// Files swept from `pending/`.
     pub swept: u64,
     /// Objects that are missing, or differ from the ledger, and snapshots that lack packs or can't be read.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<HostDamage>,
     /// An object of a later version of the format, where there is one, and that version. It is left where it is.
     pub later: Option<(String, u8)>,
     /// Findings that need a person's attention.
@@ -94,7 +94,9 @@ pub fn accept(
             make_state(&state).and_then(|()| Ok(Lock::take(&state, "host accept", options.wait, progress, interrupt)?));
         progress.phase(&format!("accepting {account}"), None, None);
         let report = match locked {
-            Ok(_lock) => accept_account(&options.places, &account, clock.now(), progress, &UntilInterrupted(interrupt)),
+            Ok(_lock) => {
+                accept_account(&options.places, &account, clock.now(), progress, &InterruptibleCheckpoints(interrupt))
+            }
             Err(failure) => AcceptReport { account, failure: Some(failure), ..AcceptReport::default() },
         };
         reports.push(report);
@@ -116,7 +118,7 @@ pub fn accept_account(
     account: &str,
     now: Timestamp,
     progress: &dyn Progress,
-    steps: &dyn Steps,
+    steps: &dyn Checkpoints,
 ) -> AcceptReport {
     let mut report = AcceptReport { account: account.to_owned(), ..AcceptReport::default() };
     let failure = Acceptance::open(places, account, now, progress, steps, &mut report).and_then(Acceptance::run);
@@ -128,15 +130,15 @@ pub fn accept_account(
 struct Acceptance<'a> {
     area: Area<'a>,
     ledger: Ledger,
-    seen: Seen,
+    seen: Sightings,
     now: Timestamp,
     progress: &'a dyn Progress,
-    steps: &'a dyn Steps,
+    steps: &'a dyn Checkpoints,
     report: &'a mut AcceptReport,
     /// Objects that are root's.
     present: HashSet<ObjectName>,
     /// Objects that are root's, and will be entered in the ledger.
-    new: Vec<(ObjectName, Entry)>,
+    new: Vec<(ObjectName, LedgerEntry)>,
     /// Repositories whose snapshots are among those, and that the ledger doesn't know yet.
     repositories: BTreeSet<RepositoryId>,
     /// Folders with new names that aren't flushed.
@@ -144,9 +146,9 @@ struct Acceptance<'a> {
     /// Names among the copies that are deleted once the ledger has their content.
     doomed: Vec<Vec<u8>>,
     /// Files elsewhere that go then.
-    second: Vec<Found>,
+    second: Vec<NamedFile>,
     /// Files that may be objects which were moved away.
-    strays: Vec<Found>,
+    strays: Vec<NamedFile>,
     /// Files that are no objects, in folders of objects: how many beyond those that are named.
     unnamed: u64,
 }
@@ -154,7 +156,7 @@ struct Acceptance<'a> {
 /// Classification of a file.
 enum Examined {
     /// A complete object, its copy, and its proper place.
-    Whole(Box<Copy>, ObjectName),
+    Whole(Box<RootCopy>, ObjectName),
     /// No complete object.
     Junk(&'static str),
     /// An object of that later version of the format; only a later program can tell whether it is complete.
@@ -169,7 +171,7 @@ impl<'a> Acceptance<'a> {
         account: &str,
         now: Timestamp,
         progress: &'a dyn Progress,
-        steps: &'a dyn Steps,
+        steps: &'a dyn Checkpoints,
         report: &'a mut AcceptReport,
     ) -> Result<Self> {
         let chroot = places.chroot(account);
@@ -180,7 +182,7 @@ impl<'a> Acceptance<'a> {
         Ok(Self {
             area,
             ledger: opened.ledger,
-            seen: Seen::open(&places.ledger(account))?,
+            seen: Sightings::open(&places.ledger(account))?,
             now,
             progress,
             steps,
@@ -200,13 +202,13 @@ impl<'a> Acceptance<'a> {
         self.clear_copies()?;
         // The packs of a snapshot are accepted before it.
         for folder in [Folder::Keys, Folder::Info, Folder::Packs, Folder::Snapshots] {
-            for found in self.list(Spot::In(folder))? {
+            for found in self.list(FileLocation::In(folder))? {
                 let done = self.in_place(&found);
                 self.pass(&found, done)?;
             }
             self.settle()?;
         }
-        for spot in [Spot::Staging, Spot::In(Folder::Marks), Spot::In(Folder::Pending)] {
+        for spot in [FileLocation::Staging, FileLocation::In(Folder::Marks), FileLocation::In(Folder::Pending)] {
             let found = self.list(spot)?;
             self.strays.extend(found);
         }
@@ -222,7 +224,7 @@ impl<'a> Acceptance<'a> {
         Ok(())
     }
 
-    fn list(&self, spot: Spot) -> Result<Vec<Found>> {
+    fn list(&self, spot: FileLocation) -> Result<Vec<NamedFile>> {
         self.area.list(spot).map_err(|error| failed("listing a folder of", self.area.path(), error))
     }
 
@@ -232,7 +234,7 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Skips a file that the disk can't read: the other objects are accepted all the same.
-    fn pass(&mut self, found: &Found, done: Result<()>) -> Result<()> {
+    fn pass(&mut self, found: &NamedFile, done: Result<()>) -> Result<()> {
         match done {
             Err(Error::Repository(repository::Error::Io { source, .. })) if is_of_one_file(&source) => {
                 self.warn_of(found, "unreadable, so the disk says");
@@ -244,8 +246,8 @@ impl<'a> Acceptance<'a> {
 
     /// Deletes copies that an earlier run left. The account's own files stay.
     fn clear_copies(&mut self) -> Result<()> {
-        for found in self.list(Spot::Staging)? {
-            if matches!(found.what, What::Ours(_)) {
+        for found in self.list(FileLocation::Staging)? {
+            if matches!(found.what, FileKind::Ours(_)) {
                 self.discard(&found.name)?;
             }
         }
@@ -257,26 +259,26 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Examines the files in a folder of objects.
-    fn in_place(&mut self, found: &Found) -> Result<()> {
+    fn in_place(&mut self, found: &NamedFile) -> Result<()> {
         let place = object_name(found);
         match (found.what, &place) {
-            (What::Strange(what), _) => self.warn_of(found, what),
-            (What::Ours(inode), Some(name)) => match self.ledger.get(name) {
+            (FileKind::Strange(what), _) => self.warn_of(found, what),
+            (FileKind::Ours(inode), Some(name)) => match self.ledger.get(name) {
                 Some(entry) if entry.size == inode.size => {
                     self.present.insert(name.clone());
                 }
                 Some(entry) => {
                     let reason = format!("it has {} bytes, and the ledger says {}", inode.size, entry.size);
-                    self.report.damage.push(Damage { object: name.clone(), reason });
+                    self.report.damage.push(HostDamage { object: name.clone(), reason });
                     self.present.insert(name.clone());
                 }
                 // `host prune` was interrupted while it deleted it.
                 None if self.ledger.gone().contains(name) => {}
                 None => self.enter_ours(found, name.clone())?,
             },
-            (What::Ours(_), None) => self.warn_of(found, "not an object, and root's"),
-            (What::Theirs(_), _) if self.seen.is_judged(found) => self.junk(found, "no whole object"),
-            (What::Theirs(_), _) => match self.examine(found, place.as_ref())? {
+            (FileKind::Ours(_), None) => self.warn_of(found, "not an object, and root's"),
+            (FileKind::Theirs(_), _) if self.seen.is_judged(found) => self.junk(found, "no whole object"),
+            (FileKind::Theirs(_), _) => match self.examine(found, place.as_ref())? {
                 Examined::Whole(copy, name) if Some(&name) == place.as_ref() => self.put(*copy, name, found)?,
                 Examined::Whole(copy, _) => {
                     self.discard(copy.name.as_bytes())?;
@@ -291,7 +293,7 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Leaves an object of a later version of the format where it is.
-    fn later(&mut self, found: &Found, version: u8) {
+    fn later(&mut self, found: &NamedFile, version: u8) {
         let text = format!(
             "{found} is of version {version} of the format, and this varu knows {VERSION}: update varu on this host. Until then it \
              isn't accepted, and nothing of its repository is pruned. If no varu of yours wrote it, delete it"
@@ -304,7 +306,7 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Enters files that are root's already: a run was interrupted before it could, or root put them there.
-    fn enter_ours(&mut self, found: &Found, name: ObjectName) -> Result<()> {
+    fn enter_ours(&mut self, found: &NamedFile, name: ObjectName) -> Result<()> {
         match self.examine(found, Some(&name))? {
             Examined::Whole(copy, belongs) => {
                 self.discard(copy.name.as_bytes())?;
@@ -323,9 +325,11 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Classifies a plain file. A complete object is returned with a copy.
-    fn examine(&self, found: &Found, place: Option<&ObjectName>) -> Result<Examined> {
+    fn examine(&self, found: &NamedFile, place: Option<&ObjectName>) -> Result<Examined> {
         let fail = |error| self.fail("reading", found, error);
-        let (What::Ours(inode) | What::Theirs(inode)) = found.what else { return Ok(Examined::Junk("no plain file")) };
+        let (FileKind::Ours(inode) | FileKind::Theirs(inode)) = found.what else {
+            return Ok(Examined::Junk("no plain file"));
+        };
         let Some(file) = self.area.read(found).map_err(fail)? else { return Ok(Examined::Gone) };
         let Some(form) = form(&file, inode.size, place).map_err(fail)? else {
             let later = later(&file).map_err(fail)?;
@@ -347,30 +351,30 @@ impl<'a> Acceptance<'a> {
     }
 
     /// Puts a copy under its name. `source` is the file that it was made from.
-    fn put(&mut self, copy: Copy, name: ObjectName, source: &Found) -> Result<()> {
+    fn put(&mut self, copy: RootCopy, name: ObjectName, source: &NamedFile) -> Result<()> {
         let displaced = self.area.place(&copy, &name).map_err(|error| self.fail("accepting", &name, error))?;
         self.touched.insert(name.folder());
         match displaced {
             // The file that was accepted before under this name and differs, or the source of the copy.
-            Some(Found { what: What::Ours(_), name, .. }) => self.doomed.push(name),
-            Some(Found { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
+            Some(NamedFile { what: FileKind::Ours(_), name, .. }) => self.doomed.push(name),
+            Some(NamedFile { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
             Some(other) => self.strays.push(other),
             None => {}
         }
-        if Spot::In(name.folder()) != source.spot || name.name().as_bytes() != source.name {
+        if FileLocation::In(name.folder()) != source.spot || name.name().as_bytes() != source.name {
             self.second.push(source.clone());
         }
         self.enter(name, &copy)
     }
 
-    fn enter(&mut self, name: ObjectName, copy: &Copy) -> Result<()> {
+    fn enter(&mut self, name: ObjectName, copy: &RootCopy) -> Result<()> {
         if name.folder() == Folder::Snapshots {
             let header = snapshot_header(&copy.file).map_err(|error| self.fail("reading", &name, error))?;
             let id = header.map(|(header, _)| header.repository);
             self.repositories.extend(id.filter(|id| !self.ledger.owner().repositories.contains(id)));
         }
         self.present.insert(name.clone());
-        let entry = Entry { hash: copy.hash, size: copy.size, arrival: self.now };
+        let entry = LedgerEntry { hash: copy.hash, size: copy.size, arrival: self.now };
         match self.ledger.get(&name) {
             // It was there before, and has come back: it arrived when it first did.
             Some(known) if (known.hash, known.size) == (entry.hash, entry.size) => {}
@@ -387,7 +391,7 @@ impl<'a> Acceptance<'a> {
     /// Makes accepted objects durable, then deletes the files that they were copied from.
     fn settle(&mut self) -> Result<()> {
         for folder in std::mem::take(&mut self.touched) {
-            let flushed = self.area.flush(Spot::In(folder));
+            let flushed = self.area.flush(FileLocation::In(folder));
             flushed.map_err(|error| self.fail("flushing", folder.name(), error))?;
         }
         self.ledger.enter(std::mem::take(&mut self.new), self.steps)?;
@@ -404,12 +408,12 @@ impl<'a> Acceptance<'a> {
     }
 
     /// A file in a folder of objects that is none.
-    fn junk(&mut self, found: &Found, why: &str) {
+    fn junk(&mut self, found: &NamedFile, why: &str) {
         self.seen.judge(found, self.now);
         self.warn_of(found, why);
     }
 
-    fn warn_of(&mut self, found: &Found, why: &str) {
+    fn warn_of(&mut self, found: &NamedFile, why: &str) {
         match self.report.warnings.len() < NAMED {
             true => {
                 let text = format!("{found} is {why}; it was left alone");
@@ -423,7 +427,7 @@ impl<'a> Acceptance<'a> {
     fn check_ledger(&mut self) {
         for name in self.ledger.entries().keys().filter(|name| !self.present.contains(*name)) {
             let reason = "it is in the ledger, and isn't there or isn't root's".to_owned();
-            self.report.damage.push(Damage { object: name.clone(), reason });
+            self.report.damage.push(HostDamage { object: name.clone(), reason });
         }
     }
 
@@ -439,8 +443,8 @@ impl<'a> Acceptance<'a> {
 }
 
 /// The name of an object that belongs into the folder where this was found.
-fn object_name(found: &Found) -> Option<ObjectName> {
-    let Spot::In(folder) = found.spot else { return None };
+fn object_name(found: &NamedFile) -> Option<ObjectName> {
+    let FileLocation::In(folder) = found.spot else { return None };
     let name = ObjectName::new(folder, std::str::from_utf8(&found.name).ok()?)?;
     let fits = parse_pack_name(&name).is_some()
         || parse_snapshot_name(&name).is_some()

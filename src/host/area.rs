@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::REPOSITORY;
-use super::steps::Steps;
+use super::checkpoints::Checkpoints;
 use crate::entry::Escaped;
 use crate::id::Hasher;
 use crate::remote::{Folder, ObjectName};
@@ -36,7 +36,7 @@ const TRIES: usize = 100;
 
 /// The location of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spot {
+pub(super) enum FileLocation {
     /// In a folder of the repository.
     In(Folder),
     /// In the folder of copies.
@@ -55,7 +55,7 @@ pub(super) struct Inode {
 
 /// The kind of file under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum FileKind {
     /// A read-only plain file of root's.
     Ours(Inode),
     /// Another plain file.
@@ -66,24 +66,24 @@ pub(super) enum What {
 
 /// A name in a folder, and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub spot: Spot,
+pub(super) struct NamedFile {
+    pub spot: FileLocation,
     pub name: Vec<u8>,
-    pub what: What,
+    pub what: FileKind,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for NamedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let folder = match self.spot {
-            Spot::In(folder) => folder.name(),
-            Spot::Staging => STAGING,
+            FileLocation::In(folder) => folder.name(),
+            FileLocation::Staging => STAGING,
         };
         write!(f, "{folder}/{}", Escaped(&self.name))
     }
 }
 
 /// A copy that root made, in the folder of copies.
-pub(super) struct Copy {
+pub(super) struct RootCopy {
     /// Its name there.
     pub name: String,
     /// Its bytes.
@@ -101,7 +101,7 @@ pub(super) struct Area<'a> {
     staging: OwnedFd,
     owner: u32,
     group: u32,
-    steps: &'a dyn Steps,
+    steps: &'a dyn Checkpoints,
     drawn: Cell<u64>,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Area<'a> {
     /// # Errors
     ///
     /// Where one is missing, or has another owner or mode than `host prepare` gives it.
-    pub(super) fn open(chroot: &Path, steps: &'a dyn Steps) -> io::Result<Self> {
+    pub(super) fn open(chroot: &Path, steps: &'a dyn Checkpoints) -> io::Result<Self> {
         let owner = rustix::process::geteuid().as_raw();
         let base = rustix::fs::openat(rustix::fs::CWD, chroot, FOLDER, Mode::empty())?;
         let repository = rustix::fs::openat(&base, REPOSITORY, FOLDER, Mode::empty())?;
@@ -142,10 +142,10 @@ impl<'a> Area<'a> {
         Ok(Self { path: chroot.to_owned(), folders, staging, owner, group, steps, drawn: Cell::new(0) })
     }
 
-    fn handle(&self, spot: Spot) -> BorrowedFd<'_> {
+    fn handle(&self, spot: FileLocation) -> BorrowedFd<'_> {
         match spot {
-            Spot::Staging => self.staging.as_fd(),
-            Spot::In(folder) => self.folders[folder as usize].as_fd(),
+            FileLocation::Staging => self.staging.as_fd(),
+            FileLocation::In(folder) => self.folders[folder as usize].as_fd(),
         }
     }
 
@@ -155,7 +155,7 @@ impl<'a> Area<'a> {
     }
 
     /// The entries of a folder, in no order.
-    pub(super) fn list(&self, spot: Spot) -> io::Result<Vec<Found>> {
+    pub(super) fn list(&self, spot: FileLocation) -> io::Result<Vec<NamedFile>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.handle(spot))? {
             let entry = entry?;
@@ -169,17 +169,19 @@ impl<'a> Area<'a> {
             names.push(name.to_vec());
         }
         let looked = names.into_iter().filter_map(|name| match self.look(spot, &name) {
-            Ok(Some(what)) => Some(Ok(Found { spot, name, what })),
+            Ok(Some(what)) => Some(Ok(NamedFile { spot, name, what })),
             Ok(None) => None,
             // One that can't be looked at keeps no other from being found.
-            Err(error) if is_of_one_file(&error) => Some(Ok(Found { spot, name, what: What::Strange(UNREADABLE) })),
+            Err(error) if is_of_one_file(&error) => {
+                Some(Ok(NamedFile { spot, name, what: FileKind::Strange(UNREADABLE) }))
+            }
             Err(error) => Some(Err(error)),
         });
         looked.collect()
     }
 
     /// The file under a name; None if there is none.
-    pub(super) fn look(&self, spot: Spot, name: &[u8]) -> io::Result<Option<What>> {
+    pub(super) fn look(&self, spot: FileLocation, name: &[u8]) -> io::Result<Option<FileKind>> {
         match rustix::fs::statat(self.handle(spot), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(self.what(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -187,12 +189,12 @@ impl<'a> Area<'a> {
         }
     }
 
-    fn what(&self, stat: &Stat) -> What {
+    fn what(&self, stat: &Stat) -> FileKind {
         let strange = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 let inode = inode(stat);
                 let ours = stat.st_uid == self.owner && stat.st_mode & 0o222 == 0;
-                return if ours { What::Ours(inode) } else { What::Theirs(inode) };
+                return if ours { FileKind::Ours(inode) } else { FileKind::Theirs(inode) };
             }
             FileType::Directory => "a folder",
             FileType::Symlink => "a symbolic link",
@@ -201,12 +203,12 @@ impl<'a> Area<'a> {
             FileType::CharacterDevice | FileType::BlockDevice => "a device",
             FileType::Unknown => "no plain file",
         };
-        What::Strange(strange)
+        FileKind::Strange(strange)
     }
 
     /// Opens a plain file that was listed. None if another file has its name by now.
-    pub(super) fn read(&self, found: &Found) -> io::Result<Option<File>> {
-        let (What::Ours(expected) | What::Theirs(expected)) = found.what else { return Ok(None) };
+    pub(super) fn read(&self, found: &NamedFile) -> io::Result<Option<File>> {
+        let (FileKind::Ours(expected) | FileKind::Theirs(expected)) = found.what else { return Ok(None) };
         // A FIFO that takes the name meanwhile must not make us wait.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(self.handle(found.spot), &found.name[..], flags, Mode::empty()) {
@@ -228,12 +230,12 @@ impl<'a> Area<'a> {
 
     /// Copies `source` to a new inode of root's that is flushed and not writable by anybody, and hashes the copy. None
     /// if `source` has more than `most` bytes by now.
-    pub(super) fn copy(&self, source: &File, most: u64) -> io::Result<Option<Copy>> {
+    pub(super) fn copy(&self, source: &File, most: u64) -> io::Result<Option<RootCopy>> {
         self.steps.before("making a copy")?;
         let name = self.draw();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.staging, &name, flags, Mode::RUSR)?;
-        let mut copy = Copy { name, file: File::from(file), size: 0, hash: [0; 32] };
+        let mut copy = RootCopy { name, file: File::from(file), size: 0, hash: [0; 32] };
         self.steps.before("filling a copy")?;
         let whole = match rustix::fs::ioctl_ficlone(&copy.file, source) {
             Ok(()) => hash_copy(&mut copy, most)?,
@@ -252,15 +254,19 @@ impl<'a> Area<'a> {
     }
 
     /// Puts a copy under its name. Returns the file that had that name, which now has the copy's name among the copies.
-    pub(super) fn place(&self, copy: &Copy, name: &ObjectName) -> io::Result<Option<Found>> {
-        let (to, object) = (self.handle(Spot::In(name.folder())), name.name());
+    pub(super) fn place(&self, copy: &RootCopy, name: &ObjectName) -> io::Result<Option<NamedFile>> {
+        let (to, object) = (self.handle(FileLocation::In(name.folder())), name.name());
         self.steps.before("placing a copy")?;
         for _ in 0..TRIES {
             let (from, part) = (&self.staging, &copy.name);
             match rustix::fs::renameat_with(from, part, to, object, RenameFlags::EXCHANGE) {
                 Ok(()) => {
-                    let what = self.look(Spot::Staging, part.as_bytes())?;
-                    return Ok(what.map(|what| Found { spot: Spot::Staging, name: part.clone().into_bytes(), what }));
+                    let what = self.look(FileLocation::Staging, part.as_bytes())?;
+                    return Ok(what.map(|what| NamedFile {
+                        spot: FileLocation::Staging,
+                        name: part.clone().into_bytes(),
+                        what,
+                    }));
                 }
                 Err(Errno::NOENT) => {}
                 // Without it the name is taken over, and its previous file is gone: within the documented window.
@@ -286,8 +292,8 @@ impl<'a> Area<'a> {
     /// Moves a file from its folder to the copies, out of the account's reach. None if it is gone, or another file has
     /// its name, possibly one that was accepted in between. The returned file may still be another one of the account's
     /// that took the name at the last moment.
-    pub(super) fn take(&self, found: &Found) -> io::Result<Option<Found>> {
-        if found.spot == Spot::Staging {
+    pub(super) fn take(&self, found: &NamedFile) -> io::Result<Option<NamedFile>> {
+        if found.spot == FileLocation::Staging {
             return Ok(Some(found.clone()));
         }
         if self.look(found.spot, &found.name)?.is_none_or(|what| !what.is(&found.what)) {
@@ -301,14 +307,14 @@ impl<'a> Area<'a> {
             Err(error) => return Err(error.into()),
         }
         let name = name.into_bytes();
-        let what = self.look(Spot::Staging, &name)?;
-        Ok(what.map(|what| Found { spot: Spot::Staging, name, what }))
+        let what = self.look(FileLocation::Staging, &name)?;
+        Ok(what.map(|what| NamedFile { spot: FileLocation::Staging, name, what }))
     }
 
     /// Gives a file among the copies back to `pending/`, where it is swept when it is old.
     pub(super) fn give_back(&self, name: &[u8]) -> io::Result<()> {
         self.steps.before("giving a file back")?;
-        let to = self.handle(Spot::In(Folder::Pending));
+        let to = self.handle(FileLocation::In(Folder::Pending));
         for _ in 0..TRIES {
             let given = format!("{}.back", self.draw());
             match rustix::fs::renameat_with(&self.staging, name, to, &given, RenameFlags::NOREPLACE) {
@@ -331,8 +337,8 @@ impl<'a> Area<'a> {
 
     /// Deletes an object of root's. False if there is none.
     pub(super) fn delete(&self, name: &ObjectName) -> io::Result<bool> {
-        let spot = Spot::In(name.folder());
-        if !matches!(self.look(spot, name.name().as_bytes())?, Some(What::Ours(_))) {
+        let spot = FileLocation::In(name.folder());
+        if !matches!(self.look(spot, name.name().as_bytes())?, Some(FileKind::Ours(_))) {
             return Ok(false);
         }
         self.steps.before("deleting an object")?;
@@ -343,7 +349,7 @@ impl<'a> Area<'a> {
     }
 
     /// Makes the names in a folder survive a power cut.
-    pub(super) fn flush(&self, spot: Spot) -> io::Result<()> {
+    pub(super) fn flush(&self, spot: FileLocation) -> io::Result<()> {
         self.steps.before("flushing a folder")?;
         Ok(rustix::fs::fsync(self.handle(spot))?)
     }
@@ -354,7 +360,7 @@ impl<'a> Area<'a> {
             let number = self.drawn.get();
             self.drawn.set(number + 1);
             let name = format!("{}-{number}", std::process::id());
-            if matches!(self.look(Spot::Staging, name.as_bytes()), Ok(None)) {
+            if matches!(self.look(FileLocation::Staging, name.as_bytes()), Ok(None)) {
                 return name;
             }
         }
@@ -368,7 +374,7 @@ impl Inode {
     }
 }
 
-impl What {
+impl FileKind {
     /// Whether it is the same file, changed or not.
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -392,7 +398,7 @@ fn unprepared(what: &str, why: &str) -> io::Error {
     io::Error::other(format!("{what} isn't as `varu host prepare` makes it ({why}); run that again"))
 }
 
-fn open_staging(base: &OwnedFd, owner: u32, steps: &dyn Steps) -> io::Result<OwnedFd> {
+fn open_staging(base: &OwnedFd, owner: u32, steps: &dyn Checkpoints) -> io::Result<OwnedFd> {
     match rustix::fs::openat(base, STAGING, FOLDER, Mode::empty()) {
         Err(Errno::NOENT) => {
             steps.before("making the folder of copies")?;
@@ -409,14 +415,14 @@ fn open_staging(base: &OwnedFd, owner: u32, steps: &dyn Steps) -> io::Result<Own
 }
 
 /// Hashes a copy that shares its source's bytes. False if it has more than `most`.
-fn hash_copy(copy: &mut Copy, most: u64) -> io::Result<bool> {
+fn hash_copy(copy: &mut RootCopy, most: u64) -> io::Result<bool> {
     let (size, hash) = hash(&mut &copy.file, most)?;
     (copy.size, copy.hash) = (size, hash);
     Ok(size <= most)
 }
 
 /// Fills a copy and hashes the bytes. False if there are more than `most`.
-fn fill_copy(copy: &mut Copy, source: &File, most: u64) -> io::Result<bool> {
+fn fill_copy(copy: &mut RootCopy, source: &File, most: u64) -> io::Result<bool> {
     let mut through = Through { source, copy: &copy.file };
     let (size, hash) = hash(&mut through, most)?;
     (copy.size, copy.hash) = (size, hash);

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 
-use super::area::{Area, Found, Spot, What};
+use super::area::{Area, FileKind, FileLocation, NamedFile};
 use super::failed;
 use super::ledger::Ledger;
 use super::object::snapshot_header;
@@ -16,7 +16,7 @@ use crate::repository;
 
 /// An object that differs from the ledger or from a snapshot's needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
+pub struct HostDamage {
     /// The object.
     pub object: ObjectName,
     /// The defect.
@@ -30,11 +30,11 @@ pub(super) fn fail(area: &Area, tried: &'static str, name: &ObjectName, error: i
 
 /// Opens an object that is root's. None if there is no such one.
 pub(super) fn open(area: &Area, name: &ObjectName) -> Result<Option<File>> {
-    let (spot, bytes) = (Spot::In(name.folder()), name.name().as_bytes());
+    let (spot, bytes) = (FileLocation::In(name.folder()), name.name().as_bytes());
     let look = area.look(spot, bytes).map_err(|error| fail(area, "looking at", name, error))?;
     match look {
-        Some(what @ What::Ours(_)) => {
-            let found = Found { spot, name: bytes.to_vec(), what };
+        Some(what @ FileKind::Ours(_)) => {
+            let found = NamedFile { spot, name: bytes.to_vec(), what };
             area.read(&found).map_err(|error| fail(area, "opening", name, error))
         }
         _ => Ok(None),
@@ -88,14 +88,14 @@ pub(super) fn lacking<'a>(
     area: &Area,
     snapshots: impl Iterator<Item = &'a ObjectName>,
     has: &dyn Fn(&ObjectName) -> bool,
-) -> Result<Vec<Damage>> {
+) -> Result<Vec<HostDamage>> {
     let mut damage = Vec::new();
     for name in snapshots {
         let header = match header(area, name)? {
             Look::Read(header) => header,
             Look::Absent => continue,
             Look::Unreadable(reason) => {
-                damage.push(Damage { object: name.clone(), reason });
+                damage.push(HostDamage { object: name.clone(), reason });
                 continue;
             }
         };
@@ -106,24 +106,26 @@ pub(super) fn lacking<'a>(
             count => format!(" and {count} more"),
         };
         let reason = format!("it needs {first}{more}, which the host doesn't have");
-        damage.push(Damage { object: name.clone(), reason });
+        damage.push(HostDamage { object: name.clone(), reason });
     }
     Ok(damage)
 }
 
 /// Missing and differing objects of the ledger, as far as names and sizes tell, and the snapshots that lack packs.
-pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<Damage>> {
+pub(super) fn at_a_glance(area: &Area, ledger: &Ledger) -> Result<Vec<HostDamage>> {
     let mut damage = Vec::new();
     for (name, entry) in ledger.entries() {
-        let look = area.look(Spot::In(name.folder()), name.name().as_bytes());
+        let look = area.look(FileLocation::In(name.folder()), name.name().as_bytes());
         let reason = match looked(look.map_err(|error| fail(area, "looking at", name, error)))? {
-            Look::Read(What::Ours(inode)) if inode.size == entry.size => continue,
-            Look::Read(What::Ours(inode)) => format!("it has {} bytes, and the ledger says {}", inode.size, entry.size),
+            Look::Read(FileKind::Ours(inode)) if inode.size == entry.size => continue,
+            Look::Read(FileKind::Ours(inode)) => {
+                format!("it has {} bytes, and the ledger says {}", inode.size, entry.size)
+            }
             Look::Read(_) => "it is in the ledger, and isn't root's".to_owned(),
             Look::Absent => "it is in the ledger, and isn't there".to_owned(),
             Look::Unreadable(why) => why,
         };
-        damage.push(Damage { object: name.clone(), reason });
+        damage.push(HostDamage { object: name.clone(), reason });
     }
     let snapshots = ledger.entries().keys().filter(|name| name.folder() == Folder::Snapshots);
     damage.extend(lacking(area, snapshots, &|name| ledger.accounts_for(name))?);

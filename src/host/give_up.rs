@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::area::Area;
 use super::check::{Look, fail, header, open_if_readable};
+use super::checkpoints::{Checkpoints, InterruptibleCheckpoints};
 use super::ledger::{Ledger, parse_name};
-use super::steps::{Steps, UntilInterrupted};
 use super::verify::difference;
 use super::{Places, failed};
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ pub fn give_up(
     let state = options.places.ledger(&account);
     let _lock = Lock::take(&state, "host give-up", options.wait, progress, interrupt)?;
     progress.phase(&format!("looking at what is damaged of {account}"), None, None);
-    give_up_objects(&options.places, account, objects, clock.now(), &UntilInterrupted(interrupt))
+    give_up_objects(&options.places, account, objects, clock.now(), &InterruptibleCheckpoints(interrupt))
 }
 
 /// Gives up an account's objects. Its lock is held.
@@ -71,7 +71,7 @@ pub(super) fn give_up_objects(
     account: String,
     objects: Vec<ObjectName>,
     now: Timestamp,
-    steps: &dyn Steps,
+    steps: &dyn Checkpoints,
 ) -> Result<GivenUp> {
     let chroot = places.chroot(&account);
     let area = Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
@@ -90,7 +90,7 @@ pub(super) fn give_up_objects(
         }
     }
     for folder in folders {
-        let flushed = area.flush(super::area::Spot::In(folder));
+        let flushed = area.flush(super::area::FileLocation::In(folder));
         flushed.map_err(|error| failed("flushing", &area.path().join(folder.name()), error))?;
     }
     Ok(GivenUp { account, objects, snapshots })
@@ -142,7 +142,7 @@ fn unneeded(
 ) -> Result<BTreeSet<ObjectName>> {
     let chroot = places.chroot(account);
     let interrupt = Interrupt::default();
-    let steps = UntilInterrupted(&interrupt);
+    let steps = InterruptibleCheckpoints(&interrupt);
     let area = Area::open(&chroot, &steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
     for name in ledger.entries().keys().filter(|name| name.folder() == Folder::Snapshots) {
         if let Look::Read(header) = header(&area, name)? {

@@ -16,7 +16,7 @@ use crate::repository::Lock;
 
 /// A snapshot that was found in an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldSnapshot {
     /// The account.
     pub account: String,
     /// The snapshot.
@@ -45,7 +45,7 @@ pub struct HoldOptions {
 /// # Errors
 ///
 /// [`Error::Usage`] if not exactly one snapshot is meant.
-pub fn hold(options: &HoldOptions, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Held> {
+pub fn hold(options: &HoldOptions, progress: &dyn Progress, interrupt: &Interrupt) -> Result<HeldSnapshot> {
     let (account, snapshot) = find(options)?;
     let state = options.places.ledger(&account);
     let _lock = Lock::take(&state, "host hold", options.wait, progress, interrupt)?;
@@ -56,7 +56,7 @@ pub fn hold(options: &HoldOptions, progress: &dyn Progress, interrupt: &Interrup
         let path = state.join(FILE);
         replace(&path, text.as_bytes(), 0o600).map_err(|error| failed("writing", &path, error))?;
     }
-    Ok(Held { account, snapshot, already: !changed })
+    Ok(HeldSnapshot { account, snapshot, already: !changed })
 }
 
 const FILE: &str = "holds";

@@ -9,9 +9,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::checkpoints::Checkpoints;
 use super::failed;
-use super::owner::{Fact, Owner};
-use super::steps::Steps;
+use super::owner::{AccountOwner, Fact};
 use crate::error::{Error, Result};
 use crate::id::{Hasher, decode_hex, hex};
 use crate::remote::{Folder, ObjectName};
@@ -30,7 +30,7 @@ pub(super) const BATCH: usize = 64;
 
 /// The ledger's record of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// The BLAKE3 of its bytes.
     pub hash: [u8; 32],
     /// How many bytes.
@@ -44,10 +44,10 @@ pub struct Entry {
 pub struct Ledger {
     path: PathBuf,
     file: File,
-    entries: BTreeMap<ObjectName, Entry>,
+    entries: BTreeMap<ObjectName, LedgerEntry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
-    owner: Owner,
+    owner: AccountOwner,
     order: Order,
     check: [u8; CHECK],
 }
@@ -73,7 +73,7 @@ impl Order {
 
 /// An opened ledger, with findings for a person.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedLedger {
     /// The ledger.
     pub ledger: Ledger,
     /// The defect of its end, if there was one.
@@ -86,11 +86,11 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error::Damaged`] if a line was changed.
-    pub fn open(folder: &Path) -> Result<Opened> {
+    pub fn open(folder: &Path) -> Result<OpenedLedger> {
         let path = folder.join("ledger");
         let fail = |error: io::Error| failed("reading the ledger", &path, error);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail)?;
-        let read = Reading::of(&file, &path)?;
+        let read = LedgerReader::of(&file, &path)?;
         let mut note = None;
         // Truncated before anything is appended: new lines after a torn one would look like damage to every later
         // reader.
@@ -104,7 +104,7 @@ impl Ledger {
             file.set_len(read.good).and_then(|()| file.sync_all()).map_err(fail)?;
             file.seek(io::SeekFrom::End(0)).map_err(fail)?;
         }
-        Ok(Opened { ledger: read.into_ledger(path.clone(), file), note })
+        Ok(OpenedLedger { ledger: read.into_ledger(path.clone(), file), note })
     }
 
     /// Reads the present ledger in `folder`, even while another process writes it. It is changed by [`Ledger::open`]
@@ -116,17 +116,17 @@ impl Ledger {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("ledger");
         let file = File::open(&path).map_err(|error| failed("reading the ledger", &path, error))?;
-        let read = Reading::of(&file, &path)?;
+        let read = LedgerReader::of(&file, &path)?;
         Ok(read.into_ledger(path, file))
     }
 
     /// The entries, by name.
-    pub fn entries(&self) -> &BTreeMap<ObjectName, Entry> {
+    pub fn entries(&self) -> &BTreeMap<ObjectName, LedgerEntry> {
         &self.entries
     }
 
     /// The entry of an object that is on the host.
-    pub fn get(&self, name: &ObjectName) -> Option<&Entry> {
+    pub fn get(&self, name: &ObjectName) -> Option<&LedgerEntry> {
         self.entries.get(name)
     }
 
@@ -146,7 +146,7 @@ impl Ledger {
     }
 
     /// Whose account it is.
-    pub fn owner(&self) -> &Owner {
+    pub fn owner(&self) -> &AccountOwner {
         &self.owner
     }
 
@@ -160,7 +160,7 @@ impl Ledger {
     /// # Errors
     ///
     /// If the file can't be written. How much of it was written is found when the ledger is opened again.
-    pub(super) fn enter(&mut self, new: Vec<(ObjectName, Entry)>, steps: &dyn Steps) -> Result<()> {
+    pub(super) fn enter(&mut self, new: Vec<(ObjectName, LedgerEntry)>, steps: &dyn Checkpoints) -> Result<()> {
         for batch in new.chunks(BATCH) {
             let lines = batch.iter().map(|(name, entry)| {
                 let (time, hash) = (entry.arrival.compact(), hex(&entry.hash));
@@ -183,7 +183,7 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`Ledger::enter`].
-    pub(super) fn remember(&mut self, fact: Fact, now: Timestamp, steps: &dyn Steps) -> Result<()> {
+    pub(super) fn remember(&mut self, fact: Fact, now: Timestamp, steps: &dyn Checkpoints) -> Result<()> {
         self.append(vec![format!("@ {} {}", now.compact(), fact.words())], steps)?;
         self.owner.learn(fact, now);
         Ok(())
@@ -194,7 +194,7 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`Ledger::enter`].
-    pub(super) fn let_go(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+    pub(super) fn let_go(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Checkpoints) -> Result<()> {
         self.leave('-', |ledger| &mut ledger.gone, names, now, steps)
     }
 
@@ -203,7 +203,7 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`Ledger::enter`].
-    pub(super) fn give_up(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Steps) -> Result<()> {
+    pub(super) fn give_up(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Checkpoints) -> Result<()> {
         self.leave('!', |ledger| &mut ledger.given_up, names, now, steps)
     }
 
@@ -215,7 +215,7 @@ impl Ledger {
         left: fn(&mut Self) -> &mut BTreeSet<ObjectName>,
         names: &[ObjectName],
         now: Timestamp,
-        steps: &dyn Steps,
+        steps: &dyn Checkpoints,
     ) -> Result<()> {
         for batch in names.chunks(BATCH) {
             self.append(batch.iter().map(|name| format!("{mark} {} {name}", now.compact())).collect(), steps)?;
@@ -227,7 +227,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn append(&mut self, mut lines: Vec<String>, steps: &dyn Steps) -> Result<()> {
+    fn append(&mut self, mut lines: Vec<String>, steps: &dyn Checkpoints) -> Result<()> {
         if self.check == [0; CHECK] {
             lines.insert(0, TITLE.to_owned());
         }
@@ -249,11 +249,11 @@ impl Ledger {
 }
 
 /// A ledger that is being read.
-struct Reading {
-    entries: BTreeMap<ObjectName, Entry>,
+struct LedgerReader {
+    entries: BTreeMap<ObjectName, LedgerEntry>,
     gone: BTreeSet<ObjectName>,
     given_up: BTreeSet<ObjectName>,
-    owner: Owner,
+    owner: AccountOwner,
     order: Order,
     check: [u8; CHECK],
     /// Bytes of complete lines so far.
@@ -263,7 +263,7 @@ struct Reading {
     torn: u64,
 }
 
-impl Reading {
+impl LedgerReader {
     fn into_ledger(self, path: PathBuf, file: File) -> Ledger {
         let Self { entries, gone, given_up, owner, order, check, .. } = self;
         Ledger { path, file, entries, gone, given_up, owner, order, check }
@@ -272,7 +272,7 @@ impl Reading {
     fn of(file: &File, path: &Path) -> Result<Self> {
         let fail = |error: io::Error| failed("reading the ledger", path, error);
         let (entries, gone, given_up) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let (owner, order) = (Owner::default(), Order::default());
+        let (owner, order) = (AccountOwner::default(), Order::default());
         let mut read = Self { entries, gone, given_up, owner, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
         // Only up to the length at the beginning: another process may append while this one reads.
@@ -341,7 +341,8 @@ impl Reading {
         else {
             return None;
         };
-        let mut entry = Entry { hash: [0; 32], size: size.parse().ok()?, arrival: Timestamp::from_compact(time)? };
+        let mut entry =
+            LedgerEntry { hash: [0; 32], size: size.parse().ok()?, arrival: Timestamp::from_compact(time)? };
         decode_hex(hash, &mut entry.hash).then_some(())?;
         let name = parse_name(name)?;
         self.gone.remove(&name);
@@ -370,18 +371,18 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::host::checkpoints::InterruptibleCheckpoints;
     use crate::host::owner::MachineId;
-    use crate::host::steps::UntilInterrupted;
     use crate::progress::Interrupt;
 
-    fn entry(n: u8) -> (ObjectName, Entry) {
+    fn entry(n: u8) -> (ObjectName, LedgerEntry) {
         let name = ObjectName::new(Folder::Packs, format!("{n:03}.pack")).unwrap();
         let arrival = Timestamp::from_seconds(1_800_000_000 + i64::from(n));
-        (name, Entry { hash: [n; 32], size: u64::from(n), arrival })
+        (name, LedgerEntry { hash: [n; 32], size: u64::from(n), arrival })
     }
 
     fn enter(ledger: &mut Ledger, range: std::ops::Range<u8>) {
-        ledger.enter(range.map(entry).collect(), &UntilInterrupted(&Interrupt::default())).unwrap();
+        ledger.enter(range.map(entry).collect(), &InterruptibleCheckpoints(&Interrupt::default())).unwrap();
     }
 
     #[test]
@@ -403,7 +404,7 @@ mod tests {
         enter(&mut ledger, 0..3);
         let (interrupt, now) = (Interrupt::default(), Timestamp::from_seconds(1_800_000_100));
         for fact in [Fact::Machine(Some(machine.clone())), Fact::SetRetired("web".to_owned())] {
-            ledger.remember(fact, now, &UntilInterrupted(&interrupt)).unwrap();
+            ledger.remember(fact, now, &InterruptibleCheckpoints(&interrupt)).unwrap();
         }
         enter(&mut ledger, 3..6);
         let read = Ledger::read(folder.path()).unwrap();
@@ -455,7 +456,7 @@ mod tests {
         let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
         enter(&mut ledger, 0..3);
         let names = [entry(0).0, entry(2).0];
-        ledger.let_go(&names, Timestamp::from_seconds(1), &UntilInterrupted(&Interrupt::default())).unwrap();
+        ledger.let_go(&names, Timestamp::from_seconds(1), &InterruptibleCheckpoints(&Interrupt::default())).unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
         assert_eq!(ledger.entries().keys().collect::<Vec<_>>(), [&entry(1).0]);
         assert_eq!(ledger.gone().iter().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
@@ -470,7 +471,7 @@ mod tests {
         let mut ledger = Ledger::open(folder.path()).unwrap().ledger;
         let interrupt = Interrupt::default();
         interrupt.set();
-        assert!(ledger.enter(vec![entry(1)], &UntilInterrupted(&interrupt)).is_err());
+        assert!(ledger.enter(vec![entry(1)], &InterruptibleCheckpoints(&interrupt)).is_err());
         assert!(Ledger::open(folder.path()).unwrap().ledger.entries().is_empty());
     }
 }

@@ -27,7 +27,7 @@ pub mod retire;
 mod seen;
 pub mod sshd;
 pub mod status;
-pub mod steps;
+pub mod checkpoints;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ use self::ledger::Ledger;
 use crate::error::{Error, Result};
 use crate::repository;
 
-pub use check::Damage;
+pub use check::HostDamage;
 
 /// Where the host keeps things.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::area::Copy;
+use super::area::RootCopy;
 use crate::format::layout::{MAX_KEY_OBJECT, MAX_SNAPSHOT_OBJECT, key_name, pack_name, snapshot_name};
 use crate::format::pack::{HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN};
 use crate::format::snapshot::SnapshotHeader;
-use crate::format::{FormatError, Kind, PREFIX_LEN, VERSION, check_prefix};
+use crate::format::{FormatError, FormatKind, PREFIX_LEN, VERSION, check_prefix};
 use crate::id::{PackId, SnapshotId};
 use crate::remote::{Folder, ObjectName};
 
@@ -56,7 +56,7 @@ pub(super) fn later(file: &File) -> io::Result<Option<u8>> {
         Err(FormatError::Version(version)) if version > VERSION => Some(version),
         _ => None,
     };
-    Ok([Kind::Pack, Kind::Snapshot, Kind::Mark].into_iter().find_map(later))
+    Ok([FormatKind::Pack, FormatKind::Snapshot, FormatKind::Mark].into_iter().find_map(later))
 }
 
 /// The object that `file` at `place` may be, without reading all of it. None if it is no complete object.
@@ -88,7 +88,7 @@ pub(super) fn form(file: &File, size: u64, place: Option<&ObjectName>) -> io::Re
 }
 
 /// The proper place of a copy. None if it isn't complete.
-pub(super) fn name_of(form: Form, copy: &Copy, place: Option<&ObjectName>) -> io::Result<Option<ObjectName>> {
+pub(super) fn name_of(form: Form, copy: &RootCopy, place: Option<&ObjectName>) -> io::Result<Option<ObjectName>> {
     Ok(match form {
         Form::Pack => Some(pack_name(&PackId::from_bytes(copy.hash))),
         Form::Info => place.cloned(),

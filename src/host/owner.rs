@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 
 /// The ledger's record of an account's owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Owner {
+pub struct AccountOwner {
     /// The machine that writes here, by its machine-id; None if not given.
     pub machine: Option<MachineId>,
     /// The repositories whose snapshots arrived: one, and those that rotations of its keys made of it.
@@ -83,7 +83,7 @@ impl Fact {
     }
 }
 
-impl Owner {
+impl AccountOwner {
     /// Takes a fact in.
     pub(super) fn learn(&mut self, fact: Fact, time: Timestamp) {
         match fact {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_arrives_after_a_set_was_retired_is_missed_again() {
         let at = Timestamp::from_seconds;
-        let mut owner = Owner::default();
+        let mut owner = AccountOwner::default();
         owner.learn(Fact::SetRetired("web".to_owned()), at(10));
         assert!(owner.is_retired("web", Some(at(10))) && owner.is_retired("web", None));
         assert!(!owner.is_retired("web", Some(at(11))) && !owner.is_retired("shop", None));

@@ -29,14 +29,14 @@ pub struct AccountPolicy {
 
 /// Root's policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct HostPolicy {
     /// For all accounts.
     pub all: Rule,
     /// For one account, by name.
     pub accounts: BTreeMap<String, AccountPolicy>,
 }
 
-impl Policy {
+impl HostPolicy {
     /// The first rule that is given, from the set outwards.
     fn find<T>(&self, account: &str, set: &str, of: impl Fn(&Rule) -> Option<T>) -> Option<T> {
         let account = self.accounts.get(account);

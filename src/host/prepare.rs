@@ -18,10 +18,10 @@ use rustix::io::Errno;
 
 use super::accept::make_state;
 use super::area::ADDABLE;
+use super::checkpoints::InterruptibleCheckpoints;
 use super::ledger::Ledger;
-use super::owner::{Fact, MachineId, Owner};
+use super::owner::{AccountOwner, Fact, MachineId};
 use super::sshd::{Access, Sshd, run};
-use super::steps::UntilInterrupted;
 use super::{Places, REPOSITORY, failed};
 use crate::disk::replace;
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ pub struct PrepareOptions {
 
 /// An account that was prepared.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedAccount {
     /// The repository's URL, as the machine names it.
     pub url: String,
     /// The host keys' fingerprints: kind and `SHA256:…`.
@@ -82,7 +82,7 @@ pub fn prepare(
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<Prepared> {
+) -> Result<PreparedAccount> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::Refused("only root can prepare an account; run it with sudo".to_owned()));
     }
@@ -100,7 +100,7 @@ pub fn prepare(
             // lost.
             let mut ledger = Ledger::open(&state)?.ledger;
             if let Some(fact) = new_owner(options, ledger.owner(), &mut changes) {
-                ledger.remember(fact, clock.now(), &UntilInterrupted(interrupt))?;
+                ledger.remember(fact, clock.now(), &InterruptibleCheckpoints(interrupt))?;
             }
             Access::Append
         }
@@ -118,7 +118,7 @@ pub fn prepare(
         false => options.address.clone(),
     };
     let url = format!("sftp://{}@{address}{port}/{REPOSITORY}", options.login());
-    Ok(Prepared { url, host_keys: found.host_keys, changes, notes: found.notes })
+    Ok(PreparedAccount { url, host_keys: found.host_keys, changes, notes: found.notes })
 }
 
 /// Refuses to let a machine or a key into another's account.
@@ -164,7 +164,7 @@ fn check_owner(options: &PrepareOptions, keys: &[String]) -> Result<()> {
 }
 
 /// Whether a machine continues the backups of an account.
-fn follows(owner: &Owner, repositories: &[RepositoryId]) -> bool {
+fn follows(owner: &AccountOwner, repositories: &[RepositoryId]) -> bool {
     owner.repositories.is_empty() || repositories.iter().any(|id| owner.repositories.contains(id))
 }
 
@@ -173,7 +173,7 @@ fn listed<'a>(ids: impl IntoIterator<Item = &'a RepositoryId>) -> String {
 }
 
 /// Facts that the ledger is to record, and doesn't yet.
-fn new_owner(options: &PrepareOptions, owner: &Owner, changes: &mut Vec<String>) -> Option<Fact> {
+fn new_owner(options: &PrepareOptions, owner: &AccountOwner, changes: &mut Vec<String>) -> Option<Fact> {
     let machine = match options.take_over {
         true => options.machine.clone(),
         false => options.machine.clone().or_else(|| owner.machine.clone()),

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::accept::{AcceptReport, accept_account, make_state};
 use super::area::Area;
-use super::check::{Damage, Look, fail, header};
+use super::check::{HostDamage, Look, fail, header};
+use super::checkpoints::{Checkpoints, InterruptibleCheckpoints};
 use super::ledger::Ledger;
-use super::policy::Policy;
-use super::steps::{Steps, UntilInterrupted};
+use super::policy::HostPolicy;
 use super::{Places, failed, holds, verify};
 use crate::error::{Error, Result};
 use crate::format::layout::{pack_name, parse_pack_name, parse_snapshot_name};
@@ -23,13 +23,13 @@ use crate::id::SnapshotId;
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{Folder, ObjectName};
 use crate::repository::{self, Lock};
-use crate::retention::{Basis, Reason, Snapshot, UNNEEDED_FOR, Verdict, judge};
+use crate::retention::{Basis, ChainVerdict, Reason, Snapshot, UNNEEDED_FOR, judge};
 use crate::time::{Clock, Timestamp};
 use crate::warning::Warning;
 
 /// The accounts and rules of a prune.
 #[derive(Debug, Clone)]
-pub struct PruneOptions {
+pub struct HostPruneOptions {
     /// Where the host keeps things.
     pub places: Places,
     /// The accounts; all that have a repository where none is named.
@@ -37,7 +37,7 @@ pub struct PruneOptions {
     /// How long another run on the same account is waited for.
     pub wait: Duration,
     /// Root's policy.
-    pub policy: Policy,
+    pub policy: HostPolicy,
     /// Whether deletions are only reported. Arrived objects are accepted all the same.
     pub dry_run: bool,
 }
@@ -52,12 +52,12 @@ pub struct Fate {
     /// When it arrived.
     pub arrival: Timestamp,
     /// Why it stays; empty if it is deleted.
-    pub reasons: Vec<Stays>,
+    pub reasons: Vec<KeptReason>,
 }
 
 /// Why a snapshot stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stays {
+pub enum KeptReason {
     /// A rule of the policy.
     Rule(Reason),
     /// A snapshot of its chain is held.
@@ -70,7 +70,7 @@ pub enum Stays {
 
 /// Result for one account.
 #[derive(Debug, Default)]
-pub struct PruneReport {
+pub struct HostPruneReport {
     /// The account.
     pub account: String,
     /// Its snapshots, by set and age.
@@ -80,7 +80,7 @@ pub struct PruneReport {
     /// Bytes that went, or would.
     pub freed: u64,
     /// Damaged objects. Whatever needs them stays.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<HostDamage>,
     /// Findings that need a person's attention.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
@@ -94,11 +94,11 @@ pub struct PruneReport {
 ///
 /// Where the root can't be read, and on an interrupt.
 pub fn prune(
-    options: &PruneOptions,
+    options: &HostPruneOptions,
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<Vec<PruneReport>> {
+) -> Result<Vec<HostPruneReport>> {
     let mut reports = Vec::new();
     for account in options.places.chosen(&options.accounts)? {
         if interrupt.is_set() {
@@ -107,9 +107,9 @@ pub fn prune(
         let state = options.places.ledger(&account);
         let locked =
             make_state(&state).and_then(|()| Ok(Lock::take(&state, "host prune", options.wait, progress, interrupt)?));
-        let mut report = PruneReport { account: account.clone(), ..PruneReport::default() };
+        let mut report = HostPruneReport { account: account.clone(), ..HostPruneReport::default() };
         let pruned = locked.and_then(|_lock| {
-            prune_account(options, &account, clock.now(), progress, &UntilInterrupted(interrupt), &mut report)
+            prune_account(options, &account, clock.now(), progress, &InterruptibleCheckpoints(interrupt), &mut report)
         });
         report.failure = pruned.err();
         reports.push(report);
@@ -124,12 +124,12 @@ pub fn prune(
 ///
 /// If a file can't be read or written, and the error with which `steps` stops it.
 pub fn prune_account(
-    options: &PruneOptions,
+    options: &HostPruneOptions,
     account: &str,
     now: Timestamp,
     progress: &dyn Progress,
-    steps: &dyn Steps,
-    report: &mut PruneReport,
+    steps: &dyn Checkpoints,
+    report: &mut HostPruneReport,
 ) -> Result<()> {
     let places = &options.places;
     let AcceptReport { damage, later, warnings, failure, .. } = accept_account(places, account, now, progress, steps);
@@ -159,17 +159,17 @@ pub fn prune_account(
 
 /// One run on one account.
 struct Pruning<'a> {
-    options: &'a PruneOptions,
+    options: &'a HostPruneOptions,
     account: &'a str,
     now: Timestamp,
     area: Area<'a>,
     ledger: Ledger,
-    steps: &'a dyn Steps,
-    report: &'a mut PruneReport,
+    steps: &'a dyn Checkpoints,
+    report: &'a mut HostPruneReport,
 }
 
 /// A snapshot, as far as it is needed here. Its list of packs is read when it is needed, and not kept.
-struct Known {
+struct PruneCandidate {
     name: ObjectName,
     parent: Option<SnapshotId>,
     snapshot: Snapshot,
@@ -188,7 +188,7 @@ impl Pruning<'_> {
     }
 
     /// The snapshots of the ledger, in the order in which they arrived, and when those arrived whose headers can't be read.
-    fn snapshots(&self) -> Result<(Vec<Known>, Vec<Timestamp>)> {
+    fn snapshots(&self) -> Result<(Vec<PruneCandidate>, Vec<Timestamp>)> {
         let damaged: HashSet<&ObjectName> = self.report.damage.iter().map(|damage| &damage.object).collect();
         let (mut known, mut unread) = (Vec::new(), Vec::new());
         for (name, entry) in self.ledger.entries() {
@@ -216,7 +216,7 @@ impl Pruning<'_> {
                 holds: Vec::new(),
             };
             let parent = header.parent.map(|parent| parent.id);
-            known.push(Known { name: name.clone(), parent, snapshot, damaged: mendable });
+            known.push(PruneCandidate { name: name.clone(), parent, snapshot, damaged: mendable });
         }
         // A header's sequence decides only between those that arrived together.
         known.sort_by_cached_key(|known| (self.ledger.place(&known.name), known.snapshot.sequence, known.snapshot.id));
@@ -229,7 +229,7 @@ impl Pruning<'_> {
         Ok((known, unread))
     }
 
-    fn judge(&mut self, known: &[Known], held: &BTreeSet<SnapshotId>) {
+    fn judge(&mut self, known: &[PruneCandidate], held: &BTreeSet<SnapshotId>) {
         let snapshots: Vec<Snapshot> = known.iter().map(|known| known.snapshot.clone()).collect();
         let rules = |set: &str| self.options.policy.rules(self.account, set);
         let basis = Basis { settled: true, ..Basis::at(self.now) };
@@ -245,10 +245,10 @@ impl Pruning<'_> {
             .collect();
     }
 
-    fn delete(&mut self, known: &[Known], unread: &[Timestamp]) -> Result<()> {
+    fn delete(&mut self, known: &[PruneCandidate], unread: &[Timestamp]) -> Result<()> {
         let fates = self.report.snapshots.iter();
         let going: HashSet<SnapshotId> = fates.filter(|fate| fate.reasons.is_empty()).map(|fate| fate.id).collect();
-        let goes = |known: &&Known| going.contains(&known.snapshot.id);
+        let goes = |known: &&PruneCandidate| going.contains(&known.snapshot.id);
         // The newest first: the rest of a chain stays restorable.
         let snapshots: Vec<ObjectName> = known.iter().rev().filter(goes).map(|known| known.name.clone()).collect();
         let staying = known.iter().filter(|known| !goes(known)).map(|known| &known.name);
@@ -301,7 +301,7 @@ impl Pruning<'_> {
             }
         }
         for folder in folders {
-            let flushed = self.area.flush(super::area::Spot::In(folder));
+            let flushed = self.area.flush(super::area::FileLocation::In(folder));
             flushed.map_err(|error| failed("flushing", &self.area.path().join(folder.name()), error))?;
         }
         Ok(())
@@ -309,15 +309,19 @@ impl Pruning<'_> {
 }
 
 /// Why each snapshot stays: by the rules, because one of its chain is held, or because one that stays names it as parent.
-fn fates(verdicts: &[Verdict], known: &[Known], held: &BTreeSet<SnapshotId>) -> BTreeMap<SnapshotId, Vec<Stays>> {
+fn fates(
+    verdicts: &[ChainVerdict],
+    known: &[PruneCandidate],
+    held: &BTreeSet<SnapshotId>,
+) -> BTreeMap<SnapshotId, Vec<KeptReason>> {
     let damaged: HashSet<SnapshotId> =
         known.iter().filter(|known| known.damaged).map(|known| known.snapshot.id).collect();
     let mut fates = BTreeMap::new();
     let mut chains: BTreeMap<SnapshotId, usize> = BTreeMap::new();
     for (number, verdict) in verdicts.iter().enumerate() {
-        let mut reasons: Vec<Stays> = verdict.reasons.iter().cloned().map(Stays::Rule).collect();
-        reasons.extend(verdict.snapshots.iter().filter(|id| held.contains(id)).map(|id| Stays::Held(*id)));
-        reasons.extend(verdict.snapshots.iter().any(|id| damaged.contains(id)).then_some(Stays::Damaged));
+        let mut reasons: Vec<KeptReason> = verdict.reasons.iter().cloned().map(KeptReason::Rule).collect();
+        reasons.extend(verdict.snapshots.iter().filter(|id| held.contains(id)).map(|id| KeptReason::Held(*id)));
+        reasons.extend(verdict.snapshots.iter().any(|id| damaged.contains(id)).then_some(KeptReason::Damaged));
         for id in &verdict.snapshots {
             chains.insert(*id, number);
             fates.insert(*id, reasons.clone());
@@ -325,8 +329,9 @@ fn fates(verdicts: &[Verdict], known: &[Known], held: &BTreeSet<SnapshotId>) -> 
     }
     let parents: Vec<(SnapshotId, SnapshotId)> =
         known.iter().filter_map(|known| Some((known.snapshot.id, known.parent?))).collect();
-    let stays =
-        |fates: &BTreeMap<SnapshotId, Vec<Stays>>, id: &SnapshotId| fates.get(id).is_some_and(|why| !why.is_empty());
+    let stays = |fates: &BTreeMap<SnapshotId, Vec<KeptReason>>, id: &SnapshotId| {
+        fates.get(id).is_some_and(|why| !why.is_empty())
+    };
     // By children, so that each snapshot is looked at once for each that names it.
     let of: BTreeMap<SnapshotId, SnapshotId> = parents.iter().copied().collect();
     let mut todo: Vec<SnapshotId> = parents.iter().map(|(child, _)| *child).filter(|id| stays(&fates, id)).collect();
@@ -335,7 +340,7 @@ fn fates(verdicts: &[Verdict], known: &[Known], held: &BTreeSet<SnapshotId>) -> 
         let Some(&chain) = chains.get(parent) else { continue };
         if !stays(&fates, parent) {
             for id in &verdicts[chain].snapshots {
-                fates.insert(*id, vec![Stays::Parent(child)]);
+                fates.insert(*id, vec![KeptReason::Parent(child)]);
                 todo.push(*id);
             }
         }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::unistd::{Group, User};
 
 use super::accept::accept_account;
+use super::checkpoints::InterruptibleCheckpoints;
 use super::ledger::Ledger;
 use super::owner::Fact;
 use super::sshd::{Sshd, run};
-use super::steps::UntilInterrupted;
 use super::{Places, failed};
 use crate::error::{Error, Result};
 use crate::format::layout::parse_snapshot_name;
@@ -66,7 +66,7 @@ pub fn retire(
     if !state.join("ledger").exists() {
         return Err(Error::Usage(format!("there is no ledger of an account {account} in {}", places.state.display())));
     }
-    let steps = UntilInterrupted(interrupt);
+    let steps = InterruptibleCheckpoints(interrupt);
     let mut done = Retired { changes: Vec::new(), reload: false };
     let lock = Lock::take(&state, "host retire", options.wait, progress, interrupt)?;
     if let Some(set) = &options.set {

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::area::{Found, Inode, What};
+use super::area::{FileKind, Inode, NamedFile};
+use super::checkpoints::Checkpoints;
 use super::failed;
-use super::steps::Steps;
 use crate::disk::NewFile;
 use crate::error::Result;
 use crate::id::{Hasher, decode_hex, hex};
@@ -19,7 +19,7 @@ const MOST_LINE: u64 = 256;
 const TICK: i64 = 2_000_000_000;
 
 /// One name with one inode.
-type Key = ([u8; 16], u64);
+type SightKey = ([u8; 16], u64);
 
 #[derive(Debug, Clone, Copy)]
 struct Sight {
@@ -29,13 +29,13 @@ struct Sight {
 }
 
 /// Files seen in earlier runs, and in this one.
-pub(super) struct Seen {
+pub(super) struct Sightings {
     path: PathBuf,
-    before: HashMap<Key, Sight>,
-    now: HashMap<Key, Sight>,
+    before: HashMap<SightKey, Sight>,
+    now: HashMap<SightKey, Sight>,
 }
 
-impl Seen {
+impl Sightings {
     /// Reads the sightings of earlier runs. Unparsable lines are skipped: their files are seen for the first time again.
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("seen");
@@ -48,14 +48,14 @@ impl Seen {
     }
 
     /// Whether it was found to be no object, and nobody has changed it since.
-    pub(super) fn is_judged(&self, found: &Found) -> bool {
+    pub(super) fn is_judged(&self, found: &NamedFile) -> bool {
         let inode = inode(found);
         let judged = self.before.get(&key(found)).and_then(|sight| sight.judged);
         inode.is_some_and(|inode| judged == Some((inode.size, inode.changed)))
     }
 
     /// Records a file that is no object. Returns when it was first seen.
-    pub(super) fn judge(&mut self, found: &Found, now: Timestamp) -> Timestamp {
+    pub(super) fn judge(&mut self, found: &NamedFile, now: Timestamp) -> Timestamp {
         let key = key(found);
         let first = self.before.get(&key).map_or(now, |sight| sight.first);
         let settled = |inode: &Inode| inode.changed < now.nanos().saturating_sub(TICK);
@@ -65,7 +65,7 @@ impl Seen {
     }
 
     /// Keeps the files that this run saw, and forgets the others.
-    pub(super) fn save(&self, steps: &dyn Steps) -> Result<()> {
+    pub(super) fn save(&self, steps: &dyn Checkpoints) -> Result<()> {
         let write = || -> io::Result<()> {
             steps.before("writing what was seen")?;
             let new = NewFile::beside(&self.path, 0o600)?;
@@ -83,20 +83,20 @@ impl Seen {
     }
 }
 
-fn inode(found: &Found) -> Option<Inode> {
+fn inode(found: &NamedFile) -> Option<Inode> {
     match found.what {
-        What::Ours(inode) | What::Theirs(inode) => Some(inode),
-        What::Strange(_) => None,
+        FileKind::Ours(inode) | FileKind::Theirs(inode) => Some(inode),
+        FileKind::Strange(_) => None,
     }
 }
 
-fn key(found: &Found) -> Key {
+fn key(found: &NamedFile) -> SightKey {
     let mut hasher = Hasher::new();
     hasher.update(found.to_string().as_bytes());
     (hasher.finish_short(), inode(found).map_or(0, |inode| inode.number))
 }
 
-fn read(file: &mut impl BufRead) -> io::Result<HashMap<Key, Sight>> {
+fn read(file: &mut impl BufRead) -> io::Result<HashMap<SightKey, Sight>> {
     let (mut before, mut line) = (HashMap::new(), Vec::new());
     loop {
         line.clear();
@@ -107,7 +107,7 @@ fn read(file: &mut impl BufRead) -> io::Result<HashMap<Key, Sight>> {
     }
 }
 
-fn parse(line: &str) -> Option<(Key, Sight)> {
+fn parse(line: &str) -> Option<(SightKey, Sight)> {
     let mut words = line.strip_suffix('\n')?.split(' ');
     let first = Timestamp::from_nanos(words.next()?.parse().ok()?);
     let mut name = [0; 16];

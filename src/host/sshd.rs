@@ -46,7 +46,7 @@ pub struct Sshd {
 }
 
 /// The server's own report of its configuration.
-pub(super) struct Server {
+pub(super) struct SshdConfig {
     pub port: u16,
     pub host_keys: Vec<(String, String)>,
     pub notes: Vec<String>,
@@ -62,7 +62,7 @@ impl Sshd {
         chroot: &Path,
         keys: &Path,
         changes: &mut Vec<String>,
-    ) -> Result<Server> {
+    ) -> Result<SshdConfig> {
         let path = self.drop_in(account);
         let wanted = wanted(access, chroot, keys)?;
         let text = drop_in(account, &wanted);
@@ -167,7 +167,7 @@ fn check_heeded(account: &str, found: &[(String, String)], wanted: &[(&str, Stri
     Ok(())
 }
 
-fn describe(account: &str, found: &[(String, String)]) -> Result<Server> {
+fn describe(account: &str, found: &[(String, String)]) -> Result<SshdConfig> {
     let all =
         |word: &'static str| found.iter().filter(move |(known, _)| known == word).map(|(_, value)| value.as_str());
     let mut host_keys = Vec::new();
@@ -183,7 +183,7 @@ fn describe(account: &str, found: &[(String, String)]) -> Result<Server> {
     let limits = limits.into_iter().filter(|word| all(word).next().is_some());
     let notes = limits.map(|word| format!("sshd's configuration has {word}: see that it lets {account} in"));
     let port = all("port").next().and_then(|port| port.parse().ok()).unwrap_or(22);
-    Ok(Server { port, host_keys, notes: notes.collect() })
+    Ok(SshdConfig { port, host_keys, notes: notes.collect() })
 }
 
 /// Runs a program to its end. Returns its output.

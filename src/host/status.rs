@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Places;
 use super::area::Area;
-use super::check::{Damage, at_a_glance};
+use super::check::{HostDamage, at_a_glance};
+use super::checkpoints::InterruptibleCheckpoints;
 use super::ledger::Ledger;
-use super::owner::Owner;
-use super::policy::Policy;
-use super::steps::UntilInterrupted;
+use super::owner::AccountOwner;
+use super::policy::HostPolicy;
 use super::{failed, holds, verify};
 use crate::disk::Space;
 use crate::error::{Error, Result};
@@ -51,13 +51,13 @@ pub struct AccountStatus {
     /// Bytes that arrived within [`GROWTH`] and are kept.
     pub grown: u64,
     /// Whose account it is.
-    pub owner: Owner,
+    pub owner: AccountOwner,
     /// Snapshots that are held.
     pub held: u64,
     /// When everything was last verified.
     pub verified: Option<Timestamp>,
     /// Missing and differing objects, by name and size now and according to the last verification.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<HostDamage>,
     /// Why it isn't known, if it isn't.
     pub failure: Option<Error>,
 }
@@ -78,7 +78,7 @@ pub struct HostStatus {
 /// # Errors
 ///
 /// Where the root can't be read.
-pub fn status(places: &Places, accounts: &[String], policy: &Policy, clock: &dyn Clock) -> Result<HostStatus> {
+pub fn status(places: &Places, accounts: &[String], policy: &HostPolicy, clock: &dyn Clock) -> Result<HostStatus> {
     let now = clock.now();
     let mut host = HostStatus::default();
     for account in places.chosen(accounts)? {
@@ -96,7 +96,7 @@ pub fn status(places: &Places, accounts: &[String], policy: &Policy, clock: &dyn
     Ok(host)
 }
 
-fn look(places: &Places, policy: &Policy, now: Timestamp, status: &mut AccountStatus) -> Result<()> {
+fn look(places: &Places, policy: &HostPolicy, now: Timestamp, status: &mut AccountStatus) -> Result<()> {
     let state = places.ledger(&status.account);
     let ledger = Ledger::read(&state)?;
     let mut sets: BTreeMap<String, (u64, Option<Timestamp>)> = BTreeMap::new();
@@ -125,7 +125,7 @@ fn look(places: &Places, policy: &Policy, now: Timestamp, status: &mut AccountSt
     status.verified = verify::last_whole(&state);
     let chroot = places.chroot(&status.account);
     let interrupt = Interrupt::default();
-    let steps = UntilInterrupted(&interrupt);
+    let steps = InterruptibleCheckpoints(&interrupt);
     let area = Area::open(&chroot, &steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
     status.damage = at_a_glance(&area, &ledger)?;
     let known = verify::known_damage(&state)?.into_iter();

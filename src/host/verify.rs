@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use super::accept::make_state;
 use super::area::{Area, hash};
-use super::check::{Damage, Look, lacking, open_if_readable};
-use super::ledger::{Entry, Ledger, parse_name};
-use super::steps::UntilInterrupted;
+use super::check::{HostDamage, Look, lacking, open_if_readable};
+use super::checkpoints::InterruptibleCheckpoints;
+use super::ledger::{Ledger, LedgerEntry, parse_name};
 use super::{Places, failed};
 use crate::crypto::random_bytes;
 use crate::disk::replace;
@@ -33,7 +33,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// The accounts and objects to verify.
 #[derive(Debug, Clone)]
-pub struct VerifyOptions {
+pub struct HostVerifyOptions {
     /// Where the host keeps things.
     pub places: Places,
     /// The accounts; all that have a repository where none is named.
@@ -48,7 +48,7 @@ pub struct VerifyOptions {
 
 /// Findings for one account.
 #[derive(Debug, Default)]
-pub struct VerifyReport {
+pub struct HostVerifyReport {
     /// The account.
     pub account: String,
     /// Objects that were read in this run.
@@ -60,7 +60,7 @@ pub struct VerifyReport {
     /// Whether an earlier run, which was ended, had read the others.
     pub resumed: bool,
     /// Objects that are missing or differ, and snapshots that lack packs.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<HostDamage>,
     /// Findings for a person.
     pub warnings: Vec<Warning>,
     /// Why it ended early, where it did.
@@ -73,14 +73,14 @@ pub struct VerifyReport {
 ///
 /// Where the root can't be read, and on an interrupt.
 pub fn verify(
-    options: &VerifyOptions,
+    options: &HostVerifyOptions,
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<Vec<VerifyReport>> {
+) -> Result<Vec<HostVerifyReport>> {
     let mut reports = Vec::new();
     for account in options.places.chosen(&options.accounts)? {
-        let mut report = VerifyReport { account: account.clone(), ..VerifyReport::default() };
+        let mut report = HostVerifyReport { account: account.clone(), ..HostVerifyReport::default() };
         match verify_account(options, &account, clock, progress, interrupt, &mut report) {
             Err(Error::Repository(repository::Error::Interrupted)) => return Err(repository::Error::Interrupted.into()),
             ended => report.failure = ended.err(),
@@ -91,12 +91,12 @@ pub fn verify(
 }
 
 fn verify_account(
-    options: &VerifyOptions,
+    options: &HostVerifyOptions,
     account: &str,
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-    report: &mut VerifyReport,
+    report: &mut HostVerifyReport,
 ) -> Result<()> {
     let state = options.places.ledger(account);
     // A lock of its own: objects can be accepted at the same time.
@@ -111,12 +111,18 @@ fn verify_account(
     report.warnings.extend(opened.note.map(|why| WarningKind::CutLedger.warning(why)));
     let ledger = opened.ledger;
     let chroot = options.places.chroot(account);
-    let steps = UntilInterrupted(interrupt);
+    let steps = InterruptibleCheckpoints(interrupt);
     let area = Area::open(&chroot, &steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
     report.of = ledger.entries().len() as u64;
 
-    let mut run =
-        Run { area: &area, options, progress, interrupt, report, reached: Reached::open(&own, options.sample)? };
+    let mut run = AccountVerification {
+        area: &area,
+        options,
+        progress,
+        interrupt,
+        report,
+        reached: Reached::open(&own, options.sample)?,
+    };
     run.all(&ledger)?;
     let damaged = std::mem::take(&mut run.reached.damage);
     // An object that was pruned in the meantime is no damage.
@@ -132,7 +138,7 @@ fn verify_account(
 }
 
 /// Records the findings of a complete run, for `prune` and `status`. A sample can only add to them.
-fn run_ended(own: &Path, damage: &[Damage], sample: f64, now: Timestamp) -> Result<()> {
+fn run_ended(own: &Path, damage: &[HostDamage], sample: f64, now: Timestamp) -> Result<()> {
     let path = own.join(DAMAGED);
     let mut all = if sample >= 1.0 { Vec::new() } else { read_damage(&path)? };
     all.extend_from_slice(damage);
@@ -153,7 +159,7 @@ const DAMAGED: &str = "damaged";
 const WHOLE: &str = "whole";
 
 /// Findings of verifications that have not been repaired since.
-pub(super) fn known_damage(state: &Path) -> Result<Vec<Damage>> {
+pub(super) fn known_damage(state: &Path) -> Result<Vec<HostDamage>> {
     read_damage(&state.join("verify").join(DAMAGED))
 }
 
@@ -162,7 +168,7 @@ pub(super) fn last_whole(state: &Path) -> Option<Timestamp> {
     Timestamp::from_compact(fs::read_to_string(state.join("verify").join(WHOLE)).ok()?.trim())
 }
 
-fn read_damage(path: &Path) -> Result<Vec<Damage>> {
+fn read_damage(path: &Path) -> Result<Vec<HostDamage>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed("reading", path, error)),
@@ -170,26 +176,26 @@ fn read_damage(path: &Path) -> Result<Vec<Damage>> {
     }
 }
 
-fn damage_line(damage: &Damage) -> String {
+fn damage_line(damage: &HostDamage) -> String {
     format!("damaged {} {}\n", damage.object, damage.reason.replace('\n', " "))
 }
 
-fn parse_damage(line: &str) -> Option<Damage> {
+fn parse_damage(line: &str) -> Option<HostDamage> {
     let (name, reason) = line.strip_prefix("damaged ")?.split_once(' ')?;
-    Some(Damage { object: parse_name(name)?, reason: reason.to_owned() })
+    Some(HostDamage { object: parse_name(name)?, reason: reason.to_owned() })
 }
 
 /// One run on one account.
-struct Run<'a> {
+struct AccountVerification<'a> {
     area: &'a Area<'a>,
-    options: &'a VerifyOptions,
+    options: &'a HostVerifyOptions,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
-    report: &'a mut VerifyReport,
+    report: &'a mut HostVerifyReport,
     reached: Reached,
 }
 
-impl Run<'_> {
+impl AccountVerification<'_> {
     fn all(&mut self, ledger: &Ledger) -> Result<()> {
         let seed = *random_bytes();
         let after = self.reached.after.clone();
@@ -214,7 +220,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn group(&mut self, group: &[(&ObjectName, &Entry)]) -> Result<()> {
+    fn group(&mut self, group: &[(&ObjectName, &LedgerEntry)]) -> Result<()> {
         let mut files = Vec::new();
         for (name, entry) in group {
             files.push((*name, *entry, open_if_readable(self.area, name)?));
@@ -226,7 +232,7 @@ impl Run<'_> {
             self.report.bytes += entry.size;
             self.progress.add(Counter::Bytes, entry.size);
             if let Some(reason) = difference {
-                self.reached.damage.push(Damage { object: (*name).clone(), reason });
+                self.reached.damage.push(HostDamage { object: (*name).clone(), reason });
             }
             self.reached.after = Some((*name).clone());
         }
@@ -259,7 +265,7 @@ fn is_drawn(seed: &[u8; 32], name: &ObjectName, sample: f64) -> bool {
 }
 
 /// How an object differs from its entry.
-pub(super) fn difference(file: Look<File>, entry: &Entry) -> Option<String> {
+pub(super) fn difference(file: Look<File>, entry: &LedgerEntry) -> Option<String> {
     let mut file = match file {
         Look::Read(file) => file,
         Look::Absent => return Some("it is in the ledger, and isn't there or isn't root's".to_owned()),
@@ -277,7 +283,7 @@ pub(super) fn difference(file: Look<File>, entry: &Entry) -> Option<String> {
 struct Reached {
     path: PathBuf,
     after: Option<ObjectName>,
-    damage: Vec<Damage>,
+    damage: Vec<HostDamage>,
     whole: bool,
 }
 

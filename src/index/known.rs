@@ -26,7 +26,7 @@ const MAGIC: &[u8; 8] = b"varukn01";
 
 /// Where a chunk was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Found {
+pub struct ChunkLocation {
     /// The pack's number in the index.
     pub pack: u32,
     /// The segment.
@@ -36,10 +36,10 @@ pub struct Found {
 }
 
 /// The known chunks of a repository.
-pub struct Known {
+pub struct ChunkIndex {
     path: PathBuf,
     file: Option<Sorted>,
-    recent: HashMap<u64, Found>,
+    recent: HashMap<u64, ChunkLocation>,
     /// The number of the newest pack that the file or `recent` holds.
     newest: u32,
 }
@@ -54,7 +54,7 @@ fn fingerprint(id: &ChunkId) -> u64 {
     u64::from_le_bytes(*id.as_bytes().first_chunk().expect("an id has 16 bytes"))
 }
 
-impl Known {
+impl ChunkIndex {
     /// Opens the known chunks of `index` and adds the packs that are new to it: the trusted ones, for any other directory may
     /// lie about what its segments hold.
     pub fn open(index: &Index) -> Result<Self> {
@@ -77,7 +77,10 @@ impl Known {
                 for (segment, entry) in directory.segments.iter().enumerate() {
                     let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
                     for (chunk, id) in ids.iter().enumerate() {
-                        self.add(id, Found { pack: pack.number, segment: segment as u32, chunk: chunk as u32 })?;
+                        self.add(
+                            id,
+                            ChunkLocation { pack: pack.number, segment: segment as u32, chunk: chunk as u32 },
+                        )?;
                     }
                 }
             }
@@ -87,7 +90,7 @@ impl Known {
     }
 
     /// Adds a chunk. An older place of the same chunk is forgotten.
-    pub fn add(&mut self, id: &ChunkId, found: Found) -> Result<()> {
+    pub fn add(&mut self, id: &ChunkId, found: ChunkLocation) -> Result<()> {
         self.recent.insert(fingerprint(id), found);
         if self.recent.len() >= RECENT_MAX {
             self.merge()?;
@@ -97,7 +100,7 @@ impl Known {
 
     /// Where a chunk may lie: the fingerprint is only half of its id, and a pack may be gone since. The caller looks into
     /// the pack's directory.
-    pub fn find(&self, id: &ChunkId) -> Option<Found> {
+    pub fn find(&self, id: &ChunkId) -> Option<ChunkLocation> {
         let fingerprint = fingerprint(id);
         if let Some(found) = self.recent.get(&fingerprint) {
             return Some(*found);
@@ -123,7 +126,7 @@ impl Known {
     }
 
     fn merge(&mut self) -> Result<()> {
-        let mut recent: Vec<(u64, Found)> = self.recent.drain().collect();
+        let mut recent: Vec<(u64, ChunkLocation)> = self.recent.drain().collect();
         recent.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
         let old = self.file.take();
         let merged = write_merged(&self.path, old.as_ref(), &recent, self.newest);
@@ -153,7 +156,7 @@ impl Sorted {
     }
 
     /// A read error is a miss: the chunk is stored again, and nothing is lost.
-    fn find(&self, fingerprint: u64) -> Option<Found> {
+    fn find(&self, fingerprint: u64) -> Option<ChunkLocation> {
         if !filter_bits(fingerprint, self.filter.len()).all(|(word, bit)| self.filter[word] & bit != 0) {
             return None;
         }
@@ -194,7 +197,7 @@ fn filter_bits(fingerprint: u64, words: usize) -> impl Iterator<Item = (usize, u
     })
 }
 
-fn encode_entry((fingerprint, found): (u64, Found)) -> [u8; ENTRY] {
+fn encode_entry((fingerprint, found): (u64, ChunkLocation)) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
     entry[..8].copy_from_slice(&fingerprint.to_le_bytes());
     for (at, field) in [(8, found.pack), (12, found.segment), (16, found.chunk)] {
@@ -203,17 +206,17 @@ fn encode_entry((fingerprint, found): (u64, Found)) -> [u8; ENTRY] {
     entry
 }
 
-fn decode_entry(entry: &[u8; ENTRY]) -> (u64, Found) {
+fn decode_entry(entry: &[u8; ENTRY]) -> (u64, ChunkLocation) {
     let field = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
     let fingerprint = u64::from(field(0)) | u64::from(field(4)) << 32;
-    (fingerprint, Found { pack: field(8), segment: field(12), chunk: field(16) })
+    (fingerprint, ChunkLocation { pack: field(8), segment: field(12), chunk: field(16) })
 }
 
 /// Merges the old file with sorted `recent` entries into a new file, renamed into place.
 fn write_merged(
     path: &std::path::Path,
     old: Option<&Sorted>,
-    recent: &[(u64, Found)],
+    recent: &[(u64, ChunkLocation)],
     newest: u32,
 ) -> std::io::Result<Sorted> {
     let mut out = BufWriter::with_capacity(1 << 16, NewFile::beside(path, 0o600)?);
@@ -221,7 +224,7 @@ fn write_merged(
     let most = old.map_or(0, |old| old.count as usize) + recent.len();
     let mut filter = vec![0u64; filter_words(most)];
     let mut count: u64 = 0;
-    let mut put = |entry: (u64, Found)| {
+    let mut put = |entry: (u64, ChunkLocation)| {
         count += 1;
         filter_bits(entry.0, filter.len()).for_each(|(word, bit)| filter[word] |= bit);
         out.write_all(&encode_entry(entry))
@@ -300,15 +303,15 @@ mod tests {
         ChunkId::of(&[7; 32], &number.to_le_bytes())
     }
 
-    fn place(number: u32) -> Found {
-        Found { pack: number / 100, segment: number % 100, chunk: number }
+    fn place(number: u32) -> ChunkLocation {
+        ChunkLocation { pack: number / 100, segment: number % 100, chunk: number }
     }
 
     #[test]
     fn chunks_are_found_in_memory_and_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let index = Index::open(folder.path()).unwrap();
-        let mut known = Known::open(&index).unwrap();
+        let mut known = ChunkIndex::open(&index).unwrap();
         for number in 0..20_000 {
             known.add(&id(number), place(number)).unwrap();
             if number % 7000 == 0 {
@@ -329,7 +332,7 @@ mod tests {
     fn the_filter_keeps_most_misses_from_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let index = Index::open(folder.path()).unwrap();
-        let mut known = Known::open(&index).unwrap();
+        let mut known = ChunkIndex::open(&index).unwrap();
         (0..50_000).for_each(|number| known.add(&id(number), place(number)).unwrap());
         known.merge().unwrap();
         let filter = &known.file.as_ref().unwrap().filter;
@@ -344,14 +347,14 @@ mod tests {
     fn a_damaged_file_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let index = Index::open(folder.path()).unwrap();
-        let mut known = Known::open(&index).unwrap();
+        let mut known = ChunkIndex::open(&index).unwrap();
         (0..5000).for_each(|number| known.add(&id(number), place(number)).unwrap());
         known.save(&index).unwrap();
-        assert!(Known::open(&index).unwrap().find(&id(1)).is_some());
+        assert!(ChunkIndex::open(&index).unwrap().find(&id(1)).is_some());
         let path = folder.path().join("chunks");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[9] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(Known::open(&index).unwrap().find(&id(1)).is_none());
+        assert!(ChunkIndex::open(&index).unwrap().find(&id(1)).is_none());
     }
 }

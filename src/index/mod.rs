@@ -1,7 +1,7 @@
 //! The index: what a repository holds, in a local SQLite database beside a sorted file of chunk fingerprints.
 //!
 //! All but local history and the highest sequence seen can be rebuilt from the repository. No chunk has a row: a pack's
-//! directory is one BLOB, and [`Known`] finds chunks.
+//! directory is one BLOB, and [`ChunkIndex`] finds chunks.
 
 mod check;
 mod heal;
@@ -13,7 +13,7 @@ mod snapshots;
 mod trust;
 
 pub use journal::{Beginning, Ending, Operation, OperationKind, Outcome, Running};
-pub use known::{Found, Known};
+pub use known::{ChunkIndex, ChunkLocation};
 pub use packs::{NewPack, PackRow};
 pub use snapshots::SnapshotRow;
 

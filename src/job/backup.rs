@@ -12,12 +12,12 @@ use super::registry::SourceContext;
 use super::schedule::{FullPolicy, calendar, with_tags};
 use super::spec::{Set, SourceSpec};
 use super::{Machine, hooks};
-use crate::backup::{BackupOptions, BackupReport, PreviousFile, Wanted, backup};
+use crate::backup::{BackupOptions, BackupReport, PreviousFile, WantedKind, backup};
 use crate::entry::StreamName;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::remote::place::Place;
+use crate::remote::place::Location;
 use crate::repository::Repository;
 use crate::source;
 use crate::source::copy::{self, CopyOptions, CopySource};
@@ -33,7 +33,7 @@ pub struct BackupRequest {
     /// Its data.
     pub source: SourceSpec,
     /// The kind of snapshot.
-    pub wanted: Wanted,
+    pub wanted: WantedKind,
     /// When all of it is stored again.
     pub policy: FullPolicy,
     /// A snapshot that shrank by more than so many percent is suspect; None where that is right.
@@ -75,7 +75,7 @@ pub fn run(
     let set = machine.configuration.sets.get(&request.set).filter(|_| request.is_configured);
     let mut job = BackupJob { request, repository: &repository, machine, progress };
     if let Some(set) = set
-        && job.request.wanted == Wanted::Due
+        && job.request.wanted == WantedKind::Due
     {
         job.request.wanted = job.request.policy.apply_schedule(&job.request.set, &set.schedule, &repository)?;
     }
@@ -136,7 +136,7 @@ impl BackupJob<'_> {
             rebase_every: request.policy.rebase_every,
             repack_budget: request.policy.repack_budget,
             base_cache_max: configuration.repository.base_cache_max,
-            spool_max: match is_made_now && matches!(self.machine.place(), Ok(Place::Sftp(_))) {
+            spool_max: match is_made_now && matches!(self.machine.place(), Ok(Location::Sftp(_))) {
                 true => configuration.repository.spool_max,
                 false => 0,
             },

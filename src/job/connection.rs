@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::remote::limit::{Limited, Rates};
 use crate::remote::open::{create, open};
 use crate::remote::options::Options;
-use crate::remote::place::Place;
+use crate::remote::place::Location;
 use crate::remote::reread::Reread;
 use crate::remote::retry::{Patience, Retry, Tries};
 use crate::remote::wait::RealTime;
@@ -70,15 +70,15 @@ impl Machine {
     /// The network may come back; a local folder answers, or it doesn't.
     ///
     /// What is sent again counts against the limit, so the limit is the inner one.
-    fn patient(&self, place: &Place, remote: Arc<dyn Remote>, progress: &Arc<dyn Progress>) -> Arc<dyn Remote> {
+    fn patient(&self, place: &Location, remote: Arc<dyn Remote>, progress: &Arc<dyn Progress>) -> Arc<dyn Remote> {
         let remote = match self.rates == Rates::default() {
             true => remote,
             false => Arc::new(Limited::new(remote, self.rates, Arc::new(RealTime::default()))),
         };
         let remote: Arc<dyn Remote> = Arc::new(Reread::new(remote, Arc::new(RealTime::default())));
         match place {
-            Place::Local(_) => remote,
-            Place::Sftp(_) => Arc::new(Retry::new(remote, self.tries(place, Duration::MAX, progress))),
+            Location::Local(_) => remote,
+            Location::Sftp(_) => Arc::new(Retry::new(remote, self.tries(place, Duration::MAX, progress))),
         }
     }
 
@@ -86,7 +86,7 @@ impl Machine {
     /// asks: it may have been started before the network.
     fn log_in<T>(
         &self,
-        place: &Place,
+        place: &Location,
         progress: &Arc<dyn Progress>,
         mut call: impl FnMut() -> remote::Result<T>,
     ) -> remote::Result<T> {
@@ -101,11 +101,11 @@ impl Machine {
     }
 
     /// How what fails on the way to `place` is tried again, for `most` at most.
-    fn tries(&self, place: &Place, most: Duration, progress: &Arc<dyn Progress>) -> Tries {
+    fn tries(&self, place: &Location, most: Duration, progress: &Arc<dyn Progress>) -> Tries {
         let usual = Patience::default();
         let total = match place {
-            Place::Local(_) => Duration::ZERO,
-            Place::Sftp(_) => self.configuration.repository.retry_for.unwrap_or(usual.total).min(most),
+            Location::Local(_) => Duration::ZERO,
+            Location::Sftp(_) => self.configuration.repository.retry_for.unwrap_or(usual.total).min(most),
         };
         let progress = progress.clone();
         let note = move |message: &str| progress.note(message);

@@ -12,7 +12,7 @@ use crate::error;
 use crate::index::{Beginning, Ending, Index, OperationKind, Running};
 use crate::progress::Progress;
 use crate::repository::{self, Lock};
-use crate::source::copy::{self, Copy, CopyOptions, CopySource};
+use crate::source::copy::{self, CopyOptions, CopySource, LocalCopy};
 use crate::source::{Error, Source as _};
 use crate::time::{Clock, SystemClock};
 use crate::warning::{Warning, WarningKind};
@@ -21,7 +21,7 @@ use crate::warning::{Warning, WarningKind};
 #[derive(Debug)]
 pub struct LocalCopyReport {
     /// The copy.
-    pub copy: Copy,
+    pub copy: LocalCopy,
     /// What there is to know about it.
     pub warnings: Vec<Warning>,
 }
@@ -92,7 +92,7 @@ impl LocalCopies<'_> {
     /// # Errors
     ///
     /// Where another dump runs for too long, or this one failed.
-    pub fn refresh(&self) -> Result<Copy, Error> {
+    pub fn refresh(&self) -> Result<LocalCopy, Error> {
         let _lock = self.lock()?;
         self.put_unusable_aside()?;
         let context = SourceContext { set: self.name, machine: self.machine, progress: self.progress };
@@ -119,7 +119,7 @@ impl LocalCopies<'_> {
     /// # Errors
     ///
     /// As [`LocalCopies::refresh`].
-    pub fn current(&self) -> Result<Copy, Error> {
+    pub fn current(&self) -> Result<LocalCopy, Error> {
         {
             let _lock = self.lock()?;
             self.put_unusable_aside()?;
@@ -172,7 +172,7 @@ impl History {
         }))
     }
 
-    fn end(self, result: &Result<Copy, Error>) {
+    fn end(self, result: &Result<LocalCopy, Error>) {
         let Some((mut index, running)) = self.0 else { return };
         let _ = index.end(running, SystemClock.now(), &error::ending(result, |_| Ending::with_warnings(&[])));
     }

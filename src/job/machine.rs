@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::keyring::Keyring;
 use crate::progress::Interrupt;
 use crate::remote::limit::Rates;
-use crate::remote::place::Place;
+use crate::remote::place::Location;
 use crate::time::Zone;
 
 /// Where the configuration is when nobody says.
@@ -61,7 +61,7 @@ impl Machine {
     /// # Errors
     ///
     /// [`Error::Usage`] where none is named, or its URL can't be read; [`Error::Failed`] where its folder can't be found.
-    pub fn place(&self) -> Result<Place> {
+    pub fn place(&self) -> Result<Location> {
         parse_place(self.repository()?)
     }
 
@@ -147,14 +147,14 @@ impl Machine {
 /// # Errors
 ///
 /// [`Error::Usage`] where it can't be read, [`Error::Failed`] where a folder can't be found.
-pub fn parse_place(text: &str) -> Result<Place> {
-    match Place::parse(text).map_err(|error| Error::Usage(error.to_string()))? {
-        Place::Local(path) => {
+pub fn parse_place(text: &str) -> Result<Location> {
+    match Location::parse(text).map_err(|error| Error::Usage(error.to_string()))? {
+        Location::Local(path) => {
             let path = absolute(path.as_os_str())
                 .map_err(|error| Error::Failed(format!("the repository's folder {text} can't be found: {error}")))?;
-            Ok(Place::Local(path))
+            Ok(Location::Local(path))
         }
-        place @ Place::Sftp(_) => Ok(place),
+        place @ Location::Sftp(_) => Ok(place),
     }
 }
 
@@ -184,8 +184,8 @@ mod tests {
     #[test]
     fn a_repositorys_path_becomes_absolute() {
         let here = std::env::current_dir().unwrap();
-        assert_eq!(parse_place("./vault").unwrap(), Place::Local(here.join("vault")));
-        assert_eq!(parse_place("/srv/./vault/").unwrap(), Place::Local("/srv/vault".into()));
+        assert_eq!(parse_place("./vault").unwrap(), Location::Local(here.join("vault")));
+        assert_eq!(parse_place("/srv/./vault/").unwrap(), Location::Local("/srv/vault".into()));
         assert_eq!(parse_place("vm1@backup.example:repo").unwrap().to_string(), "sftp://vm1@backup.example/~/repo");
         assert_eq!(parse_place("s3://x").unwrap_err().class(), Class::Usage);
     }

@@ -13,7 +13,7 @@ use crate::repository::{self, Keys, add_recipients, create, generate, id_in, rep
 
 /// Result of adding a recipient.
 #[derive(Debug, Clone)]
-pub struct Added {
+pub struct RecipientAdded {
     /// The repository ids that the recipient opens now, the newest first.
     pub repositories: Vec<RepositoryId>,
     /// All recipients of the newest.
@@ -42,9 +42,14 @@ pub fn recipients_with(unlocked: &Unlocked, recipient: &str) -> Result<Vec<Strin
 /// # Errors
 ///
 /// [`Error::Usage`] for an invalid recipient; errors of the remote.
-pub fn add_recipient(remote: &dyn Remote, keyring: &Keyring, unlocked: &Unlocked, recipient: &str) -> Result<Added> {
+pub fn add_recipient(
+    remote: &dyn Remote,
+    keyring: &Keyring,
+    unlocked: &Unlocked,
+    recipient: &str,
+) -> Result<RecipientAdded> {
     check_recipients(&[recipient.to_owned()])?;
-    let mut added = Added { repositories: Vec::new(), recipients: Vec::new(), writer_keys: Vec::new() };
+    let mut added = RecipientAdded { repositories: Vec::new(), recipients: Vec::new(), writer_keys: Vec::new() };
     for keys in &unlocked.keys {
         let mut file = copy(keys.file())?;
         if !file.recipients.iter().any(|known| known == recipient) {

@@ -7,7 +7,7 @@
 mod change;
 mod places;
 
-pub use change::{Added, Rotated, Rotation, add_recipient, recipients_with, recover};
+pub use change::{RecipientAdded, Rotated, Rotation, add_recipient, recipients_with, recover};
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -72,9 +72,9 @@ impl Unlocked {
     }
 
     /// The keys, and remarks about them.
-    pub fn reading(self, place: &str) -> Reading {
+    pub fn reading(self, place: &str) -> ReadKeys {
         let (missing, unnamed) = (self.missing_sentence(place), self.unnamed_sentence(place));
-        Reading { keys: self.keys, missing, unnamed, found: self.found }
+        ReadKeys { keys: self.keys, missing, unnamed, found: self.found }
     }
 
     /// Reports the ids whose keys are missing, or hidden.
@@ -113,7 +113,7 @@ impl Unlocked {
 pub const IGNORE_NEWER: &str = "--ignore-newer goes on with what is older";
 
 /// Keys to open a location with, and remarks about them.
-pub struct Reading {
+pub struct ReadKeys {
     /// At least one, the newest id first.
     pub keys: Vec<Keys>,
     /// Reports the ids that the identity names and that are stored there without keys.
@@ -125,7 +125,7 @@ pub struct Reading {
 }
 
 /// A writer key and its file.
-pub struct Writer {
+pub struct WriterKey {
     /// Its file.
     pub path: PathBuf,
     /// Its keys. They open no chunk.
@@ -174,12 +174,12 @@ impl Keyring {
     ///
     /// [`Error::Usage`] if there is no repository or no key for it, [`Error::Refused`] if the key is another
     /// repository's, or if a repository was there and the location is empty now.
-    pub fn writer(&self, remote: &dyn Remote) -> Result<Writer> {
+    pub fn writer(&self, remote: &dyn Remote) -> Result<WriterKey> {
         self.writers(remote).map(|mut writers| writers.swap_remove(0))
     }
 
     /// As [`Keyring::writer`], and after it the keys that it follows, as far as they are in the folder of keys.
-    pub fn writers(&self, remote: &dyn Remote) -> Result<Vec<Writer>> {
+    pub fn writers(&self, remote: &dyn Remote) -> Result<Vec<WriterKey>> {
         let place = remote.place();
         let known = self.known(&place)?;
         if !has_repository(remote)? {
@@ -205,7 +205,7 @@ impl Keyring {
         place: &str,
         known: &[RepositoryId],
         stated: Option<RepositoryId>,
-    ) -> Result<Writer> {
+    ) -> Result<WriterKey> {
         if matches!(path.try_exists(), Ok(false)) {
             return Err(Error::Usage(format!(
                 "there is no writer key {}; check the path (--writer-key). Where it is lost, `varu key recover` writes it again, \
@@ -225,7 +225,7 @@ impl Keyring {
                  repository (--writer-key), or the place of this one (--repo)"
             )));
         }
-        Ok(Writer { path: path.to_owned(), keys: Keys::new(file)? })
+        Ok(WriterKey { path: path.to_owned(), keys: Keys::new(file)? })
     }
 
     fn found_writer(
@@ -233,7 +233,7 @@ impl Keyring {
         remote: &dyn Remote,
         known: &[RepositoryId],
         stated: Option<RepositoryId>,
-    ) -> Result<Writer> {
+    ) -> Result<WriterKey> {
         let folder = self.keys_folder()?;
         let mut files = self.writer_files();
         let mut accepted: HashSet<RepositoryId> = known.iter().copied().collect();
@@ -262,16 +262,16 @@ impl Keyring {
         let followed: HashSet<RepositoryId> = files.iter().filter_map(|(_, file)| file.follows).collect();
         // The newest key writes: the one that no other key in the folder succeeds.
         match files.into_iter().find(|(_, file)| !followed.contains(&file.repository_id())) {
-            Some((path, file)) => Ok(Writer { path, keys: Keys::new(file)? }),
+            Some((path, file)) => Ok(WriterKey { path, keys: Keys::new(file)? }),
             None => Err(no_writer_key(folder, &remote.place(), &accepted)),
         }
     }
 
     /// The writer key of that id in the folder of keys.
-    fn writer_of(&self, id: &RepositoryId) -> Option<Writer> {
+    fn writer_of(&self, id: &RepositoryId) -> Option<WriterKey> {
         let path = self.folder.as_ref()?.join(format!("{id}{WRITER_KEY}"));
         let file = read_writer_key(&path).ok().filter(|file| file.repository_id() == *id)?;
-        Some(Writer { path, keys: Keys::new(file).ok()? })
+        Some(WriterKey { path, keys: Keys::new(file).ok()? })
     }
 
     /// The files of writer keys in the folder of keys, by name.
@@ -405,12 +405,12 @@ impl Keyring {
 
     /// Keys with which the repository's snapshots can be looked at, the newest id first: from the identity where a person
     /// named one, else from the writer key, else from an identity in the folder of keys.
-    pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<Reading> {
+    pub fn reader(&self, remote: &dyn Remote, trusted: &[RepositoryId]) -> Result<ReadKeys> {
         if self.identity.is_some() && self.writer_key.is_none() {
             return Ok(self.unlock(remote, trusted)?.reading(&remote.place()));
         }
         match self.writers(remote) {
-            Ok(writers) => Ok(Reading {
+            Ok(writers) => Ok(ReadKeys {
                 keys: self.with_older(remote, writers.into_iter().map(|writer| writer.keys).collect(), trusted),
                 missing: None,
                 unnamed: None,

@@ -20,12 +20,12 @@ use crate::id::{PackId, SnapshotId};
 use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Interrupt, Progress};
 use crate::remote::{ErrorKind, Folder, ObjectName};
-use crate::repository::{self, Marked, Repository};
-use crate::retention::{self, Basis, Rules, UNNEEDED_FOR, Verdict};
+use crate::repository::{self, Repository, StoredMark};
+use crate::retention::{self, Basis, ChainVerdict, Rules, UNNEEDED_FOR};
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
-use needs::Needs;
+use needs::NeededPacks;
 
 /// Options of a prune.
 pub struct PruneOptions<'a> {
@@ -45,7 +45,7 @@ pub struct PruneOptions<'a> {
 #[derive(Debug, Clone)]
 pub struct ChainReport {
     /// Whether it stays, and why.
-    pub verdict: Verdict,
+    pub verdict: ChainVerdict,
     /// Its snapshots, by sequence.
     pub rows: Vec<SnapshotRow>,
     /// Bytes of its snapshot objects and of the packs that no other chain needs.
@@ -117,7 +117,7 @@ impl Prune<'_> {
         self.progress.phase("looking", None, None);
         let mut places = Vec::new();
         for repository in repositories {
-            places.push(Place::look(repository, &self.options.dropped, &mut report)?);
+            places.push(PruneTarget::look(repository, &self.options.dropped, &mut report)?);
         }
         repositories[0].check_instance()?;
         self.judge(&places, &mut report)?;
@@ -148,7 +148,7 @@ impl Prune<'_> {
     }
 
     /// The rules' decisions about all chains, and the space that they free.
-    fn judge(&self, places: &[Place<'_>], report: &mut PruneReport) -> Result<()> {
+    fn judge(&self, places: &[PruneTarget<'_>], report: &mut PruneReport) -> Result<()> {
         let mut seen: Vec<retention::Snapshot> = Vec::new();
         for place in places {
             seen.extend(place.as_rules_see()?);
@@ -195,10 +195,10 @@ impl Prune<'_> {
 
     /// Deletes marked objects that are due, and that today's rules don't keep either. A mark of an object that stays is
     /// removed.
-    fn delete_due(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+    fn delete_due(&self, place: &mut PruneTarget<'_>, report: &mut PruneReport) -> Result<()> {
         let goes = Self::goes(report);
         let marks = std::mem::take(&mut place.marks);
-        let (due, waiting): (Vec<Marked>, Vec<Marked>) =
+        let (due, waiting): (Vec<StoredMark>, Vec<StoredMark>) =
             marks.into_iter().partition(|marked| marked.mark.due <= self.now);
         for marked in waiting {
             match marked.mark.snapshot.filter(|id| place.rows.contains_key(id) && !goes.contains(id)) {
@@ -218,7 +218,7 @@ impl Prune<'_> {
 
     /// Deletes objects that today's rules don't keep, and the packs that only those needed. Nothing is written, so it
     /// works on a full disk.
-    fn delete_now(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+    fn delete_now(&self, place: &mut PruneTarget<'_>, report: &mut PruneReport) -> Result<()> {
         let goes = Self::goes(report);
         let rows: Vec<SnapshotRow> = place.rows.values().filter(|row| goes.contains(&row.id)).cloned().collect();
         let mut packs: BTreeSet<PackId> = rows.iter().flat_map(|row| row.header.packs.iter().copied()).collect();
@@ -233,7 +233,7 @@ impl Prune<'_> {
         }
         self.delete_snapshots(place, rows, report)?;
         self.delete_packs(place, &packs.into_iter().collect::<Vec<_>>(), report)?;
-        let done = |marked: &&Marked| marked.mark.snapshot.is_some_and(|id| goes.contains(&id));
+        let done = |marked: &&StoredMark| marked.mark.snapshot.is_some_and(|id| goes.contains(&id));
         for name in place.marks.iter().filter(done).map(|marked| marked.name.clone()).collect::<Vec<_>>() {
             self.delete_object(place, &name)?;
         }
@@ -242,7 +242,7 @@ impl Prune<'_> {
 
     fn delete_snapshots(
         &self,
-        place: &mut Place<'_>,
+        place: &mut PruneTarget<'_>,
         mut rows: Vec<SnapshotRow>,
         report: &mut PruneReport,
     ) -> Result<()> {
@@ -263,7 +263,7 @@ impl Prune<'_> {
         Ok(())
     }
 
-    fn delete_packs(&self, place: &mut Place<'_>, packs: &[PackId], report: &mut PruneReport) -> Result<()> {
+    fn delete_packs(&self, place: &mut PruneTarget<'_>, packs: &[PackId], report: &mut PruneReport) -> Result<()> {
         for pack in packs {
             if !place.unneeded.contains(pack) {
                 continue;
@@ -278,7 +278,7 @@ impl Prune<'_> {
     }
 
     /// Marks the snapshots that go, and packs that no snapshot needs.
-    fn mark(&self, place: &mut Place<'_>, report: &mut PruneReport) -> Result<()> {
+    fn mark(&self, place: &mut PruneTarget<'_>, report: &mut PruneReport) -> Result<()> {
         let goes = Self::goes(report);
         let has: BTreeSet<SnapshotId> = place.marks.iter().filter_map(|marked| marked.mark.snapshot).collect();
         let fresh: Vec<SnapshotId> =
@@ -304,7 +304,13 @@ impl Prune<'_> {
         Ok(())
     }
 
-    fn store(&self, place: &Place<'_>, wait: Duration, snapshot: Option<SnapshotId>, packs: Vec<PackId>) -> Result<()> {
+    fn store(
+        &self,
+        place: &PruneTarget<'_>,
+        wait: Duration,
+        snapshot: Option<SnapshotId>,
+        packs: Vec<PackId>,
+    ) -> Result<()> {
         self.check_interrupt()?;
         let stored = place.repository.store_mark(Mark { marked: self.now, due: self.now.after(wait), snapshot, packs });
         stored.map_err(|error| match error {
@@ -317,7 +323,7 @@ impl Prune<'_> {
         Ok(())
     }
 
-    fn delete_object(&self, place: &Place<'_>, name: &ObjectName) -> Result<()> {
+    fn delete_object(&self, place: &PruneTarget<'_>, name: &ObjectName) -> Result<()> {
         self.check_interrupt()?;
         match place.repository.delete(name)? {
             true => Ok(()),
@@ -337,12 +343,12 @@ impl Prune<'_> {
 }
 
 /// One repository id: its objects, and which of them are needed.
-struct Place<'a> {
+struct PruneTarget<'a> {
     repository: &'a Repository,
     rows: BTreeMap<SnapshotId, SnapshotRow>,
     sizes: HashMap<PackId, u64>,
-    marks: Vec<Marked>,
-    needs: Needs,
+    marks: Vec<StoredMark>,
+    needs: NeededPacks,
     /// Lost snapshots whose recipe copies others depend on.
     stand_ins: BTreeSet<SnapshotId>,
     /// Packs of this repository id that no snapshot needs.
@@ -355,7 +361,7 @@ struct Place<'a> {
     dropped: &'a BTreeSet<String>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> PruneTarget<'a> {
     fn look(repository: &'a Repository, dropped: &'a BTreeSet<String>, report: &mut PruneReport) -> Result<Self> {
         let changes = repository.sync()?;
         if let Some(hidden) = changes.hidden {
@@ -384,7 +390,7 @@ impl<'a> Place<'a> {
             rows,
             sizes,
             marks,
-            needs: Needs::default(),
+            needs: NeededPacks::default(),
             stand_ins: repository.index().stand_ins()?.into_iter().collect(),
             unneeded: BTreeSet::new(),
             is_unclear,
@@ -397,7 +403,7 @@ impl<'a> Place<'a> {
     }
 
     fn look_at_needs(&mut self) -> Result<()> {
-        self.needs = Needs::of(self.rows.values(), &self.sizes);
+        self.needs = NeededPacks::of(self.rows.values(), &self.sizes);
         if self.is_unclear {
             return Ok(());
         }

@@ -7,19 +7,19 @@ use crate::index::SnapshotRow;
 
 /// A pack's bytes, and the snapshots that need it.
 #[derive(Default)]
-struct Pack {
+struct PackUse {
     size: u64,
     needers: Vec<SnapshotId>,
 }
 
 /// The packs that snapshots list.
 #[derive(Default)]
-pub(super) struct Needs(HashMap<PackId, Pack>);
+pub(super) struct NeededPacks(HashMap<PackId, PackUse>);
 
-impl Needs {
+impl NeededPacks {
     /// Of these snapshots. A pack that isn't there has no bytes.
     pub fn of<'a>(rows: impl Iterator<Item = &'a SnapshotRow>, sizes: &HashMap<PackId, u64>) -> Self {
-        let mut packs: HashMap<PackId, Pack> = HashMap::new();
+        let mut packs: HashMap<PackId, PackUse> = HashMap::new();
         for row in rows {
             for id in &row.header.packs {
                 let pack = packs.entry(*id).or_default();

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// In a local folder.
     Local(PathBuf),
     /// In a folder of an SFTP account.
@@ -52,7 +52,7 @@ const SCHEMES: [&str; 16] = [
 
 const NO_PASSWORD: &str = "use an SSH key or an agent: nothing secret belongs into a URL";
 
-impl Place {
+impl Location {
     /// Reads a path or a URL. A text with a colon before its first slash is a host and its path; a local name with a colon
     /// is written `./a:b`.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
@@ -91,11 +91,11 @@ impl SftpPlace {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Local(path) => path.display().fmt(f),
-            Place::Sftp(place) => place.fmt(f),
+            Location::Local(path) => path.display().fmt(f),
+            Location::Sftp(place) => place.fmt(f),
         }
     }
 }
@@ -133,7 +133,7 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
 }
 
-fn parse_local(text: &str) -> Parsed<Place> {
+fn parse_local(text: &str) -> Parsed<Location> {
     if text.is_empty() {
         return Err(("it is empty".to_owned(), FORMS));
     }
@@ -141,19 +141,19 @@ fn parse_local(text: &str) -> Parsed<Place> {
         return Err(("only a shell knows what ~ is".to_owned(), "write the home folder's path out"));
     }
     check_path(text)?;
-    Ok(Place::Local(PathBuf::from(text)))
+    Ok(Location::Local(PathBuf::from(text)))
 }
 
-fn parse_file_url(rest: &str) -> Parsed<Place> {
+fn parse_file_url(rest: &str) -> Parsed<Location> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
         return Err(("a file URL names a path on this machine".to_owned(), "write file:///PATH, or the path alone"));
     }
     let path = decode_path(path)?;
-    Ok(Place::Local(PathBuf::from(path)))
+    Ok(Location::Local(PathBuf::from(path)))
 }
 
-fn parse_sftp_url(rest: &str) -> Parsed<Place> {
+fn parse_sftp_url(rest: &str) -> Parsed<Location> {
     let Some((account, path)) = rest.find('/').map(|slash| rest.split_at(slash)) else {
         return Err(("it has no path".to_owned(), "write sftp://USER@HOST/PATH, or sftp://USER@HOST/~/PATH"));
     };
@@ -182,7 +182,7 @@ fn split_scp(text: &str) -> Option<(&str, &str)> {
     Some((&text[..colon], &text[colon + 1..]))
 }
 
-fn parse_scp(account: &str, path: &str) -> Parsed<Place> {
+fn parse_scp(account: &str, path: &str) -> Parsed<Location> {
     if account == "sftp" {
         return Err(("sftp: is followed by two slashes".to_owned(), FORMS));
     }
@@ -243,7 +243,7 @@ fn split_port(server: &str) -> Parsed<(&str, Option<u16>)> {
     Ok((host, port.map(number).transpose()?))
 }
 
-fn sftp(user: Option<&str>, host: &str, port: Option<u16>, path: String) -> Parsed<Place> {
+fn sftp(user: Option<&str>, host: &str, port: Option<u16>, path: String) -> Parsed<Location> {
     check_host(host)?;
     if let Some(user) = user {
         check_user(user)?;
@@ -253,7 +253,7 @@ fn sftp(user: Option<&str>, host: &str, port: Option<u16>, path: String) -> Pars
         "" if path.starts_with('/') => "/",
         trimmed => trimmed,
     };
-    Ok(Place::Sftp(SftpPlace { user: user.map(str::to_owned), host: host.to_owned(), port, path: path.to_owned() }))
+    Ok(Location::Sftp(SftpPlace { user: user.map(str::to_owned), host: host.to_owned(), port, path: path.to_owned() }))
 }
 
 /// Whether `ssh` can take the host as an argument.
@@ -341,8 +341,8 @@ mod tests {
     use super::*;
 
     fn sftp_of(text: &str) -> SftpPlace {
-        match Place::parse(text) {
-            Ok(Place::Sftp(place)) => place,
+        match Location::parse(text) {
+            Ok(Location::Sftp(place)) => place,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -353,7 +353,7 @@ mod tests {
     }
 
     fn reason(text: &str) -> String {
-        Place::parse(text).expect_err(text).to_string()
+        Location::parse(text).expect_err(text).to_string()
     }
 
     #[test]
@@ -393,8 +393,8 @@ mod tests {
         ] {
             assert_eq!(sftp_of(text).to_string(), text);
         }
-        assert_eq!(Place::parse("vm1@host:a/b").unwrap().to_string(), "sftp://vm1@host/~/a/b");
-        assert_eq!(Place::parse("./a:b").unwrap().to_string(), "./a:b");
+        assert_eq!(Location::parse("vm1@host:a/b").unwrap().to_string(), "sftp://vm1@host/~/a/b");
+        assert_eq!(Location::parse("./a:b").unwrap().to_string(), "./a:b");
     }
 
     #[test]
@@ -407,7 +407,7 @@ mod tests {
             ("file:///srv/a%20b", "/srv/a b"),
             ("file://localhost/srv", "/srv"),
         ] {
-            assert_eq!(Place::parse(text), Ok(Place::Local(PathBuf::from(path))), "{text}");
+            assert_eq!(Location::parse(text), Ok(Location::Local(PathBuf::from(path))), "{text}");
         }
     }
 
@@ -471,7 +471,7 @@ mod tests {
     #[test]
     fn a_password_is_refused_and_not_shown() {
         for text in ["sftp://vm1:hunter2@host/repo", "vm1:hunter2@host:repo"] {
-            let said = Place::parse(text).map_or_else(|error| error.to_string(), |place| place.to_string());
+            let said = Location::parse(text).map_or_else(|error| error.to_string(), |place| place.to_string());
             assert!(!said.contains("hunter2"), "{said}");
         }
         assert!(reason("sftp://vm1:hunter2@host/repo").contains("password"));

@@ -46,7 +46,7 @@ impl Default for Patience {
 }
 
 /// Passes calls on to another remote, and tries again where it can't be reached.
-pub struct Retry(Arc<Shared>);
+pub struct Retry(Arc<RetryState>);
 
 /// How calls are tried again, whatever they are.
 pub struct Tries {
@@ -74,7 +74,7 @@ impl Tries {
     }
 }
 
-struct Shared {
+struct RetryState {
     inner: Arc<dyn Remote>,
     tries: Tries,
     /// Buffers of uploads that have ended, for the next ones.
@@ -84,7 +84,7 @@ struct Shared {
 impl Retry {
     /// Tries calls on `inner` again.
     pub fn new(inner: Arc<dyn Remote>, tries: Tries) -> Self {
-        Self(Arc::new(Shared { inner, tries, spare: Mutex::default() }))
+        Self(Arc::new(RetryState { inner, tries, spare: Mutex::default() }))
     }
 }
 
@@ -121,7 +121,7 @@ impl<'a> Pauses<'a> {
         if now.saturating_add(pause) >= until {
             return Err(give_up(error, patience.total));
         }
-        note(&format!("{error}; trying again in {} ({} left)", Shown(pause), Shown(until - now)));
+        note(&format!("{error}; trying again in {} ({} left)", ShownDuration(pause), ShownDuration(until - now)));
         self.next = self.next.saturating_mul(2);
         self.sleep(pause, error)
     }
@@ -155,7 +155,7 @@ impl<'a> Pauses<'a> {
 fn give_up(error: Error, total: Duration) -> Error {
     match error.hint {
         None if !total.is_zero() => {
-            error.hint(format!("it was tried again for {}; look whether the remote is up", Shown(total)))
+            error.hint(format!("it was tried again for {}; look whether the remote is up", ShownDuration(total)))
         }
         _ => error,
     }
@@ -169,9 +169,9 @@ fn shorten(pause: Duration) -> Duration {
 }
 
 /// A duration for people.
-struct Shown(Duration);
+struct ShownDuration(Duration);
 
-impl Display for Shown {
+impl Display for ShownDuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_secs_f64() {
             seconds if seconds < 10.0 => write!(f, "{seconds:.1} s"),
@@ -181,7 +181,7 @@ impl Display for Shown {
     }
 }
 
-impl Shared {
+impl RetryState {
     fn pauses(&self) -> Pauses<'_> {
         Pauses::new(&self.tries)
     }
@@ -252,7 +252,7 @@ impl Remote for Retry {
 }
 
 struct RetryUpload {
-    shared: Arc<Shared>,
+    shared: Arc<RetryState>,
     /// None after an error that was not overcome.
     inner: Option<Box<dyn Upload>>,
     /// All bytes so far, while they are few enough.

@@ -45,7 +45,7 @@ impl Spool {
     pub fn begin(self: &Arc<Self>) -> Result<Box<dyn Upload>> {
         let room = self.held.load(Ordering::Relaxed) < self.most;
         match room.then(|| self.file()).flatten() {
-            Some(file) => Ok(Box::new(Spooled { spool: Arc::clone(self), place: Place::File(file), size: 0 })),
+            Some(file) => Ok(Box::new(Spooled { spool: Arc::clone(self), place: SpoolPosition::File(file), size: 0 })),
             None => self.remote.begin(),
         }
     }
@@ -67,12 +67,12 @@ impl Spool {
 /// An object on its way.
 struct Spooled {
     spool: Arc<Spool>,
-    place: Place,
+    place: SpoolPosition,
     /// Bytes so far.
     size: u64,
 }
 
-enum Place {
+enum SpoolPosition {
     File(File),
     /// The disk got full in the middle of it.
     Remote(Box<dyn Upload>),
@@ -107,24 +107,24 @@ impl Spooled {
 impl Upload for Spooled {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         // Dead until this has gone well.
-        let place = match std::mem::replace(&mut self.place, Place::Gone) {
-            Place::File(mut file) => match file.write_all(bytes) {
+        let place = match std::mem::replace(&mut self.place, SpoolPosition::Gone) {
+            SpoolPosition::File(mut file) => match file.write_all(bytes) {
                 Ok(()) => {
                     self.spool.held.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     self.size += bytes.len() as u64;
-                    Place::File(file)
+                    SpoolPosition::File(file)
                 }
                 Err(_) => {
                     let mut upload = self.send(file)?;
                     upload.append(bytes)?;
-                    Place::Remote(upload)
+                    SpoolPosition::Remote(upload)
                 }
             },
-            Place::Remote(mut upload) => {
+            SpoolPosition::Remote(mut upload) => {
                 upload.append(bytes)?;
-                Place::Remote(upload)
+                SpoolPosition::Remote(upload)
             }
-            Place::Gone => {
+            SpoolPosition::Gone => {
                 return Err(Error::new(ErrorKind::Other, "spooling in", self.at(), "an earlier write failed"));
             }
         };
@@ -133,10 +133,12 @@ impl Upload for Spooled {
     }
 
     fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<()> {
-        match std::mem::replace(&mut self.place, Place::Gone) {
-            Place::File(file) => self.send(file)?.finish(name),
-            Place::Remote(upload) => upload.finish(name),
-            Place::Gone => Err(Error::new(ErrorKind::Other, "spooling in", self.at(), "an earlier write failed")),
+        match std::mem::replace(&mut self.place, SpoolPosition::Gone) {
+            SpoolPosition::File(file) => self.send(file)?.finish(name),
+            SpoolPosition::Remote(upload) => upload.finish(name),
+            SpoolPosition::Gone => {
+                Err(Error::new(ErrorKind::Other, "spooling in", self.at(), "an earlier write failed"))
+            }
         }
     }
 }
@@ -202,7 +204,7 @@ mod tests {
         let mut whole = tempfile::NamedTempFile::new().unwrap();
         whole.write_all(b"first ").unwrap();
         let full = File::open(whole.path()).unwrap();
-        let mut upload = Box::new(Spooled { spool: spool.clone(), place: Place::File(full), size: 6 });
+        let mut upload = Box::new(Spooled { spool: spool.clone(), place: SpoolPosition::File(full), size: 6 });
         spool.held.fetch_add(6, Ordering::Relaxed);
         upload.append(b"second").unwrap();
         upload.append(b" third").unwrap();

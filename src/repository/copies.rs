@@ -9,19 +9,19 @@ use std::sync::Arc;
 use super::directory::PackParts;
 use super::snapshots::describe;
 use super::{Error, Repository, Result, broken, of_object};
-use crate::crypto::{Purpose, Salt};
+use crate::crypto::{Salt, SealPurpose};
 use crate::format::checks::RecipeCheck;
 use crate::format::layout::{MAX_CHAIN, pack_name};
 use crate::format::pack::{CopyBase, PackHeader, RecipeCopy, TRAILER_LEN};
 use crate::format::recipe::{PackRef, Recipe, apply_edit, decode_full, encode_full, recipe_check};
-use crate::format::snapshot::Parent;
+use crate::format::snapshot::ParentRef;
 use crate::id::{PackId, SnapshotId};
 use crate::index::SnapshotRow;
 use crate::time::Timestamp;
 
 /// A recipe copy that was found, without its recipe.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct FoundCopy {
     /// The pack that it lies in.
     pub pack: PackRef,
     /// Bytes of that pack.
@@ -39,7 +39,7 @@ pub(super) struct Found {
 pub(super) struct Copies<'a> {
     repository: &'a Repository,
     /// Those that were found, by sequence.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundCopy>,
     /// The checks of those that were made whole, by pack; None where that can't be done.
     checks: HashMap<PackId, Option<RecipeCheck>>,
     /// The last that was made whole: the next one mostly stands on it.
@@ -55,7 +55,7 @@ impl<'a> Copies<'a> {
             let pack = PackRef { id: row.id, check: row.check };
             let Some(bytes) = undamaged(repository.fetch_copy(&pack, row.size))?.flatten() else { continue };
             if let Ok(RecipeCopy { set, sequence, data_time, base, .. }) = RecipeCopy::decode(&bytes) {
-                found.push(Found { pack, size: row.size, set: set.to_owned(), sequence, data_time, base });
+                found.push(FoundCopy { pack, size: row.size, set: set.to_owned(), sequence, data_time, base });
             }
         }
         found.sort_by_key(|copy| (copy.sequence, copy.data_time, copy.pack.id));
@@ -65,7 +65,7 @@ impl<'a> Copies<'a> {
     /// The numbers of the copies of a set that have that sequence. A run that was cut off before its snapshot leaves one whose
     /// sequence the next run took again.
     pub fn of(&self, set: &str, sequence: u64) -> Vec<usize> {
-        let fits = |copy: &Found| copy.sequence == sequence && copy.set == set;
+        let fits = |copy: &FoundCopy| copy.sequence == sequence && copy.set == set;
         self.found.iter().enumerate().filter(|(_, copy)| fits(copy)).map(|(at, _)| at).collect()
     }
 
@@ -96,7 +96,7 @@ impl<'a> Copies<'a> {
         Ok(made)
     }
 
-    fn make(&mut self, copy: &Found, depth: u32) -> Result<Option<Recipe>> {
+    fn make(&mut self, copy: &FoundCopy, depth: u32) -> Result<Option<Recipe>> {
         let fetched = undamaged(self.repository.fetch_copy(&copy.pack, copy.size))?.flatten();
         let Some(bytes) = fetched else { return Ok(None) };
         let Ok(RecipeCopy { recipe, .. }) = RecipeCopy::decode(&bytes) else { return Ok(None) };
@@ -114,7 +114,7 @@ impl<'a> Copies<'a> {
     }
 
     /// The recipe that a copy is an edit of, from a snapshot that is there or from another copy.
-    fn base(&mut self, copy: &Found, base: CopyBase, depth: u32) -> Result<Option<Arc<Recipe>>> {
+    fn base(&mut self, copy: &FoundCopy, base: CopyBase, depth: u32) -> Result<Option<Arc<Recipe>>> {
         let rows = self.repository.index().snapshots()?;
         for row in rows.iter().filter(|row| row.header.sequence == base.sequence && row.header.set == copy.set) {
             if let Some(recipe) = undamaged(self.repository.recipe(&row.id))?
@@ -161,7 +161,7 @@ impl Repository {
     }
 
     /// The snapshots whose parents are lost and that no copy stands in for, the oldest first.
-    fn orphans(&self) -> Result<Vec<(SnapshotRow, Parent)>> {
+    fn orphans(&self) -> Result<Vec<(SnapshotRow, ParentRef)>> {
         let rows = self.index().snapshots()?;
         let mut there: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).collect();
         there.extend(self.index().stand_ins()?);
@@ -193,7 +193,7 @@ impl Repository {
         }
     }
 
-    fn replace_lost_parent(&self, copies: &mut Copies<'_>, child: &SnapshotRow, parent: &Parent) -> Result<bool> {
+    fn replace_lost_parent(&self, copies: &mut Copies<'_>, child: &SnapshotRow, parent: &ParentRef) -> Result<bool> {
         let candidates = [(parent.id, parent.sequence), (child.id, child.header.sequence)];
         for (id, sequence) in candidates {
             for at in copies.of(&child.header.set, sequence) {
@@ -240,7 +240,7 @@ impl Repository {
         let behind = TRAILER_LEN as u64 + u64::from(trailer.directory) + u64::from(trailer.recipe_copy);
         self.remote.get_range(&name, parts.size - behind, &mut sealed).map_err(of_object)?;
         let salt = Salt::from_bytes(PackHeader::decode(&parts.header).map_err(|error| broken(&name, error))?.salt);
-        let opened = self.keys.metadata.open(Purpose::RecipeCopy, &salt, &[&parts.header], sealed);
+        let opened = self.keys.metadata.open(SealPurpose::RecipeCopy, &salt, &[&parts.header], sealed);
         Ok(Some(opened.map_err(|error| broken(&name, error))?.as_bytes().to_vec()))
     }
 }

@@ -46,19 +46,19 @@ impl Repository {
             let row = row.map_err(Error::Damaged)?;
             let directory = self.index().directory(row.number)?.ok_or_else(lacks)?;
             let fresh = if own.contains(&row.id) { vec![true; directory.ids.len()] } else { Vec::new() };
-            packs.insert(pack, Pack { directory, fresh });
+            packs.insert(pack, PackCost { directory, fresh });
         }
         recipe.streams.iter().map(|stream| cost(&stream.runs, &mut packs)).collect()
     }
 }
 
-struct Pack {
+struct PackCost {
     directory: Arc<Directory>,
     /// Which chunks no stream has paid for; empty for a pack that was there before.
     fresh: Vec<bool>,
 }
 
-fn cost(runs: &[Run], packs: &mut HashMap<u32, Pack>) -> Result<Cost> {
+fn cost(runs: &[Run], packs: &mut HashMap<u32, PackCost>) -> Result<Cost> {
     let mut cost = Cost::default();
     for run in runs {
         let pack = packs.get_mut(&run.pack).ok_or_else(lacks)?;

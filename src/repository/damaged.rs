@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Repository, Result};
 use crate::id::PackId;
-use crate::index::Known;
+use crate::index::ChunkIndex;
 
 /// The fact under which the index keeps them.
 const DAMAGED: &str = "damaged";
@@ -20,7 +20,7 @@ impl Repository {
     pub fn trust_packs(&self, packs: impl Iterator<Item = PackId>) -> Result<()> {
         let mut index = self.index();
         if index.trust_packs(packs)? > 0 {
-            Known::forget(&index);
+            ChunkIndex::forget(&index);
         }
         Ok(())
     }

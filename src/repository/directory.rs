@@ -1,7 +1,7 @@
 //! Pack directories, read from the remote without any chunk data.
 
 use super::{Repository, Result, broken, of_object};
-use crate::crypto::{Purpose, Salt};
+use crate::crypto::{Salt, SealPurpose};
 use crate::format::checks::DirectoryCheck;
 use crate::format::layout::pack_name;
 use crate::format::pack::{Directory, HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN, directory_check};
@@ -42,7 +42,7 @@ impl Repository {
         }
         let salt = Salt::from_bytes(PackHeader::decode(&header).map_err(|error| broken(&name, error))?.salt);
         let aad: [&[u8]; 2] = [&header, &trailer_bytes];
-        let opened = self.keys.metadata.open(Purpose::PackDirectory, &salt, &aad, sealed);
+        let opened = self.keys.metadata.open(SealPurpose::PackDirectory, &salt, &aad, sealed);
         let opened = opened.map_err(|error| broken(&name, error))?;
         let directory = Directory::decode(opened.as_bytes()).map_err(|error| broken(&name, error))?;
         let parts = PackParts { id: *id, size, header, trailer, directory, check: found };

@@ -77,7 +77,7 @@ pub fn unlock_with(
     }
     let mut strangers = BTreeMap::new();
     let mut keys = Vec::new();
-    for (id, Held { file, secret, objects }) in opened.0 {
+    for (id, HeldKeys { file, secret, objects }) in opened.0 {
         match named.contains(&id) {
             true => keys.push(Keys::with_secret(file, secret, objects)?),
             false => drop(strangers.insert(id, file.follows)),
@@ -104,10 +104,10 @@ pub fn id_in(identity: &IdentityFile, object: &[u8]) -> Option<RepositoryId> {
 
 /// Key objects that were opened, by the repository's id.
 #[derive(Default)]
-struct Bag(BTreeMap<RepositoryId, Held>);
+struct Bag(BTreeMap<RepositoryId, HeldKeys>);
 
 /// The keys of one repository id, and the objects that held them.
-struct Held {
+struct HeldKeys {
     file: WriterKeyFile,
     secret: DataKeySecret,
     objects: Vec<Vec<u8>>,
@@ -119,10 +119,10 @@ impl Bag {
         let object = file.key_object.clone();
         match self.0.entry(file.repository_id()) {
             Entry::Vacant(place) => {
-                place.insert(Held { file, secret, objects: vec![object] });
+                place.insert(HeldKeys { file, secret, objects: vec![object] });
             }
             Entry::Occupied(mut held) => {
-                let Held { file: known, objects, .. } = held.get_mut();
+                let HeldKeys { file: known, objects, .. } = held.get_mut();
                 objects.push(object);
                 // The one for the most recipients is what a machine keeps.
                 if file.recipients.len() > known.recipients.len() {
@@ -138,14 +138,16 @@ impl Bag {
     /// Opens all that `keys/` holds. Returns what is damaged, each a sentence.
     fn add_all(&mut self, remote: &dyn Remote, identity: &IdentityFile, objects: &[Listed]) -> Result<Vec<String>> {
         // Objects of former recipients and forged ones don't open; there may be many, so several are looked at once.
-        let opened: Vec<Looked> =
+        let opened: Vec<KeyObjectState> =
             objects.par_iter().map(|object| look(remote, identity, &object.name)).collect::<Result<_>>()?;
         let mut found = Vec::new();
         for (object, looked) in objects.iter().zip(opened) {
             match looked {
-                Looked::Opened(file, secret) => self.add(*file, secret),
-                Looked::Damaged(why) if found.len() < NAMED => found.push(format!("{} is damaged: {why}", object.name)),
-                Looked::Damaged(_) | Looked::Others => {}
+                KeyObjectState::Opened(file, secret) => self.add(*file, secret),
+                KeyObjectState::Damaged(why) if found.len() < NAMED => {
+                    found.push(format!("{} is damaged: {why}", object.name))
+                }
+                KeyObjectState::Damaged(_) | KeyObjectState::Others => {}
             }
         }
         Ok(found)
@@ -189,7 +191,7 @@ impl Bag {
 }
 
 /// What a key object turned out to be.
-enum Looked {
+enum KeyObjectState {
     Opened(Box<WriterKeyFile>, DataKeySecret),
     /// Not this identity's, or forged.
     Others,
@@ -201,16 +203,16 @@ fn key_objects(remote: &dyn Remote) -> Result<Vec<Listed>> {
     Ok(list_or_none(remote, Folder::Keys)?.into_iter().filter(|object| is_key_name(&object.name)).collect())
 }
 
-fn look(remote: &dyn Remote, identity: &IdentityFile, name: &ObjectName) -> Result<Looked> {
+fn look(remote: &dyn Remote, identity: &IdentityFile, name: &ObjectName) -> Result<KeyObjectState> {
     match remote.get(name, MAX_KEY_OBJECT) {
         Ok(object) if key_name(&object) != *name => {
-            Ok(Looked::Damaged("its bytes aren't those that it was named by".to_owned()))
+            Ok(KeyObjectState::Damaged("its bytes aren't those that it was named by".to_owned()))
         }
         Ok(object) => Ok(match open_object(identity, &object) {
-            Some((file, secret)) => Looked::Opened(Box::new(file), secret),
-            None => Looked::Others,
+            Some((file, secret)) => KeyObjectState::Opened(Box::new(file), secret),
+            None => KeyObjectState::Others,
         }),
-        Err(error) if error.is_of_object() => Ok(Looked::Damaged(error.to_string())),
+        Err(error) if error.is_of_object() => Ok(KeyObjectState::Damaged(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::listing::list_or_none;
 use super::{Error, Repository, Result, broken, of_object, unreadable};
-use crate::crypto::{Purpose, Salt};
+use crate::crypto::{Salt, SealPurpose};
 use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
 use crate::format::mark::{Mark, MarkHeader};
 use crate::id::SnapshotId;
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// A mark on the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
+pub struct StoredMark {
     /// The mark's object.
     pub name: ObjectName,
     /// What it says.
@@ -20,27 +20,27 @@ pub struct Marked {
 
 impl Repository {
     /// Stores a mark and makes its name outlive a power cut.
-    pub fn store_mark(&self, mark: Mark) -> Result<Marked> {
+    pub fn store_mark(&self, mark: Mark) -> Result<StoredMark> {
         let salt = Salt::random();
         let header = MarkHeader { repository: *self.id(), salt: *salt.as_bytes() };
         let clear = header.encode();
-        let sealed = self.keys.metadata.seal(Purpose::Mark, &salt, &[&clear], mark.encode());
+        let sealed = self.keys.metadata.seal(SealPurpose::Mark, &salt, &[&clear], mark.encode());
         let object = [&clear, sealed.as_bytes()].concat();
         let name = mark_name(mark.snapshot.as_ref(), &object);
         let mut upload = self.remote.begin()?;
         upload.append(&object)?;
         upload.finish(&name)?;
         self.remote.flush(Folder::Marks)?;
-        Ok(Marked { name, mark })
+        Ok(StoredMark { name, mark })
     }
 
     /// All marks of this repository id. What is damaged, or another id's, says nothing: it is counted in the second value.
-    pub fn marks(&self) -> Result<(Vec<Marked>, u64)> {
+    pub fn marks(&self) -> Result<(Vec<StoredMark>, u64)> {
         let (listed, strange) = self.remote.list(Folder::Marks)?;
         let (mut marks, mut ignored) = (Vec::new(), strange);
         for object in listed {
             match self.fetch_mark(&object.name) {
-                Ok(mark) => marks.push(Marked { name: object.name, mark }),
+                Ok(mark) => marks.push(StoredMark { name: object.name, mark }),
                 Err(Error::Damaged(_) | Error::Usage(_)) => ignored += 1,
                 Err(error) => return Err(error),
             }
@@ -91,7 +91,7 @@ impl Repository {
             return Err(broken(name, format_args!("it belongs to the repository {}", header.repository)));
         }
         let salt = Salt::from_bytes(header.salt);
-        let opened = self.keys.metadata.open(Purpose::Mark, &salt, &[clear], sealed.to_vec());
+        let opened = self.keys.metadata.open(SealPurpose::Mark, &salt, &[clear], sealed.to_vec());
         let opened = opened.map_err(|error| broken(name, error))?;
         let mark = Mark::decode(opened.as_bytes()).map_err(|error| unreadable(name, error))?;
         match mark_name(mark.snapshot.as_ref(), &object) == *name {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{Error, Repository, Result};
-use crate::crypto::{PackKey, Purpose, Salt, Sealed};
+use crate::crypto::{PackKey, Salt, SealPurpose, Sealed};
 use crate::format::layout::pack_name;
 use crate::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, directory_check};
 use crate::format::recipe::PackRef;
@@ -133,7 +133,7 @@ impl PackBuilder {
         let copy_length = match copy {
             None => 0,
             Some(copy) => {
-                let sealed = metadata.seal(Purpose::RecipeCopy, &self.salt, &[&self.header], copy.encode());
+                let sealed = metadata.seal(SealPurpose::RecipeCopy, &self.salt, &[&self.header], copy.encode());
                 self.add(&sealed)?;
                 sealed.len()
             }
@@ -146,7 +146,7 @@ impl PackBuilder {
             segments: self.segments(),
         }
         .encode();
-        let sealed = metadata.seal(Purpose::PackDirectory, &self.salt, &[&self.header, &trailer], plain);
+        let sealed = metadata.seal(SealPurpose::PackDirectory, &self.salt, &[&self.header, &trailer], plain);
         self.add(&sealed)?;
         self.write(&trailer)?;
         let check = directory_check(&self.header, sealed.as_bytes(), &trailer);

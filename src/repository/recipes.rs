@@ -23,7 +23,7 @@ pub enum Chosen {
 
 /// What a restore of a recipe reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Needs {
+pub struct RecipeNeeds {
     /// The packs, ascending.
     pub packs: Vec<PackId>,
     /// Plain bytes of all segments that are decoded.
@@ -113,7 +113,7 @@ impl Repository {
 
     /// What a restore of the recipe reads: those that runs name, and all bases under their segments.
     /// The index must have their directories.
-    pub fn needed_packs(&self, recipe: &Recipe) -> Result<Needs> {
+    pub fn needed_packs(&self, recipe: &Recipe) -> Result<RecipeNeeds> {
         let mut needed =
             Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
         for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
@@ -199,7 +199,7 @@ impl Needed<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Needs> {
+    fn finish(mut self) -> Result<RecipeNeeds> {
         let (mut decoded, mut depth) = (0, 0);
         while let Some((number, segment)) = self.open.pop() {
             let directory = self.index.directory(number)?;
@@ -220,7 +220,7 @@ impl Needed<'_> {
         let mut ids: Vec<PackId> =
             self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
         ids.sort_unstable();
-        Ok(Needs { packs: ids, decoded, depth })
+        Ok(RecipeNeeds { packs: ids, decoded, depth })
     }
 }
 

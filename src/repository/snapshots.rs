@@ -1,7 +1,7 @@
 //! Snapshot objects: sealed and stored, fetched and opened.
 
 use super::{Error, Repository, Result, broken, of_object, unreadable};
-use crate::crypto::{Purpose, Salt};
+use crate::crypto::{Salt, SealPurpose};
 use crate::format::layout::{
     FREE_SNAPSHOT_BODY, MAX_SNAPSHOT_BODY, MAX_SNAPSHOT_OBJECT, MAX_SNAPSHOT_RATIO, parse_snapshot_name, snapshot_name,
 };
@@ -68,7 +68,7 @@ impl Repository {
     fn object_of(&self, header: &SnapshotHeader, packed: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
         let clear = header.encode();
         let salt = Salt::from_bytes(header.salt);
-        let sealed = self.keys.metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+        let sealed = self.keys.metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed);
         let object = [&clear, sealed.as_bytes()].concat();
         (clear, object)
     }
@@ -120,7 +120,7 @@ impl Repository {
             return Err(broken(name, format_args!("its header says {expected}")));
         }
         let salt = Salt::from_bytes(header.salt);
-        let opened = self.keys.metadata.open(Purpose::SnapshotBody, &salt, &[clear], sealed.to_vec());
+        let opened = self.keys.metadata.open(SealPurpose::SnapshotBody, &salt, &[clear], sealed.to_vec());
         let opened = opened.map_err(|error| broken(name, error))?;
         let plain = decompress_body(opened.as_bytes()).map_err(|why| broken(name, why))?;
         let body = SnapshotBody::decode(&plain).map_err(|error| unreadable(name, error))?;

@@ -9,7 +9,7 @@ use super::{Error, NO_INSTANCE, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::format::recipe::encode_full;
 use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
-use crate::index::{Index, Known, SnapshotRow};
+use crate::index::{ChunkIndex, Index, SnapshotRow};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::time::Timestamp;
 use crate::warning::{Warning, WarningKind};
@@ -434,7 +434,7 @@ impl Repository {
             let mut index = self.index();
             index.clear()?;
             index.forget_fact(HIGHEST)?;
-            Known::forget(&index);
+            ChunkIndex::forget(&index);
         }
         if let Some((sequence, _)) = highest.filter(|_| accept_loss) {
             self.index().set_fact(PASSED, &sequence.to_le_bytes())?;

@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::format::recipe::{Recipe, Stream};
 use crate::id::{ChunkId, SnapshotId, StreamHash};
 use crate::index::SnapshotRow;
-use crate::repository::{self, Fetcher, Piece, Repository};
+use crate::repository::{self, ChunkRun, Fetcher, Repository};
 
 /// A stream as another snapshot has it, by the index's numbers of its packs.
 pub(super) struct Twin {
     /// The snapshot that has it.
     pub snapshot: SnapshotId,
     /// All of its bytes.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<ChunkRun>,
 }
 
 /// Looks for what can't be had from where it should be. Nothing is looked for before something is missing.
@@ -24,7 +24,7 @@ pub(super) struct Elsewhere<'a> {
     repository: &'a Arc<Repository>,
     snapshot: &'a SnapshotRow,
     /// By pack that something couldn't be read of: where else its chunks lie.
-    places: HashMap<u32, HashMap<ChunkId, Vec<Piece>>>,
+    places: HashMap<u32, HashMap<ChunkId, Vec<ChunkRun>>>,
     /// Whether the index has the directories of all packs that are there.
     has_all: bool,
     /// The recipes of the other snapshots, the nearest first, once one was asked for.
@@ -37,7 +37,7 @@ impl<'a> Elsewhere<'a> {
     }
 
     /// The bytes of a piece that can't be had where it lies, from other places of its chunks. None where a chunk has no other.
-    pub fn piece(&mut self, piece: &Piece) -> Result<Option<Vec<u8>>> {
+    pub fn piece(&mut self, piece: &ChunkRun) -> Result<Option<Vec<u8>>> {
         let directory = self.repository.index().directory(piece.pack)?;
         let Some(directory) = directory else { return Ok(None) };
         let Some(range) = directory.run_range(piece.segment, piece.first, piece.count) else { return Ok(None) };
@@ -59,7 +59,7 @@ impl<'a> Elsewhere<'a> {
     }
 
     /// A chunk from the first of these places that has it. Each is checked by the chunk's id.
-    fn chunk(&self, places: &[Piece], length: usize) -> Result<Option<Vec<u8>>> {
+    fn chunk(&self, places: &[ChunkRun], length: usize) -> Result<Option<Vec<u8>>> {
         for place in places {
             let fetcher = Fetcher::start(self.repository, std::iter::once(*place))?;
             match fetcher.take(place) {
@@ -72,8 +72,8 @@ impl<'a> Elsewhere<'a> {
     }
 
     /// All places of these chunks, in the packs of the index.
-    fn places_of(&self, wanted: HashSet<ChunkId>) -> Result<HashMap<ChunkId, Vec<Piece>>> {
-        let mut places: HashMap<ChunkId, Vec<Piece>> = HashMap::new();
+    fn places_of(&self, wanted: HashSet<ChunkId>) -> Result<HashMap<ChunkId, Vec<ChunkRun>>> {
+        let mut places: HashMap<ChunkId, Vec<ChunkRun>> = HashMap::new();
         let rows = self.repository.index().packs()?;
         for row in rows {
             let directory = self.repository.index().directory(row.number)?;
@@ -81,7 +81,7 @@ impl<'a> Elsewhere<'a> {
             for (segment, entry) in (0..).zip(&directory.segments) {
                 let ids = &directory.ids[entry.first_chunk as usize..][..entry.chunks as usize];
                 for (first, id) in (0..).zip(ids).filter(|(_, id)| wanted.contains(id)) {
-                    places.entry(*id).or_default().push(Piece { pack: row.number, segment, first, count: 1 });
+                    places.entry(*id).or_default().push(ChunkRun { pack: row.number, segment, first, count: 1 });
                 }
             }
         }
@@ -125,7 +125,7 @@ impl<'a> Elsewhere<'a> {
 }
 
 /// The pieces of another snapshot's stream; None where a pack of it can't be had.
-fn pieces(repository: &Repository, recipe: &Recipe, stream: &Stream) -> Result<Option<Vec<Piece>>> {
+fn pieces(repository: &Repository, recipe: &Recipe, stream: &Stream) -> Result<Option<Vec<ChunkRun>>> {
     let mut numbers = HashMap::new();
     let mut pieces = Vec::with_capacity(stream.runs.len());
     for run in &stream.runs {
@@ -137,7 +137,7 @@ fn pieces(repository: &Repository, recipe: &Recipe, stream: &Stream) -> Result<O
                 _ => return Ok(None),
             },
         };
-        pieces.push(Piece { pack: number, segment: run.segment, first: run.first, count: run.count });
+        pieces.push(ChunkRun { pack: number, segment: run.segment, first: run.first, count: run.count });
     }
     Ok(Some(pieces))
 }

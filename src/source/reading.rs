@@ -5,9 +5,9 @@ use crate::entry::{Entry, Kind, StreamName};
 
 /// The current entry, whose size grows with what is read. Its name is made up by the source, and it has no metadata.
 #[derive(Debug, Default)]
-pub(super) struct Reading(Option<Entry>);
+pub(super) struct CurrentStream(Option<Entry>);
 
-impl Reading {
+impl CurrentStream {
     /// A stream begins. Returns its entry, for [`Source::next`](super::Source::next).
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::files::extract::{self, Begin, ExtractOptions, Extractor, FileWriter};
-use super::files::holes::{Way, fitting};
+use super::files::holes::{HolePath, fitting};
 use super::{Error, Target};
 use crate::entry::{Entry, Hole, StreamName};
 use crate::warning::{Warning, WarningKind};
@@ -110,7 +110,7 @@ impl Target for FolderTarget {
 pub struct WriterTarget<W> {
     writer: W,
     holes: Vec<Hole>,
-    way: Way,
+    way: HolePath,
     /// What the writer is, for messages: `"standard output"`.
     place: &'static str,
 }
@@ -118,7 +118,7 @@ pub struct WriterTarget<W> {
 impl<W: Write> WriterTarget<W> {
     /// Writes to `writer`, which messages call `place`.
     pub fn new(writer: W, place: &'static str) -> Self {
-        Self { writer, holes: Vec::new(), way: Way::default(), place }
+        Self { writer, holes: Vec::new(), way: HolePath::default(), place }
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
@@ -141,7 +141,7 @@ impl<W: Write> Target for WriterTarget<W> {
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
-        (self.holes, self.way) = (entry.holes().to_vec(), Way::default());
+        (self.holes, self.way) = (entry.holes().to_vec(), HolePath::default());
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::progress::Interrupt;
 /// Reads from `reader` until the interrupt is set: from then on each read fails, and so does the end of the bytes.
 ///
 /// On a terminal one key stroke stops a whole pipeline, and the end of what a stopped program wrote is no end.
-pub struct UntilInterrupted<R> {
+pub struct InterruptibleReader<R> {
     reader: R,
     interrupt: Interrupt,
 }
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How much later than the end of the bytes the signal may be noticed that caused it.
 const LATE: Duration = Duration::from_millis(50);
 
-impl<R: Read + AsFd> UntilInterrupted<R> {
+impl<R: Read + AsFd> InterruptibleReader<R> {
     /// Reads from `reader`, which must hold no bytes back in a buffer of its own.
     pub fn new(reader: R, interrupt: Interrupt) -> Self {
         Self { reader, interrupt }
@@ -48,7 +48,7 @@ impl<R: Read + AsFd> UntilInterrupted<R> {
     }
 }
 
-impl<R: Read + AsFd> Read for UntilInterrupted<R> {
+impl<R: Read + AsFd> Read for InterruptibleReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             self.check()?;
@@ -74,7 +74,7 @@ mod tests {
     fn bytes_come_and_an_interrupt_ends_the_waiting() {
         let (reader, mut writer) = io::pipe().unwrap();
         let interrupt = Interrupt::default();
-        let mut until = UntilInterrupted::new(reader, interrupt.clone());
+        let mut until = InterruptibleReader::new(reader, interrupt.clone());
         writer.write_all(b"abc").unwrap();
         let mut buffer = [0; 8];
         assert_eq!(until.read(&mut buffer).unwrap(), 3);
@@ -92,7 +92,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(writer);
         let interrupt = Interrupt::default();
-        let mut until = UntilInterrupted::new(reader, interrupt.clone());
+        let mut until = InterruptibleReader::new(reader, interrupt.clone());
         assert_eq!(until.read(&mut [0; 8]).unwrap(), 0);
         let signal = std::thread::spawn(move || {
             sleep(LATE / 5);

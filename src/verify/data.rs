@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::layout::pack_name;
 use crate::id::PackId;
 use crate::progress::{Counter, Interrupt, Progress};
-use crate::repository::{self, Fetcher, Piece, Repository};
+use crate::repository::{self, ChunkRun, Fetcher, Repository};
 
 /// Decodes each segment of each pack that a snapshot needs.
 pub(super) fn segments(
@@ -31,7 +31,7 @@ pub(super) fn segments(
         let known = |segment: u32| bad.contains(&Bad::Segment(*id, segment));
         let all = directory.segments.iter().zip(0..).filter(|(_, segment)| draw(sample) && !known(*segment));
         pieces.extend(
-            all.map(|(entry, segment)| (*id, Piece { pack: row.number, segment, first: 0, count: entry.chunks })),
+            all.map(|(entry, segment)| (*id, ChunkRun { pack: row.number, segment, first: 0, count: entry.chunks })),
         );
     }
     let fetcher = Fetcher::start(repository, pieces.iter().map(|(_, piece)| *piece))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
-use varu::backup::{BackupOptions, BackupReport, Wanted};
+use varu::backup::{BackupOptions, BackupReport, WantedKind};
 use varu::format::layout::{SnapshotKind, pack_name};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::Remote;
@@ -75,14 +75,14 @@ fn what_did_not_change_is_not_stored_again() {
     back_up(&writer, &day(0), &clock).unwrap();
     let again = back_up(&writer, &day(0), &clock).unwrap();
     assert_eq!((again.totals().new, again.totals().packs), (0, 0));
-    let full = BackupOptions { wanted: Wanted::Full, ..options() };
+    let full = BackupOptions { wanted: WantedKind::Full, ..options() };
     let full = back_up_with(&writer, &day(0), &full, &clock).unwrap();
     assert_eq!((full.snapshot.header.kind(), full.totals().new), (SnapshotKind::Full, 0));
-    let rebased = BackupOptions { wanted: Wanted::Rebase, ..options() };
+    let rebased = BackupOptions { wanted: WantedKind::Rebase, ..options() };
     let rebased = back_up_with(&writer, &day(0), &rebased, &clock).unwrap();
     assert!(rebased.totals().new > 1_000_000, "a re-base stores what it read");
     assert_ne!(rebased.snapshot.about.generation, full.snapshot.about.generation);
-    let isolated = BackupOptions { wanted: Wanted::Full, isolate_chains: true, ..options() };
+    let isolated = BackupOptions { wanted: WantedKind::Full, isolate_chains: true, ..options() };
     let isolated = back_up_with(&writer, &day(0), &isolated, &clock).unwrap();
     assert!(isolated.totals().new > 1_000_000);
     let packs = |report: &BackupReport| report.snapshot.header.packs.clone();

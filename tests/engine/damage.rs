@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::vault::*;
 use support::*;
 use tempfile::TempDir;
-use varu::backup::{BackupOptions, Wanted};
+use varu::backup::{BackupOptions, WantedKind};
 use varu::format::layout::{pack_name, parse_pack_name, parse_snapshot_name};
 use varu::format::pack::{HEADER_FIXED, TRAILER_LEN};
 use varu::format::snapshot::SnapshotHeader;
@@ -70,14 +70,14 @@ impl Case {
         let writer = vault.writer();
         let mut expected = Expected::new();
         let plan = [
-            ("set", Wanted::Due),
-            ("another", Wanted::Due),
-            ("set", Wanted::Due),
-            ("another", Wanted::Due),
-            ("set", Wanted::Full),
-            ("set", Wanted::Due),
-            ("another", Wanted::Rebase),
-            ("another", Wanted::Due),
+            ("set", WantedKind::Due),
+            ("another", WantedKind::Due),
+            ("set", WantedKind::Due),
+            ("another", WantedKind::Due),
+            ("set", WantedKind::Full),
+            ("set", WantedKind::Due),
+            ("another", WantedKind::Rebase),
+            ("another", WantedKind::Due),
         ];
         for (number, (set, wanted)) in plan.into_iter().enumerate() {
             let options = BackupOptions { set: set.to_owned(), wanted, ..options() };

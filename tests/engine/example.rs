@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
-use varu::backup::{BackupOptions, Wanted, backup};
+use varu::backup::{BackupOptions, WantedKind, backup};
 use varu::chunker::ChunkSizes;
 use varu::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
 use varu::facts::{Facts, Range};
@@ -168,14 +168,14 @@ fn tree(day: u32) -> Streams {
 }
 
 /// The snapshots, in their order: set, kind, day.
-const SNAPSHOTS: [(&str, Wanted, u32); 7] = [
-    ("dump", Wanted::Full, 0),
-    ("dump", Wanted::Incremental, 1),
-    ("tree", Wanted::Full, 0),
-    ("dump", Wanted::Incremental, 2),
-    ("tree", Wanted::Incremental, 1),
-    ("dump", Wanted::Full, 3),
-    ("dump", Wanted::Rebase, 3),
+const SNAPSHOTS: [(&str, WantedKind, u32); 7] = [
+    ("dump", WantedKind::Full, 0),
+    ("dump", WantedKind::Incremental, 1),
+    ("tree", WantedKind::Full, 0),
+    ("dump", WantedKind::Incremental, 2),
+    ("tree", WantedKind::Incremental, 1),
+    ("dump", WantedKind::Full, 3),
+    ("dump", WantedKind::Rebase, 3),
 ];
 
 fn streams(set: &str, day: u32) -> Streams {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
+use varu::backup::{BackupOptions, BackupReport, WantedKind, backup};
 use varu::class::{Class, Classified};
 use varu::crypto::{DataKeySecret, IdentityFile, MAX_WRAPPED_PACK_KEY, random_bytes};
 use varu::format::layout::{pack_name, parse_snapshot_name, snapshot_name};
@@ -386,7 +386,7 @@ fn a_replayed_snapshot_is_refused_by_name() {
     let vault = Vault::new();
     let clock = TestClock::at(MONDAY);
     let first = days(&vault, &clock, 0..1).remove(0).snapshot;
-    let full = BackupOptions { wanted: Wanted::Rebase, ..options() };
+    let full = BackupOptions { wanted: WantedKind::Rebase, ..options() };
     back_up_with(&vault.writer(), &day(1), &full, &clock).unwrap();
     // The old chain is pruned, and everybody has seen that.
     let name = Repository::object_name(&first);
@@ -442,7 +442,7 @@ fn a_state_older_than_what_was_pruned_since_catches_up() {
     let pruned = days(&vault, &clock, 0..2);
     let old = state();
     copy_state(vault.state.path(), old.path());
-    let full = BackupOptions { wanted: Wanted::Rebase, ..options() };
+    let full = BackupOptions { wanted: WantedKind::Rebase, ..options() };
     back_up_with(&vault.writer(), &day(2), &full, &clock).unwrap();
     pruned.iter().for_each(|report| assert!(vault.memory.lose(&Repository::object_name(&report.snapshot))));
     let set_back = vault.owner.writer(vault.remote.clone(), old.path());
@@ -517,7 +517,7 @@ fn a_rebuilt_index_is_the_same_and_reads_no_chunk() {
     let clock = TestClock::at(MONDAY);
     days(&vault, &clock, 0..4);
     back_up_with(&vault.writer(), &day(9), &BackupOptions { set: "another".into(), ..options() }, &clock).unwrap();
-    back_up_with(&vault.writer(), &day(4), &BackupOptions { wanted: Wanted::Rebase, ..options() }, &clock).unwrap();
+    back_up_with(&vault.writer(), &day(4), &BackupOptions { wanted: WantedKind::Rebase, ..options() }, &clock).unwrap();
     let id = id_of(&vault.owner);
     let grown = dump(vault.state.path(), &id);
     assert!(grown.len() > 20, "{}", grown.len());

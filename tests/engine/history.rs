@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, Wanted, backup};
+use varu::backup::{BackupOptions, WantedKind, backup};
 use varu::chunker::ChunkSizes;
 use varu::class::{Class, Classified};
 use varu::error::Error;
@@ -25,7 +25,7 @@ const SETS: [&str; 2] = ["one", "two"];
 #[derive(Debug, Clone)]
 enum Step {
     Edit { set: usize, stream: Index, edit: Edit },
-    Backup { set: usize, wanted: Wanted, isolate: bool, cache: bool },
+    Backup { set: usize, wanted: WantedKind, isolate: bool, cache: bool },
     FailedBackup { set: usize },
     Restore { snapshot: Index },
     Verify,
@@ -88,10 +88,10 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 fn step() -> impl Strategy<Value = Step> {
     let wanted = prop_oneof![
-        4 => Just(Wanted::Due),
-        3 => Just(Wanted::Incremental),
-        2 => Just(Wanted::Full),
-        1 => Just(Wanted::Rebase),
+        4 => Just(WantedKind::Due),
+        3 => Just(WantedKind::Incremental),
+        2 => Just(WantedKind::Full),
+        1 => Just(WantedKind::Rebase),
     ];
     prop_oneof![
         10 => (0usize..2, any::<Index>(), edit()).prop_map(|(set, stream, edit)| Step::Edit { set, stream, edit }),
@@ -212,7 +212,7 @@ impl World {
         BackupOptions { set: SETS[set].to_owned(), ..options() }
     }
 
-    fn backup(&mut self, set: usize, wanted: Wanted, isolate_chains: bool, cache: bool) {
+    fn backup(&mut self, set: usize, wanted: WantedKind, isolate_chains: bool, cache: bool) {
         let base_cache_max = if cache { 1 << 30 } else { 0 };
         let options = BackupOptions { wanted, isolate_chains, base_cache_max, ..self.options(set) };
         let report = back_up_with(&self.vault.writer(), &self.now[set], &options, &self.clock).unwrap();
@@ -222,7 +222,7 @@ impl World {
         let header = &report.snapshot.header;
         assert_eq!(header.sequence, self.committed.len() as u64 + 1);
         assert_eq!(header.previous, self.committed.last().map(|(row, _)| row.id));
-        if matches!(wanted, Wanted::Full | Wanted::Rebase) {
+        if matches!(wanted, WantedKind::Full | WantedKind::Rebase) {
             assert_eq!(header.kind(), SnapshotKind::Full);
         }
         if let Some(parent) = header.parent {
@@ -325,7 +325,7 @@ fn a_chain_ends_at_64() {
         let bytes = world.now[0].get_mut("customers").unwrap();
         let at = 100 + 200 * number;
         bytes[at..at + 8].copy_from_slice(&noise(8, number as u64));
-        world.backup(0, Wanted::Incremental, false, true);
+        world.backup(0, WantedKind::Incremental, false, true);
     }
     let fulls = world.committed.iter().map(|(row, _)| row.header.kind() == SnapshotKind::Full);
     let fulls: Vec<usize> = fulls.enumerate().filter(|(_, full)| *full).map(|(number, _)| number).collect();

@@ -19,9 +19,9 @@ use varu::format::pack::{
     BaseRun, CopyBase, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN,
 };
 use varu::format::recipe::{PackRef, Recipe, Run, Stream, apply_edit, decode_full, encode_edit, encode_full};
-use varu::format::snapshot::{Parent, SnapshotBody, SnapshotHeader, Totals};
+use varu::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
 use varu::format::writer_key::WriterKeyFile;
-use varu::format::{Kind as ObjectKind, check_prefix};
+use varu::format::{FormatKind as ObjectKind, check_prefix};
 use varu::id::{ChainId, ChunkId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId, StreamHash};
 use varu::remote::{Folder, ObjectName};
 use varu::segment::{Compressor, Decompressor, compress_based};
@@ -187,7 +187,7 @@ fn header(tags: usize) -> SnapshotHeader {
         repository: RepositoryId::from_bytes([1; 16]),
         salt: [2; 32],
         chain: ChainId::from_bytes([3; 16]),
-        parent: (tags > 0).then(|| Parent { id: SnapshotId::from_bytes([4; 16]), sequence: 6 }),
+        parent: (tags > 0).then(|| ParentRef { id: SnapshotId::from_bytes([4; 16]), sequence: 6 }),
         previous: Some(SnapshotId::from_bytes([5; 16])),
         sequence: 7,
         suspect: tags == 2,

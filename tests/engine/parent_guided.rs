@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::*;
-use varu::backup::{BackupOptions, Wanted};
+use varu::backup::{BackupOptions, WantedKind};
 use varu::chunker::{ChunkSizes, Chunker};
 use varu::id::SnapshotId;
 use varu::remote::Remote;
@@ -106,9 +106,9 @@ fn compare(sizes: ChunkSizes, streams: usize, size: usize, days: usize, seed: u6
     let mut last = None;
     for day in 0..days {
         let wanted = match random.below(12) {
-            0 => Wanted::Full,
-            1 => Wanted::Rebase,
-            _ => Wanted::Due,
+            0 => WantedKind::Full,
+            1 => WantedKind::Rebase,
+            _ => WantedKind::Due,
         };
         let options = BackupOptions { wanted, ..options() };
         let report = back_up_with(&writer, &now, &options, &clock).unwrap();

@@ -23,7 +23,7 @@ use varu::class::{Class, Classified};
 use varu::copy::copy;
 use varu::error::Error;
 use varu::host::accept::accept_account;
-use varu::host::policy::{Policy, Rule};
+use varu::host::policy::{HostPolicy, Rule};
 use varu::host::prune as host_prune;
 use varu::host::{Places, REPOSITORY};
 use varu::id::SnapshotId;
@@ -185,7 +185,7 @@ impl Before {
 /// Asks nobody.
 struct Free;
 
-impl varu::host::steps::Steps for Free {
+impl varu::host::checkpoints::Checkpoints for Free {
     fn before(&self, _: &'static str) -> std::io::Result<()> {
         Ok(())
     }
@@ -383,9 +383,9 @@ impl<'a> Race<'a> {
         let steps = HostGate::begin(gate);
         let (_lock, places) = self.lock("host prune")?;
         let all = Rule { keep: Some(KEEP), ..Rule::default() };
-        let policy = Policy { all, ..Policy::default() };
-        let options = host_prune::PruneOptions { places, accounts: Vec::new(), wait: KEEP, policy, dry_run: false };
-        let mut report = host_prune::PruneReport::default();
+        let policy = HostPolicy { all, ..HostPolicy::default() };
+        let options = host_prune::HostPruneOptions { places, accounts: Vec::new(), wait: KEEP, policy, dry_run: false };
+        let mut report = host_prune::HostPruneReport::default();
         host_prune::prune_account(&options, ACCOUNT, self.clock.now(), &Counts::default(), &steps, &mut report)
     }
 

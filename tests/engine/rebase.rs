@@ -6,7 +6,7 @@ use std::time::Duration;
 use support::dumps::{Form, Table, dump};
 use support::vault::*;
 use support::*;
-use varu::backup::{BackupOptions, BackupReport, Wanted, backup};
+use varu::backup::{BackupOptions, BackupReport, WantedKind, backup};
 use varu::format::layout::{SnapshotKind, pack_name};
 use varu::id::{GenerationId, PackId};
 use varu::index::SnapshotRow;
@@ -35,7 +35,7 @@ impl Days {
         report
     }
 
-    fn wanted(&mut self, wanted: Wanted, streams: &Streams) -> BackupReport {
+    fn wanted(&mut self, wanted: WantedKind, streams: &Streams) -> BackupReport {
         self.back_up(streams, &BackupOptions { wanted, ..options() })
     }
 
@@ -102,12 +102,12 @@ fn a_rebase_is_due_at_the_first_full_after_so_many_days() {
 #[test]
 fn a_rebase_is_made_when_it_is_asked_for() {
     let mut days = Days::new();
-    let first = days.wanted(Wanted::Due, &one(rows(0)));
-    let light = days.wanted(Wanted::Full, &one(rows(1)));
+    let first = days.wanted(WantedKind::Due, &one(rows(0)));
+    let light = days.wanted(WantedKind::Full, &one(rows(1)));
     assert!(is_full(&light) && generation(&light) == generation(&first));
-    let rebased = days.wanted(Wanted::Rebase, &one(rows(2)));
+    let rebased = days.wanted(WantedKind::Rebase, &one(rows(2)));
     assert!(is_full(&rebased) && generation(&rebased) != generation(&first));
-    let next = days.wanted(Wanted::Due, &one(rows(3)));
+    let next = days.wanted(WantedKind::Due, &one(rows(3)));
     assert!(!is_full(&next) && generation(&next) == generation(&rebased));
     days.all_restore();
     // It depends only on well-used plain packs.
@@ -143,7 +143,7 @@ fn a_rebase_is_due_where_a_restore_decodes_too_much() {
 fn all_is_stored_again_where_a_pack_is_missing_or_damaged() {
     for harm in ["missing", "cut", "flipped"] {
         let mut days = Days::new();
-        let reports: Vec<_> = (0..3).map(|day| days.wanted(Wanted::Due, &one(rows(day)))).collect();
+        let reports: Vec<_> = (0..3).map(|day| days.wanted(WantedKind::Due, &one(rows(day)))).collect();
         let pack = reports[0].snapshot.header.packs[0];
         let name = pack_name(&pack);
         match harm {
@@ -156,15 +156,15 @@ fn all_is_stored_again_where_a_pack_is_missing_or_damaged() {
                 assert!(!check(&days.vault.reader(state).unwrap(), Level::Data).unwrap().damage.is_empty());
             }
         }
-        let report = days.wanted(Wanted::Due, &one(rows(3)));
+        let report = days.wanted(WantedKind::Due, &one(rows(3)));
         assert!(is_full(&report), "{harm}");
         assert!(report.note.as_ref().is_some_and(|note| note.contains("damaged")), "{harm}");
         assert_ne!(generation(&report), generation(&reports[2]), "{harm}");
         assert!(!report.snapshot.header.packs.contains(&pack), "{harm}");
-        let next = days.wanted(Wanted::Due, &one(rows(4)));
+        let next = days.wanted(WantedKind::Due, &one(rows(4)));
         assert!(!is_full(&next) && generation(&next) == generation(&report), "{harm}");
         // The old ones are lost; these two are intact, even where rows return that were only on the lost pack.
-        let back = days.wanted(Wanted::Due, &one(rows(2)));
+        let back = days.wanted(WantedKind::Due, &one(rows(2)));
         let reader = days.vault.fresh_reader();
         reader.sync().unwrap();
         for (row, day) in [(&report.snapshot, 3), (&next.snapshot, 4), (&back.snapshot, 2)] {
@@ -179,18 +179,18 @@ fn a_chunk_whose_base_was_pruned_is_stored_again() {
     let quiet = noise(400_000, 1);
     let with = |rows: Vec<u8>| Streams::from([("quiet".to_owned(), quiet.clone()), ("rows".to_owned(), rows)]);
     let old = table(8000, |row| if row == 4000 { 1 } else { 0 });
-    let first = days.wanted(Wanted::Due, &one(table(8000, |_| 0)));
+    let first = days.wanted(WantedKind::Due, &one(table(8000, |_| 0)));
     // In one pack: a new plain segment, and a segment that depends on the first pack.
     let streams = Streams::from([("quiet".to_owned(), quiet.clone()), ("stream".to_owned(), old.clone())]);
-    let second = days.wanted(Wanted::Due, &streams);
+    let second = days.wanted(WantedKind::Due, &streams);
     assert!(second.snapshot.header.packs.contains(&first.snapshot.header.packs[0]));
-    let full = days.wanted(Wanted::Full, &with(table(8000, |_| 7)));
+    let full = days.wanted(WantedKind::Full, &with(table(8000, |_| 7)));
     let shared = |report: &BackupReport, other: &BackupReport| {
         report.snapshot.header.packs.iter().any(|pack| other.snapshot.header.packs.contains(pack))
     };
     assert!(shared(&full, &second) && !shared(&full, &first), "the plain part of the second pack is kept");
     days.prune(&[&first.snapshot, &second.snapshot]);
-    let back = days.wanted(Wanted::Due, &with(old));
+    let back = days.wanted(WantedKind::Due, &with(old));
     assert!(back.totals().new > 0);
     days.all_restore();
 }
@@ -201,8 +201,8 @@ fn a_rebase_keeps_no_pack() {
     let parts = |parts: &[u64]| -> Streams {
         parts.iter().map(|&part| (format!("part {part}"), noise(300_000, part))).collect()
     };
-    let before = days.wanted(Wanted::Due, &parts(&[1, 2])).snapshot.header.packs;
-    let rebased = days.wanted(Wanted::Rebase, &parts(&[1, 2]));
+    let before = days.wanted(WantedKind::Due, &parts(&[1, 2])).snapshot.header.packs;
+    let rebased = days.wanted(WantedKind::Rebase, &parts(&[1, 2]));
     assert!(rebased.snapshot.header.packs.iter().all(|pack| !before.contains(pack)));
     assert_eq!(rebased.totals().new, 600_000, "all that was read");
     days.all_restore();
@@ -218,7 +218,7 @@ fn unchanged_files_are_read_again_by_a_rebase_alone() {
     (0..100).for_each(|file| write(file, 0));
     let vault = Vault::new();
     let clock = TestClock::at(MONDAY);
-    let run = |wanted: Wanted| {
+    let run = |wanted: WantedKind| {
         let paths = vec![tree.path().to_owned()];
         let files = FilesOptions { paths, exclude: Vec::new(), one_file_system: false, ..FilesOptions::default() };
         let mut source = FilesSource::new(&files, &clock).unwrap();
@@ -226,17 +226,17 @@ fn unchanged_files_are_read_again_by_a_rebase_alone() {
         let report = backup(&vault.writer(), &mut source, &options, &clock, &counts, &Interrupt::default()).unwrap();
         (report, counts.get(Counter::BytesRead))
     };
-    let (first, all) = run(Wanted::Due);
+    let (first, all) = run(WantedKind::Due);
     assert_eq!((all, first.totals().new), (first.totals().read, first.totals().read));
     (0..10).for_each(|file| write(file * 10, 1));
-    let (second, changed) = run(Wanted::Due);
+    let (second, changed) = run(WantedKind::Due);
     assert!(changed > 0 && changed < all / 8, "{changed} of {all}");
     assert!(second.totals().stored < 20_000, "they are based: {}", second.totals().stored);
-    assert_eq!(run(Wanted::Due).1, 0);
-    assert_eq!(run(Wanted::Full).1, 0, "a light full reads nothing that didn't change");
-    let (rebased, read) = run(Wanted::Rebase);
+    assert_eq!(run(WantedKind::Due).1, 0);
+    assert_eq!(run(WantedKind::Full).1, 0, "a light full reads nothing that didn't change");
+    let (rebased, read) = run(WantedKind::Rebase);
     assert_eq!((read, rebased.totals().new), (rebased.totals().read, rebased.totals().read));
-    assert_eq!(run(Wanted::Due).1, 0);
+    assert_eq!(run(WantedKind::Due).1, 0);
     assert_whole(&vault.fresh_reader());
 }
 
@@ -250,14 +250,14 @@ fn a_light_full_frees_the_least_used_packs_as_far_as_its_budget_goes() {
     // A pack of all, then three of ten parts each.
     for more in [0..0, 30..40, 40..50, 50..60] {
         numbers.extend(more);
-        let needed = days.wanted(Wanted::Due, &parts(&numbers)).snapshot.header.packs;
+        let needed = days.wanted(WantedKind::Due, &parts(&numbers)).snapshot.header.packs;
         packs.push(*needed.iter().find(|pack| !packs.contains(*pack)).unwrap());
     }
     // One, two and five of ten stay.
     let stay: Vec<u64> = (0..30).chain(30..31).chain(40..42).chain(50..55).collect();
-    days.wanted(Wanted::Due, &parts(&stay));
+    days.wanted(WantedKind::Due, &parts(&stay));
     let full = |days: &mut Days, repack_budget| {
-        days.back_up(&parts(&stay), &BackupOptions { wanted: Wanted::Full, repack_budget, ..options() })
+        days.back_up(&parts(&stay), &BackupOptions { wanted: WantedKind::Full, repack_budget, ..options() })
     };
     let holds = |report: &BackupReport| {
         packs.iter().map(|pack| report.snapshot.header.packs.contains(pack)).collect::<Vec<_>>()
@@ -272,7 +272,7 @@ fn a_light_full_frees_the_least_used_packs_as_far_as_its_budget_goes() {
     assert_eq!((holds(&next), next.totals().new), (vec![true, false, false, true], 0), "five parts are too many");
     let rest = full(&mut days, 20);
     assert_eq!((holds(&rest), rest.totals().new), (vec![true, false, false, false], 500_000));
-    let incremental = days.wanted(Wanted::Incremental, &parts(&stay));
+    let incremental = days.wanted(WantedKind::Incremental, &parts(&stay));
     assert_eq!(incremental.totals().new, 0);
     days.all_restore();
 }
@@ -285,9 +285,9 @@ fn a_pack_that_others_are_based_on_is_not_stored_again() {
         let rows = ("rows".to_owned(), table(8000, |row| if row == 4000 { salt } else { 0 }));
         parts.map(part).chain([rows]).collect()
     };
-    let first = days.wanted(Wanted::Due, &with(0..20, 0));
-    days.wanted(Wanted::Due, &with(0..1, 1));
-    let options = BackupOptions { wanted: Wanted::Full, repack_budget: 100, ..options() };
+    let first = days.wanted(WantedKind::Due, &with(0..20, 0));
+    days.wanted(WantedKind::Due, &with(0..1, 1));
+    let options = BackupOptions { wanted: WantedKind::Full, repack_budget: 100, ..options() };
     let full = days.back_up(&with(0..1, 1), &options);
     assert!(full.snapshot.header.packs.contains(&first.snapshot.header.packs[0]));
     assert_eq!(full.totals().new, 0);

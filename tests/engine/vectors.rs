@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use support::Random;
 use varu::chunker::{ChunkSizes, Chunker};
-use varu::crypto::{DataKeyPublic, DataKeySecret, IdentityFile, MetadataKey, Purpose, Salt, WriterSecret};
+use varu::crypto::{DataKeyPublic, DataKeySecret, IdentityFile, MetadataKey, Salt, SealPurpose, WriterSecret};
 use varu::entry::Untrusted;
 use varu::facts::Facts;
 use varu::format::writer_key::WriterKeyFile;
@@ -73,9 +73,9 @@ fn metadata_seals_to_the_same_bytes_and_opens() {
     let salt = Salt::from_bytes(vectors.array("salt"));
     let (aad, plaintext) = (vectors.associated_data(), vectors.get("metadata plaintext"));
     for (purpose, name) in [
-        (Purpose::SnapshotBody, "sealed snapshot body"),
-        (Purpose::PackDirectory, "sealed pack directory"),
-        (Purpose::RecipeCopy, "sealed recipe copy"),
+        (SealPurpose::SnapshotBody, "sealed snapshot body"),
+        (SealPurpose::PackDirectory, "sealed pack directory"),
+        (SealPurpose::RecipeCopy, "sealed recipe copy"),
     ] {
         let sealed = key.seal(purpose, &salt, &aad, plaintext.to_vec());
         assert_eq!(hex(sealed.as_bytes()), hex(vectors.get(name)), "{name}");

@@ -14,14 +14,14 @@ use std::time::Duration;
 use support::vault::*;
 use support::*;
 use tempfile::TempDir;
-use varu::backup::{BackupOptions, Wanted, backup};
+use varu::backup::{BackupOptions, WantedKind, backup};
 use varu::entry::{Entry, StreamName};
 use varu::error::Error;
 use varu::facts::Facts;
 use varu::format::layout::{parse_pack_name, parse_snapshot_name};
 use varu::host::accept::accept_account;
-use varu::host::policy::{Policy, Rule};
-use varu::host::steps::Steps;
+use varu::host::checkpoints::Checkpoints;
+use varu::host::policy::{HostPolicy, Rule};
 use varu::host::{Places, REPOSITORY, prune as host_prune};
 use varu::id::{ChainId, PackId, SnapshotId};
 use varu::index::SnapshotRow;
@@ -48,7 +48,7 @@ fn tags() -> BTreeMap<String, TagRule> {
 /// Asks nobody.
 struct Free;
 
-impl Steps for Free {
+impl Checkpoints for Free {
     fn before(&self, _: &'static str) -> std::io::Result<()> {
         Ok(())
     }
@@ -154,9 +154,9 @@ impl Life {
         let had_good = self.made.iter().any(|made| made.row.header.set == set && !made.row.header.suspect);
         let (suspect, skips, cut) = (fate == 1 && had_good, fate == 2, fate == 3);
         let wanted = match self.random.below(40) {
-            0 => Wanted::Rebase,
-            _ if self.day.is_multiple_of(7) => Wanted::Full,
-            _ => Wanted::Incremental,
+            0 => WantedKind::Rebase,
+            _ if self.day.is_multiple_of(7) => WantedKind::Full,
+            _ => WantedKind::Incremental,
         };
         let tags: Vec<String> = (self.random.below(9) == 0).then(|| "pre-deploy".to_owned()).into_iter().collect();
         let options = BackupOptions { tags, wanted, max_shrink: Some(50), ..BackupOptions::new(set) };
@@ -288,10 +288,15 @@ impl Life {
 
     fn prune_on_the_host(&self) {
         let all = Rule { keep: Some(KEEP), tags: Some(tags()), ..Rule::default() };
-        let policy = Policy { all, ..Policy::default() };
-        let options =
-            host_prune::PruneOptions { places: self.places(), accounts: Vec::new(), wait: DAY, policy, dry_run: false };
-        let mut report = host_prune::PruneReport::default();
+        let policy = HostPolicy { all, ..HostPolicy::default() };
+        let options = host_prune::HostPruneOptions {
+            places: self.places(),
+            accounts: Vec::new(),
+            wait: DAY,
+            policy,
+            dry_run: false,
+        };
+        let mut report = host_prune::HostPruneReport::default();
         let (now, counts) = (self.clock.now(), Counts::default());
         host_prune::prune_account(&options, ACCOUNT, now, &counts, &Free, &mut report).unwrap();
         assert!(report.damage.is_empty(), "{}: {report:?}", self.what);

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
 use varu::entry::{Entry, FileTime, Hole, Kind, Metadata};
-use varu::source::files::extract::{Begin, Error, ExtractOptions, Extractor, Overwrite, Owners};
+use varu::source::files::extract::{Begin, Error, ExtractOptions, Extractor, Overwrite, OwnerMapping};
 
 use crate::trees::*;
 
@@ -450,8 +450,8 @@ fn owners_go_by_name_before_number() {
         let stat = fs::metadata(top.join("f")).unwrap();
         (stat.uid(), stat.gid())
     };
-    assert_eq!(owned(Owners::Here), (1, 778));
-    assert_eq!(owned(Owners::Numeric), (777, 778));
+    assert_eq!(owned(OwnerMapping::Here), (1, 778));
+    assert_eq!(owned(OwnerMapping::Numeric), (777, 778));
 }
 
 #[test]

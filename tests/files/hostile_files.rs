@@ -8,13 +8,13 @@ use std::process::Command;
 
 use support::machine::{Ended, Machine};
 use support::{Owner, Random, long};
-use varu::crypto::{Purpose, Salt};
+use varu::crypto::{Salt, SealPurpose};
 use varu::format::layout::snapshot_name;
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
 use varu::id::{ChainId, SnapshotId};
 use varu::remote::open::create;
 use varu::remote::options::Options;
-use varu::remote::place::Place;
+use varu::remote::place::Location;
 use varu::remote::{Folder, ObjectName};
 use varu::segment::Compressor;
 
@@ -137,7 +137,7 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     let folder = tempfile::tempdir().unwrap();
     let machine = Machine::new(folder.path());
     let vault = machine.at("vault");
-    let remote = create(&Place::Local(vault.clone()), &Options::default()).unwrap();
+    let remote = create(&Location::Local(vault.clone()), &Options::default()).unwrap();
     let owner = Owner::create(&*remote);
     fs::create_dir(machine.at("keys")).unwrap();
     for (name, text) in [("writer.key", &owner.writer_key), ("identity.txt", &owner.identity)] {
@@ -182,7 +182,7 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
             ..newest.header.clone()
         };
         let clear = header.encode();
-        let sealed = thief.keys().metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed.clone());
+        let sealed = thief.keys().metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed.clone());
         let object = [&clear, sealed.as_bytes()].concat();
         let name: ObjectName = snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(&object));
         assert_eq!(name.folder(), Folder::Snapshots);

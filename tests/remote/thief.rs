@@ -10,8 +10,8 @@ use support::host::Host;
 use support::raw_sftp::{APPEND, CREATE, EXCLUSIVE, READ, Raw, TRUNCATE, WRITE};
 use support::sshd::is_root;
 use varu::host::accept::{AcceptOptions, AcceptReport, accept};
-use varu::host::policy::{Policy, Rule};
-use varu::host::prune::{PruneOptions, prune};
+use varu::host::policy::{HostPolicy, Rule};
+use varu::host::prune::{HostPruneOptions, prune};
 use varu::id::{PackId, derive_bytes};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::Folder;
@@ -321,7 +321,7 @@ fn a_thief_comes_at_some_moment_of_a_life() {
     let (week, weeks, keep) = if long() { (7, 9, 28) } else { (3, 4, 5) };
     let day = Duration::from_secs(24 * 3600);
     let all = Rule { keep: Some(keep * day), ..Rule::default() };
-    let policy = Policy { all, ..Policy::default() };
+    let policy = HostPolicy { all, ..HostPolicy::default() };
     let moment = RandomState::new().hash_one(0_u8) % u64::from(week * weeks);
     eprintln!("the thief comes on day {moment}");
     let mut made: Snapshots = Vec::new();
@@ -336,7 +336,7 @@ fn a_thief_comes_at_some_moment_of_a_life() {
                 assert_eq!(attack(&mut raw, path, number), Vec::<String>::new());
             }
         }
-        let options = PruneOptions {
+        let options = HostPruneOptions {
             places: host.places(),
             accounts: Vec::new(),
             wait: Duration::ZERO,

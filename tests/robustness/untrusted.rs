@@ -12,7 +12,7 @@ use varu::facts::{Facts, Separated};
 use varu::progress::{Counts, Interrupt};
 use varu::remote::open::create;
 use varu::remote::options::Options;
-use varu::remote::place::Place;
+use varu::remote::place::Location;
 use varu::source::{Error, Finished, Source};
 use varu::warning::{Warning, WarningKind};
 
@@ -64,7 +64,7 @@ fn is_plain(ended: &Ended) {
 }
 
 fn machine_with(top: &Path, tags: &[&str], streams: &Streams) -> Machine {
-    let place = Place::Local(top.join("vault"));
+    let place = Location::Local(top.join("vault"));
     let remote = create(&place, &Options::default()).unwrap();
     let owner = Owner::create(&*remote);
     fs::create_dir(top.join("keys")).unwrap();

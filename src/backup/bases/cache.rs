@@ -28,15 +28,15 @@ const PAGE: usize = 4096;
 
 /// Where a chunk lies in the data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backup) struct Slot {
+pub(in crate::backup) struct CacheSlot {
     block: u32,
     /// Bytes; 0 where the chunk isn't in the cache.
     length: u32,
 }
 
-const NONE: Slot = Slot::NONE;
+const NONE: CacheSlot = CacheSlot::NONE;
 
-impl Slot {
+impl CacheSlot {
     /// Of a chunk that isn't in the cache.
     pub const NONE: Self = Self { block: 0, length: 0 };
 
@@ -68,7 +68,7 @@ impl Slots {
     }
 
     /// Reads the chunk that lies there.
-    pub fn read(&self, slot: Slot, chunk: &mut [u8]) -> std::io::Result<()> {
+    pub fn read(&self, slot: CacheSlot, chunk: &mut [u8]) -> std::io::Result<()> {
         self.file.read_exact_at(chunk, slot.at())
     }
 
@@ -79,7 +79,7 @@ impl Slots {
 
     /// Writes chunks that stand one behind the other, with their lengths and slots; those without a slot are passed over. What
     /// fails is told by [`failed`](Self::failed).
-    pub fn write(&self, mut chunks: &[u8], lengths: &[u32], slots: &[Slot], padded: &mut Vec<u8>) {
+    pub fn write(&self, mut chunks: &[u8], lengths: &[u32], slots: &[CacheSlot], padded: &mut Vec<u8>) {
         padded.clear();
         let mut from = None;
         for (&length, &slot) in lengths.iter().zip(slots) {
@@ -193,7 +193,7 @@ impl BaseCache {
     }
 
     /// Where the chunk lies that stands at `ordinal` in the recipe before and has that length.
-    pub fn slot(&mut self, ordinal: u64, length: u32) -> Slot {
+    pub fn slot(&mut self, ordinal: u64, length: u32) -> CacheSlot {
         let slot = self.old.as_mut().map_or(NONE, |old| old.slot(ordinal));
         if slot.length == length { slot } else { NONE }
     }
@@ -243,18 +243,18 @@ impl BaseCache {
 
     /// A copy of its file has the next chunk of the new recipe.
     pub fn pass(&mut self) -> std::io::Result<()> {
-        self.put(Slot::ELSEWHERE)
+        self.put(CacheSlot::ELSEWHERE)
     }
 
     /// The next chunk of the new recipe has so many bytes. Returns where they are to be written, if there is room.
-    pub fn place(&mut self, length: u32) -> std::io::Result<Slot> {
+    pub fn place(&mut self, length: u32) -> std::io::Result<CacheSlot> {
         let slot = self.used.find(length).unwrap_or(NONE);
         self.full |= slot.is_none();
         self.put(slot)?;
         Ok(slot)
     }
 
-    fn put(&mut self, slot: Slot) -> std::io::Result<()> {
+    fn put(&mut self, slot: CacheSlot) -> std::io::Result<()> {
         self.count += 1;
         self.new.write_all(&slot.block.to_le_bytes())?;
         self.new.write_all(&slot.length.to_le_bytes())
@@ -326,7 +326,7 @@ impl OldTable {
         whole.then(|| Self { file, count, page: Vec::new(), first: 0 })
     }
 
-    fn slot(&mut self, ordinal: u64) -> Slot {
+    fn slot(&mut self, ordinal: u64) -> CacheSlot {
         let inside = ordinal.checked_sub(self.first).map(|into| into as usize * ENTRY);
         let at = match inside.filter(|at| at + ENTRY <= self.page.len()) {
             Some(at) => at,
@@ -335,7 +335,7 @@ impl OldTable {
         };
         let field =
             |at: usize| u32::from_le_bytes([self.page[at], self.page[at + 1], self.page[at + 2], self.page[at + 3]]);
-        Slot { block: field(at), length: field(at + 4) }
+        CacheSlot { block: field(at), length: field(at + 4) }
     }
 
     fn load(&mut self, ordinal: u64) -> std::io::Result<()> {
@@ -368,7 +368,7 @@ impl Blocks {
         self.bits.get((block / 64) as usize).is_some_and(|bits| bits >> (block % 64) & 1 == 1)
     }
 
-    fn take(&mut self, slot: Slot) {
+    fn take(&mut self, slot: CacheSlot) {
         let first = u64::from(slot.block);
         let end = first + u64::from(slot.length).div_ceil(BLOCK);
         if end > self.limit {
@@ -384,12 +384,12 @@ impl Blocks {
     }
 
     /// Finds and takes room for `length` bytes, from where the last search ended, once round.
-    fn find(&mut self, length: u32) -> Option<Slot> {
+    fn find(&mut self, length: u32) -> Option<CacheSlot> {
         let blocks = u64::from(length).div_ceil(BLOCK).max(1);
         let end = self.bits.len() as u64 * 64;
         let start = self.next.min(end);
         let found = self.search(start, end + blocks, blocks).or_else(|| self.search(0, start, blocks))?;
-        let slot = Slot { block: found as u32, length };
+        let slot = CacheSlot { block: found as u32, length };
         self.take(slot);
         self.next = found + blocks;
         Some(slot)

@@ -14,15 +14,15 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) use cache::{BaseCache, Slot, Slots};
+pub(super) use cache::{BaseCache, CacheSlot, Slots};
 pub(super) use clones::Clones;
-pub(super) use reader::Base;
+pub(super) use reader::BaseChunk;
 
 use reader::BaseReader;
 
 use similar::Similar;
 
-use super::parent::{Parent, Predicted};
+use super::parent::{ParentCursor, Predicted};
 use super::pending::PendingSegment;
 use super::start::Start;
 use super::{BackupOptions, rebase};
@@ -183,7 +183,7 @@ impl Bases {
     }
 
     /// A new chunk goes into the segment.
-    pub fn new_chunk(&mut self, parent: &Parent<'_>, length: u64, segment: &mut PendingSegment) {
+    pub fn new_chunk(&mut self, parent: &ParentCursor<'_>, length: u64, segment: &mut PendingSegment) {
         segment.rests |= self.rests;
         if self.based && !self.rests {
             let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, known: 0, bytes: 0 });
@@ -196,7 +196,7 @@ impl Bases {
     pub fn gap_steps_over(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         length: u64,
         segment: &mut PendingSegment,
     ) -> Result<()> {
@@ -214,7 +214,7 @@ impl Bases {
     pub fn gap_ends(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         to: u64,
         segment: &mut PendingSegment,
     ) -> Result<()> {
@@ -238,7 +238,7 @@ impl Bases {
     pub fn segment_ends(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(gap) = self.gap.filter(|gap| gap.bytes > 0) else { return Ok(()) };
@@ -251,7 +251,7 @@ impl Bases {
     fn guess(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         gap: Gap,
         segment: &mut PendingSegment,
     ) -> Result<Gap> {
@@ -283,7 +283,7 @@ impl Bases {
     fn take_around(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         gap: Gap,
         into: u64,
         segment: &mut PendingSegment,
@@ -321,7 +321,7 @@ impl Bases {
             return Ok(());
         }
         segment.drop_bases();
-        let mut parent = Parent::new(repository, start, Some(stream));
+        let mut parent = ParentCursor::new(repository, start, Some(stream));
         let first = start.first_ordinal(stream.0);
         let mut next = (u64::from(hits[0]) - first).saturating_sub(1);
         for hit in hits {
@@ -369,7 +369,7 @@ impl Bases {
     fn take(
         &mut self,
         repository: &Repository,
-        parent: &mut Parent<'_>,
+        parent: &mut ParentCursor<'_>,
         numbers: Range<u64>,
         segment: &mut PendingSegment,
     ) -> Result<()> {
@@ -387,12 +387,12 @@ impl Bases {
     fn take_chunk(
         &mut self,
         repository: &Repository,
-        parent: &Parent<'_>,
+        parent: &ParentCursor<'_>,
         chunk: &Predicted,
         segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
-        let slot = self.cache.as_mut().map_or(Slot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
+        let slot = self.cache.as_mut().map_or(CacheSlot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
         let clones = self.clones.as_ref();
         let has_file = parent.stream().is_some_and(|(number, stream)| self.reader.has_file(number, stream, clones));
         if !has_file && slot.is_none() {
@@ -402,7 +402,7 @@ impl Bases {
         let offset = has_file.then(|| parent.offset(chunk.number));
         let Run { pack, segment: of, first, .. } = chunk.run;
         let run = BaseRun { pack: 0, segment: of, first, count: 1 };
-        let base = Base { id: chunk.id, length: chunk.length, pack, run, depth, offset, slot };
+        let base = BaseChunk { id: chunk.id, length: chunk.length, pack, run, depth, offset, slot };
         if self.reader.read(repository, &base, &mut segment.prefix) {
             segment.add_base(&base);
         }

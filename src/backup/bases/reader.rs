@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::cache::{Slot, Slots};
+use super::cache::{CacheSlot, Slots};
 use super::clones::Clones;
 use crate::backup::PreviousFile;
 use crate::entry::StreamName;
@@ -18,7 +18,7 @@ use crate::source::open_plain;
 
 /// A chunk of the snapshot before that a segment is to stand on.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::backup) struct Base {
+pub(in crate::backup) struct BaseChunk {
     pub id: ChunkId,
     pub length: u32,
     /// The index's number of its pack, and where it lies there.
@@ -29,7 +29,7 @@ pub(in crate::backup) struct Base {
     /// How many bytes of its stream come before it, where a file of that stream is there.
     pub offset: Option<u64>,
     /// Where the cache has it.
-    pub slot: Slot,
+    pub slot: CacheSlot,
 }
 
 /// Reads bases.
@@ -70,7 +70,7 @@ impl BaseReader {
     }
 
     /// Adds the chunk's bytes to `out`. False where nobody has them.
-    pub fn read(&mut self, repository: &Repository, base: &Base, out: &mut Vec<u8>) -> bool {
+    pub fn read(&mut self, repository: &Repository, base: &BaseChunk, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         out.resize(start + base.length as usize, 0);
         let is_it = |bytes: &[u8]| repository.keys().chunk_ids.id(bytes) == base.id;

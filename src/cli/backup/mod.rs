@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 use clap_complete::ArgValueCandidates;
-use varu::backup::Wanted;
+use varu::backup::WantedKind;
 use varu::entry::StreamName;
 use varu::init::init;
 use varu::job::backup::{BackupRequest, run};
@@ -105,7 +105,7 @@ impl Args {
         let unconfigured = |set, source| BackupRequest {
             set,
             source,
-            wanted: Wanted::Due,
+            wanted: WantedKind::Due,
             policy: FullPolicy::unconfigured(machine),
             max_shrink: Some(MAX_SHRINK),
             is_configured: false,
@@ -133,10 +133,10 @@ impl Args {
         tags.sort();
         tags.dedup();
         let wanted = match (self.full, self.incremental, self.rebase) {
-            (true, ..) => Wanted::Full,
-            (_, true, _) => Wanted::Incremental,
-            (.., true) => Wanted::Rebase,
-            _ => Wanted::Due,
+            (true, ..) => WantedKind::Full,
+            (_, true, _) => WantedKind::Incremental,
+            (.., true) => WantedKind::Rebase,
+            _ => WantedKind::Due,
         };
         let max_shrink = request.max_shrink.filter(|_| !self.accept_shrink && !self.change_paths);
         Ok(BackupRequest { wanted, tags, max_shrink, ..request })
@@ -352,10 +352,10 @@ mod tests {
     #[test]
     fn the_kind_is_one_of_three_or_what_is_due() {
         let kind = |words: &[&str]| options(&[&["etc"], words].concat()).map(|request| request.wanted);
-        assert_eq!(kind(&[]), Ok(Wanted::Due));
-        assert_eq!(kind(&["--full"]), Ok(Wanted::Full));
-        assert_eq!(kind(&["--incremental"]), Ok(Wanted::Incremental));
-        assert_eq!(kind(&["--rebase"]), Ok(Wanted::Rebase));
+        assert_eq!(kind(&[]), Ok(WantedKind::Due));
+        assert_eq!(kind(&["--full"]), Ok(WantedKind::Full));
+        assert_eq!(kind(&["--incremental"]), Ok(WantedKind::Incremental));
+        assert_eq!(kind(&["--rebase"]), Ok(WantedKind::Rebase));
         assert!(kind(&["--full", "--rebase"]).is_err());
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use varu::error::Error;
-use varu::host::{Damage, Places, check_account};
+use varu::host::{HostDamage, Places, check_account};
 use varu::progress::Progress;
 use varu::warning::Warning;
 
@@ -149,8 +149,8 @@ impl<'a> End<'a> {
 /// How many damaged objects people are shown.
 const SHOWN: usize = 50;
 
-fn damage_text(account: &str, damage: &[Damage]) -> String {
-    let line = |damage: &Damage| format!("{account}: {} is DAMAGED: {}\n", damage.object, one_line(&damage.reason));
+fn damage_text(account: &str, damage: &[HostDamage]) -> String {
+    let line = |damage: &HostDamage| format!("{account}: {} is DAMAGED: {}\n", damage.object, one_line(&damage.reason));
     let text: String = damage.iter().take(SHOWN).map(line).collect();
     match damage.len().checked_sub(SHOWN) {
         None | Some(0) => text,
@@ -158,6 +158,6 @@ fn damage_text(account: &str, damage: &[Damage]) -> String {
     }
 }
 
-fn damage_json(damage: &[Damage]) -> Vec<Value> {
+fn damage_json(damage: &[HostDamage]) -> Vec<Value> {
     damage.iter().map(|damage| json!({ "object": damage.object.to_string(), "reason": damage.reason })).collect()
 }

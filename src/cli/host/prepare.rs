@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use varu::host::Places;
 use varu::host::owner::MachineId;
-use varu::host::prepare::{PrepareOptions, Prepared, prepare};
+use varu::host::prepare::{PrepareOptions, PreparedAccount, prepare};
 use varu::id::RepositoryId;
 use varu::progress::Progress;
 use varu::time::SystemClock;
@@ -87,7 +87,7 @@ impl Args {
     }
 }
 
-fn prepared_text(options: &PrepareOptions, prepared: &Prepared, reloaded: bool) -> String {
+fn prepared_text(options: &PrepareOptions, prepared: &PreparedAccount, reloaded: bool) -> String {
     let account = options.reader.as_ref().unwrap_or(&options.account);
     let mut text = match prepared.changes.is_empty() {
         true => format!("the account {account} is prepared already\n"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 use varu::host::Places;
-use varu::host::prune::{Fate, PruneOptions, PruneReport, Stays, prune};
+use varu::host::prune::{Fate, HostPruneOptions, HostPruneReport, KeptReason, prune};
 use varu::retention::Reason;
 use varu::time::SystemClock;
 
@@ -37,7 +37,7 @@ impl Args {
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let policy = load_policy(self.policy.as_deref()).map_err(Failure::usage)?;
         let dry_run = self.dry_run;
-        let options = PruneOptions { places, accounts: self.accounts, wait: PATIENCE, policy, dry_run };
+        let options = HostPruneOptions { places, accounts: self.accounts, wait: PATIENCE, policy, dry_run };
         let progress = context.progress();
         let reports = prune(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
         let mut end = End::new(&progress);
@@ -49,7 +49,7 @@ impl Args {
     }
 }
 
-fn text(context: &Context, report: &PruneReport, dry_run: bool) -> String {
+fn text(context: &Context, report: &HostPruneReport, dry_run: bool) -> String {
     let account = &report.account;
     let mut text = damage_text(account, &report.damage);
     for fate in report.snapshots.iter().filter(|fate| dry_run || fate.reasons.is_empty()) {
@@ -70,37 +70,37 @@ fn text(context: &Context, report: &PruneReport, dry_run: bool) -> String {
     text + &format!("{account}: {snapshots} and {packs} {verb} ({})\n", size(report.freed))
 }
 
-fn reason(context: &Context, why: &Stays) -> String {
+fn reason(context: &Context, why: &KeptReason) -> String {
     let day = |time| context.machine.zone.short(time);
     match why {
-        Stays::Rule(Reason::Young { until }) => format!("young until {}", day(*until)),
-        Stays::Rule(Reason::Silent { newest }) => {
+        KeptReason::Rule(Reason::Young { until }) => format!("young until {}", day(*until)),
+        KeptReason::Rule(Reason::Silent { newest }) => {
             format!("the newest of its set arrived at {}, and ages are counted at it", day(*newest))
         }
-        Stays::Rule(Reason::Newest) => "no newer chain of its set is whole and has been here as long".to_owned(),
-        Stays::Rule(Reason::Last { what }) => format!("the last that has {what}"),
-        Stays::Rule(Reason::Counted) => "among the newest chains".to_owned(),
-        Stays::Rule(Reason::Tagged { tag, until: Some(until), .. }) => format!("tag {tag} until {}", day(*until)),
-        Stays::Rule(Reason::Tagged { tag, until: None, .. }) => format!("among the newest with tag {tag}"),
-        Stays::Rule(Reason::Gap { until }) => format!("nothing goes after a long gap until {}", day(*until)),
-        Stays::Held(id) => format!("{} is held", short(id)),
-        Stays::Parent(id) => format!("{} stands on it", short(id)),
-        Stays::Damaged => "something of it is damaged: mend it or give it up".to_owned(),
+        KeptReason::Rule(Reason::Newest) => "no newer chain of its set is whole and has been here as long".to_owned(),
+        KeptReason::Rule(Reason::Last { what }) => format!("the last that has {what}"),
+        KeptReason::Rule(Reason::Counted) => "among the newest chains".to_owned(),
+        KeptReason::Rule(Reason::Tagged { tag, until: Some(until), .. }) => format!("tag {tag} until {}", day(*until)),
+        KeptReason::Rule(Reason::Tagged { tag, until: None, .. }) => format!("among the newest with tag {tag}"),
+        KeptReason::Rule(Reason::Gap { until }) => format!("nothing goes after a long gap until {}", day(*until)),
+        KeptReason::Held(id) => format!("{} is held", short(id)),
+        KeptReason::Parent(id) => format!("{} stands on it", short(id)),
+        KeptReason::Damaged => "something of it is damaged: mend it or give it up".to_owned(),
     }
 }
 
-fn document(report: &PruneReport) -> serde_json::Value {
-    let word = |why: &Stays| match why {
-        Stays::Rule(Reason::Young { .. }) => "young",
-        Stays::Rule(Reason::Silent { .. }) => "silent",
-        Stays::Rule(Reason::Newest) => "newest",
-        Stays::Rule(Reason::Counted) => "counted",
-        Stays::Rule(Reason::Last { .. }) => "last",
-        Stays::Rule(Reason::Tagged { .. }) => "tagged",
-        Stays::Rule(Reason::Gap { .. }) => "gap",
-        Stays::Held(_) => "held",
-        Stays::Parent(_) => "parent",
-        Stays::Damaged => "damaged",
+fn document(report: &HostPruneReport) -> serde_json::Value {
+    let word = |why: &KeptReason| match why {
+        KeptReason::Rule(Reason::Young { .. }) => "young",
+        KeptReason::Rule(Reason::Silent { .. }) => "silent",
+        KeptReason::Rule(Reason::Newest) => "newest",
+        KeptReason::Rule(Reason::Counted) => "counted",
+        KeptReason::Rule(Reason::Last { .. }) => "last",
+        KeptReason::Rule(Reason::Tagged { .. }) => "tagged",
+        KeptReason::Rule(Reason::Gap { .. }) => "gap",
+        KeptReason::Held(_) => "held",
+        KeptReason::Parent(_) => "parent",
+        KeptReason::Damaged => "damaged",
     };
     let snapshot = |fate: &Fate| {
         json!({

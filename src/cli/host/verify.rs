@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use serde_json::{Map, json};
 use varu::host::Places;
-use varu::host::verify::{VerifyOptions, VerifyReport, verify};
+use varu::host::verify::{HostVerifyOptions, HostVerifyReport, verify};
 use varu::time::SystemClock;
 
 use super::{End, PATIENCE, account, damage_json, damage_text};
@@ -36,7 +36,7 @@ impl Args {
     /// Verifies and names all damage.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let sample = self.sample.unwrap_or(1.0);
-        let options = VerifyOptions {
+        let options = HostVerifyOptions {
             places,
             accounts: self.accounts,
             wait: PATIENCE,
@@ -54,7 +54,7 @@ impl Args {
     }
 }
 
-fn text(report: &VerifyReport) -> String {
+fn text(report: &HostVerifyReport) -> String {
     let text = damage_text(&report.account, &report.damage);
     if report.failure.is_some() {
         return text;
@@ -65,7 +65,7 @@ fn text(report: &VerifyReport) -> String {
     text + &format!("{}: {found}: {read} of {of} read ({}){resumed}\n", report.account, size(report.bytes))
 }
 
-fn document(report: &VerifyReport) -> serde_json::Value {
+fn document(report: &HostVerifyReport) -> serde_json::Value {
     json!({
         "objects": report.objects,
         "bytes": report.bytes,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use varu::job::machine::DEFAULT_CONFIGURATION;
 use varu::job::schedule::timers::{TimedWork, Timer};
 use varu::job::spec::Set;
-use varu::remote::place::Place;
+use varu::remote::place::Location;
 
 use crate::cli::context::Context;
 use crate::cli::exit::Failure;
@@ -102,13 +102,13 @@ impl Lines {
 
     /// The way to the repository. Whether only root can go it.
     fn way(&mut self, repository: Option<&str>, context: &Context) -> Result<bool, Failure> {
-        let Some(Ok(place)) = repository.map(Place::parse) else {
+        let Some(Ok(place)) = repository.map(Location::parse) else {
             return Err(Failure::usage(
                 "the services need the repository in the configuration: write url into [repository]",
             ));
         };
         match place {
-            Place::Local(path) => {
+            Location::Local(path) => {
                 // Its objects are whoever's they are; root goes on with them.
                 self.add("User", "root");
                 self.add("Group", "root");
@@ -116,7 +116,7 @@ impl Lines {
                 self.add("ReadWritePaths", &format!("-{}", escaped(&path.to_string_lossy())));
                 Ok(true)
             }
-            Place::Sftp(_) => {
+            Location::Sftp(_) => {
                 let repository = &context.machine.configuration.repository;
                 let (Some(key), Some(hosts)) = (&repository.ssh_key, &repository.known_hosts) else {
                     return Err(Failure::usage(format!(

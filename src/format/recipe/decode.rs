@@ -2,7 +2,7 @@
 
 use super::{MAX_NAMES, MAX_RUNS, PackRef, Recipe, Run, Stream, entry, push_run};
 use crate::format::checks::DirectoryCheck;
-use crate::format::wire::{FormatError, Reader, unzigzag};
+use crate::format::wire::{FieldReader, FormatError, unzigzag};
 use crate::id::PackId;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -18,14 +18,14 @@ pub fn apply_edit(parent: &Recipe, bytes: &[u8]) -> Result<Recipe> {
 }
 
 fn decode(bytes: &[u8], parent: Option<&Recipe>) -> Result<Recipe> {
-    let mut reader = Reader(bytes);
+    let mut reader = FieldReader(bytes);
     let mut packs = parent.map(|parent| parent.packs.clone()).unwrap_or_default();
     let smallest = PackId::LEN + size_of::<DirectoryCheck>();
     packs.extend(reader.list(smallest, "the pack table", |reader| {
         let id = PackId::from_bytes(reader.array("a pack's id")?);
         Ok(PackRef { id, check: reader.array("a directory check")? })
     })?);
-    let mut items = Items {
+    let mut items = ItemDecoder {
         recipe: Recipe { packs, streams: Vec::new() },
         parent,
         last_name: Vec::new(),
@@ -41,7 +41,7 @@ fn decode(bytes: &[u8], parent: Option<&Recipe>) -> Result<Recipe> {
     Ok(items.recipe)
 }
 
-struct Items<'a> {
+struct ItemDecoder<'a> {
     recipe: Recipe,
     parent: Option<&'a Recipe>,
     last_name: Vec<u8>,
@@ -55,8 +55,8 @@ struct Items<'a> {
     names: usize,
 }
 
-impl Items<'_> {
-    fn item(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+impl ItemDecoder<'_> {
+    fn item(&mut self, reader: &mut FieldReader<'_>) -> Result<()> {
         match reader.varint("a recipe's item")? {
             0 => self.copied(reader),
             1 => self.stream(reader, None),
@@ -71,13 +71,13 @@ impl Items<'_> {
         }
     }
 
-    fn parent_stream(&self, reader: &mut Reader<'_>) -> Result<usize> {
+    fn parent_stream(&self, reader: &mut FieldReader<'_>) -> Result<usize> {
         let by = reader.zigzag("a parent's stream")?;
         let number = (self.expected as i64).checked_add(by).and_then(|number| usize::try_from(number).ok());
         number.ok_or(FormatError::Invalid("an item names a stream that the parent lacks"))
     }
 
-    fn copied(&mut self, reader: &mut Reader<'_>) -> Result<()> {
+    fn copied(&mut self, reader: &mut FieldReader<'_>) -> Result<()> {
         let first = self.parent_stream(reader)?;
         let count = usize::try_from(reader.varint("a count of streams")?).unwrap_or(usize::MAX);
         let end = first.checked_add(count).filter(|_| count > 0);
@@ -111,13 +111,13 @@ impl Items<'_> {
         }
     }
 
-    fn stream(&mut self, reader: &mut Reader<'_>, parent: Option<&[Run]>) -> Result<()> {
+    fn stream(&mut self, reader: &mut FieldReader<'_>, parent: Option<&[Run]>) -> Result<()> {
         let (entry, hash) = entry::read(reader, &mut self.last_name)?;
         self.grow(1)?;
         self.name(entry.name.as_bytes().len())?;
         let mut runs = Vec::new();
         if entry.kind.has_content() {
-            let mut cursor = parent.map(Cursor::new);
+            let mut cursor = parent.map(ParentPosition::new);
             for _ in 0..reader.count(1, "a stream's runs")? {
                 self.op(reader, &mut runs, cursor.as_mut())?;
             }
@@ -126,7 +126,12 @@ impl Items<'_> {
         Ok(())
     }
 
-    fn op(&mut self, reader: &mut Reader<'_>, runs: &mut Vec<Run>, cursor: Option<&mut Cursor<'_>>) -> Result<()> {
+    fn op(
+        &mut self,
+        reader: &mut FieldReader<'_>,
+        runs: &mut Vec<Run>,
+        cursor: Option<&mut ParentPosition<'_>>,
+    ) -> Result<()> {
         let op = reader.varint("an op")?;
         let before = runs.len();
         match (op & 3, op >> 2, cursor) {
@@ -142,7 +147,7 @@ impl Items<'_> {
         self.grow(runs.len() - before)
     }
 
-    fn run(&self, reader: &mut Reader<'_>, kind: u64, count: u64) -> Result<Run> {
+    fn run(&self, reader: &mut FieldReader<'_>, kind: u64, count: u64) -> Result<Run> {
         const OUTSIDE: FormatError = FormatError::Invalid("a run lies outside of what a pack can hold");
         let count = u32::try_from(count).ok().filter(|&count| count > 0).ok_or(OUTSIDE)?;
         let run = if kind == 2 {
@@ -166,14 +171,14 @@ impl Items<'_> {
 }
 
 /// A position among the chunks of the parent's stream.
-struct Cursor<'a> {
+struct ParentPosition<'a> {
     runs: &'a [Run],
     /// The number of the first chunk of each run, and the number of all.
     starts: Vec<u64>,
     position: u64,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> ParentPosition<'a> {
     fn new(runs: &'a [Run]) -> Self {
         let mut starts = Vec::with_capacity(runs.len() + 1);
         let mut position = 0;

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::{PackRef, Recipe, Run, Stream, entry};
 use crate::format::checks::RecipeCheck;
-use crate::format::wire::{Writer, zigzag};
+use crate::format::wire::{FieldWriter, zigzag};
 use crate::id::{Hasher, PackId};
 
 /// Writes the complete recipe.
 pub fn encode_full(recipe: &Recipe) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = FieldWriter::default();
     write_packs(&mut out, &recipe.packs);
-    let mut items = Items::default();
+    let mut items = ItemEncoder::default();
     for stream in &recipe.streams {
         items.explicit(&mut out, stream);
     }
@@ -28,11 +28,11 @@ pub fn recipe_check(recipe: &Recipe) -> RecipeCheck {
 /// Writes the edit that turns `parent` into `recipe`. The pack table of `recipe` must start with all of `parent`'s.
 pub fn encode_edit(recipe: &Recipe, parent: &Recipe) -> Vec<u8> {
     debug_assert!(recipe.packs.starts_with(&parent.packs));
-    let mut out = Writer::default();
+    let mut out = FieldWriter::default();
     write_packs(&mut out, recipe.packs.get(parent.packs.len()..).unwrap_or_default());
     let by_name: HashMap<_, _> =
         parent.streams.iter().enumerate().map(|(number, stream)| (&stream.entry.name, number)).collect();
-    let mut items = Items::default();
+    let mut items = ItemEncoder::default();
     for stream in &recipe.streams {
         match by_name.get(&stream.entry.name) {
             Some(&number) if parent.streams[number] == *stream => items.copy(&mut out, number),
@@ -44,7 +44,7 @@ pub fn encode_edit(recipe: &Recipe, parent: &Recipe) -> Vec<u8> {
     out.0
 }
 
-fn write_packs(out: &mut Writer, packs: &[PackRef]) {
+fn write_packs(out: &mut FieldWriter, packs: &[PackRef]) {
     out.count(packs.len());
     for pack in packs {
         out.raw(pack.id.as_bytes());
@@ -54,7 +54,7 @@ fn write_packs(out: &mut Writer, packs: &[PackRef]) {
 
 /// The state that items are encoded relative to.
 #[derive(Default)]
-struct Items {
+struct ItemEncoder {
     last_name: Vec<u8>,
     last_run: Option<Run>,
     /// The parent's stream after the last one that was named.
@@ -63,8 +63,8 @@ struct Items {
     copied: Option<(usize, u64)>,
 }
 
-impl Items {
-    fn copy(&mut self, out: &mut Writer, number: usize) {
+impl ItemEncoder {
+    fn copy(&mut self, out: &mut FieldWriter, number: usize) {
         match &mut self.copied {
             Some((first, count)) if *first + *count as usize == number => *count += 1,
             _ => {
@@ -74,7 +74,7 @@ impl Items {
         }
     }
 
-    fn flush(&mut self, out: &mut Writer) {
+    fn flush(&mut self, out: &mut FieldWriter) {
         if let Some((first, count)) = self.copied.take() {
             out.varint(0);
             self.name_parent(out, first);
@@ -83,11 +83,11 @@ impl Items {
         }
     }
 
-    fn name_parent(&self, out: &mut Writer, number: usize) {
+    fn name_parent(&self, out: &mut FieldWriter, number: usize) {
         out.zigzag(number as i64 - self.expected as i64);
     }
 
-    fn explicit(&mut self, out: &mut Writer, stream: &Stream) {
+    fn explicit(&mut self, out: &mut FieldWriter, stream: &Stream) {
         self.flush(out);
         out.varint(1);
         self.entry(out, stream);
@@ -97,7 +97,7 @@ impl Items {
         }
     }
 
-    fn edit(&mut self, out: &mut Writer, stream: &Stream, number: usize, parent: &Stream) {
+    fn edit(&mut self, out: &mut FieldWriter, stream: &Stream, number: usize, parent: &Stream) {
         self.flush(out);
         out.varint(2);
         self.name_parent(out, number);
@@ -116,11 +116,11 @@ impl Items {
         }
     }
 
-    fn entry(&mut self, out: &mut Writer, stream: &Stream) {
+    fn entry(&mut self, out: &mut FieldWriter, stream: &Stream) {
         entry::write(out, &stream.entry, stream.hash.as_ref(), &mut self.last_name);
     }
 
-    fn run(&mut self, out: &mut Writer, run: Run) {
+    fn run(&mut self, out: &mut FieldWriter, run: Run) {
         let count = u64::from(run.count) << 2;
         match self.last_run.replace(run) {
             Some(last) if { last }.extend(run) => out.varint(count | 2),

@@ -1,13 +1,13 @@
 //! Entries, as recipes carry them.
 
 use crate::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
-use crate::format::wire::{FormatError, Reader, Writer};
+use crate::format::wire::{FieldReader, FieldWriter, FormatError};
 use crate::id::StreamHash;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
 /// Writes an entry; `last` is the name before, whose common start is left out.
-pub(super) fn write(out: &mut Writer, entry: &Entry, hash: Option<&StreamHash>, last: &mut Vec<u8>) {
+pub(super) fn write(out: &mut FieldWriter, entry: &Entry, hash: Option<&StreamHash>, last: &mut Vec<u8>) {
     write_name(out, entry.name.as_bytes(), last);
     let code = match &entry.kind {
         Kind::Data => 0,
@@ -44,7 +44,7 @@ fn has_metadata(kind: &Kind) -> bool {
     !matches!(kind, Kind::Data | Kind::Hardlink(_))
 }
 
-fn write_name(out: &mut Writer, name: &[u8], last: &mut Vec<u8>) {
+fn write_name(out: &mut FieldWriter, name: &[u8], last: &mut Vec<u8>) {
     let shared = name.iter().zip(last.iter()).take_while(|(a, b)| a == b).count();
     out.count(shared);
     out.bytes(&name[shared..]);
@@ -52,12 +52,12 @@ fn write_name(out: &mut Writer, name: &[u8], last: &mut Vec<u8>) {
     last.extend_from_slice(&name[shared..]);
 }
 
-fn write_time(out: &mut Writer, time: FileTime) {
+fn write_time(out: &mut FieldWriter, time: FileTime) {
     out.zigzag(time.seconds);
     out.varint(u64::from(time.nanoseconds));
 }
 
-fn write_metadata(out: &mut Writer, metadata: &Metadata) {
+fn write_metadata(out: &mut FieldWriter, metadata: &Metadata) {
     [metadata.mode, metadata.uid, metadata.gid].into_iter().for_each(|field| out.varint(u64::from(field)));
     out.bytes(&metadata.user);
     out.bytes(&metadata.group);
@@ -80,7 +80,7 @@ fn write_metadata(out: &mut Writer, metadata: &Metadata) {
 }
 
 /// Reads an entry and its stream's hash; `last` is the name before.
-pub(super) fn read(reader: &mut Reader<'_>, last: &mut Vec<u8>) -> Result<(Entry, Option<StreamHash>)> {
+pub(super) fn read(reader: &mut FieldReader<'_>, last: &mut Vec<u8>) -> Result<(Entry, Option<StreamHash>)> {
     let name = read_name(reader, last)?;
     let kind = match reader.u8("an entry's kind")? {
         0 => Kind::Data,
@@ -108,7 +108,7 @@ fn stream_name(bytes: &[u8]) -> Result<StreamName> {
     StreamName::new(bytes).map_err(|_| FormatError::Invalid("an entry has a name that can't be"))
 }
 
-fn read_name(reader: &mut Reader<'_>, last: &mut Vec<u8>) -> Result<StreamName> {
+fn read_name(reader: &mut FieldReader<'_>, last: &mut Vec<u8>) -> Result<StreamName> {
     let shared = reader.varint("an entry's name")?;
     if shared > last.len() as u64 {
         return Err(FormatError::Invalid("an entry's name shares more than the name before has"));
@@ -118,7 +118,7 @@ fn read_name(reader: &mut Reader<'_>, last: &mut Vec<u8>) -> Result<StreamName> 
     stream_name(last)
 }
 
-fn read_time(reader: &mut Reader<'_>) -> Result<FileTime> {
+fn read_time(reader: &mut FieldReader<'_>) -> Result<FileTime> {
     let seconds = reader.zigzag("a time")?;
     match reader.varint_u32("a time")? {
         nanoseconds @ 0..1_000_000_000 => Ok(FileTime { seconds, nanoseconds }),
@@ -126,7 +126,7 @@ fn read_time(reader: &mut Reader<'_>) -> Result<FileTime> {
     }
 }
 
-fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata> {
+fn read_metadata(reader: &mut FieldReader<'_>) -> Result<Metadata> {
     let mode = reader.varint_u32("a mode")?;
     if mode > 0o7777 {
         return Err(FormatError::Invalid("a mode has unknown bits"));
@@ -149,7 +149,7 @@ fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata> {
     })
 }
 
-fn read_holes(reader: &mut Reader<'_>) -> Result<Vec<Hole>> {
+fn read_holes(reader: &mut FieldReader<'_>) -> Result<Vec<Hole>> {
     let mut end: u64 = 0;
     reader.list(2, "the holes", |reader| {
         let gap = reader.varint("a hole")?;

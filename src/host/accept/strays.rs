@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Acceptance, Examined};
 use crate::error::Result;
-use crate::host::area::{Found, Spot, What};
+use crate::host::area::{FileKind, FileLocation, NamedFile};
 use crate::remote::Folder;
 
 /// How long the host keeps files in `pending/` that are no complete objects.
@@ -14,7 +14,7 @@ const ROUNDS: usize = 8;
 
 impl Acceptance<'_> {
     /// Deletes a file of the account's. Another file that has taken its name is followed.
-    pub(super) fn remove(&mut self, found: &Found) -> Result<()> {
+    pub(super) fn remove(&mut self, found: &NamedFile) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         match taken {
             Some(taken) if taken.what.is(&found.what) => self.discard(&taken.name),
@@ -42,11 +42,11 @@ impl Acceptance<'_> {
         Ok(())
     }
 
-    fn stray(&mut self, found: Found) -> Result<()> {
-        if let What::Strange(what) = found.what {
+    fn stray(&mut self, found: NamedFile) -> Result<()> {
+        if let FileKind::Strange(what) = found.what {
             return self.no_object(found, what);
         }
-        if found.spot != Spot::Staging && self.seen.is_judged(&found) {
+        if found.spot != FileLocation::Staging && self.seen.is_judged(&found) {
             return self.no_object(found, "no whole object");
         }
         match self.examine(&found, None)? {
@@ -63,10 +63,10 @@ impl Acceptance<'_> {
             Examined::Later(version) => {
                 self.later(&found, version);
                 match found.spot {
-                    Spot::Staging => {
+                    FileLocation::Staging => {
                         self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error))
                     }
-                    Spot::In(_) => Ok(()),
+                    FileLocation::In(_) => Ok(()),
                 }
             }
             Examined::Gone => Ok(()),
@@ -74,10 +74,10 @@ impl Acceptance<'_> {
     }
 
     /// Handles a file outside the folders of objects that is no complete object.
-    fn no_object(&mut self, found: Found, why: &'static str) -> Result<()> {
+    fn no_object(&mut self, found: NamedFile, why: &'static str) -> Result<()> {
         match found.spot {
-            Spot::Staging => match found.what {
-                What::Strange(what) => {
+            FileLocation::Staging => match found.what {
+                FileKind::Strange(what) => {
                     // A link or a FIFO is deleted, and an empty folder. No account can make one.
                     if self.area.discard(&found.name).is_err() {
                         self.warn_of(&found, what);
@@ -86,14 +86,14 @@ impl Acceptance<'_> {
                 }
                 _ => self.area.give_back(&found.name).map_err(|error| self.fail("giving back", &found, error)),
             },
-            Spot::In(Folder::Pending) => {
+            FileLocation::In(Folder::Pending) => {
                 let first = self.seen.judge(&found, self.now);
                 match self.now.since(first) >= SWEEP_AFTER {
                     true => self.sweep(&found),
                     false => Ok(()),
                 }
             }
-            Spot::In(_) => {
+            FileLocation::In(_) => {
                 self.junk(&found, why);
                 Ok(())
             }
@@ -101,7 +101,7 @@ impl Acceptance<'_> {
     }
 
     /// Deletes an old file that is no object, but examines it once more when the account can't reach it.
-    fn sweep(&mut self, found: &Found) -> Result<()> {
+    fn sweep(&mut self, found: &NamedFile) -> Result<()> {
         let taken = self.area.take(found).map_err(|error| self.fail("taking away", found, error))?;
         let Some(taken) = taken else { return Ok(()) };
         if taken.what.is(&found.what) {

@@ -7,7 +7,7 @@ use super::keep::{At, DAY, Draft, id_of, numbered_pack};
 use super::*;
 use crate::error::Error;
 use crate::host::give_up::{GiveUpOptions, GivenUp, give_up, give_up_objects};
-use crate::host::policy::Policy;
+use crate::host::policy::HostPolicy;
 use crate::host::status::status;
 
 type Object = (ObjectName, Vec<u8>);
@@ -58,7 +58,7 @@ fn a_damaged_pack_goes_and_the_snapshots_that_need_it_are_named() {
     assert!(!host.object(name).exists() && host.ledger().get(name).is_none());
     // Its loss is known, and isn't said again and again.
     assert!(host.verify_all().damage.is_empty() && host.accept().damage.is_empty());
-    assert!(status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
+    assert!(status(&host.places, &[], &HostPolicy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
     // A chain with an intact snapshot still counts; one that has lost a pack doesn't, though it is the newest.
     let report = host.prune(NOW + 60 * DAY);
     assert!(report.damage.is_empty() && chains.snapshots[1..].iter().all(|snapshot| host.has(snapshot)), "{report:?}");
@@ -116,7 +116,7 @@ fn what_is_whole_or_unknown_or_a_key_is_refused() {
 #[test]
 fn a_cut_before_any_change_is_finished_by_the_next() {
     let full = until(u64::MAX);
-    let run = |chains: &Chains, steps: &dyn Steps| {
+    let run = |chains: &Chains, steps: &dyn Checkpoints| {
         let (name, now) = (chains.packs[2].0.clone(), Timestamp::from_seconds(NOW + 2 * DAY));
         give_up_objects(&chains.host.places, "vm1".to_owned(), vec![name], now, steps)
     };

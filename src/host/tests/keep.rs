@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::*;
 use crate::error::Error;
 use crate::host::holds::{HoldOptions, hold};
-use crate::host::policy::{AccountPolicy, Policy, Rule};
-use crate::host::prune::{PruneOptions, PruneReport, Stays, prune_account};
+use crate::host::policy::{AccountPolicy, HostPolicy, Rule};
+use crate::host::prune::{HostPruneOptions, HostPruneReport, KeptReason, prune_account};
 use crate::host::status::status;
-use crate::host::verify::{VerifyOptions, VerifyReport, verify};
+use crate::host::verify::{HostVerifyOptions, HostVerifyReport, verify};
 use crate::progress::{Counter, Progress};
 use crate::repository;
 use crate::retention::TagRule;
@@ -48,7 +48,7 @@ impl Draft {
     }
 
     pub(super) fn make(&self) -> (ObjectName, Vec<u8>) {
-        let parent = self.parent.map(|id| crate::format::snapshot::Parent { id, sequence: self.number.max(2) - 1 });
+        let parent = self.parent.map(|id| crate::format::snapshot::ParentRef { id, sequence: self.number.max(2) - 1 });
         let header = SnapshotHeader {
             body: 30,
             repository: RepositoryId::from_bytes([1; 16]),
@@ -88,28 +88,34 @@ impl Host {
     }
 
     pub(super) fn accept_on(&self, seconds: i64) -> AcceptReport {
-        let report = self.accept_at(seconds, &UntilInterrupted(&Interrupt::default()));
+        let report = self.accept_at(seconds, &InterruptibleCheckpoints(&Interrupt::default()));
         assert!(report.failure.is_none(), "{report:?}");
         report
     }
 
-    pub(super) fn prune_with(&self, seconds: i64, policy: &Policy, dry_run: bool, steps: &dyn Steps) -> PruneReport {
-        let options = PruneOptions {
+    pub(super) fn prune_with(
+        &self,
+        seconds: i64,
+        policy: &HostPolicy,
+        dry_run: bool,
+        steps: &dyn Checkpoints,
+    ) -> HostPruneReport {
+        let options = HostPruneOptions {
             places: self.places.clone(),
             accounts: Vec::new(),
             wait: Duration::ZERO,
             policy: policy.clone(),
             dry_run,
         };
-        let (mut report, now) = (PruneReport::default(), Timestamp::from_seconds(seconds));
+        let (mut report, now) = (HostPruneReport::default(), Timestamp::from_seconds(seconds));
         let ended = prune_account(&options, "vm1", now, &Counts::default(), steps, &mut report);
         report.failure = ended.err();
         report
     }
 
-    pub(super) fn prune(&self, seconds: i64) -> PruneReport {
-        let steps = UntilInterrupted(&Interrupt::default());
-        let report = self.prune_with(seconds, &Policy::default(), false, &steps);
+    pub(super) fn prune(&self, seconds: i64) -> HostPruneReport {
+        let steps = InterruptibleCheckpoints(&Interrupt::default());
+        let report = self.prune_with(seconds, &HostPolicy::default(), false, &steps);
         assert!(report.failure.is_none(), "{report:?}");
         report
     }
@@ -120,14 +126,14 @@ impl Host {
         there
     }
 
-    fn verify(&self, sample: f64, progress: &dyn Progress, interrupt: &Interrupt) -> Result<VerifyReport, Error> {
+    fn verify(&self, sample: f64, progress: &dyn Progress, interrupt: &Interrupt) -> Result<HostVerifyReport, Error> {
         let accounts = vec!["vm1".to_owned()];
         let wait = Duration::ZERO;
-        let options = VerifyOptions { places: self.places.clone(), accounts, wait, sample, limit: None };
+        let options = HostVerifyOptions { places: self.places.clone(), accounts, wait, sample, limit: None };
         Ok(verify(&options, &At(NOW), progress, interrupt)?.remove(0))
     }
 
-    pub(super) fn verify_all(&self) -> VerifyReport {
+    pub(super) fn verify_all(&self) -> HostVerifyReport {
         let report = self.verify(1.0, &Counts::default(), &Interrupt::default()).unwrap();
         assert!(report.failure.is_none(), "{report:?}");
         report
@@ -163,7 +169,7 @@ fn bit_rot_and_loss_are_found_and_keep_everything() {
         assert_eq!(damage.iter().map(|damage| &damage.object).collect::<Vec<_>>(), [name], "{damage:?}");
         let report = host.prune(NOW + 400 * DAY);
         assert_eq!((report.damage.len(), report.freed), (1, 0), "{report:?}");
-        let host_status = status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap();
+        let host_status = status(&host.places, &[], &HostPolicy::default(), &At(NOW)).unwrap();
         assert_eq!(host_status.accounts[0].damage.len(), 1);
         fs::set_permissions(host.object(name), Permissions::from_mode(0o640)).unwrap();
         fs::write(host.object(name), whole).unwrap();
@@ -288,7 +294,7 @@ fn what_a_header_claims_can_only_keep() {
     host.put_object(&child.make());
     let report = host.prune(NOW + 60 * DAY);
     let fate = report.snapshots.iter().find(|fate| fate.id == id_of(&other)).unwrap();
-    assert_eq!(fate.reasons, [Stays::Parent(id_of(&child.make()))]);
+    assert_eq!(fate.reasons, [KeptReason::Parent(id_of(&child.make()))]);
     assert!(host.has(&other) && !host.has(&c), "nothing needs it, and it is 14 days old");
 }
 
@@ -319,8 +325,8 @@ fn a_hold_and_a_tag_keep_and_holds_that_can_not_be_read_stop_everything() {
     assert!(matches!(holding("zz", true), Err(Error::Usage(_))));
     let tags = Some([("pre-deploy".to_owned(), TagRule::Newest(1))].into());
     let account = AccountPolicy { all: Rule { tags, ..Rule::default() }, ..AccountPolicy::default() };
-    let policy = Policy { accounts: [("vm1".to_owned(), account)].into(), ..Policy::default() };
-    let steps = UntilInterrupted(&Interrupt::default());
+    let policy = HostPolicy { accounts: [("vm1".to_owned(), account)].into(), ..HostPolicy::default() };
+    let steps = InterruptibleCheckpoints(&Interrupt::default());
     let newest = Draft::new(5, 6, &[]).make();
     host.put_object(&newest);
     host.accept_on(NOW + 60 * DAY);
@@ -337,7 +343,7 @@ fn a_hold_and_a_tag_keep_and_holds_that_can_not_be_read_stop_everything() {
     assert_eq!(snapshots.each_ref().map(|snapshot| host.has(snapshot)), [false, true, false, false]);
     // An unreadable list of holds isn't taken for an empty one.
     fs::write(host.places.ledger("vm1").join("holds"), "nonsense").unwrap();
-    assert!(host.prune_with(later, &Policy::default(), false, &steps).failure.is_some());
+    assert!(host.prune_with(later, &HostPolicy::default(), false, &steps).failure.is_some());
     assert!(host.has(&snapshots[1]) && host.has(&newest));
 }
 
@@ -362,13 +368,13 @@ fn a_cut_before_any_change_of_a_prune_is_finished_by_the_next() {
     let full = until(u64::MAX);
     let host = Host::new();
     upload(&host);
-    assert!(host.prune_with(NOW + 80 * DAY, &Policy::default(), false, &full).failure.is_none());
+    assert!(host.prune_with(NOW + 80 * DAY, &HostPolicy::default(), false, &full).failure.is_none());
     let changes = full.done.get();
     assert!(changes > 10, "{changes}");
     for n in 0..changes {
         let host = Host::new();
         let (goes, stays) = upload(&host);
-        let cut = host.prune_with(NOW + 80 * DAY, &Policy::default(), false, &until(n));
+        let cut = host.prune_with(NOW + 80 * DAY, &HostPolicy::default(), false, &until(n));
         assert!(cut.failure.is_some(), "cut {n}");
         // Everything left in the ledger is there, and has its packs; accepting doesn't re-enter removed objects.
         let before = host.ledger().entries().len();

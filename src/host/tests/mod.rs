@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::accept::{AcceptReport, SWEEP_AFTER, accept_account, make_state};
+use super::checkpoints::{Checkpoints, InterruptibleCheckpoints};
 use super::ledger::Ledger;
-use super::steps::{Steps, UntilInterrupted};
 use super::{Places, REPOSITORY};
 use crate::format::layout::{SnapshotKind, info_name, key_name, pack_name, snapshot_name};
 use crate::format::pack::{PackHeader, PackTrailer};
@@ -70,12 +70,12 @@ impl Host {
         objects.iter().for_each(|(name, bytes)| write(&self.object(name), bytes));
     }
 
-    fn accept_at(&self, seconds: i64, steps: &dyn Steps) -> AcceptReport {
+    fn accept_at(&self, seconds: i64, steps: &dyn Checkpoints) -> AcceptReport {
         accept_account(&self.places, "vm1", Timestamp::from_seconds(seconds), &Counts::default(), steps)
     }
 
     fn accept(&self) -> AcceptReport {
-        let report = self.accept_at(NOW, &UntilInterrupted(&Interrupt::default()));
+        let report = self.accept_at(NOW, &InterruptibleCheckpoints(&Interrupt::default()));
         if let Some(failure) = &report.failure {
             panic!("{failure}");
         }
@@ -267,7 +267,7 @@ fn what_is_no_object_is_named_and_left_alone() {
         assert!(report.warnings.iter().any(|warning| warning.text.contains("a symbolic link")));
     }
     assert!(
-        host.accept_at(NOW, &UntilInterrupted(&Interrupt::default()))
+        host.accept_at(NOW, &InterruptibleCheckpoints(&Interrupt::default()))
             .warnings
             .iter()
             .any(|w| w.text.contains("holes") || w.text.contains("sparse"))
@@ -302,7 +302,7 @@ fn loss_is_reported_until_it_is_made_good() {
         assert!(report.damage.iter().any(|damage| damage.reason.contains(&name.to_string())));
     }
     host.put(Folder::Packs, name.name(), &bytes);
-    let report = host.accept_at(NOW + 100, &UntilInterrupted(&Interrupt::default()));
+    let report = host.accept_at(NOW + 100, &InterruptibleCheckpoints(&Interrupt::default()));
     assert!(report.damage.is_empty(), "{report:?}");
     host.assert_holds(&objects);
     assert_eq!(host.ledger().get(&name).unwrap().arrival, Timestamp::from_seconds(NOW), "it arrived when it first did");
@@ -326,7 +326,7 @@ fn only_what_is_old_and_no_object_is_swept() {
         File::open(host.path(Folder::Pending, name)).unwrap().set_modified(long_ago).unwrap();
     }
     let end = NOW + SWEEP_AFTER.as_secs() as i64;
-    let until = UntilInterrupted(&Interrupt::default());
+    let until = InterruptibleCheckpoints(&Interrupt::default());
     for at in [NOW, NOW + 10, end - 1] {
         assert_eq!(host.accept_at(at, &until).swept, 0);
     }
@@ -346,7 +346,7 @@ fn only_what_is_old_and_no_object_is_swept() {
 fn folders_that_are_not_prepared_are_refused() {
     let host = Host::new();
     host.upload(&objects());
-    let until = UntilInterrupted(&Interrupt::default());
+    let until = InterruptibleCheckpoints(&Interrupt::default());
     let packs = host.path(Folder::Packs, "");
     fs::set_permissions(&packs, Permissions::from_mode(0o777)).unwrap();
     let failure = host.accept_at(NOW, &until).failure.unwrap().to_string();
@@ -363,7 +363,7 @@ struct Until {
     done: Cell<u64>,
 }
 
-impl Steps for Until {
+impl Checkpoints for Until {
     fn before(&self, what: &'static str) -> io::Result<()> {
         match self.left.get() {
             0 => Err(io::Error::other(format!("cut before {what}"))),
@@ -383,7 +383,7 @@ fn until(n: u64) -> Until {
 /// A disk that can't read the nth file.
 struct BadSector(Cell<u64>);
 
-impl Steps for BadSector {
+impl Checkpoints for BadSector {
     fn before(&self, what: &'static str) -> io::Result<()> {
         if what != "filling a copy" {
             return Ok(());
@@ -461,7 +461,8 @@ fn a_cut_before_any_change_loses_nothing_and_the_next_run_finishes() {
         assert!(report.damage.is_empty(), "cut {n}: {report:?}");
         host.assert_holds(&objects);
         host.accept();
-        let later = host.accept_at(NOW + SWEEP_AFTER.as_secs() as i64, &UntilInterrupted(&Interrupt::default()));
+        let later =
+            host.accept_at(NOW + SWEEP_AFTER.as_secs() as i64, &InterruptibleCheckpoints(&Interrupt::default()));
         assert!(later.failure.is_none() && later.accepted == 0, "cut {n}");
         assert_eq!(fs::read_dir(host.path(Folder::Pending, "")).unwrap().count(), 0, "cut {n}: the junk is swept");
     }

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use super::keep::{At, DAY, Draft, id_of, numbered_pack};
 use super::*;
 use crate::host::give_up::{GiveUpOptions, give_up};
-use crate::host::policy::{Policy, Rule};
-use crate::host::prune::Stays;
+use crate::host::policy::{HostPolicy, Rule};
+use crate::host::prune::KeptReason;
 use crate::host::status::status;
 use crate::retention::TagRule;
 
@@ -22,8 +22,8 @@ impl Host {
     }
 
     /// Prunes on a day by that policy.
-    fn prune_by(&self, day: i64, policy: &Policy) {
-        let report = self.prune_with(NOW + day * DAY, policy, false, &UntilInterrupted(&Interrupt::default()));
+    fn prune_by(&self, day: i64, policy: &HostPolicy) {
+        let report = self.prune_with(NOW + day * DAY, policy, false, &InterruptibleCheckpoints(&Interrupt::default()));
         assert!(report.failure.is_none(), "{report:?}");
     }
 
@@ -103,7 +103,7 @@ fn forged_snapshots_of_one_burst_count_once_and_only_when_they_are_as_old_as_the
         tags: Some([("pre-deploy".to_owned(), TagRule::Newest(1))].into()),
         ..Rule::default()
     };
-    let policy = Policy { all: rule, ..Policy::default() };
+    let policy = HostPolicy { all: rule, ..HostPolicy::default() };
     for packless in [true, false] {
         let host = Host::new();
         let mut honest: Vec<[Object; 2]> = (1..=12).map(|week| full(week as u8, week + 1)).collect();
@@ -181,7 +181,7 @@ fn a_pack_that_never_came_is_named_and_stops_no_other() {
         host.arrive(0, std::slice::from_ref(&junk));
         host.give_up(&object.to_string());
         assert!(host.accept().damage.is_empty() && host.verify_all().damage.is_empty(), "{object}");
-        assert!(status(&host.places, &[], &Policy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
+        assert!(status(&host.places, &[], &HostPolicy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
         assert_eq!(host.object(&junk.0).exists(), *object == never.0);
     }
     // An old one is deleted like all others.
@@ -227,7 +227,7 @@ fn a_damaged_pack_keeps_its_chain_and_lets_others_go() {
     assert_eq!(host.verify_all().damage.len(), 1);
     let report = host.prune(NOW + 64 * DAY);
     let fate = report.snapshots.iter().find(|fate| fate.id == id_of(&honest[1][1])).unwrap();
-    assert_eq!(fate.reasons, [Stays::Damaged]);
+    assert_eq!(fate.reasons, [KeptReason::Damaged]);
     let stay: Vec<bool> = honest.iter().map(|[_, snapshot]| host.has(snapshot)).collect();
     assert_eq!(stay, [false, true, false, false, false, true, true, true, true, true]);
 }
@@ -250,8 +250,8 @@ fn a_later_version_is_named_by_its_number_and_nothing_is_deleted() {
         for warning in &accepted.warnings {
             assert!(warning.text.contains("version 2") && warning.text.contains("update varu"), "{warning}");
         }
-        let steps = UntilInterrupted(&Interrupt::default());
-        let report = host.prune_with(NOW + day * DAY, &Policy::default(), false, &steps);
+        let steps = InterruptibleCheckpoints(&Interrupt::default());
+        let report = host.prune_with(NOW + day * DAY, &HostPolicy::default(), false, &steps);
         assert!(report.failure.unwrap().to_string().contains("update varu"));
         assert!(host.has(&needed) && honest.iter().all(|[_, snapshot]| host.has(snapshot)), "day {day}");
     }

@@ -12,7 +12,7 @@ use crate::entry::{Escaped, StreamName};
 use crate::job::Machine;
 use crate::job::spec::SourceKind;
 use crate::progress::{Interrupt, Progress};
-use crate::remote::place::Place;
+use crate::remote::place::Location;
 use crate::source::files::{FilesOptions, FilesSource};
 use crate::source::{Error, Finding, Service, Source};
 use crate::time::SystemClock;
@@ -74,8 +74,8 @@ impl SourceDescriptor for FilesOptions {
 /// The files and folders of varu itself, which stay out of a backup. Those that lie below the paths are named.
 fn own_files(files: &FilesOptions, machine: &Machine, progress: &dyn Progress) -> Vec<PathBuf> {
     let repository: Option<PathBuf> = match machine.place() {
-        Ok(Place::Local(path)) => Some(path),
-        Ok(Place::Sftp(_)) | Err(_) => None,
+        Ok(Location::Local(path)) => Some(path),
+        Ok(Location::Sftp(_)) | Err(_) => None,
     };
     let keys = machine.keyring().key_files().into_iter().map(|path| (path, "a key"));
     let folders = [(repository, "the repository"), (machine.state.clone(), "the state of varu")];

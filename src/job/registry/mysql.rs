@@ -8,7 +8,7 @@ use crate::job::Machine;
 use crate::job::spec::{SourceKind, SourceSpec};
 use crate::progress::Interrupt;
 use crate::source::command::STALL_LIMIT;
-use crate::source::mysql::external::ExternalDumps;
+use crate::source::mysql::external::MysqlDumpFiles;
 use crate::source::mysql::into::MysqlTarget;
 use crate::source::mysql::{MysqlOptions, MysqlSource, checkup};
 use crate::source::{Databases, Error, Finding, Service, Source, copy};
@@ -38,7 +38,7 @@ impl SourceDescriptor for MysqlOptions {
     }
 
     fn open_external(&self, folder: &Path, _: &Interrupt) -> Result<External, Error> {
-        let dumps = ExternalDumps::open(folder)?;
+        let dumps = MysqlDumpFiles::open(folder)?;
         let time = dumps.data_time();
         Ok((Box::new(dumps), time))
     }

@@ -8,7 +8,7 @@ use crate::job::Machine;
 use crate::job::spec::{PostgresqlSpec, SourceKind, SourceSpec};
 use crate::progress::Interrupt;
 use crate::source::command::STALL_LIMIT;
-use crate::source::postgresql::external::ExternalDumps;
+use crate::source::postgresql::external::PostgresqlDumpFiles;
 use crate::source::postgresql::into::PostgresqlTarget;
 use crate::source::postgresql::{PostgresqlOptions, PostgresqlSource, checkup};
 use crate::source::{Databases, Error, Finding, Service, Source, copy};
@@ -39,7 +39,7 @@ impl SourceDescriptor for PostgresqlSpec {
     }
 
     fn open_external(&self, folder: &Path, _: &Interrupt) -> Result<External, Error> {
-        let dumps = ExternalDumps::open(folder)?;
+        let dumps = PostgresqlDumpFiles::open(folder)?;
         let time = dumps.data_time();
         Ok((Box::new(dumps), time))
     }

@@ -12,7 +12,7 @@ use crate::job::Machine;
 use crate::job::spec::{SourceKind, StdinSpec};
 use crate::progress::Interrupt;
 use crate::source::stdin::StdinSource;
-use crate::source::until::UntilInterrupted;
+use crate::source::until::InterruptibleReader;
 use crate::source::{Error, Finding, Service, Source};
 use crate::time::SystemClock;
 
@@ -24,7 +24,7 @@ impl SourceDescriptor for StdinSpec {
     fn open(&self, context: &SourceContext<'_>) -> Result<Box<dyn Source>, Error> {
         let input = std::io::stdin().as_fd().try_clone_to_owned();
         let input = File::from(input.map_err(|error| Error::failed("reading standard input", &error))?);
-        let input = UntilInterrupted::new(input, context.machine.interrupt.clone());
+        let input = InterruptibleReader::new(input, context.machine.interrupt.clone());
         Ok(Box::new(StdinSource::new(self.stream.clone(), input, &SystemClock).expecting(size())))
     }
 

@@ -9,7 +9,7 @@ use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
 use crate::format::recipe::Recipe;
 use crate::job::open::OpenedSnapshot;
-use crate::source::mysql::names::{POSTAMBLE, PREAMBLE, Part};
+use crate::source::mysql::names::{DumpPart, POSTAMBLE, PREAMBLE};
 use crate::source::postgresql::GLOBALS;
 use crate::source::select::Selection;
 
@@ -29,15 +29,15 @@ impl DumpFrame {
     /// The frame of what `selection` takes.
     pub fn of(recipe: &Recipe, selection: &Selection) -> Self {
         let chosen = recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry));
-        let databases = chosen.filter_map(|entry| Part::of(&entry.name)?.database().map(str::to_owned)).collect();
+        let databases = chosen.filter_map(|entry| DumpPart::of(&entry.name)?.database().map(str::to_owned)).collect();
         Self { databases }
     }
 
     /// Whether an entry belongs to it.
     pub fn takes(&self, entry: &Entry) -> bool {
-        match Part::of(&entry.name) {
-            Some(Part::Preamble | Part::Postamble) => true,
-            Some(Part::Database(name) | Part::Use(name)) => self.databases.contains(&name),
+        match DumpPart::of(&entry.name) {
+            Some(DumpPart::Preamble | DumpPart::Postamble) => true,
+            Some(DumpPart::Database(name) | DumpPart::Use(name)) => self.databases.contains(&name),
             _ => entry.name.as_bytes() == GLOBALS.as_bytes(),
         }
     }

@@ -16,7 +16,7 @@ use crate::job::open::OpenedSnapshot;
 use crate::restore::service::check_refresh;
 use crate::restore::{RestoreReport, chosen_streams, restore, restore_error};
 use crate::source::Target;
-use crate::source::files::extract::{ExtractOptions, Overwrite, Owners};
+use crate::source::files::extract::{ExtractOptions, Overwrite, OwnerMapping};
 use crate::source::in_place::InPlaceTarget;
 use crate::source::select::Selection;
 use crate::source::target::{FolderTarget, WriterTarget};
@@ -158,7 +158,7 @@ impl RestoreJob<'_> {
         Ok(report)
     }
 
-    fn extract_options(&self, opened: &OpenedSnapshot, owners: Owners) -> ExtractOptions {
+    fn extract_options(&self, opened: &OpenedSnapshot, owners: OwnerMapping) -> ExtractOptions {
         let files = &self.request.files;
         ExtractOptions {
             label: Some(opened.snapshot.header.set.clone()),

@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::job::amount::counted;
 use crate::job::machine::Machine;
 use crate::job::open::OpenedSnapshot;
-use crate::remote::place::Place;
+use crate::remote::place::Location;
 use crate::restore::read_small;
-use crate::source::files::accounts::{AccountFile, Accounts, Added};
-use crate::source::files::extract::{Overwrite, Owners};
+use crate::source::files::accounts::{AccountFile, Accounts, AccountsAdded};
+use crate::source::files::extract::{Overwrite, OwnerMapping};
 use crate::source::in_place::{Spared, Touched};
 
 /// The most bytes of a file of accounts.
@@ -25,10 +25,10 @@ const ACCOUNTS_MAX: u64 = 64 << 20;
 /// A restore over the system that runs.
 pub struct InPlace {
     /// How owners get their numbers.
-    pub owners: Owners,
+    pub owners: OwnerMapping,
     /// What stays.
     pub spared: Spared,
-    added: Added,
+    added: AccountsAdded,
     touched: RefCell<Vec<Touched>>,
 }
 
@@ -43,7 +43,7 @@ impl InPlace {
     pub fn prepare(job: &RestoreJob<'_>, snapshots: &[OpenedSnapshot]) -> Result<Self> {
         let options = &job.request.files;
         let mut spared = Spared { with_machine_files: options.with_machine_files, ..used(job.machine) };
-        let (mut owners, mut added) = (Owners::Here, Added::default());
+        let (mut owners, mut added) = (OwnerMapping::Here, AccountsAdded::default());
         // What may not be overwritten isn't merged either.
         if !keeps_existing(options.overwrite) {
             let mut restored = Accounts::default();
@@ -51,19 +51,19 @@ impl InPlace {
                 read_accounts(&mut restored, job, snapshot)?;
             }
             if options.with_machine_files {
-                owners = Owners::of(&restored, true);
+                owners = OwnerMapping::of(&restored, true);
             } else if !restored.is_empty()
                 && let Some(here) = accounts_here()?
             {
                 let merged;
                 (merged, added) = here.merged(&restored);
                 merged.write(&here, Path::new("/")).map_err(|error| failed("writing", &error))?;
-                owners = Owners::of(&merged, true);
+                owners = OwnerMapping::of(&merged, true);
                 spared.merged_accounts = true;
             }
         }
         if options.numeric_owner {
-            owners = Owners::Numeric;
+            owners = OwnerMapping::Numeric;
         }
         Ok(Self { owners, spared, added, touched: RefCell::default() })
     }
@@ -130,10 +130,10 @@ fn keeps_existing(overwrite: Overwrite) -> bool {
 
 /// The owners' numbers in another system than the one that runs, which is restored into `folder`: those of its accounts as they
 /// will be.
-pub fn owners_below(folder: &Path, job: &RestoreJob<'_>, snapshot: &OpenedSnapshot) -> Result<Owners> {
+pub fn owners_below(folder: &Path, job: &RestoreJob<'_>, snapshot: &OpenedSnapshot) -> Result<OwnerMapping> {
     let options = &job.request.files;
     if options.numeric_owner {
-        return Ok(Owners::Numeric);
+        return Ok(OwnerMapping::Numeric);
     }
     let stays =
         |file: AccountFile| keeps_existing(options.overwrite) && fs::symlink_metadata(folder.join(file.path())).is_ok();
@@ -141,10 +141,10 @@ pub fn owners_below(folder: &Path, job: &RestoreJob<'_>, snapshot: &OpenedSnapsh
         let mut restored = Accounts::default();
         read_accounts(&mut restored, job, snapshot)?;
         if restored.numbers(AccountFile::Passwd).is_some() {
-            return Ok(Owners::of(&restored, false));
+            return Ok(OwnerMapping::of(&restored, false));
         }
     }
-    Ok(Owners::below(folder))
+    Ok(OwnerMapping::below(folder))
 }
 
 /// Reads the files of accounts that are restored from a snapshot.
@@ -198,7 +198,7 @@ fn used(machine: &Machine) -> Spared {
     let mut folders: Vec<PathBuf> = machine.state().ok().map(Path::to_owned).into_iter().collect();
     let mut settings: Vec<PathBuf> = machine.keys().ok().map(Path::to_owned).into_iter().collect();
     match machine.place() {
-        Ok(Place::Local(path)) => folders.push(path),
+        Ok(Location::Local(path)) => folders.push(path),
         // ssh's own keys and settings, and those by which somebody is logged in here.
         _ => settings.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".ssh"))),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Machine;
 use super::spec::{Configuration, Schedule, Set, defaults};
-use crate::backup::Wanted;
+use crate::backup::WantedKind;
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::retention::TagRule;
@@ -55,17 +55,17 @@ impl FullPolicy {
     /// # Errors
     ///
     /// Where the index can't be read, or the schedule can't be understood.
-    pub fn apply_schedule(&mut self, set: &str, schedule: &Schedule, repository: &Repository) -> Result<Wanted> {
-        let Some(expression) = &schedule.full else { return Ok(Wanted::Due) };
+    pub fn apply_schedule(&mut self, set: &str, schedule: &Schedule, repository: &Repository) -> Result<WantedKind> {
+        let Some(expression) = &schedule.full else { return Ok(WantedKind::Due) };
         let rows = repository.index().snapshots()?;
         let last = rows.iter().rev().find(|row| row.header.set == set && row.header.parent.is_none());
         match last {
-            Some(last) if calendar::is_due(expression, schedule.zone, last.header.stored_time)? => Ok(Wanted::Full),
+            Some(last) if calendar::is_due(expression, schedule.zone, last.header.stored_time)? => Ok(WantedKind::Full),
             Some(_) => {
                 self.full_every = u32::MAX;
-                Ok(Wanted::Due)
+                Ok(WantedKind::Due)
             }
-            None => Ok(Wanted::Due),
+            None => Ok(WantedKind::Due),
         }
     }
 }
@@ -76,12 +76,12 @@ fn whole_days(duration: Duration) -> u32 {
 
 /// The kind of full that is made of a snapshot with these tags. What a tag's rule keeps longer than the chains around it needs
 /// bases of its own, or theirs would stay, too.
-pub fn with_tags(wanted: Wanted, set: &str, tags: &[String], configuration: &Configuration) -> Wanted {
+pub fn with_tags(wanted: WantedKind, set: &str, tags: &[String], configuration: &Configuration) -> WantedKind {
     let rules = configuration.rules(set);
     let is_longer = |rule: &TagRule| matches!(rule, TagRule::For(length) if *length > rules.keep);
     match wanted {
-        Wanted::Due | Wanted::Full if tags.iter().filter_map(|tag| rules.tags.get(tag)).any(is_longer) => {
-            Wanted::Rebase
+        WantedKind::Due | WantedKind::Full if tags.iter().filter_map(|tag| rules.tags.get(tag)).any(is_longer) => {
+            WantedKind::Rebase
         }
         wanted => wanted,
     }
@@ -99,11 +99,11 @@ mod tests {
         configuration.retention.tags.insert("weekly".to_owned(), TagRule::For(7 * day));
         configuration.retention.tags.insert("counted".to_owned(), TagRule::Newest(9));
         let wanted = |wanted, tag: &str| with_tags(wanted, "agama", &[tag.to_owned()], &configuration);
-        assert_eq!(wanted(Wanted::Due, "monthly"), Wanted::Rebase);
-        assert_eq!(wanted(Wanted::Full, "monthly"), Wanted::Rebase);
-        assert_eq!(wanted(Wanted::Incremental, "monthly"), Wanted::Incremental);
+        assert_eq!(wanted(WantedKind::Due, "monthly"), WantedKind::Rebase);
+        assert_eq!(wanted(WantedKind::Full, "monthly"), WantedKind::Rebase);
+        assert_eq!(wanted(WantedKind::Incremental, "monthly"), WantedKind::Incremental);
         for tag in ["weekly", "counted", "other"] {
-            assert_eq!(wanted(Wanted::Due, tag), Wanted::Due, "{tag}");
+            assert_eq!(wanted(WantedKind::Due, tag), WantedKind::Due, "{tag}");
         }
     }
 

@@ -117,12 +117,12 @@ impl Drop for LocalUpload {
 }
 
 /// Gives the file `part` in one folder the name `name` in another. EXIST where something has that name.
-type Way = fn(&OwnedFd, &str, &OwnedFd, &str) -> rustix::io::Result<()>;
+type RenameMethod = fn(&OwnedFd, &str, &OwnedFd, &str) -> rustix::io::Result<()>;
 
 /// From the best way to the one that every file system has.
-const WAYS: &[Way] = &[rename_without_replacing, link, rename_where_absent];
+const WAYS: &[RenameMethod] = &[rename_without_replacing, link, rename_where_absent];
 
-fn place(ways: &[Way], from: &OwnedFd, part: &str, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+fn place(ways: &[RenameMethod], from: &OwnedFd, part: &str, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
     let mut placed = Err(Errno::NOSYS);
     for way in ways {
         placed = way(from, part, to, name);
@@ -190,10 +190,10 @@ mod tests {
     fn a_way_that_the_file_system_lacks_is_passed_over() {
         let (base, from, to) = folders();
         fs::write(base.path().join("from/part"), "new").unwrap();
-        let lacking: &[Way] = &[|_, _, _, _| Err(Errno::INVAL), |_, _, _, _| Err(Errno::PERM), link];
+        let lacking: &[RenameMethod] = &[|_, _, _, _| Err(Errno::INVAL), |_, _, _, _| Err(Errno::PERM), link];
         place(lacking, &from, "part", &to, "free").unwrap();
         assert!(base.path().join("to/free").exists());
-        let refused: &[Way] = &[|_, _, _, _| Err(Errno::ACCESS), link];
+        let refused: &[RenameMethod] = &[|_, _, _, _| Err(Errno::ACCESS), link];
         assert_eq!(place(refused, &from, "absent", &to, "free"), Err(Errno::ACCESS));
     }
 

@@ -26,7 +26,7 @@ pub(super) enum Cause {
 
 /// Observations of a connection's end.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum EndOfConnection {
     /// The server's side closed.
     Closed,
     /// Bytes came that are no SFTP.
@@ -53,23 +53,23 @@ impl Disconnect {
     }
 
     /// Classifies an end by the program's standard error and its exit status.
-    pub(super) fn explain(end: &End, said: &str, status: Option<ExitStatus>) -> Self {
+    pub(super) fn explain(end: &EndOfConnection, said: &str, status: Option<ExitStatus>) -> Self {
         match end {
-            End::Unneeded => Self::closed(),
-            End::Stalled(limit) => {
+            EndOfConnection::Unneeded => Self::closed(),
+            EndOfConnection::Stalled(limit) => {
                 let reason = format!("the connection stalled: no byte moved for {} s", limit.as_secs_f64());
                 Self::new(ErrorKind::Unreachable, reason)
             }
-            End::Silent(limit) => {
+            EndOfConnection::Silent(limit) => {
                 let reason = with_words(format!("no answer within {} s", limit.as_secs_f64()), said);
                 Self::new(ErrorKind::Unreachable, reason)
             }
-            End::Garbage(what) => {
+            EndOfConnection::Garbage(what) => {
                 let reason = with_words(format!("the server sent what is no SFTP: {what}"), said);
                 Self::new(ErrorKind::Other, reason)
                     .hint("look whether the account's login shell prints something, or the server has no SFTP")
             }
-            End::Closed => explain_words(said).unwrap_or_else(|| {
+            EndOfConnection::Closed => explain_words(said).unwrap_or_else(|| {
                 let how = match status {
                     Some(status) if !status.success() => format!("the connection broke ({status})"),
                     _ => "the connection broke".to_owned(),
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn explain(said: &str) -> Disconnect {
-        Disconnect::explain(&End::Closed, &one_line(said.as_bytes()), None)
+        Disconnect::explain(&EndOfConnection::Closed, &one_line(said.as_bytes()), None)
     }
 
     #[test]

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use openssh_sftp_client_lowlevel::{Handle, HandleOwned};
 
-use super::link::{Requests, Shared};
+use super::link::{Requests, SharedRequests};
 use crate::remote::{ObjectName, lock};
 
 /// A file or folder that is open on a server.
 pub(super) struct File {
-    shared: Shared,
+    shared: SharedRequests,
     handle: HandleOwned,
 }
 
 impl File {
-    pub(super) fn new(shared: Shared, handle: HandleOwned) -> Self {
+    pub(super) fn new(shared: SharedRequests, handle: HandleOwned) -> Self {
         Self { shared, handle }
     }
 

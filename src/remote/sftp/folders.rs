@@ -6,8 +6,8 @@ use openssh_sftp_client_lowlevel::{Extensions, FileAttrs, SftpErrorKind};
 
 use super::Inner;
 use super::connection::Connection;
-use super::link::Fault;
-use super::requests::{Found, found};
+use super::link::RequestFault;
+use super::requests::{FileStatus, found};
 use crate::remote::{Error, ErrorKind, Folder, Listed, ObjectName, Result};
 
 /// Pages of a listing that are on their way at once.
@@ -23,9 +23,9 @@ impl Inner {
             let path = self.path(folder.name());
             let each = |name: &str, attributes: &FileAttrs| match ObjectName::new(folder, name) {
                 None => strange += 1,
-                Some(name) => match (attributes.get_filetype(), Found::new(attributes)) {
-                    (_, Found::Plain(size)) => listed.push(Listed { name, size }),
-                    (Some(_), Found::Other | Found::Folder) => strange += 1,
+                Some(name) => match (attributes.get_filetype(), FileStatus::new(attributes)) {
+                    (_, FileStatus::Plain(size)) => listed.push(Listed { name, size }),
+                    (Some(_), FileStatus::Other | FileStatus::Folder) => strange += 1,
                     (None, _) => unclear.push(name),
                 },
             };
@@ -92,7 +92,7 @@ impl Inner {
                     let reason = "there is no such folder";
                     return Err(Error::new(ErrorKind::NotFound, ACTION, self.at(folder.name()), reason));
                 }
-                Some(Found::Folder) => {}
+                Some(FileStatus::Folder) => {}
                 Some(_) => return Err(self.no_such_folder(ACTION, folder)),
             }
             if !connection.extensions.contains(Extensions::FSYNC) {
@@ -101,7 +101,7 @@ impl Inner {
             match flush.await {
                 Ok(()) => Ok(true),
                 // A server that opens no folders, an account that may not, a file system that can't flush one.
-                Err(Fault::Status(
+                Err(RequestFault::Status(
                     SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported | SftpErrorKind::BadMessage,
                     _,
                 )) => Ok(false),
@@ -123,13 +123,13 @@ impl Inner {
             let each = |name: &str, attributes: &FileAttrs| {
                 // Foreign files: one name is enough for the error.
                 if is_ours(name) || there.keys().all(|name: &String| is_ours(name)) {
-                    there.insert(name.to_owned(), Found::new(attributes));
+                    there.insert(name.to_owned(), FileStatus::new(attributes));
                 }
             };
             let walked = self.walk(&connection, self.root_path(), each).await;
             walked.map_err(|error| error.into_error(self, ACTION, self.place.clone()))?;
             for folder in Folder::ALL {
-                if there.get(folder.name()).is_some_and(|found| *found != Found::Folder) {
+                if there.get(folder.name()).is_some_and(|found| *found != FileStatus::Folder) {
                     return Err(self.no_such_folder("opening", folder));
                 }
             }
@@ -162,7 +162,7 @@ impl Inner {
                 let path = &root[..end];
                 let look = async { found(connection.stat(path)?).await };
                 match look.await.map_err(|fault| self.error_at("opening", self.place.clone(), fault))? {
-                    Some(Found::Folder) => break,
+                    Some(FileStatus::Folder) => break,
                     Some(_) => return Err(self.no_folder("opening")),
                     None => missing.push(path),
                 }
@@ -179,7 +179,7 @@ impl Inner {
         const ACTION: &str = "making the folder";
         let make = async { connection.make_folder(path)?.get().await };
         let Err(fault) = make.await else { return Ok(()) };
-        if let Fault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _) = &fault {
+        if let RequestFault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _) = &fault {
             let names: Vec<_> = Folder::ALL.iter().map(|folder| folder.name()).collect();
             let error = self.error_at(ACTION, place, fault);
             return Err(error.hint(format!(
@@ -190,7 +190,7 @@ impl Inner {
         }
         let look = async { found(connection.lstat(path)?).await };
         match look.await {
-            Ok(Some(Found::Folder)) => Ok(()),
+            Ok(Some(FileStatus::Folder)) => Ok(()),
             _ => Err(Error { object: place, ..self.write_error(connection, ACTION, "", fault).await }),
         }
     }
@@ -202,13 +202,13 @@ fn is_ours(name: &str) -> bool {
 }
 
 enum WalkError {
-    Fault(Fault),
+    Fault(RequestFault),
     /// It has more names than any repository.
     Endless,
 }
 
-impl From<Fault> for WalkError {
-    fn from(fault: Fault) -> Self {
+impl From<RequestFault> for WalkError {
+    fn from(fault: RequestFault) -> Self {
         WalkError::Fault(fault)
     }
 }

@@ -26,7 +26,7 @@ const ATTRS: u8 = 105;
 const EXTENDED_REPLY: u8 = 201;
 
 /// A server's output, checked.
-pub(super) struct Guard<R> {
+pub(super) struct CheckedReader<R> {
     inner: R,
     /// The head of a packet, or the whole of one that isn't data.
     packet: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Guard<R> {
     greeted: bool,
 }
 
-impl<R: AsyncRead + Unpin> Guard<R> {
+impl<R: AsyncRead + Unpin> CheckedReader<R> {
     pub(super) fn new(inner: R) -> Self {
         Self { inner, packet: Vec::new(), wanted: HEAD, given: None, data: 0, greeted: false }
     }
@@ -105,7 +105,7 @@ impl<R: AsyncRead + Unpin> Guard<R> {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Guard<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for CheckedReader<R> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
@@ -254,7 +254,7 @@ mod tests {
     fn read(stream: &[u8]) -> (Vec<u8>, Option<String>) {
         let mut out = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let end = runtime.block_on(Guard::new(stream).read_to_end(&mut out));
+        let end = runtime.block_on(CheckedReader::new(stream).read_to_end(&mut out));
         (out, end.err().map(|error| error.to_string()))
     }
 

@@ -101,7 +101,7 @@ pub fn known_host_key(place: &SftpPlace, options: &Options) -> Result<Option<Hos
         let Some(line) = known.into_iter().min_by_key(|line| rank(line).unwrap_or(KINDS.len())) else {
             return Ok(None);
         };
-        let folder = Scratch::new().map_err(|error| fail(&error))?;
+        let folder = PrivateFolder::new().map_err(|error| fail(&error))?;
         let file = folder.0.join("known_hosts");
         fs::write(&file, &line).map_err(|error| fail(&error))?;
         let mut keygen = Command::new("ssh-keygen");
@@ -173,8 +173,8 @@ fn is_fingerprint(text: &str) -> bool {
 
 /// The host's key of a kind, or the one that ssh would choose.
 async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::result::Result<HostKey, Disconnect> {
-    let folder =
-        Scratch::new().map_err(|error| Disconnect::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
+    let folder = PrivateFolder::new()
+        .map_err(|error| Disconnect::new(ErrorKind::Other, format!("no folder for a key: {error}")))?;
     let file = folder.0.join("known_hosts");
     // Nothing is trusted by this: no login is tried, and the key is written to a file of our own.
     let mut command = ssh::ssh(place, options, &["-oStrictHostKeyChecking=accept-new"])?;
@@ -193,7 +193,9 @@ async fn ask(place: &SftpPlace, options: &Options, kind: Option<&str>) -> std::r
     let (_, words) = run(command, options).await?;
     let text = fs::read_to_string(&file).unwrap_or_default();
     let line = text.lines().find(|line| is_plain_line(line));
-    let Some(line) = line else { return Err(Disconnect::explain(&super::failure::End::Closed, &words, None)) };
+    let Some(line) = line else {
+        return Err(Disconnect::explain(&super::failure::EndOfConnection::Closed, &words, None));
+    };
     let mut keygen = Command::new("ssh-keygen");
     keygen.arg("-lf").arg(&file);
     let (shown, words) = run(keygen, options).await?;
@@ -253,9 +255,9 @@ async fn run(mut command: Command, options: &Options) -> std::result::Result<(St
 }
 
 /// A private folder that is removed at the end.
-struct Scratch(PathBuf);
+struct PrivateFolder(PathBuf);
 
-impl Scratch {
+impl PrivateFolder {
     fn new() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("varu-{:016x}{:016x}", random(), random()));
         DirBuilder::new().mode(0o700).create(&path)?;
@@ -263,7 +265,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for PrivateFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -272,11 +274,11 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::place::Place;
+    use crate::remote::place::Location;
 
     #[test]
     fn only_a_fingerprint_is_taken() {
-        let Ok(Place::Sftp(place)) = Place::parse("host:x") else { panic!() };
+        let Ok(Location::Sftp(place)) = Location::parse("host:x") else { panic!() };
         for bad in ["", "SHA256:", "MD5:00", "SHA256:!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!"] {
             let error = trust_host_key(&place, &Options::default(), bad).unwrap_err();
             assert!(error.kind == ErrorKind::Invalid && error.hint.is_some(), "{error}");
@@ -314,7 +316,7 @@ mod tests {
     #[test]
     fn a_scratch_folder_is_private_and_goes() {
         use std::os::unix::fs::PermissionsExt;
-        let scratch = Scratch::new().unwrap();
+        let scratch = PrivateFolder::new().unwrap();
         let path = scratch.0.clone();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         drop(scratch);

@@ -18,11 +18,11 @@ use crate::remote::lock;
 /// Answers are read into buffers of this kind.
 pub(super) type Buffer = Vec<u8>;
 pub(super) type Requests = WriteEnd<Buffer, Outbox>;
-pub(super) type Shared = SharedData<Buffer, Outbox>;
+pub(super) type SharedRequests = SharedData<Buffer, Outbox>;
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum RequestFault {
     /// The server said so.
     Status(SftpErrorKind, String),
     /// The connection ended.
@@ -129,7 +129,7 @@ impl<F> Reply<F> {
     }
 
     /// Waits for the answer.
-    pub(super) async fn get<T>(mut self) -> Result<T, Fault>
+    pub(super) async fn get<T>(mut self) -> Result<T, RequestFault>
     where
         F: Future<Output = Result<(Id<Vec<u8>>, T), lowlevel::Error>> + Unpin,
     {
@@ -138,10 +138,10 @@ impl<F> Reply<F> {
             biased;
             answer = &mut self.future => match answer {
                 Ok((_, answer)) => Ok(answer),
-                Err(lowlevel::Error::SftpError(code, message)) => Err(Fault::Status(code, message.get().0.to_owned())),
-                Err(error) => Err(Fault::Strange(error.to_string())),
+                Err(lowlevel::Error::SftpError(code, message)) => Err(RequestFault::Status(code, message.get().0.to_owned())),
+                Err(error) => Err(RequestFault::Strange(error.to_string())),
             },
-            disconnect = link.ended() => Err(Fault::Dead(disconnect)),
+            disconnect = link.ended() => Err(RequestFault::Dead(disconnect)),
         }
     }
 }

@@ -36,9 +36,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::connection::Connection;
 use self::failure::Disconnect;
-use self::link::Fault;
+use self::link::RequestFault;
 use self::pool::Pool;
-use self::requests::{Found, found};
+use self::requests::{FileStatus, found};
 use self::session::close;
 use self::ssh::Launch;
 use super::options::Options;
@@ -173,20 +173,20 @@ impl Inner {
     }
 
     /// The error that a fault on an object or folder means.
-    fn error(&self, action: &'static str, object: impl Display, fault: Fault) -> Error {
+    fn error(&self, action: &'static str, object: impl Display, fault: RequestFault) -> Error {
         self.error_at(action, self.at(object), fault)
     }
 
-    fn error_at(&self, action: &'static str, place: String, fault: Fault) -> Error {
+    fn error_at(&self, action: &'static str, place: String, fault: RequestFault) -> Error {
         match fault {
-            Fault::Dead(disconnect) => Error {
+            RequestFault::Dead(disconnect) => Error {
                 hint: disconnect.hint.clone(),
                 ..Error::new(disconnect.kind, action, place, &disconnect.reason)
             },
-            Fault::Strange(what) => {
+            RequestFault::Strange(what) => {
                 Error::new(ErrorKind::Other, action, place, format!("the server's answer makes no sense: {what}"))
             }
-            Fault::Status(code, message) => {
+            RequestFault::Status(code, message) => {
                 let error = Error::new(kind_of(code), action, place, format!("the host says {message:?}"));
                 match error.kind {
                     ErrorKind::Refused => {
@@ -205,9 +205,9 @@ impl Inner {
         connection: &Connection,
         action: &'static str,
         object: impl Display,
-        fault: Fault,
+        fault: RequestFault,
     ) -> Error {
-        let unclear = matches!(&fault, Fault::Status(SftpErrorKind::Failure | SftpErrorKind::Unknown, _));
+        let unclear = matches!(&fault, RequestFault::Status(SftpErrorKind::Failure | SftpErrorKind::Unknown, _));
         let error = self.error(action, object, fault);
         if !unclear {
             return error;
@@ -222,7 +222,7 @@ impl Inner {
     fn find_root(&self) -> Result<()> {
         let connection = self.connection()?;
         match self.wait(async { found(connection.stat(self.root_path())?).await }) {
-            Ok(Some(Found::Folder)) => Ok(()),
+            Ok(Some(FileStatus::Folder)) => Ok(()),
             Ok(Some(_)) => Err(self.no_folder("opening")),
             Ok(None) => {
                 let error = Error::new(ErrorKind::NotFound, "opening", &self.place, "there is no such folder");
@@ -311,8 +311,8 @@ impl Remote for SftpRemote {
         let connection = self.0.connection()?;
         let nothing = self.0.path(format_args!("{}/.none", Folder::Pending.name()));
         match self.0.wait(async { connection.remove(&nothing)?.get().await }) {
-            Ok(()) | Err(Fault::Status(SftpErrorKind::NoSuchFile, _)) => Ok(true),
-            Err(Fault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(false),
+            Ok(()) | Err(RequestFault::Status(SftpErrorKind::NoSuchFile, _)) => Ok(true),
+            Err(RequestFault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(false),
             Err(fault) => Err(self.0.error_at("asking about deleting in", self.0.place.clone(), fault)),
         }
     }
@@ -322,7 +322,7 @@ impl Remote for SftpRemote {
         match self.0.wait(connection.room(self.0.root_path())) {
             Ok(room) => Ok(room.map(|room| room.bavail.saturating_mul(room.frsize))),
             // Offered, but not to this account.
-            Err(Fault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(None),
+            Err(RequestFault::Status(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)) => Ok(None),
             Err(fault) => Err(self.0.error_at("asking for the free space of", self.0.place.clone(), fault)),
         }
     }
@@ -338,7 +338,7 @@ impl Inner {
         let look = async { found(connection.lstat(&self.path(name))?).await };
         match look.await.map_err(|fault| self.error(action, name, fault))? {
             None => Ok(None),
-            Some(Found::Plain(size)) => Ok(Some(size)),
+            Some(FileStatus::Plain(size)) => Ok(Some(size)),
             Some(_) => Err(self.no_plain_file(action, name)),
         }
     }
@@ -353,7 +353,7 @@ impl Inner {
         let remove = async { connection.remove(&self.path(name))?.get().await };
         match remove.await {
             Ok(()) => Ok(()),
-            Err(Fault::Status(SftpErrorKind::PermDenied, message)) => {
+            Err(RequestFault::Status(SftpErrorKind::PermDenied, message)) => {
                 if self.size(connection, ACTION, name).await?.is_none() {
                     return Err(Error::new(ErrorKind::NotFound, ACTION, self.at(name), "there is no such object"));
                 }

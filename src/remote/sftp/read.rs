@@ -9,8 +9,8 @@ use super::Inner;
 use super::connection::Connection;
 use super::files::OpenFile;
 use super::link::Buffer;
-use super::link::{Fault, Reply};
-use super::requests::{Found, bytes_of, found};
+use super::link::{Reply, RequestFault};
+use super::requests::{FileStatus, bytes_of, found};
 use crate::remote::{Error, ErrorKind, ObjectName, Result};
 
 /// Reads that are on their way at once on one connection: twice the window of an SSH channel.
@@ -29,7 +29,7 @@ struct Asked {
 }
 
 /// An object that is open on one connection.
-struct Source {
+struct OpenObject {
     connection: Arc<Connection>,
     open: OpenFile,
 }
@@ -45,7 +45,7 @@ impl Inner {
                 return Err(Error::new(ErrorKind::Invalid, ACTION, self.at(name), reason));
             }
             let mut bytes = Vec::new();
-            let source = Source { connection: Arc::clone(&connection), open };
+            let source = OpenObject { connection: Arc::clone(&connection), open };
             self.read(&[source], name, 0, size, |piece| bytes.extend_from_slice(piece)).await?;
             Ok(bytes)
         })
@@ -76,12 +76,12 @@ impl Inner {
     }
 
     /// The object, open on each of the connections.
-    async fn sources(&self, connections: Vec<Arc<Connection>>, name: &ObjectName) -> Result<Vec<Source>> {
+    async fn sources(&self, connections: Vec<Arc<Connection>>, name: &ObjectName) -> Result<Vec<OpenObject>> {
         let mut sources = Vec::with_capacity(connections.len());
         let mut opening = Vec::new();
         for connection in connections {
             match connection.files.get(name) {
-                Some(open) => sources.push(Source { connection, open }),
+                Some(open) => sources.push(OpenObject { connection, open }),
                 None => {
                     let path = self.path(name);
                     let asked = connection.lstat(&path).and_then(|look| Ok((look, connection.open_file(&path)?)));
@@ -92,14 +92,15 @@ impl Inner {
         for (connection, asked) in opening {
             let (look, opened) = asked.map_err(|fault| self.error(ACTION, name, fault))?;
             let open = self.opened_object(&connection, name, look, opened).await?;
-            sources.push(Source { connection, open });
+            sources.push(OpenObject { connection, open });
         }
         Ok(sources)
     }
 
     async fn open_object(&self, connection: &Arc<Connection>, name: &ObjectName) -> Result<OpenFile> {
         let mut sources = self.sources(vec![Arc::clone(connection)], name).await?;
-        let source = sources.pop().ok_or_else(|| self.error(ACTION, name, Fault::Strange("no file".to_owned())))?;
+        let source =
+            sources.pop().ok_or_else(|| self.error(ACTION, name, RequestFault::Strange("no file".to_owned())))?;
         Ok(source.open)
     }
 
@@ -108,17 +109,17 @@ impl Inner {
         &self,
         connection: &Connection,
         name: &ObjectName,
-        look: super::requests::Attributes,
+        look: super::requests::AttributesReply,
         opened: Reply<openssh_sftp_client_lowlevel::AwaitableHandleFuture<Buffer>>,
     ) -> Result<OpenFile> {
         let looked = found(look).await;
         // Even if the request failed: an opened file must be closed.
         let file = connection.opened(opened).await;
         let size = match looked.map_err(|fault| self.error(ACTION, name, fault))? {
-            Some(Found::Plain(size)) => size,
+            Some(FileStatus::Plain(size)) => size,
             Some(_) => return Err(self.no_plain_file(ACTION, name)),
             None => {
-                let gone = Fault::Status(SftpErrorKind::NoSuchFile, "No such file".to_owned());
+                let gone = RequestFault::Status(SftpErrorKind::NoSuchFile, "No such file".to_owned());
                 return Err(self.error(ACTION, name, gone));
             }
         };
@@ -131,7 +132,7 @@ impl Inner {
     /// Reads a range by turns from the sources, and gives its pieces in order to `sink`.
     async fn read(
         &self,
-        sources: &[Source],
+        sources: &[OpenObject],
         name: &ObjectName,
         offset: u64,
         length: u64,
@@ -165,7 +166,9 @@ impl Inner {
             }
             match bytes.len() {
                 read if read == length => sink(&bytes),
-                read if read > length => return Err(fail(Fault::Strange("more bytes than were asked for".to_owned()))),
+                read if read > length => {
+                    return Err(fail(RequestFault::Strange("more bytes than were asked for".to_owned())));
+                }
                 read => {
                     let reason = format!("it ends at {}, though it had more bytes before", offset + read as u64);
                     return Err(Error::new(ErrorKind::Short, ACTION, self.at(name), reason));
@@ -178,10 +181,10 @@ impl Inner {
 }
 
 fn ask(
-    source: &Source,
+    source: &OpenObject,
     offset: u64,
     length: u32,
     buffer: Buffer,
-) -> std::result::Result<Reply<AwaitableDataFuture<Buffer>>, Fault> {
+) -> std::result::Result<Reply<AwaitableDataFuture<Buffer>>, RequestFault> {
     source.connection.read(&source.open.file, offset, length, buffer)
 }

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::failure::{Disconnect, End, one_line};
+use super::failure::{Disconnect, EndOfConnection, one_line};
 use super::files::OpenFiles;
-use super::guard::Guard;
-use super::link::{Fault, Link, Outbox, Requests, Shared, Watched};
+use super::guard::CheckedReader;
+use super::link::{Link, Outbox, RequestFault, Requests, SharedRequests, Watched};
 use super::requests::found;
 use super::ssh::Launch;
 use crate::remote::{ErrorKind, lock};
@@ -48,7 +48,7 @@ impl Connection {
         let strange = |error: lowlevel::Error| Arc::new(Disconnect::new(ErrorKind::Other, error.to_string()));
         let requests: Requests = lowlevel::connect(Outbox::default(), ()).map_err(strange)?;
         let (greeting, greeted) = oneshot::channel();
-        let session = Session {
+        let session = ConnectionTask {
             link: Arc::clone(&link),
             shared: SharedData::clone(&requests),
             stall: launch.stall_timeout,
@@ -68,14 +68,16 @@ impl Connection {
             uploads: AtomicUsize::new(0),
         };
         connection.measure().await.map_err(|fault| match fault {
-            Fault::Dead(disconnect) => disconnect,
-            Fault::Status(_, message) | Fault::Strange(message) => Arc::new(Disconnect::new(ErrorKind::Other, message)),
+            RequestFault::Dead(disconnect) => disconnect,
+            RequestFault::Status(_, message) | RequestFault::Strange(message) => {
+                Arc::new(Disconnect::new(ErrorKind::Other, message))
+            }
         })?;
         Ok(connection)
     }
 
     /// Asks for the server's limits, and learns how long an answer takes.
-    async fn measure(&mut self) -> Result<(), Fault> {
+    async fn measure(&mut self) -> Result<(), RequestFault> {
         let asked = Instant::now();
         if !self.extensions.contains(Extensions::LIMITS) {
             found(self.lstat(".")?).await?;
@@ -91,7 +93,7 @@ impl Connection {
                 Ok(())
             }
             // Offered, but not to this account.
-            Err(Fault::Status(..)) => Ok(()),
+            Err(RequestFault::Status(..)) => Ok(()),
             Err(fault) => Err(fault),
         }
     }
@@ -104,16 +106,16 @@ pub(super) async fn close(link: &Link) {
 }
 
 /// The task behind a connection.
-struct Session {
+struct ConnectionTask {
     link: Arc<Link>,
-    shared: Shared,
+    shared: SharedRequests,
     stall: Duration,
     greeting_limit: Duration,
     /// The last words of the program.
     words: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Session {
+impl ConnectionTask {
     async fn run(
         self,
         mut child: Child,
@@ -128,11 +130,12 @@ impl Session {
             end = &mut received => end,
             // Who takes nothing more may have said why, and that is still to be read.
             end = self.send(stdin) => timeout(EXIT / 4, &mut received).await.unwrap_or(end),
-            () = self.link.stalled(self.stall) => End::Stalled(self.stall),
-            () = self.link.closing.notified() => End::Unneeded,
+            () = self.link.stalled(self.stall) => EndOfConnection::Stalled(self.stall),
+            () = self.link.closing.notified() => EndOfConnection::Unneeded,
         };
         // The pipes are closed now: ssh exits by itself, unless it hangs, or still logs in and doesn't look at them.
-        let ends = matches!(end, End::Closed) || matches!(end, End::Unneeded) && self.link.has_greeted();
+        let ends = matches!(end, EndOfConnection::Closed)
+            || matches!(end, EndOfConnection::Unneeded) && self.link.has_greeted();
         if !ends {
             let _ = child.start_kill();
         }
@@ -150,20 +153,20 @@ impl Session {
     }
 
     /// Reads answers until the connection ends.
-    async fn receive(&self, stdout: ChildStdout, greeting: oneshot::Sender<Extensions>) -> End {
+    async fn receive(&self, stdout: ChildStdout, greeting: oneshot::Sender<Extensions>) -> EndOfConnection {
         const READ_AHEAD: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
         let watched = Watched { inner: stdout, link: Arc::clone(&self.link) };
-        let mut answers = ReadEnd::new(Guard::new(watched), READ_AHEAD, self.shared.clone());
+        let mut answers = ReadEnd::new(CheckedReader::new(watched), READ_AHEAD, self.shared.clone());
         let extensions = match timeout(self.greeting_limit, answers.receive_server_hello()).await {
             Ok(Ok(extensions)) => extensions,
             Ok(Err(error)) => return end_of(error),
-            Err(_) => return End::Silent(self.greeting_limit),
+            Err(_) => return EndOfConnection::Silent(self.greeting_limit),
         };
         // Earlier output is no reason for a later failure: a banner, a warning.
         lock(&self.words).clear();
         self.link.greeted();
         if greeting.send(extensions).is_err() {
-            return End::Unneeded;
+            return EndOfConnection::Unneeded;
         }
         loop {
             if let Err(error) = answers.read_in_one_packet().await {
@@ -173,14 +176,14 @@ impl Session {
     }
 
     /// Writes requests until the connection ends.
-    async fn send(&self, mut stdin: ChildStdin) -> End {
+    async fn send(&self, mut stdin: ChildStdin) -> EndOfConnection {
         let mut batch: Vec<Bytes> = Vec::new();
         loop {
             self.shared.queue().take(&mut batch).await;
             for mut bytes in batch.drain(..) {
                 while !bytes.is_empty() {
                     match stdin.write(&bytes).await {
-                        Ok(0) | Err(_) => return End::Closed,
+                        Ok(0) | Err(_) => return EndOfConnection::Closed,
                         Ok(written) => bytes.advance(written),
                     }
                     self.link.touch();
@@ -190,13 +193,13 @@ impl Session {
     }
 }
 
-fn end_of(error: lowlevel::Error) -> End {
+fn end_of(error: lowlevel::Error) -> EndOfConnection {
     match error {
         lowlevel::Error::IOError(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            End::Garbage(error.to_string())
+            EndOfConnection::Garbage(error.to_string())
         }
-        lowlevel::Error::IOError(_) => End::Closed,
-        error => End::Garbage(error.to_string()),
+        lowlevel::Error::IOError(_) => EndOfConnection::Closed,
+        error => EndOfConnection::Garbage(error.to_string()),
     }
 }
 

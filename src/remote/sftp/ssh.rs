@@ -15,14 +15,14 @@ use crate::remote::place::SftpPlace;
 /// How a connection is made.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {
-    program: Program,
+    program: LinkProgram,
     /// How long no byte may move while an answer is awaited.
     pub stall_timeout: Duration,
     connect_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
-enum Program {
+enum LinkProgram {
     Ssh(SftpPlace, Options),
     Other(Vec<OsString>),
 }
@@ -30,15 +30,15 @@ enum Program {
 impl Launch {
     /// Over the system's `ssh`.
     pub(super) fn ssh(place: &SftpPlace, options: &Options) -> Self {
-        Self::new(Program::Ssh(place.clone(), options.clone()), options)
+        Self::new(LinkProgram::Ssh(place.clone(), options.clone()), options)
     }
 
     /// Over any program that speaks SFTP on its standard input and output.
     pub(super) fn program(program: Vec<OsString>, options: &Options) -> Self {
-        Self::new(Program::Other(program), options)
+        Self::new(LinkProgram::Other(program), options)
     }
 
-    fn new(program: Program, options: &Options) -> Self {
+    fn new(program: LinkProgram, options: &Options) -> Self {
         Self { program, stall_timeout: options.stall_timeout, connect_timeout: options.connect_timeout }
     }
 
@@ -50,21 +50,21 @@ impl Launch {
     /// Host, user and options, where it is `ssh`.
     pub(super) fn host(&self) -> Option<(&SftpPlace, &Options)> {
         match &self.program {
-            Program::Ssh(place, options) => Some((place, options)),
-            Program::Other(_) => None,
+            LinkProgram::Ssh(place, options) => Some((place, options)),
+            LinkProgram::Other(_) => None,
         }
     }
 
     /// The command to start.
     pub(super) fn command(&self) -> Result<Command, Disconnect> {
         let mut command = match &self.program {
-            Program::Ssh(place, options) => {
+            LinkProgram::Ssh(place, options) => {
                 let mut command = ssh(place, options, &["-oStrictHostKeyChecking=yes"])?;
                 known_hosts(&mut command, options)?;
                 command.args(["-s", "--", place.host(), "sftp"]);
                 command
             }
-            Program::Other(program) => {
+            LinkProgram::Other(program) => {
                 let mut words = program.iter();
                 let first =
                     words.next().ok_or_else(|| Disconnect::new(ErrorKind::Other, "there is no program to start"))?;
@@ -79,9 +79,9 @@ impl Launch {
 
     pub(super) fn no_start(&self, error: &std::io::Error) -> Disconnect {
         match &self.program {
-            Program::Ssh(..) => Disconnect::new(ErrorKind::Other, format!("ssh can't be started: {error}"))
+            LinkProgram::Ssh(..) => Disconnect::new(ErrorKind::Other, format!("ssh can't be started: {error}"))
                 .hint("install OpenSSH's client (Debian: apt install openssh-client)"),
-            Program::Other(program) => {
+            LinkProgram::Other(program) => {
                 Disconnect::new(ErrorKind::Other, format!("{program:?} can't be started: {error}"))
             }
         }
@@ -158,10 +158,10 @@ pub(super) fn quoted(path: &Path) -> Result<String, Disconnect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::place::Place;
+    use crate::remote::place::Location;
 
     fn arguments(url: &str, options: &Options) -> Vec<String> {
-        let Ok(Place::Sftp(place)) = Place::parse(url) else { panic!("{url}") };
+        let Ok(Location::Sftp(place)) = Location::parse(url) else { panic!("{url}") };
         let command = Launch::ssh(&place, options).command().unwrap();
         command.as_std().get_args().map(|word| word.to_str().unwrap().to_owned()).collect()
     }

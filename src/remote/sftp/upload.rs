@@ -9,9 +9,9 @@ use openssh_sftp_client_lowlevel::{Extensions, SftpErrorKind};
 
 use super::Inner;
 use super::files::File;
-use super::link::Fault;
+use super::link::RequestFault;
 use super::pool::UploadLease;
-use super::requests::{Found, Status, found};
+use super::requests::{FileStatus, Status, found};
 use crate::remote::part::part_name;
 use crate::remote::{Clocks, Error, ErrorKind, ObjectName, Result, Upload, lock};
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -84,7 +84,7 @@ impl SftpUpload {
         self.written = SystemClock.now();
         let sent = match &self.file {
             Some(file) => self.lease.write(file, self.sent, chunk),
-            None => Err(Fault::Strange("the file is closed".to_owned())),
+            None => Err(RequestFault::Strange("the file is closed".to_owned())),
         };
         let inner = Arc::clone(&self.inner);
         if self.sent < LONG && self.sent + length >= LONG {
@@ -112,7 +112,7 @@ impl SftpUpload {
         Ok(())
     }
 
-    async fn write_error(&self, fault: Fault) -> Error {
+    async fn write_error(&self, fault: RequestFault) -> Error {
         self.inner.write_error(&self.lease, "writing", &self.part, fault).await
     }
 
@@ -126,7 +126,7 @@ impl SftpUpload {
     fn try_append(&mut self, mut bytes: &[u8]) -> Result<()> {
         let size = self.lease.write_size;
         if let Some(disconnect) = self.lease.link.disconnect() {
-            return Err(self.inner.error("writing", &self.part, Fault::Dead(disconnect)));
+            return Err(self.inner.error("writing", &self.part, RequestFault::Dead(disconnect)));
         }
         while !bytes.is_empty() {
             if self.chunk.capacity() == 0 {
@@ -144,9 +144,9 @@ impl SftpUpload {
 
     /// Waits for all writes, flushes, checks the size, and stats the final name, all in about one round trip. Returns
     /// the object that has the name already.
-    async fn seal(&mut self, path: &str, name: &ObjectName) -> Result<Option<Found>> {
+    async fn seal(&mut self, path: &str, name: &ObjectName) -> Result<Option<FileStatus>> {
         let ask = || {
-            let Some(file) = &self.file else { return Err(Fault::Strange("the file is closed".to_owned())) };
+            let Some(file) = &self.file else { return Err(RequestFault::Strange("the file is closed".to_owned())) };
             let flushes = self.lease.extensions.contains(Extensions::FSYNC);
             let flush = flushes.then(|| self.lease.fsync(file)).transpose()?;
             Ok((flush, self.lease.fstat(file)?, self.lease.lstat(path)?))
@@ -160,19 +160,19 @@ impl SftpUpload {
         if let Some(flush) = flush {
             match flush.get().await {
                 // Offered, but not to this account or for this file system.
-                Ok(()) | Err(Fault::Status(SftpErrorKind::OpUnsupported | SftpErrorKind::PermDenied, _)) => {}
+                Ok(()) | Err(RequestFault::Status(SftpErrorKind::OpUnsupported | SftpErrorKind::PermDenied, _)) => {}
                 Err(fault) => {
                     return Err(self.inner.write_error(&self.lease, "flushing", &self.part, fault).await);
                 }
             }
         }
         let attributes = size.get().await.map_err(|fault| self.inner.error("checking", &self.part, fault))?;
-        let size = Found::new(&attributes);
+        let size = FileStatus::new(&attributes);
         if let Some((_, changed)) = attributes.get_time() {
             let host = Timestamp::from_seconds(changed.into_raw().into());
             *lock(&self.inner.clocks) = Some(Clocks { host, earliest: self.written, latest: SystemClock.now() });
         }
-        if size != Found::Plain(self.sent) {
+        if size != FileStatus::Plain(self.sent) {
             let reason = format!("{} bytes were written, the host has {size:?}", self.sent);
             return Err(Error::new(ErrorKind::Other, "checking", self.inner.at(&self.part), reason));
         }
@@ -191,7 +191,7 @@ impl SftpUpload {
                 self.moved = true;
                 Ok(())
             }
-            Err(fault @ Fault::Status(..)) => {
+            Err(fault @ RequestFault::Status(..)) => {
                 // Another upload was faster, or the new name was linked and the old one not removed.
                 let look = async { found(self.lease.lstat(&path)?).await };
                 match look.await.map_err(|fault| self.inner.error("finishing", name, fault))? {
@@ -204,10 +204,10 @@ impl SftpUpload {
     }
 
     /// Handles an existing object under the final name.
-    fn meet(&self, there: Found, name: &ObjectName) -> Result<()> {
+    fn meet(&self, there: FileStatus, name: &ObjectName) -> Result<()> {
         let reason = match there {
-            Found::Plain(size) if size == self.sent => return Ok(()),
-            Found::Plain(size) => {
+            FileStatus::Plain(size) if size == self.sent => return Ok(()),
+            FileStatus::Plain(size) => {
                 format!("another object of {size} bytes has that name, this one has {}", self.sent)
             }
             _ => "something that is no plain file has that name".to_owned(),
@@ -241,7 +241,7 @@ impl Drop for SftpUpload {
         }
         // A leftover is swept when it is old.
         let remove = async { self.lease.remove(&self.inner.path(&self.part))?.get().await };
-        if let Err(Fault::Status(SftpErrorKind::PermDenied, _)) = self.inner.wait(remove) {
+        if let Err(RequestFault::Status(SftpErrorKind::PermDenied, _)) = self.inner.wait(remove) {
             self.inner.append_only.store(true, Ordering::Relaxed);
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::plan::Plan;
+use super::plan::FetchPlan;
 use crate::format::layout::pack_name;
 use crate::id::PackId;
 use crate::remote::{self, ErrorKind};
@@ -25,7 +25,7 @@ const SOON: usize = 32;
 pub(super) const READERS: usize = 8;
 
 /// One read.
-struct Read {
+struct ReadAhead {
     pack: PackId,
     offset: u64,
     length: u64,
@@ -34,7 +34,7 @@ struct Read {
 
 /// Where a step's bytes are.
 #[derive(Clone, Copy)]
-struct Part {
+struct StepSource {
     read: usize,
     offset: u64,
     length: usize,
@@ -42,9 +42,9 @@ struct Part {
 
 /// All reads of a plan, in order.
 pub(super) struct Ahead {
-    reads: Vec<Read>,
+    reads: Vec<ReadAhead>,
     /// By step; None where the plan refuses to decode it.
-    parts: Vec<Option<Part>>,
+    parts: Vec<Option<StepSource>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -64,7 +64,7 @@ struct State {
 }
 
 impl Ahead {
-    pub fn new(repository: &Repository, plan: &Plan) -> Result<Self> {
+    pub fn new(repository: &Repository, plan: &FetchPlan) -> Result<Self> {
         let mut ahead = Self { reads: Vec::new(), parts: Vec::new(), state: Mutex::default(), changed: Condvar::new() };
         let mut left: Vec<u32> = Vec::new();
         let mut packs = HashMap::new();
@@ -85,7 +85,7 @@ impl Ahead {
             };
             let joined = recent.get(&pack).copied().filter(|&read| ahead.reads[read].takes(step, offset, length));
             let read = joined.unwrap_or_else(|| {
-                ahead.reads.push(Read { pack: id, offset, length: 0, last_step: step });
+                ahead.reads.push(ReadAhead { pack: id, offset, length: 0, last_step: step });
                 left.push(0);
                 ahead.reads.len() - 1
             });
@@ -94,7 +94,7 @@ impl Ahead {
             joined.length = offset + length - joined.offset;
             joined.last_step = step;
             left[read] += 1;
-            ahead.parts.push(Some(Part { read, offset: offset - joined.offset, length: length as usize }));
+            ahead.parts.push(Some(StepSource { read, offset: offset - joined.offset, length: length as usize }));
         }
         ahead.lock().left = left;
         Ok(ahead)
@@ -107,7 +107,7 @@ impl Ahead {
     /// Reads, on one of several threads, until there is nothing more to read.
     pub fn work(&self, repository: &Repository) {
         while let Some(number) = self.begin() {
-            let Read { pack, offset, length, .. } = self.reads[number];
+            let ReadAhead { pack, offset, length, .. } = self.reads[number];
             let mut bytes = vec![0; length as usize];
             let read = repository.remote().get_range(&pack_name(&pack), offset, &mut bytes);
             let mut state = self.lock();
@@ -189,7 +189,7 @@ impl Ahead {
     }
 }
 
-impl Read {
+impl ReadAhead {
     /// Whether a segment of its pack is read with it.
     fn takes(&self, step: usize, offset: u64, length: u64) -> bool {
         let end = self.offset + self.length;
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_is_near_and_needed_soon_is_one_read() {
-        let read = Read { pack: PackId::from_bytes([0; 32]), offset: 1000, length: 500, last_step: 10 };
+        let read = ReadAhead { pack: PackId::from_bytes([0; 32]), offset: 1000, length: 500, last_step: 10 };
         assert!(read.takes(11, 1500, 100) && read.takes(10 + SOON, 1500 + GAP_MAX, 100));
         assert!(!read.takes(11, 1400, 100), "it goes forward");
         assert!(!read.takes(11, 1501 + GAP_MAX, 100) && !read.takes(11 + SOON, 1500, 100));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Key;
+use super::SegmentKey;
 use super::plan::plain_range;
 use crate::crypto::PackKey;
 use crate::format::layout::{MAX_WRAPPED_KEY, pack_name};
@@ -37,7 +37,7 @@ impl Decoder {
     pub fn segment(
         &mut self,
         repository: &Repository,
-        (pack, number): Key,
+        (pack, number): SegmentKey,
         pieces: &[(u32, u32)],
         fill: impl FnOnce(&mut Vec<u8>) -> remote::Result<bool>,
         mut out: Vec<u8>,

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 use super::{Error, Repository, Result};
 use ahead::Ahead;
-use plan::Plan;
+use plan::FetchPlan;
 use spill::{Spill, Spilled};
 
 /// Bytes of decoded segments that are held in memory.
@@ -31,11 +31,11 @@ const LOOKED_AT: usize = 64;
 const POOL_MAX: usize = 8;
 
 /// A segment: the index's number of its pack, and its number there.
-pub(super) type Key = (u32, u32);
+pub(super) type SegmentKey = (u32, u32);
 
 /// A run of chunks by the index's number of its pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct ChunkRun {
     /// The index's number of the pack.
     pub pack: u32,
     /// The segment.
@@ -61,13 +61,13 @@ impl Fetched {
 
 /// Fetches the pieces that it was planned for, each once, in their order.
 pub struct Fetcher {
-    shared: Arc<Shared>,
+    shared: Arc<FetcherState>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
+struct FetcherState {
     repository: Arc<Repository>,
-    plan: Plan,
+    plan: FetchPlan,
     ahead: Ahead,
     state: Mutex<State>,
     changed: Condvar,
@@ -79,7 +79,7 @@ struct State {
     next: usize,
     /// Steps behind it that a thread has taken.
     taken: BTreeSet<usize>,
-    slots: HashMap<Key, Slot>,
+    slots: HashMap<SegmentKey, SegmentSlot>,
     /// Bytes in memory, those of steps under way included.
     held: usize,
     /// The step that the consumer waits for.
@@ -89,14 +89,14 @@ struct State {
     stop: bool,
 }
 
-struct Slot {
-    content: Content,
+struct SegmentSlot {
+    content: SharedBytes,
     /// Pieces and segments that still need it.
     uses: u32,
     step: usize,
 }
 
-enum Content {
+enum SharedBytes {
     Held(Arc<Vec<u8>>),
     Spilled(Spilled),
     /// Why it can't be had.
@@ -105,11 +105,11 @@ enum Content {
 
 impl Fetcher {
     /// Plans `pieces` and starts to fetch. The keys must open packs.
-    pub fn start(repository: &Arc<Repository>, pieces: impl Iterator<Item = Piece>) -> Result<Self> {
-        let plan = Plan::new(repository, pieces)?;
+    pub fn start(repository: &Arc<Repository>, pieces: impl Iterator<Item = ChunkRun>) -> Result<Self> {
+        let plan = FetchPlan::new(repository, pieces)?;
         let ahead = Ahead::new(repository, &plan)?;
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { repository: repository.clone(), plan, ahead, state, changed });
+        let shared = Arc::new(FetcherState { repository: repository.clone(), plan, ahead, state, changed });
         let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
         let decoders = (0..count).map(|_| shared.clone()).map(|shared| std::thread::spawn(move || shared.work()));
         let readers = (0..ahead::READERS).map(|_| shared.clone());
@@ -124,7 +124,7 @@ impl Fetcher {
     }
 
     /// The bytes of the next piece. An error is about this piece's segment alone: the next pieces may be whole.
-    pub fn take(&self, piece: &Piece) -> Result<Fetched> {
+    pub fn take(&self, piece: &ChunkRun) -> Result<Fetched> {
         let directory = self.shared.repository.index().directory(piece.pack)?;
         let range = directory.and_then(|all| plan::plain_range(&all, piece.segment, piece.first, piece.count));
         let range = range.ok_or_else(|| Error::Damaged("a recipe names chunks that its pack lacks".to_owned()))?;
@@ -163,7 +163,7 @@ impl Drop for Fetcher {
     }
 }
 
-impl Shared {
+impl FetcherState {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,13 +180,13 @@ impl Shared {
             let entry = &self.plan.steps[step];
             let mut state = self.lock();
             let content = match made {
-                Ok(plain) => Content::Held(Arc::new(plain)),
+                Ok(plain) => SharedBytes::Held(Arc::new(plain)),
                 Err(error) => {
                     state.held -= entry.plain;
-                    Content::Failed(error)
+                    SharedBytes::Failed(error)
                 }
             };
-            state.slots.insert(entry.key, Slot { content, uses: entry.uses, step });
+            state.slots.insert(entry.key, SegmentSlot { content, uses: entry.uses, step });
             drop(state);
             self.changed.notify_all();
         }
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     /// Puts what a step's segment was compressed against into `prefix`.
-    fn set_prefix(&self, step: &plan::Step, prefix: &mut Vec<u8>) -> Result<()> {
+    fn set_prefix(&self, step: &plan::DecodeStep, prefix: &mut Vec<u8>) -> Result<()> {
         prefix.clear();
         let mut held = HashMap::with_capacity(step.bases.len());
         for &base in &step.bases {
@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// A decoded segment, for one of its uses. Waits until it is there.
-    fn take(&self, key: Key) -> Result<Arc<Vec<u8>>> {
+    fn take(&self, key: SegmentKey) -> Result<Arc<Vec<u8>>> {
         let Some(&step) = self.plan.by_key.get(&key) else {
             return Err(Error::Failed("a piece was asked for that wasn't planned".to_owned()));
         };
@@ -307,24 +307,24 @@ impl State {
 
     /// The first of the next steps that no thread has taken and whose bases are all there. The first one of all is among
     /// them as soon as no thread is at work on its bases, so somebody always goes on.
-    fn first_ready(&self, plan: &Plan) -> Option<usize> {
+    fn first_ready(&self, plan: &FetchPlan) -> Option<usize> {
         let there = |base: &u32| self.slots.contains_key(&plan.steps[*base as usize].key);
         let mut next = (self.next..plan.steps.len()).take(LOOKED_AT);
         next.find(|step| !self.taken.contains(step) && plan.steps[*step].bases.iter().all(there))
     }
 
-    fn take(&mut self, key: Key) -> Result<Arc<Vec<u8>>> {
+    fn take(&mut self, key: SegmentKey) -> Result<Arc<Vec<u8>>> {
         let Some(slot) = self.slots.get_mut(&key) else {
             return Err(Error::Failed("a segment was taken more often than planned".to_owned()));
         };
         slot.uses = slot.uses.saturating_sub(1);
         let last = slot.uses == 0;
         let taken = match &mut slot.content {
-            Content::Held(segment) => Ok(segment.clone()),
-            Content::Spilled(place) => self.spill.read(place).map(Arc::new),
-            Content::Failed(error) => Err(again(error)),
+            SharedBytes::Held(segment) => Ok(segment.clone()),
+            SharedBytes::Spilled(place) => self.spill.read(place).map(Arc::new),
+            SharedBytes::Failed(error) => Err(again(error)),
         };
-        if last && let Some(Slot { content: Content::Held(segment), .. }) = self.slots.remove(&key) {
+        if last && let Some(SegmentSlot { content: SharedBytes::Held(segment), .. }) = self.slots.remove(&key) {
             self.held = self.held.saturating_sub(segment.len());
         }
         taken
@@ -333,10 +333,10 @@ impl State {
     /// Moves held segments out of memory, those of the earliest steps first: what was needed long ago and is needed again
     /// is needed late.
     fn make_room(&mut self, room: usize) {
-        let mut held: Vec<(usize, Key)> = self
+        let mut held: Vec<(usize, SegmentKey)> = self
             .slots
             .iter()
-            .filter(|(_, slot)| matches!(&slot.content, Content::Held(segment) if Arc::strong_count(segment) == 1))
+            .filter(|(_, slot)| matches!(&slot.content, SharedBytes::Held(segment) if Arc::strong_count(segment) == 1))
             .map(|(key, slot)| (slot.step, *key))
             .collect();
         held.sort_unstable();
@@ -346,11 +346,11 @@ impl State {
             }
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             // Where it can't be written it stays in memory: slower for the machine, and right.
-            if let Content::Held(segment) = &slot.content
+            if let SharedBytes::Held(segment) = &slot.content
                 && let Ok(place) = self.spill.write(segment)
             {
                 self.held = self.held.saturating_sub(segment.len());
-                slot.content = Content::Spilled(place);
+                slot.content = SharedBytes::Spilled(place);
             }
         }
     }

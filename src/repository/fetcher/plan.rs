@@ -5,14 +5,14 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Key, Piece};
+use super::{ChunkRun, SegmentKey};
 use crate::format::layout::{MAX_BASE_BYTES, pack_name};
 use crate::format::pack::Directory;
 use crate::repository::{Error, Repository, Result};
 
 /// One segment to decode.
-pub(super) struct Step {
-    pub key: Key,
+pub(super) struct DecodeStep {
+    pub key: SegmentKey,
     /// Pieces and later segments that need it.
     pub uses: u32,
     /// Plain bytes.
@@ -27,8 +27,8 @@ pub(super) struct Step {
 }
 
 /// The plain bytes of a base run, inside its segment.
-pub(super) struct Base {
-    pub segment: Key,
+pub(super) struct BaseBytes {
+    pub segment: SegmentKey,
     pub range: Range<usize>,
 }
 
@@ -36,15 +36,15 @@ pub(super) struct Base {
 type BasePacks = Vec<Option<u32>>;
 
 #[derive(Default)]
-pub(super) struct Plan {
-    pub steps: Vec<Step>,
-    pub by_key: HashMap<Key, usize>,
+pub(super) struct FetchPlan {
+    pub steps: Vec<DecodeStep>,
+    pub by_key: HashMap<SegmentKey, usize>,
     /// By pack: the index's numbers of the packs that its base runs name, in the order of its directory.
     base_packs: HashMap<u32, BasePacks>,
 }
 
-impl Plan {
-    pub fn new(repository: &Repository, pieces: impl Iterator<Item = Piece>) -> Result<Self> {
+impl FetchPlan {
+    pub fn new(repository: &Repository, pieces: impl Iterator<Item = ChunkRun>) -> Result<Self> {
         let mut plan = Self::default();
         for piece in pieces {
             let step = plan.visit(repository, (piece.pack, piece.segment))?;
@@ -59,7 +59,7 @@ impl Plan {
     }
 
     /// The step of a segment, made where it is missing, after the steps of its bases.
-    fn visit(&mut self, repository: &Repository, key: Key) -> Result<usize> {
+    fn visit(&mut self, repository: &Repository, key: SegmentKey) -> Result<usize> {
         if let Some(&step) = self.by_key.get(&key) {
             return Ok(step);
         }
@@ -82,12 +82,12 @@ impl Plan {
         bases.dedup();
         bases.iter().for_each(|&base| self.steps[base as usize].uses += 1);
         self.by_key.insert(key, self.steps.len());
-        self.steps.push(Step { key, uses: 0, plain, refused: checked.err(), bases, pieces: Vec::new() });
+        self.steps.push(DecodeStep { key, uses: 0, plain, refused: checked.err(), bases, pieces: Vec::new() });
     }
 
     /// What a segment was compressed against, in order.
-    pub fn bases(&self, repository: &Repository, key: Key) -> Result<Vec<Base>> {
-        let Some(parts) = Parts::new(repository, key)? else { return Ok(Vec::new()) };
+    pub fn bases(&self, repository: &Repository, key: SegmentKey) -> Result<Vec<BaseBytes>> {
+        let Some(parts) = SegmentEntry::new(repository, key)? else { return Ok(Vec::new()) };
         let lost = || Error::Failed("a piece was asked for that wasn't planned".to_owned());
         let keys = parts.base_keys(self.base_packs.get(&key.0).ok_or_else(lost)?).map_err(Error::Damaged)?;
         let runs = &parts.directory.segments[key.1 as usize].bases;
@@ -97,7 +97,7 @@ impl Plan {
                 let directory = repository.index().directory(pack)?;
                 let range = directory.and_then(|directory| plain_range(&directory, segment, run.first, run.count));
                 let range = range.ok_or_else(|| Error::Damaged("a base run lies outside of its pack".to_owned()))?;
-                Ok(Base { segment: (pack, segment), range })
+                Ok(BaseBytes { segment: (pack, segment), range })
             })
             .collect()
     }
@@ -105,17 +105,17 @@ impl Plan {
 
 /// A segment whose bases get their steps.
 struct Visit {
-    key: Key,
+    key: SegmentKey,
     plain: usize,
     /// The segments that its base runs name, one a run, or why it must not be decoded.
-    checked: std::result::Result<Vec<Key>, String>,
+    checked: std::result::Result<Vec<SegmentKey>, String>,
     /// Those that are still to be visited.
-    open: std::vec::IntoIter<Key>,
+    open: std::vec::IntoIter<SegmentKey>,
 }
 
 impl Visit {
-    fn new(repository: &Repository, key: Key, base_packs: &mut HashMap<u32, BasePacks>) -> Result<Self> {
-        let parts = Parts::new(repository, key)?;
+    fn new(repository: &Repository, key: SegmentKey, base_packs: &mut HashMap<u32, BasePacks>) -> Result<Self> {
+        let parts = SegmentEntry::new(repository, key)?;
         let checked = match &parts {
             None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
             Some(parts) => {
@@ -142,13 +142,13 @@ pub(super) fn plain_range(directory: &Directory, segment: u32, first: u32, count
 }
 
 /// A segment's entry in its directory.
-struct Parts {
-    key: Key,
+struct SegmentEntry {
+    key: SegmentKey,
     directory: Arc<Directory>,
 }
 
-impl Parts {
-    fn new(repository: &Repository, key: Key) -> Result<Option<Self>> {
+impl SegmentEntry {
+    fn new(repository: &Repository, key: SegmentKey) -> Result<Option<Self>> {
         let directory = repository.index().directory(key.0)?;
         Ok(directory.filter(|all| (key.1 as usize) < all.segments.len()).map(|directory| Self { key, directory }))
     }
@@ -164,7 +164,7 @@ impl Parts {
     }
 
     /// The segments that the base runs name, in the order of the runs; a segment may stand more than once.
-    fn base_keys(&self, base_packs: &[Option<u32>]) -> std::result::Result<Vec<Key>, String> {
+    fn base_keys(&self, base_packs: &[Option<u32>]) -> std::result::Result<Vec<SegmentKey>, String> {
         let runs = &self.directory.segments[self.key.1 as usize].bases;
         let number = |pack: u32| match pack.checked_sub(1).map(|other| other as usize) {
             None => Ok(self.key.0),
@@ -181,7 +181,7 @@ impl Parts {
         &self,
         repository: &Repository,
         base_packs: &[Option<u32>],
-    ) -> Result<std::result::Result<Vec<Key>, String>> {
+    ) -> Result<std::result::Result<Vec<SegmentKey>, String>> {
         let entry = &self.directory.segments[self.key.1 as usize];
         let keys = match self.base_keys(base_packs) {
             Ok(keys) => keys,
@@ -189,7 +189,7 @@ impl Parts {
         };
         let (mut deepest, mut bytes) = (None, 0);
         for (key, run) in keys.iter().zip(&entry.bases) {
-            let Some(base) = Parts::new(repository, *key)? else {
+            let Some(base) = SegmentEntry::new(repository, *key)? else {
                 return Ok(Err("a base run names a segment that its pack lacks".to_owned()));
             };
             let Some(range) = base.directory.run_range(run.segment, run.first, run.count) else {

@@ -16,18 +16,18 @@ use super::apart::Apart;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source) enum Ended {
+pub(in crate::source) enum ProgramEnd {
     /// It returned this exit status.
     Status(i32),
     /// This signal killed it.
     Signal(i32),
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ProgramEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Ended::Status(status) => write!(f, "ended with exit status {status}"),
-            Ended::Signal(number) => match nix::sys::signal::Signal::try_from(number) {
+            ProgramEnd::Status(status) => write!(f, "ended with exit status {status}"),
+            ProgramEnd::Signal(number) => match nix::sys::signal::Signal::try_from(number) {
                 Ok(signal) => write!(f, "was killed by signal {number} ({signal})"),
                 Err(_) => write!(f, "was killed by signal {number}"),
             },
@@ -36,10 +36,10 @@ impl fmt::Display for Ended {
 }
 
 /// The variables of a program's environment.
-pub(in crate::source) type Environment = [(OsString, OsString)];
+pub(in crate::source) type Variables = [(OsString, OsString)];
 
 /// A program in a process group of its own. Dropped, it leaves no process of the group alive.
-pub(in crate::source) struct Group {
+pub(in crate::source) struct ProcessGroup {
     child: Child,
     pid: Pid,
     grace: Duration,
@@ -91,22 +91,22 @@ pub(in crate::source) struct Pipes {
 const PIPE: usize = 1 << 20;
 
 struct Started {
-    group: Group,
+    group: ProcessGroup,
     pipes: Pipes,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts `argv` without input. When the group is stopped, `grace` lies between asking and killing.
     pub(in crate::source) fn spawn(argv: &[OsString], grace: Duration) -> io::Result<(Self, Pipes)> {
         let Started { group, pipes } = Self::start(argv, None, None, grace, Stdio::null())?;
         Ok((group, pipes))
     }
 
-    /// As [`Group::spawn`], with a pipe as input, and with these variables as its whole environment where they are given, and
+    /// As [`ProcessGroup::spawn`], with a pipe as input, and with these variables as its whole environment where they are given, and
     /// [`Apart`] from this machine where that is.
     pub(in crate::source) fn spawn_fed(
         argv: &[OsString],
-        environment: Option<&Environment>,
+        environment: Option<&Variables>,
         apart: Option<Apart>,
         grace: Duration,
     ) -> io::Result<(Self, Pipes, ChildStdin)> {
@@ -118,7 +118,7 @@ impl Group {
 
     fn start(
         argv: &[OsString],
-        environment: Option<&Environment>,
+        environment: Option<&Variables>,
         apart: Option<Apart>,
         grace: Duration,
         stdin: Stdio,
@@ -146,12 +146,12 @@ impl Group {
     }
 
     /// How the program itself ended, None while it runs. It stays a zombie, so that the group's number stays taken.
-    pub(in crate::source) fn ended(&self) -> io::Result<Option<Ended>> {
+    pub(in crate::source) fn ended(&self) -> io::Result<Option<ProgramEnd>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         Ok(waitid(WaitId::Pid(self.pid), options)?.map(|status| {
             match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Ended::Status(code),
-                (None, signal) => Ended::Signal(signal.unwrap_or_default()),
+                (Some(code), _) => ProgramEnd::Status(code),
+                (None, signal) => ProgramEnd::Signal(signal.unwrap_or_default()),
             }
         }))
     }
@@ -183,7 +183,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.stop();
     }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use self::group::{Ended, Group, Pipes};
-use self::tail::{Lines, Tail};
+use self::group::{Pipes, ProcessGroup, ProgramEnd};
+use self::tail::{LineCutter, Tail};
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
 use crate::facts::Facts;
@@ -63,11 +63,11 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(3600);
 /// A running program. What it writes to stderr goes to the progress as notes, line by line.
 pub struct CommandSource {
     options: CommandOptions,
-    group: Group,
+    group: ProcessGroup,
     stdout: ChildStdout,
     stderr: Option<ChildStderr>,
     errors: Tail,
-    error_lines: Lines,
+    error_lines: LineCutter,
     output: Tail,
     bytes: u64,
     /// Since when it is waited for something from it.
@@ -110,7 +110,7 @@ impl CommandSource {
         interrupt: Interrupt,
     ) -> Result<Self, Error> {
         let started = clock.now();
-        let (group, Pipes { stdout, stderr }) = Group::spawn(&options.argv, options.grace)
+        let (group, Pipes { stdout, stderr }) = ProcessGroup::spawn(&options.argv, options.grace)
             .map_err(|error| Error::failed(&format!("starting {} for {}", program(&options), options.name), &error))?;
         Ok(Self {
             options,
@@ -118,7 +118,7 @@ impl CommandSource {
             stdout,
             stderr: Some(stderr),
             errors: Tail::new(Self::STDERR),
-            error_lines: Lines::new(),
+            error_lines: LineCutter::new(),
             output: Tail::new(Self::COMPLETION),
             bytes: 0,
             waiting: Instant::now(),
@@ -198,14 +198,14 @@ impl CommandSource {
         Ok(())
     }
 
-    fn ended(&mut self) -> Result<Option<Ended>, Error> {
+    fn ended(&mut self) -> Result<Option<ProgramEnd>, Error> {
         self.group.ended().map_err(|error| self.io_failed("waiting for", &error))
     }
 
     /// An error where the program has ended with anything but status 0.
-    fn check(&mut self, ended: Option<Ended>) -> Result<(), Error> {
+    fn check(&mut self, ended: Option<ProgramEnd>) -> Result<(), Error> {
         match ended {
-            None | Some(Ended::Status(0)) => Ok(()),
+            None | Some(ProgramEnd::Status(0)) => Ok(()),
             Some(ended) => {
                 self.drain_stderr();
                 Err(self.failed(ended))

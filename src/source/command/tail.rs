@@ -40,11 +40,11 @@ impl Tail {
 }
 
 /// Cuts bytes that come in pieces into lines.
-pub(in crate::source) struct Lines {
+pub(in crate::source) struct LineCutter {
     rest: Vec<u8>,
 }
 
-impl Lines {
+impl LineCutter {
     /// A line that is longer is cut.
     const LONGEST: usize = 4096;
 
@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn lines_are_cut_and_hold_no_control_character() {
-        let mut lines = Lines::new();
+        let mut lines = LineCutter::new();
         let mut seen = Vec::new();
         lines.push(b"one\r\ntw", |line| seen.push(line.to_owned()));
         lines.push(b"o\n\x1b[2J", |line| seen.push(line.to_owned()));
         lines.flush(|line| seen.push(line.to_owned()));
         assert_eq!(seen, ["one", "two", "\\u{1b}[2J"]);
         let mut count = 0;
-        lines.push(&vec![b'x'; 3 * Lines::LONGEST], |_| count += 1);
+        lines.push(&vec![b'x'; 3 * LineCutter::LONGEST], |_| count += 1);
         assert_eq!(count, 3);
     }
 }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::apart::Apart;
-use super::group::{Ended, Group, Pipes};
+use super::group::{Pipes, ProcessGroup, ProgramEnd};
 use super::tail::Tail;
 use crate::progress::Interrupt;
 use crate::time::format_duration;
@@ -46,7 +46,7 @@ impl fmt::Display for TalkError {
 
 /// A running program with its input, which what is written to it goes to.
 pub struct Feed {
-    group: Group,
+    group: ProcessGroup,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
@@ -84,7 +84,7 @@ impl Feed {
         most: usize,
         interrupt: Interrupt,
     ) -> io::Result<Self> {
-        let (group, Pipes { stdout, stderr }, stdin) = Group::spawn_fed(argv, environment, apart, GRACE)?;
+        let (group, Pipes { stdout, stderr }, stdin) = ProcessGroup::spawn_fed(argv, environment, apart, GRACE)?;
         fcntl_setfl(&stdin, fcntl_getfl(&stdin)? | OFlags::NONBLOCK)?;
         let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
         let (errors, output) = (Tail::new(STDERR), Vec::new());
@@ -252,7 +252,7 @@ impl Feed {
         }
     }
 
-    fn wait(&mut self) -> Result<Ended, TalkError> {
+    fn wait(&mut self) -> Result<ProgramEnd, TalkError> {
         self.moved = Instant::now();
         loop {
             let ended = self.group.ended().map_err(|error| self.failed(format!("can't be waited for: {error}")))?;
@@ -284,7 +284,7 @@ impl Feed {
     pub fn finish_anyway(mut self) -> Result<(Vec<u8>, Option<TalkError>), TalkError> {
         self.stdin = None;
         let error = match self.wait()? {
-            Ended::Status(0) => None,
+            ProgramEnd::Status(0) => None,
             ended => Some(self.failed(ended)),
         };
         Ok((std::mem::take(&mut self.output), error))

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Copy, DATA, Error, MANIFEST, SCRIPT, failed, hex};
+use super::{DATA, Error, LocalCopy, MANIFEST, SCRIPT, failed, hex};
 use crate::facts::Facts;
 use crate::id::Hasher;
 use crate::source::open_plain;
@@ -18,7 +18,7 @@ const MOST: u64 = 64 << 20;
 
 /// What a copy holds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Manifest {
+pub(super) struct CopyManifest {
     /// The set that it is a copy of.
     pub set: String,
     /// The file of all streams.
@@ -32,9 +32,9 @@ pub(super) struct Manifest {
     pub warnings: Vec<Warning>,
 }
 
-impl Manifest {
-    pub fn copy(&self, path: &Path) -> Copy {
-        Copy {
+impl CopyManifest {
+    pub fn copy(&self, path: &Path) -> LocalCopy {
+        LocalCopy {
             path: path.to_owned(),
             data_time: Timestamp::from_nanos(self.data_time),
             bytes: self.bytes().unwrap_or(u64::MAX),

@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use self::manifest::Manifest;
+use self::manifest::CopyManifest;
 pub use self::reader::CopySource;
 use super::{Error, Finished, Source, open_plain};
 use crate::disk::Space;
@@ -39,7 +39,7 @@ pub struct CopyOptions {
 
 /// One copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
+pub struct LocalCopy {
     /// Its folder.
     pub path: PathBuf,
     /// When its content was true.
@@ -68,7 +68,7 @@ pub const AHEAD: std::time::Duration = std::time::Duration::from_secs(60);
 /// # Errors
 /// [`Error::NoRoom`] where it would not fit, [`Error::LocalCopy`] where the disk fails, else what the source says. What was begun
 /// is gone then.
-pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<Copy, Error> {
+pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<LocalCopy, Error> {
     make_folder(&options.folder)?;
     let part = options.folder.join(format!("new{PART}"));
     remove(&part)?;
@@ -100,10 +100,10 @@ pub fn forget_old(options: &CopyOptions, more: u32) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::LocalCopy`] where it can't be read.
-pub fn newest(folder: &Path) -> Result<Option<Copy>, Error> {
+pub fn newest(folder: &Path) -> Result<Option<LocalCopy>, Error> {
     match all(folder)?.pop() {
         None => Ok(None),
-        Some(path) => Ok(Some(Manifest::read(&path)?.copy(&path))),
+        Some(path) => Ok(Some(CopyManifest::read(&path)?.copy(&path))),
     }
 }
 
@@ -136,7 +136,7 @@ pub fn aside(copy: &Path) -> Result<(), Error> {
 
 /// Whether a copy looks like one of the set, from a time that has been.
 fn check(path: &Path, set: &str, now: Timestamp) -> Result<(), Error> {
-    let manifest = Manifest::read(path)?;
+    let manifest = CopyManifest::read(path)?;
     data_of(path, &manifest)?;
     let wrong = |what: String| Err(Error::LocalCopy(format!("the local copy {} {what}", path.display())));
     if manifest.set != set {
@@ -152,7 +152,7 @@ fn check(path: &Path, set: &str, now: Timestamp) -> Result<(), Error> {
 }
 
 /// The data of a copy, opened.
-fn data_of(path: &Path, manifest: &Manifest) -> Result<(PathBuf, File), Error> {
+fn data_of(path: &Path, manifest: &CopyManifest) -> Result<(PathBuf, File), Error> {
     let path = path.join(&manifest.file);
     let (file, length) = open_plain(&path).map_err(|error| failed("opening the local copy", &path, &error))?;
     let had = manifest.copy(&path).bytes;
@@ -168,7 +168,7 @@ fn data_of(path: &Path, manifest: &Manifest) -> Result<(PathBuf, File), Error> {
 /// Where the copy whose content was true at `data_time` has each stream: its name, the file, and the bytes in that before it.
 /// Empty where there is no such copy, or it can't be read.
 pub fn streams_at(folder: &Path, data_time: Timestamp) -> Vec<(StreamName, PathBuf, u64)> {
-    let whole = |path: PathBuf| Some((Manifest::read(&path).ok()?, path));
+    let whole = |path: PathBuf| Some((CopyManifest::read(&path).ok()?, path));
     let mut copies = all(folder).unwrap_or_default().into_iter().rev().filter_map(whole);
     let Some((manifest, path)) = copies.find(|(manifest, _)| manifest.data_time == data_time.nanos()) else {
         return Vec::new();
@@ -279,11 +279,12 @@ fn create(path: &Path) -> Result<File, Error> {
 }
 
 /// Writes all streams. Whether the source was whole is known at its end.
-fn write(path: &Path, options: &CopyOptions, source: &mut dyn Source) -> Result<(Copy, Manifest), Error> {
+fn write(path: &Path, options: &CopyOptions, source: &mut dyn Source) -> Result<(LocalCopy, CopyManifest), Error> {
     fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| failed("making", path, &error))?;
     let data = path.join(options.file);
     let mut out = BufWriter::with_capacity(1 << 20, create(&data)?);
-    let mut manifest = Manifest { set: options.set.clone(), file: options.file.to_owned(), ..Manifest::default() };
+    let mut manifest =
+        CopyManifest { set: options.set.clone(), file: options.file.to_owned(), ..CopyManifest::default() };
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     let failed = |error: io::Error| failed("writing", &data, &error);
@@ -319,7 +320,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Gives a whole copy its name.
-fn finish(options: &CopyOptions, part: &Path, copy: Copy, manifest: &Manifest) -> Result<Copy, Error> {
+fn finish(options: &CopyOptions, part: &Path, copy: LocalCopy, manifest: &CopyManifest) -> Result<LocalCopy, Error> {
     let file = part.join(MANIFEST);
     let mut out = create(&file)?;
     out.write_all(manifest.text().as_bytes())
@@ -337,7 +338,7 @@ fn finish(options: &CopyOptions, part: &Path, copy: Copy, manifest: &Manifest) -
     sync(part).map_err(|error| failed("writing", part, &error))?;
     fs::rename(part, &path).map_err(|error| failed("naming", &path, &error))?;
     sync(&options.folder).map_err(|error| failed("writing", &options.folder, &error))?;
-    Ok(Copy { path, ..copy })
+    Ok(LocalCopy { path, ..copy })
 }
 
 #[cfg(test)]

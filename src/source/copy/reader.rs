@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
-use super::manifest::Manifest;
-use super::{Copy, data_of, failed, hex};
+use super::manifest::CopyManifest;
+use super::{LocalCopy, data_of, failed, hex};
 use crate::entry::{Entry, Kind, StreamName};
 use crate::id::Hasher;
 use crate::source::{Error, Finished, Source};
@@ -16,7 +16,7 @@ use crate::warning::Warning;
 pub struct CopySource {
     path: PathBuf,
     data: BufReader<File>,
-    manifest: Manifest,
+    manifest: CopyManifest,
     next: usize,
     left: u64,
     hasher: Option<Hasher>,
@@ -27,8 +27,8 @@ impl CopySource {
     ///
     /// # Errors
     /// [`Error::LocalCopy`] where it can't be read, or isn't as long as it was.
-    pub fn open(copy: &Copy) -> Result<Self, Error> {
-        let manifest = Manifest::read(&copy.path)?;
+    pub fn open(copy: &LocalCopy) -> Result<Self, Error> {
+        let manifest = CopyManifest::read(&copy.path)?;
         let (path, file) = data_of(&copy.path, &manifest)?;
         let data = BufReader::with_capacity(1 << 18, file);
         Ok(Self { path, data, manifest, next: 0, left: 0, hasher: Some(Hasher::new()) })

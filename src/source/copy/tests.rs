@@ -43,7 +43,7 @@ const NOW: Timestamp = Timestamp::from_nanos(1_900_000_000_000_000_000);
 
 type Streams = Vec<(String, Vec<u8>)>;
 
-fn read_all(copy: &Copy) -> Result<(Streams, Finished), Error> {
+fn read_all(copy: &LocalCopy) -> Result<(Streams, Finished), Error> {
     let mut source = CopySource::open(copy)?;
     let mut all = Vec::new();
     while let Some(entry) = source.next()? {
@@ -99,19 +99,20 @@ fn a_manifest_that_is_not_as_it_was_is_seen_whatever_byte_of_it_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let made = make(&options(folder.path()), &mut Two(0, None, true)).unwrap();
     let whole = fs::read_to_string(made.path.join(MANIFEST)).unwrap();
-    assert!(Manifest::parse(&whole).is_some());
+    assert!(CopyManifest::parse(&whole).is_some());
     for at in 0..whole.len() {
-        assert_eq!(Manifest::parse(&whole[..at]), None, "cut at {at}");
+        assert_eq!(CopyManifest::parse(&whole[..at]), None, "cut at {at}");
         for bit in [1, 2, 4, 8, 16, 32, 64] {
             let mut bytes = whole.clone().into_bytes();
             bytes[at] ^= bit;
             let flipped = String::from_utf8(bytes).unwrap();
-            assert_eq!(Manifest::parse(&flipped), None, "{flipped}");
+            assert_eq!(CopyManifest::parse(&flipped), None, "{flipped}");
         }
     }
     // Lengths that no file has.
-    let huge = Manifest { streams: vec![("a".to_owned(), u64::MAX), ("b".to_owned(), 1)], ..Manifest::default() };
-    assert_eq!(Manifest::parse(&huge.text()), None);
+    let huge =
+        CopyManifest { streams: vec![("a".to_owned(), u64::MAX), ("b".to_owned(), 1)], ..CopyManifest::default() };
+    assert_eq!(CopyManifest::parse(&huge.text()), None);
 }
 
 #[test]

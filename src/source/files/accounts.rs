@@ -74,7 +74,7 @@ pub struct Accounts(BTreeMap<AccountFile, Vec<u8>>);
 
 /// Result of adding accounts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Added {
+pub struct AccountsAdded {
     /// The users and groups that were added, for people: `"appx"`, `"appx (group)"`.
     pub names: Vec<String>,
     /// Those of them whose number was taken: `"appx: 713 in place of 712"`.
@@ -124,14 +124,14 @@ impl Accounts {
         self.0.get(&file).map(|content| numbers(&lines(content)))
     }
 
-    fn lines(&self, file: AccountFile) -> Vec<Line> {
+    fn lines(&self, file: AccountFile) -> Vec<AccountLine> {
         self.0.get(&file).map(|content| lines(content)).unwrap_or_default()
     }
 
     /// Adds to these accounts those of `restored` that are missing.
-    pub fn merged(&self, restored: &Accounts) -> (Accounts, Added) {
+    pub fn merged(&self, restored: &Accounts) -> (Accounts, AccountsAdded) {
         let mut merged = self.clone();
-        let mut added = Added::default();
+        let mut added = AccountsAdded::default();
         let (groups, group_numbers) = joined(self, restored, AccountFile::Group, &mut added);
         let (mut users, _) = joined(self, restored, AccountFile::Passwd, &mut added);
         let here = self.lines(AccountFile::Passwd).len();
@@ -143,7 +143,7 @@ impl Accounts {
         }
         let mut groups = groups;
         join_members(&mut groups, &restored.lines(AccountFile::Group), MEMBERS);
-        let mut put = |file: AccountFile, lines: Vec<Line>| {
+        let mut put = |file: AccountFile, lines: Vec<AccountLine>| {
             if restored.0.contains_key(&file) {
                 merged.insert(file, text(&lines));
             }
@@ -178,9 +178,9 @@ const MEMBERS: usize = 3;
 
 /// A line, in its fields.
 #[derive(Clone)]
-struct Line(Vec<Vec<u8>>);
+struct AccountLine(Vec<Vec<u8>>);
 
-impl Line {
+impl AccountLine {
     fn name(&self) -> &[u8] {
         &self.0[0]
     }
@@ -201,16 +201,16 @@ impl Line {
     }
 }
 
-fn lines(content: &[u8]) -> Vec<Line> {
+fn lines(content: &[u8]) -> Vec<AccountLine> {
     let lines = content.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| Line(line.split(|&byte| byte == b':').map(<[u8]>::to_vec).collect())).collect()
+    lines.map(|line| AccountLine(line.split(|&byte| byte == b':').map(<[u8]>::to_vec).collect())).collect()
 }
 
-fn text(lines: &[Line]) -> Vec<u8> {
+fn text(lines: &[AccountLine]) -> Vec<u8> {
     lines.iter().flat_map(|line| [line.0.join(&b':'), vec![b'\n']].concat()).collect()
 }
 
-fn numbers(lines: &[Line]) -> HashMap<Vec<u8>, u32> {
+fn numbers(lines: &[AccountLine]) -> HashMap<Vec<u8>, u32> {
     let accounts = lines.iter().filter(|line| line.is_account());
     // The first line of a name counts, as for the system.
     accounts.rev().filter_map(|line| Some((line.name().to_vec(), line.number(NUMBER)?))).collect()
@@ -222,8 +222,8 @@ fn joined(
     here: &Accounts,
     restored: &Accounts,
     file: AccountFile,
-    added: &mut Added,
-) -> (Vec<Line>, HashMap<u32, u32>) {
+    added: &mut AccountsAdded,
+) -> (Vec<AccountLine>, HashMap<u32, u32>) {
     let (mut lines, theirs) = (here.lines(file), restored.lines(file));
     let known = numbers(&lines);
     let mut taken: BTreeSet<u32> = known.values().copied().collect();
@@ -235,7 +235,7 @@ fn joined(
         }
     }
     let mut names: BTreeSet<Vec<u8>> = lines.iter().map(|line| line.name().to_vec()).collect();
-    for mut line in theirs.into_iter().filter(Line::is_account) {
+    for mut line in theirs.into_iter().filter(AccountLine::is_account) {
         let Some(there) = line.number(NUMBER) else { continue };
         if !names.insert(line.name().to_vec()) {
             continue;
@@ -268,10 +268,10 @@ fn free(number: u32, is_free: impl Fn(u32) -> bool) -> u32 {
 }
 
 /// Adds members to groups that are there.
-fn join_members(groups: &mut [Line], restored: &[Line], field: usize) {
+fn join_members(groups: &mut [AccountLine], restored: &[AccountLine], field: usize) {
     for group in groups.iter_mut().filter(|group| group.is_account()) {
         let Some(theirs) = restored.iter().find(|line| line.name() == group.name()) else { continue };
-        let members = |line: &Line| -> Vec<Vec<u8>> {
+        let members = |line: &AccountLine| -> Vec<Vec<u8>> {
             let field = line.0.get(field).map(Vec::as_slice).unwrap_or_default();
             field.split(|&byte| byte == b',').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
         };
@@ -288,8 +288,8 @@ fn join_members(groups: &mut [Line], restored: &[Line], field: usize) {
 }
 
 /// The ranges of both, those of users who have none here moved to where nothing else is.
-fn ranges(mut here: Vec<Line>, restored: Vec<Line>) -> Vec<Line> {
-    let range = |line: &Line| Some((u64::from(line.number(1)?), u64::from(line.number(2)?)));
+fn ranges(mut here: Vec<AccountLine>, restored: Vec<AccountLine>) -> Vec<AccountLine> {
+    let range = |line: &AccountLine| Some((u64::from(line.number(1)?), u64::from(line.number(2)?)));
     let known: BTreeSet<Vec<u8>> = here.iter().map(|line| line.name().to_vec()).collect();
     for mut line in restored.into_iter().filter(|line| !known.contains(line.name())) {
         let Some((start, count)) = range(&line) else { continue };
@@ -367,7 +367,7 @@ mod tests {
         assert!(shown(&merged, Gshadow).contains("adm:*::admin,jack\njack:!::\n"));
         assert_eq!(added.renumbered.len(), 3, "{added:?}");
         assert!(added.renumbered.contains(&"appx: 1001 in place of 1444".to_owned()), "{added:?}");
-        assert_eq!(merged.merged(&lost).1, Added::default(), "a second time there is nothing to add");
+        assert_eq!(merged.merged(&lost).1, AccountsAdded::default(), "a second time there is nothing to add");
         assert_eq!(merged.numbers(Passwd).unwrap()[&b"appx"[..]], 1001);
     }
 

@@ -31,14 +31,14 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use self::attributes::{Attributes, Handle};
-use self::folders::{Folders, Missing, Trouble};
-pub use self::owners::{Names, Owners};
-use self::report::{Problem, Report};
+use self::attributes::{Handle, MetadataSetter};
+use self::folders::{Folders, MissingFolders, Trouble};
+pub use self::owners::{AccountNames, OwnerMapping};
+use self::report::{ExtractProblem, ExtractReport};
 use self::resume::Resume;
 use self::temporary::Temporary;
 pub use self::writer::FileWriter;
-use super::holes::Content;
+use super::holes::SparseContent;
 use super::metadata::{identity, mtime, size};
 use crate::disk::{takes_nothing, way_out};
 use crate::entry::{Entry, Escaped, Kind, Metadata, StreamName, flags};
@@ -68,7 +68,7 @@ pub struct ExtractOptions {
     /// that is an error, as it is where two entries come to have one name.
     pub strip_components: u32,
     /// How owners get their numbers.
-    pub owners: Owners,
+    pub owners: OwnerMapping,
 }
 
 /// Why an entry could not be written. The rest can go on, unless [`Error::is_fatal`].
@@ -139,12 +139,12 @@ pub enum Begin {
 }
 
 /// State shared by the extractor and its writers.
-struct Shared {
+struct ExtractorState {
     options: ExtractOptions,
     /// The folder, for messages.
     place: String,
-    attributes: Attributes,
-    report: Mutex<Report>,
+    attributes: MetadataSetter,
+    report: Mutex<ExtractReport>,
     /// Paths of files and folders with inode flags. They are set at the very end: an immutable file can't be given its name.
     flagged: Mutex<Vec<(Vec<u8>, u32)>>,
     /// Hashes of the paths whose content is not the snapshot's, so that no hard link is made to it.
@@ -153,12 +153,12 @@ struct Shared {
     prefix: String,
 }
 
-impl Shared {
+impl ExtractorState {
     fn shown(&self, path: &[u8]) -> String {
         format!("{}/{}", self.place, Escaped(path))
     }
 
-    fn report(&self, problem: Problem, path: &[u8], error: Option<&io::Error>) {
+    fn report(&self, problem: ExtractProblem, path: &[u8], error: Option<&io::Error>) {
         let shown = || self.shown(path);
         self.report.lock().unwrap_or_else(PoisonError::into_inner).add(problem, error, shown);
     }
@@ -208,9 +208,9 @@ fn hash(path: &[u8]) -> u64 {
 /// In memory are the names and metadata of all folders, until [`Extractor::finish`].
 pub struct Extractor {
     resume: Option<Resume>,
-    shared: Arc<Shared>,
+    shared: Arc<ExtractorState>,
     folders: Folders,
-    made: Vec<Made>,
+    made: Vec<CreatedFolder>,
     /// Folders above the written entries, by path, until they are met.
     above: HashMap<Vec<u8>, (Metadata, Kind)>,
     /// Which entry a stripped path belongs to, in hashes.
@@ -218,7 +218,7 @@ pub struct Extractor {
 }
 
 /// A folder that gets its metadata at the end.
-struct Made {
+struct CreatedFolder {
     path: Vec<u8>,
     metadata: Metadata,
     /// Whether it was given as an entry, or is only above one.
@@ -226,13 +226,13 @@ struct Made {
 }
 
 /// The destination of an entry.
-struct Spot {
+struct Destination {
     folder: Arc<OwnedFd>,
     part: Vec<u8>,
     path: Vec<u8>,
 }
 
-impl Spot {
+impl Destination {
     /// The existing file; a link isn't followed.
     fn look(&self) -> io::Result<Option<Stat>> {
         match statat(&self.folder, &self.part, AtFlags::SYMLINK_NOFOLLOW) {
@@ -263,9 +263,9 @@ impl Extractor {
         })?;
         let of_the_process = || format!(".varu-{:x}-", std::process::id());
         let prefix = resume.as_ref().map_or_else(of_the_process, Resume::prefix);
-        let attributes = Attributes::new(options.owners.clone());
+        let attributes = MetadataSetter::new(options.owners.clone());
         let (report, flagged, foreign) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { options, place, attributes, report, flagged, foreign, prefix });
+        let shared = Arc::new(ExtractorState { options, place, attributes, report, flagged, foreign, prefix });
         let (above, taken) = (HashMap::new(), HashMap::new());
         Ok(Self { resume, shared, folders: Folders::new(top), made: Vec::new(), above, taken })
     }
@@ -281,7 +281,7 @@ impl Extractor {
     pub fn has(&mut self, entry: &Entry) -> bool {
         let Some(path) = self.stripped(&entry.name).map(<[u8]>::to_vec) else { return false };
         let (parent, part) = split(&path);
-        let Ok(folder) = self.folders.open(parent, Missing::Fails) else { return false };
+        let Ok(folder) = self.folders.open(parent, MissingFolders::Fails) else { return false };
         let stat = statat(&folder, part, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|stat| self.shared.is_same(&stat, entry))
     }
@@ -294,7 +294,7 @@ impl Extractor {
         }
         let path = self.stripped(&entry.name)?.to_vec();
         let (parent, part) = split(&path);
-        let folder = self.folders.open(parent, Missing::Fails).ok()?;
+        let folder = self.folders.open(parent, MissingFolders::Fails).ok()?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(openat(&folder, part, flags, Mode::empty()).ok()?);
         let there = fstat(&file).ok()?;
@@ -308,7 +308,7 @@ impl Extractor {
         if is_ours {
             self.shared.note_flags(&path, entry.metadata.as_ref());
         }
-        is_ours.then(|| Content::new(file, entry.holes().to_vec()))
+        is_ours.then(|| SparseContent::new(file, entry.holes().to_vec()))
     }
 
     fn is_resumed(&self) -> bool {
@@ -351,8 +351,8 @@ impl Extractor {
         let Some(path) = self.stripped(&entry.name) else { return Ok(false) };
         let path = path.to_vec();
         let (parent, part) = split(&path);
-        match self.folders.open(parent, Missing::Fails) {
-            Ok(folder) => self.may_write(&Spot { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
+        match self.folders.open(parent, MissingFolders::Fails) {
+            Ok(folder) => self.may_write(&Destination { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
             Err(trouble) if trouble.error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(trouble) => Err(self.in_trouble(&path, trouble)),
         }
@@ -388,7 +388,7 @@ impl Extractor {
     }
 
     /// Whether an entry without content is as an earlier run would have created it.
-    fn is_there(&mut self, entry: &Entry, spot: &Spot) -> bool {
+    fn is_there(&mut self, entry: &Entry, spot: &Destination) -> bool {
         let Ok(Some(there)) = spot.look() else { return false };
         let is =
             |kind, device| FileType::from_raw_mode(there.st_mode) == kind && (device == 0 || there.st_rdev == device);
@@ -404,7 +404,7 @@ impl Extractor {
             Kind::Hardlink(first) => {
                 let Some(first) = self.stripped(first).map(<[u8]>::to_vec) else { return false };
                 let (parent, part) = split(&first);
-                let folder = self.folders.open(parent, Missing::Fails);
+                let folder = self.folders.open(parent, MissingFolders::Fails);
                 let stat = folder.ok().and_then(|folder| statat(&folder, part, AtFlags::SYMLINK_NOFOLLOW).ok());
                 stat.is_some_and(|first| identity(&first) == identity(&there)) && !self.shared.is_foreign(&first)
             }
@@ -424,14 +424,14 @@ impl Extractor {
         made.sort_by(|a, b| b.path.split(is_slash).cmp(a.path.split(is_slash)));
         for folder in made {
             if let Err(error) = self.finish_folder(&folder) {
-                self.shared.report(Problem::Folder, &folder.path, Some(&error));
+                self.shared.report(ExtractProblem::Folder, &folder.path, Some(&error));
             }
         }
         // Last of all: an immutable file or folder accepts no other change.
         let flagged = std::mem::take(&mut *self.shared.flagged.lock().unwrap_or_else(PoisonError::into_inner));
         for (path, flags) in flagged {
             if let Err(error) = self.set_flags(&path, flags) {
-                self.shared.report(Problem::Flags, &path, Some(&error));
+                self.shared.report(ExtractProblem::Flags, &path, Some(&error));
             }
         }
         self.shared.report.lock().unwrap_or_else(PoisonError::into_inner).lines()
@@ -439,7 +439,7 @@ impl Extractor {
 
     fn set_flags(&mut self, path: &[u8], flags: u32) -> io::Result<()> {
         let (parent, part) = split(path);
-        let folder = self.folders.open(parent, Missing::Fails).map_err(|trouble| trouble.error)?;
+        let folder = self.folders.open(parent, MissingFolders::Fails).map_err(|trouble| trouble.error)?;
         let options = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&folder, part, options, Mode::empty())?;
         // The file was closed since it was written: somebody may have put a device in its place, whose ioctl could do
@@ -451,14 +451,14 @@ impl Extractor {
         Ok(ioctl_setflags(&file, IFlags::from_bits_retain(others | flags))?)
     }
 
-    fn finish_folder(&mut self, made: &Made) -> io::Result<()> {
-        let Made { path, metadata, is_given } = made;
-        let folder = self.folders.open(path, Missing::Fails).map_err(|trouble| trouble.error)?;
+    fn finish_folder(&mut self, made: &CreatedFolder) -> io::Result<()> {
+        let CreatedFolder { path, metadata, is_given } = made;
+        let folder = self.folders.open(path, MissingFolders::Fails).map_err(|trouble| trouble.error)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = openat(&folder, ".", flags, Mode::empty())?;
         let report = |problem, error: &io::Error| {
             // Who restores files of their own may not be able to make /home root's.
-            if *is_given || !matches!(problem, Problem::Owner | Problem::SetId) {
+            if *is_given || !matches!(problem, ExtractProblem::Owner | ExtractProblem::SetId) {
                 self.shared.report(problem, path, Some(error));
             }
         };
@@ -477,7 +477,7 @@ impl Extractor {
     }
 
     /// Opens the folder for `path`, and creates its missing components.
-    fn spot(&mut self, path: &[u8]) -> Result<Spot> {
+    fn spot(&mut self, path: &[u8]) -> Result<Destination> {
         let (parent, _) = split(path);
         if !self.above.is_empty() {
             self.make_above(parent)?;
@@ -499,23 +499,23 @@ impl Extractor {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.shared.failed("making the folder", &spot.path, error)),
             }
-            self.made.push(Made { path: spot.path, metadata, is_given: kind != Kind::Above });
+            self.made.push(CreatedFolder { path: spot.path, metadata, is_given: kind != Kind::Above });
         }
         Ok(())
     }
 
     /// As [`Extractor::spot`], with default metadata for missing folders.
-    fn plain_spot(&mut self, path: &[u8]) -> Result<Spot> {
+    fn plain_spot(&mut self, path: &[u8]) -> Result<Destination> {
         let (parent, part) = split(path);
-        let folder = self.open_folder(parent, Missing::Made)?;
+        let folder = self.open_folder(parent, MissingFolders::Made)?;
         if let Some(resume) = &mut self.resume {
             let entered = resume.enter(self.folders.top(), parent, &folder);
             entered.map_err(|error| self.shared.failed("writing into the folder", parent, error))?;
         }
-        Ok(Spot { folder, part: part.to_vec(), path: path.to_vec() })
+        Ok(Destination { folder, part: part.to_vec(), path: path.to_vec() })
     }
 
-    fn open_folder(&mut self, path: &[u8], missing: Missing) -> Result<Arc<OwnedFd>> {
+    fn open_folder(&mut self, path: &[u8], missing: MissingFolders) -> Result<Arc<OwnedFd>> {
         self.folders.open(path, missing).map_err(|trouble| self.in_trouble(path, trouble))
     }
 
@@ -533,16 +533,16 @@ impl Extractor {
         let keeps = matches!(self.shared.options.overwrite, Overwrite::Refuse | Overwrite::Never);
         self.note_made(&spot)?;
         match mkdirat(&spot.folder, &spot.part, Mode::RWXU) {
-            Ok(()) => self.made.push(Made { path: spot.path, metadata, is_given: true }),
+            Ok(()) => self.made.push(CreatedFolder { path: spot.path, metadata, is_given: true }),
             Err(Errno::EXIST) => {
                 let there = spot.look().map_err(|error| self.shared.failed("looking at", path, error))?;
                 let ours = self.resume.as_ref().is_some_and(|resume| resume.has_made(path));
                 match there.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
                     Some(FileType::Directory) if !keeps || ours => {
-                        self.made.push(Made { path: spot.path, metadata, is_given: true });
+                        self.made.push(CreatedFolder { path: spot.path, metadata, is_given: true });
                     }
                     Some(FileType::Directory) if self.shared.options.overwrite == Overwrite::Refuse => {
-                        self.shared.report(Problem::KeptFolder, path, None);
+                        self.shared.report(ExtractProblem::KeptFolder, path, None);
                     }
                     Some(FileType::Directory) => {}
                     found => return Err(self.shared.in_the_way(path, found.unwrap_or(FileType::Unknown))),
@@ -554,7 +554,7 @@ impl Extractor {
     }
 
     /// Records that a folder will be created, so that a resumed run knows it for its own.
-    fn note_made(&mut self, spot: &Spot) -> Result<()> {
+    fn note_made(&mut self, spot: &Destination) -> Result<()> {
         let Some(resume) = &mut self.resume else { return Ok(()) };
         let noted = match spot.look() {
             Ok(None) if !resume.has_made(&spot.path) => resume.note_made(&spot.path),
@@ -564,7 +564,7 @@ impl Extractor {
     }
 
     /// Whether an entry goes to `spot`, as far as the existing file decides it. `file` is the entry if it has content.
-    fn may_write(&self, spot: &Spot, file: Option<&Entry>) -> Result<bool> {
+    fn may_write(&self, spot: &Destination, file: Option<&Entry>) -> Result<bool> {
         let there = spot.look().map_err(|error| self.shared.failed("looking at", &spot.path, error))?;
         let Some(stat) = there else { return Ok(true) };
         let found = FileType::from_raw_mode(stat.st_mode);
@@ -583,7 +583,7 @@ impl Extractor {
     }
 
     /// Makes the entry under a temporary name. None if it was reported instead.
-    fn make(&mut self, entry: &Entry, spot: &Spot) -> Result<Option<Temporary>> {
+    fn make(&mut self, entry: &Entry, spot: &Destination) -> Result<Option<Temporary>> {
         if let Kind::Hardlink(first) = &entry.kind {
             return self.make_link(first, spot);
         }
@@ -606,7 +606,7 @@ impl Extractor {
         match made {
             Ok((temporary, ())) => Ok(Some(temporary)),
             Err(error @ Errno::PERM) if matches!(entry.kind, Kind::CharDevice(..) | Kind::BlockDevice(..)) => {
-                shared.report(Problem::Device, &spot.path, Some(&error.into()));
+                shared.report(ExtractProblem::Device, &spot.path, Some(&error.into()));
                 Ok(None)
             }
             Err(error) => Err(shared.failed("making", &spot.path, error)),
@@ -614,7 +614,7 @@ impl Extractor {
     }
 
     /// Links to the entry written as `first`.
-    fn make_link(&mut self, first: &StreamName, spot: &Spot) -> Result<Option<Temporary>> {
+    fn make_link(&mut self, first: &StreamName, spot: &Destination) -> Result<Option<Temporary>> {
         let Some(first) = self.stripped(first) else {
             let error = io::Error::other("the first name of its file has no component left");
             return Err(self.shared.failed("linking", &spot.path, error));
@@ -622,11 +622,11 @@ impl Extractor {
         // The first name belongs to a file that was kept: a link to it would bring foreign content under the snapshot's
         // name.
         if self.shared.is_foreign(first) {
-            self.shared.report(Problem::LinkToForeign, &spot.path, None);
+            self.shared.report(ExtractProblem::LinkToForeign, &spot.path, None);
             return Ok(None);
         }
         let (parent, part) = split(first);
-        let folder = self.open_folder(parent, Missing::Fails)?;
+        let folder = self.open_folder(parent, MissingFolders::Fails)?;
         let made =
             Temporary::make(&self.shared, spot, |to, temporary| linkat(&folder, part, to, temporary, AtFlags::empty()));
         match made {

@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use super::metadata::identity;
 
 /// The open handle of a folder is enough to look below it, not always to list it.
-pub(super) struct Folder {
+pub(super) struct FolderHandle {
     fd: OwnedFd,
 }
 
 /// Flags for each folder on the way: no link is followed.
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-impl Folder {
+impl FolderHandle {
     /// `/`, not to be listed.
     pub(super) fn top() -> io::Result<Self> {
         Ok(Self { fd: openat(CWD, "/", FOLDER | OFlags::PATH, Mode::empty())? })
@@ -61,7 +61,7 @@ impl Folder {
     }
 
     /// All names, sorted by their bytes. An error may come after some of them; those are kept.
-    pub(super) fn list(&self, names: &mut Names) -> io::Result<()> {
+    pub(super) fn list(&self, names: &mut FolderNames) -> io::Result<()> {
         for entry in Dir::read_from(&self.fd)? {
             let entry = entry?;
             if entry.file_name() != c"." && entry.file_name() != c".." {
@@ -115,13 +115,13 @@ const PSEUDO: [u64; 16] = [
 
 /// Names of a folder, in little memory: their bytes in one piece.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct FolderNames {
     bytes: Vec<u8>,
     starts: Vec<usize>,
     next: usize,
 }
 
-impl Names {
+impl FolderNames {
     fn push(&mut self, name: &CStr) {
         self.starts.push(self.bytes.len());
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn names_come_sorted_by_bytes_and_once() {
-        let mut names = Names::default();
+        let mut names = FolderNames::default();
         for name in [&b"b"[..], b"a\xff", b"a", b"ab", b"b"] {
             names.add(name);
         }
@@ -179,7 +179,7 @@ mod tests {
     fn a_folder_that_was_moved_is_not_taken_for_the_one_above() {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(top.path().join("a/b")).unwrap();
-        let start = Folder { fd: File::open(top.path()).unwrap().into() };
+        let start = FolderHandle { fd: File::open(top.path()).unwrap().into() };
         let a = start.open(b"a").unwrap();
         let b = a.open(b"b").unwrap();
         let expected = identity(&a.stat().unwrap());

@@ -59,12 +59,12 @@ pub(super) fn content(size: u64, holes: &[Hole]) -> u64 {
 
 /// The way through a file from its start to its end, past its holes.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Way {
+pub(in crate::source) struct HolePath {
     position: u64,
     next_hole: usize,
 }
 
-impl Way {
+impl HolePath {
     /// Where it is, in bytes from the start of the file.
     pub(in crate::source) fn position(&self) -> u64 {
         self.position
@@ -89,19 +89,19 @@ impl Way {
 }
 
 /// Reads a file's content: the data between its holes, to the end.
-pub(super) struct Content {
+pub(super) struct SparseContent {
     file: File,
     holes: Vec<Hole>,
-    way: Way,
+    way: HolePath,
 }
 
-impl Content {
+impl SparseContent {
     pub(super) fn new(file: File, holes: Vec<Hole>) -> Self {
-        Self { file, holes, way: Way::default() }
+        Self { file, holes, way: HolePath::default() }
     }
 }
 
-impl Read for Content {
+impl Read for SparseContent {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let end = self.way.data(&self.holes);
         let most = end.map_or(buffer.len(), |end| fitting(end - self.way.position(), buffer));

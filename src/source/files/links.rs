@@ -7,10 +7,10 @@ use crate::entry::StreamName;
 /// Remembers the first name of each inode that has several, until all of them were seen.
 #[derive(Default)]
 pub(super) struct Links {
-    firsts: HashMap<(u64, u64), First>,
+    firsts: HashMap<(u64, u64), FirstName>,
 }
 
-struct First {
+struct FirstName {
     name: StreamName,
     to_come: u64,
 }
@@ -22,7 +22,7 @@ impl Links {
             return None;
         }
         let Some(first) = self.firsts.get_mut(&inode) else {
-            self.firsts.insert(inode, First { name: name.clone(), to_come: links - 1 });
+            self.firsts.insert(inode, FirstName { name: name.clone(), to_come: links - 1 });
             return None;
         };
         first.to_come -= 1;

@@ -17,12 +17,12 @@ const NAMES_MAX: usize = 4096;
 
 /// The names of owners, asked for once.
 #[derive(Default)]
-pub(super) struct Owners {
+pub(super) struct OwnerNames {
     users: HashMap<u32, Vec<u8>>,
     groups: HashMap<u32, Vec<u8>>,
 }
 
-impl Owners {
+impl OwnerNames {
     fn user(&mut self, uid: u32) -> Vec<u8> {
         named(&mut self.users, uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
     }

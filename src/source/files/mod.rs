@@ -20,10 +20,10 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Stat, major, minor, readlinkat};
 
 use self::links::Links;
-use self::metadata::{Owners, XattrReader, identity, size};
-use self::reader::Reader;
+use self::metadata::{OwnerNames, XattrReader, identity, size};
+use self::reader::FileReader;
 use self::roots::Roots;
-use self::walk::{Found, Walk};
+use self::walk::{Walk, WalkedEntry};
 use super::patterns::Patterns;
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Escaped, Kind, StreamName};
@@ -85,19 +85,19 @@ pub struct FilesSource {
     options: FilesOptions,
     walk: Walk,
     links: Links,
-    owners: Owners,
+    owners: OwnerNames,
     xattrs: Option<XattrReader>,
-    current: Option<Current>,
+    current: Option<CurrentEntry>,
     started: Timestamp,
     done: bool,
 }
 
 /// The entry that was given last.
-struct Current {
+struct CurrentEntry {
     part: Vec<u8>,
     stat: Stat,
     entry: Entry,
-    reader: Option<Reader>,
+    reader: Option<FileReader>,
 }
 
 impl FilesSource {
@@ -114,13 +114,13 @@ impl FilesSource {
             let text = "extended attributes and ACLs are not stored: /proc is not mounted";
             walk.warnings.push(WarningKind::Attributes.warning(text));
         }
-        let (links, owners) = (Links::default(), Owners::default());
+        let (links, owners) = (Links::default(), OwnerNames::default());
         Ok(Self { options: options.clone(), walk, links, owners, xattrs, current: None, started, done: false })
     }
 
     /// The entry of a file, without its bytes.
-    fn describe(&mut self, found: &Found) -> io::Result<Entry> {
-        let Found { part, name, stat, is_above } = found;
+    fn describe(&mut self, found: &WalkedEntry) -> io::Result<Entry> {
+        let WalkedEntry { part, name, stat, is_above } = found;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let name = name.clone();
         if file_type != FileType::Directory {
@@ -185,7 +185,7 @@ impl FilesSource {
     fn open(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let folder = self.walk.folder()?.fd();
-        let reader = Reader::open(folder, &current.part)?;
+        let reader = FileReader::open(folder, &current.part)?;
         if let Some(metadata) = &mut current.entry.metadata {
             if !reader.is_what_was_listed(&current.stat) {
                 *metadata = self.owners.metadata(reader.before());
@@ -211,8 +211,8 @@ impl Source for FilesSource {
         };
         match self.describe(&found) {
             Ok(entry) => {
-                let Found { part, stat, .. } = found;
-                self.current = Some(Current { part, stat, entry: entry.clone(), reader: None });
+                let WalkedEntry { part, stat, .. } = found;
+                self.current = Some(CurrentEntry { part, stat, entry: entry.clone(), reader: None });
                 Ok(Some(entry))
             }
             Err(error) => Err(self.skip(found.name, &found.stat, "can't be read", &error)),
@@ -256,7 +256,7 @@ impl Source for FilesSource {
     }
 
     fn share_blocks(&mut self, copy: &std::fs::File) -> bool {
-        let is_file = |current: &Current| current.entry.kind == Kind::File && current.reader.is_none();
+        let is_file = |current: &CurrentEntry| current.entry.kind == Kind::File && current.reader.is_none();
         // If it can't be opened, reading it returns the reason.
         if !self.current.as_ref().is_some_and(is_file) || self.open().is_err() {
             return false;
@@ -281,7 +281,7 @@ impl Source for FilesSource {
         let mut walk = self.options.walk().ok()?.0;
         let mut links = Links::default();
         let mut bytes = 0_u64;
-        while let Some(Found { name, stat, .. }) = walk.next() {
+        while let Some(WalkedEntry { name, stat, .. }) = walk.next() {
             #[allow(clippy::unnecessary_cast)] // The fields' types differ between architectures.
             let (count, blocks) = (stat.st_nlink as u64, stat.st_blocks as u64);
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, ioctl_ficlone, openat};
 use rustix::io::Errno;
 
-use super::holes::{self, Way, fitting};
+use super::holes::{self, HolePath, fitting};
 use super::metadata::{ctime, flags, identity, is_sparse, mtime, size};
 use crate::entry::Hole;
 
@@ -19,15 +19,15 @@ const TICK: Duration = Duration::from_millis(12);
 
 /// A regular file that is being read, up to its length when it was opened; to its end if its reported length is 0. Holes
 /// are skipped.
-pub(super) struct Reader {
+pub(super) struct FileReader {
     file: File,
     before: Stat,
     holes: Vec<Hole>,
-    way: Way,
+    way: HolePath,
     content: u64,
 }
 
-impl Reader {
+impl FileReader {
     /// Opens `name` in `folder`. A link or anything else that isn't a regular file is an error.
     pub(super) fn open(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
         let file = open_quietly(folder, name)?;
@@ -39,7 +39,7 @@ impl Reader {
             before = fstat(&file)?;
         }
         let holes = if is_sparse(&before) { holes::find(&file, size(&before)) } else { Vec::new() };
-        Ok(Self { file: file.into(), before, holes, way: Way::default(), content: 0 })
+        Ok(Self { file: file.into(), before, holes, way: HolePath::default(), content: 0 })
     }
 
     /// The file's state when it was opened.

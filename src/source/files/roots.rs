@@ -23,17 +23,17 @@ pub(super) struct Roots {
 
 /// A node of [`Roots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(usize);
+pub(super) struct RootNode(usize);
 
 #[derive(Debug, Default)]
 struct Node {
-    children: BTreeMap<Vec<u8>, Place>,
+    children: BTreeMap<Vec<u8>, RootNode>,
     given: bool,
 }
 
 impl Roots {
     /// `/` itself.
-    pub(super) const TOP: Place = Place(0);
+    pub(super) const TOP: RootNode = RootNode(0);
 
     /// Resolves the given paths. A link is stored with its target. The second value warns of missing paths, of dangling
     /// links and of files without content.
@@ -112,7 +112,7 @@ impl Roots {
         self.given.push(bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec());
         let mut at = Self::TOP;
         for part in path.as_os_str().as_bytes().split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-            let next = Place(self.nodes.len());
+            let next = RootNode(self.nodes.len());
             let child = *self.nodes[at.0].children.entry(part.to_vec()).or_insert(next);
             if child == next {
                 self.nodes.push(Node::default());
@@ -123,17 +123,17 @@ impl Roots {
     }
 
     /// The node `name` in the folder `at`, which is a given path or above one.
-    pub(super) fn child(&self, at: Place, name: &[u8]) -> Option<Place> {
+    pub(super) fn child(&self, at: RootNode, name: &[u8]) -> Option<RootNode> {
         self.nodes[at.0].children.get(name).copied()
     }
 
     /// The names of all such places in the folder `at`.
-    pub(super) fn children(&self, at: Place) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn children(&self, at: RootNode) -> impl Iterator<Item = &[u8]> {
         self.nodes[at.0].children.keys().map(Vec::as_slice)
     }
 
     /// Whether the path itself was given.
-    pub(super) fn is_given(&self, at: Place) -> bool {
+    pub(super) fn is_given(&self, at: RootNode) -> bool {
         self.nodes[at.0].given
     }
 }

@@ -9,9 +9,9 @@ use std::io;
 
 use rustix::fs::{FileType, Stat};
 
-use super::folder::{CACHE_TAG, Folder, Names};
+use super::folder::{CACHE_TAG, FolderHandle, FolderNames};
 use super::metadata::identity;
-use super::roots::{Place, Roots};
+use super::roots::{RootNode, Roots};
 use super::shown;
 use crate::entry::StreamName;
 use crate::source::patterns::Patterns;
@@ -21,7 +21,7 @@ use crate::warning::{Warning, WarningKind};
 const OPEN: usize = 64;
 
 /// An entry that is to be stored.
-pub(super) struct Found {
+pub(super) struct WalkedEntry {
     /// Its name in its folder.
     pub(super) part: Vec<u8>,
     /// Its full name.
@@ -34,7 +34,7 @@ pub(super) struct Found {
 
 /// The wanted part of a folder. Given paths below it are always wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
+enum WantedEntries {
     All,
     CacheTag,
     Nothing,
@@ -43,11 +43,11 @@ enum Content {
 /// A folder between `/` and where the walk is.
 struct Frame {
     /// None while it is closed to save descriptors.
-    folder: Option<Folder>,
+    folder: Option<FolderHandle>,
     identity: (u64, u64),
-    names: Names,
-    content: Content,
-    place: Option<Place>,
+    names: FolderNames,
+    content: WantedEntries,
+    place: Option<RootNode>,
     path_length: usize,
 }
 
@@ -55,7 +55,7 @@ struct Frame {
 struct Entering {
     part: Vec<u8>,
     identity: (u64, u64),
-    place: Option<Place>,
+    place: Option<RootNode>,
     wanted: bool,
 }
 
@@ -92,18 +92,18 @@ impl Walk {
             entering: None,
             warnings: Vec::new(),
         };
-        let folder = Folder::top()?;
+        let folder = FolderHandle::top()?;
         let identity = identity(&folder.stat()?);
         if walk.roots.is_given(Roots::TOP) {
-            walk.push(folder.open(b".")?, identity, Content::All, Some(Roots::TOP));
+            walk.push(folder.open(b".")?, identity, WantedEntries::All, Some(Roots::TOP));
         } else {
-            walk.push(folder, identity, Content::Nothing, Some(Roots::TOP));
+            walk.push(folder, identity, WantedEntries::Nothing, Some(Roots::TOP));
         }
         Ok(walk)
     }
 
     /// The next entry that is to be stored; None at the end.
-    pub(super) fn next(&mut self) -> Option<Found> {
+    pub(super) fn next(&mut self) -> Option<WalkedEntry> {
         loop {
             if let Some(entering) = self.entering.take() {
                 self.enter(entering);
@@ -120,13 +120,13 @@ impl Walk {
     }
 
     /// The folder of the entry that was found last.
-    pub(super) fn folder(&self) -> io::Result<&Folder> {
+    pub(super) fn folder(&self) -> io::Result<&FolderHandle> {
         let folder = self.frames.last().and_then(|frame| frame.folder.as_ref());
         folder.ok_or_else(|| io::Error::other("its folder was moved"))
     }
 
     /// Looks at one name of the innermost folder. None if it isn't to be stored.
-    fn visit(&mut self, part: Vec<u8>) -> Option<Found> {
+    fn visit(&mut self, part: Vec<u8>) -> Option<WalkedEntry> {
         let frame = self.frames.last()?;
         let place = frame.place.and_then(|place| self.roots.child(place, &part));
         self.path.truncate(frame.path_length);
@@ -146,7 +146,7 @@ impl Walk {
         // A path that the user named is stored whatever patterns say; the repository and the state are left out unless
         // named.
         let wanted = given
-            || frame.content != Content::Nothing
+            || frame.content != WantedEntries::Nothing
                 && !self.own.contains(&identity(&stat))
                 && !self.patterns.matches(&self.path, is_folder);
         // A named path may be below an excluded folder: then the folder is walked only for that path.
@@ -162,7 +162,7 @@ impl Walk {
             let part = part.clone();
             self.entering = Some(Entering { part, identity: identity(&stat), place, wanted });
         }
-        name.map(|name| Found { part, name, stat, is_above })
+        name.map(|name| WalkedEntry { part, name, stat, is_above })
     }
 
     /// Goes into a folder that was visited.
@@ -174,41 +174,41 @@ impl Walk {
                 // A folder that can be entered but not listed still leads to named paths below it.
                 let passed = entering.place.map(|_| self.folder().and_then(|folder| folder.pass(&entering.part)));
                 if let Some(Ok(folder)) = passed {
-                    self.push(folder, entering.identity, Content::Nothing, entering.place);
+                    self.push(folder, entering.identity, WantedEntries::Nothing, entering.place);
                 }
             }
         }
     }
 
     /// Opens a visited folder, and decides which part of it is wanted.
-    fn open(&self, entering: &Entering) -> io::Result<(Folder, Content)> {
+    fn open(&self, entering: &Entering) -> io::Result<(FolderHandle, WantedEntries)> {
         let parent = self.folder()?;
         let given = entering.place.is_some_and(|place| self.roots.is_given(place));
         let crosses = !given && self.frames.last().is_some_and(|frame| frame.identity.0 != entering.identity.0);
         if !entering.wanted || crosses && self.one_file_system {
-            return Ok((parent.pass(&entering.part)?, Content::Nothing));
+            return Ok((parent.pass(&entering.part)?, WantedEntries::Nothing));
         }
         let folder = parent.open(&entering.part)?;
         let content = match () {
             // Files of /proc and /sys are produced on each read, some without end: only a path named there is read.
-            () if crosses && folder.is_pseudo() => Content::Nothing,
-            () if self.exclude_caches && !given && folder.is_cache() => Content::CacheTag,
-            () => Content::All,
+            () if crosses && folder.is_pseudo() => WantedEntries::Nothing,
+            () if self.exclude_caches && !given && folder.is_cache() => WantedEntries::CacheTag,
+            () => WantedEntries::All,
         };
         Ok((folder, content))
     }
 
     /// Lists a folder as far as it is wanted, and makes it the innermost.
-    fn push(&mut self, folder: Folder, identity: (u64, u64), content: Content, place: Option<Place>) {
-        let mut names = Names::default();
+    fn push(&mut self, folder: FolderHandle, identity: (u64, u64), content: WantedEntries, place: Option<RootNode>) {
+        let mut names = FolderNames::default();
         match content {
-            Content::All => {
+            WantedEntries::All => {
                 if let Err(error) = folder.list(&mut names) {
                     self.warn("can't be listed to its end, and what wasn't listed is left out", &error);
                 }
             }
-            Content::CacheTag => names.add(CACHE_TAG),
-            Content::Nothing => {}
+            WantedEntries::CacheTag => names.add(CACHE_TAG),
+            WantedEntries::Nothing => {}
         }
         for name in place.into_iter().flat_map(|place| self.roots.children(place)) {
             names.add(name);
@@ -248,8 +248,8 @@ impl Walk {
     }
 
     /// Opens the innermost folder from `/` on.
-    fn reopen(&self, expected: (u64, u64)) -> io::Result<Folder> {
-        let mut folder = Folder::top()?;
+    fn reopen(&self, expected: (u64, u64)) -> io::Result<FolderHandle> {
+        let mut folder = FolderHandle::top()?;
         for part in self.path.split(|&byte| byte == b'/') {
             folder = folder.pass(part)?;
         }

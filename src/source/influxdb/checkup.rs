@@ -1,6 +1,6 @@
 //! Pre-flight checks of everything that a backup needs.
 
-use super::definitions::{Definitions, count};
+use super::definitions::{ShowOutput, count};
 use super::{InfluxdbOptions, connect, lost};
 use crate::progress::Interrupt;
 use crate::source::{Error, Finding};
@@ -18,7 +18,7 @@ fn look(options: &InfluxdbOptions, interrupt: &Interrupt, found: &mut Vec<Findin
     let server = connect(options, interrupt)?;
     found.push(Finding::Good("the programs influx and influxd are there".to_owned()));
     found.push(Finding::Good(format!("InfluxDB {} answers", server.version)));
-    let definitions = Definitions::take(&server, &options.database)?;
+    let definitions = ShowOutput::take(&server, &options.database)?;
     let shards = server.shards(&options.database)?;
     found.push(Finding::Good(format!(
         "{}: {} shards, {} retention policies, {} continuous queries, {} users",

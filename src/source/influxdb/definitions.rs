@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::server::{Server, quoted};
+use super::server::{InfluxdbServer, quoted};
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::names::escape;
 
 /// The output of `SHOW …` for a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Definitions {
+pub struct ShowOutput {
     /// The database.
     pub database: String,
     /// Retention policies.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<RetentionPolicy>,
     /// Continuous queries: name and statement.
     pub queries: Vec<(String, String)>,
     /// Subscriptions.
@@ -40,7 +40,7 @@ pub struct Subscription {
 
 /// A retention policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
+pub struct RetentionPolicy {
     /// Its name.
     pub name: String,
     /// How long points stay.
@@ -64,17 +64,17 @@ pub struct User {
     pub privilege: Option<String>,
 }
 
-impl Definitions {
+impl ShowOutput {
     /// Asks the server.
     ///
     /// # Errors
     /// [`Error::Failed`] if it doesn't answer.
-    pub fn take(server: &Server, database: &str) -> Result<Self, Error> {
+    pub fn take(server: &InfluxdbServer, database: &str) -> Result<Self, Error> {
         let mut found = Self { database: database.to_owned(), ..Self::default() };
         for series in server.ask(&format!("SHOW RETENTION POLICIES ON {}", quoted(database)))? {
             found.policies.extend(series.rows.iter().map(|row| {
                 let text = |column: &str| series.text(row, column);
-                Policy {
+                RetentionPolicy {
                     name: text("name"),
                     duration: text("duration"),
                     shard_duration: text("shardGroupDuration"),
@@ -131,12 +131,12 @@ impl Definitions {
     /// The statements that make the database `to` and its retention policies, for one without points: a portable restore
     /// makes none of that.
     pub fn make_database(&self, to: &str) -> Vec<String> {
-        let about = |policy: &Policy| {
+        let about = |policy: &RetentionPolicy| {
             let duration = if policy.duration == "0s" { "INF" } else { &policy.duration };
             let (replicas, shard) = (&policy.replicas, &policy.shard_duration);
             format!("DURATION {duration} REPLICATION {replicas} SHARD DURATION {shard}")
         };
-        let (default, others): (Vec<&Policy>, Vec<&Policy>) =
+        let (default, others): (Vec<&RetentionPolicy>, Vec<&RetentionPolicy>) =
             self.policies.iter().partition(|policy| policy.is_default);
         let mut statements = vec![match default.first() {
             Some(policy) => {
@@ -173,7 +173,7 @@ impl Definitions {
     pub fn differences(&self, there: &Self, to: &str) -> Vec<String> {
         let mut found = Vec::new();
         let policies = |of: &Self| -> BTreeMap<String, String> {
-            let about = |policy: &Policy| {
+            let about = |policy: &RetentionPolicy| {
                 let default = if policy.is_default { ", the default" } else { "" };
                 format!("{}, shards of {}, {} copies{default}", policy.duration, policy.shard_duration, policy.replicas)
             };
@@ -222,7 +222,7 @@ fn compare(kind: &str, was: &BTreeMap<String, String>, is: &BTreeMap<String, Str
     found.extend(new.map(|name| format!("the {kind} {} is there, and wasn't in the backup", Escaped(name.as_bytes()))));
 }
 
-fn privilege(server: &Server, user: &str, database: &str) -> Result<Option<String>, Error> {
+fn privilege(server: &InfluxdbServer, user: &str, database: &str) -> Result<Option<String>, Error> {
     let answer = server.ask(&format!("SHOW GRANTS FOR {}", quoted(user)))?;
     let rows = answer
         .iter()
@@ -281,7 +281,12 @@ fn end_of_quote(text: &str, quote: char) -> usize {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn count(server: &Server, database: &str, policies: &[Policy], until: i64) -> Result<BTreeMap<String, u64>, Error> {
+pub fn count(
+    server: &InfluxdbServer,
+    database: &str,
+    policies: &[RetentionPolicy],
+    until: i64,
+) -> Result<BTreeMap<String, u64>, Error> {
     let mut counts = BTreeMap::new();
     for policy in policies {
         let question =
@@ -313,7 +318,7 @@ mod tests {
 
     #[test]
     fn each_difference_is_named() {
-        let policy = Policy {
+        let policy = RetentionPolicy {
             name: "raw".into(),
             duration: "0s".into(),
             shard_duration: "24h0m0s".into(),
@@ -325,7 +330,7 @@ mod tests {
             is_admin: false,
             privilege: Some(privilege.into()),
         };
-        let was = Definitions {
+        let was = ShowOutput {
             database: "a".into(),
             policies: vec![policy.clone()],
             queries: vec![("q".into(), "CREATE CONTINUOUS QUERY q ON a BEGIN SELECT 1 END".into())],
@@ -337,7 +342,7 @@ mod tests {
             }],
             users: vec![user("reader", "READ"), user("absent", "READ")],
         };
-        let mut is = Definitions {
+        let mut is = ShowOutput {
             database: "b".into(),
             queries: vec![("q".into(), "CREATE CONTINUOUS QUERY q ON b BEGIN SELECT 1 END".into())],
             users: vec![user("reader", "READ")],
@@ -365,12 +370,9 @@ mod tests {
 
     #[test]
     fn definitions_read_back() {
-        let found = Definitions {
-            database: "a".into(),
-            queries: vec![("q".into(), "CREATE".into())],
-            ..Definitions::default()
-        };
-        assert_eq!(Definitions::parse(&found.text().unwrap()).unwrap(), found);
-        assert!(Definitions::parse(b"x").is_err());
+        let found =
+            ShowOutput { database: "a".into(), queries: vec![("q".into(), "CREATE".into())], ..ShowOutput::default() };
+        assert_eq!(ShowOutput::parse(&found.text().unwrap()).unwrap(), found);
+        assert!(ShowOutput::parse(b"x").is_err());
     }
 }

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::definitions::{Definitions, count};
-use super::portable::{self, Manifest, ShardFile};
-use super::server::{SHARD_IS_DISABLED, Server, ServerOptions, quoted};
+use super::definitions::{ShowOutput, count};
+use super::portable::{self, PortableManifest, ShardFile};
+use super::server::{InfluxdbServer, InfluxdbServerOptions, SHARD_IS_DISABLED, quoted};
 use super::tar::TarCheck;
-use super::{DEFINITIONS, MANIFEST, META, Scratch, check_whole, standing};
+use super::{DEFINITIONS, MANIFEST, META, ScratchFolder, check_whole, standing};
 use crate::entry::{Entry, StreamName};
 use crate::facts::{Facts, Range};
 use crate::progress::Interrupt;
@@ -40,11 +40,11 @@ pub struct Needs {
 
 /// A server that a snapshot goes back into.
 pub struct InfluxdbTarget {
-    server: Server,
+    server: InfluxdbServer,
     options: IntoOptions,
     needs: Needs,
-    definitions: Definitions,
-    manifest: Manifest,
+    definitions: ShowOutput,
+    manifest: PortableManifest,
     manifest_text: Vec<u8>,
     meta: Vec<u8>,
     /// The name that it gets.
@@ -66,7 +66,7 @@ pub struct InfluxdbTarget {
     /// Measurements that influxd is known to lose, and whether it is known to lose a shard of any.
     may_lose: Vec<String>,
     loses_shard: bool,
-    scratch: Option<Scratch>,
+    scratch: Option<ScratchFolder>,
     /// How many points had been written to what stands there, when that was looked at.
     written: Option<(u64, Instant)>,
     counted: u64,
@@ -86,20 +86,20 @@ impl InfluxdbTarget {
     /// Finds the server.
     ///
     /// # Errors
-    /// As [`Server::connect`].
+    /// As [`InfluxdbServer::connect`].
     pub fn connect(
-        server: &ServerOptions,
+        server: &InfluxdbServerOptions,
         options: IntoOptions,
         needs: Needs,
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
-        let server = Server::connect(server, interrupt)?;
+        let server = InfluxdbServer::connect(server, interrupt)?;
         Ok(Self {
             server,
             options,
             needs,
-            definitions: Definitions::default(),
-            manifest: Manifest { meta: portable::MetaFile { file_name: String::new() }, files: Vec::new() },
+            definitions: ShowOutput::default(),
+            manifest: PortableManifest { meta: portable::MetaFile { file_name: String::new() }, files: Vec::new() },
             manifest_text: Vec::new(),
             meta: Vec::new(),
             to: String::new(),
@@ -142,10 +142,10 @@ impl InfluxdbTarget {
                 .remove(name)
                 .ok_or_else(|| Error::Failed(format!("the snapshot has no {name}, so it is none of InfluxDB")))
         };
-        self.definitions = Definitions::parse(&take(DEFINITIONS)?)?;
+        self.definitions = ShowOutput::parse(&take(DEFINITIONS)?)?;
         self.manifest_text = take(MANIFEST)?;
         self.meta = take(META)?;
-        self.manifest = Manifest::parse(&self.manifest_text)?;
+        self.manifest = PortableManifest::parse(&self.manifest_text)?;
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl InfluxdbTarget {
     }
 
     fn check_policies(&self, name: &str) -> Result<(), Error> {
-        let found = Definitions::take(&self.server, name)?.policies;
+        let found = ShowOutput::take(&self.server, name)?.policies;
         match found == self.definitions.policies {
             true => Ok(()),
             false => Err(Error::Failed(format!(
@@ -322,7 +322,7 @@ impl InfluxdbTarget {
         for query in self.definitions.make_queries(to) {
             self.server.run(&query)?;
         }
-        let there = Definitions::take(&self.server, to)?;
+        let there = ShowOutput::take(&self.server, to)?;
         for statement in self.definitions.make_subscriptions(&there.subscriptions, to) {
             self.server.run(&statement)?;
         }
@@ -348,7 +348,7 @@ impl InfluxdbTarget {
                 absent.join("; ")
             )));
         }
-        let now = Definitions::take(&self.server, to)?;
+        let now = ShowOutput::take(&self.server, to)?;
         let differs =
             |difference: String| WarningKind::NotAsItWas.warning(format!("{to} is not as it was: {difference}"));
         let differences: Vec<Warning> = self.definitions.differences(&now, to).into_iter().map(differs).collect();
@@ -483,7 +483,7 @@ impl Service for InfluxdbTarget {
         if self.drops_aside {
             self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;
         }
-        let scratch = Scratch::new(&self.needs.scratch)?;
+        let scratch = ScratchFolder::new(&self.needs.scratch)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = scratch.0.join(name);
             fs::write(&path, bytes).map_err(|error| Error::failed(&format!("writing {}", path.display()), &error))

@@ -89,7 +89,7 @@ const SIGN: &[u8] = b"\\=";
 /// equals sign (`a\\=b`), which look like any other by their names, and series or fields that contain the server's
 /// separator.
 #[derive(Default)]
-pub(super) struct Escaped {
+pub(super) struct EscapedNames {
     sought: Vec<Sought>,
     /// The end of the previous bytes, for a match across the border.
     rest: Vec<u8>,
@@ -99,7 +99,7 @@ pub(super) struct Escaped {
     unclear: BTreeSet<String>,
 }
 
-impl Escaped {
+impl EscapedNames {
     /// Looks for those among `measurements`.
     pub(super) fn new(measurements: &[String]) -> Self {
         Self { sought: measurements.iter().filter_map(|name| Sought::new(name)).collect(), ..Self::default() }
@@ -171,7 +171,7 @@ mod tests {
         let names = ["a=b", "c d=e", "plain", "f\\=g", "a=b=c", "h=i=j,k", "l=m", "n=o"].map(str::to_owned);
         let text = b"xx a\\=b,host=1#!~#v\0c\\ d=e\0f\\\\=g#!~#v\0a\\=b=c#!~#v\0h=i\\=j\\,k,t=u#!~#v\0l=m,n\\=o=1#!~#v\0n\\=ox#!~#v";
         for step in [1, 3, 7, text.len()] {
-            let mut escaped = Escaped::new(&names);
+            let mut escaped = EscapedNames::new(&names);
             text.chunks(step).for_each(|bytes| escaped.push(bytes));
             let found: Vec<String> = escaped.warnings().into_iter().map(|warning| warning.text).collect();
             assert_eq!(found.len(), 4, "{found:?}");
@@ -186,7 +186,7 @@ mod tests {
     fn a_series_whose_end_is_unclear_is_found_also_on_a_border() {
         let text = b"\0\x08m#!~#f1\0\0\x01....\0\x09m,t=#!~##!~#v\0\0\x01 \0\x06n#!~#v\0\0";
         for step in [1, 3, 7, text.len()] {
-            let mut escaped = Escaped::default();
+            let mut escaped = EscapedNames::default();
             text.chunks(step).for_each(|bytes| escaped.push(bytes));
             let found: Vec<String> = escaped.warnings().into_iter().map(|warning| warning.text).collect();
             assert_eq!(found.len(), 1, "{found:?}");

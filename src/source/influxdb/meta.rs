@@ -29,23 +29,23 @@ struct Database {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(message, repeated, tag = "3")]
-    policies: Vec<Policy>,
+    policies: Vec<PolicyMeta>,
 }
 
 #[derive(Message)]
-struct Policy {
+struct PolicyMeta {
     #[prost(message, repeated, tag = "5")]
-    groups: Vec<Group>,
+    groups: Vec<ShardGroup>,
 }
 
 #[derive(Message)]
-struct Group {
+struct ShardGroup {
     #[prost(message, repeated, tag = "5")]
-    shards: Vec<Shard>,
+    shards: Vec<ShardMeta>,
 }
 
 #[derive(Message)]
-struct Shard {
+struct ShardMeta {
     #[prost(uint64, tag = "1")]
     id: u64,
 }
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn each_database_has_its_shards() {
-        let shard = |id| Group { shards: vec![Shard { id }] };
-        let policy = |ids: &[u64]| Policy { groups: ids.iter().copied().map(shard).collect() };
+        let shard = |id| ShardGroup { shards: vec![ShardMeta { id }] };
+        let policy = |ids: &[u64]| PolicyMeta { groups: ids.iter().copied().map(shard).collect() };
         let database = |name: &str, policies| Database { name: name.to_owned(), policies };
         let databases = vec![database("a", vec![policy(&[1, 3]), policy(&[7])]), database("b", vec![policy(&[2])])];
         let meta = Packer { data: Data { databases }.encode_to_vec() }.encode_to_vec();

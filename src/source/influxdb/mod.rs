@@ -22,12 +22,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
 
-use self::definitions::{Definitions, count};
-use self::lost::Escaped;
+use self::definitions::{ShowOutput, count};
+use self::lost::EscapedNames;
 use self::portable::{Portable, ShardFile};
-use self::server::{Server, ServerOptions, Shard};
+use self::server::{InfluxdbServer, InfluxdbServerOptions, Shard};
 use self::tar::TarCheck;
-use super::reading::Reading;
+use super::reading::CurrentStream;
 use super::{Error, Finished, Source};
 use crate::entry::{Entry, Untrusted};
 use crate::facts::{Facts, Range};
@@ -41,7 +41,7 @@ pub struct InfluxdbOptions {
     /// The database.
     pub database: String,
     /// The server.
-    pub server: ServerOptions,
+    pub server: InfluxdbServerOptions,
 }
 
 /// The stream with the output of `SHOW …`.
@@ -55,27 +55,27 @@ pub const META: &str = "meta";
 pub struct InfluxdbSource {
     portable: Portable,
     /// A folder of our own, which is removed with the source.
-    _scratch: Option<Scratch>,
+    _scratch: Option<ScratchFolder>,
     ready: VecDeque<(&'static str, Vec<u8>)>,
     shards: VecDeque<ShardFile>,
-    current: Option<Current>,
-    reading: Reading,
+    current: Option<CurrentPart>,
+    reading: CurrentStream,
     data_time: Timestamp,
     facts: Facts,
     /// Measurements that a restore loses if they were written in a certain way.
-    escaped: Escaped,
+    escaped: EscapedNames,
     warnings: Vec<Warning>,
 }
 
-enum Current {
+enum CurrentPart {
     Ready(Cursor<Vec<u8>>),
     Shard(ShardFile, Box<GzDecoder<BufReader<File>>>, TarCheck),
 }
 
 /// A folder that is removed at the end.
-struct Scratch(PathBuf);
+struct ScratchFolder(PathBuf);
 
-impl Scratch {
+impl ScratchFolder {
     /// Makes the folder anew.
     fn new(path: &Path) -> Result<Self, Error> {
         let failed = |error: std::io::Error| Error::failed(&format!("making the folder {}", path.display()), &error);
@@ -87,7 +87,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -109,9 +109,9 @@ impl InfluxdbSource {
         let server = connect(options, interrupt)?;
         let database = &options.database;
         let data_time = clock.now();
-        let definitions = Definitions::take(&server, database)?;
+        let definitions = ShowOutput::take(&server, database)?;
         let before = server.shards(database)?;
-        let scratch = Scratch::new(scratch)?;
+        let scratch = ScratchFolder::new(scratch)?;
         let least = count(&server, database, &definitions.policies, data_time.nanos())?;
         server.back_up(database, &scratch.0)?;
         let portable = Portable::open(&scratch.0)?;
@@ -142,7 +142,7 @@ impl InfluxdbSource {
         let data_time = Timestamp::from_compact(&portable.stem)
             .ok_or_else(|| Error::Failed(format!("{}{} isn't named by a time", portable.stem, portable::MANIFEST)))?;
         let server = connect(options, interrupt)?;
-        let definitions = Definitions::take(&server, &options.database)?;
+        let definitions = ShowOutput::take(&server, &options.database)?;
         // Those that came later have higher numbers.
         let last = portable.manifest.files.iter().map(|file| file.id).max().unwrap_or(0);
         let shards: Vec<_> = server.shards(&options.database)?.into_iter().filter(|shard| shard.id <= last).collect();
@@ -152,9 +152,9 @@ impl InfluxdbSource {
 
     fn of(
         mut portable: Portable,
-        scratch: Option<Scratch>,
-        server: &Server,
-        definitions: &Definitions,
+        scratch: Option<ScratchFolder>,
+        server: &InfluxdbServer,
+        definitions: &ShowOutput,
         data_time: Timestamp,
         mut facts: Facts,
     ) -> Result<Self, Error> {
@@ -167,8 +167,8 @@ impl InfluxdbSource {
         facts.server = Some("InfluxDB".into());
         facts.server_version = Some(server.version.as_str().into());
         facts.shards = Some(shards.len() as u64);
-        let (current, reading) = (None, Reading::default());
-        let escaped = Escaped::new(&server.measurements(database)?);
+        let (current, reading) = (None, CurrentStream::default());
+        let escaped = EscapedNames::new(&server.measurements(database)?);
         let warnings = lost::too_early(database, &server.shards(database)?);
         if !warnings.is_empty() {
             facts.unrestorable_shards = Some(warnings.len() as u64);
@@ -179,7 +179,7 @@ impl InfluxdbSource {
 
     /// The end of one shard: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
-        let Some(Current::Shard(file, mut input, mut check)) = self.current.take() else { return Ok(()) };
+        let Some(CurrentPart::Shard(file, mut input, mut check)) = self.current.take() else { return Ok(()) };
         // The rest of a stream that wasn't wanted is read to its end all the same.
         let mut rest = vec![0; 1 << 16];
         loop {
@@ -199,7 +199,7 @@ impl InfluxdbSource {
 /// # Errors
 /// [`Error::Changed`] if one of `shards` isn't in the backup, and isn't empty: the server makes shards ahead of their
 /// time, and leaves those out that nothing was written to.
-fn check_shards(server: &Server, portable: &Portable, database: &str, shards: &[Shard]) -> Result<(), Error> {
+fn check_shards(server: &InfluxdbServer, portable: &Portable, database: &str, shards: &[Shard]) -> Result<(), Error> {
     let lacking = portable.manifest.lacks(database, shards);
     if lacking.is_empty() {
         return Ok(());
@@ -239,8 +239,8 @@ fn check_whole(file: &ShardFile, check: &TarCheck) -> Result<(), Error> {
     }
 }
 
-fn connect(options: &InfluxdbOptions, interrupt: &Interrupt) -> Result<Server, Error> {
-    let server = Server::connect(&options.server, interrupt)?;
+fn connect(options: &InfluxdbOptions, interrupt: &Interrupt) -> Result<InfluxdbServer, Error> {
+    let server = InfluxdbServer::connect(&options.server, interrupt)?;
     let databases = server.databases()?;
     match databases.contains(&options.database) {
         true => Ok(server),
@@ -265,10 +265,10 @@ impl Source for InfluxdbSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.close()?;
         let (name, current) = if let Some((name, bytes)) = self.ready.pop_front() {
-            (name.to_owned(), Current::Ready(Cursor::new(bytes)))
+            (name.to_owned(), CurrentPart::Ready(Cursor::new(bytes)))
         } else if let Some(file) = self.shards.pop_front() {
             let input = Box::new(self.portable.shard(&file)?);
-            (file.stream(), Current::Shard(file, input, TarCheck::default()))
+            (file.stream(), CurrentPart::Shard(file, input, TarCheck::default()))
         } else {
             return Ok(None);
         };
@@ -278,10 +278,10 @@ impl Source for InfluxdbSource {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let length = match &mut self.current {
-            Some(Current::Ready(bytes)) => {
+            Some(CurrentPart::Ready(bytes)) => {
                 bytes.read(buffer).map_err(|error| Error::failed("reading a stream", &error))?
             }
-            Some(Current::Shard(file, input, check)) => {
+            Some(CurrentPart::Shard(file, input, check)) => {
                 let length = input.read(buffer).map_err(|error| unreadable(file, &error))?;
                 check.push(&buffer[..length]);
                 self.escaped.push(&buffer[..length]);

@@ -16,7 +16,7 @@ use crate::source::names::escape;
 
 /// The content of a manifest.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
-pub struct Manifest {
+pub struct PortableManifest {
     /// The metadata.
     pub meta: MetaFile,
     /// The shards; of a database without points `null`.
@@ -58,7 +58,7 @@ pub const MANIFEST: &str = ".manifest";
 /// The most bytes of a manifest.
 const MOST: u64 = 64 << 20;
 
-impl Manifest {
+impl PortableManifest {
     /// Reads a manifest.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ pub struct Portable {
     /// The manifest as it is.
     pub text: Vec<u8>,
     /// Its content.
-    pub manifest: Manifest,
+    pub manifest: PortableManifest,
 }
 
 impl Portable {
@@ -132,7 +132,7 @@ impl Portable {
             return Err(Error::Failed(format!("{} is too large for a manifest", path.display())));
         }
         let text = fs::read(&path).map_err(failed)?;
-        let manifest = Manifest::parse(&text)?;
+        let manifest = PortableManifest::parse(&text)?;
         Ok(Self { folder: folder.to_owned(), stem, text, manifest })
     }
 
@@ -151,7 +151,7 @@ impl Portable {
             files.retain(|file| ShardFile::deserialize(file).is_ok_and(|file| stays(&file)));
         }
         self.text = serde_json::to_vec_pretty(&text).map_err(failed)?;
-        self.manifest = Manifest::parse(&self.text)?;
+        self.manifest = PortableManifest::parse(&self.text)?;
         Ok(())
     }
 
@@ -186,17 +186,17 @@ mod tests {
 
     #[test]
     fn a_manifest_names_its_shards_and_no_file_elsewhere() {
-        let manifest = Manifest::parse(TEXT.as_bytes()).unwrap();
+        let manifest = PortableManifest::parse(TEXT.as_bytes()).unwrap();
         assert_eq!((manifest.files[0].stream().as_str(), manifest.files[0].size), ("shards/a b/7.tar", 10752));
         let shard = |id| Shard { id, policy: "a b".into(), times: Default::default() };
         assert_eq!(manifest.lacks("telegraf", &[shard(7), shard(8)]), [shard(8)]);
         assert_eq!(manifest.lacks("other", &[shard(7)]), [shard(7)]);
         for bad in ["../x", "a/b", "", ".x"] {
-            assert!(Manifest::parse(TEXT.replace("t.s7.tar.gz", bad).as_bytes()).is_err(), "{bad}");
-            assert!(Manifest::parse(TEXT.replace("t.meta", bad).as_bytes()).is_err(), "{bad}");
+            assert!(PortableManifest::parse(TEXT.replace("t.s7.tar.gz", bad).as_bytes()).is_err(), "{bad}");
+            assert!(PortableManifest::parse(TEXT.replace("t.meta", bad).as_bytes()).is_err(), "{bad}");
         }
-        assert!(Manifest::parse(b"{").is_err());
-        let empty = Manifest::parse(br#"{"meta": {"fileName": "t.meta"}, "files": null}"#).unwrap();
+        assert!(PortableManifest::parse(b"{").is_err());
+        let empty = PortableManifest::parse(br#"{"meta": {"fileName": "t.meta"}, "files": null}"#).unwrap();
         assert!(empty.files.is_empty());
     }
 }

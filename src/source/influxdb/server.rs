@@ -15,7 +15,7 @@ use crate::source::command::talk::{Feed, TalkError, ask};
 
 /// Where a server is, and how its programs are run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServerOptions {
+pub struct InfluxdbServerOptions {
     /// Where it answers questions: a host, with or without `:port`.
     pub host: Option<String>,
     /// Where it gives and takes backups: a host, with or without `:port`.
@@ -28,8 +28,8 @@ pub struct ServerOptions {
 
 /// A server that answers.
 #[derive(Debug, Clone)]
-pub struct Server {
-    options: ServerOptions,
+pub struct InfluxdbServer {
+    options: InfluxdbServerOptions,
     /// Its version: `1.6.7`.
     pub version: String,
     interrupt: Interrupt,
@@ -86,12 +86,12 @@ const HOST: &str = "127.0.0.1";
 const HTTP_PORT: &str = "8086";
 const RPC_PORT: &str = "8088";
 
-impl Server {
+impl InfluxdbServer {
     /// Asks the server who it is.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
-    pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub fn connect(options: &InfluxdbServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         for (program, word) in [("influx", "-version"), ("influxd", "version")] {
             let argv = argv(options, &[program, word]);
             ask(&argv, b"", 1 << 20, Duration::from_secs(60), interrupt).map_err(|error| {
@@ -177,7 +177,7 @@ impl Server {
     /// Where it keeps its data, if that is on this machine.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn data_folder(&self) -> Result<Option<PathBuf>, Error> {
         let (host, _) = host_and_port(self.options.host.as_deref(), HTTP_PORT);
         if !self.options.exec.is_empty() || !matches!(host, HOST | "localhost" | "[::1]") {
@@ -197,7 +197,7 @@ impl Server {
     /// The databases.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn databases(&self) -> Result<Vec<String>, Error> {
         self.names("SHOW DATABASES", "name")
     }
@@ -205,7 +205,7 @@ impl Server {
     /// The measurements of a database.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn measurements(&self, database: &str) -> Result<Vec<String>, Error> {
         self.names(&format!("SHOW MEASUREMENTS ON {}", quoted(database)), "name")
     }
@@ -213,7 +213,7 @@ impl Server {
     /// Limits of the server's configuration that are on, with which it refuses to count.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn limits(&self) -> Result<Vec<String>, Error> {
         let answer = self.ask("SHOW DIAGNOSTICS")?;
         let Some(config) = answer.iter().find(|series| series.name == "config-coordinator") else {
@@ -229,7 +229,7 @@ impl Server {
     /// The shards of a database.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn shards(&self, database: &str) -> Result<Vec<Shard>, Error> {
         let mut shards = Vec::new();
         for series in self.ask("SHOW SHARDS")?.iter().filter(|series| series.name == database) {
@@ -248,7 +248,7 @@ impl Server {
     /// that was made ahead of its time, and that nothing was written to, is none of them.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn open_shards(&self, database: &str) -> Result<BTreeMap<u64, u64>, Error> {
         let answer = self.ask("SHOW STATS FOR 'shard'")?;
         let tag = |series: &Series, name: &str| series.tags.get(name).cloned().unwrap_or_default();
@@ -263,7 +263,7 @@ impl Server {
     /// How many points were written into a database since the server started.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn written(&self, database: &str) -> Result<u64, Error> {
         Ok(self.open_shards(database)?.values().sum())
     }
@@ -271,7 +271,7 @@ impl Server {
     /// Whether the server has values where a shard's would be.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn has_values(&self, database: &str, shard: &Shard) -> Result<bool, Error> {
         let (from, to) = &shard.times;
         let (database, policy) = (quoted(database), quoted(&shard.policy));
@@ -283,7 +283,7 @@ impl Server {
     /// Runs statements that answer nothing.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`InfluxdbServer::ask`].
     pub fn run(&self, statements: &str) -> Result<(), Error> {
         self.ask(statements).map(drop)
     }
@@ -433,7 +433,7 @@ fn host_and_port<'h>(address: Option<&'h str>, port: &'h str) -> (&'h str, &'h s
     }
 }
 
-fn argv(options: &ServerOptions, words: &[&str]) -> Vec<OsString> {
+fn argv(options: &InfluxdbServerOptions, words: &[&str]) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     if let Some(file) = &options.option_file {
         // The shell reads the secrets and hands them on in the environment; they are in no command line.
@@ -474,7 +474,8 @@ mod tests {
 
     #[test]
     fn a_command_line_holds_no_secret() {
-        let options = ServerOptions { option_file: Some("/etc/varu/influx".into()), ..ServerOptions::default() };
+        let options =
+            InfluxdbServerOptions { option_file: Some("/etc/varu/influx".into()), ..InfluxdbServerOptions::default() };
         let words: Vec<_> = argv(&options, &["influx"]).into_iter().map(|word| word.into_string().unwrap()).collect();
         assert_eq!(words, ["sh", "-c", "set -a; . \"$0\"; exec \"$@\"", "/etc/varu/influx", "influx"]);
         assert_eq!(host_and_port(Some("db:1"), "8086"), ("db", "1"));

@@ -5,8 +5,8 @@ use crate::source::Error;
 use crate::source::objects::Objects;
 use crate::time::Timestamp;
 
-use super::definitions::{Definitions, Policy};
-use super::server::{Server, quoted};
+use super::definitions::{RetentionPolicy, ShowOutput};
+use super::server::{InfluxdbServer, quoted};
 
 /// The smallest time that a point may have.
 const FIRST: i64 = i64::MIN + 2;
@@ -18,8 +18,8 @@ const AT_ONCE: u64 = 200_000;
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub(super) fn note(server: &Server, database: &str, until: i64, all: &mut Objects) -> Result<(), Error> {
-    let mut definitions = Definitions::take(server, database)?;
+pub(super) fn note(server: &InfluxdbServer, database: &str, until: i64, all: &mut Objects) -> Result<(), Error> {
+    let mut definitions = ShowOutput::take(server, database)?;
     definitions.users.clear();
     all.note(format!("definitions of {database}"), &String::from_utf8_lossy(&definitions.text()?));
     let shards = server.shards(database)?;
@@ -42,9 +42,9 @@ pub(super) fn note(server: &Server, database: &str, until: i64, all: &mut Object
 
 /// Reads points of a retention policy.
 struct Points<'s> {
-    server: &'s Server,
+    server: &'s InfluxdbServer,
     database: &'s str,
-    policy: &'s Policy,
+    policy: &'s RetentionPolicy,
     hasher: Hasher,
 }
 

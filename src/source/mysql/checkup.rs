@@ -1,10 +1,10 @@
 //! Pre-flight checks of everything that a dump needs.
 
 use super::dump::{databases, inconsistent};
-use super::fingerprint::Fingerprint;
+use super::fingerprint::MysqlFingerprint;
 use super::names::{SHOWN, listed, literal, shown};
-use super::server::Server;
-use super::table::Table;
+use super::server::MysqlServer;
+use super::table::MysqlTable;
 use super::{MysqlOptions, grants, inexact, obstacles, settings, system};
 use crate::progress::Interrupt;
 use crate::source::{Databases, Error, Finding};
@@ -19,7 +19,7 @@ pub fn check(options: &MysqlOptions, interrupt: &Interrupt) -> Vec<Finding> {
 }
 
 fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>) -> Result<(), Error> {
-    let server = Server::connect(&options.server, interrupt)?;
+    let server = MysqlServer::connect(&options.server, interrupt)?;
     let program = server.dump_program()?;
     found.push(Finding::Good(format!("the programs {} and {} are there", server.client.name, program.name)));
     let (granted, account) = grants::granted(&server)?;
@@ -46,7 +46,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
         Err(Error::Config(why)) => found.push(Finding::Bad(why)),
         Err(error) => return Err(error),
     }
-    let about = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
+    let about = MysqlFingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
     let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
     found.push(Finding::Good(format!(
         "{}, {} tables and views, about {} MB of rows",
@@ -69,7 +69,7 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
 }
 
 /// Tables whose rows have no order of their own, so that a dump of them may differ from day to day.
-fn without_key(server: &Server, tables: &[Table]) -> Result<Option<Finding>, Error> {
+fn without_key(server: &MysqlServer, tables: &[MysqlTable]) -> Result<Option<Finding>, Error> {
     let mut names = std::collections::BTreeSet::new();
     let databases: std::collections::BTreeSet<&String> = tables.iter().map(|table| &table.database).collect();
     for database in databases {

@@ -7,7 +7,7 @@ use crate::source::command::apart::NOTHING;
 
 /// Where a server is, and how its programs are run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServerOptions {
+pub struct MysqlServerOptions {
     /// The option file that the programs read, and no other; it holds the credentials.
     pub option_file: Option<PathBuf>,
     /// A host, with or without `:port`.
@@ -24,7 +24,7 @@ const KEPT: [&str; 6] = ["HOME", "LOGNAME", "OPENSSL_CONF", "SSL_CERT_DIR", "SSL
 /// The environment of a client that is given statements: no editor, no pager, no program by its name alone, and no home
 /// whose option file could name an account. In a container it gets the container's environment; there only the editor
 /// and the pager are set.
-pub(super) fn environment(options: &ServerOptions, is_apart: bool) -> Vec<(OsString, OsString)> {
+pub(super) fn environment(options: &MysqlServerOptions, is_apart: bool) -> Vec<(OsString, OsString)> {
     let of_a_person = |name: &str| ["HOME", "LOGNAME", "USER"].contains(&name);
     let has_home = options.option_file.is_none() && !is_apart;
     let own = |name: &OsStr| {
@@ -61,17 +61,18 @@ mod tests {
 
     #[test]
     fn a_client_finds_nothing_to_start() {
-        let value = |options: &ServerOptions, name: &str| {
+        let value = |options: &MysqlServerOptions, name: &str| {
             environment(options, false).into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
         };
-        let options = ServerOptions { option_file: Some("/etc/varu/mysql.cnf".into()), ..ServerOptions::default() };
+        let options =
+            MysqlServerOptions { option_file: Some("/etc/varu/mysql.cnf".into()), ..MysqlServerOptions::default() };
         for (name, wanted) in [("EDITOR", "/bin/false"), ("VISUAL", "/bin/false"), ("PATH", NOTHING), ("HOME", NOTHING)]
         {
             assert_eq!(value(&options, name).unwrap(), wanted, "{name}");
         }
-        assert_eq!(value(&ServerOptions::default(), "HOME"), std::env::var_os("HOME"));
+        assert_eq!(value(&MysqlServerOptions::default(), "HOME"), std::env::var_os("HOME"));
         assert_eq!(value(&options, "CARGO_MANIFEST_DIR"), None);
-        let elsewhere = ServerOptions { exec: vec!["docker".into()], ..options };
+        let elsewhere = MysqlServerOptions { exec: vec!["docker".into()], ..options };
         assert_eq!(value(&elsewhere, "PATH"), std::env::var_os("PATH"));
         assert_eq!(value(&elsewhere, "PAGER").unwrap(), "/bin/false");
     }

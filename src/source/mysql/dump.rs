@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use super::fingerprint::Fingerprint;
-use super::flags::{Wanted, flags};
-use super::names::{Part, SHOWN, listed, shown};
-use super::program::Program;
-use super::server::Server;
-use super::table::Table;
+use super::fingerprint::MysqlFingerprint;
+use super::flags::{DumpScope, flags};
+use super::names::{DumpPart, SHOWN, listed, shown};
+use super::program::ServerProgram;
+use super::server::MysqlServer;
+use super::table::MysqlTable;
 use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
 use crate::entry::Untrusted;
 use crate::facts::{Facts, Separated};
@@ -24,28 +24,28 @@ const OF_THE_SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_sc
 const CONSISTENT: [&str; 4] = ["InnoDB", "ROCKSDB", "TokuDB", ""];
 
 /// All that is known before the first byte.
-pub(super) struct Prepared {
-    pub server: Server,
-    pub program: Program,
+pub(super) struct PreparedDump {
+    pub server: MysqlServer,
+    pub program: ServerProgram,
     pub databases: Vec<String>,
-    pub before: Fingerprint,
+    pub before: MysqlFingerprint,
     pub argv: Vec<OsString>,
     pub warnings: Vec<Warning>,
     /// Streams of events, where the dump program would not end with them.
-    pub events: Vec<(Part, Vec<u8>)>,
+    pub events: Vec<(DumpPart, Vec<u8>)>,
     /// Whether the server writes a binary log.
     pub has_log: bool,
 }
 
-impl Prepared {
+impl PreparedDump {
     /// Looks at the server and judges the account.
     pub fn new(options: &MysqlOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(&options.server, interrupt)?;
+        let server = MysqlServer::connect(&options.server, interrupt)?;
         let program = server.dump_program()?;
         let databases = databases(&server, &options.databases)?;
         check_grants(&server, &databases, &options.databases)?;
         let guard = settings::check(&server, &program)?;
-        let before = Fingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
+        let before = MysqlFingerprint::take(&server, &databases, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&before.tables, options)?;
         let unreadable = obstacles::unreadable(&server, &before.tables, &options.schema_only_tables)?;
         if !unreadable.is_empty() {
@@ -60,7 +60,7 @@ impl Prepared {
         warnings.extend(inexact::warnings(&server, &databases, &before.tables, &options.schema_only_tables, history)?);
         let has_log = server.value("SELECT @@log_bin")? == "1";
         let events = events::streams(&server, &databases)?;
-        let wanted = Wanted {
+        let wanted = DumpScope {
             databases: &databases,
             events: events.is_none(),
             guard: &guard,
@@ -89,7 +89,7 @@ impl Prepared {
 }
 
 /// The databases that are meant, in the order of their names.
-pub(super) fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
+pub(super) fn databases(server: &MysqlServer, wanted: &Databases) -> Result<Vec<String>, Error> {
     let there: Vec<String> =
         server.ask("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY 1")?.into_iter().flatten().collect();
     match wanted {
@@ -107,7 +107,7 @@ pub(super) fn databases(server: &Server, wanted: &Databases) -> Result<Vec<Strin
     }
 }
 
-fn check_grants(server: &Server, databases: &[String], wanted: &Databases) -> Result<(), Error> {
+fn check_grants(server: &MysqlServer, databases: &[String], wanted: &Databases) -> Result<(), Error> {
     let (granted, account) = grants::granted(server)?;
     let all = matches!(wanted, Databases::AllBut(_));
     let missing = grants::statements(&granted.missing(server.vendor, databases, all), &account);
@@ -122,7 +122,7 @@ fn check_grants(server: &Server, databases: &[String], wanted: &Databases) -> Re
 }
 
 /// A table that is to be left out by a wrong name would be in the dump, or its rows.
-fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
+fn check_tables(tables: &[MysqlTable], options: &MysqlOptions) -> Result<(), Error> {
     for name in options.schema_only_tables.iter() {
         if !tables.iter().any(|table| format!("{}.{}", table.database, table.name) == *name) {
             return Err(Error::Config(format!("schema_only_tables names {name}, and there is no such table")));
@@ -132,8 +132,8 @@ fn check_tables(tables: &[Table], options: &MysqlOptions) -> Result<(), Error> {
 }
 
 /// Warns of tables that a dump doesn't read consistently.
-pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
-    let loose = |table: &&Table| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
+pub(super) fn inconsistent(tables: &[MysqlTable]) -> Vec<Warning> {
+    let loose = |table: &&MysqlTable| table.kind != "VIEW" && !CONSISTENT.contains(&table.engine.as_str());
     let names: Vec<String> = tables
         .iter()
         .filter(loose)
@@ -152,7 +152,7 @@ pub(super) fn inconsistent(tables: &[Table]) -> Vec<Warning> {
 }
 
 /// Whether the position of the binary log can be read without a lock on all tables.
-fn has_position(server: &Server) -> Result<bool, Error> {
+fn has_position(server: &MysqlServer) -> Result<bool, Error> {
     // MariaDB's snapshot knows its position; without it the program would take a global lock.
     let knows = !server.ask("SHOW STATUS LIKE 'binlog_snapshot_file'")?.is_empty();
     let (granted, _) = grants::granted(server)?;

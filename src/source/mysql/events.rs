@@ -4,8 +4,8 @@
 //! it looks for ever, with a core at 100 % and its locks on the tables. Such a set's events are dumped here instead, in
 //! the same form.
 
-use super::names::{Part, literal, quoted};
-use super::server::Server;
+use super::names::{DumpPart, literal, quoted};
+use super::server::MysqlServer;
 use crate::source::Error;
 
 /// The delimiter that the dump program begins with.
@@ -25,13 +25,13 @@ struct Event {
 }
 
 /// Parts of a dump, each with its statements.
-type Streams = Vec<(Part, Vec<u8>)>;
+type Streams = Vec<(DumpPart, Vec<u8>)>;
 
 /// The streams of the events of `databases`, where the dump program would not end with them; none where it would.
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't tell.
-pub(super) fn streams(server: &Server, databases: &[String]) -> Result<Option<Streams>, Error> {
+pub(super) fn streams(server: &MysqlServer, databases: &[String]) -> Result<Option<Streams>, Error> {
     let events = events(server, databases)?;
     if !events.iter().any(|event| holds(&event.statement, DELIMITER)) {
         return Ok(None);
@@ -44,18 +44,18 @@ pub(super) fn streams(server: &Server, databases: &[String]) -> Result<Option<St
         }
         let name = quoted(database);
         let chosen = format!("\n--\n-- Current Database: {name}\n--\n\nUSE {name};\n");
-        streams.push((Part::Use(database.clone()), chosen.into_bytes()));
+        streams.push((DumpPart::Use(database.clone()), chosen.into_bytes()));
         let collation = format!(
             "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
             literal(database)
         );
-        streams.push((Part::Events(database.clone()), dumped(database, &server.value(&collation)?, &own)));
+        streams.push((DumpPart::Events(database.clone()), dumped(database, &server.value(&collation)?, &own)));
     }
     Ok(Some(streams))
 }
 
 /// A dump with these streams before its end.
-pub(super) fn within(mut dump: Vec<u8>, streams: Vec<(Part, Vec<u8>)>) -> Vec<u8> {
+pub(super) fn within(mut dump: Vec<u8>, streams: Vec<(DumpPart, Vec<u8>)>) -> Vec<u8> {
     let end = memchr::memmem::rfind(&dump, b"\n/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE").unwrap_or(dump.len());
     let tail = dump.split_off(end);
     dump.extend(streams.into_iter().flat_map(|(_, bytes)| bytes).chain(tail));
@@ -66,7 +66,7 @@ fn holds(text: &[u8], part: &str) -> bool {
     memchr::memmem::find(text, part.as_bytes()).is_some()
 }
 
-fn events(server: &Server, databases: &[String]) -> Result<Vec<Event>, Error> {
+fn events(server: &MysqlServer, databases: &[String]) -> Result<Vec<Event>, Error> {
     let list = |database: &String| {
         let name = literal(database);
         format!(

@@ -6,13 +6,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::names::Part;
+use super::names::DumpPart;
 use super::own;
 use super::split::Splitter;
 use crate::entry::Entry;
 use crate::facts::Facts;
 use crate::source::external::dumps_in;
-use crate::source::reading::Reading;
+use crate::source::reading::CurrentStream;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
 use crate::warning::{Warning, WarningKind};
@@ -22,10 +22,10 @@ use crate::warning::{Warning, WarningKind};
 /// Together they are like one dump, so each database's streams have the same names as if it had been dumped alone. Parts
 /// that only one of them can have are prefixed by its file's name: the session settings of all but the first file, and
 /// databases that a newer file has, too.
-pub struct ExternalDumps {
+pub struct MysqlDumpFiles {
     files: std::vec::IntoIter<PathBuf>,
-    current: Option<Current>,
-    reading: Reading,
+    current: Option<CurrentFile>,
+    reading: CurrentStream,
     data_time: Timestamp,
     /// The databases of the files so far.
     databases: HashSet<String>,
@@ -37,9 +37,9 @@ pub struct ExternalDumps {
     facts: Facts,
 }
 
-type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
+type DumpInput = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
 
-struct Current {
+struct CurrentFile {
     path: PathBuf,
     /// The file's name.
     name: String,
@@ -47,14 +47,14 @@ struct Current {
 }
 
 enum Bytes {
-    Dump(Box<Dump>),
+    Dump(Box<OpenDump>),
     /// Anything else is one stream; None once that has begun to be read.
     Raw(Option<File>),
 }
 
 /// A dump, and the state of its streams.
-struct Dump {
-    splitter: Splitter<Input>,
+struct OpenDump {
+    splitter: Splitter<DumpInput>,
     /// The databases that are its own.
     databases: HashSet<String>,
     /// Streams by the names that the splitter gave, and those that they got.
@@ -65,7 +65,7 @@ struct Dump {
 /// How much of a file's session settings is compared, in bytes.
 const SETTINGS: usize = 64 << 10;
 
-impl ExternalDumps {
+impl MysqlDumpFiles {
     /// Finds the files of `folder`.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl ExternalDumps {
         Ok(Self {
             files: files.into_iter(),
             current: None,
-            reading: Reading::default(),
+            reading: CurrentStream::default(),
             data_time,
             databases: HashSet::new(),
             settings: None,
@@ -101,20 +101,20 @@ impl ExternalDumps {
             File::open(&path).map_err(|error| Error::failed(&format!("opening {}", path.display()), &error))?;
         let bytes = match name.strip_suffix(".sql") {
             Some(stem) => {
-                let input: Input = Box::new(move |buffer| file.read(buffer));
+                let input: DumpInput = Box::new(move |buffer| file.read(buffer));
                 let splitter = Splitter::new(input, stem);
                 let (databases, names, preamble) = Default::default();
-                Bytes::Dump(Box::new(Dump { splitter, databases, names, preamble }))
+                Bytes::Dump(Box::new(OpenDump { splitter, databases, names, preamble }))
             }
             None => Bytes::Raw(Some(file)),
         };
-        self.current = Some(Current { path, name, bytes });
+        self.current = Some(CurrentFile { path, name, bytes });
         Ok(true)
     }
 
     /// The name of the current file's next stream.
     fn next_name(&mut self) -> Result<Option<String>, Error> {
-        let Some(Current { name: file, bytes, .. }) = &mut self.current else { return Ok(None) };
+        let Some(CurrentFile { name: file, bytes, .. }) = &mut self.current else { return Ok(None) };
         match bytes {
             Bytes::Raw(input) => {
                 let begun = self.reading.entry().is_some_and(|entry| entry.name.as_bytes() == file.as_bytes());
@@ -141,7 +141,7 @@ impl ExternalDumps {
 
     /// The end of one file: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
-        let Some(Current { path, bytes: Bytes::Dump(dump), .. }) = self.current.take() else { return Ok(()) };
+        let Some(CurrentFile { path, bytes: Bytes::Dump(dump), .. }) = self.current.take() else { return Ok(()) };
         let (counted, whole) = dump.splitter.finish_counts();
         if !whole {
             return Err(Error::Failed(format!(
@@ -169,7 +169,7 @@ fn settings(preamble: &[u8]) -> Vec<u8> {
     statements.flat_map(|line| line.iter().chain(b"\n")).copied().collect()
 }
 
-impl Source for ExternalDumps {
+impl Source for MysqlDumpFiles {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         loop {
             if self.current.is_none() && !self.open_next()? {
@@ -184,15 +184,15 @@ impl Source for ExternalDumps {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let read = match &mut self.current {
-            Some(Current { bytes: Bytes::Dump(dump), .. }) => {
+            Some(CurrentFile { bytes: Bytes::Dump(dump), .. }) => {
                 let read = dump.splitter.read(buffer).map_err(own)?;
-                if *dump.splitter.part() == Part::Preamble {
+                if *dump.splitter.part() == DumpPart::Preamble {
                     let most = SETTINGS.saturating_sub(dump.preamble.len());
                     dump.preamble.extend_from_slice(&buffer[..read.min(most)]);
                 }
                 read
             }
-            Some(Current { bytes: Bytes::Raw(Some(file)), path, .. }) => {
+            Some(CurrentFile { bytes: Bytes::Raw(Some(file)), path, .. }) => {
                 file.read(buffer).map_err(|error| Error::failed(&format!("reading {}", path.display()), &error))?
             }
             _ => 0,
@@ -225,7 +225,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     fn facts(folder: &Path, wanted: &str) -> Option<String> {
-        let mut source = ExternalDumps::open(folder).unwrap();
+        let mut source = MysqlDumpFiles::open(folder).unwrap();
         while source.next().unwrap().is_some() {
             while source.read(&mut [0; 7]).unwrap() > 0 {}
         }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Result<Vec<String>, Error> {
-        let mut source = ExternalDumps::open(folder)?;
+        let mut source = MysqlDumpFiles::open(folder)?;
         let mut names = Vec::new();
         while let Some(entry) = source.next()? {
             while source.read(&mut [0; 7])? > 0 {}

@@ -3,21 +3,21 @@
 use super::names::{literal, quoted};
 use super::obstacles;
 use super::program::Vendor;
-use super::server::Server;
-use super::table::Table;
+use super::server::MysqlServer;
+use super::table::MysqlTable;
 use crate::source::Error;
 use crate::source::objects::Objects;
 
 /// The recorded objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fingerprint {
+pub struct MysqlFingerprint {
     /// Tables, sequences and views.
-    pub tables: Vec<Table>,
+    pub tables: Vec<MysqlTable>,
     /// Each object with a hash of all that tells it from another: `table agama.orders`.
     pub objects: Objects,
 }
 
-impl Fingerprint {
+impl MysqlFingerprint {
     /// Looks at the databases, without the tables `exclude` (`database.table`). Of tables `schema_only` it doesn't matter
     /// whether their rows went.
     ///
@@ -25,7 +25,7 @@ impl Fingerprint {
     /// [`Error::Changed`] if something went away while it was looked at, [`Error::Failed`] if the server doesn't
     /// answer.
     pub fn take(
-        server: &Server,
+        server: &MysqlServer,
         databases: &[String],
         exclude: &[String],
         schema_only: &[String],
@@ -38,7 +38,7 @@ impl Fingerprint {
         Ok(found)
     }
 
-    fn read_tables(&mut self, server: &Server, databases: &[String], exclude: &[String]) -> Result<(), Error> {
+    fn read_tables(&mut self, server: &MysqlServer, databases: &[String], exclude: &[String]) -> Result<(), Error> {
         let rows = server.ask(&for_each(
             databases,
             "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(DATA_LENGTH, 0), IFNULL(CREATE_TIME, '') \
@@ -52,18 +52,19 @@ impl Fingerprint {
             let created = if KEEPS_ITS_TIME.contains(&engine.as_str()) { created } else { "" };
             let (database, name, kind, engine) = (database.clone(), name.clone(), kind.clone(), engine.clone());
             self.objects.note(format!("{} {database}.{name}", word(&kind)), &format!("{kind} {engine} {created}"));
-            self.tables.push(Table { database, name, kind, engine, bytes: bytes.parse().unwrap_or(0) });
+            self.tables.push(MysqlTable { database, name, kind, engine, bytes: bytes.parse().unwrap_or(0) });
         }
         Ok(())
     }
 
     /// The output of `SHOW CREATE` for each table, without the counter that any insert moves.
-    fn read_definitions(&mut self, server: &Server) -> Result<(), Error> {
-        let tables: Vec<Table> = self.tables.iter().filter(|table| table.kind != "VIEW").cloned().collect();
+    fn read_definitions(&mut self, server: &MysqlServer) -> Result<(), Error> {
+        let tables: Vec<MysqlTable> = self.tables.iter().filter(|table| table.kind != "VIEW").cloned().collect();
         if tables.is_empty() {
             return Ok(());
         }
-        let show = |table: &Table| format!("SHOW CREATE TABLE {}.{};\n", quoted(&table.database), quoted(&table.name));
+        let show =
+            |table: &MysqlTable| format!("SHOW CREATE TABLE {}.{};\n", quoted(&table.database), quoted(&table.name));
         let rows = match server.ask(&tables.iter().map(show).collect::<String>()) {
             Ok(rows) => rows,
             Err(error) if error.has_code("1146") => return Err(Error::Changed(error.to_string())),
@@ -91,7 +92,7 @@ impl Fingerprint {
     }
 
     /// Views, triggers, routines and events.
-    fn read_others(&mut self, server: &Server, databases: &[String]) -> Result<(), Error> {
+    fn read_others(&mut self, server: &MysqlServer, databases: &[String]) -> Result<(), Error> {
         let rows = server.ask(&for_each(
             databases,
             "SELECT 'view', TABLE_SCHEMA, TABLE_NAME, MD5(CONCAT_WS('|', VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE)) \
@@ -113,7 +114,7 @@ impl Fingerprint {
     }
 
     /// InnoDB's numbers of the tables: a table that replaced another has a different one.
-    fn read_numbers(&mut self, server: &Server, databases: &[String], without: &[String]) -> Result<(), Error> {
+    fn read_numbers(&mut self, server: &MysqlServer, databases: &[String], without: &[String]) -> Result<(), Error> {
         // The engine writes other characters in a way of its own.
         let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let conditions: Vec<String> = databases

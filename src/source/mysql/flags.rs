@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
-use super::program::{Program, Vendor};
+use super::program::{ServerProgram, Vendor};
 use crate::source::Error;
 
 /// The scope and the manner of a dump.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct DumpScope<'a> {
     pub databases: &'a [String],
     /// Whether the program dumps events.
     pub events: bool,
@@ -27,7 +27,7 @@ pub(super) struct Wanted<'a> {
 ///
 /// # Errors
 /// [`Error::Config`] if the program can't do what is wanted.
-pub(super) fn flags(program: &Program, vendor: Vendor, wanted: &Wanted<'_>) -> Result<Vec<OsString>, Error> {
+pub(super) fn flags(program: &ServerProgram, vendor: Vendor, wanted: &DumpScope<'_>) -> Result<Vec<OsString>, Error> {
     // Options that an option file may have changed are given again.
     let mut words: Vec<String> = [
         "--opt",
@@ -111,8 +111,8 @@ mod tests {
   --ignore-table=name Do not dump the specified table.
   --ignore-table-data=name";
 
-    fn words(help: &str, vendor: Vendor, wanted: &Wanted<'_>) -> Vec<String> {
-        let program = Program::new("dump", help.to_owned());
+    fn words(help: &str, vendor: Vendor, wanted: &DumpScope<'_>) -> Vec<String> {
+        let program = ServerProgram::new("dump", help.to_owned());
         let words = flags(&program, vendor, wanted).unwrap();
         words.into_iter().map(|word| word.into_string().unwrap()).collect()
     }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn each_program_gets_what_it_knows() {
         let databases = ["agama".to_owned()];
-        let wanted = Wanted { databases: &databases, history: true, position: true, ..Wanted::default() };
+        let wanted = DumpScope { databases: &databases, history: true, position: true, ..DumpScope::default() };
         let mysql = words(MYSQL8, Vendor::Mysql, &wanted);
         for word in ["--skip-column-statistics", "--set-gtid-purged=OFF", "--source-data=2", "--network-timeout"] {
             assert!(mysql.iter().any(|known| known == word), "{word}");
@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn rows_are_left_out_only_where_the_program_can() {
         let tables = ["agama.log".to_owned()];
-        let wanted = Wanted { schema_only_tables: &tables, exclude_tables: &tables, ..Wanted::default() };
+        let wanted = DumpScope { schema_only_tables: &tables, exclude_tables: &tables, ..DumpScope::default() };
         assert!(words(MARIADB, Vendor::Mariadb, &wanted).contains(&"--ignore-table-data=agama.log".to_owned()));
-        let program = Program::new("mysqldump", MYSQL8.to_owned());
+        let program = ServerProgram::new("mysqldump", MYSQL8.to_owned());
         assert!(matches!(flags(&program, Vendor::Mysql, &wanted), Err(Error::Config(_))));
     }
 }

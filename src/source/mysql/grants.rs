@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::quoted;
 use super::program::Vendor;
-use super::server::Server;
+use super::server::MysqlServer;
 use crate::source::Error;
 
 /// The privileges that a complete dump needs on each database.
@@ -22,7 +22,7 @@ pub struct Grants {
 }
 
 /// A privilege that is missing: on `None` for `*.*`.
-pub type Missing = BTreeMap<Option<String>, BTreeSet<&'static str>>;
+pub type MissingPrivilege = BTreeMap<Option<String>, BTreeSet<&'static str>>;
 
 impl Grants {
     /// Reads the lines of `SHOW GRANTS`.
@@ -68,8 +68,8 @@ impl Grants {
 
     /// The privileges that are missing for a complete dump of `databases`; with `all`, the account must see every
     /// database.
-    pub fn missing(&self, vendor: Vendor, databases: &[String], all: bool) -> Missing {
-        let mut missing = Missing::new();
+    pub fn missing(&self, vendor: Vendor, databases: &[String], all: bool) -> MissingPrivilege {
+        let mut missing = MissingPrivilege::new();
         let mut need = |has: bool, on: Option<&str>, privilege| {
             if !has {
                 missing.entry(on.map(str::to_owned)).or_default().insert(privilege);
@@ -93,7 +93,7 @@ impl Grants {
 }
 
 /// The statements that grant the missing privileges to `account`.
-pub fn statements(missing: &Missing, account: &str) -> Vec<String> {
+pub fn statements(missing: &MissingPrivilege, account: &str) -> Vec<String> {
     let account = account.rsplit_once('@').map_or_else(
         || quoted(account),
         |(user, host)| format!("{}@{}", quoted(user.trim_matches('`')), quoted(host.trim_matches('`'))),
@@ -107,7 +107,7 @@ pub fn statements(missing: &Missing, account: &str) -> Vec<String> {
 }
 
 /// The grants of the account of `server`, its own and those of its active roles.
-pub fn granted(server: &Server) -> Result<(Grants, String), Error> {
+pub fn granted(server: &MysqlServer) -> Result<(Grants, String), Error> {
     let account = server.value("SELECT CURRENT_USER()")?;
     let mut question = "SHOW GRANTS".to_owned();
     if server.vendor == Vendor::Mysql {

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use super::names::{SHOWN, listed, literal, quoted, shown};
-use super::server::Server;
+use super::server::MysqlServer;
 use super::sessions::LOADS;
 use super::sql::charset::Charset;
-use super::table::Table;
+use super::table::MysqlTable;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
@@ -105,9 +105,9 @@ impl Column {
 /// # Errors
 /// [`Error::Failed`] if the server doesn't tell.
 pub(super) fn warnings(
-    server: &Server,
+    server: &MysqlServer,
     databases: &[String],
-    tables: &[Table],
+    tables: &[MysqlTable],
     schema_only: &[String],
     history: bool,
 ) -> Result<Vec<Warning>, Error> {
@@ -214,7 +214,7 @@ const NAMED: [(&str, &str, &str, &str); 4] = [
 ];
 
 /// The stored programs with one of these texts beyond ASCII whose client had such a character set.
-fn programs(server: &Server, databases: &[String], texts: &Texts, client: &str) -> Result<Vec<String>, Error> {
+fn programs(server: &MysqlServer, databases: &[String], texts: &Texts, client: &str) -> Result<Vec<String>, Error> {
     let asked = |database: &String, (table, schema, name, texts): &(&str, &str, &str, &str)| {
         format!(
             "SELECT {schema}, {name} FROM information_schema.{table} WHERE {schema} = {} AND CHARACTER_SET_CLIENT {client} AND \
@@ -230,7 +230,7 @@ fn programs(server: &Server, databases: &[String], texts: &Texts, client: &str) 
     Ok(rows.iter().map(|row| shown(&row.iter().map(String::as_str).collect::<Vec<_>>())).collect())
 }
 
-fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
+fn columns(server: &MysqlServer, tables: &[MysqlTable]) -> Result<Vec<Column>, Error> {
     let mut databases: Vec<&String> = tables.iter().map(|table| &table.database).collect();
     databases.dedup();
     // latin1 has a character for each byte; the others are Unicode themselves.
@@ -250,7 +250,7 @@ fn columns(server: &Server, tables: &[Table]) -> Result<Vec<Column>, Error> {
         return Ok(Vec::new());
     }
     let rows = server.ask(&databases.iter().map(question).collect::<String>())?;
-    let by_name: HashMap<(&str, &str), &Table> =
+    let by_name: HashMap<(&str, &str), &MysqlTable> =
         tables.iter().map(|table| ((table.database.as_str(), table.name.as_str()), table)).collect();
     let column = |row: Vec<String>| {
         let [database, table, name, kind, set, numbers, computed, empty, whole_kind] =

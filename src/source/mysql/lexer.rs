@@ -22,7 +22,7 @@ enum State {
 
 /// The result of scanning some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum Scanned {
     /// All bytes were taken, or the rest is too short to tell: more is needed.
     More,
     /// A comment line between statements begins here.
@@ -41,13 +41,13 @@ pub(super) struct Lexer {
     /// Whether a backslash in a string is a plain byte.
     pub plain_backslash: bool,
     /// Counts rows of the statement: how deep the parentheses are, and whether `VALUES` was seen.
-    rows: Option<Rows>,
+    rows: Option<RowCount>,
     /// Rows that were counted since they were taken.
     counted: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Rows {
+struct RowCount {
     depth: u32,
     values: bool,
 }
@@ -79,7 +79,7 @@ impl Lexer {
 
     /// Rows of the statement that begins are counted.
     pub fn count_rows(&mut self) {
-        self.rows = Some(Rows { depth: 0, values: false });
+        self.rows = Some(RowCount { depth: 0, values: false });
     }
 
     /// The rows that were counted, which are forgotten.
@@ -87,7 +87,7 @@ impl Lexer {
         std::mem::take(&mut self.counted)
     }
 
-    /// The statement reported as [`Seen::Begin`] is `DELIMITER …`, which ends with its line.
+    /// The statement reported as [`Scanned::Begin`] is `DELIMITER …`, which ends with its line.
     pub fn set_delimiter(&mut self, line: &[u8]) {
         let word = line.trim_ascii();
         let word = word.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
@@ -97,17 +97,17 @@ impl Lexer {
         self.state = State::LineComment(true);
     }
 
-    /// The comment line reported as [`Seen::Comment`] is skipped, or the statement of [`Seen::Begin`] is entered.
-    pub fn enter(&mut self, seen: Seen) {
+    /// The comment line reported as [`Scanned::Comment`] is skipped, or the statement of [`Scanned::Begin`] is entered.
+    pub fn enter(&mut self, seen: Scanned) {
         match seen {
-            Seen::Comment => self.state = State::LineComment(true),
-            Seen::Begin => self.state = State::Statement,
-            Seen::More | Seen::End => {}
+            Scanned::Comment => self.state = State::LineComment(true),
+            Scanned::Begin => self.state = State::Statement,
+            Scanned::More | Scanned::End => {}
         }
     }
 
     /// Looks at `bytes` from `at` on and moves it. With `end`, nothing comes after them.
-    pub fn look(&mut self, bytes: &[u8], at: &mut usize, end: bool) -> Seen {
+    pub fn look(&mut self, bytes: &[u8], at: &mut usize, end: bool) -> Scanned {
         while *at < bytes.len() {
             let rest = &bytes[*at..];
             match self.state {
@@ -116,11 +116,11 @@ impl Lexer {
                     b'\n' => {
                         *at += 1;
                         self.state = State::Between;
-                        return Seen::End;
+                        return Scanned::End;
                     }
                     _ => {
                         self.state = State::Between;
-                        return Seen::End;
+                        return Scanned::End;
                     }
                 },
                 State::Between => match self.between(rest, end) {
@@ -148,7 +148,7 @@ impl Lexer {
                         *at += length;
                         if between {
                             self.state = State::Between;
-                            return Seen::End;
+                            return Scanned::End;
                         }
                         self.state = State::Statement;
                     }
@@ -156,22 +156,22 @@ impl Lexer {
                     None if end => *at = bytes.len(),
                     None => {
                         *at = bytes.len() - usize::from(rest.ends_with(b"*"));
-                        return Seen::More;
+                        return Scanned::More;
                     }
                 },
                 State::Quoted(quote) => {
                     if !self.quoted(rest, at, quote, end) {
-                        return Seen::More;
+                        return Scanned::More;
                     }
                 }
                 State::Statement => {
                     if !self.statement(rest, at, end) {
-                        return Seen::More;
+                        return Scanned::More;
                     }
                 }
             }
         }
-        Seen::More
+        Scanned::More
     }
 
     fn between(&self, rest: &[u8], end: bool) -> Between {
@@ -179,17 +179,17 @@ impl Lexer {
             return Between::Space;
         }
         if rest.len() < LOOK && !end {
-            return Between::Is(Seen::More);
+            return Between::Is(Scanned::More);
         }
         if rest.starts_with(&self.delimiter) {
             return Between::Empty(self.delimiter.len());
         }
         match rest {
-            [b'#', ..] => Between::Is(Seen::Comment),
-            [b'-', b'-', next, ..] if next.is_ascii_whitespace() => Between::Is(Seen::Comment),
-            [b'-', b'-'] => Between::Is(Seen::Comment),
+            [b'#', ..] => Between::Is(Scanned::Comment),
+            [b'-', b'-', next, ..] if next.is_ascii_whitespace() => Between::Is(Scanned::Comment),
+            [b'-', b'-'] => Between::Is(Scanned::Comment),
             [b'/', b'*', ..] if !is_run(rest) => Between::Block,
-            _ => Between::Is(Seen::Begin),
+            _ => Between::Is(Scanned::Begin),
         }
     }
 
@@ -267,7 +267,7 @@ enum Between {
     Space,
     Block,
     Empty(usize),
-    Is(Seen),
+    Is(Scanned),
 }
 
 /// Whether `/*` begins text that a server runs. A dump's first line is for the client alone: `/*M!999999\- enable the

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::names::{Kind, Part};
+use super::names::{DumpPart, ObjectKind};
 use crate::time::format_duration;
 
 /// The table that is being read, and the one that took longest so far.
@@ -26,12 +26,12 @@ impl Locks {
     }
 
     /// A stream of the dump begins, which ends the one before.
-    pub fn begin(&mut self, part: &Part, now: Instant) {
+    pub fn begin(&mut self, part: &DumpPart, now: Instant) {
         if self.until_end && self.current.is_some() {
             return;
         }
         self.end(now);
-        if let Part::Object(database, table, Kind::Table) = part {
+        if let DumpPart::Object(database, table, ObjectKind::Table) = part {
             self.current = Some((format!("{database}.{table}"), now));
         }
     }
@@ -64,14 +64,14 @@ mod tests {
     #[test]
     fn the_longest_table_is_named() {
         let mut locks = Locks::default();
-        let table = |name: &str| Part::Object("a".to_owned(), name.to_owned(), Kind::Table);
+        let table = |name: &str| DumpPart::Object("a".to_owned(), name.to_owned(), ObjectKind::Table);
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        locks.begin(&Part::Preamble, start);
+        locks.begin(&DumpPart::Preamble, start);
         assert_eq!(locks.said(start), "no lock over all tables was held");
         locks.begin(&table("short"), after(1));
         locks.begin(&table("long"), after(3));
-        locks.begin(&Part::Postamble, after(8));
+        locks.begin(&DumpPart::Postamble, after(8));
         let mut kept = Locks::new(true);
         kept.begin(&table("first"), start);
         kept.begin(&table("second"), after(6));

@@ -34,15 +34,15 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::client::ServerOptions;
-use self::dump::Prepared;
-use self::fingerprint::Fingerprint;
+use self::client::MysqlServerOptions;
+use self::dump::PreparedDump;
+use self::fingerprint::MysqlFingerprint;
 use self::locks::Locks;
-use self::names::{Part, USERS};
-use self::server::Server;
+use self::names::{DumpPart, USERS};
+use self::server::MysqlServer;
 use self::split::{Counted, Splitter};
 use super::command::{CommandOptions, CommandSource, STALLED};
-use super::reading::Reading;
+use super::reading::CurrentStream;
 use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, Escaped, StreamName, Untrusted};
 use crate::facts::Facts;
@@ -62,21 +62,21 @@ pub struct MysqlOptions {
     /// How long the dump program may write nothing.
     pub stall_limit: Duration,
     /// The server.
-    pub server: ServerOptions,
+    pub server: MysqlServerOptions,
 }
 
-type Input = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
+type DumpStream = Box<dyn FnMut(&mut [u8]) -> io::Result<usize>>;
 
 /// A dump, stream by stream.
 pub struct MysqlSource {
     /// Streams that the dump program doesn't write.
     ready: VecDeque<(String, Vec<u8>)>,
     /// The streams before the dump's last line, and that line, once it has come.
-    events: Vec<(Part, Vec<u8>)>,
+    events: Vec<(DumpPart, Vec<u8>)>,
     held: Option<String>,
     current: Option<Cursor<Vec<u8>>>,
-    splitter: Splitter<Input>,
-    reading: Reading,
+    splitter: Splitter<DumpStream>,
+    reading: CurrentStream,
     locks: Locks,
     progress: Arc<dyn Progress>,
     /// The state that must be unchanged after the dump.
@@ -92,10 +92,10 @@ pub struct MysqlSource {
 const PREAMBLE: usize = 16 << 10;
 
 struct Gate {
-    server: Server,
+    server: MysqlServer,
     options: MysqlOptions,
     databases: Vec<String>,
-    before: Fingerprint,
+    before: MysqlFingerprint,
 }
 
 impl MysqlSource {
@@ -109,7 +109,7 @@ impl MysqlSource {
         progress: Arc<dyn Progress>,
         interrupt: Interrupt,
     ) -> Result<Self, Error> {
-        let prepared = Prepared::new(options, &interrupt)?;
+        let prepared = PreparedDump::new(options, &interrupt)?;
         let users = users::users(&prepared.server)?;
         // The dump may take hours.
         prepared.server.hang_up();
@@ -119,15 +119,15 @@ impl MysqlSource {
         let command = CommandOptions { stall_limit, ..CommandOptions::new(name, prepared.argv.clone()) };
         let mut dump = CommandSource::new(command, clock, progress.clone(), interrupt)?;
         dump.next()?;
-        let input: Input = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
-        let Prepared { server, databases, before, warnings, events, has_log, .. } = prepared;
+        let input: DumpStream = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
+        let PreparedDump { server, databases, before, warnings, events, has_log, .. } = prepared;
         Ok(Self {
             ready: VecDeque::from([(USERS.to_owned(), users.into_bytes())]),
             events,
             held: None,
             current: None,
             splitter: Splitter::new(input, ""),
-            reading: Reading::default(),
+            reading: CurrentStream::default(),
             locks: Locks::new(has_log),
             progress,
             gate: Gate { server, options: options.clone(), databases, before },
@@ -171,7 +171,7 @@ impl Gate {
         for table in
             self.before.tables.iter().filter(|table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED"))
         {
-            let part = names::Part::Object(table.database.clone(), table.name.clone(), names::Kind::Table);
+            let part = names::DumpPart::Object(table.database.clone(), table.name.clone(), names::ObjectKind::Table);
             if !counted.rows.contains_key(&part.name()) {
                 return Err(Error::Changed(format!(
                     "the table {} was there before the dump, and isn't in it",
@@ -183,7 +183,7 @@ impl Gate {
     }
 
     fn check_unchanged(&self) -> Result<(), Error> {
-        let after = Fingerprint::take(
+        let after = MysqlFingerprint::take(
             &self.server,
             &self.databases,
             &self.options.exclude_tables,
@@ -229,7 +229,7 @@ impl Source for MysqlSource {
                     name
                 }
             };
-            if *self.splitter.part() == Part::Postamble && !self.events.is_empty() {
+            if *self.splitter.part() == DumpPart::Postamble && !self.events.is_empty() {
                 self.held = coming.take();
                 let events = std::mem::take(&mut self.events);
                 self.ready.extend(events.into_iter().map(|(part, bytes)| (self.splitter.free_name(&part), bytes)));
@@ -257,7 +257,7 @@ impl Source for MysqlSource {
                 filled
             }
         };
-        if self.current.is_none() && *self.splitter.part() == names::Part::Preamble {
+        if self.current.is_none() && *self.splitter.part() == names::DumpPart::Preamble {
             let most = PREAMBLE.saturating_sub(self.preamble.len());
             self.preamble.extend_from_slice(&buffer[..length.min(most)]);
         }

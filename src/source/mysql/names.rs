@@ -15,7 +15,7 @@ pub const USERS: &str = "@users.sql";
 
 /// The content of a dump's stream.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
+pub enum DumpPart {
     /// Session settings that every load needs first.
     Preamble,
     /// Session settings that every load needs last.
@@ -27,7 +27,7 @@ pub enum Part {
     /// A further `USE`, by database.
     Use(String),
     /// An object of a database: the database, the object, its kind.
-    Object(String, String, Kind),
+    Object(String, String, ObjectKind),
     /// A database's events.
     Events(String),
     /// A database's routines.
@@ -36,7 +36,7 @@ pub enum Part {
 
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// A table with its rows.
     Table,
     /// The triggers of a table.
@@ -49,27 +49,27 @@ pub enum Kind {
     View,
 }
 
-const KINDS: [(Kind, &str); 5] = [
-    (Kind::Triggers, ".triggers.sql"),
-    (Kind::Sequence, ".sequence.sql"),
-    (Kind::Stub, ".stub.sql"),
-    (Kind::View, ".view.sql"),
-    (Kind::Table, ".sql"),
+const KINDS: [(ObjectKind, &str); 5] = [
+    (ObjectKind::Triggers, ".triggers.sql"),
+    (ObjectKind::Sequence, ".sequence.sql"),
+    (ObjectKind::Stub, ".stub.sql"),
+    (ObjectKind::View, ".view.sql"),
+    (ObjectKind::Table, ".sql"),
 ];
 
-impl Part {
+impl DumpPart {
     /// The stream's name.
     pub fn name(&self) -> String {
         let own = |database: &str, own: &str| format!("{}/@{own}.sql", escape(database));
         match self {
-            Part::Preamble => PREAMBLE.to_owned(),
-            Part::Postamble => POSTAMBLE.to_owned(),
-            Part::Users => USERS.to_owned(),
-            Part::Database(database) => own(database, "database"),
-            Part::Use(database) => own(database, "use"),
-            Part::Events(database) => own(database, "events"),
-            Part::Routines(database) => own(database, "routines"),
-            Part::Object(database, object, kind) => {
+            DumpPart::Preamble => PREAMBLE.to_owned(),
+            DumpPart::Postamble => POSTAMBLE.to_owned(),
+            DumpPart::Users => USERS.to_owned(),
+            DumpPart::Database(database) => own(database, "database"),
+            DumpPart::Use(database) => own(database, "use"),
+            DumpPart::Events(database) => own(database, "events"),
+            DumpPart::Routines(database) => own(database, "routines"),
+            DumpPart::Object(database, object, kind) => {
                 let end = KINDS.iter().find(|(known, _)| known == kind).map_or(".sql", |(_, end)| end);
                 format!("{}/{}{end}", escape(database), escape(object))
             }
@@ -80,32 +80,33 @@ impl Part {
     pub fn of(name: &StreamName) -> Option<Self> {
         let name = std::str::from_utf8(name.as_bytes()).ok()?;
         match name {
-            PREAMBLE => return Some(Part::Preamble),
-            POSTAMBLE => return Some(Part::Postamble),
-            USERS => return Some(Part::Users),
+            PREAMBLE => return Some(DumpPart::Preamble),
+            POSTAMBLE => return Some(DumpPart::Postamble),
+            USERS => return Some(DumpPart::Users),
             _ => {}
         }
         let (database, object) = name.split_once('/')?;
         let database = unescape(database)?;
         match object {
-            "@database.sql" => return Some(Part::Database(database)),
-            "@use.sql" => return Some(Part::Use(database)),
-            "@events.sql" => return Some(Part::Events(database)),
-            "@routines.sql" => return Some(Part::Routines(database)),
+            "@database.sql" => return Some(DumpPart::Database(database)),
+            "@use.sql" => return Some(DumpPart::Use(database)),
+            "@events.sql" => return Some(DumpPart::Events(database)),
+            "@routines.sql" => return Some(DumpPart::Routines(database)),
             _ => {}
         }
         let (kind, object) = KINDS.iter().find_map(|(kind, end)| Some((*kind, object.strip_suffix(end)?)))?;
-        Some(Part::Object(database, unescape(object)?, kind))
+        Some(DumpPart::Object(database, unescape(object)?, kind))
     }
 
     /// The database that it belongs to.
     pub fn database(&self) -> Option<&str> {
         match self {
-            Part::Preamble | Part::Postamble | Part::Users => None,
-            Part::Database(database) | Part::Use(database) | Part::Events(database) | Part::Routines(database) => {
-                Some(database)
-            }
-            Part::Object(database, ..) => Some(database),
+            DumpPart::Preamble | DumpPart::Postamble | DumpPart::Users => None,
+            DumpPart::Database(database)
+            | DumpPart::Use(database)
+            | DumpPart::Events(database)
+            | DumpPart::Routines(database) => Some(database),
+            DumpPart::Object(database, ..) => Some(database),
         }
     }
 }
@@ -144,25 +145,25 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for database in odd {
             let mut parts = vec![
-                Part::Database(database.into()),
-                Part::Use(database.into()),
-                Part::Events(database.into()),
-                Part::Routines(database.into()),
+                DumpPart::Database(database.into()),
+                DumpPart::Use(database.into()),
+                DumpPart::Events(database.into()),
+                DumpPart::Routines(database.into()),
             ];
             for object in odd {
-                parts.extend(KINDS.map(|(kind, _)| Part::Object(database.into(), object.into(), kind)));
+                parts.extend(KINDS.map(|(kind, _)| DumpPart::Object(database.into(), object.into(), kind)));
             }
             for part in parts {
                 let name = part.name();
-                assert_eq!(Part::of(&StreamName::new(name.as_bytes()).unwrap()), Some(part));
+                assert_eq!(DumpPart::of(&StreamName::new(name.as_bytes()).unwrap()), Some(part));
                 assert!(seen.insert(name));
             }
         }
-        for part in [Part::Preamble, Part::Postamble, Part::Users] {
-            assert_eq!(Part::of(&StreamName::new(part.name()).unwrap()), Some(part));
+        for part in [DumpPart::Preamble, DumpPart::Postamble, DumpPart::Users] {
+            assert_eq!(DumpPart::of(&StreamName::new(part.name()).unwrap()), Some(part));
         }
         for bad in ["a", "a/b", "a/@x.sql", "a/b%2.sql", "a/b%GG.sql", "a/.sql", "a/b.c.sql"] {
-            assert_eq!(Part::of(&StreamName::new(bad).unwrap()), None, "{bad}");
+            assert_eq!(DumpPart::of(&StreamName::new(bad).unwrap()), None, "{bad}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Objects at which the dump program ends, or of which it can't tell all: known before it starts.
 
 use super::names::{literal, quoted, shown};
-use super::server::Server;
-use super::table::Table;
+use super::server::MysqlServer;
+use super::table::MysqlTable;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
@@ -16,9 +16,13 @@ const OF_OTHERS: [&str; 6] = ["CONNECT", "FEDERATED", "MRG_MyISAM", "OQGRAPH", "
 ///
 /// # Errors
 /// [`Error::Changed`] if one went away meanwhile, [`Error::Failed`] if the server doesn't answer.
-pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[String]) -> Result<Vec<String>, Error> {
+pub(super) fn unreadable(
+    server: &MysqlServer,
+    tables: &[MysqlTable],
+    schema_only: &[String],
+) -> Result<Vec<String>, Error> {
     // The query of the dump program itself. A view whose definer is gone is read all the same.
-    let question = |table: &Table| {
+    let question = |table: &MysqlTable| {
         let name = format!("{}.{}", quoted(&table.database), quoted(&table.name));
         let has_rows = matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED")
             && !OF_OTHERS.contains(&table.engine.as_str())
@@ -30,7 +34,7 @@ pub(super) fn unreadable(server: &Server, tables: &[Table], schema_only: &[Strin
         };
         format!("SHOW CREATE TABLE {name};\nSHOW FIELDS FROM {name};\n{rows}")
     };
-    let failed = |some: &[Table]| -> Result<Option<(String, String)>, Error> {
+    let failed = |some: &[MysqlTable]| -> Result<Option<(String, String)>, Error> {
         match server.ask(&some.iter().map(question).collect::<String>()) {
             Ok(_) => Ok(None),
             Err(Error::Server { code, text }) => Ok(Some((code, text))),
@@ -68,8 +72,8 @@ pub(super) fn told(unreadable: &[String]) -> String {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub(super) fn history(server: &Server, tables: &[Table]) -> Result<(bool, Option<Warning>), Error> {
-    let versioned: Vec<&Table> = tables.iter().filter(|table| table.kind == "SYSTEM VERSIONED").collect();
+pub(super) fn history(server: &MysqlServer, tables: &[MysqlTable]) -> Result<(bool, Option<Warning>), Error> {
+    let versioned: Vec<&MysqlTable> = tables.iter().filter(|table| table.kind == "SYSTEM VERSIONED").collect();
     let mut counting = Vec::new();
     for table in &versioned {
         let kind = server.value(&format!(

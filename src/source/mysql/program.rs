@@ -21,13 +21,13 @@ impl Vendor {
 
 /// A program and the abilities that its help text lists.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct ServerProgram {
     /// Its name.
     pub name: String,
     help: String,
 }
 
-impl Program {
+impl ServerProgram {
     /// A program with that help text.
     pub fn new(name: &str, help: String) -> Self {
         Self { name: name.to_owned(), help }

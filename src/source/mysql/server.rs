@@ -7,10 +7,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::client::{ServerOptions, environment};
+use super::client::{MysqlServerOptions, environment};
 use super::messages::{self, redacted};
 use super::names::{literal, quoted};
-use super::program::{Program, Vendor, printed};
+use super::program::{ServerProgram, Vendor, printed};
 use super::sessions::{QUESTION, SESSION};
 use crate::entry::Escaped;
 use crate::progress::Interrupt;
@@ -20,10 +20,10 @@ use crate::source::command::talk::{Feed, TalkError, ask};
 
 /// A server that answers.
 #[derive(Debug, Clone)]
-pub struct Server {
-    options: ServerOptions,
+pub struct MysqlServer {
+    options: MysqlServerOptions,
     /// The client.
-    pub client: Program,
+    pub client: ServerProgram,
     /// Whose it is.
     pub vendor: Vendor,
     /// Its version, `10.11.19-MariaDB-0+deb12u1`.
@@ -31,16 +31,16 @@ pub struct Server {
     /// The version up to which it runs versioned comments, if it was asked.
     number: Option<u32>,
     interrupt: Interrupt,
-    session: Session,
+    session: ClientSession,
     /// Its client, if that is unprivileged, and the user's name that it gives.
     apart: Option<(Apart, String)>,
 }
 
 /// A client that has answered, and waits for the next question.
 #[derive(Clone, Default)]
-struct Session(Arc<Mutex<Option<Feed>>>);
+struct ClientSession(Arc<Mutex<Option<Feed>>>);
 
-impl fmt::Debug for Session {
+impl fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session")
     }
@@ -51,16 +51,16 @@ const ANSWER: usize = 256 << 20;
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-impl Server {
+impl MysqlServer {
     /// Finds the client and asks the server who it is.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
-    pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub fn connect(options: &MysqlServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let client = find(options, &["mariadb", "mysql"], interrupt)?;
         let (vendor, version) = (Vendor::Mariadb, String::new());
         let (options, interrupt) = (options.clone(), interrupt.clone());
-        let session = Session::default();
+        let session = ClientSession::default();
         let mut server = Self { options, client, vendor, version, number: None, interrupt, session, apart: None };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
@@ -74,7 +74,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Config`] if there is none.
-    pub fn dump_program(&self) -> Result<Program, Error> {
+    pub fn dump_program(&self) -> Result<ServerProgram, Error> {
         let names = match self.vendor {
             Vendor::Mariadb => ["mariadb-dump", "mysqldump"],
             Vendor::Mysql => ["mysqldump", "mariadb-dump"],
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// A command line of `program`, with the words that say where the server is.
-    pub fn argv(&self, program: &Program) -> Vec<OsString> {
+    pub fn argv(&self, program: &ServerProgram) -> Vec<OsString> {
         argv(&self.options, &program.name)
     }
 
@@ -102,7 +102,7 @@ impl Server {
             None => self.argv(&self.client),
             Some((_, user)) => {
                 let option_file = self.options.option_file.as_ref().map(|_| apart::FILE.into());
-                let mut argv = argv(&ServerOptions { option_file, ..self.options.clone() }, &self.client.name);
+                let mut argv = argv(&MysqlServerOptions { option_file, ..self.options.clone() }, &self.client.name);
                 argv.push(format!("--user={user}").into());
                 argv
             }
@@ -126,10 +126,10 @@ impl Server {
         argv
     }
 
-    /// As [`Server::ask`], with the bytes as they came.
+    /// As [`MysqlServer::ask`], with the bytes as they came.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`MysqlServer::ask`].
     pub(super) fn ask_bytes(&self, statements: &str) -> Result<Vec<Vec<Vec<u8>>>, Error> {
         self.asked(statements).map(|answer| rows_of_bytes(&answer))
     }
@@ -165,7 +165,7 @@ impl Server {
     /// anything itself.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`MysqlServer::ask`].
     pub(super) fn fresh_settings(&self) -> Result<BTreeMap<String, String>, Error> {
         const NAME: &str = "sql_select_limit";
         // The limit holds for the answer with the limit, too: where it is 0 there is none.
@@ -186,7 +186,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Config`] if it can't read them.
-    pub(super) fn defaults(&self, program: &Program) -> Result<Vec<String>, Error> {
+    pub(super) fn defaults(&self, program: &ServerProgram) -> Result<Vec<String>, Error> {
         let mut argv: Vec<OsString> = self.options.exec.iter().map(OsString::from).collect();
         argv.push(OsString::from(&program.name));
         if let Some(file) = &self.options.option_file {
@@ -225,7 +225,7 @@ impl Server {
     /// or by anything but the number of the user who asks. Else it stays whose it is.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`MysqlServer::ask`].
     pub fn set_apart(&mut self) -> Result<(), Error> {
         // Whom the server takes it for, and which server it is: an option file may name others that only root reads.
         const WHO: &str = "SELECT USER(), CURRENT_USER(), @@hostname, @@port, @@datadir, @@pid_file";
@@ -235,7 +235,7 @@ impl Server {
         let Some((name, _)) = name else { return Ok(()) };
         for apart in [apart.without_network(), apart] {
             let apart = Some((apart, name.to_owned()));
-            let server = Self { session: Session::default(), apart, ..self.clone() };
+            let server = Self { session: ClientSession::default(), apart, ..self.clone() };
             if server.ask(WHO).is_ok_and(|found| found == who) {
                 self.hang_up();
                 *self = server;
@@ -248,7 +248,7 @@ impl Server {
     /// The one value of the one row of an answer; empty where there is none.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`MysqlServer::ask`].
     pub fn value(&self, question: &str) -> Result<String, Error> {
         Ok(self.ask(question)?.into_iter().flatten().next().unwrap_or_default())
     }
@@ -482,7 +482,7 @@ pub fn series(version: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn argv(options: &ServerOptions, program: &str) -> Vec<OsString> {
+fn argv(options: &MysqlServerOptions, program: &str) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.push(place(options, program));
     let mut option = |name: &str, value: &std::ffi::OsStr| {
@@ -511,7 +511,7 @@ fn argv(options: &ServerOptions, program: &str) -> Vec<OsString> {
 }
 
 /// How a program is called: by its path, where it runs on this machine.
-fn place(options: &ServerOptions, program: &str) -> OsString {
+fn place(options: &MysqlServerOptions, program: &str) -> OsString {
     match options.exec.is_empty() {
         true => located(program).into_os_string(),
         false => program.into(),
@@ -519,13 +519,13 @@ fn place(options: &ServerOptions, program: &str) -> OsString {
 }
 
 /// The first of the programs that is there.
-fn find(options: &ServerOptions, names: &[&str], interrupt: &Interrupt) -> Result<Program, Error> {
+fn find(options: &MysqlServerOptions, names: &[&str], interrupt: &Interrupt) -> Result<ServerProgram, Error> {
     let mut why = Vec::new();
     for name in names {
         let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
         argv.extend([place(options, name), "--no-defaults".into(), "--help".into()]);
         match ask(&argv, b"", 4 << 20, Duration::from_secs(60), interrupt) {
-            Ok(help) => return Ok(Program::new(name, String::from_utf8_lossy(&help).into_owned())),
+            Ok(help) => return Ok(ServerProgram::new(name, String::from_utf8_lossy(&help).into_owned())),
             Err(error) => why.push(format!("{name}: {error}")),
         }
     }
@@ -609,8 +609,8 @@ mod tests {
     #[test]
     fn a_session_that_the_server_closed_is_followed_by_another() {
         let exec = ["sh", "-c", ONE_ANSWER].map(str::to_owned).to_vec();
-        let options = ServerOptions { exec, ..ServerOptions::default() };
-        let server = Server::connect(&options, &Interrupt::default()).unwrap();
+        let options = MysqlServerOptions { exec, ..MysqlServerOptions::default() };
+        let server = MysqlServer::connect(&options, &Interrupt::default()).unwrap();
         assert_eq!(server.version, "10.11");
         for _ in 0..3 {
             assert_eq!(server.value("SELECT 1").unwrap(), "10.11");
@@ -621,23 +621,24 @@ mod tests {
 
     #[test]
     fn a_command_line_names_the_server_and_no_secret() {
-        let words = |options: &ServerOptions| {
+        let words = |options: &MysqlServerOptions| {
             argv(options, "mysql").into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
         let option_file = Some("/etc/varu/mysql.cnf".into());
-        let options = ServerOptions { option_file, host: Some("db:3307".into()), exec, socket: None };
+        let options = MysqlServerOptions { option_file, host: Some("db:3307".into()), exec, socket: None };
         assert_eq!(
             words(&options),
             "docker exec -i db mysql --defaults-file=/etc/varu/mysql.cnf --host=db --port=3307 --protocol=tcp"
         );
-        let options = ServerOptions { socket: Some("/run/s".into()), ..ServerOptions::default() };
+        let options = MysqlServerOptions { socket: Some("/run/s".into()), ..MysqlServerOptions::default() };
         assert_eq!(words(&options), format!("{} --socket=/run/s", located("mysql").display()));
     }
 
     #[test]
     fn a_program_knows_what_its_help_names() {
-        let program = Program::new("x", "  --sandbox   Disallow\n  --ignore-table-data=name \n  -y, --no-x".into());
+        let program =
+            ServerProgram::new("x", "  --sandbox   Disallow\n  --ignore-table-data=name \n  -y, --no-x".into());
         assert!(program.knows("sandbox") && program.knows("ignore-table-data") && program.knows("no-x"));
         assert!(!program.knows("sand") && !program.knows("ignore-table"));
     }

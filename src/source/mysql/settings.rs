@@ -11,8 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use super::program::{Program, Vendor};
-use super::server::Server;
+use super::program::{ServerProgram, Vendor};
+use super::server::MysqlServer;
 use crate::entry::Escaped;
 use crate::source::Error;
 
@@ -73,7 +73,7 @@ const SETTINGS: [Setting; 6] = [
 ///
 /// # Errors
 /// [`Error::Config`] that names the setting or the option, and what is to be done.
-pub(super) fn check(server: &Server, program: &Program) -> Result<String, Error> {
+pub(super) fn check(server: &MysqlServer, program: &ServerProgram) -> Result<String, Error> {
     check_options(&server.defaults(&server.client)?, &server.defaults(program)?, program)?;
     let found = server.fresh_settings()?;
     let wrong: Vec<String> = SETTINGS
@@ -188,7 +188,7 @@ pub(super) const SAID_AGAIN: [&str; 25] = [
 const WHO_AND_WHERE: [&str; 5] = ["user", "host", "port", "socket", "protocol"];
 
 /// Judges the words that an option file gives to the client and to the dump program.
-fn check_options(client: &[String], dump: &[String], program: &Program) -> Result<(), Error> {
+fn check_options(client: &[String], dump: &[String], program: &ServerProgram) -> Result<(), Error> {
     let is_harmless = |name: &&str| {
         CONNECTION.contains(name) || SAID_AGAIN.contains(name) || name.starts_with("ssl-") || *name == "network-timeout"
     };
@@ -238,7 +238,7 @@ mod tests {
     use crate::source::mysql::program::printed;
 
     fn judged(client: &str, dump: &str) -> String {
-        let program = Program::new("mariadb-dump", String::new());
+        let program = ServerProgram::new("mariadb-dump", String::new());
         let words =
             |text: &str| printed(&format!("x would have been started with the following arguments:\n{text} \n"));
         check_options(&words(client), &words(dump), &program).err().map(|error| error.to_string()).unwrap_or_default()

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
-use super::lexer::{LOOK, Lexer, Seen};
-use super::names::{Kind, Part};
+use super::lexer::{LOOK, Lexer, Scanned};
+use super::names::{DumpPart, ObjectKind};
 
 /// Bytes that are read at one time.
 const READ: usize = 256 << 10;
@@ -40,8 +40,8 @@ pub struct Splitter<R> {
     end: bool,
     lexer: Lexer,
     /// Whether the current stream ends at `decided`, and the stream that follows.
-    next: Option<Part>,
-    part: Part,
+    next: Option<DumpPart>,
+    part: DumpPart,
     name: String,
     names: HashSet<String>,
     database: String,
@@ -66,7 +66,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             end: false,
             lexer: Lexer::new(),
             next: None,
-            part: Part::Preamble,
+            part: DumpPart::Preamble,
             name: String::new(),
             names: HashSet::new(),
             database: database.to_owned(),
@@ -84,18 +84,18 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             self.started = true;
             self.fill()?;
             let empty = self.end && self.window.is_empty();
-            return Ok((!empty).then(|| self.begin(Part::Preamble)));
+            return Ok((!empty).then(|| self.begin(DumpPart::Preamble)));
         }
         while self.read(&mut [0; 4096])? > 0 {}
         Ok(self.next.take().map(|part| self.begin(part)))
     }
 
     /// The content of the current stream.
-    pub fn part(&self) -> &Part {
+    pub fn part(&self) -> &DumpPart {
         &self.part
     }
 
-    fn begin(&mut self, part: Part) -> String {
+    fn begin(&mut self, part: DumpPart) -> String {
         let name = self.free_name(&part);
         self.part = part;
         self.name.clone_from(&name);
@@ -103,7 +103,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     }
 
     /// A name for a stream of `part`, which none has had, and none will have.
-    pub fn free_name(&mut self, part: &Part) -> String {
+    pub fn free_name(&mut self, part: &DumpPart) -> String {
         let own = part.name();
         let base = own.strip_suffix(".sql").unwrap_or(&own).to_owned();
         let more = (2..).map(|number| format!("{base}@{number}.sql"));
@@ -130,7 +130,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
 
     fn note_rows(&mut self) {
         let rows = self.lexer.take_rows();
-        if rows > 0 || matches!(self.part, Part::Object(_, _, Kind::Table)) {
+        if rows > 0 || matches!(self.part, DumpPart::Object(_, _, ObjectKind::Table)) {
             *self.counted.rows.entry(self.name.clone()).or_default() += rows;
         }
     }
@@ -142,16 +142,16 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             self.decided = self.looked;
         }
         match seen {
-            Seen::End => {
+            Scanned::End => {
                 self.decided = self.looked;
                 if let Some(begin) = self.statement.take() {
                     self.counted.longest = self.counted.longest.max(self.forgotten + self.looked as u64 - begin);
                 }
             }
-            Seen::Comment => return self.comment(),
-            Seen::Begin => self.statement(),
-            Seen::More if self.end && self.looked == self.window.len() => self.finish(),
-            Seen::More => {
+            Scanned::Comment => return self.comment(),
+            Scanned::Begin => self.statement(),
+            Scanned::More if self.end && self.looked == self.window.len() => self.finish(),
+            Scanned::More => {
                 if self.looked - self.decided > HELD {
                     self.decided = self.looked;
                 }
@@ -191,48 +191,48 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
         if let Some(part) = self.heading(&line) {
             self.turn(part);
         }
-        self.lexer.enter(Seen::Comment);
+        self.lexer.enter(Scanned::Comment);
         Ok(())
     }
 
     /// The bytes from `decided` on belong to `part`, unless that is the current stream's content already.
-    fn turn(&mut self, part: Part) {
+    fn turn(&mut self, part: DumpPart) {
         if part != self.part && self.next.is_none() {
             self.next = Some(part);
         }
     }
 
-    fn heading(&mut self, line: &[u8]) -> Option<Part> {
+    fn heading(&mut self, line: &[u8]) -> Option<DumpPart> {
         let text = std::str::from_utf8(line.strip_prefix(b"-- ")?).ok()?.trim_end();
         if let Some(name) = text.strip_prefix("Current Database: ") {
             let database = in_backticks(name)?;
-            let first = Part::Database(database.clone());
+            let first = DumpPart::Database(database.clone());
             self.database.clone_from(&database);
             // A dump names a database twice: once for its tables, and once more before its views.
-            return Some(if self.names.contains(&first.name()) { Part::Use(database) } else { first });
+            return Some(if self.names.contains(&first.name()) { DumpPart::Use(database) } else { first });
         }
-        if self.part == Part::Preamble
+        if self.part == DumpPart::Preamble
             && let Some((_, database)) = text.strip_prefix("Host: ").and_then(|rest| rest.split_once("Database: "))
             && !database.is_empty()
         {
             database.clone_into(&mut self.database);
             return None;
         }
-        let object = |name: &str, kind| Some(Part::Object(self.database.clone(), in_backticks(name)?, kind));
-        const OBJECTS: [(&str, Kind); 6] = [
-            ("Table structure for table ", Kind::Table),
-            ("Dumping data for table ", Kind::Table),
-            ("Temporary table structure for view ", Kind::Stub),
-            ("Temporary view structure for view ", Kind::Stub),
-            ("Final view structure for view ", Kind::View),
-            ("Sequence structure for ", Kind::Sequence),
+        let object = |name: &str, kind| Some(DumpPart::Object(self.database.clone(), in_backticks(name)?, kind));
+        const OBJECTS: [(&str, ObjectKind); 6] = [
+            ("Table structure for table ", ObjectKind::Table),
+            ("Dumping data for table ", ObjectKind::Table),
+            ("Temporary table structure for view ", ObjectKind::Stub),
+            ("Temporary view structure for view ", ObjectKind::Stub),
+            ("Final view structure for view ", ObjectKind::View),
+            ("Sequence structure for ", ObjectKind::Sequence),
         ];
         if let Some((name, kind)) = OBJECTS.iter().find_map(|(start, kind)| Some((text.strip_prefix(start)?, *kind))) {
             return object(name, kind);
         }
         match () {
-            () if text.starts_with("Dumping events for database ") => Some(Part::Events(self.database.clone())),
-            () if text.starts_with("Dumping routines for database ") => Some(Part::Routines(self.database.clone())),
+            () if text.starts_with("Dumping events for database ") => Some(DumpPart::Events(self.database.clone())),
+            () if text.starts_with("Dumping routines for database ") => Some(DumpPart::Routines(self.database.clone())),
             () => None,
         }
     }
@@ -250,7 +250,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             if starts(head, b"INSERT") || starts(head, b"REPLACE") {
                 self.lexer.count_rows();
             }
-            self.lexer.enter(Seen::Begin);
+            self.lexer.enter(Scanned::Begin);
             self.statement = Some(self.forgotten + self.looked as u64);
         }
         if let Some(part) = opened {
@@ -262,14 +262,16 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     }
 
     /// The stream that a statement without a heading begins.
-    fn opened_by(&self, head: &[u8]) -> Option<Part> {
+    fn opened_by(&self, head: &[u8]) -> Option<DumpPart> {
         const BACK: [&[u8]; 2] = [b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE"];
         if BACK.iter().any(|back| head.starts_with(back)) {
-            return Some(Part::Postamble);
+            return Some(DumpPart::Postamble);
         }
         match &self.part {
-            Part::Object(database, table, Kind::Table) if head.starts_with(b"/*!50003 SET @saved_cs_client") => {
-                Some(Part::Object(database.clone(), table.clone(), Kind::Triggers))
+            DumpPart::Object(database, table, ObjectKind::Table)
+                if head.starts_with(b"/*!50003 SET @saved_cs_client") =>
+            {
+                Some(DumpPart::Object(database.clone(), table.clone(), ObjectKind::Triggers))
             }
             _ => None,
         }

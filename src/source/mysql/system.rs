@@ -1,7 +1,7 @@
 //! User data in the server's system databases, which a dump of all databases omits.
 
 use super::names::{SHOWN, listed, shown};
-use super::server::Server;
+use super::server::MysqlServer;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
 
@@ -74,7 +74,7 @@ const ROWS: [(&str, &str); 2] = [
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub(super) fn warning(server: &Server) -> Result<Option<Warning>, Error> {
+pub(super) fn warning(server: &MysqlServer) -> Result<Option<Warning>, Error> {
     let mut names = Vec::new();
     for database in ["mysql", "sys"] {
         let asked = |(table, schema, name, condition): &(&str, &str, &str, &str)| {

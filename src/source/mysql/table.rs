@@ -2,7 +2,7 @@
 
 /// A table, sequence or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub struct MysqlTable {
     /// Its database.
     pub database: String,
     /// Its name.

@@ -2,9 +2,9 @@
 
 use super::names::{literal, quoted};
 use super::program::Vendor;
-use super::server::Server;
-use super::sql::session::Session;
-use super::sql::tokens::{Kind, Token};
+use super::server::MysqlServer;
+use super::sql::session::SqlSession;
+use super::sql::tokens::{SqlToken, TokenKind};
 use crate::source::Error;
 
 /// Accounts that belong to the server or to the distribution. They are not brought elsewhere.
@@ -20,7 +20,7 @@ pub fn is_of_the_system(user: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't tell.
-pub fn users(server: &Server) -> Result<String, Error> {
+pub fn users(server: &MysqlServer) -> Result<String, Error> {
     let question = match server.vendor {
         Vendor::Mariadb => "SELECT User, Host, is_role FROM mysql.user ORDER BY is_role = 'N', User, Host",
         Vendor::Mysql => "SELECT User, Host, 'N' FROM mysql.user ORDER BY User, Host",
@@ -64,9 +64,9 @@ fn one_line(text: &str) -> String {
 /// A grant without clauses of `CREATE USER`, which would change an existing account here: its authentication and the
 /// kinds of its connections. The grant option follows them, and stays.
 pub(super) fn without_password(line: &str) -> String {
-    let tokens = Session::new(999_999, true).reading.tokens(line.as_bytes()).unwrap_or_default();
-    let is = |token: &Token, word: &str| {
-        token.kind == Kind::Word && line.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
+    let tokens = SqlSession::new(999_999, true).reading.tokens(line.as_bytes()).unwrap_or_default();
+    let is = |token: &SqlToken, word: &str| {
+        token.kind == TokenKind::Word && line.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
     };
     let Some(of_account) = tokens.iter().find(|token| is(token, "IDENTIFIED") || is(token, "REQUIRE")) else {
         return line.to_owned();

@@ -1,7 +1,7 @@
 //! Pre-flight checks of everything that a dump needs.
 
-use super::fingerprint::Fingerprint;
-use super::server::Server;
+use super::fingerprint::PostgresqlFingerprint;
+use super::server::PostgresqlServer;
 use super::{PostgresqlOptions, check_program, check_tables, databases, grants, left_out};
 use crate::progress::Interrupt;
 use crate::source::{Error, Finding};
@@ -16,7 +16,7 @@ pub fn check(options: &PostgresqlOptions, interrupt: &Interrupt) -> Vec<Finding>
 }
 
 fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>) -> Result<(), Error> {
-    let server = Server::connect(&options.server, interrupt)?;
+    let server = PostgresqlServer::connect(&options.server, interrupt)?;
     let help = check_program(&server)?;
     found.push(Finding::Good("the programs psql, pg_dump and pg_dumpall are there".to_owned()));
     found.push(Finding::Good(format!("PostgreSQL {} answers, as {}", server.version_text, server.account)));
@@ -44,7 +44,8 @@ fn look(options: &PostgresqlOptions, interrupt: &Interrupt, found: &mut Vec<Find
                 super::some_of(&beyond)
             )));
         }
-        let about = Fingerprint::take(&server, &database, &options.exclude_tables, &options.schema_only_tables)?;
+        let about =
+            PostgresqlFingerprint::take(&server, &database, &options.exclude_tables, &options.schema_only_tables)?;
         check_tables(&about.tables, &database, options)?;
         let bytes: u64 = about.tables.iter().map(|table| table.bytes).sum();
         found.push(Finding::Good(format!(

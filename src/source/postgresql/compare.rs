@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::kinds::{Kind, kind};
+use super::kinds::{StatementKind, kind};
 use super::load::what;
-use super::scan::{Piece, Scanner};
-use super::server::{Server, literal};
+use super::scan::{DumpPiece, Scanner};
+use super::server::{PostgresqlServer, literal};
 use super::text::text_of;
-use super::tokens::{Token, tokens};
+use super::tokens::{Word, tokens};
 use crate::entry::Escaped;
 use crate::id::Hasher;
 use crate::source::Error;
@@ -24,7 +24,7 @@ const PART: &str = "-- Name: ";
 
 /// The statements of a dump that define something, in no order.
 #[derive(Default)]
-pub struct Definitions {
+pub struct DefinitionSet {
     /// By their hashes: the subject of each, and how often it occurs.
     statements: BTreeMap<[u8; 16], (String, usize)>,
     /// The subject of a long statement, and the hash of its bytes so far.
@@ -41,11 +41,11 @@ pub struct Definitions {
     majors: Vec<String>,
 }
 
-impl Definitions {
+impl DefinitionSet {
     /// Those of a complete dump.
     pub fn of(dump: &[u8]) -> Self {
         let (mut found, mut scanner) = (Self::default(), Scanner::default());
-        let mut take = |piece: Piece<'_>| {
+        let mut take = |piece: DumpPiece<'_>| {
             found.take(piece);
             Ok::<(), Infallible>(())
         };
@@ -56,27 +56,27 @@ impl Definitions {
     }
 
     /// Takes a piece of a dump.
-    pub fn take(&mut self, piece: Piece<'_>) {
+    pub fn take(&mut self, piece: DumpPiece<'_>) {
         match piece {
-            Piece::Part(bytes) => {
+            DumpPiece::Part(bytes) => {
                 self.passes |= self.long.is_none() && !defines(bytes);
                 if !self.passes {
                     let (_, hasher) = self.long.get_or_insert_with(|| (what(bytes), Hasher::new()));
                     hasher.update(bytes);
                 }
             }
-            Piece::Statement(text) => {
+            DumpPiece::Statement(text) => {
                 self.end_of_long();
                 self.note(text);
             }
-            Piece::Blank(text) => {
+            DumpPiece::Blank(text) => {
                 let text = String::from_utf8_lossy(text);
                 self.majors.extend(text.lines().filter_map(|line| line.strip_prefix(HEADER).map(major)));
                 for part in text.lines().filter_map(|line| line.strip_prefix(PART)).filter(|part| is_compared(part)) {
                     *self.parts.entry(part.to_owned()).or_default() += 1;
                 }
             }
-            Piece::Meta(_) | Piece::Rows(_) => self.end_of_long(),
+            DumpPiece::Meta(_) | DumpPiece::Rows(_) => self.end_of_long(),
         }
     }
 
@@ -103,7 +103,7 @@ impl Definitions {
         let text = text.as_bytes();
         // The database may have another name.
         let about = match kind(text) {
-            Kind::OfDatabase(from, to) | Kind::CreateDatabase(from, to) => {
+            StatementKind::OfDatabase(from, to) | StatementKind::CreateDatabase(from, to) => {
                 hasher.update(&text[..from]);
                 hasher.update(&text[to..]);
                 what(&[&text[..from], b"(the database)", &text[to..]].concat())
@@ -122,7 +122,7 @@ impl Definitions {
     /// [`Error::Failed`] if the server doesn't answer.
     pub fn differences(
         &mut self,
-        server: &Server,
+        server: &PostgresqlServer,
         database: &str,
         is_known: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<String>, Error> {
@@ -170,7 +170,7 @@ impl Definitions {
     }
 
     /// A table that inherits columns is made with those first, wherever they stood.
-    fn columns_against(&self, server: &Server, database: &str) -> Result<Vec<String>, Error> {
+    fn columns_against(&self, server: &PostgresqlServer, database: &str) -> Result<Vec<String>, Error> {
         let question = "SELECT format('%I.%I', n.nspname, c.relname), string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM \
                         pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
                         AND NOT a.attisdropped AND a.attgenerated = '' WHERE c.relkind = 'r' GROUP BY 1";
@@ -191,7 +191,7 @@ impl Definitions {
         Ok(self.columns.iter().filter_map(differs).collect())
     }
 
-    fn sequences_against(&self, server: &Server, database: &str) -> Result<Vec<String>, Error> {
+    fn sequences_against(&self, server: &PostgresqlServer, database: &str) -> Result<Vec<String>, Error> {
         let sequences: Vec<(&String, &String)> = self.sequences.iter().collect();
         let mut found = Vec::new();
         for some in sequences.chunks(AT_ONCE) {
@@ -288,9 +288,9 @@ fn sequence(text: &[u8]) -> Option<(String, String)> {
     let rest = text.strip_prefix("SELECT pg_catalog.setval(")?;
     let cut = tokens(rest)?;
     let (_, first) = cut.first()?;
-    let (end, _) = cut.get(1).filter(|(_, token)| *token == Token::Mark(b','))?;
+    let (end, _) = cut.get(1).filter(|(_, token)| *token == Word::Mark(b','))?;
     let name = match first {
-        Token::Text(name) => name.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"),
+        Word::Text(name) => name.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"),
         _ => return None,
     };
     // A dump quotes everything that has to be quoted, so it is a name and nothing else.
@@ -313,13 +313,13 @@ mod tests {
         let lines: Vec<&str> = DUMP.split(";\n").filter(|line| !line.is_empty()).collect();
         let turned: String = lines.iter().rev().map(|line| format!("{line};\n")).collect();
         let turned = turned.replace("DATABASE a ", "DATABASE \"a-b\" ");
-        assert_eq!(Definitions::of(DUMP.as_bytes()).against(&Definitions::of(turned.as_bytes())), []);
+        assert_eq!(DefinitionSet::of(DUMP.as_bytes()).against(&DefinitionSet::of(turned.as_bytes())), []);
     }
 
     #[test]
     fn what_differs_is_named() {
         let told = |now: &str| -> Vec<String> {
-            let found = Definitions::of(DUMP.as_bytes()).against(&Definitions::of(now.as_bytes()));
+            let found = DefinitionSet::of(DUMP.as_bytes()).against(&DefinitionSet::of(now.as_bytes()));
             found.into_iter().map(|(_, said)| said).collect()
         };
         assert_eq!(
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_sequences_value_is_read() {
-        let found = Definitions::of(DUMP.as_bytes()).sequences;
+        let found = DefinitionSet::of(DUMP.as_bytes()).sequences;
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [("public.\"S\"".to_owned(), "5, true".to_owned())]);
         assert_eq!(sequence(b"SELECT pg_catalog.setval('public.s; DROP TABLE x', 5, true);"), None);
     }

@@ -11,16 +11,16 @@ use crate::entry::Entry;
 use crate::facts::Facts;
 use crate::source::external::dumps_in;
 use crate::source::names::escape;
-use crate::source::reading::Reading;
+use crate::source::reading::CurrentStream;
 use crate::source::{Error, Finished, Source};
 use crate::time::Timestamp;
 use crate::warning::Warning;
 
 /// Reads dumps from a folder. A file that isn't named `….sql` is stored as it is.
-pub struct ExternalDumps {
+pub struct PostgresqlDumpFiles {
     files: std::vec::IntoIter<PathBuf>,
     current: Option<(PathBuf, File, Option<Box<Scanner>>)>,
-    reading: Reading,
+    reading: CurrentStream,
     data_time: Timestamp,
     rows: u64,
     facts: Facts,
@@ -29,14 +29,14 @@ pub struct ExternalDumps {
 /// The name of a file with the roles, as `pg_dumpall --globals-only` writes it.
 const THEIR_GLOBALS: &str = "globals.sql";
 
-impl ExternalDumps {
+impl PostgresqlDumpFiles {
     /// Finds the files of `folder`.
     ///
     /// # Errors
     /// [`Error::Failed`] if there is none, or one can't be read.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let (files, data_time) = dumps_in(folder)?;
-        let (current, reading, facts) = (None, Reading::default(), Facts::default());
+        let (current, reading, facts) = (None, CurrentStream::default(), Facts::default());
         Ok(Self { files: files.into_iter(), current, reading, data_time, rows: 0, facts })
     }
 
@@ -73,7 +73,7 @@ fn stream_of(name: &str) -> (String, bool) {
     }
 }
 
-impl Source for ExternalDumps {
+impl Source for PostgresqlDumpFiles {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.close()?;
         let Some(path) = self.files.next() else { return Ok(None) };

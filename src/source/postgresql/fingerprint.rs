@@ -5,13 +5,13 @@
 //! then.
 
 use super::grants::OF_USERS;
-use super::server::Server;
+use super::server::PostgresqlServer;
 use crate::source::Error;
 use crate::source::objects::Objects;
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub struct PostgresqlTable {
     /// `public.t`, quoted where it has to be.
     pub name: String,
     /// `public.t`, as it is.
@@ -24,9 +24,9 @@ pub struct Table {
 
 /// The recorded objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fingerprint {
+pub struct PostgresqlFingerprint {
     /// Tables, by name.
-    pub tables: Vec<Table>,
+    pub tables: Vec<PostgresqlTable>,
     /// All objects.
     pub objects: Objects,
 }
@@ -68,13 +68,18 @@ fn questions() -> String {
     .join(";\n")
 }
 
-impl Fingerprint {
+impl PostgresqlFingerprint {
     /// Looks at a database, without the tables `exclude` (`schema.table`). Of tables `schema_only` it doesn't matter whether
     /// their rows went.
     ///
     /// # Errors
     /// [`Error::Failed`] if the server doesn't answer.
-    pub fn take(server: &Server, database: &str, exclude: &[String], schema_only: &[String]) -> Result<Self, Error> {
+    pub fn take(
+        server: &PostgresqlServer,
+        database: &str,
+        exclude: &[String],
+        schema_only: &[String],
+    ) -> Result<Self, Error> {
         let mut found = Self::default();
         let tables = format!(
             "SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname, c.relkind, c.relkind = 'r' AND NOT \
@@ -93,7 +98,7 @@ impl Fingerprint {
             let has_rows = has_rows == "t" && !schema_only.contains(plain);
             let (name, plain, bytes) = (name.clone(), plain.clone(), bytes.parse().unwrap_or(0));
             if matches!(kind.as_str(), "r" | "p" | "m" | "f") {
-                found.tables.push(Table { name, plain, has_rows, bytes });
+                found.tables.push(PostgresqlTable { name, plain, has_rows, bytes });
             }
         }
         for row in server.ask(database, &questions())? {

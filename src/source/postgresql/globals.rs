@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::KEY;
 use super::grants::sees_passwords;
-use super::scan::{Piece, Scanner, name_end};
-use super::server::Server;
+use super::scan::{DumpPiece, Scanner, name_end};
+use super::server::PostgresqlServer;
 use super::text::text_of;
 use crate::progress::Interrupt;
 use crate::source::Error;
@@ -20,7 +20,7 @@ const MOST: usize = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Config`] if the program is missing, [`Error::Failed`] if it fails or its output isn't whole.
-pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool), Error> {
+pub fn globals(server: &PostgresqlServer, interrupt: &Interrupt) -> Result<(Vec<u8>, bool), Error> {
     let help = server.help("pg_dumpall")?;
     let common = server.common();
     let passwords = sees_passwords(server, common)?;
@@ -46,8 +46,8 @@ pub fn globals(server: &Server, interrupt: &Interrupt) -> Result<(Vec<u8>, bool)
 fn statements(globals: &[u8]) -> Result<Vec<String>, Error> {
     let mut statements = Vec::new();
     let mut scanner = Scanner::default();
-    let mut take = |piece: Piece<'_>| {
-        if let Piece::Statement(bytes) = piece {
+    let mut take = |piece: DumpPiece<'_>| {
+        if let DumpPiece::Statement(bytes) = piece {
             statements.push(text_of(bytes).into_owned());
         }
         Ok::<(), Error>(())

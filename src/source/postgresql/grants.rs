@@ -1,6 +1,6 @@
 //! Visibility of an account: a dump omits what the account can't see, or ends there.
 
-use super::server::{Server, literal};
+use super::server::{PostgresqlServer, literal};
 use crate::source::Error;
 
 /// Schemas that aren't the server's own, as a condition on `n`.
@@ -11,7 +11,7 @@ pub const OF_USERS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_sc
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
+pub fn missing(server: &PostgresqlServer, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
     if server.is_superuser {
         return Ok(Vec::new());
     }
@@ -55,13 +55,13 @@ pub fn missing(server: &Server, database: &str, exclude_tables: &[String]) -> Re
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn sees_passwords(server: &Server, database: &str) -> Result<bool, Error> {
+pub fn sees_passwords(server: &PostgresqlServer, database: &str) -> Result<bool, Error> {
     Ok(server.value(database, "SELECT has_table_privilege('pg_authid', 'SELECT')")? == "t")
 }
 
 /// # Errors
 /// [`Error::Config`] if a privilege is missing, with the statements that give it.
-pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Result<(), Error> {
+pub fn check(server: &PostgresqlServer, database: &str, exclude_tables: &[String]) -> Result<(), Error> {
     let missing = missing(server, database, exclude_tables)?;
     if missing.is_empty() {
         return Ok(());
@@ -79,7 +79,7 @@ pub fn check(server: &Server, database: &str, exclude_tables: &[String]) -> Resu
 ///
 /// # Errors
 /// [`Error::Config`] if one is on, with what turns it off.
-pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
+pub fn check_settings(server: &PostgresqlServer, database: &str) -> Result<(), Error> {
     let question = "SELECT name FROM pg_settings WHERE name IN ('zero_damaged_pages', 'ignore_checksum_failure', \
                     'ignore_system_indexes') AND setting = 'on' ORDER BY 1";
     match server.names(database, question)?.as_slice() {
@@ -98,7 +98,7 @@ pub fn check_settings(server: &Server, database: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>, Error> {
+pub fn superusers_objects(server: &PostgresqlServer, database: &str) -> Result<Vec<String>, Error> {
     let own = |catalogue: &str, name: &str, more: &str| {
         format!(
             "SELECT {name} FROM {catalogue} x {more} x.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = \
@@ -140,7 +140,7 @@ pub fn superusers_objects(server: &Server, database: &str) -> Result<Vec<String>
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn precedes_extensions(server: &Server, database: &str) -> Result<bool, Error> {
+pub fn precedes_extensions(server: &PostgresqlServer, database: &str) -> Result<bool, Error> {
     let own = |catalogue: &str, object: &str| {
         format!(
             "{object} >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalogue}'::regclass AND d.objid = \
@@ -163,7 +163,11 @@ pub fn precedes_extensions(server: &Server, database: &str) -> Result<bool, Erro
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn invalid_indexes(server: &Server, database: &str, exclude_tables: &[String]) -> Result<Vec<String>, Error> {
+pub fn invalid_indexes(
+    server: &PostgresqlServer,
+    database: &str,
+    exclude_tables: &[String],
+) -> Result<Vec<String>, Error> {
     let question = format!(
         "SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid \
          JOIN pg_namespace n ON n.oid = t.relnamespace WHERE {OF_USERS} {} AND t.relkind IN ('r', 'm') AND NOT (i.indisvalid AND \
@@ -192,7 +196,7 @@ fn listed(missing: &[String]) -> String {
 }
 
 /// The one grant that replaces those on schemas, tables and sequences, if the server has it.
-fn all_at_once(server: &Server, missing: &[String]) -> String {
+fn all_at_once(server: &PostgresqlServer, missing: &[String]) -> String {
     let many =
         missing.iter().filter(|statement| statement.starts_with("GRANT ") && !statement.contains("LARGE OBJECT"));
     match server.version >= 140_000 && many.count() > 1 {

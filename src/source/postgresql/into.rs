@@ -9,15 +9,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::compare::Definitions;
+use super::compare::DefinitionSet;
 use super::globals::{self, Absent, for_absent};
-use super::load::{Ended, Job, Stage};
+use super::load::{Job, LoadEnd, Stage};
 use super::login::Login;
 use super::role;
 use super::said::OBJECT_IN_USE;
 use super::scan::{Scanner, name_end};
-use super::server::{COMMON, Server, ServerOptions, TEMPLATE, literal, quoted};
-use super::session::Session;
+use super::server::{COMMON, PostgresqlServer, PostgresqlServerOptions, TEMPLATE, literal, quoted};
+use super::session::PsqlSession;
 use super::text::bytes_of;
 use super::{GLOBALS, check_whole, database_of, standing, stream_of, views};
 use crate::entry::{Entry, Untrusted};
@@ -70,7 +70,7 @@ type Ends = Arc<Mutex<BTreeMap<String, Loaded>>>;
 
 /// A server that dumps go back into.
 pub struct PostgresqlTarget {
-    server: Server,
+    server: PostgresqlServer,
     options: IntoOptions,
     places: Vec<Place>,
     /// What makes the roles which are absent.
@@ -100,9 +100,13 @@ impl PostgresqlTarget {
     /// Finds the server.
     ///
     /// # Errors
-    /// As [`Server::connect`].
-    pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let server = Server::connect(server, interrupt)?;
+    /// As [`PostgresqlServer::connect`].
+    pub fn connect(
+        server: &PostgresqlServerOptions,
+        options: IntoOptions,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
+        let server = PostgresqlServer::connect(server, interrupt)?;
         let (places, absent, globals, warnings) = (Vec::new(), Absent::default(), Vec::new(), Vec::new());
         let common = server.common();
         let as_account = !server.is_superuser;
@@ -434,7 +438,7 @@ impl Service for PostgresqlTarget {
         if self.absent.roles.is_empty() {
             return Ok(());
         }
-        let mut session = Session::start(&self.server, self.common, None)?;
+        let mut session = PsqlSession::start(&self.server, self.common, None)?;
         session.write(&bytes_of(&format!("BEGIN;\n{}", self.absent.statements)))?;
         if let Some(fault) = session.run("COMMIT;")? {
             return Err(Error::Failed(format!("making the roles that are absent failed: {fault}")));
@@ -566,7 +570,7 @@ fn not_all(place: &Place, failures: &[String]) -> String {
 
 /// Loads databases, one after the other, beside others that load other ones.
 struct Lane {
-    server: Server,
+    server: PostgresqlServer,
     places: Vec<Place>,
     common: &'static str,
     ends: Ends,
@@ -577,7 +581,7 @@ struct Loading {
     from: String,
     scanner: Scanner,
     /// What the dump defines.
-    definitions: Definitions,
+    definitions: DefinitionSet,
     loading: String,
     /// None where the dump was refused.
     stage: Option<Stage>,
@@ -633,7 +637,7 @@ impl Target for Lane {
         };
         let loading = job.loading.clone();
         let stage = Some(Stage::new(&self.server, job));
-        let definitions = Definitions::default();
+        let definitions = DefinitionSet::default();
         self.current = Some(Loading { from: place.from, scanner: Scanner::default(), definitions, loading, stage });
         Ok(())
     }
@@ -661,7 +665,7 @@ impl Target for Lane {
         let taken = taken.and_then(|()| check_whole(from, scanner));
         self.judged(taken)?;
         if let Some(Loading { from, stage: Some(stage), mut definitions, loading, .. }) = self.current.take() {
-            let Ended { failures, mut differences } = stage.finish().map_err(|error| named(&from, error))?;
+            let LoadEnd { failures, mut differences } = stage.finish().map_err(|error| named(&from, error))?;
             // What failed is named already.
             let is_known = |about: &str| failures.iter().any(|failure| failure.starts_with(about));
             differences.extend(definitions.differences(&self.server, &loading, &is_known)?);

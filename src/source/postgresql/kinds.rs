@@ -4,11 +4,11 @@
 //! recognised here runs code from the dump: they set owners and privileges, or create an object that is not code.
 
 use super::text::text_of;
-use super::tokens::{Token, tokens};
+use super::tokens::{Word, tokens};
 
 /// How a statement of a dump is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum StatementKind {
     /// By the role that owns the loaded objects.
     Plain,
     /// A setting of the session, or a schema: by that role, and nothing that is code has been made by it.
@@ -19,7 +19,7 @@ pub enum Kind {
     FirstWith(Vec<String>),
     /// By an administrator, when all is loaded.
     Last,
-    /// As [`Kind::Last`]: changes the owner of the object in the first range to the role in the second.
+    /// As [`StatementKind::Last`]: changes the owner of the object in the first range to the role in the second.
     Owner {
         /// The words before `OWNER TO`.
         what: String,
@@ -40,16 +40,16 @@ pub enum Kind {
 
 /// A statement's words, and how many of them were looked at.
 struct Words<'t> {
-    words: &'t [(usize, Token<'t>)],
+    words: &'t [(usize, Word<'t>)],
     at: usize,
 }
 
 impl<'t> Words<'t> {
-    fn peek(&self) -> Option<Token<'t>> {
+    fn peek(&self) -> Option<Word<'t>> {
         self.words.get(self.at).map(|(_, token)| *token)
     }
 
-    fn next(&mut self) -> Option<Token<'t>> {
+    fn next(&mut self) -> Option<Word<'t>> {
         let token = self.peek()?;
         self.at += 1;
         Some(token)
@@ -69,7 +69,7 @@ impl<'t> Words<'t> {
     }
 
     fn mark(&mut self, mark: u8) -> bool {
-        let there = self.peek() == Some(Token::Mark(mark));
+        let there = self.peek() == Some(Word::Mark(mark));
         self.at += usize::from(there);
         there
     }
@@ -77,7 +77,7 @@ impl<'t> Words<'t> {
     /// A name, with a schema or without.
     fn name(&mut self) -> bool {
         loop {
-            if self.next().and_then(Token::name).is_none() {
+            if self.next().and_then(Word::name).is_none() {
                 return false;
             }
             if !self.mark(b'.') {
@@ -94,8 +94,8 @@ impl<'t> Words<'t> {
         let mut depth = 1;
         while depth > 0 {
             match self.next() {
-                Some(Token::Mark(b'(')) => depth += 1,
-                Some(Token::Mark(b')')) => depth -= 1,
+                Some(Word::Mark(b'(')) => depth += 1,
+                Some(Word::Mark(b')')) => depth -= 1,
                 Some(_) => {}
                 None => return false,
             }
@@ -107,19 +107,19 @@ impl<'t> Words<'t> {
         self.at == self.words.len()
     }
 
-    fn rest_is(&self, fits: impl Fn(Token<'t>) -> bool) -> bool {
+    fn rest_is(&self, fits: impl Fn(Word<'t>) -> bool) -> bool {
         self.words[self.at..].iter().all(|(_, token)| fits(*token))
     }
 }
 
 /// The kind of a statement. Positions are those in its [`text_of`].
-pub fn kind(statement: &[u8]) -> Kind {
+pub fn kind(statement: &[u8]) -> StatementKind {
     let text = text_of(statement);
     let text = &*text;
     if text.starts_with("SET ") && !text.starts_with("SET SESSION AUTHORIZATION ")
         || text.starts_with("SELECT pg_catalog.set_config('search_path', '', false);")
     {
-        return Kind::Harmless;
+        return StatementKind::Harmless;
     }
     // Only statements that begin so need to be split into words.
     const STARTS: [&str; 11] = [
@@ -136,13 +136,13 @@ pub fn kind(statement: &[u8]) -> Kind {
         "DROP ",
     ];
     if !STARTS.iter().any(|start| text.starts_with(start)) {
-        return Kind::Plain;
+        return StatementKind::Plain;
     }
-    let Some(words) = tokens(text) else { return Kind::Plain };
-    recognised(text, &words).unwrap_or(Kind::Plain)
+    let Some(words) = tokens(text) else { return StatementKind::Plain };
+    recognised(text, &words).unwrap_or(StatementKind::Plain)
 }
 
-fn recognised(text: &str, words: &[(usize, Token<'_>)]) -> Option<Kind> {
+fn recognised(text: &str, words: &[(usize, Word<'_>)]) -> Option<StatementKind> {
     let mut of = Words { words, at: 0 };
     let (_, first) = words.first()?;
     of.at = 1;
@@ -156,17 +156,21 @@ fn recognised(text: &str, words: &[(usize, Token<'_>)]) -> Option<Kind> {
             let on = of.take("ON");
             match on {
                 true if of.take("DATABASE") => database(&of),
-                true if of.take("ROLE") || of.take("TABLESPACE") => Some(Kind::Refused("a label of the whole server")),
-                true => Some(Kind::Last),
+                true if of.take("ROLE") || of.take("TABLESPACE") => {
+                    Some(StatementKind::Refused("a label of the whole server"))
+                }
+                true => Some(StatementKind::Last),
                 false => None,
             }
         }
-        () if first.is("SET") => (of.take("SESSION AUTHORIZATION") && of.name() && of.ended()).then_some(Kind::Last),
-        () if first.is("RESET") => (of.take("SESSION AUTHORIZATION") && of.ended()).then_some(Kind::Last),
+        () if first.is("SET") => {
+            (of.take("SESSION AUTHORIZATION") && of.name() && of.ended()).then_some(StatementKind::Last)
+        }
+        () if first.is("RESET") => (of.take("SESSION AUTHORIZATION") && of.ended()).then_some(StatementKind::Last),
         () if first.is("REFRESH") => {
             let (from, _) = words.get(of.at + 2)?;
             let whole = of.take("MATERIALIZED VIEW") && of.name() && of.ended();
-            whole.then(|| Kind::Refresh(text[*from..text.len() - 1].to_owned()))
+            whole.then(|| StatementKind::Refresh(text[*from..text.len() - 1].to_owned()))
         }
         () if first.is("UPDATE") => template(text, of),
         () => None,
@@ -174,50 +178,50 @@ fn recognised(text: &str, words: &[(usize, Token<'_>)]) -> Option<Kind> {
 }
 
 /// `UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'x'`, as older programs write it.
-fn template(text: &str, mut of: Words<'_>) -> Option<Kind> {
+fn template(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
     let fits = of.take("pg_catalog") && of.mark(b'.') && of.take("pg_database SET datistemplate") && of.mark(b'=');
     let fits = fits && of.take("true WHERE datname") && of.mark(b'=');
     let (at, name) = *of.words.get(of.at)?;
     of.at += 1;
     match name {
-        Token::Text(name) if fits && of.ended() && text[at..].starts_with('\'') => {
-            Some(Kind::OfDatabase(at, at + name.len()))
+        Word::Text(name) if fits && of.ended() && text[at..].starts_with('\'') => {
+            Some(StatementKind::OfDatabase(at, at + name.len()))
         }
         _ => None,
     }
 }
 
 /// The statement is about the database whose name comes next.
-fn database(of: &Words<'_>) -> Option<Kind> {
+fn database(of: &Words<'_>) -> Option<StatementKind> {
     let (at, name) = of.words.get(of.at)?;
     name.name()?;
-    Some(Kind::OfDatabase(*at, at + name.text()?.len()))
+    Some(StatementKind::OfDatabase(*at, at + name.text()?.len()))
 }
 
-fn created(mut of: Words<'_>) -> Option<Kind> {
-    let plain_name = |of: &mut Words<'_>| of.next().and_then(Token::name).is_some();
+fn created(mut of: Words<'_>) -> Option<StatementKind> {
+    let plain_name = |of: &mut Words<'_>| of.next().and_then(Word::name).is_some();
     if of.take("DATABASE") {
-        let Some(Kind::OfDatabase(from, to)) = database(&of) else { return None };
+        let Some(StatementKind::OfDatabase(from, to)) = database(&of) else { return None };
         of.at += 1;
         // Another template would bring its own objects.
         let fits = of.take("WITH TEMPLATE") && of.mark(b'=') && of.take("template0");
-        let fits = fits && of.rest_is(|token| !matches!(token, Token::Mark(mark) if mark != b'='));
+        let fits = fits && of.rest_is(|token| !matches!(token, Word::Mark(mark) if mark != b'='));
         return Some(if fits {
-            Kind::CreateDatabase(from, to)
+            StatementKind::CreateDatabase(from, to)
         } else {
-            Kind::Refused("a database made in another way")
+            StatementKind::Refused("a database made in another way")
         });
     }
     if of.take("EXTENSION") {
         let _ = of.take("IF NOT EXISTS");
         let fits = plain_name(&mut of) && (!of.take("WITH SCHEMA") || plain_name(&mut of));
-        return (fits && of.ended()).then_some(Kind::First);
+        return (fits && of.ended()).then_some(StatementKind::First);
     }
     if of.take("SCHEMA") {
-        return (plain_name(&mut of) && of.ended()).then_some(Kind::Harmless);
+        return (plain_name(&mut of) && of.ended()).then_some(StatementKind::Harmless);
     }
     if of.take("COLLATION") {
-        return Some(Kind::Harmless);
+        return Some(StatementKind::Harmless);
     }
     if of.take("FOREIGN DATA WRAPPER") {
         let mut functions = Vec::new();
@@ -232,14 +236,14 @@ fn created(mut of: Words<'_>) -> Option<Kind> {
             }
         }
         let fits = fits && (!of.take("OPTIONS") || of.parentheses()) && of.ended();
-        return fits.then_some(Kind::FirstWith(functions));
+        return fits.then_some(StatementKind::FirstWith(functions));
     }
     if of.take("PUBLICATION") {
-        return plain_name(&mut of).then_some(Kind::Last);
+        return plain_name(&mut of).then_some(StatementKind::Last);
     }
     if of.take("SUBSCRIPTION") {
         // It connects to nowhere, and nothing is fetched until somebody wants that.
-        let fits = plain_name(&mut of) && of.take("CONNECTION") && matches!(of.next()?, Token::Text(_));
+        let fits = plain_name(&mut of) && of.take("CONNECTION") && matches!(of.next()?, Word::Text(_));
         let fits = fits && of.take("PUBLICATION") && {
             let mut names = of.name();
             while of.mark(b',') {
@@ -249,13 +253,17 @@ fn created(mut of: Words<'_>) -> Option<Kind> {
         };
         let fits = fits && of.take("WITH") && of.mark(b'(') && of.take("connect") && of.mark(b'=') && of.take("false");
         let fits = fits && of.rest_is(|token| !token.is("enabled") && !token.is("connect") && !token.is("create_slot"));
-        return Some(if fits { Kind::Last } else { Kind::Refused("a subscription that would connect at once") });
+        return Some(if fits {
+            StatementKind::Last
+        } else {
+            StatementKind::Refused("a subscription that would connect at once")
+        });
     }
     if of.take("EVENT TRIGGER") {
         let fits = plain_name(&mut of) && of.take("ON") && plain_name(&mut of);
         let fits = fits && (!of.take("WHEN") || of.take("TAG IN") && of.parentheses());
         let fits = fits && (of.take("EXECUTE FUNCTION") || of.take("EXECUTE PROCEDURE")) && of.name();
-        return (fits && of.parentheses() && of.ended()).then_some(Kind::EventTrigger);
+        return (fits && of.parentheses() && of.ended()).then_some(StatementKind::EventTrigger);
     }
     None
 }
@@ -296,8 +304,8 @@ fn owned(of: &mut Words<'_>) -> bool {
     }
     if of.take("OPERATOR") {
         // `public.=~ (text, text)`
-        let named = of.next().and_then(Token::name).is_some() && of.mark(b'.');
-        while matches!(of.peek(), Some(Token::Mark(mark)) if !matches!(mark, b'(' | b')' | b',' | b'.')) {
+        let named = of.next().and_then(Word::name).is_some() && of.mark(b'.');
+        while matches!(of.peek(), Some(Word::Mark(mark)) if !matches!(mark, b'(' | b')' | b',' | b'.')) {
             of.at += 1;
         }
         return named && of.parentheses();
@@ -305,38 +313,38 @@ fn owned(of: &mut Words<'_>) -> bool {
     false
 }
 
-fn altered(text: &str, mut of: Words<'_>) -> Option<Kind> {
+fn altered(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
     if of.take("DATABASE") {
         let kind = database(&of)?;
         of.at += 1;
         let known = ["OWNER TO", "SET", "CONNECTION LIMIT", "IS_TEMPLATE", "RESET"];
         let fits = known.iter().any(|words| of.take(words)) && !of.take("TABLESPACE");
-        return Some(if fits { kind } else { Kind::Refused("a change of a database that no dump makes") });
+        return Some(if fits { kind } else { StatementKind::Refused("a change of a database that no dump makes") });
     }
     if of.take("ROLE") || of.take("USER") {
-        let fits = of.next().and_then(Token::name).is_some() && of.take("IN DATABASE");
+        let fits = of.next().and_then(Word::name).is_some() && of.take("IN DATABASE");
         let kind = if fits { database(&of) } else { None };
         of.at += 1;
         return match kind {
             Some(kind) if of.take("SET") || of.take("RESET") => Some(kind),
-            _ => Some(Kind::Refused("a change of a role")),
+            _ => Some(StatementKind::Refused("a change of a role")),
         };
     }
     if of.take("SYSTEM") {
-        return Some(Kind::Refused("a change of the server's configuration"));
+        return Some(StatementKind::Refused("a change of the server's configuration"));
     }
     if of.take("DEFAULT PRIVILEGES") {
-        return Some(Kind::Last);
+        return Some(StatementKind::Last);
     }
     let start = of.at;
-    if of.take("EVENT TRIGGER") && of.next().and_then(Token::name).is_some() {
+    if of.take("EVENT TRIGGER") && of.next().and_then(Word::name).is_some() {
         let owner = of.take("OWNER TO") && of.name();
         let state = ["DISABLE", "ENABLE ALWAYS", "ENABLE REPLICA", "ENABLE"].iter().any(|words| of.take(words));
-        return ((owner || state) && of.ended()).then_some(Kind::EventTrigger);
+        return ((owner || state) && of.ended()).then_some(StatementKind::EventTrigger);
     }
     of.at = start;
-    if of.take("PUBLICATION") && of.next().and_then(Token::name).is_some() && of.take("ADD") {
-        return Some(Kind::Last);
+    if of.take("PUBLICATION") && of.next().and_then(Word::name).is_some() && of.take("ADD") {
+        return Some(StatementKind::Last);
     }
     of.at = start;
     let named = owned(&mut of);
@@ -344,51 +352,51 @@ fn altered(text: &str, mut of: Words<'_>) -> Option<Kind> {
     if !named || !of.take("OWNER TO") {
         return None;
     }
-    let role = of.next().and_then(Token::name)?;
+    let role = of.next().and_then(Word::name)?;
     let (from, _) = of.words.get(start)?;
-    of.ended().then(|| Kind::Owner { what: text[*from..end].trim_end().to_owned(), role })
+    of.ended().then(|| StatementKind::Owner { what: text[*from..end].trim_end().to_owned(), role })
 }
 
-fn commented(mut of: Words<'_>) -> Option<Kind> {
+fn commented(mut of: Words<'_>) -> Option<StatementKind> {
     if of.take("DATABASE") {
         return database(&of);
     }
     if of.take("ROLE") || of.take("TABLESPACE") {
-        return Some(Kind::Refused("a comment on something of the whole server"));
+        return Some(StatementKind::Refused("a comment on something of the whole server"));
     }
     if of.take("SCHEMA") || of.take("COLLATION") {
-        return Some(Kind::Harmless);
+        return Some(StatementKind::Harmless);
     }
     // These belong to an administrator from the start; all others to the role that made them.
     let administrators =
         ["EXTENSION", "FOREIGN DATA WRAPPER", "PUBLICATION", "SUBSCRIPTION", "LANGUAGE", "ACCESS METHOD"];
     if of.take("EVENT TRIGGER") {
-        return Some(Kind::EventTrigger);
+        return Some(StatementKind::EventTrigger);
     }
-    administrators.iter().any(|kind| of.take(kind)).then_some(Kind::Last)
+    administrators.iter().any(|kind| of.take(kind)).then_some(StatementKind::Last)
 }
 
-fn granted(mut of: Words<'_>) -> Option<Kind> {
+fn granted(mut of: Words<'_>) -> Option<StatementKind> {
     // The rights, up to ON; a grant of a role has none.
     loop {
         match of.next() {
             Some(token) if token.is("ON") => break,
-            Some(Token::Word(_) | Token::Mark(b',')) => {}
+            Some(Word::Word(_) | Word::Mark(b',')) => {}
             // Columns.
-            Some(Token::Mark(b'(')) => {
+            Some(Word::Mark(b'(')) => {
                 of.at -= 1;
                 of.parentheses().then_some(())?;
             }
-            _ => return Some(Kind::Refused("a grant of a role")),
+            _ => return Some(StatementKind::Refused("a grant of a role")),
         }
     }
     if of.take("DATABASE") {
         return database(&of);
     }
     if of.take("PARAMETER") || of.take("TABLESPACE") {
-        return Some(Kind::Refused("a right on something of the whole server"));
+        return Some(StatementKind::Refused("a right on something of the whole server"));
     }
-    Some(Kind::Last)
+    Some(StatementKind::Last)
 }
 
 #[cfg(test)]
@@ -398,28 +406,31 @@ mod tests {
     #[test]
     fn only_what_runs_no_code_is_an_administrators() {
         for (text, wanted) in [
-            ("CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;", Kind::First),
-            ("CREATE FOREIGN DATA WRAPPER fw OPTIONS (a 'b');", Kind::FirstWith(vec![])),
+            ("CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;", StatementKind::First),
+            ("CREATE FOREIGN DATA WRAPPER fw OPTIONS (a 'b');", StatementKind::FirstWith(vec![])),
             (
                 "CREATE FOREIGN DATA WRAPPER fw HANDLER public.h VALIDATOR \"a b\".v;",
-                Kind::FirstWith(vec!["public.h".into(), "\"a b\".v".into()]),
+                StatementKind::FirstWith(vec!["public.h".into(), "\"a b\".v".into()]),
             ),
-            ("GRANT SELECT(id),UPDATE ON TABLE public.t TO app WITH GRANT OPTION;", Kind::Last),
-            ("ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA b GRANT SELECT ON TABLES TO c;", Kind::Last),
-            ("SET SESSION AUTHORIZATION a;", Kind::Last),
-            ("CREATE PUBLICATION p FOR ALL TABLES WITH (publish = 'insert');", Kind::Last),
+            ("GRANT SELECT(id),UPDATE ON TABLE public.t TO app WITH GRANT OPTION;", StatementKind::Last),
+            ("ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA b GRANT SELECT ON TABLES TO c;", StatementKind::Last),
+            ("SET SESSION AUTHORIZATION a;", StatementKind::Last),
+            ("CREATE PUBLICATION p FOR ALL TABLES WITH (publish = 'insert');", StatementKind::Last),
             (
                 "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p WITH (connect = false, slot_name = 's');",
-                Kind::Last,
+                StatementKind::Last,
             ),
-            ("REFRESH MATERIALIZED VIEW public.\"m v\";", Kind::Refresh("public.\"m v\"".into())),
-            ("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f();", Kind::EventTrigger),
-            ("ALTER EVENT TRIGGER e DISABLE;", Kind::EventTrigger),
-            ("COMMENT ON EXTENSION x IS E'it\\'s';", Kind::Last),
-            ("SET default_tablespace = '';", Kind::Harmless),
-            ("CREATE DATABASE agama WITH TEMPLATE = template0 ENCODING = 'UTF8';", Kind::CreateDatabase(16, 21)),
-            ("ALTER ROLE app IN DATABASE \"a b\" SET x TO 'b';", Kind::OfDatabase(27, 32)),
-            ("GRANT ALL ON DATABASE agama TO app;", Kind::OfDatabase(22, 27)),
+            ("REFRESH MATERIALIZED VIEW public.\"m v\";", StatementKind::Refresh("public.\"m v\"".into())),
+            ("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f();", StatementKind::EventTrigger),
+            ("ALTER EVENT TRIGGER e DISABLE;", StatementKind::EventTrigger),
+            ("COMMENT ON EXTENSION x IS E'it\\'s';", StatementKind::Last),
+            ("SET default_tablespace = '';", StatementKind::Harmless),
+            (
+                "CREATE DATABASE agama WITH TEMPLATE = template0 ENCODING = 'UTF8';",
+                StatementKind::CreateDatabase(16, 21),
+            ),
+            ("ALTER ROLE app IN DATABASE \"a b\" SET x TO 'b';", StatementKind::OfDatabase(27, 32)),
+            ("GRANT ALL ON DATABASE agama TO app;", StatementKind::OfDatabase(22, 27)),
         ] {
             assert_eq!(kind(text.as_bytes()), wanted, "{text}");
         }
@@ -433,7 +444,7 @@ mod tests {
             ("ALTER OPERATOR public.=~ (text, NONE) OWNER TO app;", "OPERATOR public.=~ (text, NONE)", "app"),
             ("ALTER LARGE OBJECT 4711 OWNER TO app;", "LARGE OBJECT 4711", "app"),
         ] {
-            assert_eq!(kind(text.as_bytes()), Kind::Owner { what: what.into(), role: owner.into() }, "{text}");
+            assert_eq!(kind(text.as_bytes()), StatementKind::Owner { what: what.into(), role: owner.into() }, "{text}");
         }
         for plain in [
             "ALTER TABLE t ADD COLUMN a int DEFAULT f(), OWNER TO postgres;",
@@ -448,7 +459,7 @@ mod tests {
             "CREATE FOREIGN DATA WRAPPER f HANDLER g OPTIONS (a 'b') , x;",
             "COMMENT ON TABLE t IS 'x';",
         ] {
-            assert_eq!(kind(plain.as_bytes()), Kind::Plain, "{plain}");
+            assert_eq!(kind(plain.as_bytes()), StatementKind::Plain, "{plain}");
         }
         for refused in [
             "GRANT postgres TO app;",
@@ -463,7 +474,11 @@ mod tests {
             "CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p WITH (connect = false, enabled = true);",
             "COMMENT ON ROLE a IS 'b';",
         ] {
-            assert!(matches!(kind(refused.as_bytes()), Kind::Refused(_)), "{refused}: {:?}", kind(refused.as_bytes()));
+            assert!(
+                matches!(kind(refused.as_bytes()), StatementKind::Refused(_)),
+                "{refused}: {:?}",
+                kind(refused.as_bytes())
+            );
         }
     }
 }

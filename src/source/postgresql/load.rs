@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use super::kinds::{Kind, kind};
+use super::kinds::{StatementKind, kind};
 use super::login::Login;
 use super::role;
-use super::said::Fault;
-use super::scan::{Piece, name_end};
-use super::server::{Server, literal, quoted};
-use super::session::Session;
+use super::said::ServerFault;
+use super::scan::{DumpPiece, name_end};
+use super::server::{PostgresqlServer, literal, quoted};
+use super::session::PsqlSession;
 use super::settings::Settings;
 use super::text::{bytes_of, text_of};
-use super::tokens::{Token, tokens};
+use super::tokens::{Word, tokens};
 use crate::source::Error;
 
 /// What a load has to know.
@@ -58,10 +58,10 @@ struct Pending {
 
 /// A dump on its way into a server.
 pub struct Stage {
-    server: Server,
+    server: PostgresqlServer,
     job: Job,
-    worker: Option<Session>,
-    administrator: Option<Session>,
+    worker: Option<PsqlSession>,
+    administrator: Option<PsqlSession>,
     pending: Option<Pending>,
     copying: Copying,
     /// Between `BEGIN` and `COMMIT` nothing can be asked once something has failed.
@@ -97,7 +97,7 @@ pub const BEFORE_EXTENSION: &str = "an extension after objects that an extension
 
 /// How a load ended.
 #[derive(Debug, Default)]
-pub struct Ended {
+pub struct LoadEnd {
     /// What failed, a sentence each.
     pub failures: Vec<String>,
     /// What isn't as it was, a sentence each.
@@ -107,15 +107,15 @@ pub struct Ended {
 /// Whether a statement is one of those that write a large object, with nothing but numbers and texts.
 fn writes_large_object(text: &[u8]) -> bool {
     let Some(tokens) = std::str::from_utf8(text).ok().and_then(tokens) else { return false };
-    let [(_, select), (_, schema), (_, Token::Mark(b'.')), (_, function), (_, Token::Mark(b'(')), rest @ ..] =
+    let [(_, select), (_, schema), (_, Word::Mark(b'.')), (_, function), (_, Word::Mark(b'(')), rest @ ..] =
         tokens.as_slice()
     else {
         return false;
     };
     let known = ["lo_open", "lowrite", "lo_close", "lo_create", "lo_unlink"].iter().any(|name| function.is(name));
-    let value = |token: &Token<'_>| match token {
-        Token::Word(word) => word.bytes().all(|byte| byte.is_ascii_digit()),
-        Token::Text(_) | Token::Mark(b',' | b')' | b'-') => true,
+    let value = |token: &Word<'_>| match token {
+        Word::Word(word) => word.bytes().all(|byte| byte.is_ascii_digit()),
+        Word::Text(_) | Word::Mark(b',' | b')' | b'-') => true,
         _ => false,
     };
     select.is("SELECT") && schema.is("pg_catalog") && known && rest.iter().all(|(_, token)| value(token))
@@ -123,7 +123,7 @@ fn writes_large_object(text: &[u8]) -> bool {
 
 impl Stage {
     /// Begins.
-    pub fn new(server: &Server, job: Job) -> Self {
+    pub fn new(server: &PostgresqlServer, job: Job) -> Self {
         Self {
             server: server.clone(),
             settings: Settings::kept(&job.settings),
@@ -153,14 +153,14 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error::Refused`] where no dump has that, [`Error::Failed`] where the load can't go on.
-    pub fn take(&mut self, piece: Piece<'_>) -> Result<(), Error> {
+    pub fn take(&mut self, piece: DumpPiece<'_>) -> Result<(), Error> {
         match piece {
             // A comment, or the end of the line.
-            Piece::Blank(_) => Ok(()),
-            Piece::Meta(line) => self.meta(line),
-            Piece::Statement(text) => self.statement(text),
-            Piece::Part(bytes) => self.part(bytes),
-            Piece::Rows(bytes) => match self.copying {
+            DumpPiece::Blank(_) => Ok(()),
+            DumpPiece::Meta(line) => self.meta(line),
+            DumpPiece::Statement(text) => self.statement(text),
+            DumpPiece::Part(bytes) => self.part(bytes),
+            DumpPiece::Rows(bytes) => match self.copying {
                 Copying::Nobody => Ok(()),
                 Copying::Worker => self.worker()?.write(bytes),
                 Copying::Administrator => self.administrator()?.write(bytes),
@@ -168,12 +168,12 @@ impl Stage {
         }
     }
 
-    fn worker(&mut self) -> Result<&mut Session, Error> {
+    fn worker(&mut self) -> Result<&mut PsqlSession, Error> {
         let none = || Error::Failed("the load had not begun".to_owned());
         self.worker.as_mut().ok_or_else(none)
     }
 
-    fn administrator(&mut self) -> Result<&mut Session, Error> {
+    fn administrator(&mut self) -> Result<&mut PsqlSession, Error> {
         let none = || Error::Failed("the load had not begun".to_owned());
         self.administrator.as_mut().or(self.worker.as_mut()).ok_or_else(none)
     }
@@ -182,7 +182,7 @@ impl Stage {
         Error::Refused(format!("the dump of {} has {what}, which no dump needs", self.job.from))
     }
 
-    fn note(&mut self, what: &str, fault: &Fault) {
+    fn note(&mut self, what: &str, fault: &ServerFault) {
         self.failures.push(format!("{what} of {} failed: {fault}", self.job.from));
     }
 
@@ -214,7 +214,7 @@ impl Stage {
         } else if let Some(login) = &job.login {
             let owner = format!("ALTER DATABASE {} OWNER TO {}", quoted(&job.loading), quoted(&login.role));
             server.ask(job.common, &owner)?;
-            self.administrator = Some(Session::start(server, &job.loading, None)?);
+            self.administrator = Some(PsqlSession::start(server, &job.loading, None)?);
             if server.version < 150_000 {
                 let owner = "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'";
                 let owner = server.value(&job.loading, owner)?;
@@ -223,7 +223,7 @@ impl Stage {
                 self.last.insert(0, back.into_bytes());
             }
         }
-        let mut worker = Session::start(server, &job.loading, job.login.as_ref())?;
+        let mut worker = PsqlSession::start(server, &job.loading, job.login.as_ref())?;
         self.settings.set(&mut worker)?;
         self.worker = Some(worker);
         Ok(())
@@ -256,15 +256,15 @@ impl Stage {
         self.settle()?;
         let kind = kind(text);
         match kind {
-            Kind::Refused(what) => Err(self.refused(what)),
-            Kind::OfDatabase(from, to) => {
+            StatementKind::Refused(what) => Err(self.refused(what)),
+            StatementKind::OfDatabase(from, to) => {
                 let statement = self.renamed(text, from, to)?;
                 self.note_setting(text, to);
                 let held = self.hold(&statement)?;
                 self.of_database.push(held);
                 Ok(())
             }
-            Kind::CreateDatabase(from, to) if !self.is_made => {
+            StatementKind::CreateDatabase(from, to) if !self.is_made => {
                 let statement = self.renamed(text, from, to)?;
                 let statement = text_of(&statement).trim_end_matches(';').to_owned();
                 // Where it can't be made (a locale, a tablespace), others of the snapshot can.
@@ -278,38 +278,38 @@ impl Stage {
                 self.is_made = true;
                 Ok(())
             }
-            Kind::CreateDatabase(..) => Err(self.refused("a second database")),
+            StatementKind::CreateDatabase(..) => Err(self.refused("a second database")),
             // What is set before there is a database is set again in it.
-            Kind::Harmless if self.worker.is_none() => Ok(()),
+            StatementKind::Harmless if self.worker.is_none() => Ok(()),
             _ if self.worker.is_none() => Err(self.refused("a statement before its database")),
             // Nothing is waited for in it, so nothing may stand in it that changes how the client reads.
             _ if self.in_transaction && text != b"COMMIT;" && !writes_large_object(text) => {
                 Err(self.refused("something else than a large object in a transaction"))
             }
             _ if text.starts_with(b"COPY ") => self.copy(text),
-            Kind::Refresh(view) => {
+            StatementKind::Refresh(view) => {
                 self.views.push(view);
                 self.fill(text)
             }
             // One who is alone does it all in the dump's order.
             _ if self.administrator.is_none() => self.give(text),
-            Kind::Plain | Kind::Harmless => {
-                self.has_code |= kind == Kind::Plain;
+            StatementKind::Plain | StatementKind::Harmless => {
+                self.has_code |= kind == StatementKind::Plain;
                 self.equip()?;
                 self.give(text)
             }
-            Kind::First => {
+            StatementKind::First => {
                 if self.has_code && self.has_objects()? {
                     return Err(Error::Refused(format!("the dump of {} has {BEFORE_EXTENSION}", self.job.from)));
                 }
                 self.has_code = false;
                 self.first(text)
             }
-            Kind::FirstWith(functions) => match self.are_known(&functions)? {
+            StatementKind::FirstWith(functions) => match self.are_known(&functions)? {
                 true => self.first(text),
                 false => self.give(text),
             },
-            Kind::Owner { what, role } => {
+            StatementKind::Owner { what, role } => {
                 // For a materialized view programs write either.
                 let name = ["TABLE ", "MATERIALIZED VIEW "].iter().find_map(|kind| what.strip_prefix(kind));
                 self.owners.extend(name.map(|name| (name.to_owned(), role)));
@@ -317,12 +317,12 @@ impl Stage {
                 self.last.push(held);
                 Ok(())
             }
-            Kind::Last => {
+            StatementKind::Last => {
                 let held = self.hold(text)?;
                 self.last.push(held);
                 Ok(())
             }
-            Kind::EventTrigger => {
+            StatementKind::EventTrigger => {
                 let held = self.hold(text)?;
                 self.event_triggers.push(held);
                 Ok(())
@@ -439,9 +439,9 @@ impl Stage {
         session.write(b"\n\\.\n")?;
         let (answer, fault) = session.settle()?;
         if fault.is_some() || !answer.lines().any(|line| line == "COPY 0") {
-            let fault = fault.unwrap_or_else(|| Fault {
+            let fault = fault.unwrap_or_else(|| ServerFault {
                 message: "the client didn't say that it would take rows".to_owned(),
-                ..Fault::default()
+                ..ServerFault::default()
             });
             self.copying = Copying::Nobody;
             self.note(&format!("the load of {table}"), &fault);
@@ -531,7 +531,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error::Failed`] where the load can't be ended.
-    pub fn finish(mut self) -> Result<Ended, Error> {
+    pub fn finish(mut self) -> Result<LoadEnd, Error> {
         self.in_transaction = false;
         self.settle()?;
         if !self.views.is_empty() {
@@ -555,7 +555,7 @@ impl Stage {
         // Bytes that are no UTF-8 are taken by a database without an encoding alone: the new one itself.
         let is_text = self.of_database.iter().all(|statement| std::str::from_utf8(statement).is_ok());
         let place = if is_text { common } else { &self.job.loading };
-        let mut session = Session::start(&server, place, None)?;
+        let mut session = PsqlSession::start(&server, place, None)?;
         for statement in std::mem::take(&mut self.of_database) {
             if let Some(fault) = session.run_bytes(&statement)? {
                 self.note(&what(&statement), &fault);
@@ -565,7 +565,7 @@ impl Stage {
         if let Some(login) = &self.job.login {
             role::remove(&server, common, &login.role)?;
         }
-        Ok(Ended { failures: self.failures, differences: self.differences })
+        Ok(LoadEnd { failures: self.failures, differences: self.differences })
     }
 
     /// What only an administrator may do.
@@ -650,7 +650,7 @@ impl Stage {
 ///
 /// # Errors
 /// [`Error::Failed`] where the server doesn't answer.
-pub fn discard(server: &Server, job: &Job) -> Result<(), Error> {
+pub fn discard(server: &PostgresqlServer, job: &Job) -> Result<(), Error> {
     if let Some(login) = &job.login {
         role::shut_out(server, job.common, &login.role)?;
     }
@@ -667,7 +667,7 @@ pub fn discard(server: &Server, job: &Job) -> Result<(), Error> {
 /// What a dump's own session finds: nothing.
 const NO_PATH: &[u8] = b"SET search_path = '';\n";
 
-fn counted(session: &mut Session, question: &str) -> Result<String, Error> {
+fn counted(session: &mut PsqlSession, question: &str) -> Result<String, Error> {
     session.write(&bytes_of(question))?;
     session.write(b"\n")?;
     let (answer, fault) = session.settle()?;

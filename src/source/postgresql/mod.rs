@@ -32,13 +32,13 @@ use std::io::{Cursor, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::fingerprint::{Fingerprint, Table};
-use self::kinds::{Kind, kind};
-use self::scan::{Piece, Scanner};
-use self::server::{COMMON, Server, ServerOptions, TEMPLATE};
+use self::fingerprint::{PostgresqlFingerprint, PostgresqlTable};
+use self::kinds::{StatementKind, kind};
+use self::scan::{DumpPiece, Scanner};
+use self::server::{COMMON, PostgresqlServer, PostgresqlServerOptions, TEMPLATE};
 use super::command::{CommandOptions, CommandSource};
 use super::names::{escape, is_aside, unescape};
-use super::reading::Reading;
+use super::reading::CurrentStream;
 use super::{Databases, Error, Finished, Source};
 use crate::entry::{Entry, StreamName};
 use crate::facts::Facts;
@@ -58,7 +58,7 @@ pub struct PostgresqlOptions {
     /// How long the dump program may write nothing.
     pub stall_limit: Duration,
     /// The server.
-    pub server: ServerOptions,
+    pub server: PostgresqlServerOptions,
 }
 
 /// Roles, their memberships and settings.
@@ -89,13 +89,13 @@ fn database_of(name: &StreamName) -> Option<String> {
 
 /// Dumps, one database after the other.
 pub struct PostgresqlSource {
-    server: Server,
+    server: PostgresqlServer,
     options: PostgresqlOptions,
     restrict_key: bool,
     databases: VecDeque<String>,
     globals: Option<Vec<u8>>,
-    current: Option<Current>,
-    reading: Reading,
+    current: Option<CurrentDatabase>,
+    reading: CurrentStream,
     data_time: Timestamp,
     facts: Facts,
     rows: u64,
@@ -104,19 +104,19 @@ pub struct PostgresqlSource {
     warnings: Vec<Warning>,
 }
 
-enum Current {
+enum CurrentDatabase {
     Globals(Cursor<Vec<u8>>),
-    Dump(Box<Dump>),
+    Dump(Box<DatabaseDump>),
 }
 
 /// One database as it is dumped.
-struct Dump {
+struct DatabaseDump {
     database: String,
     command: CommandSource,
     scanner: Scanner,
     /// The reason for which a restore would refuse it.
     unfit: Option<&'static str>,
-    before: Fingerprint,
+    before: PostgresqlFingerprint,
 }
 
 impl PostgresqlSource {
@@ -130,7 +130,7 @@ impl PostgresqlSource {
         progress: Arc<dyn Progress>,
         interrupt: Interrupt,
     ) -> Result<Self, Error> {
-        let server = Server::connect(&options.server, &interrupt)?;
+        let server = PostgresqlServer::connect(&options.server, &interrupt)?;
         let restrict_key = check_program(&server)?.contains("--restrict-key");
         let databases = databases(&server, &options.databases)?;
         for database in &databases {
@@ -153,7 +153,7 @@ impl PostgresqlSource {
             databases: databases.into(),
             globals: Some(globals),
             current: None,
-            reading: Reading::default(),
+            reading: CurrentStream::default(),
             data_time: clock.now(),
             rows: 0,
             progress,
@@ -162,9 +162,9 @@ impl PostgresqlSource {
         })
     }
 
-    fn begin(&mut self, database: String) -> Result<Current, Error> {
+    fn begin(&mut self, database: String) -> Result<CurrentDatabase, Error> {
         let (exclude, schema_only) = (&self.options.exclude_tables, &self.options.schema_only_tables);
-        let before = Fingerprint::take(&self.server, &database, exclude, schema_only)?;
+        let before = PostgresqlFingerprint::take(&self.server, &database, exclude, schema_only)?;
         check_tables(&before.tables, &database, &self.options)?;
         let mut argv = self.server.argv("pg_dump", &database);
         let encoding = self.server.encoding(&database)?;
@@ -194,13 +194,19 @@ impl PostgresqlSource {
             self.interrupt.clone(),
         )?;
         command.next()?;
-        Ok(Current::Dump(Box::new(Dump { database, command, scanner: Scanner::default(), unfit, before })))
+        Ok(CurrentDatabase::Dump(Box::new(DatabaseDump {
+            database,
+            command,
+            scanner: Scanner::default(),
+            unfit,
+            before,
+        })))
     }
 
     /// The end of one database's dump: it has to be complete.
     fn close(&mut self) -> Result<(), Error> {
-        let Some(Current::Dump(dump)) = self.current.take() else { return Ok(()) };
-        let Dump { database, mut command, scanner, unfit, before } = *dump;
+        let Some(CurrentDatabase::Dump(dump)) = self.current.take() else { return Ok(()) };
+        let DatabaseDump { database, mut command, scanner, unfit, before } = *dump;
         command.finish()?;
         check_whole(&database, &scanner)?;
         for table in before.tables.iter().filter(|table| table.has_rows) {
@@ -212,7 +218,8 @@ impl PostgresqlSource {
             }
         }
         let options = &self.options;
-        let after = Fingerprint::take(&self.server, &database, &options.exclude_tables, &options.schema_only_tables)?;
+        let after =
+            PostgresqlFingerprint::take(&self.server, &database, &options.exclude_tables, &options.schema_only_tables)?;
         before.objects.check_unchanged(&after.objects)?;
         let stream = stream_of(&database);
         note_counts(&mut self.facts, &stream, &scanner);
@@ -258,13 +265,13 @@ fn pattern(name: &str) -> String {
 }
 
 /// The help text of the dump program, which must not be older than the server.
-fn check_program(server: &Server) -> Result<String, Error> {
+fn check_program(server: &PostgresqlServer) -> Result<String, Error> {
     server.help("pg_dumpall")?;
     server.help("pg_dump")
 }
 
 /// The databases that are meant, in the order of their names.
-fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> {
+fn databases(server: &PostgresqlServer, wanted: &Databases) -> Result<Vec<String>, Error> {
     let all = "SELECT datname FROM pg_database WHERE datallowconn";
     let there = |more: &str| server.names(server.common(), &format!("{all} {more} ORDER BY 1"));
     match wanted {
@@ -299,7 +306,7 @@ fn databases(server: &Server, wanted: &Databases) -> Result<Vec<String>, Error> 
 }
 
 /// Whether somebody has put something into a database that is there from the start.
-fn is_used(server: &Server, database: &str) -> Result<bool, Error> {
+fn is_used(server: &PostgresqlServer, database: &str) -> Result<bool, Error> {
     let used = format!(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {})",
         grants::OF_USERS
@@ -308,7 +315,7 @@ fn is_used(server: &Server, database: &str) -> Result<bool, Error> {
 }
 
 /// Databases that accept no connections, but for the one that is empty on each server.
-fn closed(server: &Server) -> Result<Vec<String>, Error> {
+fn closed(server: &PostgresqlServer) -> Result<Vec<String>, Error> {
     let question = "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0' ORDER BY 1";
     server.names(server.common(), question)
 }
@@ -322,7 +329,7 @@ fn opened(database: &str) -> String {
 
 /// Databases of the set that are left out, a warning each: those that accept no connections, and the template of new
 /// ones, if somebody has put something into it.
-fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> {
+fn left_out(server: &PostgresqlServer, wanted: &Databases) -> Result<Vec<Warning>, Error> {
     let Databases::AllBut(out) = wanted else { return Ok(Vec::new()) };
     let closed = closed(server)?;
     let is_asked = |name: &&str| !is_aside(name) && !out.iter().any(|other| other == name);
@@ -340,7 +347,7 @@ fn left_out(server: &Server, wanted: &Databases) -> Result<Vec<Warning>, Error> 
 }
 
 /// A table that is to be left out by a wrong name would be in the dump, or its rows.
-fn check_tables(tables: &[Table], database: &str, options: &PostgresqlOptions) -> Result<(), Error> {
+fn check_tables(tables: &[PostgresqlTable], database: &str, options: &PostgresqlOptions) -> Result<(), Error> {
     // With several databases a name may belong to another.
     let Databases::Only(names) = &options.databases else { return Ok(()) };
     let missing = options.schema_only_tables.iter().find(|name| !tables.iter().any(|table| table.plain == **name));
@@ -356,7 +363,7 @@ impl Source for PostgresqlSource {
     fn next(&mut self) -> Result<Option<Entry>, Error> {
         self.close()?;
         let (name, current) = if let Some(globals) = self.globals.take() {
-            (GLOBALS.to_owned(), Current::Globals(Cursor::new(globals)))
+            (GLOBALS.to_owned(), CurrentDatabase::Globals(Cursor::new(globals)))
         } else if let Some(database) = self.databases.pop_front() {
             (stream_of(&database), self.begin(database)?)
         } else {
@@ -368,15 +375,15 @@ impl Source for PostgresqlSource {
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let length = match &mut self.current {
-            Some(Current::Globals(bytes)) => {
+            Some(CurrentDatabase::Globals(bytes)) => {
                 bytes.read(buffer).map_err(|error| Error::failed("reading the roles", &error))?
             }
-            Some(Current::Dump(dump)) => {
+            Some(CurrentDatabase::Dump(dump)) => {
                 let length = dump.command.read(buffer)?;
                 let unfit = &mut dump.unfit;
                 let Ok(()) = dump.scanner.push(&buffer[..length], &mut |piece| {
-                    if let Piece::Statement(text) = piece
-                        && let Kind::Refused(why) = kind(text)
+                    if let DumpPiece::Statement(text) = piece
+                        && let StatementKind::Refused(why) = kind(text)
                     {
                         unfit.get_or_insert(why);
                     }

@@ -7,8 +7,8 @@
 
 use super::login::Login;
 use super::said::INSUFFICIENT_PRIVILEGE;
-use super::server::{Server, literal, quoted, runs_here};
-use super::session::{Session, unknown_word};
+use super::server::{PostgresqlServer, literal, quoted, runs_here};
+use super::session::{PsqlSession, unknown_word};
 use crate::source::Error;
 use crate::source::command::apart::Apart;
 
@@ -24,7 +24,7 @@ pub fn name(stamp: &str, number: usize) -> String {
 ///
 /// # Errors
 /// [`Error::Refused`] if the server lets it log in nowhere, with what would let it.
-pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error> {
+pub fn make(server: &PostgresqlServer, common: &str, role: String) -> Result<Login, Error> {
     let password = unknown_word()?;
     let made = format!(
         "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD {}",
@@ -45,7 +45,7 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
             }
         }
         login.apart = None;
-        match Session::start(server, common, Some(&login)) {
+        match PsqlSession::start(server, common, Some(&login)) {
             Ok(session) => {
                 session.finish()?;
                 return Ok(login);
@@ -68,7 +68,7 @@ pub fn make(server: &Server, common: &str, role: String) -> Result<Login, Error>
 
 /// Objects of a tablespace are created there again, so the role may use every existing tablespace. If the account may
 /// not grant that, the load reports the tablespaces that it lacks.
-fn grant_tablespaces(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+fn grant_tablespaces(server: &PostgresqlServer, common: &str, role: &str) -> Result<(), Error> {
     let own = "SELECT spcname FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_global', 'pg_default')";
     let mut there = server.names(common, own)?;
     if there.is_empty() {
@@ -99,7 +99,7 @@ fn removal(role: &str) -> [String; 2] {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer, or something is still its own elsewhere.
-pub fn remove(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+pub fn remove(server: &PostgresqlServer, common: &str, role: &str) -> Result<(), Error> {
     let [owned, role] = removal(role);
     // An account that isn't a superuser may not, and could give it no right to be removed.
     let _ = server.ask(common, &owned);
@@ -112,15 +112,15 @@ const STARTED: &str =
 
 /// The ways in which a client that logs in by a password may be unprivileged, the strictest first. Certificates in a
 /// home of ours may say whom to trust, and it has no home.
-fn aparts(server: &Server) -> Vec<Apart> {
+fn aparts(server: &PostgresqlServer) -> Vec<Apart> {
     let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
     let possible = runs_here(&server.options.exec) && !home.join(".postgresql").exists();
     Apart::new().filter(|_| possible).map_or_else(Vec::new, |apart| vec![apart.without_network(), apart])
 }
 
-fn logs_in_apart(server: &Server, common: &str, login: &Login, started: &str) -> bool {
+fn logs_in_apart(server: &PostgresqlServer, common: &str, login: &Login, started: &str) -> bool {
     let started_there = || {
-        let mut session = Session::start(server, common, Some(login))?;
+        let mut session = PsqlSession::start(server, common, Some(login))?;
         session.write(format!("{STARTED};\n").as_bytes())?;
         let (answer, _) = session.settle()?;
         session.finish().map(|()| answer)
@@ -129,7 +129,7 @@ fn logs_in_apart(server: &Server, common: &str, login: &Login, started: &str) ->
 }
 
 /// Where a role may log in: where the account does, and by the network of the server's own machine.
-fn places(server: &Server, common: &str) -> Result<Vec<Option<(String, String)>>, Error> {
+fn places(server: &PostgresqlServer, common: &str) -> Result<Vec<Option<(String, String)>>, Error> {
     let mut places = vec![None];
     if server.options.host.is_none() {
         let port = server.value(common, "SHOW port")?;
@@ -142,7 +142,7 @@ fn places(server: &Server, common: &str) -> Result<Vec<Option<(String, String)>>
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> {
+pub fn shut_out(server: &PostgresqlServer, common: &str, role: &str) -> Result<(), Error> {
     let end = format!(
         "ALTER ROLE {} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
         quoted(role),
@@ -155,7 +155,7 @@ pub fn shut_out(server: &Server, common: &str, role: &str) -> Result<(), Error> 
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
+pub fn sweep(server: &PostgresqlServer, common: &str) -> Result<(), Error> {
     let left = format!(
         "SELECT rolname FROM pg_roles r WHERE starts_with(rolname, {}) AND NOT EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid \
          = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o') AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = \
@@ -173,7 +173,7 @@ pub fn sweep(server: &Server, common: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn mighty(server: &Server, common: &str) -> Result<Vec<String>, Error> {
+pub fn mighty(server: &PostgresqlServer, common: &str) -> Result<Vec<String>, Error> {
     let question = "SELECT rolname FROM pg_roles r WHERE rolsuper OR rolcreaterole OR rolreplication OR EXISTS (SELECT FROM pg_roles p \
                     WHERE p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files') AND \
                     pg_has_role(r.oid, p.oid, 'MEMBER'))";

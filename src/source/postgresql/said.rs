@@ -4,7 +4,7 @@ use crate::entry::Escaped;
 
 /// An error of the server, as people may see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct ServerFault {
     /// Its code: `42P01`.
     pub code: String,
     /// The server's message: `relation "docs" does not exist`.
@@ -13,14 +13,14 @@ pub struct Fault {
     pub context: Vec<String>,
 }
 
-impl Fault {
+impl ServerFault {
     /// Whether the server or the connection is at its end, and not a statement.
     pub fn is_fatal(&self) -> bool {
         ["08", "53", "57P", "58030", "XX001", "XX002"].iter().any(|class| self.code.starts_with(class))
     }
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for ServerFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code, self.message)?;
         self.context.iter().try_for_each(|line| write!(f, "; in {line}"))
@@ -63,8 +63,8 @@ pub fn code(said: &str) -> Option<String> {
 }
 
 /// The errors that a client reported, in their order.
-pub fn faults(said: &str) -> Vec<Fault> {
-    let mut found: Vec<Fault> = Vec::new();
+pub fn faults(said: &str) -> Vec<ServerFault> {
+    let mut found: Vec<ServerFault> = Vec::new();
     let mut in_context = false;
     for line in said.lines() {
         if let Some((code, message)) = coded(line) {
@@ -73,7 +73,7 @@ pub fn faults(said: &str) -> Vec<Fault> {
                 continue;
             }
             let message = Escaped(masked(code, message).as_bytes()).to_string();
-            found.push(Fault { code: code.to_owned(), message, context: Vec::new() });
+            found.push(ServerFault { code: code.to_owned(), message, context: Vec::new() });
             continue;
         }
         let context = line.strip_prefix("CONTEXT:  ");

@@ -65,7 +65,7 @@ pub const COMPLETE: &str = "-- PostgreSQL database dump complete";
 
 /// A piece of a dump. All pieces together are the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'b> {
+pub enum DumpPiece<'b> {
     /// Space and comments between statements.
     Blank(&'b [u8]),
     /// A complete statement, from its first byte to its semicolon.
@@ -183,7 +183,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn push<E>(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn push<E>(&mut self, mut bytes: &[u8], take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>) -> Result<(), E> {
         while !bytes.is_empty() {
             bytes = match self.state {
                 State::Rows => self.push_rows(bytes, take)?,
@@ -201,7 +201,7 @@ impl Scanner {
     fn push_rows<'b, E>(
         &mut self,
         bytes: &'b [u8],
-        take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
+        take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>,
     ) -> Result<&'b [u8], E> {
         let (mut at, mut rows) = (0, 0);
         let mut ends = false;
@@ -224,14 +224,14 @@ impl Scanner {
             self.state = State::Plain;
             (self.line_start, self.before) = (true, [b'\n'; 2]);
         }
-        self.hand_on(Piece::Rows(&bytes[..at]), take)?;
+        self.hand_on(DumpPiece::Rows(&bytes[..at]), take)?;
         Ok(&bytes[at..])
     }
 
     fn push_byte<'b, E>(
         &mut self,
         bytes: &'b [u8],
-        take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
+        take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>,
     ) -> Result<&'b [u8], E> {
         let byte = bytes[0];
         let before = self.before;
@@ -308,7 +308,7 @@ impl Scanner {
             }
             State::Meta if byte == b'\n' => {
                 let line = std::mem::take(&mut self.held);
-                self.hand_on(Piece::Meta(&line), take)?;
+                self.hand_on(DumpPiece::Meta(&line), take)?;
                 self.state = State::Plain;
             }
             State::BeforeRows if byte == b'\n' => {
@@ -334,7 +334,7 @@ impl Scanner {
         &mut self,
         byte: u8,
         before: [u8; 2],
-        take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>,
+        take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.look_for_differences(byte, before[1]);
         match is_word(byte) {
@@ -442,7 +442,7 @@ impl Scanner {
         }
     }
 
-    fn end_statement<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn end_statement<E>(&mut self, take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>) -> Result<(), E> {
         let parted = std::mem::take(&mut self.parted);
         self.in_statement = false;
         (self.body, self.depth, self.after_escapes) = (0, 0, false);
@@ -450,10 +450,10 @@ impl Scanner {
         self.before = [b';'; 2];
         let statement = std::mem::take(&mut self.held);
         if parted {
-            return self.hand_on(Piece::Part(&statement), take);
+            return self.hand_on(DumpPiece::Part(&statement), take);
         }
         self.note(&statement);
-        self.hand_on(Piece::Statement(&statement), take)
+        self.hand_on(DumpPiece::Statement(&statement), take)
     }
 
     /// The information from a statement.
@@ -484,7 +484,7 @@ impl Scanner {
     }
 
     /// Hands on the held bytes, though they aren't complete.
-    fn flush<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn flush<E>(&mut self, take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>) -> Result<(), E> {
         if self.held.is_empty() {
             return Ok(());
         }
@@ -493,11 +493,11 @@ impl Scanner {
             self.suspicious.get_or_insert_with(|| "a COPY isn't written as a dump writes it".to_owned());
         }
         self.parted |= self.in_statement;
-        let piece = if self.in_statement { Piece::Part(&held) } else { Piece::Blank(&held) };
+        let piece = if self.in_statement { DumpPiece::Part(&held) } else { DumpPiece::Blank(&held) };
         self.hand_on(piece, take)
     }
 
-    fn hand_on<E>(&self, piece: Piece<'_>, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn hand_on<E>(&self, piece: DumpPiece<'_>, take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>) -> Result<(), E> {
         if self.suspicious.is_some() { Ok(()) } else { take(piece) }
     }
 
@@ -505,7 +505,7 @@ impl Scanner {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn finish<E>(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn finish<E>(&mut self, take: &mut dyn FnMut(DumpPiece<'_>) -> Result<(), E>) -> Result<(), E> {
         self.flush(take)
     }
 }
@@ -617,13 +617,13 @@ SELECT pg_catalog.lowrite(0, '\x0102');
     fn scan(text: &str, step: usize) -> (Scanner, Pieces) {
         let mut scanner = Scanner::default();
         let mut pieces: Pieces = Vec::new();
-        let mut take = |piece: Piece<'_>| {
+        let mut take = |piece: DumpPiece<'_>| {
             let (kind, bytes) = match piece {
-                Piece::Blank(bytes) => (b' ', bytes),
-                Piece::Statement(bytes) => (b's', bytes),
-                Piece::Part(bytes) => (b'p', bytes),
-                Piece::Meta(bytes) => (b'\\', bytes),
-                Piece::Rows(bytes) => (b'r', bytes),
+                DumpPiece::Blank(bytes) => (b' ', bytes),
+                DumpPiece::Statement(bytes) => (b's', bytes),
+                DumpPiece::Part(bytes) => (b'p', bytes),
+                DumpPiece::Meta(bytes) => (b'\\', bytes),
+                DumpPiece::Rows(bytes) => (b'r', bytes),
             };
             pieces.push((kind, bytes.to_vec()));
             Ok::<(), Infallible>(())

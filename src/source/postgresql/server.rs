@@ -14,7 +14,7 @@ use crate::source::command::talk::{TalkError, ask};
 
 /// Where a server is, and how its programs are run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ServerOptions {
+pub struct PostgresqlServerOptions {
     /// A host, with or without `:port`.
     pub host: Option<String>,
     /// The socket, or its folder.
@@ -27,8 +27,8 @@ pub struct ServerOptions {
 
 /// A server that answers.
 #[derive(Debug, Clone)]
-pub struct Server {
-    pub(super) options: ServerOptions,
+pub struct PostgresqlServer {
+    pub(super) options: PostgresqlServerOptions,
     /// Its version as a number: 150018.
     pub version: u32,
     /// Its version as people write it: `15.18`.
@@ -52,12 +52,12 @@ pub const COMMON: &str = "postgres";
 /// Another one, for when that is the one that is restored.
 pub const TEMPLATE: &str = "template1";
 
-impl Server {
+impl PostgresqlServer {
     /// Finds the client and asks the server who it is.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
-    pub fn connect(options: &ServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub fn connect(options: &PostgresqlServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let help = help(options, "psql", "--help=commands", interrupt)?;
         let mut server = Self {
             options: options.clone(),
@@ -112,19 +112,19 @@ impl Server {
 
     /// A command line of `program`, connected to `database`.
     pub fn argv(&self, program: &str, database: &str) -> Vec<OsString> {
-        argv(&self.options, (self.version, self.is_superuser), program, database, (None, Purpose::Reading))
+        argv(&self.options, (self.version, self.is_superuser), program, database, (None, SessionPurpose::Reading))
     }
 
     /// A command line of the client that continues after an error. With a `login` it reads its password from the first
     /// line.
     pub(super) fn session_argv(&self, database: &str, login: Option<&Login>) -> Vec<OsString> {
         let about = (self.version, self.is_superuser);
-        let mut argv = argv(&self.options, about, "psql", database, (login, Purpose::AsItIs));
+        let mut argv = argv(&self.options, about, "psql", database, (login, SessionPurpose::AsItIs));
         argv.push("--no-psqlrc".into());
         argv
     }
 
-    fn client_argv(&self, database: &str, purpose: Purpose) -> Vec<OsString> {
+    fn client_argv(&self, database: &str, purpose: SessionPurpose) -> Vec<OsString> {
         let mut argv = argv(&self.options, (self.version, self.is_superuser), "psql", database, (None, purpose));
         let words = ["--no-psqlrc", "--quiet", "--tuples-only", "--csv"];
         argv.extend(words.map(OsString::from));
@@ -137,18 +137,18 @@ impl Server {
     /// # Errors
     /// [`Error::Failed`] with what the client says.
     pub fn ask(&self, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
-        self.ask_for(Purpose::Reading, database, statements)
+        self.ask_for(SessionPurpose::Reading, database, statements)
     }
 
-    /// As [`Server::ask`], in a session that is as those of the database's own clients.
+    /// As [`PostgresqlServer::ask`], in a session that is as those of the database's own clients.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`PostgresqlServer::ask`].
     pub(super) fn ask_as_it_is(&self, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
-        self.ask_for(Purpose::AsItIs, database, statements)
+        self.ask_for(SessionPurpose::AsItIs, database, statements)
     }
 
-    fn ask_for(&self, purpose: Purpose, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
+    fn ask_for(&self, purpose: SessionPurpose, database: &str, statements: &str) -> Result<Vec<Vec<String>>, Error> {
         let question = format!("{SESSION}{statements};\n");
         let answer = ask(&self.client_argv(database, purpose), &bytes_of(&question), ANSWER, PATIENCE, &self.interrupt)
             .map_err(|error| failed("asking the server", &error))?;
@@ -158,7 +158,7 @@ impl Server {
     /// The one value of the one row of an answer; empty where there is none.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`PostgresqlServer::ask`].
     pub fn value(&self, database: &str, question: &str) -> Result<String, Error> {
         Ok(self.ask(database, question)?.into_iter().flatten().next().unwrap_or_default())
     }
@@ -166,7 +166,7 @@ impl Server {
     /// The dump program's word for the encoding of a dump. Bytes of a database without an encoding are not converted.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`PostgresqlServer::ask`].
     pub(super) fn encoding(&self, database: &str) -> Result<&'static str, Error> {
         let question = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()";
         Ok(match self.value(database, question)?.as_str() {
@@ -191,7 +191,7 @@ impl Server {
     /// The names that a question answers with.
     ///
     /// # Errors
-    /// As [`Server::ask`].
+    /// As [`PostgresqlServer::ask`].
     pub fn names(&self, database: &str, question: &str) -> Result<Vec<String>, Error> {
         Ok(self.ask(database, question)?.into_iter().flatten().collect())
     }
@@ -264,7 +264,7 @@ const READING: [&str; 9] = [
 
 /// The purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+enum SessionPurpose {
     /// To dump, and to ask.
     Reading,
     /// To load, or to see the settings of the database's own sessions.
@@ -297,7 +297,7 @@ const WITH_PASSWORD: &str = "IFS= read -r PGPASSWORD && export PGPASSWORD && exe
 const OF_A_LOGIN: [&str; 5] = ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"];
 
 /// The whole environment of an unprivileged client: its connection parameters, unless the set gives them.
-pub(super) fn environment_apart(options: &ServerOptions) -> Vec<(OsString, OsString)> {
+pub(super) fn environment_apart(options: &PostgresqlServerOptions) -> Vec<(OsString, OsString)> {
     let is_there = options.socket.is_some() || options.host.is_some();
     let meant = |name: &str| {
         let who = OF_A_LOGIN.contains(&name) && (is_there || !["PGHOST", "PGPORT"].contains(&name));
@@ -323,11 +323,11 @@ fn parameter(value: &str) -> String {
 
 /// A command line. With the server's version as a number, and whether the account may do everything there.
 fn argv(
-    options: &ServerOptions,
+    options: &PostgresqlServerOptions,
     (version, is_superuser): (u32, bool),
     program: &str,
     database: &str,
-    (login, purpose): (Option<&Login>, Purpose),
+    (login, purpose): (Option<&Login>, SessionPurpose),
 ) -> Vec<OsString> {
     let is_apart = login.is_some_and(|login| login.apart.is_some());
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
@@ -391,7 +391,7 @@ fn argv(
     let meant = |setting: &&str| {
         login.is_none() || !["event_triggers", "search_path"].iter().any(|own| setting.starts_with(own))
     };
-    let reading = READING.into_iter().filter(|_| purpose == Purpose::Reading);
+    let reading = READING.into_iter().filter(|_| purpose == SessionPurpose::Reading);
     let settings =
         SETTINGS.into_iter().chain(newer).filter(meant).chain(reading).map(|setting| format!("-c {setting}"));
     let settings: Vec<String> = settings.collect();
@@ -410,7 +410,7 @@ fn folder_and_port(socket: &Path) -> (&Path, Option<&str>) {
     }
 }
 
-fn help(options: &ServerOptions, program: &str, word: &str, interrupt: &Interrupt) -> Result<String, Error> {
+fn help(options: &PostgresqlServerOptions, program: &str, word: &str, interrupt: &Interrupt) -> Result<String, Error> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.extend([OsString::from(program), word.into()]);
     let help = ask(&argv, b"", 4 << 20, Duration::from_secs(60), interrupt).map_err(|error| {
@@ -465,12 +465,13 @@ mod tests {
 
     #[test]
     fn a_command_line_names_the_server_and_no_secret() {
-        let words = |options: &ServerOptions, name: &str, login: Option<&Login>| {
-            let argv = argv(options, (150_000, true), "psql", name, (login, Purpose::Reading));
+        let words = |options: &PostgresqlServerOptions, name: &str, login: Option<&Login>| {
+            let argv = argv(options, (150_000, true), "psql", name, (login, SessionPurpose::Reading));
             argv.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>()
         };
         let exec = vec!["docker".into(), "exec".into(), "-i".into(), "db".into()];
-        let options = ServerOptions { host: Some("db:5433".into()), user: Some("backup".into()), exec, socket: None };
+        let options =
+            PostgresqlServerOptions { host: Some("db:5433".into()), user: Some("backup".into()), exec, socket: None };
         let found = words(&options, "a=b'\\", None);
         assert_eq!(found[..7], ["docker", "exec", "-i", "db", "env", "-u", "PGOPTIONS"]);
         let at = found.iter().position(|word| word == "psql").unwrap();
@@ -478,7 +479,8 @@ mod tests {
         let last = found.last().unwrap();
         assert!(last.starts_with("--dbname=dbname='a=b\\'\\\\' options='-c statement_timeout=0 "), "{last}");
         assert!(last.contains("-c default_transaction_isolation=read\\\\ committed") && last.contains("idle_session"));
-        let options = ServerOptions { socket: Some("/run/p/.s.PGSQL.7".into()), ..ServerOptions::default() };
+        let options =
+            PostgresqlServerOptions { socket: Some("/run/p/.s.PGSQL.7".into()), ..PostgresqlServerOptions::default() };
         let found = words(&options, "x", None).join(" ");
         assert!(found.contains("psql --no-password --host=/run/p --port=7 --dbname=dbname='x'"), "{found}");
         assert!(found.contains("-u PGHOST") && !found.contains("-u PGUSER"), "{found}");
@@ -494,7 +496,13 @@ mod tests {
     #[test]
     fn only_who_may_turns_event_triggers_off() {
         let turns_off = |version, is_superuser| {
-            let argv = argv(&ServerOptions::default(), (version, is_superuser), "psql", "x", (None, Purpose::AsItIs));
+            let argv = argv(
+                &PostgresqlServerOptions::default(),
+                (version, is_superuser),
+                "psql",
+                "x",
+                (None, SessionPurpose::AsItIs),
+            );
             argv.last().unwrap().to_str().unwrap().contains("event_triggers=off")
         };
         assert!(turns_off(170_000, true) && !turns_off(170_000, false) && !turns_off(160_000, true));

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::login::Login;
-use super::said::{Fault, faults};
-use super::server::{Server, environment_apart, failed};
+use super::said::{ServerFault, faults};
+use super::server::{PostgresqlServer, environment_apart, failed};
 use super::text::bytes_of;
 use crate::entry::Escaped;
 use crate::source::Error;
@@ -21,7 +21,7 @@ const SAID: usize = 64 << 10;
 const LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A running client.
-pub struct Session {
+pub struct PsqlSession {
     feed: Feed,
     /// An unguessable word by which the end of an answer is found.
     end: String,
@@ -49,13 +49,13 @@ fn reads_as_we_do(reading: &str) -> bool {
     reading.strip_prefix("on,").is_some_and(|encoding| !encoding.is_empty() && !NOT_PLAIN.contains(&encoding))
 }
 
-impl Session {
+impl PsqlSession {
     /// Starts a client in `database`, as the account or as `login`. It continues after an error, which
-    /// [`Session::settle`] returns.
+    /// [`PsqlSession::settle`] returns.
     ///
     /// # Errors
     /// [`Error::Failed`] if it can't be started, or can't log in.
-    pub fn start(server: &Server, database: &str, login: Option<&Login>) -> Result<Self, Error> {
+    pub fn start(server: &PostgresqlServer, database: &str, login: Option<&Login>) -> Result<Self, Error> {
         let mut argv = server.session_argv(database, login);
         // The command tag of each statement is printed, so that one without effect is found.
         argv.extend(
@@ -101,7 +101,7 @@ impl Session {
     /// # Errors
     /// [`Error::Failed`] if the client or the server ended, or its disk is full, [`Error::Refused`] if what was run has
     /// changed how the client reads what comes.
-    pub fn settle(&mut self) -> Result<(String, Option<Fault>), Error> {
+    pub fn settle(&mut self) -> Result<(String, Option<ServerFault>), Error> {
         let wait = |error| failed("loading", &error);
         self.feed.write(format!("{READING}SELECT '{}';\n", self.end).as_bytes()).map_err(wait)?;
         let answer = self.feed.answer(&self.end, LIMIT).map_err(wait)?;
@@ -126,16 +126,16 @@ impl Session {
     /// Runs one statement, and waits for it.
     ///
     /// # Errors
-    /// As [`Session::settle`].
-    pub fn run(&mut self, statement: &str) -> Result<Option<Fault>, Error> {
+    /// As [`PsqlSession::settle`].
+    pub fn run(&mut self, statement: &str) -> Result<Option<ServerFault>, Error> {
         self.run_bytes(&bytes_of(statement))
     }
 
-    /// As [`Session::run`], of a statement that may not be UTF-8.
+    /// As [`PsqlSession::run`], of a statement that may not be UTF-8.
     ///
     /// # Errors
-    /// As [`Session::settle`].
-    pub fn run_bytes(&mut self, statement: &[u8]) -> Result<Option<Fault>, Error> {
+    /// As [`PsqlSession::settle`].
+    pub fn run_bytes(&mut self, statement: &[u8]) -> Result<Option<ServerFault>, Error> {
         self.write(statement)?;
         self.write(b"\n")?;
         self.settle().map(|(_, fault)| fault)

@@ -5,8 +5,8 @@
 
 use super::globals::unquoted;
 use super::scan::name_end;
-use super::server::{Server, is_ours, literal};
-use super::session::Session;
+use super::server::{PostgresqlServer, is_ours, literal};
+use super::session::PsqlSession;
 use crate::source::Error;
 
 /// Settings that are kept beside a dump, as ordinary sessions of the database have them.
@@ -30,7 +30,7 @@ const MONEY: &str = "lc_monetary";
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn of_sessions(server: &Server, database: &str) -> Result<Vec<(String, String)>, Error> {
+pub fn of_sessions(server: &PostgresqlServer, database: &str) -> Result<Vec<(String, String)>, Error> {
     // A role's own settings override the database's, and the database's are recorded.
     let question = |name: &str| {
         format!(
@@ -91,14 +91,14 @@ impl Settings {
     /// Sets them in a session of the loading role. Settings that the role may not change are left to the end.
     ///
     /// # Errors
-    /// As [`Session::run`].
-    pub fn set(&mut self, session: &mut Session) -> Result<(), Error> {
+    /// As [`PsqlSession::run`].
+    pub fn set(&mut self, session: &mut PsqlSession) -> Result<(), Error> {
         let statements = self.statements.iter().map(|(_, statement)| statement.clone()).collect();
         self.taken.clear();
         self.try_all(statements, session)
     }
 
-    fn try_all(&mut self, statements: Vec<String>, session: &mut Session) -> Result<(), Error> {
+    fn try_all(&mut self, statements: Vec<String>, session: &mut PsqlSession) -> Result<(), Error> {
         self.not_taken.clear();
         for statement in statements {
             match session.run(&statement)? {
@@ -113,8 +113,8 @@ impl Settings {
     /// Before a view is refreshed: sets the settings that were not accepted before, now that more objects exist.
     ///
     /// # Errors
-    /// As [`Session::run`].
-    pub fn set_for_views(&mut self, session: &mut Session) -> Result<(), Error> {
+    /// As [`PsqlSession::run`].
+    pub fn set_for_views(&mut self, session: &mut PsqlSession) -> Result<(), Error> {
         let again = std::mem::take(&mut self.not_taken).into_iter().map(|(statement, _)| statement);
         let statements = again.chain(self.for_views.clone()).collect();
         self.try_all(statements, session)

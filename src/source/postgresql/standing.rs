@@ -1,7 +1,7 @@
 //! Fingerprint of a database after a restore, to detect later changes.
 
 use super::grants::OF_USERS;
-use super::server::{Server, literal};
+use super::server::{PostgresqlServer, literal};
 use crate::id::Hasher;
 use crate::source::Error;
 use crate::source::objects::Objects;
@@ -14,7 +14,7 @@ const AT_ONCE: usize = 200;
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn note(server: &Server, database: &str, all: &mut Objects) -> Result<(), Error> {
+pub fn note(server: &PostgresqlServer, database: &str, all: &mut Objects) -> Result<(), Error> {
     let mut hasher = Hasher::new();
     for line in server.definitions(database)?.split_inclusive(|byte| *byte == b'\n') {
         // These words are others each time.

@@ -5,7 +5,7 @@
 
 /// One word of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token<'t> {
+pub enum Word<'t> {
     /// A key word, a plain name or a number.
     Word(&'t str),
     /// A name in quotes, with them.
@@ -16,7 +16,7 @@ pub enum Token<'t> {
     Mark(u8),
 }
 
-impl<'t> Token<'t> {
+impl<'t> Word<'t> {
     /// Whether it is that key word.
     pub fn is(self, word: &str) -> bool {
         matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
@@ -46,7 +46,7 @@ fn is_word(byte: u8) -> bool {
 
 /// The words of a statement up to its semicolon, which has to be its last byte, each with where it begins. None if
 /// something in it isn't understood.
-pub fn tokens(statement: &str) -> Option<Vec<(usize, Token<'_>)>> {
+pub fn tokens(statement: &str) -> Option<Vec<(usize, Word<'_>)>> {
     let text = statement.strip_suffix(';')?;
     let bytes = text.as_bytes();
     let mut found = Vec::new();
@@ -60,15 +60,15 @@ pub fn tokens(statement: &str) -> Option<Vec<(usize, Token<'_>)>> {
             }
             b'"' => {
                 at = end_of_quote(bytes, at, b'"', false)?;
-                found.push((start, Token::Name(&text[start..at])));
+                found.push((start, Word::Name(&text[start..at])));
             }
             b'\'' => {
                 at = end_of_quote(bytes, at, b'\'', false)?;
-                found.push((start, Token::Text(&text[start..at])));
+                found.push((start, Word::Text(&text[start..at])));
             }
             b'E' | b'e' if bytes.get(at + 1) == Some(&b'\'') => {
                 at = end_of_quote(bytes, at + 1, b'\'', true)?;
-                found.push((start, Token::Text(&text[start..at])));
+                found.push((start, Word::Text(&text[start..at])));
             }
             _ if is_word(byte) => {
                 at += bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
@@ -77,18 +77,18 @@ pub fn tokens(statement: &str) -> Option<Vec<(usize, Token<'_>)>> {
                 if is_unicode || matches!(bytes.get(at), Some(b'\'' | b'"' | b'$')) {
                     return None;
                 }
-                found.push((start, Token::Word(&text[start..at])));
+                found.push((start, Word::Word(&text[start..at])));
             }
             b'-' if bytes.get(at + 1) == Some(&b'-') => return None,
             b'/' if bytes.get(at + 1) == Some(&b'*') => return None,
             b'(' | b')' | b',' | b'.' | b'=' | b'*' | b'[' | b']' | b'-' | b'+' | b'/' | b'<' | b'>' | b'~' | b'!'
             | b'@' | b'#' | b'%' | b'^' | b'&' | b'|' | b'`' | b'?' => {
                 at += 1;
-                found.push((start, Token::Mark(byte)));
+                found.push((start, Word::Mark(byte)));
             }
             b':' if bytes.get(at + 1) == Some(&b':') => {
                 at += 2;
-                found.push((start, Token::Mark(byte)));
+                found.push((start, Word::Mark(byte)));
             }
             // A semicolon, a dollar, one colon (which the client may replace with the word after it), a backslash.
             _ => return None,
@@ -141,14 +141,14 @@ mod tests {
         assert_eq!(
             texts,
             [
-                Token::Word("ALTER"),
-                Token::Word("t"),
-                Token::Mark(b'.'),
-                Token::Name("\"a\"\"; b\""),
-                Token::Text("E'it\\'s;'"),
-                Token::Text("'a\\'"),
-                Token::Mark(b','),
-                Token::Word("7"),
+                Word::Word("ALTER"),
+                Word::Word("t"),
+                Word::Mark(b'.'),
+                Word::Name("\"a\"\"; b\""),
+                Word::Text("E'it\\'s;'"),
+                Word::Text("'a\\'"),
+                Word::Mark(b','),
+                Word::Word("7"),
             ]
         );
         assert_eq!(texts[3].name().unwrap(), "a\"; b");

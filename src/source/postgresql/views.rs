@@ -1,7 +1,7 @@
 //! Contents of materialized views: a dump has only their definitions, and a load refreshes them.
 
 use super::grants::OF_USERS;
-use super::server::Server;
+use super::server::PostgresqlServer;
 use crate::entry::Escaped;
 use crate::source::Error;
 
@@ -10,7 +10,7 @@ use crate::source::Error;
 ///
 /// # Errors
 /// [`Error::Failed`] if the server doesn't answer.
-pub fn filled(server: &Server, database: &str, exclude: &[String]) -> Result<Vec<(String, String)>, Error> {
+pub fn filled(server: &PostgresqlServer, database: &str, exclude: &[String]) -> Result<Vec<(String, String)>, Error> {
     let question = format!(
         "SELECT format('%I.%I', n.nspname, c.relname), n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = \
          c.relnamespace WHERE {OF_USERS} AND c.relkind = 'm' AND c.relispopulated AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1"
@@ -40,7 +40,7 @@ pub fn filled(server: &Server, database: &str, exclude: &[String]) -> Result<Vec
 ///
 /// # Errors
 /// As [`filled`].
-pub fn against(server: &Server, database: &str, were: &[(String, String)]) -> Result<Vec<String>, Error> {
+pub fn against(server: &PostgresqlServer, database: &str, were: &[(String, String)]) -> Result<Vec<String>, Error> {
     if were.is_empty() {
         return Ok(Vec::new());
     }

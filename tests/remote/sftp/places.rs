@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use varu::remote::options::Options;
-use varu::remote::place::{Place, SftpPlace};
+use varu::remote::place::{Location, SftpPlace};
 use varu::remote::sftp::{SftpRemote, trust_host_key};
 use varu::remote::{Error, ErrorKind, Folder, Remote};
 
@@ -15,9 +15,9 @@ use super::{SERVER, over, pack, store};
 use support::sshd::Sshd;
 
 fn parse(url: &str) -> SftpPlace {
-    match Place::parse(url).unwrap() {
-        Place::Sftp(place) => place,
-        Place::Local(path) => panic!("{path:?}"),
+    match Location::parse(url).unwrap() {
+        Location::Sftp(place) => place,
+        Location::Local(path) => panic!("{path:?}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use varu::entry::{Entry, Kind, StreamName};
 use varu::facts::Facts;
 use varu::progress::Interrupt;
-use varu::source::mysql::client::ServerOptions;
+use varu::source::mysql::client::MysqlServerOptions;
 use varu::source::mysql::into::MysqlTarget;
 use varu::source::remains::Remains;
 use varu::source::{Contents, Error, IntoOptions, Service};
@@ -223,8 +223,11 @@ impl Ground {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
         let wrapper = self.folder.path().join("wrapper").display().to_string();
-        let server =
-            ServerOptions { socket: Some(self.server.socket()), exec: vec![wrapper], ..ServerOptions::default() };
+        let server = MysqlServerOptions {
+            socket: Some(self.server.socket()),
+            exec: vec![wrapper],
+            ..MysqlServerOptions::default()
+        };
         let options = IntoOptions {
             name: None,
             only: Vec::new(),

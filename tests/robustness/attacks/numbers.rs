@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use varu::backup::Wanted;
+use varu::backup::WantedKind;
 use varu::copy::copy;
-use varu::crypto::{Purpose, Salt};
+use varu::crypto::{Salt, SealPurpose};
 use varu::format::layout::snapshot_name;
 use varu::format::snapshot::SnapshotHeader;
 use varu::id::SnapshotId;
@@ -38,7 +38,7 @@ fn forge(vault: &Vault, writer: &Repository, like: &SnapshotRow, sequence: u64) 
     let header =
         SnapshotHeader { sequence, salt: *salt.as_bytes(), body: packed.len() as u64 + 16, ..like.header.clone() };
     let clear = header.encode();
-    let sealed = writer.keys().metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+    let sealed = writer.keys().metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed);
     let object = [&clear[..], sealed.as_bytes()].concat();
     let id = SnapshotId::of(&object);
     let name = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
@@ -52,7 +52,7 @@ fn attacked(sequence: u64) -> (Vault, SnapshotId, Vec<SnapshotRow>) {
     let writer = vault.writer();
     let mut rows = Vec::new();
     let back_up = |number: u64, rows: &mut Vec<SnapshotRow>| {
-        let options = varu::backup::BackupOptions { wanted: Wanted::Full, ..options() };
+        let options = varu::backup::BackupOptions { wanted: WantedKind::Full, ..options() };
         rows.push(back_up_with(&writer, &day(number), &options, &clock).unwrap().snapshot);
         clock.advance(Duration::from_secs(86_400));
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use varu::backup::{BackupOptions, Wanted};
+use varu::backup::{BackupOptions, WantedKind};
 use varu::format::pack::Directory;
 use varu::format::recipe::{PackRef, Recipe, encode_full};
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
@@ -154,7 +154,7 @@ fn a_rebase_stores_what_was_read_whatever_the_index_says() {
     let days = Days::new();
     days.next(&streams(0));
     visit(&days.vault, days.vault.state.path(), Leaves::SnapshotAndIndex);
-    let rebase = BackupOptions { wanted: Wanted::Rebase, ..options() };
+    let rebase = BackupOptions { wanted: WantedKind::Rebase, ..options() };
     let report = back_up_with(&days.writer, &streams(1), &rebase, &days.clock).unwrap();
     days.restores(&report.snapshot, &streams(1));
 }

@@ -1,6 +1,6 @@
 //! Forged objects, as somebody with the writer key can make them: packs whose directories lie, and snapshots that name them.
 
-use varu::crypto::{PackKey, Purpose, Salt};
+use varu::crypto::{PackKey, Salt, SealPurpose};
 use varu::format::layout::snapshot_name;
 use varu::format::pack::{BaseRun, Directory, PackHeader, PackTrailer, SegmentEntry, directory_check};
 use varu::format::recipe::PackRef;
@@ -57,7 +57,7 @@ pub fn forge_pack(
         segments: segments.len() as u32,
     }
     .encode();
-    let sealed = keys.metadata.seal(Purpose::PackDirectory, &salt, &[&header, &trailer], plain).into_vec();
+    let sealed = keys.metadata.seal(SealPurpose::PackDirectory, &salt, &[&header, &trailer], plain).into_vec();
     let check = directory_check(&header, &sealed, &trailer);
     object.extend(sealed);
     object.extend(trailer);
@@ -75,7 +75,7 @@ pub fn forge_snapshot(writer: &Repository, header: SnapshotHeader, body: &[u8]) 
     let length = (packed.len() + varu::crypto::TAG_LEN) as u64;
     let header = SnapshotHeader { salt: *salt.as_bytes(), body: length, ..header };
     let clear = header.encode();
-    let sealed = writer.keys().metadata.seal(Purpose::SnapshotBody, &salt, &[&clear], packed);
+    let sealed = writer.keys().metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed);
     let object = [&clear, sealed.as_bytes()].concat();
     (snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(&object)), object)
 }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use varu::host::steps::Steps;
+use varu::host::checkpoints::Checkpoints;
 use varu::remote::{Error, ErrorKind, Folder, Listed, ObjectName, Remote, Result, Upload};
 
 /// Whose turn it is next: one of the live actors, ascending, and who had the last one.
@@ -100,7 +100,7 @@ impl HostGate {
     }
 }
 
-impl Steps for HostGate {
+impl Checkpoints for HostGate {
     fn before(&self, _: &'static str) -> std::io::Result<()> {
         self.gate.shared.end();
         // Where it panics in between, its step has ended.

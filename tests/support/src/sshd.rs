@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use varu::remote::Folder;
 use varu::remote::options::Options;
-use varu::remote::place::{Place, SftpPlace};
+use varu::remote::place::{Location, SftpPlace};
 
 /// A server that is running. It is stopped, with all its sessions, when it is dropped.
 pub struct Sshd {
@@ -296,9 +296,9 @@ fn whoami() -> String {
 
 fn place(user: &str, port: u16, path: impl AsRef<Path>) -> SftpPlace {
     let url = format!("sftp://{user}@127.0.0.1:{port}{}", path.as_ref().display());
-    match Place::parse(&url).unwrap() {
-        Place::Sftp(place) => place,
-        Place::Local(_) => unreachable!("{url} is no local path"),
+    match Location::parse(&url).unwrap() {
+        Location::Sftp(place) => place,
+        Location::Local(_) => unreachable!("{url} is no local path"),
     }
 }
 

@@ -9,8 +9,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::owners::{OwnerNumbers, Owners};
-use super::report::Problem;
+use super::owners::{OwnerMapping, OwnerNumbers};
+use super::report::ExtractProblem;
 use crate::entry::{FileTime, Metadata, Xattr};
 
 /// The ACL that rules access.
@@ -74,18 +74,18 @@ impl<'a> Handle<'a> {
 }
 
 /// Sets metadata.
-pub(super) struct Attributes {
+pub(super) struct MetadataSetter {
     owners: OwnerNumbers,
     /// Whether any owner can be set.
     is_root: bool,
 }
 
-impl Attributes {
-    pub(super) fn new(owners: Owners) -> Self {
+impl MetadataSetter {
+    pub(super) fn new(owners: OwnerMapping) -> Self {
         Self { owners: OwnerNumbers::new(owners), is_root: nix::unistd::geteuid().is_root() }
     }
 
-    /// Whether owner and mode are as [`Attributes::set`] would set them, as far as this user can.
+    /// Whether owner and mode are as [`MetadataSetter::set`] would set them, as far as this user can.
     pub(super) fn are_set(&self, metadata: &Metadata, stat: &Stat) -> bool {
         let mode = |mode: u32| if self.is_root { mode & 0o7777 } else { mode & 0o777 };
         let owned = (stat.st_uid, stat.st_gid) == self.owners.of(metadata);
@@ -99,22 +99,22 @@ impl Attributes {
         &self,
         handle: Handle<'_>,
         metadata: &Metadata,
-        mut report: impl FnMut(Problem, &io::Error),
+        mut report: impl FnMut(ExtractProblem, &io::Error),
     ) -> io::Result<()> {
         let stat = fstat(handle.fd())?;
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
         let owned = self.set_owner(handle, metadata, &stat);
         if let Err(error) = &owned {
-            report(Problem::Owner, &io::Error::from(*error));
+            report(ExtractProblem::Owner, &io::Error::from(*error));
         }
         if !is_link {
             drop_inherited(handle, metadata, &stat);
         }
-        let set_xattrs = |acls: bool, report: &mut dyn FnMut(Problem, &io::Error)| {
+        let set_xattrs = |acls: bool, report: &mut dyn FnMut(ExtractProblem, &io::Error)| {
             for xattr in metadata.xattrs.iter().filter(|xattr| is_acl(xattr) == acls) {
                 let allowed = if xattr.name == CAPABILITY { owned } else { Ok(()) };
                 if let Err(error) = allowed.and_then(|()| handle.set_xattr(xattr)) {
-                    report(Problem::Attribute, &error.into());
+                    report(ExtractProblem::Attribute, &error.into());
                     if xattr.name == ACCESS_ACL {
                         close_group(handle, metadata, &xattr.value);
                     }
@@ -129,7 +129,7 @@ impl Attributes {
         // After the mode, which would change their mask.
         set_xattrs(true, &mut report);
         if let Err(error) = handle.set_times(&times(metadata.mtime)) {
-            report(Problem::Time, &error.into());
+            report(ExtractProblem::Time, &error.into());
         }
         Ok(())
     }
@@ -186,17 +186,17 @@ fn set_mode(
     handle: Handle<'_>,
     metadata: &Metadata,
     owned: rustix::io::Result<()>,
-    report: &mut dyn FnMut(Problem, &io::Error),
+    report: &mut dyn FnMut(ExtractProblem, &io::Error),
 ) {
     let mut mode = metadata.mode & 0o7777;
     if let Err(error) = owned {
         if mode & SET_ID != 0 {
-            report(Problem::SetId, &error.into());
+            report(ExtractProblem::SetId, &error.into());
         }
         mode &= !SET_ID;
     }
     if let Err(error) = handle.chmod(Mode::from_raw_mode(mode)) {
-        report(Problem::Mode, &error.into());
+        report(ExtractProblem::Mode, &error.into());
     }
 }
 

@@ -12,7 +12,7 @@ const OPEN: usize = 64;
 
 /// The treatment of missing folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(super) enum MissingFolders {
     /// They are made, as the process's umask has it.
     Made,
     /// That is an error.
@@ -47,7 +47,7 @@ impl Folders {
     }
 
     /// Opens the folder `path`; the empty path is the top. No link is followed.
-    pub(super) fn open(&mut self, path: &[u8], missing: Missing) -> Result<Arc<OwnedFd>, Trouble> {
+    pub(super) fn open(&mut self, path: &[u8], missing: MissingFolders) -> Result<Arc<OwnedFd>, Trouble> {
         let shared = shared_length(&self.path, path);
         while self.open.last().is_some_and(|(length, _)| *length > shared) {
             self.open.pop();
@@ -76,10 +76,10 @@ impl Folders {
 }
 
 /// Opens the folder `part` in `folder`.
-fn step(folder: &OwnedFd, part: &[u8], missing: Missing) -> Result<OwnedFd, (Option<FileType>, Errno)> {
+fn step(folder: &OwnedFd, part: &[u8], missing: MissingFolders) -> Result<OwnedFd, (Option<FileType>, Errno)> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::PATH | OFlags::CLOEXEC;
     let mut opened = openat(folder, part, flags, Mode::empty());
-    if opened.as_ref().err() == Some(&Errno::NOENT) && missing == Missing::Made {
+    if opened.as_ref().err() == Some(&Errno::NOENT) && missing == MissingFolders::Made {
         match mkdirat(folder, part, Mode::RWXU | Mode::RWXG | Mode::RWXO) {
             Ok(()) | Err(Errno::EXIST) => opened = openat(folder, part, flags, Mode::empty()),
             Err(error) => return Err((None, error)),
@@ -126,10 +126,10 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let mut folders = Folders::new(std::fs::File::open(top.path()).unwrap().into());
         let path = ["d"; 400].join("/");
-        assert!(folders.open(path.as_bytes(), Missing::Fails).is_err());
-        assert!(folders.open(path.as_bytes(), Missing::Made).is_ok());
+        assert!(folders.open(path.as_bytes(), MissingFolders::Fails).is_err());
+        assert!(folders.open(path.as_bytes(), MissingFolders::Made).is_ok());
         assert_eq!(folders.open.len(), OPEN);
-        assert!(folders.open(b"d/d/d", Missing::Fails).is_ok());
-        assert!(folders.open(path.as_bytes(), Missing::Fails).is_ok());
+        assert!(folders.open(b"d/d/d", MissingFolders::Fails).is_ok());
+        assert!(folders.open(path.as_bytes(), MissingFolders::Fails).is_ok());
     }
 }

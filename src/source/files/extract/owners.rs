@@ -16,19 +16,19 @@ type Numbers = HashMap<Vec<u8>, u32>;
 
 /// How owners get their numbers.
 #[derive(Debug, Clone, Default)]
-pub enum Owners {
+pub enum OwnerMapping {
     /// A name that this machine knows takes precedence over the stored id.
     #[default]
     Here,
     /// The numbers that were stored, whatever the names.
     Numeric,
     /// The names of the system that is restored into, which isn't always the one that runs.
-    Of(Arc<Names>),
+    Of(Arc<AccountNames>),
 }
 
 /// Users and groups of a system.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub struct AccountNames {
     /// None if the machine that runs is asked instead.
     users: Option<Numbers>,
     groups: Option<Numbers>,
@@ -36,13 +36,13 @@ pub struct Names {
     is_here: bool,
 }
 
-impl Owners {
+impl OwnerMapping {
     /// The names in the files of accounts. `is_here` means that they are those of the running machine.
     pub fn of(accounts: &Accounts, is_here: bool) -> Self {
         let (users, groups) = (accounts.numbers(AccountFile::Passwd), accounts.numbers(AccountFile::Group));
         match (&users, &groups) {
             (None, None) => Self::Here,
-            _ => Self::Of(Arc::new(Names { users, groups, is_here })),
+            _ => Self::Of(Arc::new(AccountNames { users, groups, is_here })),
         }
     }
 
@@ -72,13 +72,13 @@ impl Owners {
 
 /// Knows the numbers of names, asked for once.
 pub(super) struct OwnerNumbers {
-    owners: Owners,
+    owners: OwnerMapping,
     users: Mutex<HashMap<Vec<u8>, Option<u32>>>,
     groups: Mutex<HashMap<Vec<u8>, Option<u32>>>,
 }
 
 impl OwnerNumbers {
-    pub(super) fn new(owners: Owners) -> Self {
+    pub(super) fn new(owners: OwnerMapping) -> Self {
         Self { owners, users: Mutex::default(), groups: Mutex::default() }
     }
 
@@ -87,9 +87,9 @@ impl OwnerNumbers {
         let user = |name: &str| User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
         let group = |name: &str| Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
         let names = match &self.owners {
-            Owners::Numeric => return (metadata.uid, metadata.gid),
-            Owners::Here => None,
-            Owners::Of(names) => Some(names),
+            OwnerMapping::Numeric => return (metadata.uid, metadata.gid),
+            OwnerMapping::Here => None,
+            OwnerMapping::Of(names) => Some(names),
         };
         let is_here = names.is_none_or(|names| names.is_here);
         let users = names.and_then(|names| names.users.as_ref());
@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn names_go_before_numbers_unless_numbers_are_asked_for() {
         let of = |owners| OwnerNumbers::new(owners).of(&metadata("root"));
-        assert_eq!(of(Owners::Here), (0, 0));
-        assert_eq!(of(Owners::Numeric), (712, 712));
+        assert_eq!(of(OwnerMapping::Here), (0, 0));
+        assert_eq!(of(OwnerMapping::Numeric), (712, 712));
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/passwd"), "redisx:x:713:713::/:/bin/sh\n").unwrap();
-        let of = |user: &str| OwnerNumbers::new(Owners::below(root.path())).of(&metadata(user));
+        let of = |user: &str| OwnerNumbers::new(OwnerMapping::below(root.path())).of(&metadata(user));
         assert_eq!(of("redisx"), (713, 0), "there is no group file there, so this machine is asked");
         assert_eq!(of("root").0, 712, "the machine that runs isn't asked for a name that isn't there");
         fs::set_permissions(root.path().join("etc"), fs::Permissions::from_mode(0o777)).unwrap();

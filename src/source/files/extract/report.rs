@@ -5,7 +5,7 @@ use std::io;
 
 /// Failures that did not end the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Problem {
+pub(super) enum ExtractProblem {
     Owner,
     SetId,
     Mode,
@@ -18,23 +18,25 @@ pub(super) enum Problem {
     LinkToForeign,
 }
 
-impl Problem {
+impl ExtractProblem {
     /// The subject, and the advice.
     fn words(self) -> (&'static str, &'static str) {
         let as_root = "; restoring as root sets it";
         match self {
-            Problem::Owner => ("the owner or group could not be set", as_root),
-            Problem::SetId => ("setuid and setgid bits were left out, because the owner could not be set", as_root),
-            Problem::Mode => ("the mode could not be set", ""),
-            Problem::Attribute => ("an extended attribute or ACL could not be set", ""),
-            Problem::Time => ("the time could not be set", ""),
-            Problem::Flags => {
+            ExtractProblem::Owner => ("the owner or group could not be set", as_root),
+            ExtractProblem::SetId => {
+                ("setuid and setgid bits were left out, because the owner could not be set", as_root)
+            }
+            ExtractProblem::Mode => ("the mode could not be set", ""),
+            ExtractProblem::Attribute => ("an extended attribute or ACL could not be set", ""),
+            ExtractProblem::Time => ("the time could not be set", ""),
+            ExtractProblem::Flags => {
                 ("inode flags could not be set", "; restoring as root onto a file system that has them sets them")
             }
-            Problem::Folder => ("the metadata of a folder could not be set", ""),
-            Problem::Device => ("devices could not be made", "; restoring as root makes them"),
-            Problem::KeptFolder => ("folders that were there already keep their owner, mode and times", ""),
-            Problem::LinkToForeign => {
+            ExtractProblem::Folder => ("the metadata of a folder could not be set", ""),
+            ExtractProblem::Device => ("devices could not be made", "; restoring as root makes them"),
+            ExtractProblem::KeptFolder => ("folders that were there already keep their owner, mode and times", ""),
+            ExtractProblem::LinkToForeign => {
                 ("hard links were not made, because the first name of their file was not restored", "")
             }
         }
@@ -43,8 +45,8 @@ impl Problem {
 
 /// Counts problems, and remembers the first few of each.
 #[derive(Default)]
-pub(super) struct Report {
-    problems: BTreeMap<Problem, Sum>,
+pub(super) struct ExtractReport {
+    problems: BTreeMap<ExtractProblem, Sum>,
 }
 
 #[derive(Default)]
@@ -56,11 +58,11 @@ struct Sum {
     error: Option<String>,
 }
 
-impl Report {
+impl ExtractReport {
     /// How many are named.
     const EXAMPLES: usize = 3;
 
-    pub(super) fn add(&mut self, problem: Problem, error: Option<&io::Error>, path: impl FnOnce() -> String) {
+    pub(super) fn add(&mut self, problem: ExtractProblem, error: Option<&io::Error>, path: impl FnOnce() -> String) {
         let sum = self.problems.entry(problem).or_default();
         let path = path();
         if sum.last != path {
@@ -82,7 +84,7 @@ impl Report {
 }
 
 impl Sum {
-    fn line(&self, problem: Problem) -> String {
+    fn line(&self, problem: ExtractProblem) -> String {
         let (what, next) = problem.words();
         let error = self.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
         let more = match self.count - self.examples.len() as u64 {
@@ -99,12 +101,12 @@ mod tests {
 
     #[test]
     fn thousands_of_problems_are_one_line() {
-        let mut report = Report::default();
+        let mut report = ExtractReport::default();
         for n in 0..5000 {
-            report.add(Problem::Owner, Some(&io::Error::other("no")), || format!("/r/{n}"));
+            report.add(ExtractProblem::Owner, Some(&io::Error::other("no")), || format!("/r/{n}"));
         }
-        report.add(Problem::KeptFolder, None, || "/r".into());
-        report.add(Problem::KeptFolder, None, || "/r".into());
+        report.add(ExtractProblem::KeptFolder, None, || "/r".into());
+        report.add(ExtractProblem::KeptFolder, None, || "/r".into());
         let lines = report.lines();
         assert_eq!(
             lines[0],

@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Error, Overwrite, Result, Shared, Spot};
+use super::{Destination, Error, ExtractorState, Overwrite, Result};
 
 /// Numbers the temporary names of this process. Names of an earlier process with the same prefix are skipped.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 1000;
 
 /// An entry under a temporary name in its folder. Dropped without [`Temporary::commit`], it is removed.
 pub(super) struct Temporary {
-    shared: Arc<Shared>,
+    shared: Arc<ExtractorState>,
     folder: Arc<OwnedFd>,
     name: Vec<u8>,
 }
@@ -28,8 +28,8 @@ pub(super) struct Temporary {
 impl Temporary {
     /// Calls `make` with the folder and a name in it that is free.
     pub(super) fn make<T>(
-        shared: &Arc<Shared>,
-        spot: &Spot,
+        shared: &Arc<ExtractorState>,
+        spot: &Destination,
         mut make: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
     ) -> rustix::io::Result<(Self, T)> {
         for _ in 0..ATTEMPTS {

@@ -10,13 +10,13 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::attributes::Handle;
 use super::temporary::Temporary;
-use super::{Result, Shared, Spot};
+use super::{Destination, ExtractorState, Result};
 use crate::entry::{Entry, Kind};
-use crate::source::files::holes::{Way, fitting};
+use crate::source::files::holes::{HolePath, fitting};
 
 /// A file that is being written under a temporary name. Dropped without [`FileWriter::finish`], it leaves nothing.
 pub struct FileWriter {
-    shared: Arc<Shared>,
+    shared: Arc<ExtractorState>,
     path: Vec<u8>,
     part: Vec<u8>,
     file: File,
@@ -24,11 +24,11 @@ pub struct FileWriter {
     entry: Entry,
     /// How many bytes came.
     came: u64,
-    way: Way,
+    way: HolePath,
 }
 
 impl FileWriter {
-    pub(super) fn create(shared: Arc<Shared>, spot: Spot, entry: &Entry) -> Result<Self> {
+    pub(super) fn create(shared: Arc<ExtractorState>, spot: Destination, entry: &Entry) -> Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = Temporary::make(&shared, &spot, |folder, name| openat(folder, name, flags, Mode::RUSR | Mode::WUSR));
         let (temporary, file) = made.map_err(|error| shared.failed("making", &spot.path, error))?;
@@ -39,7 +39,7 @@ impl FileWriter {
             temporary: Some(temporary),
             entry: entry.clone(),
             came: 0,
-            way: Way::default(),
+            way: HolePath::default(),
             shared,
         })
     }

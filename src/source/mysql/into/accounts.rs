@@ -9,8 +9,8 @@ use crate::source::Error;
 use crate::source::mysql::names::{listed, literal, quoted};
 use crate::source::mysql::sessions::SESSION;
 use crate::source::mysql::sql::charset::Charset;
-use crate::source::mysql::sql::session::Session;
-use crate::source::mysql::sql::tokens::{Cursor, Kind, Token, unquoted};
+use crate::source::mysql::sql::session::SqlSession;
+use crate::source::mysql::sql::tokens::{SqlToken, TokenCursor, TokenKind, unquoted};
 use crate::source::mysql::users::{is_of_the_system, without_password};
 use crate::warning::WarningKind;
 
@@ -40,17 +40,17 @@ impl Line {
     /// None where it is anything else, or about more than one account.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim_end_matches(';');
-        let tokens = Session::new(999_999, true).reading.tokens(text.as_bytes()).ok()?;
-        if tokens.iter().any(|token| token.kind == Kind::Comment) {
+        let tokens = SqlSession::new(999_999, true).reading.tokens(text.as_bytes()).ok()?;
+        if tokens.iter().any(|token| token.kind == TokenKind::Comment) {
             return None;
         }
-        let mut cursor = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens);
+        let mut cursor = TokenCursor::new(Charset::Utf8, text.as_bytes(), &tokens);
         if cursor.word("CREATE") {
             (cursor.word("USER") || cursor.word("ROLE")).then_some(())?;
             let _ = cursor.words(&["IF", "NOT", "EXISTS"]);
             let account = account(&mut cursor)?;
             // A comma would begin another account.
-            let alone = std::iter::from_fn(|| cursor.take()).all(|token| token.kind != Kind::Sign(b','));
+            let alone = std::iter::from_fn(|| cursor.take()).all(|token| token.kind != TokenKind::Sign(b','));
             return alone.then_some(Line::Make(account));
         }
         if cursor.words(&["SET", "DEFAULT", "ROLE"]) {
@@ -60,8 +60,8 @@ impl Line {
             return cursor.is_end().then_some(Line::Grant(account, None));
         }
         cursor.word("GRANT").then_some(())?;
-        let word = |token: &&Token, word: &str| {
-            token.kind == Kind::Word && text.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
+        let word = |token: &&SqlToken, word: &str| {
+            token.kind == TokenKind::Word && text.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
         };
         // A password in a grant makes the account.
         if tokens.iter().any(|token| word(&token, "IDENTIFIED")) {
@@ -69,10 +69,10 @@ impl Line {
         }
         let to = tokens.iter().rposition(|token| word(&token, "TO"))?;
         let on = tokens[..to].iter().position(|token| word(&token, "ON"));
-        let mut rest = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens[to + 1..]);
+        let mut rest = TokenCursor::new(Charset::Utf8, text.as_bytes(), &tokens[to + 1..]);
         let account = account(&mut rest)?;
-        let alone = std::iter::from_fn(|| rest.take()).all(|token| token.kind != Kind::Sign(b','));
-        let mut object = Cursor::new(Charset::Utf8, text.as_bytes(), &tokens[on.map_or(to, |on| on + 1)..to]);
+        let alone = std::iter::from_fn(|| rest.take()).all(|token| token.kind != TokenKind::Sign(b','));
+        let mut object = TokenCursor::new(Charset::Utf8, text.as_bytes(), &tokens[on.map_or(to, |on| on + 1)..to]);
         for kind in ["TABLE", "FUNCTION", "PROCEDURE", "PACKAGE", "BODY"] {
             let _ = object.word(kind);
         }
@@ -87,11 +87,12 @@ impl Line {
     }
 }
 
-fn account(cursor: &mut Cursor<'_>) -> Option<Account> {
-    let part = |cursor: &mut Cursor<'_>| {
-        let token = cursor.peek().filter(|token| matches!(token.kind, Kind::Word | Kind::Name | Kind::Text))?;
+fn account(cursor: &mut TokenCursor<'_>) -> Option<Account> {
+    let part = |cursor: &mut TokenCursor<'_>| {
+        let token =
+            cursor.peek().filter(|token| matches!(token.kind, TokenKind::Word | TokenKind::Name | TokenKind::Text))?;
         let name = match token.kind {
-            Kind::Text => std::str::from_utf8(cursor.bytes(token)).ok().and_then(unquoted),
+            TokenKind::Text => std::str::from_utf8(cursor.bytes(token)).ok().and_then(unquoted),
             _ => cursor.named(token),
         };
         cursor.take();
@@ -241,8 +242,8 @@ impl MysqlTarget {
             load.write(b"SET SESSION sql_mode='NO_AUTO_CREATE_USER';\n")?;
         }
         let text = text.trim_end_matches(';').as_bytes();
-        let tokens = Session::new(999_999, true).reading.tokens(text).unwrap_or_default();
-        load.statement(text, || Ok(!tokens.iter().any(|token| token.kind == Kind::Sign(b';'))))?;
+        let tokens = SqlSession::new(999_999, true).reading.tokens(text).unwrap_or_default();
+        load.statement(text, || Ok(!tokens.iter().any(|token| token.kind == TokenKind::Sign(b';'))))?;
         load.finish()
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{MysqlTarget, NAME, Place, aside};
 use crate::entry::{Entry, Escaped, Untrusted};
 use crate::facts::Facts;
-use crate::source::mysql::names::{Kind, Part, literal, quoted};
+use crate::source::mysql::names::{DumpPart, ObjectKind, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
 use crate::source::{Error, Plan, room};
@@ -179,7 +179,7 @@ impl MysqlTarget {
             if !self.places.iter().any(|place| place.takes(&database, &table)) {
                 continue;
             }
-            let stream = Part::Object(database.clone(), table.clone(), Kind::Table).name();
+            let stream = DumpPart::Object(database.clone(), table.clone(), ObjectKind::Table).name();
             let rows = facts.rows_of.get(&stream.into()).copied();
             let rows = rows.ok_or_else(|| {
                 Error::Failed(format!(
@@ -362,8 +362,8 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 fn table_of(entry: &Entry) -> Option<(String, String)> {
-    match Part::of(&entry.name)? {
-        Part::Object(database, table, Kind::Table) => Some((database, table)),
+    match DumpPart::of(&entry.name)? {
+        DumpPart::Object(database, table, ObjectKind::Table) => Some((database, table)),
         _ => None,
     }
 }

@@ -5,15 +5,15 @@ use super::filter::{Filter, Next, Scope, Step, refused};
 use super::naming::names_schema;
 use crate::entry::Escaped;
 use crate::source::Error;
-use crate::source::mysql::names::Part;
+use crate::source::mysql::names::DumpPart;
 use crate::source::mysql::program::Vendor;
-use crate::source::mysql::server::{Load, Server};
+use crate::source::mysql::server::{Load, MysqlServer};
 use crate::source::mysql::sessions::{LOADS, SESSION};
-use crate::source::mysql::sql::rows::Rows;
-use crate::source::mysql::sql::tokens::{Kind, Reading, Token};
+use crate::source::mysql::sql::rows::RowReader;
+use crate::source::mysql::sql::tokens::{ReadingConditions, SqlToken, TokenKind};
 
 /// What is set behind a dump's own settings: what is there comes back as it was, also where it could not be made anew.
-fn settings(server: &Server) -> &'static str {
+fn settings(server: &MysqlServer) -> &'static str {
     match server.vendor {
         Vendor::Mariadb => {
             "SET SESSION innodb_strict_mode=0, check_constraint_checks=0, foreign_key_checks=0, unique_checks=0;\n"
@@ -24,7 +24,7 @@ fn settings(server: &Server) -> &'static str {
 
 /// The client, and how far its session is known.
 pub(super) struct Checked {
-    server: Server,
+    server: MysqlServer,
     load: Load,
     filter: Filter,
     preamble: Vec<u8>,
@@ -33,12 +33,12 @@ pub(super) struct Checked {
     /// What isn't decided of a stream.
     held: Vec<u8>,
     /// The rows that are followed.
-    rows: Option<Rows>,
+    rows: Option<RowReader>,
 }
 
 impl Checked {
     /// Starts one, for streams behind that `preamble`.
-    pub fn new(server: &Server, preamble: &[u8], folds: bool) -> Result<Self, Error> {
+    pub fn new(server: &MysqlServer, preamble: &[u8], folds: bool) -> Result<Self, Error> {
         Ok(Self {
             load: server.load()?,
             filter: filter(server),
@@ -65,7 +65,8 @@ impl Checked {
         self.load.write(SESSION.as_bytes())?;
         self.load.enter(database)?;
         let preamble = std::mem::take(&mut self.preamble);
-        let set = self.part(&Scope { part: &Part::Preamble, from: "", to: "", home: "", folds: self.folds }, &preamble);
+        let set =
+            self.part(&Scope { part: &DumpPart::Preamble, from: "", to: "", home: "", folds: self.folds }, &preamble);
         self.preamble = preamble;
         set?;
         self.load.write(settings(&self.server).as_bytes())?;
@@ -135,7 +136,7 @@ impl Checked {
                 }
                 Next::Rows(head, begin) => {
                     self.load.write(head.as_bytes())?;
-                    self.rows = Some(Rows::new());
+                    self.rows = Some(RowReader::new());
                     rest = self.follow(scope, &rest[begin..])?;
                 }
             }
@@ -166,20 +167,20 @@ impl Checked {
 
 /// Whether the server sees one statement in the text, also where it takes several at once: none of its tokens ends one, or it
 /// is stored code that the server itself, which prepares no more than one and no stored code, found to be one.
-fn is_one(server: &Server, step: &Step, reading: Reading) -> Result<bool, Error> {
+fn is_one(server: &MysqlServer, step: &Step, reading: ReadingConditions) -> Result<bool, Error> {
     let reading = step.makes.as_ref().map_or(reading, |made| made.reading);
     let Ok(tokens) = reading.tokens(&step.text) else { return Ok(false) };
     // To one vendor's client what the other's server runs is a comment, and a quote in what a server skips is one to a client.
     let has_quotes = |text: &[u8]| text.iter().any(|byte| matches!(byte, b'\'' | b'"' | b'`'));
-    let is_skipped = |token: &Token| {
+    let is_skipped = |token: &SqlToken| {
         let text = step.text.get(token.at.clone()).unwrap_or_default();
-        token.kind == Kind::Comment && text.starts_with(b"/*!") && has_quotes(text)
+        token.kind == TokenKind::Comment && text.starts_with(b"/*!") && has_quotes(text)
     };
     if tokens.iter().any(is_skipped) || (memchr::memmem::find(&step.text, b"/*M!").is_some() && has_quotes(&step.text))
     {
         return Ok(false);
     }
-    if !tokens.iter().any(|token| token.kind == Kind::Sign(b';')) {
+    if !tokens.iter().any(|token| token.kind == TokenKind::Sign(b';')) {
         return Ok(true);
     }
     match &step.makes {
@@ -191,7 +192,7 @@ fn is_one(server: &Server, step: &Step, reading: Reading) -> Result<bool, Error>
 }
 
 /// What a server lets through.
-pub(super) fn filter(server: &Server) -> Filter {
+pub(super) fn filter(server: &MysqlServer) -> Filter {
     Filter::new(server.number(), server.vendor == Vendor::Mariadb)
 }
 
@@ -205,7 +206,7 @@ impl MysqlTarget {
     pub(super) fn begun(&self) -> Result<Filter, Error> {
         let mut begun = filter(&self.server);
         begun.steps(
-            &Scope { part: &Part::Preamble, from: "", to: "", home: "", folds: self.folds },
+            &Scope { part: &DumpPart::Preamble, from: "", to: "", home: "", folds: self.folds },
             self.definitions.preamble(),
         )?;
         Ok(begun)

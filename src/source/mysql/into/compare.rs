@@ -6,9 +6,9 @@ use super::filter::{Made, Object};
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::quoted;
-use crate::source::mysql::server::Server;
+use crate::source::mysql::server::MysqlServer;
 use crate::source::mysql::sql::charset::Charset;
-use crate::source::mysql::sql::tokens::{Kind, Reading};
+use crate::source::mysql::sql::tokens::{ReadingConditions, TokenKind};
 use crate::warning::{Warning, WarningKind};
 
 /// How many objects one question asks for.
@@ -76,7 +76,7 @@ impl MysqlTarget {
 }
 
 /// Asks for objects, and returns what is shown of each.
-fn show(server: &Server, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Shown>>, Error> {
+fn show(server: &MysqlServer, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Shown>>, Error> {
     // A dump has times in this zone.
     let mut question = "SET time_zone='+00:00';\n".to_owned();
     for one in wanted {
@@ -147,11 +147,11 @@ fn difference(wanted: &Wanted<'_>, shown: Option<&Shown>) -> Option<String> {
 }
 
 /// The tokens of a definition, with the comments of stored code, and without a table's counter.
-fn pieces(reading: Reading, kind: &str, text: &[u8]) -> Option<Vec<Vec<u8>>> {
+fn pieces(reading: ReadingConditions, kind: &str, text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let tokens = reading.tokens(text).ok()?;
     let mut pieces: Vec<Vec<u8>> = tokens
         .iter()
-        .filter(|token| kind != "TABLE" || token.kind != Kind::Comment)
+        .filter(|token| kind != "TABLE" || token.kind != TokenKind::Comment)
         .filter_map(|token| Some(text.get(token.at.start..token.at.end.min(text.len()))?.trim_ascii().to_vec()))
         .collect();
     if kind == "TABLE"
@@ -165,10 +165,10 @@ fn pieces(reading: Reading, kind: &str, text: &[u8]) -> Option<Vec<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::mysql::sql::session::Session;
+    use crate::source::mysql::sql::session::SqlSession;
 
     fn differs(kind: &'static str, was: &str, is: &str) -> Option<String> {
-        let reading = Session::new(101_119, true).reading;
+        let reading = SqlSession::new(101_119, true).reading;
         let made = Made {
             object: Object { kind, name: "x".into() },
             reading,

@@ -6,35 +6,35 @@ use super::filter::{Made, Object, Scope, Step};
 use super::{MysqlTarget, Place};
 use crate::entry::Escaped;
 use crate::source::Error;
-use crate::source::mysql::names::{Kind, Part, literal};
+use crate::source::mysql::names::{DumpPart, ObjectKind, literal};
 use crate::warning::WarningKind;
 
 /// A definition, the place that it is made in, and the steps of its stream up to it.
 pub(super) struct Defined {
     pub place: Place,
-    pub part: Part,
+    pub part: DumpPart,
     pub step: Step,
     pub made: Made,
 }
 
 /// In which order definitions are made, over all databases: a view may need a routine or another view of another database,
 /// and an event may run as soon as it is there.
-pub(super) fn rank(part: &Part) -> u8 {
+pub(super) fn rank(part: &DumpPart) -> u8 {
     match part {
-        Part::Object(_, _, Kind::Stub) => 0,
-        Part::Routines(_) => 1,
-        Part::Object(_, _, Kind::View) => 2,
-        Part::Object(_, _, Kind::Triggers) => 3,
+        DumpPart::Object(_, _, ObjectKind::Stub) => 0,
+        DumpPart::Routines(_) => 1,
+        DumpPart::Object(_, _, ObjectKind::View) => 2,
+        DumpPart::Object(_, _, ObjectKind::Triggers) => 3,
         _ => 4,
     }
 }
 
 impl MysqlTarget {
     /// The streams of definitions of all places, in the order in which they are made.
-    fn ordered(&self) -> Vec<(Place, Part, Vec<u8>)> {
-        let mut parts: Vec<(Place, Part, Vec<u8>)> = Vec::new();
+    fn ordered(&self) -> Vec<(Place, DumpPart, Vec<u8>)> {
+        let mut parts: Vec<(Place, DumpPart, Vec<u8>)> = Vec::new();
         for place in &self.places {
-            let wanted = |part: &Part| self.loads(place, part) && !is_made_before(part);
+            let wanted = |part: &DumpPart| self.loads(place, part) && !is_made_before(part);
             parts.extend(
                 self.definitions.of(&place.from, wanted).into_iter().map(|(part, text)| (place.clone(), part, text)),
             );
@@ -44,7 +44,7 @@ impl MysqlTarget {
     }
 
     /// The steps of a stream; of a copy under another name its events are disabled.
-    pub(super) fn steps(&self, place: &Place, part: &Part, text: &[u8]) -> Result<Vec<Step>, Error> {
+    pub(super) fn steps(&self, place: &Place, part: &DumpPart, text: &[u8]) -> Result<Vec<Step>, Error> {
         let scope = Scope { part, from: &place.from, to: &place.to, home: &place.to, folds: self.folds };
         let steps = self.begun()?.steps(&scope, text)?;
         Ok(match place.from == place.to {
@@ -75,7 +75,9 @@ impl MysqlTarget {
                 ran?;
             }
             for step in steps {
-                if let (Some(made), false) = (step.makes.clone(), matches!(part, Part::Object(_, _, Kind::Stub))) {
+                if let (Some(made), false) =
+                    (step.makes.clone(), matches!(part, DumpPart::Object(_, _, ObjectKind::Stub)))
+                {
                     all.push(Defined { place: place.clone(), part: part.clone(), step, made });
                 }
             }
@@ -156,6 +158,6 @@ impl MysqlTarget {
 }
 
 /// Whether a stream is loaded before the tables.
-fn is_made_before(part: &Part) -> bool {
-    matches!(part, Part::Database(_) | Part::Use(_) | Part::Object(_, _, Kind::Sequence))
+fn is_made_before(part: &DumpPart) -> bool {
+    matches!(part, DumpPart::Database(_) | DumpPart::Use(_) | DumpPart::Object(_, _, ObjectKind::Sequence))
 }

@@ -6,24 +6,24 @@ use super::accounts::Account;
 use super::filter::{Filter, Scope};
 use crate::entry::StreamName;
 use crate::source::Error;
-use crate::source::mysql::names::{Part, quoted};
+use crate::source::mysql::names::{DumpPart, quoted};
 
 /// Streams by what they are, in the order of the dump.
 #[derive(Debug, Default)]
-pub(super) struct Definitions(Vec<(Part, Vec<u8>)>);
+pub(super) struct Definitions(Vec<(DumpPart, Vec<u8>)>);
 
 impl Definitions {
     pub fn new(streams: Vec<(StreamName, Vec<u8>)>) -> Self {
-        Self(streams.into_iter().filter_map(|(name, bytes)| Some((Part::of(&name)?, bytes))).collect())
+        Self(streams.into_iter().filter_map(|(name, bytes)| Some((DumpPart::of(&name)?, bytes))).collect())
     }
 
-    fn find(&self, wanted: &Part) -> &[u8] {
+    fn find(&self, wanted: &DumpPart) -> &[u8] {
         self.0.iter().find(|(part, _)| part == wanted).map(|(_, bytes)| bytes.as_slice()).unwrap_or_default()
     }
 
     /// Session settings before all else.
     pub fn preamble(&self) -> &[u8] {
-        self.find(&Part::Preamble)
+        self.find(&DumpPart::Preamble)
     }
 
     /// The databases, in the order of the dump.
@@ -39,22 +39,22 @@ impl Definitions {
 
     /// The names of a database's tables, sequences and views that have definitions.
     pub fn objects(&self, database: &str) -> Vec<String> {
-        let name = |(part, _): &(Part, Vec<u8>)| match part {
-            Part::Object(whose, name, _) if whose == database => Some(name.clone()),
+        let name = |(part, _): &(DumpPart, Vec<u8>)| match part {
+            DumpPart::Object(whose, name, _) if whose == database => Some(name.clone()),
             _ => None,
         };
         self.0.iter().filter_map(name).collect()
     }
 
     /// The parts of a database that `wanted` says yes to.
-    pub fn of(&self, database: &str, wanted: impl Fn(&Part) -> bool) -> Vec<(Part, Vec<u8>)> {
+    pub fn of(&self, database: &str, wanted: impl Fn(&DumpPart) -> bool) -> Vec<(DumpPart, Vec<u8>)> {
         self.0.iter().filter(|(part, _)| part.database() == Some(database) && wanted(part)).cloned().collect()
     }
 
     /// The statements that make a database as `from` was, under the name `to`; with the server's own character set, where the
     /// dump doesn't say how it was made.
     pub fn create(&self, mut filter: Filter, from: &str, to: &str) -> Result<String, Error> {
-        let part = Part::Database(from.to_owned());
+        let part = DumpPart::Database(from.to_owned());
         let scope = Scope { part: &part, from, to, home: to, folds: false };
         let said = filter.steps(&scope, self.find(&part))?;
         let rest = said.first().map(|step| String::from_utf8_lossy(&step.text).into_owned()).unwrap_or_default();
@@ -85,7 +85,7 @@ impl Definitions {
 
     /// The statements that make users and roles, a line each.
     pub fn users(&self) -> String {
-        String::from_utf8_lossy(self.find(&Part::Users)).into_owned()
+        String::from_utf8_lossy(self.find(&DumpPart::Users)).into_owned()
     }
 }
 

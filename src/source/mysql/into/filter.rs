@@ -8,16 +8,16 @@ use std::ops::Range;
 
 use crate::entry::Escaped;
 use crate::source::Error;
-use crate::source::mysql::names::{Kind, Part, quoted};
+use crate::source::mysql::names::{DumpPart, ObjectKind, quoted};
 use crate::source::mysql::sql::charset::Charset;
-use crate::source::mysql::sql::session::Session;
-use crate::source::mysql::sql::tokens::{self, Cursor, Open, Reading, Token};
+use crate::source::mysql::sql::session::SqlSession;
+use crate::source::mysql::sql::tokens::{self, Open, ReadingConditions, SqlToken, TokenCursor};
 
 /// Where a stream's statements go.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'s> {
     /// What the stream holds.
-    pub part: &'s Part,
+    pub part: &'s DumpPart,
     /// The database's name in the dump.
     pub from: &'s str,
     /// The database that the statements are run in: the one that is restored, or what is loaded beside it.
@@ -42,7 +42,7 @@ pub(super) struct Step {
 pub(super) struct Made {
     pub object: Object,
     /// How its text is read.
-    pub reading: Reading,
+    pub reading: ReadingConditions,
     /// The sql_mode.
     pub mode: String,
     /// The character set of the client.
@@ -56,9 +56,10 @@ impl Step {
     pub fn disabled(self) -> Self {
         let Some(Made { object: Object { kind: "EVENT", .. }, reading, .. }) = &self.makes else { return self };
         let Ok(tokens) = reading.tokens(&self.text) else { return self };
-        let word = |token: &Token, words: &[&str]| {
+        let word = |token: &SqlToken, words: &[&str]| {
             let bytes = self.text.get(token.at.clone()).unwrap_or_default();
-            token.kind == tokens::Kind::Word && words.iter().any(|word| bytes.eq_ignore_ascii_case(word.as_bytes()))
+            token.kind == tokens::TokenKind::Word
+                && words.iter().any(|word| bytes.eq_ignore_ascii_case(word.as_bytes()))
         };
         // Behind the schedule, before the comment and the body.
         let Some(end) = tokens.iter().position(|token| word(token, &["COMMENT", "DO"])) else { return self };
@@ -90,7 +91,7 @@ const SHOWN: usize = 80;
 /// What comes next in a text.
 pub(super) enum Next<'t> {
     /// A statement, its tokens, and where the next one begins.
-    Statement(&'t [u8], Vec<Token>, usize),
+    Statement(&'t [u8], Vec<SqlToken>, usize),
     /// Rows to be followed, behind this head; they begin there.
     Rows(String, usize),
     /// Up to there is nothing to be run.
@@ -100,13 +101,13 @@ pub(super) enum Next<'t> {
 /// A dump's text, followed statement by statement.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
-    pub session: Session,
+    pub session: SqlSession,
     delimiter: Vec<u8>,
 }
 
 impl Filter {
     pub fn new(version: u32, mariadb: bool) -> Self {
-        Self { session: Session::new(version, mariadb), delimiter: b";".to_vec() }
+        Self { session: SqlSession::new(version, mariadb), delimiter: b";".to_vec() }
     }
 
     /// The statements of a text that is there as a whole.
@@ -186,7 +187,7 @@ impl Filter {
         if last.at.end == rest.len() {
             return Ok(None);
         }
-        let head = insert(&mut Cursor::new(reading.charset, rest, &tokens), scope);
+        let head = insert(&mut TokenCursor::new(reading.charset, rest, &tokens), scope);
         // The client and the server have to agree where a string ends.
         let agreed = self.delimiter == b";"
             && !reading.quotes_names
@@ -202,14 +203,17 @@ impl Filter {
     ///
     /// # Errors
     /// [`Error::Refused`] where it is no part of such a dump.
-    pub fn judged(&mut self, scope: &Scope<'_>, statement: &[u8], tokens: &[Token]) -> Result<Option<Step>, Error> {
-        let mut judge =
-            Judge { scope, cursor: Cursor::new(self.session.reading.charset, statement, tokens), cuts: Vec::new() };
+    pub fn judged(&mut self, scope: &Scope<'_>, statement: &[u8], tokens: &[SqlToken]) -> Result<Option<Step>, Error> {
+        let mut judge = Judge {
+            scope,
+            cursor: TokenCursor::new(self.session.reading.charset, statement, tokens),
+            cuts: Vec::new(),
+        };
         if judge.cursor.is_end() {
             return Ok(None);
         }
         // What a database is made with goes into a statement of our own, which is read as any of ours.
-        let sets = !matches!(scope.part, Part::Database(_) | Part::Use(_));
+        let sets = !matches!(scope.part, DumpPart::Database(_) | DumpPart::Use(_));
         let verdict = match sets && judge.cursor.word("SET") {
             true => self.session.set(&mut judge.cursor).map(|()| Verdict::Run(None)),
             false => judge.verdict(),
@@ -261,7 +265,7 @@ pub(super) fn refused(scope: &Scope<'_>, text: &[u8]) -> Error {
 
 struct Judge<'s, 't> {
     scope: &'s Scope<'s>,
-    cursor: Cursor<'t>,
+    cursor: TokenCursor<'t>,
     /// What is cut out of the statement, the database before a name, where it goes to another, and what stands there then.
     cuts: Vec<(Range<usize>, String)>,
 }
@@ -270,24 +274,24 @@ impl Judge<'_, '_> {
     fn verdict(&mut self) -> Option<Verdict> {
         let cursor = &mut self.cursor;
         match self.scope.part {
-            Part::Object(_, name, kind) => {
+            DumpPart::Object(_, name, kind) => {
                 let name = name.clone();
                 match kind {
-                    Kind::Table | Kind::Sequence => self.table(&name),
-                    Kind::Stub | Kind::View => self.view(&name),
-                    Kind::Triggers => self.trigger(&name),
+                    ObjectKind::Table | ObjectKind::Sequence => self.table(&name),
+                    ObjectKind::Stub | ObjectKind::View => self.view(&name),
+                    ObjectKind::Triggers => self.trigger(&name),
                 }
             }
-            Part::Routines(_) => self.routine(),
-            Part::Events(_) => self.event(),
+            DumpPart::Routines(_) => self.routine(),
+            DumpPart::Events(_) => self.event(),
             // The database is made by a statement of our own, of what it says of its character set.
-            Part::Database(_) if cursor.words(&["CREATE", "DATABASE"]) => {
+            DumpPart::Database(_) if cursor.words(&["CREATE", "DATABASE"]) => {
                 let _ = cursor.words(&["IF", "NOT", "EXISTS"]);
                 (cursor.name()? == self.scope.from).then_some(())?;
                 attributes(cursor).map(Verdict::Write)
             }
-            Part::Database(_) if cursor.words(&["DROP", "DATABASE"]) => Some(Verdict::Skip),
-            Part::Database(_) | Part::Use(_) if cursor.word("USE") => {
+            DumpPart::Database(_) if cursor.words(&["DROP", "DATABASE"]) => Some(Verdict::Skip),
+            DumpPart::Database(_) | DumpPart::Use(_) if cursor.word("USE") => {
                 (cursor.name()? == self.scope.from && cursor.is_end()).then_some(Verdict::Skip)
             }
             _ => None,
@@ -369,7 +373,7 @@ impl Judge<'_, '_> {
     fn defines_alone(&mut self) -> bool {
         let (mut is_archive, mut counter) = (false, None);
         while let Some(token) = self.cursor.take() {
-            if token.kind != tokens::Kind::Word {
+            if token.kind != tokens::TokenKind::Word {
                 continue;
             }
             let word = self.cursor.bytes(token);
@@ -456,12 +460,14 @@ impl Judge<'_, '_> {
     fn account(&mut self) -> Option<()> {
         let mut name = || {
             let token = self.cursor.take()?;
-            matches!(token.kind, tokens::Kind::Word | tokens::Kind::Name | tokens::Kind::Text).then_some(())
+            matches!(token.kind, tokens::TokenKind::Word | tokens::TokenKind::Name | tokens::TokenKind::Text)
+                .then_some(())
         };
         name()?;
         if self.cursor.sign(b'@') {
             let token = self.cursor.take()?;
-            matches!(token.kind, tokens::Kind::Word | tokens::Kind::Name | tokens::Kind::Text).then_some(())?;
+            matches!(token.kind, tokens::TokenKind::Word | tokens::TokenKind::Name | tokens::TokenKind::Text)
+                .then_some(())?;
         }
         Some(())
     }
@@ -575,7 +581,7 @@ impl Judge<'_, '_> {
 
 /// The character set and collation of a database, as they are written: ` CHARACTER SET utf8mb4 COLLATE …`. None where anything
 /// else stands there.
-pub(super) fn attributes(cursor: &mut Cursor<'_>) -> Option<String> {
+pub(super) fn attributes(cursor: &mut TokenCursor<'_>) -> Option<String> {
     let mut text = String::new();
     while !cursor.is_end() {
         let _ = cursor.word("DEFAULT");
@@ -584,7 +590,7 @@ pub(super) fn attributes(cursor: &mut Cursor<'_>) -> Option<String> {
             () if cursor.word("COLLATE") => "COLLATE",
             () if cursor.word("COMMENT") => {
                 let _ = cursor.sign(b'=');
-                let token = cursor.take().filter(|token| token.kind == tokens::Kind::Text)?;
+                let token = cursor.take().filter(|token| token.kind == tokens::TokenKind::Text)?;
                 text += &format!(" COMMENT {}", String::from_utf8_lossy(cursor.bytes(token)));
                 continue;
             }
@@ -604,7 +610,7 @@ pub(super) fn attributes(cursor: &mut Cursor<'_>) -> Option<String> {
 }
 
 /// The names of a list in parentheses, quoted; none where there is no list.
-fn columns(cursor: &mut Cursor<'_>) -> Option<Vec<String>> {
+fn columns(cursor: &mut TokenCursor<'_>) -> Option<Vec<String>> {
     let mut columns = Vec::new();
     let mut more = cursor.sign(b'(') && !cursor.sign(b')');
     while more {
@@ -616,8 +622,8 @@ fn columns(cursor: &mut Cursor<'_>) -> Option<Vec<String>> {
 }
 
 /// The head of an `INSERT` into the stream's table, up to its `VALUES`, written anew.
-fn insert(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Option<String> {
-    let Part::Object(_, table, Kind::Table) = scope.part else { return None };
+fn insert(cursor: &mut TokenCursor<'_>, scope: &Scope<'_>) -> Option<String> {
+    let DumpPart::Object(_, table, ObjectKind::Table) = scope.part else { return None };
     let verb = if cursor.word("REPLACE") { "REPLACE" } else { "INSERT" };
     let _ = cursor.word("INSERT");
     let ignore = if cursor.word("IGNORE") { " IGNORE" } else { "" };
@@ -633,23 +639,23 @@ fn insert(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn scope(part: &Part) -> Scope<'_> {
+    fn scope(part: &DumpPart) -> Scope<'_> {
         Scope { part, from: "shop", to: "shop", home: "shop", folds: false }
     }
 
-    fn steps(part: &Part, text: &str) -> Result<Vec<Step>, Error> {
+    fn steps(part: &DumpPart, text: &str) -> Result<Vec<Step>, Error> {
         Filter::new(101_119, true).steps(&scope(part), text.as_bytes())
     }
 
     #[test]
     fn what_a_dump_consists_of_is_let_through() {
-        let view = Part::Object("shop".into(), "v".into(), Kind::View);
+        let view = DumpPart::Object("shop".into(), "v".into(), ObjectKind::View);
         let text = "/*!50001 DROP VIEW IF EXISTS `v`*/;\n/*!50001 SET @saved_cs_client = @@character_set_client */;\n/*!50001 CREATE \
                     ALGORITHM=UNDEFINED */\n/*!50013 DEFINER=`root`@`localhost` SQL SECURITY DEFINER */\n/*!50001 VIEW `v` AS select 1 */;\n";
         let made = steps(&view, text).unwrap();
         assert_eq!(made.len(), 3);
         assert_eq!(made[2].makes.as_ref().unwrap().object, Object { kind: "VIEW", name: "v".into() });
-        let triggers = Part::Object("shop".into(), "t".into(), Kind::Triggers);
+        let triggers = DumpPart::Object("shop".into(), "t".into(), ObjectKind::Triggers);
         let text = "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`%`*/ /*!50003 TRIGGER shop.tr BEFORE INSERT ON shop . t FOR \
                     EACH ROW begin --\u{1} ;;\nset new.a=1; end */;;\nDELIMITER ;\nALTER DATABASE `shop` CHARACTER SET latin1 COLLATE latin1_bin ;\n";
         assert_eq!(steps(&triggers, text).unwrap().len(), 2);
@@ -657,10 +663,10 @@ mod tests {
         let cut = Filter::new(101_119, true).steps(&copy, text.as_bytes()).unwrap();
         assert!(String::from_utf8_lossy(&cut[0].text).contains("TRIGGER tr BEFORE INSERT ON t FOR"));
         assert_eq!(cut[1].text, b"ALTER DATABASE `copy` CHARACTER SET latin1 COLLATE latin1_bin");
-        let sequence = Part::Object("shop".into(), "s".into(), Kind::Sequence);
+        let sequence = DumpPart::Object("shop".into(), "s".into(), ObjectKind::Sequence);
         let text = "DROP SEQUENCE IF EXISTS `s`;\nCREATE SEQUENCE `s` start with 1 cache 1000 nocycle ENGINE=InnoDB;\nDO SETVAL(`s`, -5, 0);\n";
         assert_eq!(steps(&sequence, text).unwrap().len(), 3);
-        let routines = Part::Routines("shop".into());
+        let routines = DumpPart::Routines("shop".into());
         let text = "SET sql_mode = 'ORACLE';\nDELIMITER ;;\nCREATE DEFINER=\"a\"@\"b\" PACKAGE BODY \"p\" AS FUNCTION f RETURN INT AS BEGIN \
                     RETURN 1; END; END ;;\nDELIMITER ;\n";
         assert_eq!(steps(&routines, text).unwrap()[1].makes.as_ref().unwrap().object.kind, "PACKAGE BODY");
@@ -668,7 +674,7 @@ mod tests {
 
     #[test]
     fn nothing_else_is() {
-        let table = Part::Object("shop".into(), "t".into(), Kind::Table);
+        let table = DumpPart::Object("shop".into(), "t".into(), ObjectKind::Table);
         for text in [
             "CREATE TABLE `t` (a int) SELECT * FROM x.y;",
             "CREATE TABLE `t` (LIKE x.y);",
@@ -691,12 +697,12 @@ mod tests {
         ] {
             assert!(steps(&table, text).is_err(), "{text}");
         }
-        let database = Part::Database("shop".into());
+        let database = DumpPart::Database("shop".into());
         let text = "SET sql_mode = 'NO_BACKSLASH_ESCAPES';\nCREATE DATABASE `shop` COMMENT '\\''; DROP DATABASE other; -- ';\n";
         assert!(steps(&database, text).is_err());
-        let view = Part::Object("shop".into(), "v".into(), Kind::View);
+        let view = DumpPart::Object("shop".into(), "v".into(), ObjectKind::View);
         assert!(steps(&view, "CREATE VIEW v (a b) AS SELECT 1;").is_err());
-        let events = Part::Events("shop".into());
+        let events = DumpPart::Events("shop".into());
         for text in [
             "CREATE EVENT mysql.e ON SCHEDULE EVERY 1 DAY DO SELECT 1;",
             "ALTER EVENT e ENABLE;",
@@ -708,7 +714,7 @@ mod tests {
 
     #[test]
     fn events_are_made_disabled_and_their_bodies_stay() {
-        let events = Part::Events("shop".into());
+        let events = DumpPart::Events("shop".into());
         let disabled = |text: &str| {
             let step = steps(&events, &format!("SET sql_mode='NO_BACKSLASH_ESCAPES';\nDELIMITER ;;\n{text};;"))
                 .unwrap()

@@ -7,8 +7,8 @@ use super::checked::Checked;
 use super::filter::{Scope, Step};
 use super::{MysqlTarget, Place};
 use crate::entry::{Entry, Escaped};
-use crate::source::mysql::names::{Part, quoted};
-use crate::source::mysql::server::Server;
+use crate::source::mysql::names::{DumpPart, quoted};
+use crate::source::mysql::server::MysqlServer;
 use crate::source::{Error, Target};
 use crate::warning::{Warning, WarningKind};
 
@@ -18,7 +18,7 @@ pub(super) struct Lane {
     places: Vec<Place>,
     folds: bool,
     /// The stream that is loaded, and its place.
-    current: Option<(Part, Place)>,
+    current: Option<(DumpPart, Place)>,
     /// How another client is started, where a table that fails doesn't end the restore.
     again: Option<Again>,
     /// Whether the current table failed, and the rest of it is passed over.
@@ -38,7 +38,7 @@ pub(super) struct Loaded {
 
 /// What a client is started with.
 struct Again {
-    server: Server,
+    server: MysqlServer,
     preamble: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ impl Lane {
 
     /// The result of a step, where the restore is told to go on: a table that failed is named, and the rest of it passed over.
     fn or_passed_over(&mut self, result: Result<(), Error>) -> Result<(), Error> {
-        let (Some(again), Some((Part::Object(database, table, _), place))) = (&self.again, &self.current) else {
+        let (Some(again), Some((DumpPart::Object(database, table, _), place))) = (&self.again, &self.current) else {
             return result.map_err(unnamed);
         };
         match result {
@@ -115,7 +115,7 @@ impl Target for Lane {
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<(), Error> {
-        let part = Part::of(&entry.name);
+        let part = DumpPart::of(&entry.name);
         let place = part
             .as_ref()
             .and_then(|part| self.places.iter().find(|place| Some(place.from.as_str()) == part.database()).cloned());

@@ -24,11 +24,11 @@ use self::checked::filter;
 use self::definitions::Definitions;
 use self::filter::{Scope, Step};
 use self::lane::{Lane, Loaded};
-use super::client::ServerOptions;
-use super::fingerprint::Fingerprint;
-use super::names::{Kind, Part, literal, quoted};
-use super::server::Server;
-use super::table::Table;
+use super::client::MysqlServerOptions;
+use super::fingerprint::MysqlFingerprint;
+use super::names::{DumpPart, ObjectKind, literal, quoted};
+use super::server::MysqlServer;
+use super::table::MysqlTable;
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::remains::{Remains, ServiceName};
@@ -54,7 +54,7 @@ struct Place {
 
 impl Place {
     /// Where the statements of a part of its tables go.
-    fn scope<'s>(&'s self, part: &'s Part, folds: bool) -> Scope<'s> {
+    fn scope<'s>(&'s self, part: &'s DumpPart, folds: bool) -> Scope<'s> {
         Scope { part, from: &self.from, to: &self.loading, home: &self.to, folds }
     }
 
@@ -95,7 +95,7 @@ fn aside(name: &str, mark: &str, stamp: &str) -> String {
 
 /// A server that a dump goes back into.
 pub struct MysqlTarget {
-    server: Server,
+    server: MysqlServer,
     options: IntoOptions,
     places: Vec<Place>,
     definitions: Definitions,
@@ -119,9 +119,9 @@ impl MysqlTarget {
     /// Finds the server.
     ///
     /// # Errors
-    /// As [`Server::connect`].
-    pub fn connect(server: &ServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let mut server = Server::connect(server, interrupt)?;
+    /// As [`MysqlServer::connect`].
+    pub fn connect(server: &MysqlServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+        let mut server = MysqlServer::connect(server, interrupt)?;
         server.set_apart()?;
         server.find_number()?;
         let folds = server.value("SELECT @@lower_case_table_names")? != "0";
@@ -143,10 +143,10 @@ impl MysqlTarget {
     }
 
     /// The part that an entry is, where its database is restored.
-    fn part(&self, name: &StreamName) -> Option<Part> {
-        let part = Part::of(name)?;
+    fn part(&self, name: &StreamName) -> Option<DumpPart> {
+        let part = DumpPart::of(name)?;
         let meant = match &part {
-            Part::Object(database, object, Kind::Table | Kind::Triggers) => {
+            DumpPart::Object(database, object, ObjectKind::Table | ObjectKind::Triggers) => {
                 self.places.iter().any(|place| place.takes(database, object))
             }
             other => other
@@ -157,13 +157,13 @@ impl MysqlTarget {
     }
 
     /// Whether a definition is loaded into a place.
-    fn loads(&self, place: &Place, part: &Part) -> bool {
+    fn loads(&self, place: &Place, part: &DumpPart) -> bool {
         match part {
-            Part::Object(_, table, Kind::Triggers) => place.takes(&place.from, table),
-            Part::Object(_, _, Kind::Table) => false,
-            Part::Preamble | Part::Postamble | Part::Users => false,
-            Part::Database(_) | Part::Use(_) => true,
-            Part::Object(..) | Part::Events(_) | Part::Routines(_) => place.tables.is_none(),
+            DumpPart::Object(_, table, ObjectKind::Triggers) => place.takes(&place.from, table),
+            DumpPart::Object(_, _, ObjectKind::Table) => false,
+            DumpPart::Preamble | DumpPart::Postamble | DumpPart::Users => false,
+            DumpPart::Database(_) | DumpPart::Use(_) => true,
+            DumpPart::Object(..) | DumpPart::Events(_) | DumpPart::Routines(_) => place.tables.is_none(),
         }
     }
 
@@ -185,7 +185,7 @@ impl MysqlTarget {
 
 impl Service for MysqlTarget {
     fn is_definition(&self, entry: &Entry) -> bool {
-        Part::of(&entry.name).is_some_and(|part| !matches!(part, Part::Object(_, _, Kind::Table)))
+        DumpPart::of(&entry.name).is_some_and(|part| !matches!(part, DumpPart::Object(_, _, ObjectKind::Table)))
     }
 
     fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error> {
@@ -225,7 +225,7 @@ impl Service for MysqlTarget {
     }
 
     fn takes(&self, entry: &Entry) -> bool {
-        matches!(self.part(&entry.name), Some(Part::Object(_, _, Kind::Table)))
+        matches!(self.part(&entry.name), Some(DumpPart::Object(_, _, ObjectKind::Table)))
     }
 
     /// Databases, users, and the sequences, which tables may name.
@@ -241,12 +241,13 @@ impl Service for MysqlTarget {
         let mut load = self.checked()?;
         let mut named = String::new();
         for place in self.places.iter().filter(|place| place.tables.is_none()) {
-            let sequences = self.definitions.of(&place.from, |part| matches!(part, Part::Object(_, _, Kind::Sequence)));
+            let sequences =
+                self.definitions.of(&place.from, |part| matches!(part, DumpPart::Object(_, _, ObjectKind::Sequence)));
             for (part, text) in &sequences {
                 load.enter(&place.loading)?;
                 load.part(&place.scope(part, self.folds), text)?;
                 // A column's default names its sequence with the database.
-                if let (true, Part::Object(_, name, _)) = (place.replaces(), part) {
+                if let (true, DumpPart::Object(_, name, _)) = (place.replaces(), part) {
                     named += &format!("CREATE SEQUENCE IF NOT EXISTS {}.{};\n", quoted(&place.to), quoted(name));
                 }
             }
@@ -283,8 +284,8 @@ impl Service for MysqlTarget {
 
     fn standing(&self) -> Result<Option<String>, Error> {
         let databases: Vec<String> = self.places.iter().map(|place| place.to.clone()).collect();
-        let mut found = Fingerprint::take(&self.server, &databases, &[], &[])?;
-        let with_rows = |table: &&Table| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED");
+        let mut found = MysqlFingerprint::take(&self.server, &databases, &[], &[])?;
+        let with_rows = |table: &&MysqlTable| matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED");
         let tables: Vec<String> = found
             .tables
             .iter()

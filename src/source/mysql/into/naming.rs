@@ -1,7 +1,7 @@
 //! Whether a definition names its own schema: in a copy under another name it would work on the original.
 
 use super::filter::{Made, Step};
-use crate::source::mysql::sql::tokens::{Cursor, Kind};
+use crate::source::mysql::sql::tokens::{TokenCursor, TokenKind};
 
 /// Words behind which a table or a routine is named.
 const BEFORE_NAMES: [&str; 12] =
@@ -12,10 +12,10 @@ const BEFORE_NAMES: [&str; 12] =
 pub(super) fn names_schema(step: &Step, schema: &str, objects: &[String]) -> bool {
     let Some(Made { reading, .. }) = &step.makes else { return false };
     let Ok(tokens) = reading.tokens(&step.text) else { return true };
-    let tokens: Vec<_> = tokens.into_iter().filter(|token| token.kind != Kind::Comment).collect();
-    let cursor = Cursor::new(reading.charset, &step.text, &tokens);
+    let tokens: Vec<_> = tokens.into_iter().filter(|token| token.kind != TokenKind::Comment).collect();
+    let cursor = TokenCursor::new(reading.charset, &step.text, &tokens);
     let name = |at: usize| cursor.named(tokens.get(at)?);
-    let sign = |at: usize, sign: u8| tokens.get(at).is_some_and(|token| token.kind == Kind::Sign(sign));
+    let sign = |at: usize, sign: u8| tokens.get(at).is_some_and(|token| token.kind == TokenKind::Sign(sign));
     let is_schema = |at: usize| name(at).is_some_and(|name| name.eq_ignore_ascii_case(schema));
     // A table or an alias of the schema's own name: then a name before a dot may be its.
     let is_alias = objects.iter().any(|object| object.eq_ignore_ascii_case(schema))
@@ -31,7 +31,7 @@ pub(super) fn names_schema(step: &Step, schema: &str, objects: &[String]) -> boo
     };
     (0..tokens.len()).any(|at| {
         // A text may be a statement that the routine prepares.
-        if tokens[at].kind == Kind::Text {
+        if tokens[at].kind == TokenKind::Text {
             return in_text(at);
         }
         let before_dot = at > 0 && (sign(at - 1, b'.') || sign(at - 1, b'@'));
@@ -40,7 +40,7 @@ pub(super) fn names_schema(step: &Step, schema: &str, objects: &[String]) -> boo
         }
         let Some(object) = name(at + 2) else { return true };
         let behind_a_word = at > 0
-            && tokens[at - 1].kind == Kind::Word
+            && tokens[at - 1].kind == TokenKind::Word
             && name(at - 1).is_some_and(|word| BEFORE_NAMES.iter().any(|known| word.eq_ignore_ascii_case(known)));
         let is_whole = sign(at + 3, b'.') || sign(at + 3, b'(');
         let is_object = objects.iter().any(|known| known.eq_ignore_ascii_case(&object));
@@ -52,12 +52,12 @@ pub(super) fn names_schema(step: &Step, schema: &str, objects: &[String]) -> boo
 mod tests {
     use super::*;
     use crate::source::mysql::into::filter::Object;
-    use crate::source::mysql::sql::session::Session;
+    use crate::source::mysql::sql::session::SqlSession;
 
     fn names(text: &str, objects: &[&str]) -> bool {
         let made = Made {
             object: Object { kind: "VIEW", name: "v".into() },
-            reading: Session::new(101_119, true).reading,
+            reading: SqlSession::new(101_119, true).reading,
             mode: String::new(),
             charset: String::new(),
             collation: String::new(),

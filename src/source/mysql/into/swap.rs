@@ -14,7 +14,7 @@ use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::Feed;
 use crate::source::mysql::events;
-use crate::source::mysql::names::{Kind, Part, literal, quoted};
+use crate::source::mysql::names::{DumpPart, ObjectKind, literal, quoted};
 use crate::source::mysql::split::Splitter;
 use crate::warning::WarningKind;
 
@@ -153,7 +153,13 @@ impl MysqlTarget {
     }
 
     /// Loads parts of the database `from` into the database `to`.
-    fn load_parts(&self, from: &str, to: &str, preamble: &[u8], mut parts: Vec<(Part, Vec<u8>)>) -> Result<(), Error> {
+    fn load_parts(
+        &self,
+        from: &str,
+        to: &str,
+        preamble: &[u8],
+        mut parts: Vec<(DumpPart, Vec<u8>)>,
+    ) -> Result<(), Error> {
         parts.sort_by_key(|(part, _)| rank(part));
         let mut load = Checked::new(&self.server, preamble, self.folds)?;
         load.enter(to)?;
@@ -189,9 +195,13 @@ impl MysqlTarget {
                 }
             }
             match &part {
-                Part::Preamble => preamble = text,
-                Part::Object(_, table, Kind::Triggers) if place.takes(&place.from, table) => parts.push((part, text)),
-                Part::Object(_, _, Kind::Stub | Kind::View) | Part::Events(_) | Part::Routines(_)
+                DumpPart::Preamble => preamble = text,
+                DumpPart::Object(_, table, ObjectKind::Triggers) if place.takes(&place.from, table) => {
+                    parts.push((part, text))
+                }
+                DumpPart::Object(_, _, ObjectKind::Stub | ObjectKind::View)
+                | DumpPart::Events(_)
+                | DumpPart::Routines(_)
                     if place.tables.is_none() =>
                 {
                     parts.push((part, text));

@@ -24,13 +24,13 @@ pub(in crate::source::mysql) struct NoValue;
 
 /// Rows of one statement.
 #[derive(Debug)]
-pub(in crate::source::mysql) struct Rows {
+pub(in crate::source::mysql) struct RowReader {
     state: State,
     depth: u8,
     word: Vec<u8>,
 }
 
-impl Rows {
+impl RowReader {
     /// Behind `VALUES`.
     pub fn new() -> Self {
         Self { state: State::Between(false), depth: 0, word: Vec::new() }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn follow(text: &str, step: usize) -> Result<Option<usize>, NoValue> {
-        let (mut rows, mut at) = (Rows::new(), 0);
+        let (mut rows, mut at) = (RowReader::new(), 0);
         for piece in text.as_bytes().chunks(step) {
             let (length, ended) = rows.follow(piece)?;
             at += length;

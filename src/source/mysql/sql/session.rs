@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::charset::Charset;
-use super::tokens::{Cursor, Kind, Reading, Token};
+use super::tokens::{ReadingConditions, SqlToken, TokenCursor, TokenKind};
 
 /// Variables of a session that a dump sets. Any other is no part of a dump.
 const VARIABLES: [&str; 18] = [
@@ -73,9 +73,9 @@ const MODES: [&str; 37] = [
 
 /// A session as far as it matters to reading.
 #[derive(Debug, Clone)]
-pub(in crate::source::mysql) struct Session {
+pub(in crate::source::mysql) struct SqlSession {
     /// How text is read now.
-    pub reading: Reading,
+    pub reading: ReadingConditions,
     /// The sql_mode.
     mode: String,
     /// Its character set.
@@ -86,10 +86,11 @@ pub(in crate::source::mysql) struct Session {
     saved: HashMap<String, String>,
 }
 
-impl Session {
+impl SqlSession {
     /// One that has just begun, with `sql_mode` empty and its text in UTF-8.
     pub fn new(version: u32, mariadb: bool) -> Self {
-        let reading = Reading { version, mariadb, quotes_names: false, plain_backslash: false, charset: Charset::Utf8 };
+        let reading =
+            ReadingConditions { version, mariadb, quotes_names: false, plain_backslash: false, charset: Charset::Utf8 };
         Self {
             reading,
             mode: String::new(),
@@ -115,7 +116,7 @@ impl Session {
     }
 
     /// Follows a statement whose first word was `SET`. None if it sets anything that no dump sets.
-    pub fn set(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+    pub fn set(&mut self, cursor: &mut TokenCursor<'_>) -> Option<()> {
         // The server reads the values before it assigns the first, so one that was assigned here isn't read here.
         let mut assigned = Vec::new();
         loop {
@@ -128,7 +129,7 @@ impl Session {
         }
     }
 
-    fn assign(&mut self, cursor: &mut Cursor<'_>, assigned: &mut Vec<String>) -> Option<()> {
+    fn assign(&mut self, cursor: &mut TokenCursor<'_>, assigned: &mut Vec<String>) -> Option<()> {
         if cursor.words(&["NAMES"]) {
             let name = value(cursor)?;
             if cursor.word("COLLATE") {
@@ -176,7 +177,7 @@ impl Session {
     }
 
     /// A literal, a variable of the dump's own, or one of the session. Some(None) is one that isn't followed.
-    fn value(&self, cursor: &mut Cursor<'_>, assigned: &[String]) -> Option<Option<String>> {
+    fn value(&self, cursor: &mut TokenCursor<'_>, assigned: &[String]) -> Option<Option<String>> {
         if !cursor.sign(b'@') {
             return value(cursor).map(Some);
         }
@@ -224,20 +225,20 @@ impl Session {
 }
 
 /// The name of a variable of the dump's own. To a server é is e there, and a blank at the end is nothing.
-fn own_name(cursor: &mut Cursor<'_>) -> Option<String> {
+fn own_name(cursor: &mut TokenCursor<'_>) -> Option<String> {
     let name = cursor.name()?;
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$'));
     plain.then(|| name.to_ascii_lowercase())
 }
 
 /// A word, a number or a string without anything that has to be escaped.
-fn value(cursor: &mut Cursor<'_>) -> Option<String> {
+fn value(cursor: &mut TokenCursor<'_>) -> Option<String> {
     let minus = if cursor.sign(b'-') { "-" } else { "" };
-    let token: &Token = cursor.take()?;
+    let token: &SqlToken = cursor.take()?;
     let bytes = cursor.bytes(token);
     let text = match token.kind {
-        Kind::Word => bytes,
-        Kind::Text => bytes.get(1..bytes.len().checked_sub(1)?)?,
+        TokenKind::Word => bytes,
+        TokenKind::Text => bytes.get(1..bytes.len().checked_sub(1)?)?,
         _ => return None,
     };
     let plain = text
@@ -256,15 +257,15 @@ fn value(cursor: &mut Cursor<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn set(session: &mut Session, text: &str) -> bool {
+    fn set(session: &mut SqlSession, text: &str) -> bool {
         let tokens = session.reading.tokens(text.as_bytes()).unwrap();
-        let mut cursor = Cursor::new(session.reading.charset, text.as_bytes(), &tokens);
+        let mut cursor = TokenCursor::new(session.reading.charset, text.as_bytes(), &tokens);
         cursor.word("SET") && session.set(&mut cursor).is_some()
     }
 
     #[test]
     fn what_a_dump_sets_is_followed() {
-        let mut session = Session::new(101_119, true);
+        let mut session = SqlSession::new(101_119, true);
         assert!(set(&mut session, "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */"));
         assert!(set(&mut session, "/*!50003 SET @saved_sql_mode       = @@sql_mode */ "));
         assert!(set(&mut session, "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'"));
@@ -313,7 +314,7 @@ mod tests {
             "SET @é = ''",
             "SET @`e ` = ''",
         ] {
-            assert!(!set(&mut Session::new(101_119, true), text), "{text}");
+            assert!(!set(&mut SqlSession::new(101_119, true), text), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::charset::Charset;
 
 /// The conditions under which text is read: the server's version, and the settings of its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source::mysql) struct Reading {
+pub(in crate::source::mysql) struct ReadingConditions {
     /// The version as in comments: 101119 of 10.11.19.
     pub version: u32,
     /// Whether it is a MariaDB server.
@@ -21,7 +21,7 @@ pub(in crate::source::mysql) struct Reading {
 
 /// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::source::mysql) enum Kind {
+pub(in crate::source::mysql) enum TokenKind {
     /// A word without quotes: a keyword, a name, a number, `@variable` without its `@`.
     Word,
     /// A name in quotes.
@@ -38,9 +38,9 @@ pub(in crate::source::mysql) enum Kind {
 
 /// A token and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::source::mysql) struct Token {
+pub(in crate::source::mysql) struct SqlToken {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// Its position.
     pub at: Range<usize>,
 }
@@ -58,14 +58,14 @@ pub(in crate::source::mysql) enum Open {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source::mysql) struct Statement {
     /// Its tokens, comments among them.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<SqlToken>,
     /// Where it ends, without its delimiter.
     pub end: usize,
     /// Where the next one begins.
     pub next: usize,
 }
 
-impl Reading {
+impl ReadingConditions {
     /// Reads up to the first `delimiter` that isn't quoted.
     ///
     /// # Errors
@@ -96,20 +96,20 @@ impl Reading {
                         at += length;
                         continue;
                     }
-                    None => (Kind::Comment, self.skipped(rest).ok_or(Open::Quotes)?),
+                    None => (TokenKind::Comment, self.skipped(rest).ok_or(Open::Quotes)?),
                 },
-                [b'#', ..] => (Kind::Comment, line(rest)),
+                [b'#', ..] => (TokenKind::Comment, line(rest)),
                 [b'-', b'-', 0x80..=0xff, ..] if self.charset != Charset::Utf8 => return Err(Open::Quotes),
-                [b'-', b'-', after @ ..] if is_gap(after.first().copied()) => (Kind::Comment, line(rest)),
-                [b'`', ..] => (Kind::Name, self.quoted(rest, b'`').ok_or(Open::Quotes)?),
-                [b'"', ..] if self.quotes_names => (Kind::Name, self.quoted(rest, b'"').ok_or(Open::Quotes)?),
-                [quote @ (b'"' | b'\''), ..] => (Kind::Text, self.quoted(rest, *quote).ok_or(Open::Quotes)?),
-                [byte, ..] if self.is_word(*byte) => (Kind::Word, self.word(rest, delimiter)),
-                [0x80..=0xff, ..] => (Kind::Foreign, self.charset.length(rest)),
-                [byte, ..] => (Kind::Sign(*byte), 1),
+                [b'-', b'-', after @ ..] if is_gap(after.first().copied()) => (TokenKind::Comment, line(rest)),
+                [b'`', ..] => (TokenKind::Name, self.quoted(rest, b'`').ok_or(Open::Quotes)?),
+                [b'"', ..] if self.quotes_names => (TokenKind::Name, self.quoted(rest, b'"').ok_or(Open::Quotes)?),
+                [quote @ (b'"' | b'\''), ..] => (TokenKind::Text, self.quoted(rest, *quote).ok_or(Open::Quotes)?),
+                [byte, ..] if self.is_word(*byte) => (TokenKind::Word, self.word(rest, delimiter)),
+                [0x80..=0xff, ..] => (TokenKind::Foreign, self.charset.length(rest)),
+                [byte, ..] => (TokenKind::Sign(*byte), 1),
                 [] => break,
             };
-            tokens.push(Token { kind, at: at..at + length });
+            tokens.push(SqlToken { kind, at: at..at + length });
             at += length;
         }
         Err(Open::Statement)
@@ -119,7 +119,7 @@ impl Reading {
     ///
     /// # Errors
     /// Where a string, a name or a comment has no end.
-    pub fn tokens(&self, text: &[u8]) -> Result<Vec<Token>, Open> {
+    pub fn tokens(&self, text: &[u8]) -> Result<Vec<SqlToken>, Open> {
         // No statement has a NUL behind its end.
         let mut whole = text.to_vec();
         whole.push(b'\n');
@@ -141,7 +141,7 @@ impl Reading {
     }
 
     /// The first tokens, up to a word that is `last`, or as far as they can be determined.
-    pub fn leading(&self, text: &[u8], last: &[u8]) -> Vec<Token> {
+    pub fn leading(&self, text: &[u8], last: &[u8]) -> Vec<SqlToken> {
         let mut tokens = Vec::new();
         let mut at = 0;
         while at < text.len() {
@@ -152,15 +152,15 @@ impl Reading {
                     continue;
                 }
                 [b'`', ..] => match self.quoted(rest, b'`') {
-                    Some(length) => (Kind::Name, length),
+                    Some(length) => (TokenKind::Name, length),
                     None => break,
                 },
-                [byte, ..] if self.is_word(*byte) => (Kind::Word, self.word(rest, b"\0")),
-                [byte @ (b'(' | b')' | b',' | b'.'), ..] => (Kind::Sign(*byte), 1),
+                [byte, ..] if self.is_word(*byte) => (TokenKind::Word, self.word(rest, b"\0")),
+                [byte @ (b'(' | b')' | b',' | b'.'), ..] => (TokenKind::Sign(*byte), 1),
                 _ => break,
             };
-            tokens.push(Token { kind, at: at..at + length });
-            if kind == Kind::Word && rest[..length].eq_ignore_ascii_case(last) {
+            tokens.push(SqlToken { kind, at: at..at + length });
+            if kind == TokenKind::Word && rest[..length].eq_ignore_ascii_case(last) {
                 break;
             }
             at += length;
@@ -258,29 +258,29 @@ fn comment(rest: &[u8], nests: bool) -> Option<usize> {
 
 /// A statement's tokens that the server reads, one after the other.
 #[derive(Debug, Clone)]
-pub(in crate::source::mysql) struct Cursor<'t> {
+pub(in crate::source::mysql) struct TokenCursor<'t> {
     text: &'t [u8],
-    tokens: &'t [Token],
+    tokens: &'t [SqlToken],
     charset: Charset,
     at: usize,
 }
 
-impl<'t> Cursor<'t> {
+impl<'t> TokenCursor<'t> {
     /// At the start of a text of that character set.
-    pub fn new(charset: Charset, text: &'t [u8], tokens: &'t [Token]) -> Self {
+    pub fn new(charset: Charset, text: &'t [u8], tokens: &'t [SqlToken]) -> Self {
         Self { text, tokens, charset, at: 0 }
     }
 
     /// The next token, without taking it.
-    pub fn peek(&self) -> Option<&'t Token> {
-        self.tokens[self.at..].iter().find(|token| token.kind != Kind::Comment)
+    pub fn peek(&self) -> Option<&'t SqlToken> {
+        self.tokens[self.at..].iter().find(|token| token.kind != TokenKind::Comment)
     }
 
     /// Takes the next token.
-    pub fn take(&mut self) -> Option<&'t Token> {
+    pub fn take(&mut self) -> Option<&'t SqlToken> {
         while let Some(token) = self.tokens.get(self.at) {
             self.at += 1;
-            if token.kind != Kind::Comment {
+            if token.kind != TokenKind::Comment {
                 return Some(token);
             }
         }
@@ -288,15 +288,15 @@ impl<'t> Cursor<'t> {
     }
 
     /// The bytes of a token.
-    pub fn bytes(&self, token: &Token) -> &'t [u8] {
+    pub fn bytes(&self, token: &SqlToken) -> &'t [u8] {
         &self.text[token.at.clone()]
     }
 
     /// Takes the word, where it is next.
     pub fn word(&mut self, word: &str) -> bool {
-        let is = self
-            .peek()
-            .is_some_and(|token| token.kind == Kind::Word && self.bytes(token).eq_ignore_ascii_case(word.as_bytes()));
+        let is = self.peek().is_some_and(|token| {
+            token.kind == TokenKind::Word && self.bytes(token).eq_ignore_ascii_case(word.as_bytes())
+        });
         if is {
             self.take();
         }
@@ -315,7 +315,7 @@ impl<'t> Cursor<'t> {
 
     /// Takes the byte, where it is next.
     pub fn sign(&mut self, sign: u8) -> bool {
-        let is = self.peek().is_some_and(|token| token.kind == Kind::Sign(sign));
+        let is = self.peek().is_some_and(|token| token.kind == TokenKind::Sign(sign));
         if is {
             self.take();
         }
@@ -335,11 +335,11 @@ impl<'t> Cursor<'t> {
     }
 
     /// The name that a token is.
-    pub fn named(&self, token: &Token) -> Option<String> {
+    pub fn named(&self, token: &SqlToken) -> Option<String> {
         let text = self.charset.text(self.bytes(token))?;
         match token.kind {
-            Kind::Word => Some(text),
-            Kind::Name => unquoted(&text),
+            TokenKind::Word => Some(text),
+            TokenKind::Name => unquoted(&text),
             _ => None,
         }
     }
@@ -361,7 +361,7 @@ pub(in crate::source::mysql) fn unquoted(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    pub(super) const READING: Reading = Reading {
+    pub(super) const READING: ReadingConditions = ReadingConditions {
         version: 101_119,
         mariadb: true,
         quotes_names: false,
@@ -369,7 +369,7 @@ mod tests {
         charset: Charset::Utf8,
     };
 
-    fn shown(reading: Reading, text: &str) -> Vec<String> {
+    fn shown(reading: ReadingConditions, text: &str) -> Vec<String> {
         let tokens = reading.tokens(text.as_bytes()).unwrap();
         tokens.into_iter().map(|token| text[token.at].to_owned()).collect()
     }
@@ -386,7 +386,7 @@ mod tests {
             shown(READING, "/*M /* */ a -- */ b\n /*x /* */ c"),
             ["/*M /* */", "a", "-- */ b\n", "/*x /* */", "c"]
         );
-        let mysql = Reading { mariadb: false, version: 80_036, ..READING };
+        let mysql = ReadingConditions { mariadb: false, version: 80_036, ..READING };
         assert_eq!(shown(mysql, "/*!50799 b*/ /*M!101119 d*/ /*! x */"), ["b", "/*M!101119 d*/", "x"]);
         assert!(READING.tokens(b"a /* b").is_err() && READING.tokens(b"'a").is_err());
     }
@@ -394,9 +394,9 @@ mod tests {
     #[test]
     fn quotes_end_where_the_session_says() {
         assert_eq!(shown(READING, r"'a\'b' 'c''d' `e``f`"), [r"'a\'b'", "'c''d'", "`e``f`"]);
-        let plain = Reading { plain_backslash: true, ..READING };
+        let plain = ReadingConditions { plain_backslash: true, ..READING };
         assert_eq!(shown(plain, r"'\' 'x'"), [r"'\'", "'x'"]);
-        let charset = |name: &str| Reading { charset: Charset::named(name).unwrap(), ..READING };
+        let charset = |name: &str| ReadingConditions { charset: Charset::named(name).unwrap(), ..READING };
         let count = |name: &str, text: &[u8]| charset(name).tokens(text).map(|tokens| tokens.len());
         for name in ["gbk", "gb18030", "sjis", "cp932"] {
             assert_eq!(count(name, b"'\x95\\' x"), Ok(2), "{name}: the backslash is half of a character");
@@ -411,9 +411,9 @@ mod tests {
 
     #[test]
     fn what_a_character_beyond_ascii_is_outside_of_quotes_is_not_guessed() {
-        let latin = Reading { charset: Charset::named("latin1").unwrap(), ..READING };
-        let kinds: Vec<Kind> = latin.tokens(b"a\xa0SELECT").unwrap().into_iter().map(|token| token.kind).collect();
-        assert_eq!(kinds, [Kind::Word, Kind::Foreign, Kind::Word]);
+        let latin = ReadingConditions { charset: Charset::named("latin1").unwrap(), ..READING };
+        let kinds: Vec<TokenKind> = latin.tokens(b"a\xa0SELECT").unwrap().into_iter().map(|token| token.kind).collect();
+        assert_eq!(kinds, [TokenKind::Word, TokenKind::Foreign, TokenKind::Word]);
         assert!(latin.tokens(b"a --\x80 b").is_err() && latin.comment(b"--\xa0 b\n").is_none());
         for unknown in ["28", "default", "ucs2", "utf16", "filename", "swe7", "gbk_chinese_ci", ""] {
             assert_eq!(Charset::named(unknown), None, "{unknown}");
