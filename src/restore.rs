@@ -14,7 +14,7 @@ use crate::id::{PackId, StreamHash};
 use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Counts, Interrupt, Progress};
 use crate::repository::{self, ChunkRun, Fetcher, Repository};
-use crate::source::{self, Target};
+use crate::source::{self, Proof, Target};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
 
@@ -35,12 +35,14 @@ pub struct RestoreReport {
     pub damaged: Vec<String>,
     /// What else went wrong without ending the restore.
     pub warnings: Vec<Warning>,
+    /// What was compared in a service, before anything was put in place. None where files were restored.
+    pub proof: Option<Proof>,
 }
 
 impl RestoreReport {
     fn new(snapshot: &SnapshotRow) -> Self {
         let (damaged, warnings) = (Vec::new(), Vec::new());
-        Self { snapshot: snapshot.clone(), streams: 0, bytes: 0, kept: 0, damaged, warnings }
+        Self { snapshot: snapshot.clone(), streams: 0, bytes: 0, kept: 0, damaged, warnings, proof: None }
     }
 
     /// How the restore ended.

@@ -215,9 +215,9 @@ impl SetRestore<'_> {
             return Ok(without_work(opened, &said));
         }
         let began = Instant::now();
-        let (report, service) = job.load(&wanted, opened)?;
+        let report = job.load(&wanted, opened)?;
         report.warnings.iter().for_each(|warning| job.progress.warn(warning));
-        let proof = service.proof();
+        let proof = report.proof.clone().unwrap_or_default();
         Ok(SetReport {
             bytes: report.bytes,
             counted: proof.counted,

@@ -14,21 +14,43 @@ use crate::index::{Beginning, Ending, Operation, OperationKind, Outcome, Snapsho
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, Repository};
 use crate::source::remains::Remains;
-use crate::source::{self, Contents, Plan, Service, Target};
+use crate::source::{self, Contents, Plan, RestoreTarget, Target};
 use crate::time::Clock;
 use crate::warning::Warning;
 
 /// Most streams that are loaded at the same time.
-const LANES: usize = 4;
+const LOADERS: usize = 4;
 /// How often an interrupt is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Most bytes of definitions that are held.
 const DEFINITIONS: u64 = 512 << 20;
 
+/// What a restore into a service is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// The data is needed: it is put in place, and until that has succeeded there is nothing to back up.
+    #[default]
+    Production,
+    /// It is to be seen whether the snapshot can be restored: what was loaded is taken away again, however it went, and the set
+    /// is backed up as before.
+    Scratch,
+}
+
+impl Purpose {
+    const fn operation(self) -> OperationKind {
+        match self {
+            Purpose::Production => OperationKind::RestoreIntoService,
+            Purpose::Scratch => OperationKind::Drill,
+        }
+    }
+}
+
 /// Who restores, why, and what the machine allows.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
+    /// What for.
+    pub purpose: Purpose,
     /// The environments whose snapshots may be restored here; None where nothing is said.
     pub restore_from: Option<Vec<String>>,
     /// For a refresh, the environment of this machine, None where it has no name: data goes into another one alone.
@@ -98,12 +120,13 @@ fn facts(repository: &Repository, snapshot: &SnapshotRow) -> Result<Facts> {
 /// without a trace. Where the `request` is noted, so is what stands there at the end: a later run can see by both that the same
 /// needn't be done once more.
 ///
-/// Until a restore of a set has succeeded, backups of that set are refused. The next restore takes up what it had begun.
+/// Until a restore of a set for [production](Purpose::Production) has succeeded, backups of that set are refused. The next one
+/// takes up what it had begun.
 #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
 pub fn restore_into(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    service: &mut dyn Service,
+    service: &mut dyn RestoreTarget,
     guard: &Guard,
     request: Option<&str>,
     confirm: &mut dyn FnMut(&Plan) -> bool,
@@ -113,7 +136,10 @@ pub fn restore_into(
 ) -> Result<Option<RestoreReport>> {
     let said = guard.check(snapshot)?;
     let set = &snapshot.header.set;
-    let unfinished = unfinished(repository, set)?;
+    let unfinished = match guard.purpose {
+        Purpose::Production => unfinished(repository, set)?,
+        Purpose::Scratch => Remains::default(),
+    };
     let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
     let facts = facts(repository, snapshot)?;
@@ -131,15 +157,25 @@ pub fn restore_into(
         snapshot: Some(snapshot.id),
         request,
         remains: remains.clone(),
-        ..Beginning::new(OperationKind::RestoreIntoService, Some(set))
+        ..Beginning::new(guard.purpose.operation(), Some(set))
     };
     let work = |_: &_| -> Result<(RestoreReport, Option<String>)> {
-        let report = load(repository, snapshot, service, &entries, progress, interrupt).map_err(|error| {
-            if error.class() == Class::Interrupted {
-                progress.note(&format!("{}; {}", service.undone(), way_on(set)));
+        let loaded = load(repository, snapshot, service, &entries, progress, interrupt);
+        let report = match guard.purpose {
+            Purpose::Production => loaded.and_then(|report| put_in_place(report, service)).map_err(|error| {
+                if error.class() == Class::Interrupted {
+                    progress.note(&format!("{}; {}", service.undone(), way_on(set)));
+                }
+                explained(error, service, set)
+            })?,
+            Purpose::Scratch => {
+                // The load's own error says more than that what it left could not be taken away.
+                let discarded = service.discard().map_err(restore_error);
+                let report = loaded?;
+                discarded?;
+                report
             }
-            explained(error, service, set)
-        })?;
+        };
         // The data is there, whatever can be told of what lies beside it. And a run that has noted its end has nothing left to
         // do: one that is killed then is told from one that was killed before.
         for line in service.still_there(&remains.leftovers).unwrap_or_default() {
@@ -157,6 +193,13 @@ pub fn restore_into(
     Ok(Some(report))
 }
 
+/// Puts what was loaded and verified in place.
+fn put_in_place(mut report: RestoreReport, service: &mut dyn RestoreTarget) -> Result<RestoreReport> {
+    let proof = report.proof.clone().unwrap_or_default();
+    report.warnings.extend(service.commit(&proof).map_err(restore_error)?);
+    Ok(report)
+}
+
 /// What the last restore of the set has left in its service, where that hasn't succeeded.
 fn unfinished(repository: &Repository, set: &str) -> Result<Remains> {
     let index = repository.index();
@@ -169,7 +212,7 @@ fn unfinished(repository: &Repository, set: &str) -> Result<Remains> {
 pub fn standing(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    service: &mut dyn Service,
+    service: &mut dyn RestoreTarget,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<(Plan, Option<String>)> {
@@ -189,7 +232,7 @@ fn way_on(set: &str) -> String {
 }
 
 /// The error, and what stands in the service now.
-fn explained(error: Error, service: &dyn Service, set: &str) -> Error {
+fn explained(error: Error, service: &dyn RestoreTarget, set: &str) -> Error {
     let text = |why: String| format!("{why}\nThe restore did not end: {}; {}", service.undone(), way_on(set));
     match error {
         Error::Failed(why) => Error::Failed(text(why)),
@@ -202,7 +245,7 @@ fn explained(error: Error, service: &dyn Service, set: &str) -> Error {
 fn read_definitions(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    service: &dyn Service,
+    service: &dyn RestoreTarget,
     entries: &[Entry],
     progress: &dyn Progress,
     interrupt: &Interrupt,
@@ -220,28 +263,29 @@ fn read_definitions(
     Ok(held.streams)
 }
 
-/// Loads all that is no definition, several streams at the same time: a server takes one connection's statements one after
+/// Loads all that is no definition and verifies it, several streams at the same time: a server takes one connection's statements one after
 /// the other, on one core.
 fn load(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    service: &mut dyn Service,
+    service: &mut dyn RestoreTarget,
     entries: &[Entry],
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
     let wanted: Vec<&Entry> = entries.iter().filter(|entry| service.takes(entry)).collect();
-    let most = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LANES).min(service.lanes());
+    let most =
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(LOADERS).min(service.max_loaders());
     let shares = shares(&wanted, most);
     progress.phase("restoring", Some(wanted.iter().map(|entry| entry.size).sum()), Some(wanted.len() as u64));
-    service.open().map_err(restore_error)?;
+    service.prepare().map_err(restore_error)?;
     let mut targets = Vec::new();
     for _ in &shares {
-        targets.push(service.lane().map_err(restore_error)?);
+        targets.push(service.loader().map_err(restore_error)?);
     }
     let (progress, stop) = (&Beside(progress), Interrupt::default());
     let results: Vec<Result<RestoreReport>> = std::thread::scope(|scope| {
-        let lanes: Vec<_> = shares
+        let loaders: Vec<_> = shares
             .iter()
             .zip(&mut targets)
             .map(|(share, target)| {
@@ -256,18 +300,18 @@ fn load(
                 })
             })
             .collect();
-        while lanes.iter().any(|lane| !lane.is_finished()) {
+        while loaders.iter().any(|loader| !loader.is_finished()) {
             if interrupt.is_set() {
                 stop.set();
             }
             std::thread::sleep(LOOK);
         }
         let panicked = || Err(Error::Failed("a thread that loads ended by itself".to_owned()));
-        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|_| panicked())).collect()
+        loaders.into_iter().map(|loader| loader.join().unwrap_or_else(|_| panicked())).collect()
     });
     let mut report = merged(snapshot, results)?;
     whole(&report)?;
-    report.warnings.extend(service.finish().map_err(restore_error)?);
+    report.proof = Some(service.verify().map_err(restore_error)?);
     Ok(report)
 }
 

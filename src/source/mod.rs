@@ -270,7 +270,7 @@ impl IntoOptions {
 pub struct Contents<'a> {
     /// All its entries.
     pub entries: &'a [Entry],
-    /// The content of those that are [definitions](Service::is_definition).
+    /// The content of those that are [definitions](RestoreTarget::is_definition).
     pub definitions: Vec<(StreamName, Vec<u8>)>,
     /// What the source noted.
     pub facts: &'a Facts,
@@ -291,7 +291,7 @@ pub struct Plan {
     pub bytes: u64,
 }
 
-/// What a restore into a service has proven.
+/// What became of a load: it was compared with what the snapshot says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proof {
     /// How many of what can be counted: rows, points. None where nothing can be.
@@ -303,40 +303,48 @@ pub struct Proof {
 /// A service that runs, and that a snapshot goes back into.
 ///
 /// Its definitions (all that is small) are read first, so that everything can be judged before anything is written
-/// ([`plan`](Service::plan)). Then it is [opened](Service::open), the rest is loaded by one or more [lanes](Service::lane) at
-/// the same time, and [`finish`](Service::finish) proves that the new data is whole and puts it in place.
-pub trait Service {
+/// ([`plan`](RestoreTarget::plan)). Then it is [prepared](RestoreTarget::prepare), the rest is loaded by one or more
+/// [loaders](RestoreTarget::loader) at the same time, and [verified](RestoreTarget::verify) where it was loaded. At last it is put in place
+/// ([`commit`](RestoreTarget::commit)) or taken away ([`discard`](RestoreTarget::discard)).
+pub trait RestoreTarget {
     /// Whether an entry is to be read first.
     fn is_definition(&self, entry: &Entry) -> bool;
 
     /// Judges what the snapshot has. Writes nothing.
     fn plan(&mut self, contents: Contents<'_>) -> Result<Plan, Error>;
 
-    /// What it makes in the service, and what is left there where it doesn't end. Asked after [`plan`](Service::plan).
+    /// What it makes in the service, and what is left there where it doesn't end. Asked after [`plan`](RestoreTarget::plan).
     fn remains(&self) -> Remains;
 
     /// Which of these are still there, each a sentence that says how it goes away.
     fn still_there(&self, leftovers: &[ServiceName]) -> Result<Vec<String>, Error>;
 
-    /// Whether an entry is to be loaded by a lane.
+    /// Whether an entry is to be loaded by a loader.
     fn takes(&self, entry: &Entry) -> bool;
 
-    /// Makes what the lanes load into.
-    fn open(&mut self) -> Result<(), Error>;
+    /// Makes what the loaders load into.
+    fn prepare(&mut self) -> Result<(), Error>;
 
-    /// How many lanes may load at the same time, at most. With one, entries come in the snapshot's order.
-    fn lanes(&self) -> usize {
+    /// How many loaders may run at the same time, at most. With one, entries come in the snapshot's order.
+    fn max_loaders(&self) -> usize {
         usize::MAX
     }
 
-    /// Loads entries, beside other lanes that load other ones.
-    fn lane(&self) -> Result<Box<dyn Target + Send>, Error>;
+    /// Loads entries, beside other loaders that load other ones.
+    fn loader(&self) -> Result<Box<dyn Target + Send>, Error>;
 
-    /// After all lanes have ended well. Returns warnings, each a whole sentence.
-    fn finish(&mut self) -> Result<Vec<Warning>, Error>;
+    /// After all loaders have ended well: compares what was loaded, where it was loaded, with what the snapshot says. What
+    /// lives stays untouched, however it ends.
+    fn verify(&mut self) -> Result<Proof, Error>;
+
+    /// Puts what was [verified](RestoreTarget::verify) in place. Returns warnings, each a whole sentence.
+    fn commit(&mut self, proof: &Proof) -> Result<Vec<Warning>, Error>;
+
+    /// Takes away what was loaded and isn't in place. What lives stays untouched.
+    fn discard(&mut self) -> Result<(), Error>;
 
     /// What stands where the restored data goes to, as a line that is another one once any of it is another. It is asked after
-    /// [`finish`](Service::finish), and after [`plan`](Service::plan) where the same restore is wanted once more. None where
+    /// [`commit`](RestoreTarget::commit), and after [`plan`](RestoreTarget::plan) where the same restore is wanted once more. None where
     /// the service can't be looked at.
     fn standing(&self) -> Result<Option<String>, Error> {
         Ok(None)
@@ -344,7 +352,4 @@ pub trait Service {
 
     /// What stands in the service after a restore that didn't end, and what to do.
     fn undone(&self) -> String;
-
-    /// What [`finish`](Service::finish) has proven.
-    fn proof(&self) -> Proof;
 }

@@ -19,6 +19,7 @@ mod parent_guided;
 mod prune;
 mod races;
 mod rebase;
+mod restore_targets;
 mod sharing;
 mod similarity;
 mod vectors;

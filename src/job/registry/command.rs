@@ -14,7 +14,7 @@ use crate::progress::Interrupt;
 use crate::source::command::into::{CommandTarget, IntoOptions};
 use crate::source::command::many::CommandsSource;
 use crate::source::command::{CommandOptions, STALL_LIMIT};
-use crate::source::{Error, Finding, Service, Source, copy};
+use crate::source::{Error, Finding, RestoreTarget, Source, copy};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -85,7 +85,7 @@ impl SourceDescriptor for CommandSpec {
         }
     }
 
-    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         let TargetOptions { set, options, .. } = wanted;
         let Some(program) = &self.restore_command else {
             return Err(Error::Config(format!(

@@ -14,7 +14,7 @@ use crate::job::spec::SourceKind;
 use crate::progress::{Interrupt, Progress};
 use crate::remote::place::Location;
 use crate::source::files::{FilesOptions, FilesSource};
-use crate::source::{Error, Finding, Service, Source};
+use crate::source::{Error, Finding, RestoreTarget, Source};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -66,7 +66,7 @@ impl SourceDescriptor for FilesOptions {
         WayBack::Files
     }
 
-    fn connect_target(&self, _: TargetOptions, _: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, _: TargetOptions, _: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         Err(no_service(SourceKind::Files))
     }
 }

@@ -10,7 +10,7 @@ use crate::job::spec::{SourceKind, SourceSpec};
 use crate::progress::Interrupt;
 use crate::source::influxdb::into::{InfluxdbTarget, Needs};
 use crate::source::influxdb::{InfluxdbOptions, InfluxdbSource, checkup};
-use crate::source::{Error, Finding, Service, Source, copy};
+use crate::source::{Error, Finding, RestoreTarget, Source, copy};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -65,7 +65,7 @@ impl SourceDescriptor for InfluxdbOptions {
         WayBack::Service(SourceKind::Influxdb)
     }
 
-    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         let TargetOptions { options, option_file, .. } = wanted;
         let mut server = self.server.clone();
         server.option_file = option_file.or(server.option_file);

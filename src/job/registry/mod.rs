@@ -17,7 +17,7 @@ use super::Machine;
 use super::spec::{SourceKind, SourceSpec};
 use crate::entry::StreamName;
 use crate::progress::{Interrupt, Progress};
-use crate::source::{Error, Finding, IntoOptions, Service, Source};
+use crate::source::{Error, Finding, IntoOptions, RestoreTarget, Source};
 use crate::time::Timestamp;
 
 /// What holds for all sources of a kind.
@@ -135,7 +135,7 @@ pub trait SourceDescriptor {
     /// # Errors
     ///
     /// Where it can't be reached, or the source has none.
-    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error>;
+    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn RestoreTarget>, Error>;
 }
 
 impl SourceSpec {
@@ -163,7 +163,7 @@ pub fn connect_target(
     source: Option<&SourceSpec>,
     wanted: TargetOptions,
     machine: &Machine,
-) -> Result<Box<dyn Service>, Error> {
+) -> Result<Box<dyn RestoreTarget>, Error> {
     if let Some(source) = source.filter(|source| source.kind() == kind) {
         return source.descriptor().connect_target(wanted, machine);
     }

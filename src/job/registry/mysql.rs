@@ -11,7 +11,7 @@ use crate::source::command::STALL_LIMIT;
 use crate::source::mysql::external::MysqlDumpFiles;
 use crate::source::mysql::into::MysqlTarget;
 use crate::source::mysql::{MysqlOptions, MysqlSource, checkup};
-use crate::source::{Databases, Error, Finding, Service, Source, copy};
+use crate::source::{Databases, Error, Finding, RestoreTarget, Source, copy};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -71,7 +71,7 @@ impl SourceDescriptor for MysqlOptions {
         WayBack::Service(SourceKind::Mysql)
     }
 
-    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         let mut server = self.server.clone();
         server.option_file = wanted.option_file.or(server.option_file);
         Ok(Box::new(MysqlTarget::connect(&server, wanted.options, &machine.interrupt)?))

@@ -11,7 +11,7 @@ use crate::source::command::STALL_LIMIT;
 use crate::source::postgresql::external::PostgresqlDumpFiles;
 use crate::source::postgresql::into::PostgresqlTarget;
 use crate::source::postgresql::{PostgresqlOptions, PostgresqlSource, checkup};
-use crate::source::{Databases, Error, Finding, Service, Source, copy};
+use crate::source::{Databases, Error, Finding, RestoreTarget, Source, copy};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -72,7 +72,7 @@ impl SourceDescriptor for PostgresqlSpec {
         WayBack::Service(SourceKind::Postgresql)
     }
 
-    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, wanted: TargetOptions, machine: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         let mut server = self.dump.server.clone();
         server.user = wanted.user.or(server.user);
         let target = PostgresqlTarget::connect(&server, wanted.options, &machine.interrupt)?;

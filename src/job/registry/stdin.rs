@@ -13,7 +13,7 @@ use crate::job::spec::{SourceKind, StdinSpec};
 use crate::progress::Interrupt;
 use crate::source::stdin::StdinSource;
 use crate::source::until::InterruptibleReader;
-use crate::source::{Error, Finding, Service, Source};
+use crate::source::{Error, Finding, RestoreTarget, Source};
 use crate::time::SystemClock;
 
 /// What holds for all sources of this kind.
@@ -64,7 +64,7 @@ impl SourceDescriptor for StdinSpec {
         ))
     }
 
-    fn connect_target(&self, _: TargetOptions, _: &Machine) -> Result<Box<dyn Service>, Error> {
+    fn connect_target(&self, _: TargetOptions, _: &Machine) -> Result<Box<dyn RestoreTarget>, Error> {
         Err(no_service(SourceKind::Stdin))
     }
 }

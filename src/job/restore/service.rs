@@ -16,8 +16,8 @@ use crate::job::spec::{Set, SourceKind};
 use crate::progress::Progress;
 use crate::repository::{Chosen, Repository};
 use crate::restore::RestoreReport;
-use crate::restore::service::{Guard, abandon, restore_into, standing};
-use crate::source::{IntoOptions, Plan, Proof, Service};
+use crate::restore::service::{Guard, Purpose, abandon, restore_into, standing};
+use crate::source::{IntoOptions, Plan, Proof, RestoreTarget};
 use crate::time::{Clock, SystemClock};
 
 /// The service that a snapshot goes back into.
@@ -36,7 +36,7 @@ pub struct ServiceRequest<'a> {
 pub struct LoadedSnapshot {
     /// What was restored.
     pub report: RestoreReport,
-    /// What was proven.
+    /// What was compared before it was put in place.
     pub proof: Proof,
     /// How long it took.
     pub took: Duration,
@@ -58,9 +58,10 @@ impl RestoreJob<'_> {
         for opened in snapshots {
             opened.warnings.iter().for_each(|warning| self.progress.warn(warning));
             let began = Instant::now();
-            let (report, service) = self.load(wanted, &opened)?;
+            let report = self.load(wanted, &opened)?;
             report.warnings.iter().for_each(|warning| self.progress.warn(warning));
-            done.push(LoadedSnapshot { report, proof: service.proof(), took: began.elapsed() });
+            let proof = report.proof.clone().unwrap_or_default();
+            done.push(LoadedSnapshot { report, proof, took: began.elapsed() });
         }
         Ok(done)
     }
@@ -76,7 +77,7 @@ impl RestoreJob<'_> {
     }
 
     /// Connects to the service that a snapshot goes back into.
-    fn connect(&self, wanted: &ServiceRequest<'_>, opened: &OpenedSnapshot) -> Result<Box<dyn Service>> {
+    fn connect(&self, wanted: &ServiceRequest<'_>, opened: &OpenedSnapshot) -> Result<Box<dyn RestoreTarget>> {
         let ServiceRequest { kind, name, options, .. } = wanted;
         let target = TargetOptions {
             set: opened.snapshot.header.set.clone(),
@@ -117,12 +118,8 @@ impl RestoreJob<'_> {
         Ok((kept, now))
     }
 
-    /// Restores one snapshot into a service, and gives the service.
-    pub(in crate::job) fn load(
-        &self,
-        wanted: &ServiceRequest<'_>,
-        opened: &OpenedSnapshot,
-    ) -> Result<(RestoreReport, Box<dyn Service>)> {
+    /// Restores one snapshot into a service.
+    pub(in crate::job) fn load(&self, wanted: &ServiceRequest<'_>, opened: &OpenedSnapshot) -> Result<RestoreReport> {
         let name = &opened.snapshot.header.set;
         let set = self.set(opened);
         if set.is_some_and(|set| set.require_snapshot) && self.request.when == Chosen::Latest {
@@ -134,6 +131,7 @@ impl RestoreJob<'_> {
         let mut service = self.connect(wanted, opened)?;
         let environment = &self.machine.configuration.environment;
         let guard = Guard {
+            purpose: Purpose::Production,
             restore_from: environment.restore_from.clone(),
             refreshes: self.request.is_refresh.then(|| environment.name.clone()),
             reason: wanted.options.reason(),
@@ -161,8 +159,7 @@ impl RestoreJob<'_> {
             )
         };
         let report = around_restore(name, set, self.machine, progress, restore)?;
-        let report = report.ok_or_else(|| refusal.unwrap_or_else(|| Error::Refused("nothing was done".to_owned())))?;
-        Ok((report, service))
+        report.ok_or_else(|| refusal.unwrap_or_else(|| Error::Refused("nothing was done".to_owned())))
     }
 
     /// Says what will be done, and asks.

@@ -6,7 +6,7 @@ use super::talk::{Feed, TalkError};
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, Plan, Proof, Service, Target};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, Target};
 use crate::warning::Warning;
 
 /// What is run for each stream.
@@ -37,7 +37,7 @@ impl CommandTarget {
     }
 }
 
-impl Service for CommandTarget {
+impl RestoreTarget for CommandTarget {
     fn is_definition(&self, _: &Entry) -> bool {
         false
     }
@@ -72,33 +72,39 @@ impl Service for CommandTarget {
         entry.kind.has_content()
     }
 
-    fn open(&mut self) -> Result<(), Error> {
+    fn prepare(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    fn lanes(&self) -> usize {
+    fn max_loaders(&self) -> usize {
         1
     }
 
-    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
-        Ok(Box::new(Lane { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
+    fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
+        Ok(Box::new(Loader { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
+    /// The program judges by itself, and says so by its status.
+    fn verify(&mut self) -> Result<Proof, Error> {
+        let times = if self.streams == 1 { String::new() } else { format!(" {} times", self.streams) };
+        Ok(Proof { counted: None, checks: format!("its restore_command ended{times} with status 0") })
+    }
+
+    fn commit(&mut self, _: &Proof) -> Result<Vec<Warning>, Error> {
         Ok(Vec::new())
+    }
+
+    /// What the program did, only it could undo.
+    fn discard(&mut self) -> Result<(), Error> {
+        Ok(())
     }
 
     fn undone(&self) -> String {
         format!("what the restore_command of {} did is not undone", self.options.set)
     }
-
-    fn proof(&self) -> Proof {
-        let times = if self.streams == 1 { String::new() } else { format!(" {} times", self.streams) };
-        Proof { counted: None, checks: format!("its restore_command ended{times} with status 0") }
-    }
 }
 
-struct Lane {
+struct Loader {
     argv: Vec<OsString>,
     interrupt: Interrupt,
     feed: Option<(StreamName, Feed)>,
@@ -108,7 +114,7 @@ fn failed(name: &StreamName, error: &TalkError) -> Error {
     Error::Failed(format!("the restore_command for {name} failed: {error}"))
 }
 
-impl Target for Lane {
+impl Target for Loader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

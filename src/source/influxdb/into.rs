@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{escape, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, room};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
@@ -69,7 +69,6 @@ pub struct InfluxdbTarget {
     scratch: Option<ScratchFolder>,
     /// How many points had been written to what stands there, when that was looked at.
     written: Option<(u64, Instant)>,
-    counted: u64,
     warnings: Vec<Warning>,
 }
 
@@ -115,7 +114,6 @@ impl InfluxdbTarget {
             loses_shard: false,
             scratch: None,
             written: None,
-            counted: 0,
             warnings: Vec::new(),
         })
     }
@@ -368,22 +366,9 @@ impl InfluxdbTarget {
         self.warnings.extend(warnings);
     }
 
-    /// What stands there is backed up, dropped, and loaded anew.
+    /// What stands there is backed up, dropped, and what was verified is loaded anew.
     fn replace(&mut self) -> Result<(), Error> {
         let aside = self.aside();
-        let (counted, missing) = self.load(&aside)?;
-        self.counted = counted;
-        // What lives isn't dropped for less.
-        if !missing.is_empty() {
-            return Err(Error::Failed(format!(
-                "{to} stays as it was, because influxd didn't restore all:{}\nWhat it did restore is in {aside}, for you to look at; to \
-                 have that in the place of {to}: {}, {}, and the same command without --replace",
-                missing.iter().map(|line| format!("\n    {line}")).collect::<String>(),
-                self.drop_command(&aside),
-                self.drop_command(&self.to),
-                to = self.to,
-            )));
-        }
         let kept = self.kept();
         let failed = |error: std::io::Error| Error::failed(&format!("making {}", kept.display()), &error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&kept).map_err(failed)?;
@@ -410,7 +395,7 @@ impl InfluxdbTarget {
     }
 }
 
-impl Service for InfluxdbTarget {
+impl RestoreTarget for InfluxdbTarget {
     fn is_definition(&self, entry: &Entry) -> bool {
         [DEFINITIONS, MANIFEST, META].iter().any(|name| entry.name.as_bytes() == name.as_bytes())
     }
@@ -479,7 +464,7 @@ impl Service for InfluxdbTarget {
         Ok(leftovers.iter().filter(is_there).map(line).collect())
     }
 
-    fn open(&mut self) -> Result<(), Error> {
+    fn prepare(&mut self) -> Result<(), Error> {
         if self.drops_aside {
             self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;
         }
@@ -494,19 +479,41 @@ impl Service for InfluxdbTarget {
         Ok(())
     }
 
-    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
+    fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
         let files = self.shards().cloned().collect();
-        Ok(Box::new(Lane { folder: self.folder()?.to_owned(), files, current: None }))
+        Ok(Box::new(Loader { folder: self.folder()?.to_owned(), files, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
-        match self.replaces {
-            true => self.replace()?,
-            false => {
-                let (counted, missing) = self.load(&self.to)?;
-                self.counted = counted;
-                self.note(&missing);
-            }
+    /// The server's own program loads and takes no other name later: what replaces something is loaded beside it first.
+    fn verify(&mut self) -> Result<Proof, Error> {
+        let name = if self.replaces { self.aside() } else { self.to.clone() };
+        let (counted, missing) = self.load(&name)?;
+        self.note(&missing);
+        // What lives isn't dropped for less.
+        if self.replaces && !missing.is_empty() {
+            return Err(Error::Failed(format!(
+                "{to} stays as it was, because influxd didn't restore all:{}\nWhat it did restore is in {name}, for you to look at; to \
+                 have that in the place of {to}: {}, {}, and the same command without --replace",
+                missing.iter().map(|line| format!("\n    {line}")).collect::<String>(),
+                self.drop_command(&name),
+                self.drop_command(&self.to),
+                to = self.to,
+            )));
+        }
+        let shards = self.shards().count();
+        let checks = match self.points.is_empty() {
+            true => format!("all {shards} shards are there"),
+            false => format!(
+                "all {shards} shards are there, and the counts of {} measurements are those of the backup",
+                self.points.len()
+            ),
+        };
+        Ok(Proof { counted: Some((counted, "points")), checks })
+    }
+
+    fn commit(&mut self, _: &Proof) -> Result<Vec<Warning>, Error> {
+        if self.replaces {
+            self.replace()?;
         }
         if self.is_cut {
             self.server.run(&format!("DROP DATABASE {}", quoted(&self.aside())))?;
@@ -514,6 +521,12 @@ impl Service for InfluxdbTarget {
         self.make_definitions()?;
         self.scratch = None;
         Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn discard(&mut self) -> Result<(), Error> {
+        self.scratch = None;
+        let name = if self.replaces { self.aside() } else { self.to.clone() };
+        self.server.run(&format!("DROP DATABASE {}", quoted(&name)))
     }
 
     fn standing(&self) -> Result<Option<String>, Error> {
@@ -539,28 +552,16 @@ impl Service for InfluxdbTarget {
             false => format!("{to} was not there before; if it is there now it is unfinished: {}", command(to)),
         }
     }
-
-    fn proof(&self) -> Proof {
-        let shards = self.shards().count();
-        let checks = match self.points.is_empty() {
-            true => format!("all {shards} shards are there"),
-            false => format!(
-                "all {shards} shards are there, and the counts of {} measurements are those of the backup",
-                self.points.len()
-            ),
-        };
-        Proof { counted: Some((self.counted, "points")), checks }
-    }
 }
 
 /// Writes shards into the portable folder, beside others that write other ones.
-struct Lane {
+struct Loader {
     folder: PathBuf,
     files: Vec<ShardFile>,
     current: Option<(ShardFile, GzEncoder<BufWriter<File>>, TarCheck)>,
 }
 
-impl Lane {
+impl Loader {
     fn path(&self, file: &ShardFile) -> PathBuf {
         self.folder.join(&file.file_name)
     }
@@ -570,7 +571,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::failed(&format!("writing {}", path.display()), error)
 }
 
-impl Target for Lane {
+impl Target for Loader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

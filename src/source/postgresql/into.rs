@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, room};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
@@ -65,6 +65,17 @@ enum Loaded {
     Refused(String),
 }
 
+/// What the loads were found to be.
+#[derive(Debug, Default)]
+struct Verified {
+    /// What may be put in place, without what failed, and with what isn't as it was.
+    complete: Vec<(Place, Vec<String>, Vec<String>)>,
+    /// What is said of databases that stay as they were.
+    kept: Vec<String>,
+    /// Why dumps were refused.
+    refused: Vec<String>,
+}
+
 /// How the loads ended, by the database's name in the dump.
 type Ends = Arc<Mutex<BTreeMap<String, Loaded>>>;
 
@@ -85,6 +96,7 @@ pub struct PostgresqlTarget {
     /// Whether the dump is of this server's major version, so that its definitions can be compared word by word.
     compares: bool,
     ends: Ends,
+    verified: Verified,
     /// Databases that nothing more is to be said of: they are in place, or it was said what is left.
     in_place: BTreeSet<String>,
     warnings: Vec<Warning>,
@@ -124,6 +136,7 @@ impl PostgresqlTarget {
             is_told,
             compares,
             ends,
+            verified: Verified::default(),
             in_place,
             warnings,
             identity,
@@ -329,6 +342,20 @@ impl PostgresqlTarget {
         Ok(())
     }
 
+    /// What is said of databases that were refused, or stay as they were.
+    fn judge(&mut self) -> Result<(), Error> {
+        let Verified { kept, refused, .. } = std::mem::take(&mut self.verified);
+        match refused.first() {
+            Some(first) if refused.len() == self.places.len() => return Err(Error::Refused(first.clone())),
+            _ => self.warnings.extend(refused.into_iter().map(|why| WarningKind::NotRestored.warning(why))),
+        }
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let warned = std::mem::take(&mut self.warnings).into_iter().map(|warning| warning.text);
+        Err(Error::Failed(kept.into_iter().chain(warned).collect::<Vec<_>>().join("\n")))
+    }
+
     /// Both databases change their names, in one transaction.
     fn put_in_place(&self, place: &Place) -> Result<(), Error> {
         let (to, loading) = (quoted(&place.to), quoted(&place.loading));
@@ -363,7 +390,7 @@ impl PostgresqlTarget {
     }
 }
 
-impl Service for PostgresqlTarget {
+impl RestoreTarget for PostgresqlTarget {
     fn is_definition(&self, entry: &Entry) -> bool {
         entry.name.as_bytes() == GLOBALS.as_bytes()
     }
@@ -426,7 +453,7 @@ impl Service for PostgresqlTarget {
         database_of(&entry.name).is_some_and(|name| self.places.iter().any(|place| place.from == name))
     }
 
-    fn open(&mut self) -> Result<(), Error> {
+    fn prepare(&mut self) -> Result<(), Error> {
         if !self.as_account {
             role::sweep(&self.server, self.common)?;
         }
@@ -450,51 +477,69 @@ impl Service for PostgresqlTarget {
         session.finish()
     }
 
-    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
+    fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
         let (server, places, ends) = (self.server.clone(), self.places.clone(), self.ends.clone());
-        Ok(Box::new(Lane { server, places, common: self.common, ends, current: None }))
+        Ok(Box::new(Loader { server, places, common: self.common, ends, current: None }))
     }
 
-    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
+    /// Each load was compared as it ended, under the name that it was loaded with: here it is decided what may be put in place.
+    fn verify(&mut self) -> Result<Proof, Error> {
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
-        let (mut refused, mut kept) = (Vec::new(), Vec::new());
-        for place in self.places.clone() {
+        for place in &self.places {
             match ends.get(&place.from) {
                 Some(Loaded::But(failures, differences)) if failures.is_empty() || !place.replaces => {
-                    self.put_in_place(&place)?;
-                    self.in_place.insert(place.to.clone());
-                    let warning = |failure: &String| {
-                        WarningKind::NotRestored.warning(format!("{} is in place without this: {failure}", place.to))
-                    };
-                    self.warnings.extend(failures.iter().map(warning));
-                    let differs = |difference: &String| {
-                        WarningKind::NotAsItWas.warning(format!("{} is not as it was: {difference}", place.to))
-                    };
-                    self.warnings.extend(differences.iter().map(differs));
+                    self.verified.complete.push((place.clone(), failures.clone(), differences.clone()));
                 }
                 Some(Loaded::But(failures, _)) => {
-                    kept.push(not_all(&place, failures));
+                    self.verified.kept.push(not_all(place, failures));
                     self.in_place.insert(place.to.clone());
                 }
                 Some(Loaded::Refused(why)) => {
                     self.in_place.insert(place.to.clone());
-                    refused.push(why.clone());
+                    self.verified.refused.push(why.clone());
                 }
-                None => kept.push(format!("{} wasn't loaded to its end", place.from)),
+                None => self.verified.kept.push(format!("{} wasn't loaded to its end", place.from)),
             }
+        }
+        if self.verified.complete.is_empty() {
+            self.warn_of_rights()?;
+            self.judge()?;
+        }
+        let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
+        let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
+        let more = if self.compares { "the definitions were" } else { "what there is was" };
+        Ok(Proof {
+            counted: Some((rows, "rows")),
+            checks: format!("the row counts of {tables} tables are those of the dump, and {more} compared with it"),
+        })
+    }
+
+    fn commit(&mut self, _: &Proof) -> Result<Vec<Warning>, Error> {
+        for (place, failures, differences) in std::mem::take(&mut self.verified.complete) {
+            self.put_in_place(&place)?;
+            self.in_place.insert(place.to.clone());
+            let warning = |failure: &String| {
+                WarningKind::NotRestored.warning(format!("{} is in place without this: {failure}", place.to))
+            };
+            self.warnings.extend(failures.iter().map(warning));
+            let differs = |difference: &String| {
+                WarningKind::NotAsItWas.warning(format!("{} is not as it was: {difference}", place.to))
+            };
+            self.warnings.extend(differences.iter().map(differs));
         }
         self.warn_of_rights()?;
-        match refused.first() {
-            Some(first) if refused.len() == self.places.len() => return Err(Error::Refused(first.clone())),
-            _ => self.warnings.extend(refused.into_iter().map(|why| WarningKind::NotRestored.warning(why))),
-        }
-        match kept.is_empty() {
-            true => Ok(std::mem::take(&mut self.warnings)),
-            false => {
-                let warned = std::mem::take(&mut self.warnings).into_iter().map(|warning| warning.text);
-                Err(Error::Failed(kept.into_iter().chain(warned).collect::<Vec<_>>().join("\n")))
+        self.judge()?;
+        Ok(std::mem::take(&mut self.warnings))
+    }
+
+    fn discard(&mut self) -> Result<(), Error> {
+        for place in self.places.iter().filter(|place| !self.in_place.contains(&place.to)) {
+            self.server.ask(self.common, &format!("DROP DATABASE IF EXISTS {}", quoted(&place.loading)))?;
+            if let Some(role) = &place.role {
+                self.server.ask(self.common, &role::removed(role))?;
             }
         }
+        Ok(())
     }
 
     fn standing(&self) -> Result<Option<String>, Error> {
@@ -537,16 +582,6 @@ impl Service for PostgresqlTarget {
             false => names.join("\n"),
         }
     }
-
-    fn proof(&self) -> Proof {
-        let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
-        let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
-        let more = if self.compares { "the definitions were" } else { "what there is was" };
-        Proof {
-            counted: Some((rows, "rows")),
-            checks: format!("the row counts of {tables} tables are those of the dump, and {more} compared with it"),
-        }
-    }
 }
 
 /// The major version.
@@ -569,7 +604,7 @@ fn not_all(place: &Place, failures: &[String]) -> String {
 }
 
 /// Loads databases, one after the other, beside others that load other ones.
-struct Lane {
+struct Loader {
     server: PostgresqlServer,
     places: Vec<Place>,
     common: &'static str,
@@ -587,7 +622,7 @@ struct Loading {
     stage: Option<Stage>,
 }
 
-impl Lane {
+impl Loader {
     fn ended(&self, from: &str, how: Loaded) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(from.to_owned(), how);
     }
@@ -616,7 +651,7 @@ fn named(from: &str, error: Error) -> Error {
     }
 }
 
-impl Target for Lane {
+impl Target for Loader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

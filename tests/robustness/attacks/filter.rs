@@ -12,7 +12,7 @@ use varu::progress::Interrupt;
 use varu::source::mysql::client::MysqlServerOptions;
 use varu::source::mysql::into::MysqlTarget;
 use varu::source::remains::Remains;
-use varu::source::{Contents, Error, IntoOptions, Service};
+use varu::source::{Contents, Error, IntoOptions, RestoreTarget};
 
 use support::mariadb::MariaDb;
 
@@ -260,19 +260,20 @@ impl Ground {
             unfinished: Remains::default(),
             looks_only: false,
         })?;
-        target.open()?;
-        let mut lane = target.lane()?;
+        target.prepare()?;
+        let mut loader = target.loader()?;
         for ((_, bytes), entry) in streams.iter().zip(&entries) {
             if target.takes(entry) {
-                lane.begin(entry)?;
+                loader.begin(entry)?;
                 // In pieces, so that anything may be cut.
-                bytes.chunks(41).try_for_each(|piece| lane.write(piece))?;
-                lane.end()?;
+                bytes.chunks(41).try_for_each(|piece| loader.write(piece))?;
+                loader.end()?;
             }
         }
-        lane.finish()?;
-        drop(lane);
-        target.finish()?;
+        loader.finish()?;
+        drop(loader);
+        let proof = target.verify()?;
+        target.commit(&proof)?;
         Ok(plan.lines)
     }
 

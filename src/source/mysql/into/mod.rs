@@ -12,7 +12,7 @@ mod define;
 mod definitions;
 mod filter;
 mod keys;
-mod lane;
+mod loader;
 mod naming;
 mod swap;
 
@@ -23,7 +23,7 @@ use self::accounts::Account;
 use self::checked::filter;
 use self::definitions::Definitions;
 use self::filter::{Scope, Step};
-use self::lane::{Lane, Loaded};
+use self::loader::{Loaded, Loader};
 use super::client::MysqlServerOptions;
 use super::fingerprint::MysqlFingerprint;
 use super::names::{DumpPart, ObjectKind, literal, quoted};
@@ -32,7 +32,7 @@ use super::table::MysqlTable;
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, Service, Target, names};
+use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, names};
 use crate::warning::Warning;
 
 /// One database that is restored.
@@ -167,7 +167,7 @@ impl MysqlTarget {
         }
     }
 
-    /// What the lanes have made, by database of the dump.
+    /// What the loaders have made, by database of the dump.
     fn tables_made(&self) -> Vec<(String, Step)> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).made.clone()
     }
@@ -183,7 +183,7 @@ impl MysqlTarget {
     }
 }
 
-impl Service for MysqlTarget {
+impl RestoreTarget for MysqlTarget {
     fn is_definition(&self, entry: &Entry) -> bool {
         DumpPart::of(&entry.name).is_some_and(|part| !matches!(part, DumpPart::Object(_, _, ObjectKind::Table)))
     }
@@ -229,7 +229,7 @@ impl Service for MysqlTarget {
     }
 
     /// Databases, users, and the sequences, which tables may name.
-    fn open(&mut self) -> Result<(), Error> {
+    fn prepare(&mut self) -> Result<(), Error> {
         self.make_accounts()?;
         for place in &self.places {
             let mut create = self.definitions.create(filter(&self.server), &place.from, &place.loading)?;
@@ -256,12 +256,20 @@ impl Service for MysqlTarget {
         if named.is_empty() { Ok(()) } else { self.server.run(&named) }
     }
 
-    fn lane(&self) -> Result<Box<dyn Target + Send>, Error> {
-        Ok(Box::new(Lane::new(self)?))
+    fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
+        Ok(Box::new(Loader::new(self)?))
     }
 
-    fn finish(&mut self) -> Result<Vec<Warning>, Error> {
+    fn verify(&mut self) -> Result<Proof, Error> {
         self.count_rows()?;
+        let (tables, rows) = (self.rows.len(), self.rows.values().sum());
+        Ok(Proof {
+            counted: Some((rows, "rows")),
+            checks: format!("the row counts of {tables} tables are those of the dump"),
+        })
+    }
+
+    fn commit(&mut self, _: &Proof) -> Result<Vec<Warning>, Error> {
         let places = self.places.clone();
         let mut kept = Vec::new();
         for place in places.iter().filter(|place| place.replaces()) {
@@ -280,6 +288,15 @@ impl Service for MysqlTarget {
         let differences = self.compare(&defined)?;
         self.warnings.extend(differences);
         Ok(std::mem::take(&mut self.warnings))
+    }
+
+    /// Where nothing stood under a name, an empty database that was there goes, too.
+    fn discard(&mut self) -> Result<(), Error> {
+        // Where nothing stood, the tables were loaded under the name itself.
+        for place in self.places.iter().filter(|place| place.replaces() || !place.is_taken) {
+            self.server.run(&format!("DROP DATABASE IF EXISTS {}", quoted(&place.loading)))?;
+        }
+        Ok(())
     }
 
     fn standing(&self) -> Result<Option<String>, Error> {
@@ -339,13 +356,5 @@ impl Service for MysqlTarget {
             })
             .collect();
         names.join("; ")
-    }
-
-    fn proof(&self) -> Proof {
-        let (tables, rows) = (self.rows.len(), self.rows.values().sum());
-        Proof {
-            counted: Some((rows, "rows")),
-            checks: format!("the row counts of {tables} tables are those of the dump"),
-        }
     }
 }

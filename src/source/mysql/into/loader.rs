@@ -13,7 +13,7 @@ use crate::source::{Error, Target};
 use crate::warning::{Warning, WarningKind};
 
 /// A client, and where its tables go.
-pub(super) struct Lane {
+pub(super) struct Loader {
     load: Option<Checked>,
     places: Vec<Place>,
     folds: bool,
@@ -27,7 +27,7 @@ pub(super) struct Lane {
     warnings: Vec<Warning>,
 }
 
-/// What the lanes have loaded.
+/// What the loaders have loaded.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     /// What was made, by database of the dump.
@@ -52,7 +52,7 @@ fn unnamed(error: Error) -> Error {
     }
 }
 
-impl Lane {
+impl Loader {
     pub fn new(target: &MysqlTarget) -> Result<Self, Error> {
         let again = Again { server: target.server.clone(), preamble: target.definitions.preamble().to_vec() };
         Ok(Self {
@@ -109,7 +109,7 @@ impl Lane {
     }
 }
 
-impl Target for Lane {
+impl Target for Loader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }
