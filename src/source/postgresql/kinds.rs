@@ -381,7 +381,7 @@ fn granted(mut of: Words<'_>) -> Option<StatementKind> {
     loop {
         match of.next() {
             Some(token) if token.is("ON") => break,
-            Some(Word::Word(_) | Word::Mark(b',')) => {}
+            Some(Word::Plain(_) | Word::Mark(b',')) => {}
             // Columns.
             Some(Word::Mark(b'(')) => {
                 of.at -= 1;

@@ -114,7 +114,7 @@ fn writes_large_object(text: &[u8]) -> bool {
     };
     let known = ["lo_open", "lowrite", "lo_close", "lo_create", "lo_unlink"].iter().any(|name| function.is(name));
     let value = |token: &Word<'_>| match token {
-        Word::Word(word) => word.bytes().all(|byte| byte.is_ascii_digit()),
+        Word::Plain(word) => word.bytes().all(|byte| byte.is_ascii_digit()),
         Word::Text(_) | Word::Mark(b',' | b')' | b'-') => true,
         _ => false,
     };

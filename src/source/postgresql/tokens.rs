@@ -7,7 +7,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word<'t> {
     /// A key word, a plain name or a number.
-    Word(&'t str),
+    Plain(&'t str),
     /// A name in quotes, with them.
     Name(&'t str),
     /// A text in quotes, with them.
@@ -19,13 +19,13 @@ pub enum Word<'t> {
 impl<'t> Word<'t> {
     /// Whether it is that key word.
     pub fn is(self, word: &str) -> bool {
-        matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
+        matches!(self, Self::Plain(text) if text.eq_ignore_ascii_case(word))
     }
 
     /// As it is written.
     pub fn text(self) -> Option<&'t str> {
         match self {
-            Self::Word(text) | Self::Name(text) | Self::Text(text) => Some(text),
+            Self::Plain(text) | Self::Name(text) | Self::Text(text) => Some(text),
             Self::Mark(_) => None,
         }
     }
@@ -33,7 +33,7 @@ impl<'t> Word<'t> {
     /// The name, as the server has it; None if it is none.
     pub fn name(self) -> Option<String> {
         match self {
-            Self::Word(text) => Some(text.to_lowercase()),
+            Self::Plain(text) => Some(text.to_lowercase()),
             Self::Name(text) => Some(text[1..text.len() - 1].replace("\"\"", "\"")),
             Self::Text(_) | Self::Mark(_) => None,
         }
@@ -77,7 +77,7 @@ pub fn tokens(statement: &str) -> Option<Vec<(usize, Word<'_>)>> {
                 if is_unicode || matches!(bytes.get(at), Some(b'\'' | b'"' | b'$')) {
                     return None;
                 }
-                found.push((start, Word::Word(&text[start..at])));
+                found.push((start, Word::Plain(&text[start..at])));
             }
             b'-' if bytes.get(at + 1) == Some(&b'-') => return None,
             b'/' if bytes.get(at + 1) == Some(&b'*') => return None,
@@ -141,14 +141,14 @@ mod tests {
         assert_eq!(
             texts,
             [
-                Word::Word("ALTER"),
-                Word::Word("t"),
+                Word::Plain("ALTER"),
+                Word::Plain("t"),
                 Word::Mark(b'.'),
                 Word::Name("\"a\"\"; b\""),
                 Word::Text("E'it\\'s;'"),
                 Word::Text("'a\\'"),
                 Word::Mark(b','),
-                Word::Word("7"),
+                Word::Plain("7"),
             ]
         );
         assert_eq!(texts[3].name().unwrap(), "a\"; b");
