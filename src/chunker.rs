@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 pub struct ChunkSizes {
     /// No chunk but a stream's last is smaller.
     pub min: u32,
-    /// What is aimed at.
+    /// The target size.
     pub average: u32,
     /// No chunk is larger.
     pub max: u32,
@@ -74,8 +74,8 @@ impl Chunker {
         cut_gear(data, min, average, max, short, long, short_shifted, long_shifted, gear, gear_shifted).1
     }
 
-    /// Whether `data` is cut behind `length` bytes, where another stream that starts with the same `length` bytes and goes on
-    /// was cut there. That is not certain: the byte behind a chunk has a part in where it is cut.
+    /// Whether `data` is cut after `length` bytes, if another stream with the same `length` bytes was cut there. That is
+    /// not certain: the byte after a chunk has an influence on its end.
     pub fn cuts_again(&self, data: &[u8], length: usize) -> bool {
         let ChunkSizes { min, average, max } = self.sizes;
         let end = data.len().min(max as usize);

@@ -1,9 +1,9 @@
 //! A second repository from the first, object by object. No key is needed: names and clear headers say all that it takes.
 //!
-//! Objects go over byte for byte, each hashed on the way, in the order in which a backup writes them: keys, packs, and a
-//! snapshot only when all of its packs are there. So what stands at the second place restores at every moment, and a copy
-//! that is cut goes on where it stopped. The second place may prune by rules of its own: what is older than the newest that
-//! it has of a chain's set isn't brought back.
+//! Objects are copied byte for byte, each hashed on the way, in the order in which a backup writes them: keys, packs,
+//! and a snapshot only when all of its packs are there. So the second location is restorable at every moment, and an
+//! interrupted copy continues. The second location may prune by rules of its own: snapshots that are older than its
+//! newest of a chain's set aren't sent again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4;
 /// Most bytes of a snapshot's clear header: a lie about them takes no memory.
 const MAX_HEADER: usize = 64 << 20;
 
-/// What a copy did.
+/// Result of a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CopyReport {
     /// Objects that were sent.
@@ -51,9 +51,9 @@ struct KnownSnapshot {
     header: SnapshotHeader,
 }
 
-/// What the two places have.
+/// The contents of both locations.
 struct CopySurvey {
-    /// What is to be sent, in the order of the snapshots' numbers.
+    /// The snapshots to send, in the order of their numbers.
     snapshots: Vec<KnownSnapshot>,
     /// How many more the second place lacks.
     older: u64,
@@ -61,14 +61,14 @@ struct CopySurvey {
     needed: HashSet<PackId>,
 }
 
-/// What snapshots of the second place need, where marks lie there.
+/// The packs that snapshots of the second location need, if there are marks.
 #[derive(Default)]
 struct MarkedObjects {
     /// Packs that marked ones need.
     doomed: HashSet<PackId>,
     /// Packs that others need.
     kept: HashSet<PackId>,
-    /// Whether marked ones are gone already: then it isn't known what they needed.
+    /// Whether marked ones are gone already: then their needs aren't known.
     under_way: bool,
 }
 
@@ -79,18 +79,18 @@ impl MarkedObjects {
     }
 }
 
-/// What was done so far, by several threads.
+/// Progress so far, of several threads.
 struct Work<'a> {
     from: &'a dyn Remote,
     to: &'a dyn Remote,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
     report: Mutex<CopyReport>,
-    /// What was found damaged or missing, and how.
+    /// Damaged and missing objects, with the defect.
     damaged: Mutex<Vec<(ObjectName, String)>>,
 }
 
-/// Sends what `to` lacks of `from`; with `all`, also snapshots that are older than what it has of their sets.
+/// Sends the objects of `from` that `to` lacks; with `all`, also snapshots that are older than its newest of their sets.
 ///
 /// # Errors
 ///
@@ -132,8 +132,8 @@ impl Work<'_> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push((name.clone(), why.to_string()));
     }
 
-    /// The damage, a sentence for each object. What a prune of the first place took away meanwhile is none: a snapshot that
-    /// isn't there any more, and packs that no snapshot there needs.
+    /// The damage, a sentence for each object. Objects that a prune of the first location has deleted in between are
+    /// none: a snapshot that doesn't exist any more, and packs that no snapshot there needs.
     fn damage(&self) -> Result<Vec<String>> {
         let found = std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner));
         if found.is_empty() {
@@ -220,10 +220,10 @@ impl Work<'_> {
         Ok(CopySurvey { snapshots: missing, older, needed })
     }
 
-    /// What a prune of the second place may be deleting already.
+    /// The pending deletes of a prune of the second location.
     ///
-    /// Marks stand for the grace before anything is deleted. So what a prune may delete before it can see the snapshots that are
-    /// sent next is marked by now.
+    /// Marks exist for the grace time before anything is deleted. So objects that a prune may delete before it can see
+    /// the snapshots that are sent next are marked by now.
     fn marked(&self) -> Result<MarkedObjects> {
         let marks = list_or_none(self.to, Folder::Marks)?;
         let mut ids: HashSet<SnapshotId> = marks.iter().filter_map(|listed| parse_mark_name(&listed.name)).collect();
@@ -291,7 +291,7 @@ impl Work<'_> {
         Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends an object. False where it isn't what its name says.
+    /// Sends an object. False if its content doesn't match its name.
     fn send(&self, object: &Listed) -> Result<bool> {
         let mut upload = self.to.begin()?;
         let mut hasher = Hasher::new();
@@ -331,7 +331,7 @@ impl Work<'_> {
     fn send_snapshots(&self, snapshots: &[KnownSnapshot], packs: &[Listed], lost: &HashSet<ObjectName>) -> Result<()> {
         let sent: HashSet<&ObjectName> = packs.iter().map(|listed| &listed.name).collect();
         let marked = self.marked()?;
-        // After the marks: what a prune took before it took its marks away is missing here.
+        // After the marks: packs that a prune deleted before it removed its marks are missing here.
         let there: HashSet<ObjectName> =
             list_or_none(self.to, Folder::Packs)?.into_iter().map(|listed| listed.name).collect();
         let (mut left_out, mut waiting) = (HashSet::new(), HashSet::new());

@@ -1,4 +1,4 @@
-//! What changed between two snapshots: a pure comparison of their recipes.
+//! Differences between two snapshots: a pure comparison of their recipes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,7 +13,7 @@ pub enum Change {
     Added,
     /// It is only in the earlier one.
     Removed,
-    /// Its content changed, or what it is; `new_bytes` are those of its chunks that the earlier one hasn't.
+    /// Its content or its kind changed; `new_bytes` are those of its chunks that the earlier one lacks.
     Content {
         /// Bytes of chunks that the earlier stream hasn't.
         new_bytes: u64,

@@ -75,7 +75,7 @@ fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match c {
                 '\\' => f.write_str("\\\\")?,
                 c if c.is_control() => write!(f, "{}", c.escape_default())?,
-                // Marks that turn the direction of text, line separators, and what has no width.
+                // Marks that change the direction of text, line separators, and characters without width.
                 '\u{061c}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
@@ -140,10 +140,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Text that isn't ours: what an object of the repository, a server or another program says. It is shown escaped, and in no
-/// other way: a terminal can't be driven by it.
+/// Untrusted text, from an object of the repository, a server or another program. It is only shown escaped: it can't
+/// control a terminal.
 ///
-/// It derefs to nothing and gives its text by [`Untrusted::raw`] alone, for what compares or stores it. Who shows it formats it.
+/// It derefs to nothing and gives its text by [`Untrusted::raw`] alone, for comparison and storage. To show it, format
+/// it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Untrusted(String);
 
@@ -234,7 +235,7 @@ pub mod flags {
     pub const KEPT: u32 = 0x0000_0008 | IMMUTABLE | APPEND | 0x0000_0040 | 0x0000_0080 | 0x0001_0000 | 0x0080_0000;
 }
 
-/// What a file system says of an entry, apart from its content.
+/// The file system's metadata of an entry, apart from its content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     /// Permission, setuid, setgid and sticky bits (`mode & 0o7777`).
@@ -261,7 +262,7 @@ pub struct Metadata {
     pub holes: Vec<Hole>,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Bytes that a program made: no metadata.
@@ -270,7 +271,7 @@ pub enum Kind {
     File,
     /// A folder.
     Directory,
-    /// A folder above what was given: its metadata, and nothing of what is in it but what other entries say.
+    /// A folder above a given path: its metadata, and only that part of its content which other entries have.
     Above,
     /// A symbolic link and the bytes that it points to.
     Symlink(Vec<u8>),
@@ -304,7 +305,7 @@ impl Kind {
 pub struct Entry {
     /// Its name, unique in its snapshot.
     pub name: StreamName,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Bytes of content, which holes don't belong to; 0 for kinds without content. For a stream whose length isn't known
     /// beforehand, 0 until it was read.

@@ -4,7 +4,7 @@ use crate::class::{Class, Classified};
 use crate::index::{Ending, IndexError, Outcome};
 use crate::{remote, repository, source};
 
-/// Why an operation failed. Each text says what was tried, on what, why it failed and what to do next.
+/// The failure of an operation. Each text has the operation, its object, the reason and the advice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The repository, its remote or its index.
@@ -13,13 +13,13 @@ pub enum Error {
     /// The source: there is no snapshot.
     #[error("the source failed, so no snapshot was made: {0}")]
     Source(#[from] source::Error),
-    /// What was asked for can't be.
+    /// The request is impossible.
     #[error("{0}")]
     Usage(String),
     /// A guard says no.
     #[error("{0}")]
     Refused(String),
-    /// What was stored is gone or changed.
+    /// Stored data is gone or changed.
     #[error("{0}")]
     Damaged(String),
     /// The remote, or a local disk, hasn't got the room that is needed.

@@ -1,13 +1,13 @@
-//! How long work reports what it does, and learns that it should stop.
+//! Progress reports of long work, and its interruption.
 //!
-//! Operations only count and name; the edge draws. The same counts are what tests assert.
+//! Operations only count and name; the edge draws. Tests assert the same counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::warning::Warning;
 
-/// What is counted.
+/// The counted quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counter {
     /// Streams that were handled whole.
@@ -58,7 +58,7 @@ impl Interrupt {
     }
 }
 
-/// Keeps counts and says nothing: the library's default, and what tests look at.
+/// Keeps counts and reports nothing: the library's default, and the tests' reporter.
 #[derive(Debug, Default)]
 pub struct Counts([AtomicU64; Counter::COUNT]);
 

@@ -20,7 +20,7 @@ use crate::warning::{Warning, WarningKind};
 
 use elsewhere::Elsewhere;
 
-/// What a restore did.
+/// Result of a restore.
 #[derive(Debug, Clone)]
 pub struct RestoreReport {
     /// The snapshot.
@@ -31,9 +31,9 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// Streams that were there already and were kept. Nothing of them was fetched.
     pub kept: u64,
-    /// Streams that could not be restored because what was stored is damaged, each a sentence. Nothing of them was written.
+    /// Streams that could not be restored because stored data is damaged, each a sentence. Nothing of them was written.
     pub damaged: Vec<String>,
-    /// What else went wrong without ending the restore.
+    /// Other warnings.
     pub warnings: Vec<Warning>,
     /// What was compared in a service, before anything was put in place. None where files were restored.
     pub proof: Option<Proof>,
@@ -301,7 +301,7 @@ fn is_whole(
                 size += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What can't be read is written again.
+            // An unreadable file is written again.
             Err(_) => return Ok(false),
         }
         if interrupt.is_set() {
@@ -509,7 +509,7 @@ fn skipped(name: &StreamName, reason: &str) -> Warning {
     WarningKind::NotRestored.warning(format!("{name} was not restored: {reason}"))
 }
 
-/// What a target's error means for a restore as a whole.
+/// The meaning of a target's error for a restore as a whole.
 pub fn restore_error(error: source::Error) -> Error {
     match error {
         source::Error::Refused(why) => Error::Refused(why),

@@ -32,9 +32,9 @@ pub enum SegmentError {
     /// It holds more or less than it should.
     #[error("a segment holds {actual} bytes where its directory says {expected}")]
     Length {
-        /// What the directory says, in bytes.
+        /// The size in the directory, in bytes.
         expected: usize,
-        /// What the frame holds or says, in bytes.
+        /// The size of the frame's content, or the one that it states, in bytes.
         actual: u64,
     },
 }
@@ -54,7 +54,7 @@ impl Compressor {
 
     /// Compresses `block` alone. `out` is overwritten.
     pub fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
-        // 0 is what the level says.
+        // 0 means the level's default.
         let least = if is_text(block) { TEXT_MATCH } else { 0 };
         self.plain.set_parameter(CParameter::MinMatch(least)).map_err(compress_error)?;
         prepare(out, compress_bound(block.len()));
@@ -72,9 +72,9 @@ pub fn compress_based(level: i32, prefix: &[u8], block: &[u8], out: &mut Vec<u8>
 /// Compresses `block` against `prefix`, which is to hold nearly all of it, in half the time of
 /// [`compress_based`]. `out` is overwritten.
 ///
-/// zstd's fast strategy finds what two nearly equal texts share, if only its table is large enough for all of the prefix:
-/// the one that goes with its level knows the last bytes alone. Long-distance matching adds little to that and reads
-/// everything twice more.
+/// zstd's fast strategy finds the common parts of two nearly equal texts, if its table is large enough for all of the
+/// prefix: the default table of its level holds the last bytes alone. Long-distance matching adds little to that and
+/// reads everything twice more.
 pub fn compress_near(prefix: &[u8], block: &[u8], out: &mut Vec<u8>) -> Result<(), SegmentError> {
     let table = (window_log(prefix, block) - PREFIX_PER_PLACE_LOG).min(TABLE_LOG_MAX);
     let with = [

@@ -1,5 +1,5 @@
-//! What went wrong without ending the work. Each warning is of a kind, whose name stays what it is from version to version:
-//! `acknowledge` in a set's configuration takes it.
+//! Warnings: events that did not end the work. Each has a kind with a stable name, which `acknowledge` in a set's
+//! configuration takes.
 
 use std::fmt;
 

@@ -24,8 +24,8 @@ use crate::warning::WarningKind;
 const READ: usize = 1 << 20;
 /// Plain bytes at which a segment is full.
 const SEGMENT: usize = 1 << 20;
-/// Bytes of the stream over which the chunks of one segment may lie. Its bases lie over about as many, and a restore holds
-/// what it decoded of them until then.
+/// Bytes of the stream over which the chunks of one segment may be spread. Its bases span about as many, and a restore
+/// holds their decoded bytes until then.
 const SPAN: u64 = 32 << 20;
 
 /// The chunker and all that it asks.
@@ -95,7 +95,7 @@ impl<'a> Chunking<'a> {
         })
     }
 
-    /// What the stream that was read last is, where that can't be made smaller.
+    /// The format of the stream that was read last, if it can't be made smaller.
     pub fn take_packed(&mut self) -> Option<&'static str> {
         self.packed.take()
     }
@@ -113,7 +113,7 @@ impl<'a> Chunking<'a> {
         self.cached(|cache| cache.keep(ordinals));
     }
 
-    /// Tells the cache of the new recipe's next chunks. A cache that can't be written is given up.
+    /// Tells the cache of the new recipe's next chunks. A cache that can't be written is closed.
     fn cached(&mut self, tell: impl FnOnce(&mut BaseCache) -> std::io::Result<()>) {
         if let Some(Err(error)) = self.bases.cache().map(tell) {
             let text = format!("the base cache can't be written, so the next backup is larger: {error}");
@@ -144,7 +144,7 @@ impl<'a> Chunking<'a> {
 
     fn read_stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
         let small = parent.is_none_or(|(_, parent)| parent.entry.size < SEGMENT as u64);
-        // A large stream shares no segment: what its neighbours stand on would have to be decoded with it.
+        // A large stream shares no segment: its neighbours' bases would have to be decoded with it.
         if !small {
             self.flush()?;
         }

@@ -1,4 +1,4 @@
-//! Whether this machine's clock can be right: against what was stored last, and against the backup host's.
+//! Plausibility of this machine's clock, against the last stored time and the backup host's clock.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) fn beside(newest: &SnapshotRow, now: Timestamp) -> Option<String> {
 /// How far a host's clock and this machine's may be apart.
 const HOST_APART: Duration = Duration::from_secs(300);
 
-/// Why one of the two clocks is wrong, where they are apart: the host's, as it dated what was just stored there, and this machine's.
+/// Why one of the two clocks is wrong, if they differ: the host's, by the date of a fresh object, and this machine's.
 pub(super) fn beside_host(place: &str, clocks: &Clocks) -> Option<String> {
     let Clocks { host, earliest, latest } = *clocks;
     let (own, apart, side) = if host > latest.after(HOST_APART) {

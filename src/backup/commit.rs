@@ -249,7 +249,7 @@ impl CommitPlan<'_> {
         Ok(self.repository.take_in_beside(&listed, self.start.newest)?.into_iter().next())
     }
 
-    /// Somebody else may have deleted meanwhile. What was reported good must be there.
+    /// Another run may have deleted packs in between. A backup reported good must be complete.
     fn look_again(&self, row: &SnapshotRow) -> Result<()> {
         let sizes = self.repository.pack_sizes()?;
         let missing: Vec<String> =
@@ -266,7 +266,7 @@ impl CommitPlan<'_> {
     }
 }
 
-/// What is to be done about two that write at once.
+/// Advice for two concurrent writers.
 const TWO: &str =
     "give each machine a repository of its own, or both runs one state folder, whose lock keeps them apart";
 
@@ -316,8 +316,8 @@ struct PackTable<'a> {
 
 impl<'a> PackTable<'a> {
     fn new(repository: &'a Repository, start: &Start) -> Self {
-        // An edit's table goes on from its parent's. A full starts with what the snapshot before still needs: its runs and
-        // its bases lie there.
+        // An edit's table continues its parent's. A full starts with the packs that the previous snapshot still needs,
+        // for its runs and its bases.
         let keep = |row: &&PackRow| start.parent.is_some() || start.is_needed(&row.id);
         let rows: Vec<&PackRow> = start.packs.iter().filter(keep).collect();
         let packs: Vec<PackRef> = rows.iter().map(|row| PackRef { id: row.id, check: row.check }).collect();

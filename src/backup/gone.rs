@@ -1,4 +1,4 @@
-//! What somebody else took away of the snapshots that this machine had seen.
+//! Snapshots that this machine had seen and that somebody else removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

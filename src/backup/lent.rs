@@ -1,8 +1,9 @@
 //! Packs that a backup relies on though no set's newest snapshot needs them: a prune may take such a one.
 //!
-//! A prune lists the snapshots, and later deletes what was marked before that. A snapshot that is stored in between it doesn't
-//! see. So after its commit a backup looks at the marks: what such a prune takes is either gone by then, or named by a mark that
-//! is due. On a backup host there are no marks to look at; its prune takes nothing that is younger than 14 days.
+//! A prune lists the snapshots, and later deletes objects that were marked before. It doesn't see a snapshot that is
+//! stored in between. So after its commit a backup reads the marks: packs that such a prune deletes are either gone by
+//! then, or named by a mark that is due. A backup host has no marks; its prune deletes nothing that is younger than 14
+//! days.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -49,7 +49,7 @@ pub enum WantedKind {
     /// A full where one is due, else an incremental.
     #[default]
     Due,
-    /// A full that shares what is there.
+    /// A full that shares stored chunks.
     Full,
     /// An incremental, where there is a chain that can take one.
     Incremental,
@@ -57,7 +57,7 @@ pub enum WantedKind {
     Rebase,
 }
 
-/// What a backup is to do.
+/// Options of a backup.
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
     /// The set.
@@ -72,19 +72,19 @@ pub struct BackupOptions {
     pub rebase_every: u32,
     /// Most bytes that a full which is no re-base stores again, so that badly used packs can go: a share of the set, in percent.
     pub repack_budget: u32,
-    /// Files that still hold what streams of the snapshot before held. Their chunks are hashed before they are used, so a file
-    /// that changed since only makes the backup larger, and only where the base cache lacks them, too.
+    /// Files that still have the content of streams of the previous snapshot. Their chunks are hashed before they are
+    /// used, so a file that has changed since only makes the backup larger, and only if the base cache lacks them, too.
     pub previous: HashMap<StreamName, PreviousFile>,
     /// Most bytes of the local cache of the newest snapshot's chunks; 0 for none.
     pub base_cache_max: u64,
-    /// Most bytes of sealed packs that wait on this machine's disk for the remote, so that what makes the data isn't held up by
+    /// Most bytes of sealed packs that wait on this machine's disk for the remote, so that the source isn't held up by
     /// the network; 0 for none.
     pub spool_max: u64,
     /// Whose calendar that is.
     pub zone: Zone,
     /// Whether chains share nothing.
     pub isolate_chains: bool,
-    /// How long snapshots stay. What is gone earlier is said.
+    /// How long snapshots stay. Earlier losses are reported.
     pub keep: Duration,
     /// A snapshot that shrank by more than so many percent is suspect; None judges none.
     pub max_shrink: Option<u8>,
@@ -106,7 +106,7 @@ pub struct BackupOptions {
     pub configuration: Vec<u8>,
 }
 
-/// Where a file holds what a stream held.
+/// The part of a file with a stream's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousFile {
     /// The file.
@@ -144,16 +144,16 @@ impl BackupOptions {
     }
 }
 
-/// What a backup did.
+/// Result of a backup.
 #[derive(Debug, Clone)]
 pub struct BackupReport {
     /// The snapshot.
     pub snapshot: SnapshotRow,
     /// How many streams are in it.
     pub streams: u64,
-    /// Why it is a full or an incremental, where that isn't what was asked for.
+    /// Why its kind isn't the requested one.
     pub note: Option<String>,
-    /// What went wrong without ending the run.
+    /// Warnings of the run.
     pub warnings: Vec<Warning>,
 }
 
@@ -164,7 +164,7 @@ impl BackupReport {
     }
 }
 
-/// Makes a snapshot of what `source` gives, and commits it. Where anything fails there is no snapshot.
+/// Makes a snapshot of the streams of `source`, and commits it. After any failure there is no snapshot.
 pub fn backup(
     repository: &Arc<Repository>,
     source: &mut dyn Source,
@@ -187,7 +187,7 @@ pub fn backup(
     )
 }
 
-/// What a restore into a service has left half done is no backup.
+/// A half finished restore into a service must not be backed up.
 fn refuse_unfinished_restore(repository: &Repository, set: &str) -> Result<()> {
     let last = repository.index().unfinished_restore(set)?;
     match last {

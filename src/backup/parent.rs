@@ -1,4 +1,4 @@
-//! The chunks of a parent's stream: what they predict, and where the stream has caught up with them again.
+//! Prediction by a parent's chunks: the next chunks of a stream, and where it has caught up with its parent again.
 
 use std::cell::OnceCell;
 use std::collections::VecDeque;

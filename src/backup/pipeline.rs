@@ -50,7 +50,7 @@ pub(super) struct Placed {
     pub segments: (u32, u32),
 }
 
-/// What a run stored.
+/// Counts of stored bytes.
 pub(super) struct Stored {
     /// The packs that have a number.
     pub placed: Vec<Placed>,
@@ -64,7 +64,7 @@ pub(super) struct Stored {
     pub clones: Option<Clones>,
     /// Bytes of new chunks.
     pub new: u64,
-    /// What went wrong without ending the run.
+    /// Warnings of the run.
     pub warnings: Vec<Warning>,
 }
 
@@ -191,7 +191,7 @@ impl Pipeline {
 impl Drop for Pipeline {
     /// A run that failed ends its threads before it lets the next one in.
     fn drop(&mut self) {
-        // The run's own error says more than what its threads say.
+        // The run's own error is more specific than those of its threads.
         let _ = self.end_packer();
     }
 }

@@ -1,4 +1,4 @@
-//! Re-bases: when all is stored plain again; and what other fulls store again.
+//! Re-bases: their due time; and the packs that other fulls store again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,10 @@ use crate::index::{PackRow, SnapshotRow};
 use crate::repository::Repository;
 use crate::time::Clock;
 
-/// A restore should decode at most so many times what it writes.
+/// The limit of a restore's decoding work, as a multiple of the restored bytes.
 pub(super) const MOST_DECODED: u64 = 6;
-/// The share of a pack's plain bytes that the newest snapshot must need for the pack not to be worn, in percent.
+/// The least share of a pack's plain bytes that the newest snapshot must need, in percent; otherwise the pack is to be
+/// repacked.
 const KEEP_PERCENT: u64 = 75;
 
 /// Whether a full becomes a re-base.
@@ -88,7 +89,7 @@ impl Use {
     }
 }
 
-/// What a recipe names of each pack, each chunk counted once.
+/// The bytes of each pack that a recipe names, each chunk counted once.
 fn uses(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashMap<u32, Use>> {
     let mut uses: HashMap<u32, Use> = HashMap::new();
     let index = repository.index();

@@ -1,7 +1,7 @@
-//! Whether the remote has room for a backup, as far as that can be told before it begins.
+//! Estimate of whether the remote has enough free space for a backup.
 //!
-//! What a backup will store isn't known before it has read its source. So only what is unlikely to fit is refused: the
-//! estimate is low, and a backup that passes may still find the disk full.
+//! The size of a backup isn't known before its source was read. So only an unlikely fit is refused: the estimate is low,
+//! and a backup that passes may still find the disk full.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ const COMPRESSES_TO: u64 = 4;
 /// How many snapshots of a kind are looked at. The smallest of them counts, for one of them may have been out of the usual.
 const LOOKED_AT: usize = 7;
 
-/// What a backup will store at least, probably, and why one may think so.
+/// The probable least size of a backup, and the reason for it.
 struct Estimate {
     bytes: u64,
     reason: String,
@@ -40,7 +40,7 @@ pub(super) fn check(
         Ok(Some(free)) => free,
         Ok(None) => return Ok(()),
         Err(error) if error.kind.is_away() => return Err(repository::Error::from(error).into()),
-        // Asking is a courtesy. What is really wrong with the disk shows itself when it is written to.
+        // The check is a courtesy. Real problems of the disk show when it is written to.
         Err(_) => return Ok(()),
     };
     let rows = repository.index().snapshots()?;
@@ -62,7 +62,7 @@ pub(super) fn check(
     )))
 }
 
-/// What the snapshot will store, by what those before it of its set stored.
+/// The estimated size of the snapshot, by that of earlier ones of its set.
 fn estimate(rows: &[&SnapshotRow], start: &Start, source: &mut dyn Source) -> Estimate {
     let stored = |row: &&SnapshotRow| row.about.totals.stored;
     if start.parent.is_some() {

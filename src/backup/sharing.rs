@@ -1,4 +1,4 @@
-//! Whether a chunk that lies somewhere in the repository may be relied upon.
+//! Rules for sharing a chunk that is stored already.
 
 use std::collections::HashMap;
 

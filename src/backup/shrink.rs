@@ -1,4 +1,4 @@
-//! Whether a set shrank so much that its new snapshot looks wrong.
+//! Detection of a set that shrank suspiciously.
 
 use super::BackupOptions;
 use super::start::Start;
@@ -34,7 +34,7 @@ pub(super) fn shrunk(
     Ok(emptied(&options.roots, loaded.as_ref().unwrap_or(&start.recipe), recipe))
 }
 
-/// What a suspect snapshot means, and the way out.
+/// The meaning of a suspect snapshot, and the remedy.
 fn verdict(what: &str) -> String {
     format!(
         "{what}: the snapshot is stored, but it is suspect, and `latest` stays the one before; if that is right, back up once \

@@ -1,4 +1,4 @@
-//! What a backup knows before it reads its source: the parent, what may be shared, and which kind of snapshot it makes.
+//! Plan of a backup, before its source is read: the parent, the packs that may be shared, and the kind of snapshot.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::repository::{self, Repository};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
 
-/// What stands before the first byte is read.
+/// The plan, before the first byte is read.
 pub(super) struct Start {
     /// The snapshot that an incremental is an edit of; None for a full.
     pub parent: Option<SnapshotRow>,
@@ -42,9 +42,9 @@ pub(super) struct Start {
     pub listed: BTreeSet<ObjectName>,
     /// The newest snapshot's number.
     pub newest: u64,
-    /// What is odd about what was found.
+    /// Oddities of the listing.
     pub warnings: Vec<Warning>,
-    /// Why the snapshot is a full or an incremental, where that isn't what was asked for.
+    /// Why the snapshot's kind isn't the requested one.
     pub note: Option<String>,
     by_name: HashMap<StreamName, usize>,
     /// The number of the first chunk of each stream among all of the recipe before.
@@ -80,7 +80,7 @@ impl Start {
         repository.sweep_pending(clock.now())?;
         let mut sizes = repository.pack_sizes()?;
         repository.settle_packs(&sizes)?;
-        // What was found damaged is as good as gone.
+        // A damaged object is as good as gone.
         for pack in repository.damaged_packs()? {
             sizes.remove(&pack);
         }
@@ -105,7 +105,7 @@ impl Start {
             }
             Some(before) => match usable(repository, before, &sizes) {
                 Ok(found) => Some(found),
-                // Backups go on where an old one is damaged; what is there is stored again.
+                // Backups continue if an old snapshot is damaged; the present data is stored again.
                 Err(Error::Repository(repository::Error::Damaged(why))) => {
                     let text = format!("the snapshot before can't be built upon, so all is stored again: {why}");
                     progress.warn(&WarningKind::StoredAgain.warning(text));
@@ -130,7 +130,7 @@ impl Start {
         };
         let alone = |shared| (shared, Lent::nothing(clock.now()));
         let (mut shared, lent) = match (&before, rebase) {
-            // A re-base stores what was read, whatever index and remote say lies where.
+            // A re-base stores the bytes that were read, whatever index and remote claim.
             (Some(_), true) => alone(HashSet::new()),
             (None, _) if options.isolate_chains || options.wanted == WantedKind::Rebase => alone(HashSet::new()),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
@@ -260,7 +260,7 @@ fn newest_by_set(repository: &Repository) -> Result<HashMap<String, SnapshotRow>
     Ok(rows.into_iter().map(|row| (row.header.set.clone(), row)).collect())
 }
 
-/// Whether the snapshot becomes a full, and why where that isn't what was asked for.
+/// Whether the snapshot becomes a full, and why if that isn't the requested kind.
 fn decide(
     repository: &Repository,
     options: &BackupOptions,
@@ -334,8 +334,8 @@ fn placeholder(id: PackId, check: [u8; 16]) -> PackRow {
     }
 }
 
-/// Whether this machine made a snapshot and all that its recipe stands on. A recipe by somebody else could give a file that
-/// hasn't changed, and so isn't read, any content.
+/// Whether this machine made a snapshot and all that its recipe depends on. A foreign recipe could give an unchanged
+/// file, which isn't read, any content.
 fn is_own(repository: &Repository, snapshot: &SnapshotRow) -> Result<bool> {
     let index = repository.index();
     let mut next = Some(snapshot.id);
@@ -350,8 +350,8 @@ fn is_own(repository: &Repository, snapshot: &SnapshotRow) -> Result<bool> {
     Ok(true)
 }
 
-/// The packs that a backup may rely on, trusted ones all: what the newest snapshot of some set needs, which prune never takes,
-/// and whole packs of this machine that are younger than a week.
+/// The packs that a backup may rely on, trusted ones all: those that the newest snapshot of some set needs, which prune
+/// never deletes, and complete packs of this machine that are younger than a week.
 fn shared(
     repository: &Repository,
     options: &BackupOptions,

@@ -1,6 +1,6 @@
 //! Streams that can't be made smaller, told by how they begin.
 
-/// What a stream is that begins so, where that keeps it from being deduplicated and compressed.
+/// The format of a stream with this beginning, if it can't be deduplicated and compressed.
 pub(super) fn already_packed(start: &[u8]) -> Option<&'static str> {
     const STARTS: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "compressed with gzip"),

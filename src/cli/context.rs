@@ -11,6 +11,7 @@ use serde::Serialize;
 use varu::entry::Escaped;
 use varu::job::Machine;
 use varu::job::machine::DEFAULT_CONFIGURATION;
+use varu::job::open::{OpenedRepositories, OpenedSnapshot};
 use varu::job::spec::Configuration;
 use varu::progress::Interrupt;
 use varu::remote::limit::Rates;
@@ -19,7 +20,7 @@ use varu::shell;
 use varu::time::{Clock, SystemClock, Timestamp, Zone, parse_time, parse_until};
 
 use super::exit::Failure;
-use super::values::When;
+use super::values::{Pick, When};
 use crate::config::{self, parse_rate};
 use crate::terminal::human::one_line;
 
@@ -191,6 +192,14 @@ impl Context {
     /// The last moment that a word of the command line means: a day, a minute and a second are meant as a whole.
     pub fn until(&self, word: &str) -> Result<Timestamp, Failure> {
         Ok(parse_until(word, SystemClock.now(), self.machine.zone)?)
+    }
+
+    /// Finds the snapshot that a word names.
+    pub fn find(&self, opened: &OpenedRepositories, pick: &Pick) -> Result<OpenedSnapshot, Failure> {
+        Ok(match pick {
+            Pick::Any(word) => opened.find(None, &word.into())?,
+            Pick::Of(set, when) => opened.find(Some(set), &self.chosen(when)?)?,
+        })
     }
 
     /// Which snapshot of a set is meant.

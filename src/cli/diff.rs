@@ -38,8 +38,8 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
         let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
-        let one = self.one.find(&opened, context)?;
-        let other = self.other.find(&opened, context)?;
+        let one = context.find(&opened, &self.one)?;
+        let other = context.find(&opened, &self.other)?;
         let (a, b) = (&one.snapshot.id, &other.snapshot.id);
         if one.repository.id() != other.repository.id() {
             return Err(Failure::usage(format!(

@@ -41,15 +41,15 @@ impl Args {
     pub fn run(self, context: &Context) -> Result<ExitStatus, Failure> {
         let progress = context.progress();
         let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
-        let found = self.snapshot.find(&opened, context)?;
+        let found = context.find(&opened, &self.snapshot)?;
         let recipe = found.repository.recipe(&found.snapshot.id)?;
         let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
         let costs = if self.long { costs(&found.repository, &found.snapshot, &recipe)? } else { Costs::default() };
-        let entries: Vec<Listed<'_>> = recipe
+        let entries: Vec<ListedStream<'_>> = recipe
             .streams
             .iter()
             .enumerate()
-            .map(|(number, stream)| Listed { entry: &stream.entry, cost: costs.of.get(number).copied() })
+            .map(|(number, stream)| ListedStream { entry: &stream.entry, cost: costs.of.get(number).copied() })
             .filter(|listed| path.is_none_or(|path| is_below(&listed.entry.name, path)))
             .collect();
         if let (true, Some(path)) = (entries.is_empty(), path) {
@@ -77,7 +77,7 @@ impl Args {
 }
 
 /// A stream, and what it costs where that was asked for.
-struct Listed<'a> {
+struct ListedStream<'a> {
     entry: &'a Entry,
     cost: Option<Cost>,
 }
@@ -112,7 +112,7 @@ fn is_below(name: &StreamName, path: &[u8]) -> bool {
     }
 }
 
-fn long_table(entries: &[Listed<'_>], known: bool, context: &Context) -> String {
+fn long_table(entries: &[ListedStream<'_>], known: bool, context: &Context) -> String {
     let mut table = Table::new([
         ("MODE", Side::Left),
         ("OWNER", Side::Left),
@@ -124,7 +124,7 @@ fn long_table(entries: &[Listed<'_>], known: bool, context: &Context) -> String 
         ("CHANGED", Side::Left),
         ("NAME", Side::Left),
     ]);
-    for Listed { entry, cost } in entries {
+    for ListedStream { entry, cost } in entries {
         let metadata = entry.metadata.as_ref();
         let cost = cost.filter(|_| entry.kind.has_content());
         let bytes = |of: fn(&Cost) -> u64| match &cost {
@@ -192,7 +192,7 @@ fn mode(entry: &Entry) -> String {
     shown
 }
 
-fn document(Listed { entry, cost }: &Listed<'_>, known: bool) -> Value {
+fn document(ListedStream { entry, cost }: &ListedStream<'_>, known: bool) -> Value {
     let kind = match &entry.kind {
         Kind::Data => "data",
         Kind::File => "file",

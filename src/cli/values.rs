@@ -6,12 +6,9 @@ use std::str::FromStr;
 
 use clap::Args;
 use varu::id::{RepositoryId, SnapshotId};
-use varu::job::open::{OpenedRepositories, OpenedSnapshot, Trust};
+use varu::job::open::Trust;
 use varu::job::spec::check_set_name;
 use varu::repository::Chosen;
-
-use super::context::Context;
-use super::exit::Failure;
 
 /// Which snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,16 +144,6 @@ impl From<&SnapshotWord> for Chosen {
             SnapshotWord::Latest => Chosen::Latest,
             SnapshotWord::Prefix(prefix) => Chosen::Id(prefix.clone()),
         }
-    }
-}
-
-impl Pick {
-    /// Finds the snapshot.
-    pub fn find(&self, opened: &OpenedRepositories, context: &Context) -> Result<OpenedSnapshot, Failure> {
-        Ok(match self {
-            Pick::Any(word) => opened.find(None, &word.into())?,
-            Pick::Of(set, when) => opened.find(Some(set), &context.chosen(when)?)?,
-        })
     }
 }
 

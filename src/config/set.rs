@@ -1,7 +1,7 @@
 //! Sets, `[sets.NAME]`.
 
 use toml::de::DeValue;
-use varu::job::spec::{Hook, Hooks, LocalCopy, Schedule, Set, SourceKind, defaults};
+use varu::job::spec::{Hook, Hooks, LocalCopySpec, Schedule, Set, SourceKind, defaults};
 
 use super::document::Section;
 use super::keys::{self, ConfigTable};
@@ -67,7 +67,7 @@ fn read_schedule(section: &Section) -> Schedule {
     }
 }
 
-fn read_local_copy(section: &Section) -> Option<LocalCopy> {
+fn read_local_copy(section: &Section) -> Option<LocalCopySpec> {
     let keep = section.take("keep_local", values::count).unwrap_or(defaults::KEEP_LOCAL);
     let reserve = section.take("local_reserve", values::percent).unwrap_or(defaults::LOCAL_RESERVE);
     for key in ["keep_local", "local_reserve"] {
@@ -75,7 +75,7 @@ fn read_local_copy(section: &Section) -> Option<LocalCopy> {
             section.problem_of(key, "is about local_copy, which is missing");
         }
     }
-    Some(LocalCopy { folder: section.take("local_copy", values::path)?, keep, reserve })
+    Some(LocalCopySpec { folder: section.take("local_copy", values::path)?, keep, reserve })
 }
 
 fn read_hooks(section: &Section) -> Hooks {

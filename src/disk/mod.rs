@@ -57,7 +57,7 @@ pub fn is_closed(folder: &Path) -> bool {
     written.is_err_and(|error| takes_nothing(&error))
 }
 
-/// What to do about an error of a local file: a clause that goes behind it. Empty where nothing is known.
+/// Advice for an error of a local file: a clause that follows it. Empty if there is none.
 pub fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk, and run it again",

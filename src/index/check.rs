@@ -1,4 +1,4 @@
-//! Whether the index is as it was written.
+//! Integrity checks of the index.
 
 use rusqlite::types::ValueRef;
 
@@ -17,8 +17,8 @@ pub(super) fn row_check(parts: &[&[u8]]) -> [u8; 16] {
 
 /// The file by whose presence the next command looks through the index before it uses it.
 const SUSPECT: &str = "index.suspect";
-/// An index up to that size is looked through whenever it is opened. A larger one where the last command didn't end well, or
-/// met what can't be.
+/// An index up to that size is checked whenever it is opened. A larger one if the last command didn't end well, or met
+/// an impossible value.
 const ALWAYS: u64 = 64 << 20;
 
 impl Index {
@@ -52,7 +52,7 @@ impl Index {
         }
         self.packs()?;
         self.look_through_directories()?;
-        // The index's answer was right: what was suspected isn't so any more. A file that stays only costs time.
+        // The index's answer was right: the suspicion is cleared. A leftover file only costs time.
         let _ = std::fs::remove_file(self.folder.join(SUSPECT));
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Index {
     }
 
     fn open_looked_through(folder: &Path) -> Result<Self> {
-        // What a command that was killed leaves.
+        // Leftovers of a killed command.
         let was_cut = folder.join(format!("{FILE}-wal")).exists();
         let index = Self::open(folder)?;
         if was_cut || index.should_be_looked_through() {
@@ -60,18 +60,18 @@ impl Index {
         self.forget_fact(ANEW)
     }
 
-    /// Takes over what can be read of the facts and the history of an index that was put aside.
+    /// Copies the readable local state and history of an index that was set aside.
     fn take_history(&mut self, aside: &Path) {
         let Ok(old) = Connection::open_with_flags(aside, OpenFlags::SQLITE_OPEN_READ_ONLY) else { return };
         for (name, value) in facts(&old) {
-            // What doesn't fit its check is worse than nothing.
+            // A row with a wrong check is worse than none.
             let _ = self.set_fact(&name, &value);
         }
         let trust = [("trusted_snapshot", "id"), ("trusted_pack", "id")];
         let journal =
             [("operation", "number"), ("service_name", "operation"), ("verification", "number"), ("drill", "number")];
         for (table, key) in journal.into_iter().chain(trust) {
-            // What comes from the front, then what comes from the end: a page in the middle may be what is damaged.
+            // Rows from the front, then rows from the end: a page in the middle may be the damaged one.
             for order in ["ASC", "DESC"] {
                 let _ = self.take_rows(&old, table, &format!("{key} {order}"));
             }

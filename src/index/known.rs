@@ -1,7 +1,7 @@
-//! Which chunks are there already, and where: a filter in memory before a sorted file of fingerprints.
+//! Chunk index: a filter in memory before a sorted file of fingerprints.
 //!
-//! Memory is 10 bits a chunk for the filter and at most [`RECENT_MAX`] entries of what came since the file was written.
-//! The file is a cache: it is made again from the packs' directories whenever it doesn't fit them.
+//! Memory is 10 bits a chunk for the filter and at most [`RECENT_MAX`] entries that are newer than the file. The file is
+//! a cache: it is rebuilt from the packs' directories whenever it doesn't match them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -55,8 +55,8 @@ fn fingerprint(id: &ChunkId) -> u64 {
 }
 
 impl ChunkIndex {
-    /// Opens the known chunks of `index` and adds the packs that are new to it: the trusted ones, for any other directory may
-    /// lie about what its segments hold.
+    /// Opens the chunk index of `index` and adds the packs that are new to it: the trusted ones, since any other
+    /// directory may lie about the content of its segments.
     pub fn open(index: &Index) -> Result<Self> {
         let path = index.folder().join("chunks");
         let (file, covered) = Sorted::open(&path).map_or((None, 0), |(file, covered)| (Some(file), covered));
@@ -108,8 +108,7 @@ impl ChunkIndex {
         self.file.as_ref()?.find(fingerprint)
     }
 
-    /// Writes what came since the file was written into it, where that is worth it. All packs of `index` must have been
-    /// added.
+    /// Writes newer entries into the file, if that is worth it. All packs of `index` must have been added.
     pub fn save(&mut self, index: &Index) -> Result<()> {
         self.newest = index.packs()?.last().map_or(0, |pack| pack.number);
         let in_file = self.file.as_ref().map_or(0, |file| file.count as usize);

@@ -1,4 +1,4 @@
-//! What is known of snapshots that are lost: enough to store them again.
+//! Records of lost snapshots: enough to store them again.
 
 use rusqlite::params;
 
@@ -7,14 +7,14 @@ use super::{Index, Result};
 use crate::format::snapshot::SnapshotBody;
 use crate::id::SnapshotId;
 
-/// Keeps what is known of all snapshots.
+/// Keeps the records of all snapshots.
 pub(super) const KEEP_ALL: &str = "INSERT OR REPLACE INTO lost_snapshot SELECT id, size, header, about, snapshot.row_check, \
                                    body.bytes, body.row_check, recipe.bytes, recipe.row_check FROM snapshot JOIN body ON \
                                    body.snapshot = id JOIN recipe ON recipe.snapshot = id";
 
 impl Index {
-    /// Takes a snapshot out that somebody took away or damaged, and keeps what is known of it. It stays one that this machine
-    /// made, where it did.
+    /// Removes a snapshot that somebody deleted or damaged, and keeps its record. It stays one of this machine's, if it
+    /// was.
     pub fn lose_snapshot(&mut self, id: &SnapshotId) -> Result<()> {
         self.write(|database| {
             database.execute(&format!("{KEEP_ALL} WHERE id = ?1"), params![id.as_bytes()])?;

@@ -1,4 +1,4 @@
-//! The index: what a repository holds, in a local SQLite database beside a sorted file of chunk fingerprints.
+//! The index: a repository's content, in a local SQLite database beside a sorted file of chunk fingerprints.
 //!
 //! All but local history and the highest sequence seen can be rebuilt from the repository. No chunk has a row: a pack's
 //! directory is one BLOB, and [`ChunkIndex`] finds chunks.
@@ -48,7 +48,7 @@ pub enum IndexError {
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// It can't be written, for the disk is full or read-only.
@@ -58,13 +58,13 @@ pub enum IndexError {
     NoRoom {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's message.
         source: rusqlite::Error,
     },
     /// A file beside it can't be used.
     #[error("{tried} {path} failed: {source}{}", way_out(source))]
     Io {
-        /// What was tried.
+        /// The operation.
         tried: &'static str,
         /// The file.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum IndexError {
     Malformed {
         /// The database.
         path: PathBuf,
-        /// What SQLite found.
+        /// SQLite's finding.
         found: String,
     },
     /// A row isn't as it was written.
@@ -94,18 +94,18 @@ pub enum IndexError {
         "the index holds a {what} that isn't as it was written; `varu index rebuild` makes it again from the repository"
     )]
     Changed {
-        /// What is changed.
+        /// The changed object.
         what: &'static str,
     },
-    /// A BLOB isn't what the format describes.
+    /// A BLOB doesn't follow the format.
     #[error("the index holds a broken {what}: {source}; `varu index rebuild` makes it again from the repository")]
     Broken {
-        /// What is broken.
+        /// The broken object.
         what: &'static str,
         /// How.
         source: FormatError,
     },
-    /// What is entered can't be compressed.
+    /// The data can't be compressed.
     #[error("compressing a snapshot's body for the index failed: {0}")]
     Body(SegmentError),
 }
@@ -135,7 +135,7 @@ impl IndexError {
         }
     }
 
-    /// Whether the index is what is wrong, and not the way to it: making it again helps.
+    /// Whether the index itself is the reason, and not the access to it: rebuilding it helps.
     pub fn is_damage(&self) -> bool {
         use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
         match self {
@@ -176,8 +176,8 @@ impl Index {
     /// Opens the index in `folder`, and makes it where there is none. It isn't looked through: see [`Index::open_whole`].
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        // SQLite gives its file and those beside it the mode of the first: the owner's alone, whatever the umask. What can't be
-        // written is told from what is damaged here, too.
+        // SQLite gives its file and those beside it the mode of the first: the owner's alone, whatever the umask.
+        // Unwritable files are distinguished from damaged ones here, too.
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(|source| IndexError::Io { tried: "opening", path: path.clone(), source })?;
         let database = Connection::open(&path).map_err(|source| IndexError::of(path, source))?;
@@ -272,7 +272,7 @@ impl Index {
     /// Forgets all that can be made again from the repository.
     pub fn clear(&mut self) -> Result<()> {
         self.directories.borrow_mut().clear();
-        // What isn't found again is lost. Where it can't be read, there is nothing to keep.
+        // Rows that aren't found again are lost. If it can't be read, there is nothing to keep.
         let _ = self.write(|database| database.execute(KEEP_ALL, []));
         self.write(|database| {
             let tables =

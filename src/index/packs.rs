@@ -26,7 +26,7 @@ pub struct NewPack<'a> {
     pub stored_time: Option<Timestamp>,
     /// Whether it is known to be whole on the remote.
     pub whole: bool,
-    /// What lies where.
+    /// Its directory.
     pub directory: &'a Directory,
 }
 
@@ -256,7 +256,7 @@ fn pack_row(row: &Row<'_>) -> rusqlite::Result<(PackRow, bool)> {
     Ok((pack, check == found))
 }
 
-/// What a pack's row is checked by.
+/// The checked fields of a pack's row.
 struct PackColumns<'a> {
     id: &'a [u8],
     set: &'a str,

@@ -70,7 +70,7 @@ impl Index {
         Ok(())
     }
 
-    /// All snapshots, by sequence, ascending. What is held of each is no longer than its header.
+    /// All snapshots, by sequence, ascending. The held part of each is no longer than its header.
     pub fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
         let rows: Vec<RawSnapshot> = self.read(|database| {
             let mut select = database
@@ -131,7 +131,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes back what [`Index::set_stand_in`] did.
+    /// Reverts [`Index::set_stand_in`].
     pub fn forget_stand_in(&mut self, id: &SnapshotId) -> Result<()> {
         self.write(|database| database.execute("DELETE FROM stand_in WHERE snapshot = ?1", [id.as_bytes()]))?;
         Ok(())
@@ -168,7 +168,7 @@ pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawSnapshot> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
 }
 
-/// The other columns say again what the header says.
+/// The other columns repeat the header.
 fn snapshot_check(id: &[u8], size: i64, header: &[u8], about: &[u8]) -> [u8; 16] {
     row_check(&[id, &size.to_le_bytes(), header, about])
 }

@@ -1,5 +1,5 @@
-//! What this machine knows by itself, whatever the remote says: the snapshots that it made, and the packs that it wrote or
-//! whose every segment was opened here since. A backup relies on nothing else.
+//! Snapshots and packs that this machine trusts, whatever the remote says: those that it made, and packs of which every
+//! segment was opened here since. A backup relies on nothing else.
 
 use rusqlite::{Connection, params};
 

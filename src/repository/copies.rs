@@ -1,4 +1,4 @@
-//! Recipe copies: what stands in for a snapshot that is lost.
+//! Recipe copies: recovered recipes of lost snapshots.
 //!
 //! Each run that writes packs leaves a copy of its recipe in the last of them. A copy is an edit of the recipe before it that has
 //! a copy, too, so that all recipes of a chain can be made from packs alone.
@@ -42,7 +42,7 @@ pub(super) struct Copies<'a> {
     pub found: Vec<FoundCopy>,
     /// The checks of those that were made whole, by pack; None where that can't be done.
     checks: HashMap<PackId, Option<RecipeCheck>>,
-    /// The last that was made whole: the next one mostly stands on it.
+    /// The last one that was completed: the next one mostly depends on it.
     last: Option<(PackId, Arc<Recipe>)>,
 }
 
@@ -62,14 +62,14 @@ impl<'a> Copies<'a> {
         Ok(Self { repository, found, checks: HashMap::new(), last: None })
     }
 
-    /// The numbers of the copies of a set that have that sequence. A run that was cut off before its snapshot leaves one whose
-    /// sequence the next run took again.
+    /// The numbers of the copies of a set that have that sequence. A run that was interrupted before its snapshot leaves
+    /// one whose sequence the next run used again.
     pub fn of(&self, set: &str, sequence: u64) -> Vec<usize> {
         let fits = |copy: &FoundCopy| copy.sequence == sequence && copy.set == set;
         self.found.iter().enumerate().filter(|(_, copy)| fits(copy)).map(|(at, _)| at).collect()
     }
 
-    /// Whether another copy says that it stands on this one.
+    /// Whether another copy names this one as its base.
     pub fn is_base(&mut self, at: usize) -> Result<bool> {
         let copy = self.found[at].clone();
         let Some(recipe) = self.recipe(at)? else { return Ok(false) };
@@ -77,7 +77,7 @@ impl<'a> Copies<'a> {
         Ok(self.found.iter().any(|other| other.set == copy.set && other.base == Some(base)))
     }
 
-    /// The whole recipe of a copy; None where what it stands on isn't there.
+    /// The complete recipe of a copy; None if its base is missing.
     pub fn recipe(&mut self, at: usize) -> Result<Option<Arc<Recipe>>> {
         self.made(at, 0)
     }
@@ -142,7 +142,7 @@ impl Repository {
     /// For each snapshot whose parent is lost, looks through the packs for a copy of the parent's recipe, or of its own. Where
     /// one is found, the index keeps it, and the snapshot can be restored. Returns a sentence for each lost parent.
     ///
-    /// Only what a stored snapshot names is looked for; see [`Repository::salvage`] for what none does.
+    /// Only snapshots that a stored one names are looked for; see [`Repository::salvage`] for others.
     pub(super) fn replace_lost_parents(&self) -> Result<Vec<String>> {
         let orphans = self.orphans()?;
         if orphans.is_empty() {
@@ -245,7 +245,7 @@ impl Repository {
     }
 }
 
-/// What is damaged is as good as nothing.
+/// A damaged copy is as good as none.
 pub(super) fn undamaged<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

@@ -1,4 +1,4 @@
-//! What the streams of a snapshot cost: what was new in them, what it takes in packs, and how deep it stands on others.
+//! Costs of a snapshot's streams: new bytes, bytes in packs, and depth.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use crate::format::recipe::{Recipe, Run};
 use crate::id::PackId;
 use crate::index::SnapshotRow;
 
-/// What one stream costs.
+/// Costs of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     /// Bytes of chunks that came with the snapshot. A chunk that several streams have counts for the first.
     pub new: u64,
-    /// What those bytes take in packs: of each segment as much as the stream has of it.
+    /// Their bytes in packs: the stream's share of each segment.
     pub stored: u64,
     /// The bases on the longest path under one of the stream's segments.
     pub depth: u32,
@@ -36,8 +36,8 @@ impl Repository {
         Ok(written.then_some(own))
     }
 
-    /// What each stream of a recipe costs, where `own` are the packs that came with it. Directories that the index lacks are
-    /// fetched.
+    /// The costs of each stream of a recipe, if `own` are the packs that came with it. Directories that the index lacks
+    /// are fetched.
     pub fn costs(&self, recipe: &Recipe, own: &HashSet<PackId>) -> Result<Vec<Cost>> {
         let used = recipe.used_packs();
         let ids = used.iter().map(|&pack| recipe.packs[pack as usize].id);

@@ -1,4 +1,4 @@
-//! What a verification found of packs: nothing new is built upon damaged ones, and what was opened can be trusted.
+//! Findings of a verification about packs: damaged ones are not built upon, fully opened ones can be trusted.
 
 use std::collections::BTreeSet;
 

@@ -19,7 +19,7 @@ pub struct PackParts {
     pub header: Vec<u8>,
     /// Where things lie at its end.
     pub trailer: PackTrailer,
-    /// What lies where.
+    /// The positions of its parts.
     pub directory: Directory,
     /// Binds the directory.
     pub check: DirectoryCheck,

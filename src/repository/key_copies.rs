@@ -1,5 +1,6 @@
-//! Copies of key objects: on the remote, in the local folder, and in full snapshots. A key object has a few hundred bytes, and
-//! with the last one of a repository all of it is lost; so each backup looks whether they are there, and puts back what isn't.
+//! Copies of key objects: on the remote, in the local folder, and in full snapshots. A key object has a few hundred
+//! bytes, and with the last one of a repository all of it is lost; so each backup checks that they exist, and restores
+//! missing ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ struct Copied {
 }
 
 impl Repository {
-    /// Sees to it that the repository's key objects are on the remote and copied to this machine. Returns what had to be put
-    /// back, and what of others' couldn't be, each a sentence.
+    /// Ensures that the repository's key objects are on the remote and copied to this machine. Returns those that had to
+    /// be restored, and foreign ones that couldn't be, each a sentence.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Repository {
             if copies.len() >= MAX_KEY_COPIES {
                 break;
             }
-            // Somebody else's object, who got it from the identity's holder. It may be damaged, or forged: what opens it tells.
+            // Another machine's object, made by the identity's holder. It may be damaged, or forged: opening it tells.
             if let Ok(object) = remote.get(name, MAX_KEY_OBJECT)
                 && key_name(&object) == *name
             {

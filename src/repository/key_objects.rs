@@ -24,7 +24,7 @@ const MAX_HEADER: usize = 64 << 20;
 /// How many strangers a message names.
 const NAMED: usize = 3;
 
-/// What an identity opened at a place.
+/// The keys that an identity opened at a location.
 pub struct Unlocking {
     /// The keys of each repository id that it names, the newest first.
     pub keys: Vec<Keys>,
@@ -32,7 +32,7 @@ pub struct Unlocking {
     pub strangers: BTreeMap<RepositoryId, Option<RepositoryId>>,
     /// Ids that somebody named, that belong to this place, and whose keys are nowhere.
     pub missing: BTreeSet<RepositoryId>,
-    /// What a person should know: damaged key objects, and keys that came from elsewhere. Each is a sentence.
+    /// Remarks: damaged key objects, and keys that came from elsewhere. Each is a sentence.
     pub found: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ impl Bag {
             Entry::Occupied(mut held) => {
                 let HeldKeys { file: known, objects, .. } = held.get_mut();
                 objects.push(object);
-                // The one for the most recipients is what a machine keeps.
+                // A machine keeps the one for the most recipients.
                 if file.recipients.len() > known.recipients.len() {
                     known.key_object = file.key_object;
                 }
@@ -135,7 +135,7 @@ impl Bag {
         }
     }
 
-    /// Opens all that `keys/` holds. Returns what is damaged, each a sentence.
+    /// Opens all objects of `keys/`. Returns the damaged ones, each a sentence.
     fn add_all(&mut self, remote: &dyn Remote, identity: &IdentityFile, objects: &[Listed]) -> Result<Vec<String>> {
         // Objects of former recipients and forged ones don't open; there may be many, so several are looked at once.
         let opened: Vec<KeyObjectState> =
@@ -190,7 +190,7 @@ impl Bag {
     }
 }
 
-/// What a key object turned out to be.
+/// Classification of a key object.
 enum KeyObjectState {
     Opened(Box<WriterKeyFile>, DataKeySecret),
     /// Not this identity's, or forged.
@@ -231,7 +231,7 @@ fn open_object(identity: &IdentityFile, object: &[u8]) -> Option<(WriterKeyFile,
     Some((WriterKeyFile { key_object: object.to_vec(), ..file }, secret))
 }
 
-/// What an age file starts with.
+/// The first bytes of an age file.
 const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// The repository id in the clear header of a snapshot. Nothing vouches for it.

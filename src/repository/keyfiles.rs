@@ -26,8 +26,8 @@ pub fn write_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     placed.map_err(|source| Error::io("writing the secret file", path, source))
 }
 
-/// Writes a secret file anew, in one step: at every moment the old text is there, or the new one. A symbolic link stays, and
-/// what it points to is replaced.
+/// Replaces a secret file atomically: at every moment the old text is there, or the new one. A symbolic link stays, and
+/// its target is replaced.
 pub fn replace_secret(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let placed = beside(&path, text.as_ref())?.replace();
@@ -47,8 +47,8 @@ fn beside(path: &Path, bytes: &[u8]) -> Result<NewFile> {
     write().map_err(|source| Error::io("writing the secret file", path, source))
 }
 
-/// Reads a secret file. One that others may read is refused. A text in UTF-16, and a mark of the byte order before it, as
-/// Windows writes them, are read as what they mean.
+/// Reads a secret file. One that others may read is refused. UTF-16 text and byte order marks, as Windows writes them,
+/// are understood.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |source| Error::io("reading the secret file", path, source);
     let file = File::open(path).map_err(failed)?;
@@ -80,7 +80,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// What an age file starts with.
+/// The first bytes of an age file.
 const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// A text in UTF-8, or in UTF-16 with the mark that says so; without its mark. Keys are ASCII, so a NUL in the first

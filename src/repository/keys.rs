@@ -1,4 +1,4 @@
-//! Keys: what a writer knows, what an identity opens, and how both are made.
+//! Keys: a writer's, those that an identity opens, and their creation.
 
 use zeroize::Zeroizing;
 
@@ -106,8 +106,8 @@ pub fn generate(recipients: Vec<String>, chunking: ChunkSizes, follows: Option<R
     wrapped(file, &data)
 }
 
-/// Makes the repository of `file` on `remote`, or what is missing of it: folders, the key object, and a text for people.
-/// Refuses a place where another was made, unless this one follows it. Where the making of one ended early there may be keys
+/// Creates the repository of `file` on `remote`, or its missing parts: folders, the key object, and a text for people.
+/// Refuses a location of another repository, unless this one succeeds it. An interrupted creation may have left keys
 /// that nothing was written with, and they don't matter.
 pub fn create(remote: &dyn Remote, file: &WriterKeyFile) -> Result<()> {
     remote.create_folders()?;

@@ -16,7 +16,7 @@ pub fn list_or_none(remote: &dyn Remote, folder: Folder) -> Result<Vec<Listed>> 
     }
 }
 
-/// The objects of a folder whose names say something to `read`, and what that is.
+/// The objects of a folder whose names `read` can parse, and the results.
 ///
 /// # Errors
 ///

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 pub struct StoredMark {
     /// The mark's object.
     pub name: ObjectName,
-    /// What it says.
+    /// Its content.
     pub mark: Mark,
 }
 
@@ -34,7 +34,8 @@ impl Repository {
         Ok(StoredMark { name, mark })
     }
 
-    /// All marks of this repository id. What is damaged, or another id's, says nothing: it is counted in the second value.
+    /// All marks of this repository id. Damaged ones, and those of another id, have no effect: they are counted in the
+    /// second value.
     pub fn marks(&self) -> Result<(Vec<StoredMark>, u64)> {
         let (listed, strange) = self.remote.list(Folder::Marks)?;
         let (mut marks, mut ignored) = (Vec::new(), strange);
@@ -70,7 +71,7 @@ impl Repository {
         }
     }
 
-    /// Deletes what is left in `pending/` of uploads that have ended. How many; none where the account can't delete: then its
+    /// Deletes leftovers in `pending/` of uploads that have ended. How many; none if the account can't delete: then its
     /// host does.
     pub fn sweep_pending(&self, now: Timestamp) -> Result<u64> {
         let mut swept = 0;

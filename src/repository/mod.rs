@@ -53,7 +53,7 @@ use crate::index::{Index, IndexError};
 use crate::remote::{self, Folder, Remote};
 use crate::segment::SegmentError;
 
-/// Why something on a repository failed. Each text says what was tried, on what, why it failed and what to do next.
+/// The failure of a request on a repository. Each text has the operation, its object, the reason and the advice.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The remote failed.
@@ -62,21 +62,21 @@ pub enum Error {
     /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// What is stored isn't what was stored, or isn't there.
+    /// Stored data was changed, or is missing.
     #[error("{0}")]
     Damaged(String),
     /// A guard says no: another machine's repository, an unknown one, one that is hidden or replayed.
     #[error("{0}")]
     Refused(String),
-    /// What was asked for can't be: a wrong name, a wrong key.
+    /// The request is impossible: a wrong name, a wrong key.
     #[error("{0}")]
     Usage(String),
     /// A local file failed.
     #[error("{tried} {path} failed: {source}{}", way_out(source))]
     Io {
-        /// What was tried.
+        /// The operation.
         tried: &'static str,
-        /// On what.
+        /// Its object.
         path: PathBuf,
         /// Why it failed.
         source: std::io::Error,
@@ -119,12 +119,13 @@ impl From<SegmentError> for Error {
     }
 }
 
-/// An object that isn't what its name says.
+/// An object whose content doesn't match its name.
 fn broken(object: impl std::fmt::Display, why: impl std::fmt::Display) -> Error {
     Error::Damaged(format!("{object} is damaged: {why}"))
 }
 
-/// The error of reading one object. Where that object is what is wrong, it is damage: what needs nothing of it goes on.
+/// The error of reading one object. If the object itself is the reason, it is damage: data that needs nothing of it is
+/// unaffected.
 fn of_object(error: remote::Error) -> Error {
     match error.is_of_object() {
         true => Error::Damaged(error.to_string()),
@@ -140,8 +141,8 @@ fn unreadable(object: impl std::fmt::Display, error: FormatError) -> Error {
     }
 }
 
-/// Takes the base caches away where the disk has no room for the index: they only make backups smaller. What is read
-/// from now on is kept again, as far as there is room.
+/// Removes the base caches if the disk has no space for the index: they only make backups smaller. Chunks read from now
+/// on are cached again, as far as there is space.
 fn give_way(folder: &Path) {
     const LEAST: u64 = 16 << 20;
     let is_full = Space::of(folder).is_ok_and(|space| space.free < LEAST.min(space.total / 8));
@@ -198,7 +199,7 @@ impl Repository {
 
     /// The index, for this thread alone while the guard lives.
     pub fn index(&self) -> MutexGuard<'_, Index> {
-        // A thread that panicked held a database with transactions of its own: what it left is consistent.
+        // A panicked thread held a database with transactions of its own: its state is consistent.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

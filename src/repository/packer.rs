@@ -17,7 +17,7 @@ use crate::remote::Upload;
 use crate::remote::spool::Spool;
 use crate::time::Timestamp;
 
-/// A compressed segment and what the directory says of it.
+/// A compressed segment and its directory entry.
 pub struct SegmentParts {
     /// The zstd frame.
     pub frame: Vec<u8>,
@@ -25,7 +25,7 @@ pub struct SegmentParts {
     pub ids: Vec<ChunkId>,
     /// Its chunks' lengths in bytes, in order.
     pub lengths: Vec<u32>,
-    /// What it was compressed against, by pack id; empty for a plain segment.
+    /// Its bases, by pack id; empty for a plain segment.
     pub bases: Vec<(PackId, BaseRun)>,
     /// 0 for a plain segment.
     pub depth: u32,
@@ -116,7 +116,7 @@ impl PackBuilder {
         })
     }
 
-    /// Only what was sealed gets into a pack.
+    /// Only sealed segments get into a pack.
     fn add(&mut self, sealed: &Sealed) -> Result<()> {
         self.write(sealed.as_bytes())
     }
@@ -183,7 +183,7 @@ impl ClosedPack {
         Ok(repository.index().add_pack(&row)?)
     }
 
-    /// Moves the pack into place and notes that it is whole.
+    /// Renames the pack into place and records that it is complete.
     pub fn finish(self, repository: &Repository) -> Result<()> {
         self.upload.finish(&pack_name(&self.pack.id))?;
         Ok(repository.index().pack_is_whole(&self.pack.id)?)

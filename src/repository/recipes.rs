@@ -21,7 +21,7 @@ pub enum Chosen {
     Id(String),
 }
 
-/// What a restore of a recipe reads.
+/// The packs that a restore of a recipe reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeNeeds {
     /// The packs, ascending.
@@ -111,8 +111,8 @@ impl Repository {
         row.ok_or_else(|| Error::Failed(format!("the index lost the pack {id}")))
     }
 
-    /// What a restore of the recipe reads: those that runs name, and all bases under their segments.
-    /// The index must have their directories.
+    /// The packs that a restore of the recipe reads: those that runs name, and all bases under their segments. The index
+    /// must have their directories.
     pub fn needed_packs(&self, recipe: &Recipe) -> Result<RecipeNeeds> {
         let mut needed =
             Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
@@ -147,7 +147,7 @@ impl Repository {
     }
 }
 
-/// The recipe of a snapshot that isn't there any more, or else that of the one that stands on it: then true.
+/// The recipe of a snapshot that doesn't exist any more, or else that of the one that depends on it: then true.
 fn stand_in(index: &Index, id: &SnapshotId, child: Option<&SnapshotId>) -> Result<(Recipe, bool)> {
     let copies = [Some((id, false)), child.map(|child| (child, true))];
     for (id, is_own) in copies.into_iter().flatten() {

@@ -40,21 +40,21 @@ pub struct Salvaged {
     pub left_out: u64,
 }
 
-/// What a salvage found.
+/// Result of a salvage.
 #[derive(Debug, Default)]
 pub struct Salvage {
-    /// What was brought back, by sequence.
+    /// The recovered snapshots, by sequence.
     pub brought_back: Vec<Salvaged>,
-    /// What could not be, each a sentence.
+    /// Those that could not be recovered, each a sentence.
     pub left: Vec<String>,
 }
 
 impl Repository {
-    /// Stores again what the place has lost or has damaged of the snapshots that this machine knows: those of another size, those
-    /// that were found damaged, and those on which others of their chains still stand. Those that a backup of `set` would build
-    /// upon are read. Returns a sentence for each. What can't be put back is not built upon.
+    /// Stores again the lost and damaged snapshots of the location that this machine knows: those of another size, those
+    /// that were found damaged, and those on which others of their chains still depend. Those that a backup of `set`
+    /// would build upon are read. Returns a sentence for each. Unrecoverable ones are not built upon.
     ///
-    /// What is lost and older than `since` is forgotten.
+    /// Lost snapshots older than `since` are forgotten.
     pub fn mend(&self, set: &str, since: Timestamp) -> Result<Vec<String>> {
         if self.index().why_anew()?.is_some() {
             return Ok(Vec::new());
@@ -186,7 +186,7 @@ impl Repository {
         }
     }
 
-    /// Forgets what nothing stands on: that it is lost was accepted, so no backup puts it back.
+    /// Forgets snapshots that nothing depends on: their loss was accepted, so no backup stores them again.
     pub(super) fn forget_accepted(&self, there: &BTreeSet<ObjectName>) -> Result<()> {
         let rows = self.index().snapshots()?;
         let lost = self.index().lost_snapshots()?;
@@ -196,7 +196,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Where no snapshot is left, whether packs say that there were some: a sentence with what to do.
+    /// If no snapshot is left, whether packs show that there were some: a sentence with the advice.
     pub(super) fn lost_all(&self) -> Result<Option<String>> {
         let mut sizes: Vec<(PackId, u64)> = self.pack_sizes()?.into_iter().collect();
         sizes.sort_unstable();
@@ -223,15 +223,15 @@ impl Repository {
         Ok(())
     }
 
-    /// Makes the index again, and brings back what is lost of the snapshots: what this machine knows as it was, the rest as
-    /// fulls from the copies of their recipes in packs. What was seen before and can't be brought back is accepted as lost.
+    /// Rebuilds the index, and recovers lost snapshots: those that this machine knows as they were, the others as fulls
+    /// from the copies of their recipes in packs. The loss of known snapshots that can't be recovered is accepted.
     pub fn salvage(&self, now: Timestamp) -> Result<(Changes, Salvage)> {
         let mut changes = self.make_anew(true)?;
         let sizes = self.pack_sizes()?;
         let mut salvage = Salvage::default();
         let known = self.index().lost_snapshots()?;
         for row in known.iter().filter(|row| has_packs(row, &sizes)) {
-            // What can't be brought back as it was may be from a copy.
+            // A snapshot that can't be recovered as it was may be rebuilt from a copy.
             let Some(body) = self.index().whole_body(&row.id)? else { continue };
             let Some(again) = self.seal_again(row, body)? else { continue };
             match self.store_again(&again, changes.listed.contains(&again.name))? {
@@ -245,7 +245,7 @@ impl Repository {
         changes.lost = self.replace_lost_parents()?;
         self.bring_back_copies(now, &mut salvage)?;
         salvage.brought_back.sort_by_key(|brought| brought.snapshot.header.sequence);
-        // What was said of what is back isn't so any more.
+        // Messages about a recovered snapshot are obsolete.
         let no_snapshot = changes.damaged.len() == 1 && changes.listed.is_empty() && !salvage.brought_back.is_empty();
         let is_back = |sentence: &String| {
             let mut back = salvage.brought_back.iter().filter(|brought| brought.from.is_none());
@@ -388,7 +388,7 @@ fn has_packs(row: &SnapshotRow, sizes: &HashMap<PackId, u64>) -> bool {
     row.header.packs.iter().all(|pack| sizes.contains_key(pack))
 }
 
-/// What is said of a snapshot that was brought back.
+/// The message about a recovered snapshot.
 impl Salvaged {
     /// A sentence.
     pub fn sentence(&self) -> String {

@@ -1,4 +1,4 @@
-//! Which sequences of snapshots are believed.
+//! Plausible sequence numbers of snapshots.
 //!
 //! One writer counts up by one, so numbers lie close together, also where a prune took some away. Who has the writer key can write
 //! any number; one that is far beyond all others would be the newest for ever, and leave no room for the next.
@@ -17,7 +17,7 @@ pub(crate) fn highest_believed(numbers: impl Iterator<Item = u64>) -> u64 {
     let mut numbers: Vec<u64> = numbers.collect();
     numbers.sort_unstable();
     let together = numbers.chunk_by(|a, b| b - a <= JUMP).filter(|group| group.last().is_some_and(|n| *n <= ROOM));
-    // Of as many the lower ones: what was there first.
+    // Of as many the lower ones: those came first.
     let most = together.rev().max_by_key(|group| group.len());
     most.and_then(|group| group.last().copied()).unwrap_or(0)
 }

@@ -22,7 +22,7 @@ pub struct NewSnapshot {
     pub object: Vec<u8>,
     /// Its object's name.
     pub name: ObjectName,
-    /// What the index will know of it.
+    /// The index's record of it.
     pub row: SnapshotRow,
     /// Its body, with the recipe.
     pub body: SnapshotBody,
@@ -34,7 +34,7 @@ impl Repository {
         let plain = body.encode();
         let mut frame = Vec::new();
         Compressor::new(BODY_LEVEL)?.compress(&plain, &mut frame)?;
-        // What can't be read again must not be written.
+        // An unreadable snapshot must not be written.
         let unreadable = |why: &dyn std::fmt::Display| {
             Error::Usage(format!(
                 "the snapshot can't be stored, for no reader would take it: {why}; divide the set {} into smaller ones",
@@ -73,8 +73,8 @@ impl Repository {
         (clear, object)
     }
 
-    /// Makes the object of a snapshot again from what the index has of it. None where other bytes come out, as from another
-    /// version of the program: an object is its bytes.
+    /// Rebuilds a snapshot's object from the index. None if the bytes differ, as from another version of the program: an
+    /// object is its bytes.
     pub(super) fn seal_again(&self, row: &SnapshotRow, body: SnapshotBody) -> Result<Option<NewSnapshot>> {
         let plain = body.encode();
         let mut frame = Vec::new();

@@ -18,13 +18,14 @@ use crate::warning::{Warning, WarningKind};
 const HIGHEST: &str = "highest";
 /// The fact under which the index keeps the snapshots that a listing showed to be damaged, and that were not whole since.
 const SPOILT: &str = "spoilt";
-/// The fact under which the index keeps the highest sequence whose loss was accepted: what is stored from then on counts on
-/// from there, so that what was lost is told from it should it come back.
+/// The name under which the index keeps the highest sequence whose loss was accepted: later snapshots count on from
+/// there, so that lost ones are recognised should they come back.
 const PASSED: &str = "passed";
 /// The fact under which the index keeps the newest snapshot of another instance that was adopted.
 const ADOPTED: &str = "adopted";
 
-/// The fact under which the index keeps what is gone of what was seen, until a backup has said it: lines of [`Gone`].
+/// The name under which the index keeps missing snapshots that were seen before, until a backup has reported them: lines
+/// of [`Gone`].
 const GONE: &str = "gone";
 /// The fact under which the index keeps the place of the last backup.
 pub const PLACE: &str = "place";
@@ -42,7 +43,7 @@ pub struct Gone {
     pub set: String,
 }
 
-/// What a look at the remote found to be otherwise than the index had it.
+/// Differences between the remote and the index.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Snapshots that were new to the index.
@@ -51,7 +52,7 @@ pub struct Changes {
     pub gone: Vec<SnapshotId>,
     /// A snapshot that was seen before and is missing though nothing newer is there: a sentence that names it.
     pub hidden: Option<String>,
-    /// Objects in `snapshots/` that aren't what they claim, or can't be read, each a sentence that names it. They are not used.
+    /// Invalid and unreadable objects in `snapshots/`, each a sentence that names it. They are not used.
     pub damaged: Vec<String>,
     /// Other objects that are not used, each a sentence that names it.
     pub refused: Vec<String>,
@@ -71,12 +72,12 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// What isn't used, each a sentence that names it and says why.
+    /// The unused objects, each a sentence with the name and the reason.
     pub fn unusable(&self) -> impl Iterator<Item = &String> {
         self.damaged.iter().chain(&self.refused)
     }
 
-    /// The same for who reads what is there.
+    /// The same for a reader.
     pub fn warnings(&self) -> impl Iterator<Item = Warning> {
         let healed = self.healed.iter().map(|why| WarningKind::DamagedIndex.warning(why));
         let damaged = self.damaged.iter().map(|why| WarningKind::DamagedObject.warning(why));
@@ -85,7 +86,7 @@ impl Changes {
 }
 
 impl Repository {
-    /// Lists the snapshots on the remote, takes in what the index doesn't know, and drops what is gone.
+    /// Lists the snapshots on the remote, adds unknown ones to the index, and drops missing ones.
     ///
     /// An index that was begun anew is filled from the repository, as by [`Repository::rebuild`].
     pub fn sync(&self) -> Result<Changes> {
@@ -97,8 +98,7 @@ impl Repository {
     }
 
     fn compare(&self) -> Result<Changes> {
-        // What the index knows is read first: a backup that runs meanwhile adds to both, and what it added after the listing
-        // must not look as if it were gone.
+        // The index is read first: a concurrent backup adds to both, and its later additions must not look like losses.
         let known: HashMap<SnapshotId, SnapshotRow> =
             self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
         let (highest, were_spoilt, bad) = (self.highest_seen()?, self.noted(SPOILT)?, self.bad()?);
@@ -113,7 +113,7 @@ impl Repository {
         for (name, size, id) in objects {
             match known.get(&id).filter(|row| Self::object_name(row) == name) {
                 Some(row) if row.size == size && !bad.contains(&id) => _ = present.insert(id),
-                // What is known to be damaged is nothing to build upon.
+                // Nothing is built upon a damaged snapshot.
                 Some(row) => {
                     changes.damaged.push(match row.size == size {
                         true => format!("{name} is damaged: its bytes aren't those that it was named by"),
@@ -191,7 +191,7 @@ impl Repository {
         Ok(index.set_fact(GONE, text.as_bytes())?)
     }
 
-    /// What somebody else took away of what was seen, since this was last asked.
+    /// Known snapshots that somebody else removed, since this was last asked.
     pub fn take_gone(&self) -> Result<Vec<Gone>> {
         let mut index = self.index();
         let text = String::from_utf8(index.fact(GONE)?.unwrap_or_default()).unwrap_or_default();
@@ -228,7 +228,7 @@ impl Repository {
         Ok(beside)
     }
 
-    /// Keeps what is known of snapshots that are lost and that others stand on: these can still be restored.
+    /// Keeps the records of lost snapshots that others depend on: these can still be restored.
     fn keep_recipes(&self, known: &HashMap<SnapshotId, SnapshotRow>, present: &BTreeSet<SnapshotId>) -> Result<()> {
         let stands = |row: &SnapshotRow| row.header.parent.map(|parent| parent.id);
         let needed: BTreeSet<SnapshotId> =
@@ -305,8 +305,8 @@ impl Repository {
             Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        // One writer counts up. What it had not seen at a lower number was taken away before, and put back. With the very number
-        // of the newest it is the other of two that were written at the same moment.
+        // One writer counts up. An unknown snapshot with a lower number was removed before, and put back. With the very
+        // number of the newest it is the other of two that were written at the same moment.
         if highest.is_some_and(|(sequence, _)| row.header.sequence < sequence) {
             changes.refused.push(format!(
                 "{} is not used: it appeared again after newer ones had been seen; somebody put an old snapshot back. \
@@ -348,8 +348,8 @@ impl Repository {
         Ok(self.index().snapshots()?.pop())
     }
 
-    /// The highest sequence that any snapshot on the remote has, of this id or the one that it follows. What follows comes
-    /// from clear headers that nobody vouches for: it only makes numbers larger.
+    /// The highest sequence that any snapshot on the remote has, of this id or its predecessor. It comes from clear
+    /// headers that nobody authenticates: it only makes numbers larger.
     pub fn highest_sequence(&self) -> Result<u64> {
         let passed = self.index().fact(PASSED)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         if let Some(newest) = self.newest()? {
@@ -402,7 +402,7 @@ impl Repository {
         }
     }
 
-    /// Accepts the newest snapshot as what this machine goes on from. None where there is no snapshot.
+    /// Accepts the newest snapshot as the one from which this machine continues. None if there is no snapshot.
     pub fn adopt(&self) -> Result<Option<SnapshotRow>> {
         let newest = self.newest()?;
         if let Some(newest) = &newest {
@@ -411,8 +411,8 @@ impl Repository {
         Ok(newest)
     }
 
-    /// Makes the index again from pack directories and snapshots; no chunk data is read. Local history stays. Returns what
-    /// was found.
+    /// Rebuilds the index from pack directories and snapshots; no chunk data is read. Local history stays. Returns the
+    /// numbers found.
     ///
     /// Where a snapshot is hidden that was seen before, nothing is done but to say so, unless `accept_loss`.
     pub fn rebuild(&self, accept_loss: bool) -> Result<Changes> {
@@ -474,8 +474,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Compares the packs on the remote with what the index says: forgets uploads that never ended and packs that are gone.
-    /// Returns how many were gone though they were whole.
+    /// Compares the packs on the remote with the index: forgets uploads that never ended and missing packs. Returns how
+    /// many complete ones are missing.
     pub fn settle_packs(&self, sizes: &HashMap<PackId, u64>) -> Result<u64> {
         let mut gone = 0;
         let mut index = self.index();
@@ -495,7 +495,7 @@ impl Repository {
         Ok(gone)
     }
 
-    /// Says what of the index isn't as the remote has it, without changing anything: each a sentence.
+    /// Reports differences between the index and the remote, without changing anything: each a sentence.
     pub fn check_index(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         if let Err(why) = self.index().look_through() {

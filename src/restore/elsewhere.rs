@@ -1,5 +1,5 @@
-//! What can't be had from where a recipe says may lie elsewhere: the same chunks in another pack, the same stream in another
-//! snapshot.
+//! Alternative places of data that can't be had where the recipe says: the same chunks in another pack, the same stream in
+//! another snapshot.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Twin {
     pub pieces: Vec<ChunkRun>,
 }
 
-/// Looks for what can't be had from where it should be. Nothing is looked for before something is missing.
+/// Searches for data that can't be had from its place. Nothing is searched before something is missing.
 pub(super) struct Elsewhere<'a> {
     repository: &'a Arc<Repository>,
     snapshot: &'a SnapshotRow,

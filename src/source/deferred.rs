@@ -1,4 +1,4 @@
-//! A source that begins only when its first entry is asked for: what can't begin has then been tried, and is in the history.
+//! A source that begins only when its first entry is requested: a failure to begin is then in the history.
 
 use std::fs::File;
 

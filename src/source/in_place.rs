@@ -1,4 +1,4 @@
-//! A restore over the system that runs: what belongs to this machine, and to the restore itself, stays.
+//! Restore over the running system: machine-specific files, and those of the restore itself, stay.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,8 +13,8 @@ use super::{Error, Target};
 use crate::entry::{Entry, Kind, StreamName};
 use crate::warning::Warning;
 
-/// What one machine has for itself: its name and keys, its disks, its network. A name that ends with `*` means all names that
-/// begin so; a folder means what is in it, too.
+/// Machine-specific files: its name and keys, its disks, its network. A name that ends with `*` means all names with
+/// that beginning; a folder means its content, too.
 const OF_THE_MACHINE: [&str; 27] = [
     "etc/machine-id",
     "etc/machine-info",
@@ -45,7 +45,7 @@ const OF_THE_MACHINE: [&str; 27] = [
     "etc/resolv.conf",
 ];
 
-/// What stays as it is.
+/// The files that stay as they are.
 #[derive(Debug, Clone, Default)]
 pub struct Spared {
     /// Whether the files that belong to this machine are restored, too.
@@ -104,12 +104,12 @@ pub struct InPlaceTarget {
     units: bool,
 }
 
-/// What a restore over the running system left, and what it touched.
+/// The kept and the written files of a restore over the running system.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Touched {
-    /// What wasn't written although it is in the snapshot and differs, each with the reason.
+    /// Files of the snapshot that differ and weren't written, each with the reason.
     pub stayed: Vec<String>,
-    /// The names in `/etc` of what was written.
+    /// The written names in `/etc`.
     pub settings: BTreeSet<String>,
     /// Whether units of systemd were written.
     pub units: bool,
@@ -122,12 +122,12 @@ impl InPlaceTarget {
         Self { inner, root: root.to_owned(), spared, stayed, settings, units: false }
     }
 
-    /// What was left and touched until now.
+    /// The kept and written files so far.
     pub fn touched(self) -> Touched {
         Touched { stayed: self.stayed, settings: self.settings, units: self.units }
     }
 
-    /// Whether what is there is what would be written, as far as a look tells.
+    /// Whether the existing file equals the entry, by its metadata.
     fn is_same(&self, entry: &Entry) -> bool {
         let path = path_of(&entry.name, &self.root);
         let Ok(there) = fs::symlink_metadata(&path) else { return false };

@@ -243,7 +243,7 @@ pub trait Target {
 
 /// What is wanted of a service that data goes back into.
 #[derive(Debug, Clone, Default)]
-pub struct IntoOptions {
+pub struct RestoreTargetOptions {
     /// Another name for the one database.
     pub name: Option<String>,
     /// The parts that are meant (`database`, or `database/table` where a service can do that); all where there is none.
@@ -258,7 +258,7 @@ pub struct IntoOptions {
     pub folder: PathBuf,
 }
 
-impl IntoOptions {
+impl RestoreTargetOptions {
     /// Whether what stands under that name may be replaced.
     fn may_replace(&self, name: &str) -> bool {
         self.replace.iter().any(|known| known == name)

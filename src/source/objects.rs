@@ -1,4 +1,4 @@
-//! What stands in a database, object by object: taken before and after a dump, it tells what changed meanwhile.
+//! Fingerprints of database objects, taken before and after a dump to detect changes in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub struct Objects(BTreeMap<String, [u8; 16]>);
 const NAMES: usize = 5;
 
 impl Objects {
-    /// Notes something about an object, beside what was noted of it before.
+    /// Adds a fact about an object.
     pub fn note(&mut self, object: String, about: &str) {
         let mut hasher = Hasher::new();
         if let Some(before) = self.0.get(&object) {

@@ -14,7 +14,7 @@ pub(super) struct Patterns(Vec<Pattern>);
 struct Pattern {
     /// As it was written.
     text: String,
-    /// What is matched, without `!` and the slashes around it.
+    /// The pattern, without `!` and the slashes around it.
     glob: Vec<u8>,
     takes_back: bool,
     only_folders: bool,
@@ -50,7 +50,7 @@ impl Patterns {
         Some(!pattern.takes_back)
     }
 
-    /// Whether the path is matched itself. What is below a matched folder is the caller's to know.
+    /// Whether the path is matched itself. The caller knows about paths below a matched folder.
     pub(super) fn matches(&self, path: &[u8], is_folder: bool) -> bool {
         self.decision(path, is_folder).unwrap_or(false)
     }

@@ -3,7 +3,7 @@
 use super::Error;
 use crate::entry::{Entry, Kind, StreamName};
 
-/// The current entry, whose size grows with what is read. Its name is made up by the source, and it has no metadata.
+/// The current entry, whose size grows with the bytes read. Its name is chosen by the source, and it has no metadata.
 #[derive(Debug, Default)]
 pub(super) struct CurrentStream(Option<Entry>);
 

@@ -1,4 +1,4 @@
-//! Room for what a restore loads into a service of this machine.
+//! Free space for a restore into a service of this machine.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use crate::disk::Space;
 
 /// What is loaded, and what the disk has that the service keeps its data on. None where that can't be asked for.
 ///
-/// A service needs about as much as the dump has, often more: nobody knows before it is loaded. So only what can't fit is
-/// refused, and the rest is for whoever decides.
+/// A service needs about as much as the dump has, often more: it isn't known before it is loaded. So only a load that
+/// can't fit is refused, and the rest is for the user to decide.
 ///
 /// # Errors
 /// [`Error::NoRoom`] where less than `bytes` are free.

@@ -1,4 +1,4 @@
-//! Which streams of a snapshot are meant: by patterns as `.gitignore` files write them, and by exact paths.
+//! Selection of a snapshot's streams: by patterns as in `.gitignore` files, and by exact paths.
 
 use super::Error;
 use super::patterns::Patterns;

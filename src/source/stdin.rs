@@ -1,4 +1,4 @@
-//! The source `stdin`: what another program writes into a pipe, as one stream.
+//! The source `stdin`: another program's output from a pipe, as one stream.
 
 use std::io::{self, Read};
 

@@ -30,7 +30,7 @@ impl FolderTarget {
     }
 }
 
-/// What an extractor's error means for the whole.
+/// The meaning of an extractor's error for the whole.
 fn judged(name: &StreamName, error: extract::Error) -> Error {
     match error.is_fatal() {
         true => whole(error),
@@ -50,7 +50,7 @@ fn whole(error: extract::Error) -> Error {
 
 impl Target for FolderTarget {
     fn wants(&mut self, entry: &Entry) -> Result<bool, Error> {
-        // What is there may change until the entry's turn comes; its writer looks again then.
+        // Existing files may change until the entry's turn comes; its writer looks again then.
         self.extractor()?.wants(entry).map_err(|error| judged(&entry.name, error))
     }
 
@@ -111,7 +111,7 @@ pub struct WriterTarget<W> {
     writer: W,
     holes: Vec<Hole>,
     way: HolePath,
-    /// What the writer is, for messages: `"standard output"`.
+    /// The kind of the writer, for messages: `"standard output"`.
     place: &'static str,
 }
 

@@ -12,7 +12,7 @@ use crate::progress::Interrupt;
 
 /// Reads from `reader` until the interrupt is set: from then on each read fails, and so does the end of the bytes.
 ///
-/// On a terminal one key stroke stops a whole pipeline, and the end of what a stopped program wrote is no end.
+/// On a terminal one key stroke stops a whole pipeline, and the end of a stopped program's output is no end.
 pub struct InterruptibleReader<R> {
     reader: R,
     interrupt: Interrupt,

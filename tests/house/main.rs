@@ -3,3 +3,4 @@
 mod documents;
 mod layering;
 mod supply;
+mod vocabulary;

@@ -1,10 +1,10 @@
 //! The base cache: the chunks of a set's newest snapshot, in a local file that only the owner reads.
 //!
-//! A writer opens no stored chunk, so what it compresses against must be at hand. Chunks lie raw in blocks of the data file;
-//! a table in recipe order says where. A chunk is hashed before it is used, so nothing is flushed: what a power cut tears
-//! is a miss, and the backup is only larger. Blocks of the committed snapshot are not written again before the next table
-//! has taken its place. Then all that the new table doesn't name is overwritten with zeros: who takes the machine over gets
-//! the newest snapshot here, and nothing older.
+//! A writer can't open stored chunks, so its compression bases must be at hand. Chunks are raw bytes in blocks of the
+//! data file; a table in recipe order gives their positions. A chunk is hashed before it is used, so nothing is flushed:
+//! a torn write after a power cut is a miss, and the backup is only larger. Blocks of the committed snapshot are not
+//! written again before the next table has replaced its own. Then everything that the new table doesn't name is
+//! overwritten with zeros: a thief on the machine gets the newest snapshot here, and nothing older.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -88,7 +88,7 @@ impl Slots {
             if slot.is_none() {
                 continue;
             }
-            // What lies side by side is written at once.
+            // Adjacent chunks are written at once.
             if from.is_some_and(|from| from + padded.len() as u64 != slot.at()) {
                 self.put(from.take(), padded);
             }
@@ -144,7 +144,7 @@ fn chunks(folder: &Path, set: &str) -> PathBuf {
 }
 
 impl BaseCache {
-    /// Opens the cache of `set` in `folder`. What it holds counts only where it is of the snapshot `before`, and at most
+    /// Opens the cache of `set` in `folder`. Its content counts only if it is of the snapshot `before`, and at most
     /// `limit` bytes.
     pub fn open(folder: &Path, set: &str, before: Option<&SnapshotId>, limit: u64) -> std::io::Result<Self> {
         let table = folder.join(format!("base-{set}.table"));
@@ -171,8 +171,8 @@ impl BaseCache {
         Ok(Self { table, slots, old, new, count: 0, used, padded: Vec::new(), full: false, lacked })
     }
 
-    /// The bytes, at most `most`, that the cache of `set` may have: it may grow into what is free on its disk, but for what
-    /// the index and others need.
+    /// The bytes, at most `most`, that the cache of `set` may have: it may grow into the free space of its disk, but for
+    /// the needs of the index and others.
     pub fn limit(folder: &Path, set: &str, most: u64) -> u64 {
         let there = chunks(folder, set).metadata().map_or(0, |about| about.len());
         Space::of(folder)
@@ -182,7 +182,7 @@ impl BaseCache {
     /// Takes the cache of `set` away, where there is one.
     pub fn remove(folder: &Path, set: &str) {
         for kind in ["chunks", "table", "new"] {
-            // What can't be removed is no worse than before.
+            // A file that can't be removed is no worse than before.
             let _ = std::fs::remove_file(folder.join(format!("base-{set}.{kind}")));
         }
     }
@@ -339,7 +339,7 @@ impl OldTable {
     }
 
     fn load(&mut self, ordinal: u64) -> std::io::Result<()> {
-        // Bases lie a little before what is kept next.
+        // Bases precede the chunks that are kept next.
         self.first = ordinal.saturating_sub(PAGE as u64 / 4);
         let entries = (self.count - self.first).min(PAGE as u64) as usize;
         self.page.resize(entries * ENTRY, 0);

@@ -1,5 +1,5 @@
-//! Copies of large files in the state folder that share their blocks with the files, where the file system can do that: what a
-//! file held when it was backed up, for no room until it changes. Chunks of such a file need no place in the base cache.
+//! Reflinked copies of large files in the state folder, if the file system supports them: a file's content at its
+//! backup, without any space until it changes. Chunks of such a file need no place in the base cache.
 //!
 //! A copy is made before the file is read, and only its owner reads it. The file may change in between: whoever uses a copy
 //! hashes each chunk.
@@ -36,7 +36,7 @@ impl Clones {
             kept: HashSet::new(),
             made: HashSet::new(),
         };
-        // What a run that failed left here.
+        // Files that a failed run left here.
         clones.take_away(|file| file.ends_with(".new"));
         clones
     }
@@ -96,7 +96,7 @@ impl Clones {
         self.folder.join(format!("{file}.new"))
     }
 
-    /// Takes copies of this set away. What can't be taken away only takes room.
+    /// Removes copies of this set. One that can't be removed only takes space.
     fn take_away(&self, which: impl Fn(&str) -> bool) {
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let file = entry.file_name();
@@ -113,6 +113,6 @@ impl Clones {
 }
 
 fn is_large(entry: &Entry) -> bool {
-    // What is in a stream lies elsewhere in a file with holes.
+    // The positions in a stream and in a file with holes differ.
     entry.kind == Kind::File && entry.size >= LARGE && entry.holes().is_empty()
 }

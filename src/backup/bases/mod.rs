@@ -1,8 +1,8 @@
 //! Bases: which chunks of the parent a segment of new chunks is compressed against.
 //!
-//! New chunks stand in a gap between two chunks that the stream and its parent both have. What the parent has in that gap is
-//! what they replaced. Where a gap is longer than a segment, the part of it that lies as far in is a guess, and chunks that
-//! look alike are a better one; they are also what a stream without a parent is compressed against.
+//! New chunks are in a gap between two chunks that the stream and its parent both have. They replaced the parent's
+//! chunks in that gap. If a gap is longer than a segment, the part of it at the same distance is a guess, and similar
+//! chunks are a better one; those are also the bases of a stream without a parent.
 
 pub(super) mod cache;
 mod clones;
@@ -46,7 +46,7 @@ const MOST: usize = 3 << 20;
 /// Most bytes that must be decoded for a segment with chunks of small streams.
 const MOST_FOR_SMALL: u64 = 64 << 20;
 
-/// Chunks are looked through for similar ones once what lacks a base is one part in so many of them.
+/// Similar chunks are searched once the data without a base is one part in so many of them.
 const SIMILAR_WORTH: u64 = 64;
 /// Chunks between two that look alike which are taken, too: not each is recognised.
 const BRIDGED: u64 = 4;
@@ -58,10 +58,10 @@ const SIMILAR_MOST: u64 = 8 << 30;
 struct Gap {
     /// The parent's chunk, by its number in the stream, that was expected where the gap began, or one behind it.
     from: u64,
-    /// How far behind that chunk's start the parent has what the segment's first byte of the gap replaces. 0 while no segment
-    /// of the gap is on its way.
+    /// The distance from that chunk's start, in the parent, of the bytes that the segment's first byte of the gap
+    /// replaces. 0 while no segment of the gap has begun.
     into: u64,
-    /// What `into` was, with the same `from`, when the place was last known and not guessed.
+    /// The value of `into`, with the same `from`, when the place was last known and not guessed.
     known: u64,
     /// New bytes of this gap in the segment that is being filled.
     bytes: u64,
@@ -87,7 +87,7 @@ pub(super) struct Bases {
     has_previous: bool,
     /// Whether segments are compressed against anything: not at a re-base.
     based: bool,
-    /// The numbers of packs that nothing is to stand on.
+    /// The numbers of packs that are not used as bases.
     worn: HashSet<u32>,
     gap: Option<Gap>,
     /// Made when it is first needed.
@@ -96,9 +96,9 @@ pub(super) struct Bases {
     lacking: u64,
     /// Whether the stream's new chunks are stored plain.
     rests: bool,
-    /// Whether what stands on a stream of the parent is stored plain, by the stream's number: the last one asked for.
+    /// Whether deltas against a stream of the parent are stored plain, by the stream's number: the last one asked for.
     last_asked: Option<(usize, bool)>,
-    /// What went wrong with the cache, without ending the run.
+    /// The failure of the cache, which did not end the run.
     warnings: Vec<Warning>,
 }
 
@@ -135,7 +135,7 @@ impl Bases {
         self.clones.as_mut()
     }
 
-    /// The cache and the copies, to be committed, and what went wrong with the cache.
+    /// The cache and the copies, to be committed, and the failure of the cache.
     pub fn finish(mut self) -> (Option<BaseCache>, Option<Clones>, Vec<Warning>) {
         if let Some(Some(error)) = self.cache.as_ref().map(|cache| cache.slots().failed()) {
             let text = format!("the base cache can't be written, so the next backup is larger: {error}");
@@ -169,7 +169,7 @@ impl Bases {
         Ok(())
     }
 
-    /// Whether a stream that stands on this one, and changes as much as all changed the last time, decodes too much.
+    /// Whether a stream that depends on this one, and changes as much as all changed the last time, decodes too much.
     fn is_tired(&mut self, repository: &Repository, start: &Start, (number, stream): (usize, &Stream)) -> Result<bool> {
         if let Some((_, tired)) = self.last_asked.filter(|(asked, _)| *asked == number) {
             return Ok(tired);
@@ -191,8 +191,8 @@ impl Bases {
         }
     }
 
-    /// The stream goes on with a chunk of `length` bytes that its parent doesn't have near by: a row has come back to what it
-    /// was weeks ago, say. The gap goes on behind it.
+    /// The stream continues with a chunk of `length` bytes that its parent doesn't have nearby: a row has its value of
+    /// weeks ago again, say. The gap continues after it.
     pub fn gap_steps_over(
         &mut self,
         repository: &Repository,
@@ -222,11 +222,11 @@ impl Bases {
         let (from, _) = parent.advance(gap.from, gap.into.saturating_sub(MARGIN));
         let most = 4 * gap.bytes + SPARE;
         let ranges = if to < gap.from {
-            // What moved: on one side it is like what stood where the stream left the parent, on the other like what stood
-            // where it goes on.
+            // Moved data: one side resembles the bytes where the stream left the parent, the other those where it
+            // continues.
             vec![from..parent.advance(gap.from, gap.into + gap.bytes).0 + 1, parent.back(0..to, most / 2)..to + 1]
         } else if from >= to {
-            // Rows that were inserted replaced nothing: what stands beside them is like them.
+            // Inserted rows replaced nothing: their neighbours are similar.
             parent.ends(to.saturating_sub(1)..to + 1, most)
         } else {
             parent.ends(from..to, most)
@@ -326,7 +326,7 @@ impl Bases {
         let mut next = (u64::from(hits[0]) - first).saturating_sub(1);
         for hit in hits {
             let number = u64::from(hit) - first;
-            // What stands beside a chunk that is alike is alike, too: cuts lie elsewhere now.
+            // The neighbours of a similar chunk are similar, too: cuts differ now.
             let from = if number <= next + BRIDGED { next } else { number - 1 };
             let range = from.max(next)..number + 2;
             next = range.end.max(next);
@@ -335,7 +335,8 @@ impl Bases {
         Ok(())
     }
 
-    /// Whether the features of the cache are there, or worth to be made: what lacks a base is not little beside it.
+    /// Whether the features of the cache exist, or are worth computing: the data without a base is not little in
+    /// proportion.
     fn is_worth_reading(&mut self, bytes: u64) -> bool {
         let Some(cache) = &mut self.cache else { return false };
         self.lacking += bytes;
@@ -383,7 +384,7 @@ impl Bases {
         Ok(())
     }
 
-    /// Adds a chunk to those that the segment is to stand on, where it may be one and its bytes are at hand.
+    /// Adds a chunk to the segment's bases, if it may be one and its bytes are at hand.
     fn take_chunk(
         &mut self,
         repository: &Repository,
@@ -409,7 +410,7 @@ impl Bases {
         Ok(())
     }
 
-    /// The depth of a segment that stands on this chunk; None where none of this generation may.
+    /// The depth of a segment based on this chunk; None if none of this generation may be.
     fn depth_on(&self, repository: &Repository, chunk: &Predicted) -> Result<Option<u32>> {
         let directory = repository.index().directory(chunk.run.pack)?;
         Ok(directory.and_then(|directory| {
@@ -421,7 +422,7 @@ impl Bases {
     }
 }
 
-/// The bases of a run: with what files and the base cache hold of the snapshot before, where that can be had.
+/// The bases of a run: from files and the base cache of the previous snapshot, if available.
 pub(super) fn open(
     repository: &Repository,
     start: &Start,

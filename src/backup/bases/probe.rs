@@ -1,4 +1,4 @@
-//! Whether new bytes are like those of the place that was guessed for them.
+//! Probe of a guessed base: whether new bytes resemble those at the guessed place.
 
 use memchr::memmem;
 
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(shift(&new, &base, from - 300, 500), Some(300));
         assert_eq!(shift(&new, &base, from + 300, 500), Some(-300));
         assert_eq!(shift(&new, &base, from + 600, 500), None);
-        // Rows that came between move what stands behind them.
+        // Inserted rows shift the following ones.
         let at = new.len() / 2;
         new.splice(at..at, rows(9000..9010));
         assert_eq!(shift(&new, &base, from, 500), Some(-(rows(9000..9010).len() as i64)));

@@ -16,7 +16,7 @@ use crate::id::ChunkId;
 use crate::repository::Repository;
 use crate::source::open_plain;
 
-/// A chunk of the snapshot before that a segment is to stand on.
+/// A chunk of the previous snapshot that a segment is to be based on.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::backup) struct BaseChunk {
     pub id: ChunkId,
@@ -24,7 +24,7 @@ pub(in crate::backup) struct BaseChunk {
     /// The index's number of its pack, and where it lies there.
     pub pack: u32,
     pub run: BaseRun,
-    /// The depth of a segment that stands on it.
+    /// The depth of a segment based on it.
     pub depth: u32,
     /// How many bytes of its stream come before it, where a file of that stream is there.
     pub offset: Option<u64>,

@@ -1,4 +1,4 @@
-//! Chunks that look alike: for streams with a new name, for what moved, and for what was written in another form.
+//! Similar chunks: bases for streams with a new name, for moved data, and for data in another form.
 //!
 //! Where position finds no base, content does. A chunk's features are the largest values, under a few hash functions, of a
 //! rolling hash at a sample of its positions; chunks that share much of their text share features with a probability that

@@ -42,7 +42,7 @@ fn timer(job: &Timer) -> String {
 }
 
 fn service(job: &Timer, context: &Context) -> Result<String, Failure> {
-    let mut lines = Lines::default();
+    let mut lines = DropInLines::default();
     let config = context.machine.configuration_file.clone().unwrap_or_else(|| DEFAULT_CONFIGURATION.into());
     lines.secret(&std::path::absolute(&config).unwrap_or(config))?;
     let name = lines.secrets.keys().next().cloned().unwrap_or_default();
@@ -67,13 +67,13 @@ fn service(job: &Timer, context: &Context) -> Result<String, Failure> {
 
 /// The lines of a service's drop-in.
 #[derive(Default)]
-struct Lines {
+struct DropInLines {
     text: String,
     /// Secrets that systemd hands over, by the names of their files.
     secrets: BTreeMap<String, PathBuf>,
 }
 
-impl Lines {
+impl DropInLines {
     fn add(&mut self, key: &str, value: &str) {
         // Writing to a text doesn't fail.
         let _ = writeln!(self.text, "{key}={value}");

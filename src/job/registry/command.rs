@@ -11,7 +11,7 @@ use crate::entry::StreamName;
 use crate::job::Machine;
 use crate::job::spec::{CommandSpec, SourceKind, SourceSpec};
 use crate::progress::Interrupt;
-use crate::source::command::into::{CommandTarget, IntoOptions};
+use crate::source::command::into::{CommandTarget, RestoreCommands};
 use crate::source::command::many::CommandsSource;
 use crate::source::command::{CommandOptions, STALL_LIMIT};
 use crate::source::{Error, Finding, RestoreTarget, Source, copy};
@@ -96,7 +96,7 @@ impl SourceDescriptor for CommandSpec {
             return Err(Error::Config("a restore_command takes all streams, and no other name".to_owned()));
         }
         let argv = program.words.iter().map(OsString::from).collect();
-        Ok(Box::new(CommandTarget::new(IntoOptions { set, argv }, &machine.interrupt)))
+        Ok(Box::new(CommandTarget::new(RestoreCommands { set, argv }, &machine.interrupt)))
     }
 }
 

@@ -17,7 +17,7 @@ use super::Machine;
 use super::spec::{SourceKind, SourceSpec};
 use crate::entry::StreamName;
 use crate::progress::{Interrupt, Progress};
-use crate::source::{Error, Finding, IntoOptions, RestoreTarget, Source};
+use crate::source::{Error, Finding, RestoreTarget, RestoreTargetOptions, Source};
 use crate::time::Timestamp;
 
 /// What holds for all sources of a kind.
@@ -72,7 +72,7 @@ pub struct TargetOptions {
     /// The set's name.
     pub set: String,
     /// What is wanted of every service.
-    pub options: IntoOptions,
+    pub options: RestoreTargetOptions,
     /// The option file with which it is written to, where that isn't the set's.
     pub option_file: Option<PathBuf>,
     /// The account with which it is written to, where that isn't the set's.

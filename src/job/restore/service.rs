@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::repository::{Chosen, Repository};
 use crate::restore::RestoreReport;
 use crate::restore::service::{Guard, Purpose, abandon, restore_into, standing};
-use crate::source::{IntoOptions, Plan, Proof, RestoreTarget};
+use crate::source::{Plan, Proof, RestoreTarget, RestoreTargetOptions};
 use crate::time::{Clock, SystemClock};
 
 /// The service that a snapshot goes back into.
@@ -81,7 +81,7 @@ impl RestoreJob<'_> {
         let ServiceRequest { kind, name, options, .. } = wanted;
         let target = TargetOptions {
             set: opened.snapshot.header.set.clone(),
-            options: IntoOptions {
+            options: RestoreTargetOptions {
                 name: name.map(str::to_owned),
                 only: self.request.parts.only.clone(),
                 replace: options.replace.clone(),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::retention::{Rules, TagRule};
 
 pub use refresh::{Refresh, RefreshDestination};
-pub use set::{Acknowledged, Hook, Hooks, LocalCopy, ProgramSpec, Schedule, Set, check_set_name};
+pub use set::{Acknowledged, Hook, Hooks, LocalCopySpec, ProgramSpec, Schedule, Set, check_set_name};
 pub use source::{CommandSpec, PostgresqlSpec, SourceKind, SourceSpec, StdinSpec};
 
 /// All that a configuration describes, with the defaults of what it doesn't say.

@@ -31,7 +31,7 @@ pub struct Set {
     /// The longest that a restore may take.
     pub rto: Option<Duration>,
     /// The local copy, for sources that dump.
-    pub local_copy: Option<LocalCopy>,
+    pub local_copy: Option<LocalCopySpec>,
     /// Whether another job makes the local copy.
     pub dumped_by_another: bool,
     /// Commands round a backup and a restore.
@@ -59,7 +59,7 @@ pub struct Schedule {
 
 /// Where the last dumps of a set stay on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalCopy {
+pub struct LocalCopySpec {
     /// The folder.
     pub folder: PathBuf,
     /// How many dumps stay.

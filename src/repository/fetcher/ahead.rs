@@ -1,8 +1,8 @@
 //! Sealed segments, read from the remote before they are decoded.
 //!
-//! What lies side by side in a pack and is needed soon after each other is one read. Several reads are under way at once, so
-//! that a far remote is used as well as a near one: each answer takes a round trip, and the decoding doesn't wait for it.
-//! Beyond [`HELD_MAX`] bytes nothing more is read, but for what a decoder waits for.
+//! Adjacent segments that are needed soon after each other are one read. Several reads are in flight, so that a distant
+//! remote is used as well as a near one: each answer takes a round trip, and the decoding doesn't wait for it. Beyond
+//! [`HELD_MAX`] bytes nothing more is read, except for a waiting decoder.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::repository::{Repository, Result};
 const HELD_MAX: usize = 24 << 20;
 /// Bytes of one read at most, unless one segment is longer.
 const READ_MAX: u64 = 2 << 20;
-/// What lies between two segments, and is read for nothing.
+/// The unused bytes between two segments that are read with them.
 const GAP_MAX: u64 = 32 << 10;
 /// How many steps later a segment may be needed, and still be read with one before it.
 const SOON: usize = 32;

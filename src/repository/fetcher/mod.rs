@@ -1,9 +1,10 @@
 //! Segments, fetched and decoded ahead of need, in the order in which a restore wants them.
 //!
-//! A plan lists each segment once, bases first. Some threads read what its steps need, others decode them: the first step
-//! whose bases are all there, so that one thread climbs a long stack of bases while another begins the next one. A decoded
-//! segment is held while a later piece or a later segment still needs it. Beyond [`AHEAD_MAX`] bytes the threads wait until
-//! the consumer waits for them, and what must be held beyond [`HELD_MAX`] bytes goes to an unlinked file.
+//! A plan lists each segment once, bases first. Some threads read the segments of its steps, others decode them: the
+//! first step whose bases are all there, so that one thread decodes a long chain of bases while another begins the next
+//! one. A decoded segment is held while a later piece or a later segment still needs it. Beyond [`AHEAD_MAX`] bytes the
+//! threads wait until the consumer waits for them, and held segments beyond [`HELD_MAX`] bytes are spilled to an
+//! unlinked file.
 
 mod ahead;
 mod decode;
@@ -141,7 +142,7 @@ impl Fetcher {
     }
 }
 
-/// The same error, for the next who needs what failed.
+/// The same error, for the next one who needs the failed segment.
 fn again(error: &Error) -> Error {
     match error {
         Error::Damaged(why) => Error::Damaged(why.clone()),
@@ -226,7 +227,7 @@ impl FetcherState {
         decoder.segment(&self.repository, step.key, &step.pieces, fill, buffer)
     }
 
-    /// Puts what a step's segment was compressed against into `prefix`.
+    /// Puts the bases of a step's segment into `prefix`.
     fn set_prefix(&self, step: &plan::DecodeStep, prefix: &mut Vec<u8>) -> Result<()> {
         prefix.clear();
         let mut held = HashMap::with_capacity(step.bases.len());
@@ -235,7 +236,7 @@ impl FetcherState {
             let segment = self.take(key);
             let segment = segment.map_err(|error| match error {
                 Error::Damaged(why) => Error::Damaged(format!("a base can't be had: {why}")),
-                // A remote that can't be reached is no damage of what is stored there.
+                // An unreachable remote is no damage of its objects.
                 error => error,
             })?;
             held.insert(key, segment);
@@ -330,8 +331,8 @@ impl State {
         taken
     }
 
-    /// Moves held segments out of memory, those of the earliest steps first: what was needed long ago and is needed again
-    /// is needed late.
+    /// Moves held segments out of memory, those of the earliest steps first: a segment that was needed long ago and is
+    /// needed again is needed late.
     fn make_room(&mut self, room: usize) {
         let mut held: Vec<(usize, SegmentKey)> = self
             .slots

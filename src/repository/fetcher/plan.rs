@@ -1,4 +1,4 @@
-//! Which segments are decoded, in which order, and how often each is needed.
+//! Plan of a restore: which segments are decoded, in which order, and how often each is needed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,8 +21,8 @@ pub(super) struct DecodeStep {
     pub refused: Option<String>,
     /// The steps of its bases.
     pub bases: Vec<u32>,
-    /// The chunks that pieces name: the first one's number in the segment, and how many. They are checked by their ids; where
-    /// a base has other bytes, what stands on it has, too.
+    /// The chunks that pieces name: the first one's number in the segment, and how many. They are checked by their ids;
+    /// wrong bytes of a base show in the segments that depend on it.
     pub pieces: Vec<(u32, u32)>,
 }
 
@@ -63,8 +63,8 @@ impl FetchPlan {
         if let Some(&step) = self.by_key.get(&key) {
             return Ok(step);
         }
-        // The path down to a segment whose bases all have steps. Each stands on ones of smaller depth, or is refused: so the
-        // path ends, and never meets itself.
+        // The path down to a segment whose bases all have steps. Each depends on ones of smaller depth, or is refused:
+        // so the path ends, and never meets itself.
         let mut path = vec![Visit::new(repository, key, &mut self.base_packs)?];
         while let Some(last) = path.last_mut() {
             match last.open.next() {
@@ -85,9 +85,9 @@ impl FetchPlan {
         self.steps.push(DecodeStep { key, uses: 0, plain, refused: checked.err(), bases, pieces: Vec::new() });
     }
 
-    /// What a segment was compressed against, in order.
+    /// The bases of a segment, in order.
     pub fn bases(&self, repository: &Repository, key: SegmentKey) -> Result<Vec<BaseBytes>> {
-        let Some(parts) = SegmentEntry::new(repository, key)? else { return Ok(Vec::new()) };
+        let Some(parts) = DirectoryEntry::new(repository, key)? else { return Ok(Vec::new()) };
         let lost = || Error::Failed("a piece was asked for that wasn't planned".to_owned());
         let keys = parts.base_keys(self.base_packs.get(&key.0).ok_or_else(lost)?).map_err(Error::Damaged)?;
         let runs = &parts.directory.segments[key.1 as usize].bases;
@@ -115,7 +115,7 @@ struct Visit {
 
 impl Visit {
     fn new(repository: &Repository, key: SegmentKey, base_packs: &mut HashMap<u32, BasePacks>) -> Result<Self> {
-        let parts = SegmentEntry::new(repository, key)?;
+        let parts = DirectoryEntry::new(repository, key)?;
         let checked = match &parts {
             None => Err("a recipe or a base names a segment that its pack lacks".to_owned()),
             Some(parts) => {
@@ -142,12 +142,12 @@ pub(super) fn plain_range(directory: &Directory, segment: u32, first: u32, count
 }
 
 /// A segment's entry in its directory.
-struct SegmentEntry {
+struct DirectoryEntry {
     key: SegmentKey,
     directory: Arc<Directory>,
 }
 
-impl SegmentEntry {
+impl DirectoryEntry {
     fn new(repository: &Repository, key: SegmentKey) -> Result<Option<Self>> {
         let directory = repository.index().directory(key.0)?;
         Ok(directory.filter(|all| (key.1 as usize) < all.segments.len()).map(|directory| Self { key, directory }))
@@ -189,7 +189,7 @@ impl SegmentEntry {
         };
         let (mut deepest, mut bytes) = (None, 0);
         for (key, run) in keys.iter().zip(&entry.bases) {
-            let Some(base) = SegmentEntry::new(repository, *key)? else {
+            let Some(base) = DirectoryEntry::new(repository, *key)? else {
                 return Ok(Err("a base run names a segment that its pack lacks".to_owned()));
             };
             let Some(range) = base.directory.run_range(run.segment, run.first, run.count) else {

@@ -1,4 +1,4 @@
-//! A program apart from this machine: for clients that are given what somebody else wrote.
+//! A program without privileges on this machine: for clients that are given foreign text.
 //!
 //! Where varu is root, such a program has a user number of its own that nobody else has: no file and no process is that
 //! user's. It can't gain rights, start programs, write files or, where it needs none, reach a network. What it has to know

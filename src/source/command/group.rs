@@ -164,7 +164,7 @@ impl ProcessGroup {
         !self.reaped || test_kill_process_group(self.pid).is_ok()
     }
 
-    /// Asks all of the group to end (TERM), and kills what is left after the grace.
+    /// Asks all of the group to end (TERM), and kills the rest after the grace.
     fn stop(&mut self) {
         let _ = kill_process_group(self.pid, Signal::TERM);
         let deadline = Instant::now() + self.grace;

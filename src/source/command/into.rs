@@ -9,9 +9,9 @@ use crate::source::remains::{Remains, ServiceName};
 use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, Target};
 use crate::warning::Warning;
 
-/// What is run for each stream.
+/// The program that is run for each stream.
 #[derive(Debug, Clone)]
-pub struct IntoOptions {
+pub struct RestoreCommands {
     /// The set, for people.
     pub set: String,
     /// The program and its arguments. It finds the stream's name in `VARU_STREAM`.
@@ -25,14 +25,14 @@ const OUTPUT: usize = 16 << 20;
 
 /// A program that takes streams back, one after the other.
 pub struct CommandTarget {
-    options: IntoOptions,
+    options: RestoreCommands,
     interrupt: Interrupt,
     streams: usize,
 }
 
 impl CommandTarget {
     /// Nothing is started yet.
-    pub fn new(options: IntoOptions, interrupt: &Interrupt) -> Self {
+    pub fn new(options: RestoreCommands, interrupt: &Interrupt) -> Self {
         Self { options, interrupt: interrupt.clone(), streams: 0 }
     }
 }
@@ -81,7 +81,7 @@ impl RestoreTarget for CommandTarget {
     }
 
     fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
-        Ok(Box::new(Loader { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
+        Ok(Box::new(CommandLoader { argv: self.options.argv.clone(), interrupt: self.interrupt.clone(), feed: None }))
     }
 
     /// The program judges by itself, and says so by its status.
@@ -104,7 +104,7 @@ impl RestoreTarget for CommandTarget {
     }
 }
 
-struct Loader {
+struct CommandLoader {
     argv: Vec<OsString>,
     interrupt: Interrupt,
     feed: Option<(StreamName, Feed)>,
@@ -114,7 +114,7 @@ fn failed(name: &StreamName, error: &TalkError) -> Error {
     Error::Failed(format!("the restore_command for {name} failed: {error}"))
 }
 
-impl Target for Loader {
+impl Target for CommandLoader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

@@ -28,7 +28,7 @@ use crate::progress::{Interrupt, Progress};
 use crate::time::{Clock, Timestamp, format_duration};
 use crate::warning::Warning;
 
-/// What to run, and what its output must be like.
+/// The program to run, and the conditions for its output.
 #[derive(Debug, Clone)]
 pub struct CommandOptions {
     /// The stream's name.
@@ -60,7 +60,7 @@ pub(in crate::source) const STALLED: &str = "stall_limit";
 /// How long a program may write nothing where nobody says otherwise.
 pub const STALL_LIMIT: Duration = Duration::from_secs(3600);
 
-/// A running program. What it writes to stderr goes to the progress as notes, line by line.
+/// A running program. Its stderr is passed to the progress as notes, line by line.
 pub struct CommandSource {
     options: CommandOptions,
     group: ProcessGroup,
@@ -72,7 +72,7 @@ pub struct CommandSource {
     bytes: u64,
     /// Since when it is waited for something from it.
     waiting: Instant,
-    /// Why nothing more comes after what was read last.
+    /// Why nothing follows the bytes that were read last.
     broken: Option<Error>,
     state: State,
     started: Timestamp,
@@ -134,7 +134,7 @@ impl CommandSource {
         Entry { name: self.options.name.clone(), kind: Kind::Data, size: self.bytes, metadata: None }
     }
 
-    /// An error that says what the program did, and what it said last.
+    /// An error with the program's end, and its last message.
     fn failed(&self, what: impl std::fmt::Display) -> Error {
         let said = self.errors.shown().map_or_else(
             || "; it wrote nothing to stderr".to_owned(),
@@ -147,7 +147,7 @@ impl CommandSource {
         Error::failed(&format!("{tried} {}", program(&self.options)), error)
     }
 
-    /// Takes what stderr has now.
+    /// Reads the present stderr.
     fn drain_stderr(&mut self) {
         let prefix = program(&self.options);
         let progress = &self.progress;
@@ -170,7 +170,7 @@ impl CommandSource {
         }
     }
 
-    /// Waits until there may be something new, `most` at the longest, and takes what stderr has.
+    /// Waits until there may be something new, `most` at the longest, and reads stderr.
     fn look(&mut self, stdout: bool, most: Duration) -> Result<(), Error> {
         if self.interrupt.is_set() {
             return Err(self.failed("was stopped because the run was interrupted"));
@@ -299,7 +299,7 @@ impl Source for CommandSource {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(error) if filled == 0 => return Err(error),
-                // What came before is given first: it says where the program stood.
+                // Earlier output is returned first: it shows how far the program came.
                 Err(error) => {
                     self.broken = Some(error);
                     break;

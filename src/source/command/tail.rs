@@ -1,4 +1,4 @@
-//! The end of what a program wrote.
+//! The end of a program's output.
 
 use crate::entry::Escaped;
 

@@ -22,14 +22,14 @@ const STDERR: usize = 2048;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a program has to end by itself when it is stopped.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a program may neither take nor write a byte. What it is given may make it work for hours without a word: an index of
-/// a large table.
+/// How long a program may neither take nor write a byte. Its input may make it work silently for hours: an index of a
+/// large table.
 const STALL_LIMIT: Duration = Duration::from_secs(12 * 3600);
 
-/// Why a program did not do what it was asked for.
+/// The failure of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TalkError {
-    /// What happened: `ended with exit status 1`.
+    /// The event: `ended with exit status 1`.
     pub what: String,
     /// The last that it wrote to stderr, at most 2 KiB, lines as they came.
     pub said: String,
@@ -44,14 +44,14 @@ impl fmt::Display for TalkError {
     }
 }
 
-/// A running program with its input, which what is written to it goes to.
+/// A running program, and its input.
 pub struct Feed {
     group: ProcessGroup,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     errors: Tail,
-    /// What it wrote to stdout, where that is kept.
+    /// Its stdout, if that is kept.
     output: Vec<u8>,
     most: usize,
     interrupt: Interrupt,
@@ -112,13 +112,13 @@ impl Feed {
         self
     }
 
-    /// Up to `most` bytes of what it writes to stderr are kept, for [`Feed::take_said`].
+    /// Up to `most` bytes of its stderr are kept, for [`Feed::take_said`].
     pub fn keeping(mut self, most: usize) -> Self {
         self.errors = Tail::new(most);
         self
     }
 
-    /// What the program has written to stderr since the last call.
+    /// The program's stderr since the last call.
     ///
     /// # Errors
     /// Where its output can't be read.
@@ -138,7 +138,7 @@ impl Feed {
         TalkError { what: what.to_string(), said: self.errors.shown().unwrap_or_default() }
     }
 
-    /// Takes what the program has written.
+    /// Reads the program's output.
     fn drain(&mut self) -> Result<(), String> {
         let mut buffer = [0; 1 << 14];
         while let Some(stderr) = &mut self.stderr {
@@ -171,8 +171,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits a little for anything to happen, also for room in the input where `writing`, and takes what the program has
-    /// written.
+    /// Waits a little for anything to happen, also for space in the input if `writing`, and reads the program's output.
     fn look(&mut self, wait: Duration, writing: bool) -> Result<(), TalkError> {
         if self.interrupt.is_set() {
             return Err(self.failed("was stopped because the run was interrupted"));
@@ -218,7 +217,7 @@ impl Feed {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.look(LOOK, true)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Why it takes no more is what it says itself.
+                // Its own message explains why it takes no more.
                 Err(_) => {
                     self.stdin = None;
                     let ended = self.wait()?;
@@ -229,7 +228,7 @@ impl Feed {
         Ok(())
     }
 
-    /// What the program has written since the last answer, up to a line `end`, which it has to write within `limit`.
+    /// The program's output since the last answer, up to a line `end`, which it has to write within `limit`.
     ///
     /// # Errors
     /// Where it doesn't, or has ended.
@@ -266,7 +265,7 @@ impl Feed {
         }
     }
 
-    /// Ends the input, and waits for the program's end. Returns what it wrote.
+    /// Ends the input, and waits for the program's end. Returns its output.
     ///
     /// # Errors
     /// Where it doesn't end with status 0.
@@ -277,7 +276,7 @@ impl Feed {
         }
     }
 
-    /// As [`Feed::finish`], but what it wrote counts also where it ended with another status, which is returned beside it.
+    /// As [`Feed::finish`], but its output also counts if it ended with another status, which is returned, too.
     ///
     /// # Errors
     /// Where it can't be waited for.
@@ -291,7 +290,7 @@ impl Feed {
     }
 }
 
-/// Runs `argv`, gives it `question` and returns what it answers: at most `most` bytes, within `limit`.
+/// Runs `argv`, gives it `question` and returns its answer: at most `most` bytes, within `limit`.
 ///
 /// # Errors
 /// Where it can't be started or doesn't end with status 0.

@@ -1,5 +1,5 @@
-//! What a copy holds, as the file beside its data says. Its last line is the hash of the lines before it: where one of them is
-//! damaged the data would be cut into other streams, or be of another time.
+//! Manifest of a local copy. Its last line is the hash of the lines before it: with a damaged one the data would be cut into
+//! other streams, or be of another time.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -16,7 +16,7 @@ const MAGIC: &str = "varu local copy 1";
 /// Most bytes that are read of one.
 const MOST: u64 = 64 << 20;
 
-/// What a copy holds.
+/// The content of a copy.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct CopyManifest {
     /// The set that it is a copy of.
@@ -109,7 +109,7 @@ impl CopyManifest {
 /// How the last line begins.
 const END: &str = "end\t";
 
-/// What it ends with.
+/// Its last line.
 fn seal(lines: &str) -> String {
     let mut hasher = Hasher::new();
     hasher.update(lines.as_bytes());

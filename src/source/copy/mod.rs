@@ -1,10 +1,11 @@
 //! Local copies: the last dumps of a set, on this machine, and the source that reads one.
 //!
-//! A copy is a folder named by its time. In it is one file with all streams, one after the other (for `mysql` and `postgresql`
-//! that is a dump that any client loads), and a manifest that says where each begins. It gets its name when it is whole.
+//! A copy is a folder named by its time. In it is one file with all streams, one after the other (for `mysql` and
+//! `postgresql` that is a dump that any client loads), and a manifest with the beginning of each. It gets its name when
+//! it is complete.
 //!
-//! What lies on this machine's disk for a day may be damaged by then. Nobody stores such a copy: it is put aside under another
-//! name, and goes once there is a new one.
+//! A copy on this machine's disk may be damaged after a day. Such a copy is never stored: it is renamed, and removed
+//! once there is a new one.
 
 mod manifest;
 mod reader;
@@ -33,7 +34,7 @@ pub struct CopyOptions {
     pub keep: u32,
     /// How much of the file system stays free, in percent.
     pub reserve: u8,
-    /// What the file of all streams is called.
+    /// The name of the file with all streams.
     pub file: &'static str,
 }
 
@@ -54,13 +55,13 @@ pub struct LocalCopy {
 pub const SCRIPT: &str = "dump.sql";
 /// As [`SCRIPT`], where they are anything else.
 pub const DATA: &str = "data";
-/// The file that says what they are.
+/// The name of the manifest.
 const MANIFEST: &str = "manifest";
-/// What a copy that isn't whole ends with.
+/// The suffix of an incomplete copy.
 const PART: &str = ".part";
-/// What a copy that can't be used ends with.
+/// The suffix of an unusable copy.
 const UNUSABLE: &str = ".unusable";
-/// How far a clock may be set back without a word.
+/// How far a clock may be set back silently.
 pub const AHEAD: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Makes a copy of all that `source` gives. The one before stays until the next backup stands: it is its base.
@@ -87,7 +88,7 @@ pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<LocalCopy,
 pub fn forget_old(options: &CopyOptions, more: u32) -> Result<(), Error> {
     let keep = options.keep.saturating_add(more).max(1);
     let old = all(&options.folder)?.into_iter().rev().skip(keep as usize);
-    // Under a name of its own, so that what a killed run leaves of one doesn't look like a copy.
+    // Under a name of its own, so that the leftovers of a killed run don't look like a copy.
     let part = options.folder.join(format!("old{PART}"));
     remove(&part)?;
     old.chain(put_aside(&options.folder)?).try_for_each(|copy| {
@@ -233,7 +234,7 @@ fn make_folder(folder: &Path) -> Result<(), Error> {
         .map_err(|error| failed("making the folder of local copies", folder, &error))
 }
 
-/// Sees that there is room: where there isn't, what can't be used goes, and what stays only as a base.
+/// Makes space: if there is too little, unusable copies are removed, and those that stay only as a base.
 fn make_room(options: &CopyOptions) -> Result<(), Error> {
     match check_room(options) {
         Err(Error::NoRoom(_)) => {
@@ -265,7 +266,7 @@ pub fn check_room(options: &CopyOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the disk of the copies says, of what was tried there.
+/// The error of the copies' disk for an operation.
 pub fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
     match Error::failed(&format!("{tried} {}", path.display()), error) {
         Error::Failed(text) => Error::LocalCopy(text),

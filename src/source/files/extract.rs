@@ -226,13 +226,13 @@ struct CreatedFolder {
 }
 
 /// The destination of an entry.
-struct Destination {
+struct EntryPath {
     folder: Arc<OwnedFd>,
     part: Vec<u8>,
     path: Vec<u8>,
 }
 
-impl Destination {
+impl EntryPath {
     /// The existing file; a link isn't followed.
     fn look(&self) -> io::Result<Option<Stat>> {
         match statat(&self.folder, &self.part, AtFlags::SYMLINK_NOFOLLOW) {
@@ -352,7 +352,7 @@ impl Extractor {
         let path = path.to_vec();
         let (parent, part) = split(&path);
         match self.folders.open(parent, MissingFolders::Fails) {
-            Ok(folder) => self.may_write(&Destination { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
+            Ok(folder) => self.may_write(&EntryPath { folder, part: part.to_vec(), path: path.clone() }, Some(entry)),
             Err(trouble) if trouble.error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(trouble) => Err(self.in_trouble(&path, trouble)),
         }
@@ -388,7 +388,7 @@ impl Extractor {
     }
 
     /// Whether an entry without content is as an earlier run would have created it.
-    fn is_there(&mut self, entry: &Entry, spot: &Destination) -> bool {
+    fn is_there(&mut self, entry: &Entry, spot: &EntryPath) -> bool {
         let Ok(Some(there)) = spot.look() else { return false };
         let is =
             |kind, device| FileType::from_raw_mode(there.st_mode) == kind && (device == 0 || there.st_rdev == device);
@@ -477,7 +477,7 @@ impl Extractor {
     }
 
     /// Opens the folder for `path`, and creates its missing components.
-    fn spot(&mut self, path: &[u8]) -> Result<Destination> {
+    fn spot(&mut self, path: &[u8]) -> Result<EntryPath> {
         let (parent, _) = split(path);
         if !self.above.is_empty() {
             self.make_above(parent)?;
@@ -505,14 +505,14 @@ impl Extractor {
     }
 
     /// As [`Extractor::spot`], with default metadata for missing folders.
-    fn plain_spot(&mut self, path: &[u8]) -> Result<Destination> {
+    fn plain_spot(&mut self, path: &[u8]) -> Result<EntryPath> {
         let (parent, part) = split(path);
         let folder = self.open_folder(parent, MissingFolders::Made)?;
         if let Some(resume) = &mut self.resume {
             let entered = resume.enter(self.folders.top(), parent, &folder);
             entered.map_err(|error| self.shared.failed("writing into the folder", parent, error))?;
         }
-        Ok(Destination { folder, part: part.to_vec(), path: path.to_vec() })
+        Ok(EntryPath { folder, part: part.to_vec(), path: path.to_vec() })
     }
 
     fn open_folder(&mut self, path: &[u8], missing: MissingFolders) -> Result<Arc<OwnedFd>> {
@@ -554,7 +554,7 @@ impl Extractor {
     }
 
     /// Records that a folder will be created, so that a resumed run knows it for its own.
-    fn note_made(&mut self, spot: &Destination) -> Result<()> {
+    fn note_made(&mut self, spot: &EntryPath) -> Result<()> {
         let Some(resume) = &mut self.resume else { return Ok(()) };
         let noted = match spot.look() {
             Ok(None) if !resume.has_made(&spot.path) => resume.note_made(&spot.path),
@@ -564,7 +564,7 @@ impl Extractor {
     }
 
     /// Whether an entry goes to `spot`, as far as the existing file decides it. `file` is the entry if it has content.
-    fn may_write(&self, spot: &Destination, file: Option<&Entry>) -> Result<bool> {
+    fn may_write(&self, spot: &EntryPath, file: Option<&Entry>) -> Result<bool> {
         let there = spot.look().map_err(|error| self.shared.failed("looking at", &spot.path, error))?;
         let Some(stat) = there else { return Ok(true) };
         let found = FileType::from_raw_mode(stat.st_mode);
@@ -583,7 +583,7 @@ impl Extractor {
     }
 
     /// Makes the entry under a temporary name. None if it was reported instead.
-    fn make(&mut self, entry: &Entry, spot: &Destination) -> Result<Option<Temporary>> {
+    fn make(&mut self, entry: &Entry, spot: &EntryPath) -> Result<Option<Temporary>> {
         if let Kind::Hardlink(first) = &entry.kind {
             return self.make_link(first, spot);
         }
@@ -614,7 +614,7 @@ impl Extractor {
     }
 
     /// Links to the entry written as `first`.
-    fn make_link(&mut self, first: &StreamName, spot: &Destination) -> Result<Option<Temporary>> {
+    fn make_link(&mut self, first: &StreamName, spot: &EntryPath) -> Result<Option<Temporary>> {
         let Some(first) = self.stripped(first) else {
             let error = io::Error::other("the first name of its file has no component left");
             return Err(self.shared.failed("linking", &spot.path, error));

@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{escape, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, room};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
@@ -41,7 +41,7 @@ pub struct Needs {
 /// A server that a snapshot goes back into.
 pub struct InfluxdbTarget {
     server: InfluxdbServer,
-    options: IntoOptions,
+    options: RestoreTargetOptions,
     needs: Needs,
     definitions: ShowOutput,
     manifest: PortableManifest,
@@ -88,7 +88,7 @@ impl InfluxdbTarget {
     /// As [`InfluxdbServer::connect`].
     pub fn connect(
         server: &InfluxdbServerOptions,
-        options: IntoOptions,
+        options: RestoreTargetOptions,
         needs: Needs,
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
@@ -481,7 +481,7 @@ impl RestoreTarget for InfluxdbTarget {
 
     fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
         let files = self.shards().cloned().collect();
-        Ok(Box::new(Loader { folder: self.folder()?.to_owned(), files, current: None }))
+        Ok(Box::new(ShardLoader { folder: self.folder()?.to_owned(), files, current: None }))
     }
 
     /// The server's own program loads and takes no other name later: what replaces something is loaded beside it first.
@@ -555,13 +555,13 @@ impl RestoreTarget for InfluxdbTarget {
 }
 
 /// Writes shards into the portable folder, beside others that write other ones.
-struct Loader {
+struct ShardLoader {
     folder: PathBuf,
     files: Vec<ShardFile>,
     current: Option<(ShardFile, GzEncoder<BufWriter<File>>, TarCheck)>,
 }
 
-impl Loader {
+impl ShardLoader {
     fn path(&self, file: &ShardFile) -> PathBuf {
         self.folder.join(&file.file_name)
     }
@@ -571,7 +571,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::failed(&format!("writing {}", path.display()), error)
 }
 
-impl Target for Loader {
+impl Target for ShardLoader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, room};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, room};
 use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
@@ -36,7 +36,7 @@ const TRIES: u32 = 20;
 
 /// One database that is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct LoadingDatabase {
     from: String,
     to: String,
     loading: String,
@@ -58,7 +58,7 @@ struct Place {
 
 /// How the load of a database ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Loaded {
+enum LoadOutcome {
     /// To its end, but for what failed, and what isn't as it was, a sentence each.
     But(Vec<String>, Vec<String>),
     /// It was refused, and nothing of it is left.
@@ -69,7 +69,7 @@ enum Loaded {
 #[derive(Debug, Default)]
 struct Verified {
     /// What may be put in place, without what failed, and with what isn't as it was.
-    complete: Vec<(Place, Vec<String>, Vec<String>)>,
+    complete: Vec<(LoadingDatabase, Vec<String>, Vec<String>)>,
     /// What is said of databases that stay as they were.
     kept: Vec<String>,
     /// Why dumps were refused.
@@ -77,13 +77,13 @@ struct Verified {
 }
 
 /// How the loads ended, by the database's name in the dump.
-type Ends = Arc<Mutex<BTreeMap<String, Loaded>>>;
+type Ends = Arc<Mutex<BTreeMap<String, LoadOutcome>>>;
 
 /// A server that dumps go back into.
 pub struct PostgresqlTarget {
     server: PostgresqlServer,
-    options: IntoOptions,
-    places: Vec<Place>,
+    options: RestoreTargetOptions,
+    places: Vec<LoadingDatabase>,
     /// What makes the roles which are absent.
     absent: Absent,
     /// The roles of the dump, as a stream.
@@ -115,7 +115,7 @@ impl PostgresqlTarget {
     /// As [`PostgresqlServer::connect`].
     pub fn connect(
         server: &PostgresqlServerOptions,
-        options: IntoOptions,
+        options: RestoreTargetOptions,
         interrupt: &Interrupt,
     ) -> Result<Self, Error> {
         let server = PostgresqlServer::connect(server, interrupt)?;
@@ -230,7 +230,7 @@ impl PostgresqlTarget {
                 Facts::of_stream(known, &stream).map(named).collect::<Vec<_>>()
             };
             let replaces = there.contains(&to);
-            self.places.push(Place {
+            self.places.push(LoadingDatabase {
                 settings: about(&facts.session_settings),
                 views: about(&facts.views),
                 rows: rows.collect(),
@@ -357,7 +357,7 @@ impl PostgresqlTarget {
     }
 
     /// Both databases change their names, in one transaction.
-    fn put_in_place(&self, place: &Place) -> Result<(), Error> {
+    fn put_in_place(&self, place: &LoadingDatabase) -> Result<(), Error> {
         let (to, loading) = (quoted(&place.to), quoted(&place.loading));
         let rename_in = format!("ALTER DATABASE {loading} RENAME TO {to}");
         // What is loaded may be analyzed or looked at by somebody, too.
@@ -479,7 +479,7 @@ impl RestoreTarget for PostgresqlTarget {
 
     fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
         let (server, places, ends) = (self.server.clone(), self.places.clone(), self.ends.clone());
-        Ok(Box::new(Loader { server, places, common: self.common, ends, current: None }))
+        Ok(Box::new(DatabaseLoader { server, places, common: self.common, ends, current: None }))
     }
 
     /// Each load was compared as it ended, under the name that it was loaded with: here it is decided what may be put in place.
@@ -487,14 +487,14 @@ impl RestoreTarget for PostgresqlTarget {
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
         for place in &self.places {
             match ends.get(&place.from) {
-                Some(Loaded::But(failures, differences)) if failures.is_empty() || !place.replaces => {
+                Some(LoadOutcome::But(failures, differences)) if failures.is_empty() || !place.replaces => {
                     self.verified.complete.push((place.clone(), failures.clone(), differences.clone()));
                 }
-                Some(Loaded::But(failures, _)) => {
+                Some(LoadOutcome::But(failures, _)) => {
                     self.verified.kept.push(not_all(place, failures));
                     self.in_place.insert(place.to.clone());
                 }
-                Some(Loaded::Refused(why)) => {
+                Some(LoadOutcome::Refused(why)) => {
                     self.in_place.insert(place.to.clone());
                     self.verified.refused.push(why.clone());
                 }
@@ -556,7 +556,7 @@ impl RestoreTarget for PostgresqlTarget {
     }
 
     fn undone(&self) -> String {
-        let left = |place: &Place| {
+        let left = |place: &LoadingDatabase| {
             let mut commands = format!("DROP DATABASE {};", quoted(&place.loading));
             if let Some(role) = &place.role {
                 commands += &format!(" {}", role::removed(role));
@@ -590,7 +590,7 @@ fn major(version: &str) -> Option<u32> {
 }
 
 /// What is said where a load wasn't complete, and data that lives stands in its place.
-fn not_all(place: &Place, failures: &[String]) -> String {
+fn not_all(place: &LoadingDatabase, failures: &[String]) -> String {
     format!(
         "{to} stays as it was, because not all could be loaded:{}\nWhat was loaded is {loading}; to put it in place without that: \
          ALTER DATABASE {to_quoted} RENAME TO {before_quoted}; ALTER DATABASE {loading_quoted} RENAME TO {to_quoted};",
@@ -604,9 +604,9 @@ fn not_all(place: &Place, failures: &[String]) -> String {
 }
 
 /// Loads databases, one after the other, beside others that load other ones.
-struct Loader {
+struct DatabaseLoader {
     server: PostgresqlServer,
-    places: Vec<Place>,
+    places: Vec<LoadingDatabase>,
     common: &'static str,
     ends: Ends,
     current: Option<Loading>,
@@ -622,8 +622,8 @@ struct Loading {
     stage: Option<Stage>,
 }
 
-impl Loader {
-    fn ended(&self, from: &str, how: Loaded) {
+impl DatabaseLoader {
+    fn ended(&self, from: &str, how: LoadOutcome) {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(from.to_owned(), how);
     }
 
@@ -633,7 +633,7 @@ impl Loader {
             (Err(Error::Refused(why)), Some(Loading { from, stage, .. })) => {
                 let from = from.clone();
                 stage.take().map_or(Ok(()), Stage::discard)?;
-                self.ended(&from, Loaded::Refused(why));
+                self.ended(&from, LoadOutcome::Refused(why));
                 Ok(())
             }
             (result, _) => result,
@@ -651,7 +651,7 @@ fn named(from: &str, error: Error) -> Error {
     }
 }
 
-impl Target for Loader {
+impl Target for DatabaseLoader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }
@@ -707,7 +707,7 @@ impl Target for Loader {
             if let Some(place) = self.places.iter().find(|place| place.from == from) {
                 differences.extend(views::against(&self.server, &loading, &place.views)?);
             }
-            self.ended(&from, Loaded::But(failures, differences));
+            self.ended(&from, LoadOutcome::But(failures, differences));
         }
         Ok(())
     }

@@ -39,12 +39,12 @@ pub enum StatementKind {
 }
 
 /// A statement's words, and how many of them were looked at.
-struct Words<'t> {
+struct StatementWords<'t> {
     words: &'t [(usize, Word<'t>)],
     at: usize,
 }
 
-impl<'t> Words<'t> {
+impl<'t> StatementWords<'t> {
     fn peek(&self) -> Option<Word<'t>> {
         self.words.get(self.at).map(|(_, token)| *token)
     }
@@ -143,7 +143,7 @@ pub fn kind(statement: &[u8]) -> StatementKind {
 }
 
 fn recognised(text: &str, words: &[(usize, Word<'_>)]) -> Option<StatementKind> {
-    let mut of = Words { words, at: 0 };
+    let mut of = StatementWords { words, at: 0 };
     let (_, first) = words.first()?;
     of.at = 1;
     match () {
@@ -178,7 +178,7 @@ fn recognised(text: &str, words: &[(usize, Word<'_>)]) -> Option<StatementKind> 
 }
 
 /// `UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'x'`, as older programs write it.
-fn template(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
+fn template(text: &str, mut of: StatementWords<'_>) -> Option<StatementKind> {
     let fits = of.take("pg_catalog") && of.mark(b'.') && of.take("pg_database SET datistemplate") && of.mark(b'=');
     let fits = fits && of.take("true WHERE datname") && of.mark(b'=');
     let (at, name) = *of.words.get(of.at)?;
@@ -192,14 +192,14 @@ fn template(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
 }
 
 /// The statement is about the database whose name comes next.
-fn database(of: &Words<'_>) -> Option<StatementKind> {
+fn database(of: &StatementWords<'_>) -> Option<StatementKind> {
     let (at, name) = of.words.get(of.at)?;
     name.name()?;
     Some(StatementKind::OfDatabase(*at, at + name.text()?.len()))
 }
 
-fn created(mut of: Words<'_>) -> Option<StatementKind> {
-    let plain_name = |of: &mut Words<'_>| of.next().and_then(Word::name).is_some();
+fn created(mut of: StatementWords<'_>) -> Option<StatementKind> {
+    let plain_name = |of: &mut StatementWords<'_>| of.next().and_then(Word::name).is_some();
     if of.take("DATABASE") {
         let Some(StatementKind::OfDatabase(from, to)) = database(&of) else { return None };
         of.at += 1;
@@ -269,7 +269,7 @@ fn created(mut of: Words<'_>) -> Option<StatementKind> {
 }
 
 /// Kinds of objects that have an owner, and how they are named.
-fn owned(of: &mut Words<'_>) -> bool {
+fn owned(of: &mut StatementWords<'_>) -> bool {
     for kind in [
         "TABLE",
         "SEQUENCE",
@@ -313,7 +313,7 @@ fn owned(of: &mut Words<'_>) -> bool {
     false
 }
 
-fn altered(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
+fn altered(text: &str, mut of: StatementWords<'_>) -> Option<StatementKind> {
     if of.take("DATABASE") {
         let kind = database(&of)?;
         of.at += 1;
@@ -357,7 +357,7 @@ fn altered(text: &str, mut of: Words<'_>) -> Option<StatementKind> {
     of.ended().then(|| StatementKind::Owner { what: text[*from..end].trim_end().to_owned(), role })
 }
 
-fn commented(mut of: Words<'_>) -> Option<StatementKind> {
+fn commented(mut of: StatementWords<'_>) -> Option<StatementKind> {
     if of.take("DATABASE") {
         return database(&of);
     }
@@ -376,7 +376,7 @@ fn commented(mut of: Words<'_>) -> Option<StatementKind> {
     administrators.iter().any(|kind| of.take(kind)).then_some(StatementKind::Last)
 }
 
-fn granted(mut of: Words<'_>) -> Option<StatementKind> {
+fn granted(mut of: StatementWords<'_>) -> Option<StatementKind> {
     // The rights, up to ON; a grant of a role has none.
     loop {
         match of.next() {

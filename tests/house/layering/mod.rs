@@ -105,13 +105,13 @@ fn top(module: &str) -> &str {
 }
 
 /// `remote::local` of `remote/local.rs`, `remote` of `remote/mod.rs`.
-fn module_of(file: &str) -> String {
+pub fn module_of(file: &str) -> String {
     let path = file.trim_end_matches(".rs");
     path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
 }
 
 /// Whether a file holds tests alone.
-fn in_a_test_file(module: &str) -> bool {
+pub fn in_a_test_file(module: &str) -> bool {
     module.split("::").any(|part| part == "tests" || part.ends_with("_tests"))
 }
 
@@ -195,7 +195,7 @@ fn rust_files(folder: &Path, below: &str, files: &mut BTreeMap<String, String>) 
 }
 
 /// The code, by file.
-fn code() -> BTreeMap<String, String> {
+pub fn code() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut files);
     assert!(files.len() > 5, "the code was found");
@@ -231,6 +231,13 @@ fn check_tables(files: &BTreeMap<String, String>, crates: &BTreeSet<String>) -> 
         problems.extend(unused.map(|home| format!("{name} has a home at {home:?}, and nothing there uses it")));
     }
     problems
+}
+
+#[test]
+fn no_import_leads_back_to_where_it_began() {
+    let found: Vec<String> =
+        circles::circles(&circles::imports(&code())).iter().map(|circle| circle.join(" -> ")).collect();
+    assert!(found.is_empty(), "circles of imports:\n{}", found.join("\n"));
 }
 
 #[test]

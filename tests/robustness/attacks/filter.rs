@@ -12,7 +12,7 @@ use varu::progress::Interrupt;
 use varu::source::mysql::client::MysqlServerOptions;
 use varu::source::mysql::into::MysqlTarget;
 use varu::source::remains::Remains;
-use varu::source::{Contents, Error, IntoOptions, RestoreTarget};
+use varu::source::{Contents, Error, RestoreTarget, RestoreTargetOptions};
 
 use support::mariadb::MariaDb;
 
@@ -228,7 +228,7 @@ impl Ground {
             exec: vec![wrapper],
             ..MysqlServerOptions::default()
         };
-        let options = IntoOptions {
+        let options = RestoreTargetOptions {
             name: None,
             only: Vec::new(),
             replace: Vec::new(),

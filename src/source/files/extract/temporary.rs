@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Destination, Error, ExtractorState, Overwrite, Result};
+use super::{EntryPath, Error, ExtractorState, Overwrite, Result};
 
 /// Numbers the temporary names of this process. Names of an earlier process with the same prefix are skipped.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -29,7 +29,7 @@ impl Temporary {
     /// Calls `make` with the folder and a name in it that is free.
     pub(super) fn make<T>(
         shared: &Arc<ExtractorState>,
-        spot: &Destination,
+        spot: &EntryPath,
         mut make: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
     ) -> rustix::io::Result<(Self, T)> {
         for _ in 0..ATTEMPTS {

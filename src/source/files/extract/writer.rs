@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::attributes::Handle;
 use super::temporary::Temporary;
-use super::{Destination, ExtractorState, Result};
+use super::{EntryPath, ExtractorState, Result};
 use crate::entry::{Entry, Kind};
 use crate::source::files::holes::{HolePath, fitting};
 
@@ -28,7 +28,7 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    pub(super) fn create(shared: Arc<ExtractorState>, spot: Destination, entry: &Entry) -> Result<Self> {
+    pub(super) fn create(shared: Arc<ExtractorState>, spot: EntryPath, entry: &Entry) -> Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = Temporary::make(&shared, &spot, |folder, name| openat(folder, name, flags, Mode::RUSR | Mode::WUSR));
         let (temporary, file) = made.map_err(|error| shared.failed("making", &spot.path, error))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{MysqlTarget, NAME, Place, aside};
+use super::{DatabaseTarget, MysqlTarget, NAME, aside};
 use crate::entry::{Entry, Escaped, Untrusted};
 use crate::facts::Facts;
 use crate::source::mysql::names::{DumpPart, ObjectKind, literal, quoted};
@@ -134,7 +134,7 @@ impl MysqlTarget {
                 true => aside(&to, "loading", &self.options.stamp),
                 false => to.clone(),
             };
-            let mut place = Place { from, to, loading, tables, is_taken: false, is_own: false };
+            let mut place = DatabaseTarget { from, to, loading, tables, is_taken: false, is_own: false };
             place.is_taken = self.is_taken(&place)?;
             place.is_own = !place.is_taken || self.unfinished.has_target(&self.identity, &place.target());
             self.places.push(place);
@@ -154,7 +154,7 @@ impl MysqlTarget {
     }
 
     /// Whether something stands where it goes to.
-    fn is_taken(&self, place: &Place) -> Result<bool, Error> {
+    fn is_taken(&self, place: &DatabaseTarget) -> Result<bool, Error> {
         match &place.tables {
             None => Ok(place.replaces()),
             Some(tables) => self.any_table(&place.to, tables),
@@ -309,7 +309,7 @@ impl MysqlTarget {
     /// Each table has as many rows as the dump has.
     pub(super) fn count_rows(&mut self) -> Result<(), Error> {
         // One database a question: for several the server opens the tables of all, and waits for a statement on any of them.
-        let special = |place: &Place| {
+        let special = |place: &DatabaseTarget| {
             format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, '') FROM information_schema.TABLES WHERE \
                  TABLE_SCHEMA = {} AND (TABLE_TYPE = 'SYSTEM VERSIONED' OR ENGINE IN ('OQGRAPH', 'MRG_MyISAM', 'FEDERATED', \

@@ -24,7 +24,7 @@ pub(super) struct Wanted<'w> {
 }
 
 /// What a server shows of an object.
-struct Shown {
+struct ShownObject {
     text: String,
     mode: Option<String>,
     charset: Option<String>,
@@ -76,7 +76,7 @@ impl MysqlTarget {
 }
 
 /// Asks for objects, and returns what is shown of each.
-fn show(server: &MysqlServer, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Shown>>, Error> {
+fn show(server: &MysqlServer, wanted: &[Wanted<'_>]) -> Result<Vec<Option<ShownObject>>, Error> {
     // A dump has times in this zone.
     let mut question = "SET time_zone='+00:00';\n".to_owned();
     for one in wanted {
@@ -95,7 +95,7 @@ fn show(server: &MysqlServer, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Shown>
     Ok(wanted.iter().zip(rows).map(|(one, row)| shown(&one.made.object, &row)).collect())
 }
 
-fn shown(object: &Object, row: &[String]) -> Option<Shown> {
+fn shown(object: &Object, row: &[String]) -> Option<ShownObject> {
     let at = |column: Option<usize>| column.and_then(|column| row.get(column)).cloned();
     let (text, mode, charset) = match object.kind {
         "TABLE" | "SEQUENCE" => (1, None, None),
@@ -103,7 +103,7 @@ fn shown(object: &Object, row: &[String]) -> Option<Shown> {
         "EVENT" => (3, Some(1), Some(4)),
         _ => (2, Some(1), Some(3)),
     };
-    Some(Shown {
+    Some(ShownObject {
         text: row.get(text)?.clone(),
         mode: at(mode),
         charset: at(charset),
@@ -112,7 +112,7 @@ fn shown(object: &Object, row: &[String]) -> Option<Shown> {
 }
 
 /// What is different, in a few words.
-fn difference(wanted: &Wanted<'_>, shown: Option<&Shown>) -> Option<String> {
+fn difference(wanted: &Wanted<'_>, shown: Option<&ShownObject>) -> Option<String> {
     let Some(shown) = shown else { return Some("it isn't there, or can't be shown".to_owned()) };
     let made = wanted.made;
     let pairs = [
@@ -177,7 +177,7 @@ mod tests {
             collation: String::new(),
         };
         let wanted = Wanted { database: "shop", made: &made, text: was.as_bytes() };
-        difference(&wanted, Some(&Shown { text: is.into(), mode: None, charset: None, collation: None }))
+        difference(&wanted, Some(&ShownObject { text: is.into(), mode: None, charset: None, collation: None }))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::filter::{Made, Object, Scope, Step};
-use super::{MysqlTarget, Place};
+use super::{DatabaseTarget, MysqlTarget};
 use crate::entry::Escaped;
 use crate::source::Error;
 use crate::source::mysql::names::{DumpPart, ObjectKind, literal};
@@ -11,7 +11,7 @@ use crate::warning::WarningKind;
 
 /// A definition, the place that it is made in, and the steps of its stream up to it.
 pub(super) struct Defined {
-    pub place: Place,
+    pub place: DatabaseTarget,
     pub part: DumpPart,
     pub step: Step,
     pub made: Made,
@@ -31,8 +31,8 @@ pub(super) fn rank(part: &DumpPart) -> u8 {
 
 impl MysqlTarget {
     /// The streams of definitions of all places, in the order in which they are made.
-    fn ordered(&self) -> Vec<(Place, DumpPart, Vec<u8>)> {
-        let mut parts: Vec<(Place, DumpPart, Vec<u8>)> = Vec::new();
+    fn ordered(&self) -> Vec<(DatabaseTarget, DumpPart, Vec<u8>)> {
+        let mut parts: Vec<(DatabaseTarget, DumpPart, Vec<u8>)> = Vec::new();
         for place in &self.places {
             let wanted = |part: &DumpPart| self.loads(place, part) && !is_made_before(part);
             parts.extend(
@@ -44,7 +44,7 @@ impl MysqlTarget {
     }
 
     /// The steps of a stream; of a copy under another name its events are disabled.
-    pub(super) fn steps(&self, place: &Place, part: &DumpPart, text: &[u8]) -> Result<Vec<Step>, Error> {
+    pub(super) fn steps(&self, place: &DatabaseTarget, part: &DumpPart, text: &[u8]) -> Result<Vec<Step>, Error> {
         let scope = Scope { part, from: &place.from, to: &place.to, home: &place.to, folds: self.folds };
         let steps = self.begun()?.steps(&scope, text)?;
         Ok(match place.from == place.to {

@@ -12,7 +12,7 @@ use crate::source::mysql::program::Vendor;
 
 /// One foreign key.
 #[derive(Debug, Clone, Default)]
-struct Key {
+struct ForeignKey {
     columns: Vec<String>,
     parent: String,
     parent_columns: Vec<String>,
@@ -38,7 +38,7 @@ impl MysqlTarget {
             }
             None => self.server.ask(&question(&format!("TABLE_SCHEMA <> {}", literal(astray))))?,
         };
-        let mut keys: BTreeMap<(String, String, String), Key> = BTreeMap::new();
+        let mut keys: BTreeMap<(String, String, String), ForeignKey> = BTreeMap::new();
         for row in rows {
             let [schema, table, name, column, parent, parent_column] = row.as_slice() else { continue };
             let key = keys.entry((schema.clone(), table.clone(), name.clone())).or_default();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::checked::Checked;
 use super::filter::{Scope, Step};
-use super::{MysqlTarget, Place};
+use super::{DatabaseTarget, MysqlTarget};
 use crate::entry::{Entry, Escaped};
 use crate::source::mysql::names::{DumpPart, quoted};
 use crate::source::mysql::server::MysqlServer;
@@ -13,12 +13,12 @@ use crate::source::{Error, Target};
 use crate::warning::{Warning, WarningKind};
 
 /// A client, and where its tables go.
-pub(super) struct Loader {
+pub(super) struct TableLoader {
     load: Option<Checked>,
-    places: Vec<Place>,
+    places: Vec<DatabaseTarget>,
     folds: bool,
     /// The stream that is loaded, and its place.
-    current: Option<(DumpPart, Place)>,
+    current: Option<(DumpPart, DatabaseTarget)>,
     /// How another client is started, where a table that fails doesn't end the restore.
     again: Option<Again>,
     /// Whether the current table failed, and the rest of it is passed over.
@@ -52,7 +52,7 @@ fn unnamed(error: Error) -> Error {
     }
 }
 
-impl Loader {
+impl TableLoader {
     pub fn new(target: &MysqlTarget) -> Result<Self, Error> {
         let again = Again { server: target.server.clone(), preamble: target.definitions.preamble().to_vec() };
         Ok(Self {
@@ -109,7 +109,7 @@ impl Loader {
     }
 }
 
-impl Target for Loader {
+impl Target for TableLoader {
     fn wants(&mut self, _: &Entry) -> Result<bool, Error> {
         Ok(true)
     }

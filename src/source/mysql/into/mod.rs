@@ -23,7 +23,7 @@ use self::accounts::Account;
 use self::checked::filter;
 use self::definitions::Definitions;
 use self::filter::{Scope, Step};
-use self::loader::{Loaded, Loader};
+use self::loader::{Loaded, TableLoader};
 use super::client::MysqlServerOptions;
 use super::fingerprint::MysqlFingerprint;
 use super::names::{DumpPart, ObjectKind, literal, quoted};
@@ -32,12 +32,12 @@ use super::table::MysqlTable;
 use crate::entry::{Entry, StreamName};
 use crate::progress::Interrupt;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, IntoOptions, Plan, Proof, RestoreTarget, Target, names};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, names};
 use crate::warning::Warning;
 
 /// One database that is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct DatabaseTarget {
     /// Its name in the dump.
     from: String,
     /// Its name on the server.
@@ -52,7 +52,7 @@ struct Place {
     is_own: bool,
 }
 
-impl Place {
+impl DatabaseTarget {
     /// Where the statements of a part of its tables go.
     fn scope<'s>(&'s self, part: &'s DumpPart, folds: bool) -> Scope<'s> {
         Scope { part, from: &self.from, to: &self.loading, home: &self.to, folds }
@@ -96,8 +96,8 @@ fn aside(name: &str, mark: &str, stamp: &str) -> String {
 /// A server that a dump goes back into.
 pub struct MysqlTarget {
     server: MysqlServer,
-    options: IntoOptions,
-    places: Vec<Place>,
+    options: RestoreTargetOptions,
+    places: Vec<DatabaseTarget>,
     definitions: Definitions,
     /// Rows that each table must have, by database and table of the dump.
     rows: BTreeMap<(String, String), u64>,
@@ -120,7 +120,11 @@ impl MysqlTarget {
     ///
     /// # Errors
     /// As [`MysqlServer::connect`].
-    pub fn connect(server: &MysqlServerOptions, options: IntoOptions, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub fn connect(
+        server: &MysqlServerOptions,
+        options: RestoreTargetOptions,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
         let mut server = MysqlServer::connect(server, interrupt)?;
         server.set_apart()?;
         server.find_number()?;
@@ -157,7 +161,7 @@ impl MysqlTarget {
     }
 
     /// Whether a definition is loaded into a place.
-    fn loads(&self, place: &Place, part: &DumpPart) -> bool {
+    fn loads(&self, place: &DatabaseTarget, part: &DumpPart) -> bool {
         match part {
             DumpPart::Object(_, table, ObjectKind::Triggers) => place.takes(&place.from, table),
             DumpPart::Object(_, _, ObjectKind::Table) => false,
@@ -178,7 +182,7 @@ impl MysqlTarget {
         loaded.failed.contains(&(database.to_owned(), table.to_owned()))
     }
 
-    fn place(&self, database: &str) -> Option<&Place> {
+    fn place(&self, database: &str) -> Option<&DatabaseTarget> {
         self.places.iter().find(|place| place.from == database)
     }
 }
@@ -257,7 +261,7 @@ impl RestoreTarget for MysqlTarget {
     }
 
     fn loader(&self) -> Result<Box<dyn Target + Send>, Error> {
-        Ok(Box::new(Loader::new(self)?))
+        Ok(Box::new(TableLoader::new(self)?))
     }
 
     fn verify(&mut self) -> Result<Proof, Error> {

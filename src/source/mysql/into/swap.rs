@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::checked::{Checked, filter};
 use super::define::rank;
 use super::filter::Scope;
-use super::{MysqlTarget, Place};
+use super::{DatabaseTarget, MysqlTarget};
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::talk::Feed;
@@ -28,7 +28,7 @@ impl MysqlTarget {
     }
 
     /// Tables and sequences of a database that belong to the place.
-    fn tables(&self, place: &Place, database: &str) -> Result<Vec<String>, Error> {
+    fn tables(&self, place: &DatabaseTarget, database: &str) -> Result<Vec<String>, Error> {
         let names = self.names(&format!(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE <> 'VIEW'",
             literal(database)
@@ -38,7 +38,7 @@ impl MysqlTarget {
     }
 
     /// Writes what the old database has beside rows to a file, which stays.
-    pub(super) fn keep_definitions(&mut self, place: &Place) -> Result<Vec<u8>, Error> {
+    pub(super) fn keep_definitions(&mut self, place: &DatabaseTarget) -> Result<Vec<u8>, Error> {
         let program = self.server.dump_program()?;
         let mut argv = self.server.argv(&program);
         // What is broken there must not keep the rest from being kept.
@@ -88,14 +88,14 @@ impl MysqlTarget {
         Ok(kept)
     }
 
-    fn kept_path(&self, place: &Place) -> PathBuf {
+    fn kept_path(&self, place: &DatabaseTarget) -> PathBuf {
         let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
         let name: String = place.before(&self.options.stamp).chars().map(plain).collect();
         self.options.folder.join(format!("{name}.sql"))
     }
 
     /// One statement puts the old tables aside and the new ones in their place.
-    pub(super) fn swap(&self, place: &Place) -> Result<(), Error> {
+    pub(super) fn swap(&self, place: &DatabaseTarget) -> Result<(), Error> {
         let (to, before) = (quoted(&place.to), place.before(&self.options.stamp));
         let old = self.tables(place, &place.to)?;
         let new = self.tables(place, &place.loading)?;
@@ -131,7 +131,7 @@ impl MysqlTarget {
     }
 
     /// The statements that drop the old views, routines and events, whose definitions were kept.
-    fn drop_others(&self, place: &Place) -> Result<String, Error> {
+    fn drop_others(&self, place: &DatabaseTarget) -> Result<String, Error> {
         let to = literal(&place.to);
         let rows = self.server.ask(&format!(
             "SELECT 'VIEW', TABLE_NAME FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {to};\n\
@@ -171,7 +171,7 @@ impl MysqlTarget {
     }
 
     /// What was put aside gets its views, routines, triggers and (disabled) events back.
-    pub(super) fn settle_old(&mut self, place: &Place, kept: &[u8]) -> Result<(), Error> {
+    pub(super) fn settle_old(&mut self, place: &DatabaseTarget, kept: &[u8]) -> Result<(), Error> {
         let before = place.before(&self.options.stamp);
         let mut rest = kept;
         let mut splitter = Splitter::new(
