@@ -65,7 +65,7 @@ struct CopySurvey {
 #[derive(Default)]
 struct MarkedObjects {
     /// Packs that marked ones need.
-    doomed: HashSet<PackId>,
+    pending_deletes: HashSet<PackId>,
     /// Packs that others need.
     kept: HashSet<PackId>,
     /// Whether marked ones are gone already: then their needs aren't known.
@@ -75,7 +75,7 @@ struct MarkedObjects {
 impl MarkedObjects {
     /// Whether a prune may be about to delete a pack; `sent` says whether this copy brought it.
     fn may_go(&self, pack: &PackId, sent: bool) -> bool {
-        !self.kept.contains(pack) && (self.doomed.contains(pack) || (self.under_way && !sent))
+        !self.kept.contains(pack) && (self.pending_deletes.contains(pack) || (self.under_way && !sent))
     }
 }
 
@@ -234,7 +234,7 @@ impl Work<'_> {
         for listed in list_or_none(self.to, Folder::Snapshots)? {
             let Some(name) = parse_snapshot_name(&listed.name) else { continue };
             let Ok(header) = read_header(self.to, &listed)? else { continue };
-            let of = if ids.remove(&name.id) { &mut marked.doomed } else { &mut marked.kept };
+            let of = if ids.remove(&name.id) { &mut marked.pending_deletes } else { &mut marked.kept };
             of.extend(header.packs);
         }
         // The snapshots go first.

@@ -24,7 +24,7 @@ pub enum Error {
     Damaged(String),
     /// The remote, or a local disk, hasn't got the room that is needed.
     #[error("{0}")]
-    NoRoom(String),
+    NoSpace(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -62,7 +62,7 @@ impl Classified for Error {
             Error::Usage(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
             Error::Damaged(_) => Class::Damaged,
-            Error::NoRoom(_) => Class::NoSpace,
+            Error::NoSpace(_) => Class::NoSpace,
             Error::Described { class, .. } => *class,
         }
     }

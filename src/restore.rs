@@ -514,7 +514,7 @@ pub fn restore_error(error: source::Error) -> Error {
     match error {
         source::Error::Refused(why) => Error::Refused(why),
         source::Error::Config(why) => Error::Usage(why),
-        source::Error::NoRoom(why) => Error::NoRoom(why),
+        source::Error::NoSpace(why) => Error::NoSpace(why),
         error => Error::Failed(format!("the restore ended: {error}")),
     }
 }

@@ -52,7 +52,7 @@ kinds! {
     /// Standard input was empty.
     EmptyInput = "empty-input",
     /// The stream is compressed or encrypted already.
-    Packed = "packed",
+    Precompressed = "precompressed",
     /// The set shrank so much that the snapshot is suspect.
     Suspect = "suspect",
     /// The base cache or copies of files couldn't be used or kept, so backups are larger.

@@ -6,9 +6,9 @@ use super::bases::{BaseCache, Bases, CacheSlot, bound_small};
 use super::parent::{ParentCursor, Predicted};
 use super::pending::PendingSegment;
 use super::pipeline::{NEW, Pipeline, Placed, Stored};
+use super::precompressed::precompression;
 use super::sharing::Sharing;
 use super::start::Start;
-use super::teach::already_packed;
 use crate::chunker::Chunker;
 use crate::entry::Entry;
 use crate::error::Result;
@@ -158,7 +158,7 @@ impl<'a> Chunking<'a> {
         loop {
             self.fill(source, &mut window, &mut hasher)?;
             if place.size == 0 {
-                self.packed = already_packed(&self.buffer[window.from..window.to]);
+                self.packed = precompression(&self.buffer[window.from..window.to]);
             }
             if window.from == window.to {
                 break;

@@ -96,8 +96,8 @@ impl CommitPlan<'_> {
         let apart = clocks.and_then(|clocks| beside_host(&self.repository.remote().place(), &clocks));
         self.warnings.extend(apart.map(|why| WarningKind::WrongClock.warning(why)));
         self.enter(&snapshot.row, &snapshot.body)?;
-        self.look_again(&snapshot.row)?;
-        self.start.lent.look_again(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
+        self.verify_committed(&snapshot.row)?;
+        self.start.reused.verify_committed(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
         let beside = self.look_beside(&snapshot)?;
         if let Some(mut known) = known {
             known.save(&self.repository.index())?;
@@ -250,7 +250,7 @@ impl CommitPlan<'_> {
     }
 
     /// Another run may have deleted packs in between. A backup reported good must be complete.
-    fn look_again(&self, row: &SnapshotRow) -> Result<()> {
+    fn verify_committed(&self, row: &SnapshotRow) -> Result<()> {
         let sizes = self.repository.pack_sizes()?;
         let missing: Vec<String> =
             row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| pack.to_string()).collect();

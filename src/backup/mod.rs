@@ -7,16 +7,16 @@ mod chunking;
 mod clock;
 mod commit;
 mod gone;
-mod lent;
+mod reused;
 mod parent;
 mod pending;
 mod pipeline;
 mod rebase;
-mod room;
+mod free_space;
 mod sharing;
 mod shrink;
 mod start;
-mod teach;
+mod precompressed;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -211,7 +211,7 @@ fn run(
 ) -> Result<BackupReport> {
     refuse_unfinished_restore(repository, &options.set)?;
     let start = Start::look(repository, options, clock, progress)?;
-    room::check(repository, options, &start, source)?;
+    free_space::check(repository, options, &start, source)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
     let bases = bases::open(repository, &start, options, generation, progress);
     let (set, slots) = (&options.set, bases.slots());
@@ -286,7 +286,7 @@ fn read_streams(
         match stream {
             Ok(stream) => {
                 if let Some(what) = chunking.take_packed().filter(|_| is_dump) {
-                    packed.push(WarningKind::Packed.warning(format!(
+                    packed.push(WarningKind::Precompressed.warning(format!(
                         "{name} is {what}, so no two backups of it share anything: store it as it was before that, since varu \
                          compresses and encrypts by itself"
                     )));

@@ -22,7 +22,7 @@ pub(super) struct PendingSegment {
     /// Whether it holds chunks of a small stream.
     pub small: bool,
     /// Whether it holds chunks that are to be stored plain.
-    pub rests: bool,
+    pub stored_full: bool,
     /// Whether some of its bases were guessed, and aren't like it.
     pub guessed: bool,
 }
@@ -89,7 +89,7 @@ impl PendingSegment {
         self.lengths.clear();
         self.slots.clear();
         self.drop_bases();
-        (self.small, self.rests, self.guessed) = (false, false, false);
+        (self.small, self.stored_full, self.guessed) = (false, false, false);
         self
     }
 }

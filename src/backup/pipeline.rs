@@ -197,7 +197,7 @@ impl Drop for Pipeline {
 }
 
 /// Compresses and checks segments on one thread, with buffers of its own.
-struct Press {
+struct CompressionWorker {
     compressor: Compressor,
     /// For segments of which a base says much and not all.
     harder: i32,
@@ -206,7 +206,7 @@ struct Press {
     other: Vec<u8>,
 }
 
-impl Press {
+impl CompressionWorker {
     fn new(level: i32) -> repository::Result<Self> {
         Ok(Self {
             compressor: Compressor::new(level)?,
@@ -247,7 +247,7 @@ impl Press {
 
 /// Takes jobs until there are none. The base cache gets the new chunks on the way, if there is one.
 fn compress(queue: &Mutex<Receiver<CompressionJob>>, repository: &Repository, slots: Option<&Slots>, level: i32) {
-    let mut press = Press::new(level);
+    let mut press = CompressionWorker::new(level);
     let mut padded = Vec::new();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -49,7 +49,7 @@ fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
 
 /// The packs whose chunks a full that is no re-base stores again, so that they can go: the least used first, as far as
 /// `budget` bytes allow. A pack stays where other packs' segments are based on it, or where `others` need it.
-pub(super) fn worn(
+pub(super) fn to_repack(
     repository: &Repository,
     recipe: &Recipe,
     packs: &[PackRow],
@@ -64,14 +64,14 @@ pub(super) fn worn(
         .filter(|(number, used)| may_go(number) && !used.is_well())
         .collect();
     candidates.sort_unstable_by_key(|(number, used)| (used.named * 1000 / used.all.max(1), *number));
-    let mut worn = HashSet::new();
+    let mut to_repack = HashSet::new();
     for (number, used) in candidates {
         if let Some(left) = budget.checked_sub(used.named) {
             budget = left;
-            worn.insert(number);
+            to_repack.insert(number);
         }
     }
-    Ok(worn)
+    Ok(to_repack)
 }
 
 /// Plain bytes of a pack.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use super::gone;
-use super::lent::Lent;
+use super::reused::ReusedPacks;
 use super::{BackupOptions, WantedKind, rebase};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
@@ -29,9 +29,9 @@ pub(super) struct Start {
     /// The numbers of the packs that may be shared.
     pub shared: HashSet<u32>,
     /// Those among them that a prune may take.
-    pub lent: Lent,
+    pub reused: ReusedPacks,
     /// The numbers of packs whose chunks are stored again, so that they can go.
-    pub worn: HashSet<u32>,
+    pub to_repack: HashSet<u32>,
     /// The generation to go on with; None for a new one.
     pub generation: Option<GenerationId>,
     /// Whether everything is stored plain again.
@@ -119,23 +119,23 @@ impl Start {
         let before = before.filter(|_| found.is_some());
         let (recipe, packs) = found.unwrap_or_default();
         let rebase = full && before.as_ref().is_none_or(|before| rebase::is_due(repository, options, before, clock));
-        let worn = match &before {
+        let to_repack = match &before {
             Some(before) if full && !rebase => {
                 let others = newest.values().filter(|row| row.id != before.id);
                 let others = others.flat_map(|row| row.header.packs.iter().copied()).collect();
                 let budget = before.about.totals.read / 100 * u64::from(options.repack_budget);
-                rebase::worn(repository, &recipe, &packs, &others, budget)?
+                rebase::to_repack(repository, &recipe, &packs, &others, budget)?
             }
             _ => HashSet::new(),
         };
-        let alone = |shared| (shared, Lent::nothing(clock.now()));
-        let (mut shared, lent) = match (&before, rebase) {
+        let alone = |shared| (shared, ReusedPacks::nothing(clock.now()));
+        let (mut shared, reused) = match (&before, rebase) {
             // A re-base stores the bytes that were read, whatever index and remote claim.
             (Some(_), true) => alone(HashSet::new()),
             (None, _) if options.isolate_chains || options.wanted == WantedKind::Rebase => alone(HashSet::new()),
             (before, _) => shared(repository, options, &newest, before.as_ref(), &sizes, clock)?,
         };
-        shared.retain(|number| !worn.contains(number));
+        shared.retain(|number| !to_repack.contains(number));
         let generation = before.as_ref().filter(|_| !rebase).map(|before| before.about.generation);
         let by_name =
             recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect();
@@ -152,8 +152,8 @@ impl Start {
             recipe,
             packs,
             shared,
-            lent,
-            worn,
+            reused,
+            to_repack,
             generation,
             rebase,
             before,
@@ -203,7 +203,7 @@ impl Start {
 
     /// Whether a chunk that lies there may be taken as it is.
     pub fn accepts(&self, run: &Run) -> bool {
-        (!self.rebase || self.before.is_none()) && !self.worn.contains(&run.pack)
+        (!self.rebase || self.before.is_none()) && !self.to_repack.contains(&run.pack)
     }
 
     /// Whether all of a stream may be taken as it is.
@@ -359,21 +359,21 @@ fn shared(
     before: Option<&SnapshotRow>,
     sizes: &HashMap<PackId, u64>,
     clock: &dyn Clock,
-) -> Result<(HashSet<u32>, Lent)> {
+) -> Result<(HashSet<u32>, ReusedPacks)> {
     let needed: HashSet<PackId> = if options.isolate_chains {
         before.into_iter().flat_map(|row| row.header.packs.iter().copied()).collect()
     } else {
         newest.values().flat_map(|row| row.header.packs.iter().copied()).collect()
     };
     let rows = repository.index().packs()?;
-    let lent = match options.isolate_chains {
-        true => Lent::nothing(clock.now()),
-        false => Lent::among(repository, rows.iter(), &needed, newest, clock.now())?,
+    let reused = match options.isolate_chains {
+        true => ReusedPacks::nothing(clock.now()),
+        false => ReusedPacks::among(repository, rows.iter(), &needed, newest, clock.now())?,
     };
     let trusted = repository.index().trusted_packs()?;
     let trusted: HashSet<u32> = trusted.into_iter().collect();
     let there = |row: &&PackRow| trusted.contains(&row.number) && row.whole && sizes.get(&row.id) == Some(&row.size);
-    let may = |row: &&PackRow| needed.contains(&row.id) || lent.has(&row.id);
+    let may = |row: &&PackRow| needed.contains(&row.id) || reused.has(&row.id);
     let numbers = rows.iter().filter(there).filter(may).map(|row| row.number).collect();
-    Ok((numbers, lent))
+    Ok((numbers, reused))
 }

@@ -159,7 +159,7 @@ fn check_copies(subject: &str, copies: &CopyOptions) -> Check {
     let folder = copies.folder.display();
     // The folder is made by the first dump; until then the one above counts.
     let there = copies.folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned();
-    let room = copy::check_room(&CopyOptions { folder: there, ..copies.clone() });
+    let room = copy::check_free_space(&CopyOptions { folder: there, ..copies.clone() });
     Check::of(
         subject,
         room.map(|()| format!("there is room for a local copy in {folder}")).map_err(|error| error.to_string()),

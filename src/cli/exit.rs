@@ -27,7 +27,7 @@ pub enum ExitStatus {
     /// The repository is damaged.
     Damaged = 7,
     /// There is no room, or the disk can only be read.
-    NoRoom = 8,
+    NoSpace = 8,
     /// Somebody interrupted it.
     Interrupted = 130,
 }
@@ -44,7 +44,7 @@ impl ExitStatus {
             ExitStatus::Refused => "refused",
             ExitStatus::Unreachable => "unreachable",
             ExitStatus::Damaged => "damaged",
-            ExitStatus::NoRoom => "no-room",
+            ExitStatus::NoSpace => "no-room",
             ExitStatus::Interrupted => "interrupted",
         }
     }
@@ -81,7 +81,7 @@ impl Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(ExitStatus::Done, ""),
             _ if takes_nothing(error) => {
-                Self::new(ExitStatus::NoRoom, format!("writing to standard output failed: {error}; make room there"))
+                Self::new(ExitStatus::NoSpace, format!("writing to standard output failed: {error}; make room there"))
             }
             _ => Self::new(ExitStatus::Failed, format!("writing to standard output failed: {error}")),
         }
@@ -109,7 +109,7 @@ impl From<Class> for ExitStatus {
             Class::Refused => ExitStatus::Refused,
             Class::Unreachable => ExitStatus::Unreachable,
             Class::Damaged => ExitStatus::Damaged,
-            Class::NoSpace => ExitStatus::NoRoom,
+            Class::NoSpace => ExitStatus::NoSpace,
             Class::Interrupted => ExitStatus::Interrupted,
         }
     }
@@ -132,8 +132,8 @@ mod tests {
         let status = |kind| Failure::from(remote::Error::new(kind, "writing", "/srv/vault", "why")).status;
         assert_eq!(status(remote::ErrorKind::Unreachable), ExitStatus::Unreachable);
         assert_eq!(status(remote::ErrorKind::NoEntry), ExitStatus::Unreachable);
-        assert_eq!(status(remote::ErrorKind::NoSpace), ExitStatus::NoRoom);
-        assert_eq!(status(remote::ErrorKind::ReadOnly), ExitStatus::NoRoom);
+        assert_eq!(status(remote::ErrorKind::NoSpace), ExitStatus::NoSpace);
+        assert_eq!(status(remote::ErrorKind::ReadOnly), ExitStatus::NoSpace);
         assert_eq!(status(remote::ErrorKind::Refused), ExitStatus::Refused);
         assert_eq!(status(remote::ErrorKind::Short), ExitStatus::Damaged);
     }
@@ -142,7 +142,7 @@ mod tests {
     fn a_closed_pipe_is_no_failure() {
         let closed = Failure::printing(&io::ErrorKind::BrokenPipe.into());
         assert_eq!((closed.status, closed.message.as_str()), (ExitStatus::Done, ""));
-        assert_eq!(Failure::printing(&io::ErrorKind::StorageFull.into()).status, ExitStatus::NoRoom);
+        assert_eq!(Failure::printing(&io::ErrorKind::StorageFull.into()).status, ExitStatus::NoSpace);
     }
 
     #[test]

@@ -86,8 +86,8 @@ impl Listing {
         let (mut rows, mut hidden, mut broken) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (repository, Changes { hidden: missing, gone, .. }) in opened.repositories.iter().rev() {
             let known = repository.index().snapshots().map_err(repository::Error::from)?;
-            let stand_ins = repository.index().stand_ins().map_err(repository::Error::from)?;
-            broken.extend(unrestorable(&known, gone, stand_ins));
+            let recovered_recipes = repository.index().recovered_recipes().map_err(repository::Error::from)?;
+            broken.extend(unrestorable(&known, gone, recovered_recipes));
             rows.extend(known.into_iter().map(|row| (*repository.id(), row)));
             hidden.extend(missing.clone());
         }
@@ -185,10 +185,10 @@ impl Listing {
 fn unrestorable(
     rows: &[SnapshotRow],
     gone: &[SnapshotId],
-    stand_ins: Vec<SnapshotId>,
+    recovered_recipes: Vec<SnapshotId>,
 ) -> BTreeMap<SnapshotId, &'static str> {
     let mut broken: BTreeMap<SnapshotId, &'static str> = gone.iter().map(|id| (*id, "MISSING")).collect();
-    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).chain(stand_ins).collect();
+    let known: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).chain(recovered_recipes).collect();
     // By sequence: a parent comes before what stands on it.
     for row in rows {
         if let Some(parent) = row.header.parent

@@ -153,8 +153,8 @@ mod tests {
         progress.warn(&log);
         progress.warn(&orders);
         assert_eq!(
-            progress.end(&[log, WarningKind::Packed.warning("agama.log")]),
-            ["agama.orders [no-transactions]", "agama.log [packed]"]
+            progress.end(&[log, WarningKind::Precompressed.warning("agama.log")]),
+            ["agama.orders [no-transactions]", "agama.log [precompressed]"]
         );
         assert!(accepted(None).takes(&orders));
         assert_eq!(progress.say_warnings(), ExitStatus::Warnings);

@@ -8,7 +8,7 @@
 //! old inode deleted. So a crash at any point loses nothing, and the ledger never lists a file that isn't root's; a file
 //! of root's that the ledger lacks is entered by the next run.
 
-mod strays;
+mod misplaced;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -32,7 +32,7 @@ use crate::repository::{self, Lock};
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
-pub use strays::SWEEP_AFTER;
+pub use misplaced::SWEEP_AFTER;
 
 /// How many things that are no objects are named.
 const NAMED: usize = 20;
@@ -144,11 +144,11 @@ struct Acceptance<'a> {
     /// Folders with new names that aren't flushed.
     touched: BTreeSet<Folder>,
     /// Names among the copies that are deleted once the ledger has their content.
-    doomed: Vec<Vec<u8>>,
+    pending_deletes: Vec<Vec<u8>>,
     /// Files elsewhere that go then.
     second: Vec<NamedFile>,
     /// Files that may be objects which were moved away.
-    strays: Vec<NamedFile>,
+    misplaced: Vec<NamedFile>,
     /// Files that are no objects, in folders of objects: how many beyond those that are named.
     unnamed: u64,
 }
@@ -191,9 +191,9 @@ impl<'a> Acceptance<'a> {
             new: Vec::new(),
             repositories: BTreeSet::new(),
             touched: BTreeSet::new(),
-            doomed: Vec::new(),
+            pending_deletes: Vec::new(),
             second: Vec::new(),
-            strays: Vec::new(),
+            misplaced: Vec::new(),
             unnamed: 0,
         })
     }
@@ -210,9 +210,9 @@ impl<'a> Acceptance<'a> {
         }
         for spot in [FileLocation::Staging, FileLocation::In(Folder::Marks), FileLocation::In(Folder::Pending)] {
             let found = self.list(spot)?;
-            self.strays.extend(found);
+            self.misplaced.extend(found);
         }
-        self.follow_strays()?;
+        self.follow_misplaced()?;
         self.check_ledger();
         self.check_needs()?;
         self.seen.save(self.steps)?;
@@ -282,7 +282,7 @@ impl<'a> Acceptance<'a> {
                 Examined::Whole(copy, name) if Some(&name) == place.as_ref() => self.put(*copy, name, found)?,
                 Examined::Whole(copy, _) => {
                     self.discard(copy.name.as_bytes())?;
-                    self.strays.push(found.clone());
+                    self.misplaced.push(found.clone());
                 }
                 Examined::Junk(why) => self.junk(found, why),
                 Examined::Later(version) => self.later(found, version),
@@ -356,9 +356,9 @@ impl<'a> Acceptance<'a> {
         self.touched.insert(name.folder());
         match displaced {
             // The file that was accepted before under this name and differs, or the source of the copy.
-            Some(NamedFile { what: FileKind::Ours(_), name, .. }) => self.doomed.push(name),
-            Some(NamedFile { what, name, .. }) if what.is(&source.what) => self.doomed.push(name),
-            Some(other) => self.strays.push(other),
+            Some(NamedFile { what: FileKind::Ours(_), name, .. }) => self.pending_deletes.push(name),
+            Some(NamedFile { what, name, .. }) if what.is(&source.what) => self.pending_deletes.push(name),
+            Some(other) => self.misplaced.push(other),
             None => {}
         }
         if FileLocation::In(name.folder()) != source.spot || name.name().as_bytes() != source.name {
@@ -382,7 +382,7 @@ impl<'a> Acceptance<'a> {
         }
         self.report.accepted += 1;
         self.report.bytes += copy.size;
-        match self.new.len() + self.doomed.len() + self.second.len() >= BATCH {
+        match self.new.len() + self.pending_deletes.len() + self.second.len() >= BATCH {
             true => self.settle(),
             false => Ok(()),
         }
@@ -398,7 +398,7 @@ impl<'a> Acceptance<'a> {
         for id in std::mem::take(&mut self.repositories) {
             self.ledger.remember(Fact::Repository(id), self.now, self.steps)?;
         }
-        for name in std::mem::take(&mut self.doomed) {
+        for name in std::mem::take(&mut self.pending_deletes) {
             self.discard(&name)?;
         }
         for found in std::mem::take(&mut self.second) {
@@ -435,7 +435,7 @@ impl<'a> Acceptance<'a> {
     fn check_needs(&mut self) -> Result<()> {
         let mut snapshots: Vec<_> = self.present.iter().filter(|name| name.folder() == Folder::Snapshots).collect();
         snapshots.sort();
-        let has = |name: &ObjectName| self.present.contains(name) || self.ledger.given_up().contains(name);
+        let has = |name: &ObjectName| self.present.contains(name) || self.ledger.marked_lost().contains(name);
         let lacking = check::lacking(&self.area, snapshots.into_iter(), &has)?;
         self.report.damage.extend(lacking);
         Ok(())

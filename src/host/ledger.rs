@@ -46,7 +46,7 @@ pub struct Ledger {
     file: File,
     entries: BTreeMap<ObjectName, LedgerEntry>,
     gone: BTreeSet<ObjectName>,
-    given_up: BTreeSet<ObjectName>,
+    marked_lost: BTreeSet<ObjectName>,
     owner: AccountOwner,
     order: Order,
     check: [u8; CHECK],
@@ -141,8 +141,8 @@ impl Ledger {
     }
 
     /// Damaged objects that root marked lost. One that arrives again is an entry like all others.
-    pub fn given_up(&self) -> &BTreeSet<ObjectName> {
-        &self.given_up
+    pub fn marked_lost(&self) -> &BTreeSet<ObjectName> {
+        &self.marked_lost
     }
 
     /// Whose account it is.
@@ -152,7 +152,7 @@ impl Ledger {
 
     /// Whether an object is there, or isn't and root knows that.
     pub(super) fn accounts_for(&self, name: &ObjectName) -> bool {
-        self.entries.contains_key(name) || self.given_up.contains(name)
+        self.entries.contains_key(name) || self.marked_lost.contains(name)
     }
 
     /// Enters objects that are on the host, flushed. On return the entries survive a power cut.
@@ -170,7 +170,7 @@ impl Ledger {
             self.append(lines.collect(), steps)?;
             for (name, entry) in batch {
                 self.gone.remove(name);
-                self.given_up.remove(name);
+                self.marked_lost.remove(name);
                 self.order.enter(name, entry.arrival);
             }
             self.entries.extend(batch.iter().cloned());
@@ -203,8 +203,8 @@ impl Ledger {
     /// # Errors
     ///
     /// As [`Ledger::enter`].
-    pub(super) fn give_up(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Checkpoints) -> Result<()> {
-        self.leave('!', |ledger| &mut ledger.given_up, names, now, steps)
+    pub(super) fn mark_lost(&mut self, names: &[ObjectName], now: Timestamp, steps: &dyn Checkpoints) -> Result<()> {
+        self.leave('!', |ledger| &mut ledger.marked_lost, names, now, steps)
     }
 
     /// Writes lines with that sign, by which objects stop being entries, and lists them among those that left in that
@@ -252,7 +252,7 @@ impl Ledger {
 struct LedgerReader {
     entries: BTreeMap<ObjectName, LedgerEntry>,
     gone: BTreeSet<ObjectName>,
-    given_up: BTreeSet<ObjectName>,
+    marked_lost: BTreeSet<ObjectName>,
     owner: AccountOwner,
     order: Order,
     check: [u8; CHECK],
@@ -265,15 +265,15 @@ struct LedgerReader {
 
 impl LedgerReader {
     fn into_ledger(self, path: PathBuf, file: File) -> Ledger {
-        let Self { entries, gone, given_up, owner, order, check, .. } = self;
-        Ledger { path, file, entries, gone, given_up, owner, order, check }
+        let Self { entries, gone, marked_lost, owner, order, check, .. } = self;
+        Ledger { path, file, entries, gone, marked_lost, owner, order, check }
     }
 
     fn of(file: &File, path: &Path) -> Result<Self> {
         let fail = |error: io::Error| failed("reading the ledger", path, error);
-        let (entries, gone, given_up) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (entries, gone, marked_lost) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         let (owner, order) = (AccountOwner::default(), Order::default());
-        let mut read = Self { entries, gone, given_up, owner, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
+        let mut read = Self { entries, gone, marked_lost, owner, order, check: [0; CHECK], good: 0, lines: 0, torn: 0 };
         let length = file.metadata().map_err(fail)?.len();
         // Only up to the length at the beginning: another process may append while this one reads.
         read.all(&mut BufReader::new(file.take(length))).map_err(fail)?;
@@ -326,7 +326,7 @@ impl LedgerReader {
             self.owner.learn(Fact::parse(words)?, Timestamp::from_compact(time)?);
             return Some(());
         }
-        for (word, left) in [("- ", &mut self.gone), ("! ", &mut self.given_up)] {
+        for (word, left) in [("- ", &mut self.gone), ("! ", &mut self.marked_lost)] {
             let Some(rest) = words.strip_prefix(word) else { continue };
             let (time, name) = rest.split_once(' ')?;
             Timestamp::from_compact(time)?;
@@ -346,7 +346,7 @@ impl LedgerReader {
         decode_hex(hash, &mut entry.hash).then_some(())?;
         let name = parse_name(name)?;
         self.gone.remove(&name);
-        self.given_up.remove(&name);
+        self.marked_lost.remove(&name);
         self.order.enter(&name, entry.arrival);
         self.entries.insert(name, entry);
         Some(())

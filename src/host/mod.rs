@@ -14,7 +14,7 @@
 pub mod accept;
 mod area;
 mod check;
-pub mod give_up;
+pub mod mark_lost;
 pub mod holds;
 pub mod ledger;
 mod object;

@@ -47,8 +47,8 @@ impl Index {
             self.expect(self.body_bytes(&row.id)?.is_some(), "snapshot without a body")?;
             self.expect(self.recipe(&row.id)?.is_some(), "snapshot without a recipe")?;
         }
-        for id in self.stand_ins()? {
-            self.stand_in(&id)?;
+        for id in self.recovered_recipes()? {
+            self.recovered_recipe(&id)?;
         }
         self.packs()?;
         self.look_through_directories()?;

@@ -55,7 +55,7 @@ pub enum IndexError {
     #[error(
         "the index {path} can't be written: {source}; make room on that disk, or mount it for writing, and run it again"
     )]
-    NoRoom {
+    NoSpace {
         /// The database.
         path: PathBuf,
         /// SQLite's message.
@@ -113,7 +113,7 @@ pub enum IndexError {
 impl Classified for IndexError {
     fn class(&self) -> Class {
         match self {
-            Self::NoRoom { .. } => Class::NoSpace,
+            Self::NoSpace { .. } => Class::NoSpace,
             Self::Io { source, .. } => Class::of_io(source),
             Self::Sqlite { .. }
             | Self::OtherSchema { .. }
@@ -128,9 +128,9 @@ impl Classified for IndexError {
 impl IndexError {
     fn of(path: PathBuf, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Self::NoRoom { path, source },
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Self::NoSpace { path, source },
             // SQLite knows a full disk alone: all else is a failure to it.
-            Some(ErrorCode::SystemIoFailure) if path.parent().is_some_and(is_closed) => Self::NoRoom { path, source },
+            Some(ErrorCode::SystemIoFailure) if path.parent().is_some_and(is_closed) => Self::NoSpace { path, source },
             _ => Self::Sqlite { path, source },
         }
     }
@@ -153,7 +153,7 @@ impl IndexError {
                         | ErrorCode::Unknown
                 )
             ),
-            Self::NoRoom { .. } | Self::Io { .. } | Self::Body(_) => false,
+            Self::NoSpace { .. } | Self::Io { .. } | Self::Body(_) => false,
         }
     }
 }
@@ -276,7 +276,7 @@ impl Index {
         let _ = self.write(|database| database.execute(KEEP_ALL, []));
         self.write(|database| {
             let tables =
-                "DELETE FROM stand_in; DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";
+                "DELETE FROM recovered_recipe; DELETE FROM recipe; DELETE FROM snapshot; DELETE FROM chain; DELETE FROM segment; DELETE FROM pack;";
             database.execute_batch(tables)
         })
     }

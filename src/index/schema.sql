@@ -41,7 +41,7 @@ CREATE TABLE recipe (
 ) STRICT;
 
 -- The whole recipe of a snapshot that is lost, from the copy in a pack. Later ones of its chain stand on it.
-CREATE TABLE stand_in (
+CREATE TABLE recovered_recipe (
     snapshot BLOB PRIMARY KEY,
     bytes    BLOB NOT NULL,
     row_check BLOB NOT NULL

@@ -127,27 +127,27 @@ impl Index {
     /// Keeps the whole recipe of a snapshot that is lost.
     pub fn set_stand_in(&mut self, id: &SnapshotId, recipe: &[u8]) -> Result<()> {
         let row = params![id.as_bytes(), recipe, row_check(&[id.as_bytes(), recipe])];
-        self.write(|database| database.execute("INSERT OR REPLACE INTO stand_in VALUES (?1, ?2, ?3)", row))?;
+        self.write(|database| database.execute("INSERT OR REPLACE INTO recovered_recipe VALUES (?1, ?2, ?3)", row))?;
         Ok(())
     }
 
     /// Reverts [`Index::set_stand_in`].
     pub fn forget_stand_in(&mut self, id: &SnapshotId) -> Result<()> {
-        self.write(|database| database.execute("DELETE FROM stand_in WHERE snapshot = ?1", [id.as_bytes()]))?;
+        self.write(|database| database.execute("DELETE FROM recovered_recipe WHERE snapshot = ?1", [id.as_bytes()]))?;
         Ok(())
     }
 
     /// The lost snapshots of whose recipes copies were found.
-    pub fn stand_ins(&self) -> Result<Vec<SnapshotId>> {
+    pub fn recovered_recipes(&self) -> Result<Vec<SnapshotId>> {
         self.read(|database| {
-            let mut select = database.prepare_cached("SELECT snapshot FROM stand_in")?;
+            let mut select = database.prepare_cached("SELECT snapshot FROM recovered_recipe")?;
             select.query_map([], |row| Ok(SnapshotId::from_bytes(row.get(0)?)))?.collect()
         })
     }
 
     /// The whole recipe of a snapshot that is lost, where a copy was found.
-    pub fn stand_in(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
-        self.checked_bytes("SELECT bytes, row_check FROM stand_in WHERE snapshot = ?1", id, "copy of a recipe")
+    pub fn recovered_recipe(&self, id: &SnapshotId) -> Result<Option<Vec<u8>>> {
+        self.checked_bytes("SELECT bytes, row_check FROM recovered_recipe WHERE snapshot = ?1", id, "copy of a recipe")
     }
 
     pub(super) fn decode_snapshot(&self, (id, size, header, about, check): RawSnapshot) -> Result<SnapshotRow> {

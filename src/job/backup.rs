@@ -114,7 +114,7 @@ impl BackupJob<'_> {
                     self.progress.note(&format!("{why}; it is tried once more"));
                     changed = true;
                 }
-                Err(Error::Source(source::Error::LocalCopy(why) | source::Error::NoRoom(why)))
+                Err(Error::Source(source::Error::LocalCopy(why) | source::Error::NoSpace(why)))
                     if input.is_of_copies() =>
                 {
                     input = input.after(&why, &**self.progress);

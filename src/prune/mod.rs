@@ -350,7 +350,7 @@ struct PruneTarget<'a> {
     marks: Vec<StoredMark>,
     needs: NeededPacks,
     /// Lost snapshots whose recipe copies others depend on.
-    stand_ins: BTreeSet<SnapshotId>,
+    recovered_recipes: BTreeSet<SnapshotId>,
     /// Packs of this repository id that no snapshot needs.
     unneeded: BTreeSet<PackId>,
     /// Whether there are unreadable snapshots: their needs are unknown.
@@ -391,7 +391,7 @@ impl<'a> PruneTarget<'a> {
             sizes,
             marks,
             needs: NeededPacks::default(),
-            stand_ins: repository.index().stand_ins()?.into_iter().collect(),
+            recovered_recipes: repository.index().recovered_recipes()?.into_iter().collect(),
             unneeded: BTreeSet::new(),
             is_unclear,
             only_for_bases: 0,
@@ -459,7 +459,7 @@ impl<'a> PruneTarget<'a> {
     fn as_rules_see(&self) -> Result<Vec<retention::Snapshot>> {
         let mut rows: Vec<&SnapshotRow> = self.rows.values().collect();
         rows.sort_by_key(|row| row.header.sequence);
-        let mut stands = self.stand_ins.clone();
+        let mut stands = self.recovered_recipes.clone();
         let mut seen = Vec::new();
         for row in rows {
             let header = &row.header;

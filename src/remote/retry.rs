@@ -119,7 +119,7 @@ impl<'a> Pauses<'a> {
         let until = *self.until.get_or_insert(now.saturating_add(patience.total));
         let pause = shorten(self.next.min(patience.longest));
         if now.saturating_add(pause) >= until {
-            return Err(give_up(error, patience.total));
+            return Err(mark_lost(error, patience.total));
         }
         note(&format!("{error}; trying again in {} ({} left)", ShownDuration(pause), ShownDuration(until - now)));
         self.next = self.next.saturating_mul(2);
@@ -152,7 +152,7 @@ impl<'a> Pauses<'a> {
     }
 }
 
-fn give_up(error: Error, total: Duration) -> Error {
+fn mark_lost(error: Error, total: Duration) -> Error {
     match error.hint {
         None if !total.is_zero() => {
             error.hint(format!("it was tried again for {}; look whether the remote is up", ShownDuration(total)))

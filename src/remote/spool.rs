@@ -29,7 +29,7 @@ pub struct Spool {
     reserve: u64,
     held: AtomicU64,
     /// Whether waiting uploads were cancelled.
-    given_up: AtomicBool,
+    marked_lost: AtomicBool,
     interrupt: Interrupt,
 }
 
@@ -37,8 +37,8 @@ impl Spool {
     /// A spool of at most `most` bytes, and one object more, in `folder`, which is created if missing. An interrupt ends
     /// the current upload.
     pub fn new(remote: Arc<dyn Remote>, folder: PathBuf, most: u64, interrupt: Interrupt) -> Arc<Self> {
-        let (held, given_up) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { remote, folder, most, reserve: RESERVE, held, given_up, interrupt })
+        let (held, marked_lost) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { remote, folder, most, reserve: RESERVE, held, marked_lost, interrupt })
     }
 
     /// Begins an object. It is sent directly to the remote if the spool is full, or its disk nearly is.
@@ -59,8 +59,8 @@ impl Spool {
 
     /// Cancels uploads that haven't reached the remote yet: waiting ones are dropped, and the current one ends with an
     /// error.
-    pub fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    pub fn mark_lost(&self) {
+        self.marked_lost.store(true, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +88,7 @@ impl Spooled {
         let mut left = self.size;
         let mut piece = vec![0; PIECE];
         while left > 0 {
-            if self.spool.given_up.load(Ordering::Relaxed) || self.spool.interrupt.is_set() {
+            if self.spool.marked_lost.load(Ordering::Relaxed) || self.spool.interrupt.is_set() {
                 return Err(Error::new(ErrorKind::Other, "sending from the spool in", self.at(), "the run has ended"));
             }
             let now = left.min(PIECE as u64) as usize;
@@ -218,7 +218,7 @@ mod tests {
         let (_folder, remote, spool) = spool(1 << 30);
         let mut upload = spool.begin().unwrap();
         upload.append(b"x").unwrap();
-        spool.give_up();
+        spool.mark_lost();
         assert!(upload.finish(&name("a")).unwrap_err().to_string().contains("the run has ended"));
         assert!(remote.content(Folder::Packs).is_empty());
     }

@@ -164,11 +164,11 @@ impl Repository {
     fn orphans(&self) -> Result<Vec<(SnapshotRow, ParentRef)>> {
         let rows = self.index().snapshots()?;
         let mut there: BTreeSet<SnapshotId> = rows.iter().map(|row| row.id).collect();
-        there.extend(self.index().stand_ins()?);
-        let stand_ins: BTreeSet<SnapshotId> = self.index().stand_ins()?.into_iter().collect();
+        there.extend(self.index().recovered_recipes()?);
+        let recovered_recipes: BTreeSet<SnapshotId> = self.index().recovered_recipes()?.into_iter().collect();
         let orphan = |row: SnapshotRow| {
             let parent = row.header.parent.filter(|parent| !there.contains(&parent.id))?;
-            (!stand_ins.contains(&row.id)).then_some((row, parent))
+            (!recovered_recipes.contains(&row.id)).then_some((row, parent))
         };
         Ok(rows.into_iter().filter_map(orphan).collect())
     }

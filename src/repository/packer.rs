@@ -246,7 +246,7 @@ impl Finisher {
         for thread in self.threads.drain(..) {
             let joined = thread.join().unwrap_or_else(|_| Err(ended()));
             if joined.is_err() && result.is_ok() {
-                self.spool.iter().for_each(|spool| spool.give_up());
+                self.spool.iter().for_each(|spool| spool.mark_lost());
                 result = joined;
             }
         }
@@ -257,7 +257,7 @@ impl Finisher {
 impl Drop for Finisher {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
-            self.spool.iter().for_each(|spool| spool.give_up());
+            self.spool.iter().for_each(|spool| spool.mark_lost());
             // Where nobody asks with `end`, the run has failed already.
             let _ = self.join();
         }

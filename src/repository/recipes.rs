@@ -41,7 +41,7 @@ impl Repository {
         let mut next = Some(*id);
         while let Some(id) = next {
             let Some(row) = index.snapshot(&id)? else {
-                let (found, is_own) = stand_in(&index, &id, path.last())?;
+                let (found, is_own) = recovered_recipe(&index, &id, path.last())?;
                 if is_own {
                     path.pop();
                 }
@@ -148,10 +148,10 @@ impl Repository {
 }
 
 /// The recipe of a snapshot that doesn't exist any more, or else that of the one that depends on it: then true.
-fn stand_in(index: &Index, id: &SnapshotId, child: Option<&SnapshotId>) -> Result<(Recipe, bool)> {
+fn recovered_recipe(index: &Index, id: &SnapshotId, child: Option<&SnapshotId>) -> Result<(Recipe, bool)> {
     let copies = [Some((id, false)), child.map(|child| (child, true))];
     for (id, is_own) in copies.into_iter().flatten() {
-        if let Some(bytes) = index.stand_in(id)? {
+        if let Some(bytes) = index.recovered_recipe(id)? {
             let recipe = decode_full(&bytes);
             let recipe = recipe.map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))?;
             return Ok((recipe, is_own));

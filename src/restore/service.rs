@@ -236,7 +236,7 @@ fn explained(error: Error, service: &dyn RestoreTarget, set: &str) -> Error {
     let text = |why: String| format!("{why}\nThe restore did not end: {}; {}", service.undone(), way_on(set));
     match error {
         Error::Failed(why) => Error::Failed(text(why)),
-        Error::NoRoom(why) => Error::NoRoom(text(why)),
+        Error::NoSpace(why) => Error::NoSpace(text(why)),
         Error::Refused(why) => Error::Refused(text(why)),
         other => other,
     }

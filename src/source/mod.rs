@@ -14,7 +14,7 @@ mod patterns;
 pub mod postgresql;
 mod reading;
 pub mod remains;
-mod room;
+mod free_space;
 pub mod select;
 pub mod stdin;
 pub mod target;
@@ -69,7 +69,7 @@ pub enum Error {
     Refused(String),
     /// There is no room on a local disk, or it can only be read.
     #[error("{0}")]
-    NoRoom(String),
+    NoSpace(String),
     /// A local copy can't be read or kept, or isn't what was dumped. What it is a copy of may be well.
     #[error("{0}")]
     LocalCopy(String),
@@ -79,7 +79,7 @@ impl Error {
     /// A failure of the whole source, from an I/O error.
     pub fn failed(tried: &str, error: &io::Error) -> Self {
         let text = format!("{tried}: {error}");
-        if takes_nothing(error) { Self::NoRoom(text + way_out(error)) } else { Self::Failed(text) }
+        if takes_nothing(error) { Self::NoSpace(text + way_out(error)) } else { Self::Failed(text) }
     }
 
     /// The failure of a server, with its code where it said one.
@@ -107,7 +107,7 @@ impl Classified for Error {
         match self {
             Error::Config(_) => Class::Usage,
             Error::Refused(_) => Class::Refused,
-            Error::NoRoom(_) => Class::NoSpace,
+            Error::NoSpace(_) => Class::NoSpace,
             Error::Skipped { .. }
             | Error::Vanished(_)
             | Error::Failed(_)

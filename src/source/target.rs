@@ -43,7 +43,7 @@ fn whole(error: extract::Error) -> Error {
     let text = error.to_string();
     match error {
         extract::Error::Foreign { .. } => Error::Refused(text),
-        _ if error.is_fatal() => Error::NoRoom(text),
+        _ if error.is_fatal() => Error::NoSpace(text),
         _ => Error::Failed(text),
     }
 }

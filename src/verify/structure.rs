@@ -92,7 +92,7 @@ fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
     let known: BTreeSet<SnapshotId> = report.snapshots.iter().map(|row| row.id).collect();
     let parents: BTreeSet<SnapshotId> =
         report.snapshots.iter().filter_map(|row| row.header.parent.map(|parent| parent.id)).collect();
-    for id in repository.index().stand_ins()? {
+    for id in repository.index().recovered_recipes()? {
         if parents.contains(&id) && !known.contains(&id) {
             report.damaged(
                 "snapshots/",

@@ -281,7 +281,7 @@ fn any_file_of_a_backup_host_that_is_harmed_is_read_or_refused_within_limits() {
         assert!(kinds[0].iter().any(|file| file.ends_with(name)), "{name}: {:?}", kinds[0]);
     }
     let commands: [&[&str]; 5] =
-        [&["accept", "acc"], &["verify", "acc"], &["status"], &pruning, &["give-up", "acc", "packs/stray"]];
+        [&["accept", "acc"], &["verify", "acc"], &["status"], &pruning, &["mark-lost", "acc", "packs/stray"]];
     let mut random = Random(11);
     let (mut good, mut bad) = (0, 0);
     for round in 0..if long() { 3000 } else { 100 } {

@@ -257,10 +257,10 @@ fn what_rots_on_the_host_is_given_up_and_stored_again() {
     fs::write(&path, damaged).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
     let object = format!("packs/{rotten}");
-    host.run(&["give-up", &format!("packs/{}", packs[0])]).ends(5);
-    host.run(&["give-up", "nonsense"]).ends(2);
+    host.run(&["mark-lost", &format!("packs/{}", packs[0])]).ends(5);
+    host.run(&["mark-lost", "nonsense"]).ends(2);
     assert_eq!(host.run(&["verify"]).ends(7).json()["accounts"][0]["damage"][0]["object"], object.as_str());
-    let given = host.run(&["give-up", &object]).ends(0).json();
+    let given = host.run(&["mark-lost", &object]).ends(0).json();
     assert_eq!((&given["objects"][0], &given["snapshots"]), (&object.as_str().into(), &serde_json::json!([lost])));
     host.run(&["verify"]).ends(0);
     // The machine reports it, and stores again what it still has.

@@ -88,14 +88,14 @@ pub(super) struct Bases {
     /// Whether segments are compressed against anything: not at a re-base.
     based: bool,
     /// The numbers of packs that are not used as bases.
-    worn: HashSet<u32>,
+    to_repack: HashSet<u32>,
     gap: Option<Gap>,
     /// Made when it is first needed.
     similar: Option<Similar>,
     /// New bytes for which position found no base.
     lacking: u64,
     /// Whether the stream's new chunks are stored plain.
-    rests: bool,
+    stored_full: bool,
     /// Whether deltas against a stream of the parent are stored plain, by the stream's number: the last one asked for.
     last_asked: Option<(usize, bool)>,
     /// The failure of the cache, which did not end the run.
@@ -162,7 +162,7 @@ impl Bases {
     ) -> Result<()> {
         // The stream before may have ended early.
         self.gap = None;
-        self.rests = match parent {
+        self.stored_full = match parent {
             Some(parent) if self.based => self.is_tired(repository, start, parent)?,
             _ => false,
         };
@@ -171,21 +171,21 @@ impl Bases {
 
     /// Whether a stream that depends on this one, and changes as much as all changed the last time, decodes too much.
     fn is_tired(&mut self, repository: &Repository, start: &Start, (number, stream): (usize, &Stream)) -> Result<bool> {
-        if let Some((_, tired)) = self.last_asked.filter(|(asked, _)| *asked == number) {
-            return Ok(tired);
+        if let Some((_, over_decode_limit)) = self.last_asked.filter(|(asked, _)| *asked == number) {
+            return Ok(over_decode_limit);
         }
         let size = stream.entry.size;
         let most = (rebase::MOST_DECODED * size).max(MOST_FOR_SMALL);
-        let tired = size > MOST_FOR_SMALL / rebase::MOST_DECODED
+        let over_decode_limit = size > MOST_FOR_SMALL / rebase::MOST_DECODED
             && start.decoded(repository, stream)? + start.new_before().min(size) > most;
-        self.last_asked = Some((number, tired));
-        Ok(tired)
+        self.last_asked = Some((number, over_decode_limit));
+        Ok(over_decode_limit)
     }
 
     /// A new chunk goes into the segment.
     pub fn new_chunk(&mut self, parent: &ParentCursor<'_>, length: u64, segment: &mut PendingSegment) {
-        segment.rests |= self.rests;
-        if self.based && !self.rests {
+        segment.stored_full |= self.stored_full;
+        if self.based && !self.stored_full {
             let gap = self.gap.get_or_insert(Gap { from: parent.position(), into: 0, known: 0, bytes: 0 });
             gap.bytes += length;
         }
@@ -305,7 +305,7 @@ impl Bases {
     pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut PendingSegment) -> Result<()> {
         let lacks = segment.prefix.len() < segment.plain.len() / 4;
         if !self.based
-            || segment.rests
+            || segment.stored_full
             || !(lacks || segment.guessed)
             || !self.is_worth_reading(segment.plain.len() as u64)
         {
@@ -415,7 +415,7 @@ impl Bases {
         let directory = repository.index().directory(chunk.run.pack)?;
         Ok(directory.and_then(|directory| {
             let depth = directory.segments.get(chunk.run.segment as usize)?.depth;
-            let stays = !self.worn.contains(&chunk.run.pack);
+            let stays = !self.to_repack.contains(&chunk.run.pack);
             let fits = stays && depth < MAX_DEPTH && (depth == 0 || directory.generation == self.generation);
             fits.then_some(depth + 1)
         }))
@@ -458,11 +458,11 @@ pub(super) fn open(
         clones: cache.is_some().then(|| Clones::open(repository.folder(), &options.set)),
         cloned: false,
         cache,
-        worn: start.worn.clone(),
+        to_repack: start.to_repack.clone(),
         gap: None,
         similar: None,
         lacking: 0,
-        rests: false,
+        stored_full: false,
         last_asked: None,
         warnings,
     }

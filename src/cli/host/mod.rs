@@ -1,7 +1,7 @@
 //! `varu host`: one file a command, and what they share.
 
 mod accept;
-mod give_up;
+mod mark_lost;
 mod hold;
 mod install;
 mod prepare;
@@ -54,7 +54,7 @@ enum HostCommand {
     Prune(prune::Args),
     Hold(hold::HoldArgs),
     Release(hold::ReleaseArgs),
-    GiveUp(give_up::Args),
+    MarkLost(mark_lost::Args),
     Status(status::Args),
     Install(install::Args),
     Rename(retire::RenameArgs),
@@ -79,7 +79,7 @@ impl Args {
             HostCommand::Prune(args) => args.run(context, places),
             HostCommand::Hold(args) => args.run(context, places),
             HostCommand::Release(args) => args.run(context, places),
-            HostCommand::GiveUp(args) => args.run(context, places),
+            HostCommand::MarkLost(args) => args.run(context, places),
             HostCommand::Status(args) => args.run(context, places),
             HostCommand::Install(args) => args.run(context, places),
             HostCommand::Rename(args) => args.run(context, places),

@@ -1,6 +1,6 @@
 //! Accepting in folders that the test writes as an account would.
 
-mod give_up;
+mod mark_lost;
 mod keep;
 mod policy;
 

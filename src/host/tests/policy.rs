@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::keep::{At, DAY, Draft, id_of, numbered_pack};
 use super::*;
-use crate::host::give_up::{GiveUpOptions, give_up};
+use crate::host::mark_lost::{MarkLostOptions, mark_lost};
 use crate::host::policy::{HostPolicy, Rule};
 use crate::host::prune::KeptReason;
 use crate::host::status::status;
@@ -27,14 +27,14 @@ impl Host {
         assert!(report.failure.is_none(), "{report:?}");
     }
 
-    fn give_up(&self, object: &str) {
-        let options = GiveUpOptions {
+    fn mark_lost(&self, object: &str) {
+        let options = MarkLostOptions {
             places: self.places.clone(),
             accounts: Vec::new(),
             objects: vec![object.to_owned()],
             wait: Duration::ZERO,
         };
-        give_up(&options, &At(NOW + 100 * DAY), &Counts::default(), &Interrupt::default()).unwrap();
+        mark_lost(&options, &At(NOW + 100 * DAY), &Counts::default(), &Interrupt::default()).unwrap();
     }
 }
 
@@ -179,7 +179,7 @@ fn a_pack_that_never_came_is_named_and_stops_no_other() {
     for object in [&never.0, &junk.0] {
         let host = Host::new();
         host.arrive(0, std::slice::from_ref(&junk));
-        host.give_up(&object.to_string());
+        host.mark_lost(&object.to_string());
         assert!(host.accept().damage.is_empty() && host.verify_all().damage.is_empty(), "{object}");
         assert!(status(&host.places, &[], &HostPolicy::default(), &At(NOW)).unwrap().accounts[0].damage.is_empty());
         assert_eq!(host.object(&junk.0).exists(), *object == never.0);
@@ -211,7 +211,7 @@ fn a_snapshot_that_can_not_be_read_is_named_and_keeps_what_it_may_need_until_it_
     let stay = |part: usize| honest.iter().map(|objects| host.has(&objects[part])).collect::<Vec<_>>();
     assert_eq!(stay(1), [false, false, true, false, false, true, true, true, true, true]);
     assert_eq!(stay(0), [true, true, true, false, false, true, true, true, true, true], "what it may need");
-    host.give_up(&honest[2][1].0.to_string());
+    host.mark_lost(&honest[2][1].0.to_string());
     assert!(host.prune(NOW + 65 * DAY).damage.is_empty());
     assert_eq!(stay(0), [vec![false; 5], vec![true; 5]].concat());
 }

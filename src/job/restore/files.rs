@@ -188,5 +188,5 @@ fn only_one(opened: &OpenedSnapshot, selection: &Selection) -> Result<()> {
 
 fn not_printed(error: &std::io::Error) -> Error {
     let text = format!("writing to standard output failed: {error}");
-    if takes_nothing(error) { Error::NoRoom(text + "; make room there") } else { Error::Failed(text) }
+    if takes_nothing(error) { Error::NoSpace(text + "; make room there") } else { Error::Failed(text) }
 }

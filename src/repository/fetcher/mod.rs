@@ -204,7 +204,7 @@ impl FetcherState {
                 let room = self.plan.steps[step].plain;
                 let needed = state.wanted.is_some_and(|wanted| wanted >= step);
                 if needed && state.held + room > HELD_MAX {
-                    state.make_room(room);
+                    state.make_free_space(room);
                 }
                 if needed || state.held + room <= AHEAD_MAX || state.held == 0 {
                     state.mark_taken(step);
@@ -333,7 +333,7 @@ impl State {
 
     /// Moves held segments out of memory, those of the earliest steps first: a segment that was needed long ago and is
     /// needed again is needed late.
-    fn make_room(&mut self, room: usize) {
+    fn make_free_space(&mut self, room: usize) {
         let mut held: Vec<(usize, SegmentKey)> = self
             .slots
             .iter()

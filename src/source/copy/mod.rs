@@ -67,13 +67,13 @@ pub const AHEAD: std::time::Duration = std::time::Duration::from_secs(60);
 /// Makes a copy of all that `source` gives. The one before stays until the next backup stands: it is its base.
 ///
 /// # Errors
-/// [`Error::NoRoom`] where it would not fit, [`Error::LocalCopy`] where the disk fails, else what the source says. What was begun
+/// [`Error::NoSpace`] where it would not fit, [`Error::LocalCopy`] where the disk fails, else what the source says. What was begun
 /// is gone then.
 pub fn make(options: &CopyOptions, source: &mut dyn Source) -> Result<LocalCopy, Error> {
     make_folder(&options.folder)?;
     let part = options.folder.join(format!("new{PART}"));
     remove(&part)?;
-    make_room(options)?;
+    make_free_space(options)?;
     let result = write(&part, options, source).and_then(|(copy, manifest)| finish(options, &part, copy, &manifest));
     if result.is_err() {
         let _ = remove(&part);
@@ -111,7 +111,7 @@ pub fn newest(folder: &Path) -> Result<Option<LocalCopy>, Error> {
 /// Puts those copies aside that can't be used, as far as that shows without reading their data. Returns why, for each.
 ///
 /// # Errors
-/// [`Error::LocalCopy`] or [`Error::NoRoom`] where that can't be done.
+/// [`Error::LocalCopy`] or [`Error::NoSpace`] where that can't be done.
 pub fn put_unusable_aside(options: &CopyOptions, now: Timestamp) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for path in all(&options.folder)? {
@@ -126,7 +126,7 @@ pub fn put_unusable_aside(options: &CopyOptions, now: Timestamp) -> Result<Vec<S
 /// Gives a copy another name, by which no backup finds it.
 ///
 /// # Errors
-/// [`Error::LocalCopy`] or [`Error::NoRoom`] where that can't be done.
+/// [`Error::LocalCopy`] or [`Error::NoSpace`] where that can't be done.
 pub fn aside(copy: &Path) -> Result<(), Error> {
     let mut name = copy.as_os_str().to_owned();
     name.push(UNUSABLE);
@@ -235,11 +235,11 @@ fn make_folder(folder: &Path) -> Result<(), Error> {
 }
 
 /// Makes space: if there is too little, unusable copies are removed, and those that stay only as a base.
-fn make_room(options: &CopyOptions) -> Result<(), Error> {
-    match check_room(options) {
-        Err(Error::NoRoom(_)) => {
+fn make_free_space(options: &CopyOptions) -> Result<(), Error> {
+    match check_free_space(options) {
+        Err(Error::NoSpace(_)) => {
             forget_old(options, 0)?;
-            check_room(options)
+            check_free_space(options)
         }
         result => result,
     }
@@ -248,15 +248,15 @@ fn make_room(options: &CopyOptions) -> Result<(), Error> {
 /// Whether 1.2 × the last copy fits, and the reserve stays.
 ///
 /// # Errors
-/// [`Error::NoRoom`] where it doesn't.
-pub fn check_room(options: &CopyOptions) -> Result<(), Error> {
+/// [`Error::NoSpace`] where it doesn't.
+pub fn check_free_space(options: &CopyOptions) -> Result<(), Error> {
     let last = newest(&options.folder).ok().flatten().map_or(0, |copy| copy.bytes);
     let Space { free, total } =
         Space::of(&options.folder).map_err(|error| failed("asking for the free space of", &options.folder, &error))?;
     let reserve = u128::from(total) * u128::from(options.reserve) / 100;
     let needed = u128::from(last) * 12 / 10;
     if u128::from(free) < needed + reserve {
-        return Err(Error::NoRoom(format!(
+        return Err(Error::NoSpace(format!(
             "{} has {free} bytes free, and a dump needs {needed} (1.2 × the last) beside the {} % that stay free \
              (local_reserve, {reserve} bytes): make room there, or move local_copy",
             options.folder.display(),

@@ -30,7 +30,7 @@ impl Source for Two {
         }
     }
     fn warnings(&mut self) -> Vec<Warning> {
-        vec![WarningKind::Packed.warning("w")]
+        vec![WarningKind::Precompressed.warning("w")]
     }
 }
 
@@ -53,7 +53,7 @@ fn read_all(copy: &LocalCopy) -> Result<(Streams, Finished), Error> {
         all.push((String::from_utf8(entry.name.as_bytes().to_vec()).unwrap(), bytes));
     }
     let finished = source.finish()?;
-    assert_eq!(source.warnings(), [WarningKind::Packed.warning("w")]);
+    assert_eq!(source.warnings(), [WarningKind::Precompressed.warning("w")]);
     Ok((all, finished))
 }
 
@@ -148,6 +148,6 @@ fn what_lies_where_a_copy_is_begun_is_taken_away_whatever_it_is() {
 fn a_reserve_that_can_not_be_kept_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let options = CopyOptions { reserve: 100, ..options(folder.path()) };
-    assert!(matches!(make(&options, &mut Two(0, None, true)), Err(Error::NoRoom(_))));
+    assert!(matches!(make(&options, &mut Two(0, None, true)), Err(Error::NoSpace(_))));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

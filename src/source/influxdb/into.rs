@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{escape, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, room};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, free_space};
 use crate::warning::{Warning, WarningKind};
 
 /// What is needed beside what is wanted of every service.
@@ -202,10 +202,10 @@ impl InfluxdbTarget {
     }
 
     /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
-    fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+    fn check_free_space(&self, bytes: u64) -> Result<Option<String>, Error> {
         // Beside what is there, the new data is there twice for a while.
         let bytes = if self.replaces { bytes.saturating_mul(2) } else { bytes };
-        self.server.data_folder()?.map_or(Ok(None), |folder| room::beside(&folder, bytes))
+        self.server.data_folder()?.map_or(Ok(None), |folder| free_space::beside(&folder, bytes))
     }
 
     fn drop_command(&self, name: &str) -> String {
@@ -442,7 +442,7 @@ impl RestoreTarget for InfluxdbTarget {
             plan.replaces.push(self.to.clone());
         }
         plan.bytes = self.shards().map(|file| file.size).sum();
-        plan.lines.extend(self.check_room(plan.bytes)?);
+        plan.lines.extend(self.check_free_space(plan.bytes)?);
         Ok(plan)
     }
 

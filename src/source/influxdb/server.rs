@@ -320,7 +320,7 @@ impl InfluxdbServer {
             .finish()
             .map(drop)
             .map_err(|error| match code(&error.said).as_deref() == Some(NO_SPACE) {
-                true => Error::NoRoom(format!("influxd {what} failed: {}: {}", folder.display(), said(&error))),
+                true => Error::NoSpace(format!("influxd {what} failed: {}: {}", folder.display(), said(&error))),
                 false => failed(&said(&error)),
             })
     }

@@ -26,7 +26,7 @@ use crate::progress::Interrupt;
 use crate::source::names::{aside, free_stamp, leftover};
 use crate::source::objects::Objects;
 use crate::source::remains::{Remains, ServiceName};
-use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, room};
+use crate::source::{Contents, Error, Plan, Proof, RestoreTarget, RestoreTargetOptions, Target, free_space};
 use crate::warning::{Warning, WarningKind};
 
 /// The most bytes of a name.
@@ -166,11 +166,11 @@ impl PostgresqlTarget {
     }
 
     /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
-    fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+    fn check_free_space(&self, bytes: u64) -> Result<Option<String>, Error> {
         let question = "SELECT current_setting('data_directory', true) WHERE inet_server_addr() IS NULL";
         // Where an account may not read the setting, it isn't known.
         let folder = self.server.value(self.common, question).unwrap_or_default();
-        if folder.is_empty() { Ok(None) } else { room::beside(Path::new(&folder), bytes) }
+        if folder.is_empty() { Ok(None) } else { free_space::beside(Path::new(&folder), bytes) }
     }
 
     fn check_server(&self, facts: &Facts) -> Result<(), Error> {
@@ -428,7 +428,7 @@ impl RestoreTarget for PostgresqlTarget {
                 )));
             }
         }
-        plan.lines.extend(self.check_room(plan.bytes)?);
+        plan.lines.extend(self.check_free_space(plan.bytes)?);
         Ok(plan)
     }
 

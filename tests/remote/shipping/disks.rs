@@ -66,7 +66,7 @@ impl Hold {
         fs::write(self.repository.join("filler"), vec![1; now.saturating_sub(free)]).unwrap();
     }
 
-    fn make_room(&self) {
+    fn make_free_space(&self) {
         fs::remove_file(self.repository.join("filler")).unwrap();
         self.sweep();
     }
@@ -105,13 +105,13 @@ fn a_full_disk_costs_no_snapshot_and_with_room_it_goes_on() {
         );
         assert_eq!(names(&hold.repository), before);
         // Less than it needs.
-        hold.make_room();
+        hold.make_free_space();
         hold.fill_up_to(round % 5 * MIB);
         let full = store(round, &["--ignore-space"]).ends(8);
         assert!(full.err.contains("its disk is full") && full.err.contains("make room on the host"), "{}", full.err);
         let (first, number) = &committed[round % committed.len()];
         assert_restores(&ship.machine, first, &data(*number));
-        hold.make_room();
+        hold.make_free_space();
         committed.push((id(&store(round, &[]).ends(0)), round));
     }
     for (snapshot, number) in &committed {
@@ -161,7 +161,7 @@ fn a_backup_that_can_not_fit_is_refused_before_it_writes() {
     ship.back_up(&ship.at("data")).ends(0);
 
     // The machine's own JSON.
-    hold.make_room();
+    hold.make_free_space();
     hold.fill_up_to(MIB);
     let ended = ship.back_up(&ship.at("data")).ends(8);
     assert_eq!(ended.json()["error"]["kind"], "no-room");

@@ -119,7 +119,7 @@ fn accepting_and_giving_up_may_be_cut_or_find_the_disk_full_at_each_call() {
     [KILLED, FULL].iter().for_each(|how| kept.sweep(&["accept"], how));
     let pack = kept.spoil();
     kept.save();
-    [KILLED, FULL].iter().for_each(|how| kept.sweep(&["give-up", &pack], how));
+    [KILLED, FULL].iter().for_each(|how| kept.sweep(&["mark-lost", &pack], how));
 }
 
 /// The commands in backquotes of an output that are varu's own on the host.
@@ -183,11 +183,11 @@ fn each_way_out_that_the_host_names_leads_out() {
     let pack = kept.spoil();
     let other = format!("packs/{}.pack", "0".repeat(32));
     for wrong in ["nonsense", &other] {
-        let shown = takes(host, host.run(&["give-up", wrong]), 2, "varu host verify").ends(7).json();
+        let shown = takes(host, host.run(&["mark-lost", wrong]), 2, "varu host verify").ends(7).json();
         assert_eq!(shown["accounts"][0]["damage"][0]["object"], *pack, "{shown}");
     }
-    host.run(&["give-up", &pack]).ends(0);
-    kept.goes_on("given up");
+    host.run(&["mark-lost", &pack]).ends(0);
+    kept.goes_on("marked lost");
 }
 
 #[test]

@@ -138,13 +138,13 @@ impl Sshd {
     /// Ends every session, as a crash of the server's processes would. The server still listens.
     pub fn kill_sessions(&self) {
         let listener = self.listener.lock().unwrap().id();
-        let mut doomed = children(listener);
+        let mut pending_deletes = children(listener);
         let mut at = 0;
-        while at < doomed.len() {
-            doomed.extend(children(doomed[at]));
+        while at < pending_deletes.len() {
+            pending_deletes.extend(children(pending_deletes[at]));
             at += 1;
         }
-        signal("-KILL", &doomed);
+        signal("-KILL", &pending_deletes);
     }
 
     /// Stops listening. Sessions go on, and can't be ended from here any more: [`Sshd::kill_sessions`] comes first.

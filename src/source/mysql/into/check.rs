@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::source::mysql::names::{DumpPart, ObjectKind, literal, quoted};
 use crate::source::mysql::server::series;
 use crate::source::names::free_stamp;
-use crate::source::{Error, Plan, room};
+use crate::source::{Error, Plan, free_space};
 use crate::warning::WarningKind;
 
 impl MysqlTarget {
@@ -295,7 +295,7 @@ impl MysqlTarget {
     }
 
     /// Whether what is loaded fits, where the server keeps its data on this machine; a line about it.
-    pub(super) fn check_room(&self, bytes: u64) -> Result<Option<String>, Error> {
+    pub(super) fn check_free_space(&self, bytes: u64) -> Result<Option<String>, Error> {
         let rows = self.server.ask("SELECT @@hostname, @@datadir, @@log_bin")?;
         let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (Some([host, folder, log]), false) = (rows.first().map(Vec::as_slice), self.server.is_elsewhere()) else {
@@ -303,7 +303,7 @@ impl MysqlTarget {
         };
         // The binary log takes each statement once more.
         let bytes = if log == "1" { bytes.saturating_mul(2) } else { bytes };
-        if *host == here { room::beside(Path::new(folder), bytes) } else { Ok(None) }
+        if *host == here { free_space::beside(Path::new(folder), bytes) } else { Ok(None) }
     }
 
     /// Each table has as many rows as the dump has.

@@ -205,7 +205,7 @@ impl RestoreTarget for MysqlTarget {
         self.check_definers()?;
         let mut plan = self.described(entries);
         plan.lines.extend(self.accounts_described()?);
-        plan.lines.extend(self.check_room(plan.bytes)?);
+        plan.lines.extend(self.check_free_space(plan.bytes)?);
         Ok(plan)
     }
 

@@ -1,7 +1,7 @@
 //! Streams that can't be made smaller, told by how they begin.
 
 /// The format of a stream with this beginning, if it can't be deduplicated and compressed.
-pub(super) fn already_packed(start: &[u8]) -> Option<&'static str> {
+pub(super) fn precompression(start: &[u8]) -> Option<&'static str> {
     const STARTS: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "compressed with gzip"),
         (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
@@ -30,16 +30,16 @@ fn is_pgp(start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::already_packed;
+    use super::precompression;
 
     #[test]
-    fn packed_streams_are_known_by_their_start() {
-        assert_eq!(already_packed(b"\x1f\x8b\x08\0"), Some("compressed with gzip"));
-        assert_eq!(already_packed(b"\x28\xb5\x2f\xfd\0"), Some("compressed with zstd"));
-        assert_eq!(already_packed(b"\x85\x02\x0c\x03abc"), Some("encrypted with gpg"));
-        assert_eq!(already_packed(b"\x8c\x0d\x04\x09\x03\x02"), Some("encrypted with gpg"));
+    fn precompressed_streams_are_known_by_their_start() {
+        assert_eq!(precompression(b"\x1f\x8b\x08\0"), Some("compressed with gzip"));
+        assert_eq!(precompression(b"\x28\xb5\x2f\xfd\0"), Some("compressed with zstd"));
+        assert_eq!(precompression(b"\x85\x02\x0c\x03abc"), Some("encrypted with gpg"));
+        assert_eq!(precompression(b"\x8c\x0d\x04\x09\x03\x02"), Some("encrypted with gpg"));
         for plain in [&b"-- MariaDB dump"[..], b"", b"\x85", b"BZ", b"\x8c\x0d\x01"] {
-            assert_eq!(already_packed(plain), None, "{plain:?}");
+            assert_eq!(precompression(plain), None, "{plain:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `host give-up`: marks a damaged object without a second copy as lost, so that the machine's next backup stores its
+//! `host mark-lost`: marks a damaged object without a second copy as lost, so that the machine's next backup stores its
 //! content again.
 //!
 //! Only an object that is missing, unreadable or differs from the ledger can be marked lost, and a snapshot of which a
@@ -24,7 +24,7 @@ use crate::time::{Clock, Timestamp};
 
 /// The objects to mark lost.
 #[derive(Debug, Clone)]
-pub struct GiveUpOptions {
+pub struct MarkLostOptions {
     /// Where the host keeps things.
     pub places: Places,
     /// The accounts to look in; all where none is named.
@@ -37,7 +37,7 @@ pub struct GiveUpOptions {
 
 /// The objects of an account that were marked lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenUp {
+pub struct MarkedLost {
     /// The account.
     pub account: String,
     /// The objects.
@@ -52,27 +52,27 @@ pub struct GivenUp {
 ///
 /// [`Error::Usage`] if an object isn't one that exactly one account has, or is a key; [`Error::Refused`] if it is
 /// intact. Then nothing was marked lost.
-pub fn give_up(
-    options: &GiveUpOptions,
+pub fn mark_lost(
+    options: &MarkLostOptions,
     clock: &dyn Clock,
     progress: &dyn Progress,
     interrupt: &Interrupt,
-) -> Result<GivenUp> {
+) -> Result<MarkedLost> {
     let (account, objects) = find(options)?;
     let state = options.places.ledger(&account);
-    let _lock = Lock::take(&state, "host give-up", options.wait, progress, interrupt)?;
+    let _lock = Lock::take(&state, "host mark-lost", options.wait, progress, interrupt)?;
     progress.phase(&format!("looking at what is damaged of {account}"), None, None);
-    give_up_objects(&options.places, account, objects, clock.now(), &InterruptibleCheckpoints(interrupt))
+    mark_objects_lost(&options.places, account, objects, clock.now(), &InterruptibleCheckpoints(interrupt))
 }
 
 /// Gives up an account's objects. Its lock is held.
-pub(super) fn give_up_objects(
+pub(super) fn mark_objects_lost(
     places: &Places,
     account: String,
     objects: Vec<ObjectName>,
     now: Timestamp,
     steps: &dyn Checkpoints,
-) -> Result<GivenUp> {
+) -> Result<MarkedLost> {
     let chroot = places.chroot(&account);
     let area = Area::open(&chroot, steps).map_err(|error| failed("opening the account's folder", &chroot, error))?;
     let mut ledger = Ledger::open(&places.ledger(&account))?.ledger;
@@ -81,8 +81,8 @@ pub(super) fn give_up_objects(
     }
     let snapshots = needing(&area, &ledger, &objects)?;
     // An interrupted run may have written the lines and not deleted the files: repeating it writes no second line.
-    let fresh: Vec<ObjectName> = objects.iter().filter(|name| !ledger.given_up().contains(*name)).cloned().collect();
-    ledger.give_up(&fresh, now, steps)?;
+    let fresh: Vec<ObjectName> = objects.iter().filter(|name| !ledger.marked_lost().contains(*name)).cloned().collect();
+    ledger.mark_lost(&fresh, now, steps)?;
     let mut folders = BTreeSet::new();
     for name in &objects {
         if area.delete(name).map_err(|error| fail(&area, "deleting", name, error))? {
@@ -93,12 +93,12 @@ pub(super) fn give_up_objects(
         let flushed = area.flush(super::area::FileLocation::In(folder));
         flushed.map_err(|error| failed("flushing", &area.path().join(folder.name()), error))?;
     }
-    Ok(GivenUp { account, objects, snapshots })
+    Ok(MarkedLost { account, objects, snapshots })
 }
 
 /// The account that has these objects, or lacks them and has snapshots that need them, or marked them lost in a run that
 /// was interrupted.
-fn find(options: &GiveUpOptions) -> Result<(String, Vec<ObjectName>)> {
+fn find(options: &MarkLostOptions) -> Result<(String, Vec<ObjectName>)> {
     let mut objects = BTreeSet::new();
     for word in &options.objects {
         let name = parse_name(word).filter(|name| matches!(name.folder(), Folder::Packs | Folder::Snapshots));
@@ -170,7 +170,9 @@ fn refuse_whole(area: &Area, ledger: &Ledger, name: &ObjectName) -> Result<()> {
     match difference(open_if_readable(area, name)?, entry) {
         None if lacks(area, ledger, name)? => Ok(()),
         Some(_) => Ok(()),
-        None => Err(Error::Refused(format!("{name} is whole: its bytes are those that arrived; nothing was given up"))),
+        None => Err(Error::Refused(format!(
+            "{name} is intact: its bytes are those that were accepted; nothing was marked lost"
+        ))),
     }
 }
 

@@ -1,8 +1,8 @@
-//! `varu host give-up`.
+//! `varu host mark-lost`.
 
 use serde_json::json;
 use varu::host::Places;
-use varu::host::give_up::{GiveUpOptions, give_up};
+use varu::host::mark_lost::{MarkLostOptions, mark_lost};
 use varu::time::SystemClock;
 
 use super::{PATIENCE, account};
@@ -28,9 +28,9 @@ impl Args {
     /// Gives them up, and names what is lost with them.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
         let accounts = self.account.into_iter().collect();
-        let options = GiveUpOptions { places, accounts, objects: self.objects, wait: PATIENCE };
+        let options = MarkLostOptions { places, accounts, objects: self.objects, wait: PATIENCE };
         let progress = context.progress();
-        let done = give_up(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
+        let done = mark_lost(&options, &SystemClock, &*progress, &context.machine.interrupt)?;
         progress.end(&[]);
         let objects: Vec<String> = done.objects.iter().map(ToString::to_string).collect();
         match context.json {
@@ -38,7 +38,7 @@ impl Args {
                 "account": done.account, "objects": objects, "snapshots": done.snapshots.keys().collect::<Vec<_>>()
             }))?,
             false => {
-                let mut text = format!("{}: {} given up\n", done.account, counted(objects.len() as u64, "object"));
+                let mut text = format!("{}: {} marked lost\n", done.account, counted(objects.len() as u64, "object"));
                 for name in done.snapshots.values() {
                     text += &format!("{}: {name} can't be restored whole any more\n", done.account);
                 }

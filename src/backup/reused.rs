@@ -24,12 +24,12 @@ const AHEAD: Duration = Duration::from_secs(3600);
 const OLD: Duration = Duration::from_secs(UNNEEDED_FOR.as_secs() - 24 * 3600);
 
 /// The packs, with the times at which this machine stored them.
-pub(super) struct Lent {
+pub(super) struct ReusedPacks {
     packs: HashMap<PackId, Timestamp>,
     begun: Timestamp,
 }
 
-impl Lent {
+impl ReusedPacks {
     /// None of them, in a run that begins now.
     pub fn nothing(begun: Timestamp) -> Self {
         Self { packs: HashMap::new(), begun }
@@ -44,22 +44,22 @@ impl Lent {
         newest: &HashMap<String, SnapshotRow>,
         now: Timestamp,
     ) -> Result<Self> {
-        let mut lent = Self::nothing(now);
+        let mut reused = Self::nothing(now);
         let stored: Vec<(PackId, Timestamp)> = rows.filter_map(|row| Some((row.id, row.stored_time?))).collect();
         let set_back = stored.iter().any(|(_, stored)| *stored > now)
             || newest.values().any(|snapshot| snapshot.header.stored_time > now);
         if set_back {
-            return Ok(lent);
+            return Ok(reused);
         }
         let young =
             |(pack, stored): &(PackId, Timestamp)| !needed.contains(pack) && now.since(*stored) < SHARE_UNNEEDED;
-        lent.packs.extend(stored.into_iter().filter(young));
-        if !lent.packs.is_empty() {
+        reused.packs.extend(stored.into_iter().filter(young));
+        if !reused.packs.is_empty() {
             for marked in marks(repository)?.iter().filter(|marked| marked.mark.due <= now.after(SHARE_UNNEEDED)) {
-                lent.packs.retain(|pack, _| !marked.mark.packs.contains(pack));
+                reused.packs.retain(|pack, _| !marked.mark.packs.contains(pack));
             }
         }
-        Ok(lent)
+        Ok(reused)
     }
 
     /// Whether it is one of them.
@@ -73,7 +73,7 @@ impl Lent {
     /// # Errors
     ///
     /// Where one may be. The snapshot stands, and the next backup looks whether all of it is there.
-    pub fn look_again(
+    pub fn verify_committed(
         &self,
         repository: &Repository,
         snapshot: &SnapshotRow,

@@ -52,7 +52,7 @@ pub(super) fn check(
         return Ok(());
     }
     let reason = if needed == FLOOR { "no backup is begun with less than one pack's room".to_owned() } else { reason };
-    Err(Error::NoRoom(format!(
+    Err(Error::NoSpace(format!(
         "the backup of {} was not begun, and nothing was written: {} has {} free, and it needs about {} ({reason}); make \
          room there, or give --ignore-space where you know that it will fit",
         options.set,

@@ -19,7 +19,7 @@ impl Acceptance<'_> {
         match taken {
             Some(taken) if taken.what.is(&found.what) => self.discard(&taken.name),
             Some(other) => {
-                self.strays.push(other);
+                self.misplaced.push(other);
                 Ok(())
             }
             None => Ok(()),
@@ -27,13 +27,13 @@ impl Acceptance<'_> {
     }
 
     /// Puts back objects that were moved away, and sweeps old leftovers.
-    pub(super) fn follow_strays(&mut self) -> Result<()> {
+    pub(super) fn follow_misplaced(&mut self) -> Result<()> {
         for _ in 0..ROUNDS {
-            let strays = std::mem::take(&mut self.strays);
-            if strays.is_empty() {
+            let misplaced = std::mem::take(&mut self.misplaced);
+            if misplaced.is_empty() {
                 return Ok(());
             }
-            for stray in strays {
+            for stray in misplaced {
                 let done = self.stray(stray.clone());
                 self.pass(&stray, done)?;
             }
@@ -114,7 +114,7 @@ impl Acceptance<'_> {
                 Examined::Later(_) | Examined::Gone => {}
             }
         }
-        self.strays.push(taken);
+        self.misplaced.push(taken);
         Ok(())
     }
 }

@@ -11,12 +11,12 @@ use crate::disk::Space;
 /// can't fit is refused, and the rest is for the user to decide.
 ///
 /// # Errors
-/// [`Error::NoRoom`] where less than `bytes` are free.
+/// [`Error::NoSpace`] where less than `bytes` are free.
 pub(super) fn beside(folder: &Path, bytes: u64) -> Result<Option<String>, Error> {
     let Ok(Space { free, .. }) = Space::of(folder) else { return Ok(None) };
     let line = format!("{} are loaded, and {} has {} free", megabytes(bytes), folder.display(), megabytes(free));
     match free < bytes {
-        true => Err(Error::NoRoom(format!("{line}: make room there, or restore into another server"))),
+        true => Err(Error::NoSpace(format!("{line}: make room there, or restore into another server"))),
         false => Ok(Some(line)),
     }
 }
@@ -36,7 +36,7 @@ mod tests {
         let said = beside(folder.path(), 1_250_000).unwrap().unwrap();
         assert!(said.starts_with("1.2 MB are loaded, and "), "{said}");
         let refused = beside(folder.path(), u64::MAX).unwrap_err();
-        assert!(matches!(refused, Error::NoRoom(_)), "{refused}");
+        assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
         assert_eq!(beside(&folder.path().join("none"), u64::MAX).unwrap(), None);
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::keep::{At, DAY, Draft, id_of, numbered_pack};
 use super::*;
 use crate::error::Error;
-use crate::host::give_up::{GiveUpOptions, GivenUp, give_up, give_up_objects};
+use crate::host::mark_lost::{MarkLostOptions, MarkedLost, mark_lost, mark_objects_lost};
 use crate::host::policy::HostPolicy;
 use crate::host::status::status;
 
@@ -35,14 +35,14 @@ impl Chains {
         Self { host, packs, snapshots }
     }
 
-    fn give_up(&self, objects: &[&ObjectName]) -> Result<GivenUp, Error> {
-        let options = GiveUpOptions {
+    fn mark_lost(&self, objects: &[&ObjectName]) -> Result<MarkedLost, Error> {
+        let options = MarkLostOptions {
             places: self.host.places.clone(),
             accounts: Vec::new(),
             objects: objects.iter().map(ToString::to_string).collect(),
             wait: Duration::ZERO,
         };
-        give_up(&options, &At(NOW + 2 * DAY), &Counts::default(), &Interrupt::default())
+        mark_lost(&options, &At(NOW + 2 * DAY), &Counts::default(), &Interrupt::default())
     }
 }
 
@@ -53,7 +53,7 @@ fn a_damaged_pack_goes_and_the_snapshots_that_need_it_are_named() {
     host.rot(name);
     assert_eq!(host.verify_all().damage.len(), 1);
     assert_eq!(host.prune(NOW + 60 * DAY).freed, 0, "nothing goes while something is damaged");
-    let given = chains.give_up(&[name]).unwrap();
+    let given = chains.mark_lost(&[name]).unwrap();
     assert_eq!(given.snapshots.keys().collect::<Vec<_>>(), [&id_of(&chains.snapshots[2])]);
     assert!(!host.object(name).exists() && host.ledger().get(name).is_none());
     // Its loss is known, and isn't said again and again.
@@ -65,7 +65,7 @@ fn a_damaged_pack_goes_and_the_snapshots_that_need_it_are_named() {
     // It may come again: from a second copy, or from the machine.
     host.put_object(&chains.packs[2]);
     assert_eq!(host.accept_on(NOW + 61 * DAY).accepted, 1);
-    assert!(host.has(&chains.packs[2]) && host.ledger().given_up().is_empty());
+    assert!(host.has(&chains.packs[2]) && host.ledger().marked_lost().is_empty());
     assert!(host.verify_all().damage.is_empty());
 }
 
@@ -74,13 +74,13 @@ fn a_chain_that_lost_what_it_stands_on_pushes_no_older_one_out() {
     let chains = Chains::new();
     let host = &chains.host;
     host.rot(&chains.packs[1].0);
-    let given = chains.give_up(&[&chains.packs[1].0]).unwrap();
+    let given = chains.mark_lost(&[&chains.packs[1].0]).unwrap();
     assert_eq!(given.snapshots.len(), 2);
     host.prune(NOW + 200 * DAY);
     assert!(host.has(&chains.snapshots[0]) && host.has(&chains.packs[0]), "it is the last good chain");
     // A damaged snapshot makes those that depend on it unusable.
     host.rot(&chains.snapshots[1].0);
-    let given = chains.give_up(&[&chains.snapshots[1].0]).unwrap();
+    let given = chains.mark_lost(&[&chains.snapshots[1].0]).unwrap();
     assert_eq!(given.snapshots.len(), 2);
     assert!(host.verify_all().damage.is_empty());
     // A new, intact chain.
@@ -104,10 +104,10 @@ fn what_is_whole_or_unknown_or_a_key_is_refused() {
     let before = fs::read(host.places.ledger("vm1").join("ledger")).unwrap();
     host.rot(&chains.packs[2].0);
     host.rot(&key.0);
-    let whole = chains.give_up(&[&chains.packs[2].0, &chains.packs[0].0]).unwrap_err();
+    let whole = chains.mark_lost(&[&chains.packs[2].0, &chains.packs[0].0]).unwrap_err();
     assert!(matches!(whole, Error::Refused(_)) && whole.to_string().contains("is whole"), "{whole}");
     for wrong in [&key.0, &numbered_pack(77).0, &info_name()] {
-        assert!(matches!(chains.give_up(&[wrong]), Err(Error::Usage(_))), "{wrong}");
+        assert!(matches!(chains.mark_lost(&[wrong]), Err(Error::Usage(_))), "{wrong}");
     }
     assert_eq!(fs::read(host.places.ledger("vm1").join("ledger")).unwrap(), before, "nothing was given up");
     assert!(host.object(&chains.packs[2].0).exists());
@@ -118,7 +118,7 @@ fn a_cut_before_any_change_is_finished_by_the_next() {
     let full = until(u64::MAX);
     let run = |chains: &Chains, steps: &dyn Checkpoints| {
         let (name, now) = (chains.packs[2].0.clone(), Timestamp::from_seconds(NOW + 2 * DAY));
-        give_up_objects(&chains.host.places, "vm1".to_owned(), vec![name], now, steps)
+        mark_objects_lost(&chains.host.places, "vm1".to_owned(), vec![name], now, steps)
     };
     let chains = Chains::new();
     chains.host.rot(&chains.packs[2].0);
@@ -130,9 +130,9 @@ fn a_cut_before_any_change_is_finished_by_the_next() {
         let (host, name) = (&chains.host, &chains.packs[2].0);
         host.rot(name);
         assert!(run(&chains, &until(n)).is_err(), "cut {n}");
-        let given = chains.give_up(&[name]).unwrap();
+        let given = chains.mark_lost(&[name]).unwrap();
         assert_eq!(given.snapshots.len(), 1, "cut {n}");
-        assert!(!host.object(name).exists() && host.ledger().given_up().contains(name), "cut {n}");
+        assert!(!host.object(name).exists() && host.ledger().marked_lost().contains(name), "cut {n}");
         assert!(host.verify_all().damage.is_empty(), "cut {n}");
         // By hand, from a second copy.
         fs::write(host.object(name), &chains.packs[2].1).unwrap();
