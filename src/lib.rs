@@ -25,9 +25,9 @@
 //! | 2 format | [`format`](mod@format) |
 //! | 3 index | [`index`] |
 //! | 4 repository | [`repository`] |
-//! | 5 operations | [`error`](mod@error), [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`copy`](mod@copy), [`host`] |
+//! | 5 operations | [`error`](mod@error), [`retention`], [`keyring`], [`init`](mod@init), [`backup`](mod@backup), [`restore`](mod@restore), [`verify`](mod@verify), [`diff`](mod@diff), [`prune`](mod@prune), [`host`], [`copy`](mod@copy) |
 //! | 6 jobs | [`job`] |
-//! | 7 binary | `main`, `cli`, `config`, `terminal` |
+//! | 7 binary | `terminal`, `config`, `cli`, `main` |
 
 pub mod disk;
 pub mod shell;

@@ -15,9 +15,9 @@ use crate::source::Source;
 
 /// The least that a backup asks for: one pack.
 const FLOOR: u64 = 32 << 20;
-/// Data is taken to compress to this part of its size. Most does better than to a half, dumps do better than to a quarter.
+/// The assumed compression ratio: one quarter. Most data compresses to less than a half, dumps to less than a quarter.
 const COMPRESSES_TO: u64 = 4;
-/// How many snapshots of a kind are looked at. The smallest of them counts, for one of them may have been out of the usual.
+/// How many snapshots of a kind are looked at. The smallest of them counts, for one of them may be an outlier.
 const LOOKED_AT: usize = 7;
 
 /// The probable least size of a backup, and the reason for it.

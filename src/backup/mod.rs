@@ -80,13 +80,13 @@ pub struct BackupOptions {
     /// Most bytes of sealed packs that wait on this machine's disk for the remote, so that the source isn't held up by
     /// the network; 0 for none.
     pub spool_max: u64,
-    /// Whose calendar that is.
+    /// The time zone in whose days `full_every` and `rebase_every` count.
     pub zone: Zone,
     /// Whether chains share nothing.
     pub isolate_chains: bool,
     /// How long snapshots stay. Earlier losses are reported.
     pub keep: Duration,
-    /// A snapshot that shrank by more than so many percent is suspect; None judges none.
+    /// A snapshot that shrank by more than so many percent is suspect; None: no check.
     pub max_shrink: Option<u8>,
     /// Where the data comes from, as `paths` or a source's name: it is noted in the snapshot. Empty where nothing is to be noted.
     pub origin: String,

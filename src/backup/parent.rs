@@ -9,7 +9,7 @@ use crate::format::recipe::{Run, Stream};
 use crate::id::ChunkId;
 use crate::repository::Repository;
 
-/// How many of the parent's next chunks are looked at to find the place again.
+/// How many of the parent's next chunks are compared to resynchronise.
 const AHEAD: usize = 64;
 
 /// A chunk of the parent's stream.
@@ -86,7 +86,7 @@ impl<'a> ParentCursor<'a> {
             before.collect()
         });
         let Some(at) = self.starts.partition_point(|&start| start <= number).checked_sub(1) else { return 0 };
-        // Where a directory is broken the bytes there are others, and nobody takes them for the chunk.
+        // With a broken directory the offset is wrong, and the check of the chunk id rejects the bytes.
         match (self.runs.get(at), offsets.get(at)) {
             (Some(&run), Some(&offset)) => offset + bytes(run, (number - self.starts[at]) as u32),
             _ => 0,

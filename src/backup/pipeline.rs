@@ -1,4 +1,4 @@
-//! From full segments to packs: compression on several threads, then packing in order on one, then placing on another.
+//! The pipeline from full segments to packs: compression on several threads, then packing in order on one, then placing on another.
 //!
 //! Every queue is short, so memory is bounded by their lengths.
 
@@ -199,7 +199,7 @@ impl Drop for Pipeline {
 /// Compresses and checks segments on one thread, with buffers of its own.
 struct CompressionWorker {
     compressor: Compressor,
-    /// For segments of which a base says much and not all.
+    /// The level for segments that resemble their base only partly.
     harder: i32,
     decompressor: Decompressor,
     check: Vec<u8>,

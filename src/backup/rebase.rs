@@ -12,8 +12,7 @@ use crate::time::Clock;
 
 /// The limit of a restore's decoding work, as a multiple of the restored bytes.
 pub(super) const MOST_DECODED: u64 = 6;
-/// The least share of a pack's plain bytes that the newest snapshot must need, in percent; otherwise the pack is to be
-/// repacked.
+/// The least share of a pack's plain bytes that the newest snapshot uses, in percent; below it the pack is repacked.
 const KEEP_PERCENT: u64 = 75;
 
 /// Whether a full becomes a re-base.
@@ -39,7 +38,7 @@ pub(super) fn is_due(
 }
 
 /// Plain bytes that a restore will decode at the end of the next chain, if that has as many snapshots as the last one and
-/// each brings as much that is new: light, the full of today included.
+/// each brings as much new data; with today's full, which is no re-base.
 fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
     let incrementals = rows.iter().filter(|row| row.header.chain == before.header.chain && row.header.parent.is_some());
     let (count, new) = incrementals.fold((0, 0), |(count, new), row| (count + 1, new + row.about.totals.new));

@@ -20,7 +20,7 @@ use crate::time::{Clock, Timestamp};
 const SHARE_UNNEEDED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How far the clock of a machine that prunes may be ahead of this one's.
 const AHEAD: Duration = Duration::from_secs(3600);
-/// The age at which a pack that no snapshot needed until now may be under a prune's knife.
+/// The age at which a pack that no snapshot needed until now may have a deletion mark soon.
 const OLD: Duration = Duration::from_secs(UNNEEDED_FOR.as_secs() - 24 * 3600);
 
 /// The packs, with the times at which this machine stored them.
@@ -30,7 +30,7 @@ pub(super) struct ReusedPacks {
 }
 
 impl ReusedPacks {
-    /// None of them, in a run that begins now.
+    /// No packs yet, in a run that begins at `begun`.
     pub fn nothing(begun: Timestamp) -> Self {
         Self { packs: HashMap::new(), begun }
     }

@@ -27,7 +27,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Try all that a backup needs, line by line.
+    /// Try everything that a backup needs, line by line.
     Check,
 }
 

@@ -11,7 +11,7 @@ pub fn go_on(yes: bool) -> Result<()> {
     }
     let refused = |message: &str| Error::Refused(message.to_owned());
     if !std::io::stdin().is_terminal() {
-        return Err(refused("nobody is there to be asked; --yes answers for a script"));
+        return Err(refused("there is no terminal to ask on; --yes answers for a script"));
     }
     let mut answer = String::new();
     let _ = write!(std::io::stderr(), "Go on? Type yes: ");

@@ -48,11 +48,11 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "DIR", env = "VARU_STATE", hide_env_values = true)]
     state: Option<OsString>,
 
-    /// Send at most so many bytes a second to the repository: 500k, 2M, "10 MB".
+    /// The most bytes a second to the repository: 500k, 2M, "10 MB".
     #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
     limit_upload: Option<NonZeroU64>,
 
-    /// Take at most so many bytes a second from the repository.
+    /// The most bytes a second from the repository.
     #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
     limit_download: Option<NonZeroU64>,
 
@@ -60,11 +60,11 @@ pub struct Globals {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Say more.
+    /// Print more.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
 
-    /// Say nothing but warnings and errors.
+    /// Print only warnings and errors.
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -115,7 +115,7 @@ impl ProcessEnvironment<'_> {
         self.folder("CREDENTIALS_DIRECTORY")
     }
 
-    /// Where a secret of the configuration is read: a credential of the same name goes before the file itself, which a
+    /// Where a secret of the configuration is read: a credential of the same name takes precedence over the file itself, which a
     /// service of another account than root can't read.
     fn secret(&self, path: &Path) -> PathBuf {
         let credential = path.file_name().and_then(|name| Some(self.credentials()?.join(name)));

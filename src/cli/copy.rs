@@ -15,11 +15,11 @@ use varu::job::amount::{counted, size};
 /// Make a second repository from the first, or bring it up to date. It takes no key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the second repository is: a path or an URL.
+    /// Where the second repository is: a path or a URL.
     #[arg(long, value_name = "URL")]
     to: String,
 
-    /// Copy also snapshots that are older than what is there of their sets, and that it may have pruned.
+    /// Copy also snapshots that are older than the newest copied one of their set, which the copy may have pruned.
     #[arg(long)]
     all: bool,
 

@@ -54,7 +54,7 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
     ("prune", &[("varu prune --dry-run", "What would go.")]),
     ("undelete", &[("varu undelete 0af3c2", "Take the mark off a chain that prune would take.")]),
     ("copy", &[("varu copy --to /mnt/disk/repo", "Bring a second repository up to date.")]),
-    ("index", &[("varu index rebuild", "Make the index again from the repository.")]),
+    ("index", &[("varu index rebuild", "Rebuild the index from the repository.")]),
     ("key", &[("varu key show", "Which keys this machine has.")]),
     ("config", &[("varu config check", "Try all that the configuration names.")]),
     ("host", &[("varu host status", "What each machine's repository on this backup host is like.")]),

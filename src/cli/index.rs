@@ -24,7 +24,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum IndexCommand {
-    /// Make the index again from the repository; chunk data isn't read.
+    /// Rebuild the index from the repository; chunk data isn't read.
     Rebuild {
         /// Go on without a newest snapshot that was seen before and is gone.
         #[arg(long)]

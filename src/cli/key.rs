@@ -53,7 +53,7 @@ enum KeyCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Put a key object back that the repository has lost: the one on the recovery sheet, or a copy. Needs the identity.
+    /// Restore a key object that the repository has lost: the one on the recovery sheet, or a copy. Needs the identity.
     Import {
         /// The key object: a file, or its lines from the recovery sheet.
         file: PathBuf,

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
-    /// Show what was new, and how many deltas stand on one another, too.
+    /// Show new bytes and delta depths, too.
     #[arg(short)]
     long: bool,
 

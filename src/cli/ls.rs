@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(add = ArgValueCandidates::new(complete::snapshots))]
     snapshot: Pick,
 
-    /// Only what is at or below this path.
+    /// Only this path and its content.
     #[arg(value_name = "PATH")]
     path: Option<OsString>,
 
@@ -205,7 +205,7 @@ fn document(ListedStream { entry, cost }: &ListedStream<'_>, known: bool) -> Val
         Kind::BlockDevice(..) => "block-device",
     };
     let mut document = json!({ "name": entry.name.to_string(), "kind": kind, "size": entry.length() });
-    // A name that people are shown otherwise than it is.
+    // A name that isn't UTF-8, or is shown escaped.
     if entry.name.to_string().as_bytes() != entry.name.as_bytes() {
         document["name_hex"] = varu::id::hex(entry.name.as_bytes()).into();
     }

@@ -102,7 +102,7 @@ pub fn main(words: impl Iterator<Item = OsString>, interrupt: Interrupt) -> Exit
     match cli.run(interrupt.clone()) {
         Ok(status) => status.into(),
         Err(mut failure) => {
-            // Whatever broke off first: it was the interrupt that broke it.
+            // An interrupt takes precedence over the error that it caused.
             if interrupt.is_set() {
                 failure.status = ExitStatus::Interrupted;
             }

@@ -17,7 +17,7 @@ use super::context::Context;
 use super::exit::{ExitStatus, Failure};
 use super::values::{SnapshotWord, TrustArgs, short};
 
-/// Take away the chains that no rule keeps.
+/// Delete the chains that no rule keeps.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only say what stays and why, what goes and when, and what that frees.
@@ -208,7 +208,7 @@ fn reason_document(reason: &Reason) -> serde_json::Value {
     }
 }
 
-/// Take the mark off a snapshot that a prune would delete.
+/// Remove the deletion mark of a snapshot.
 #[derive(Debug, clap::Args)]
 pub struct Undelete {
     /// The snapshot.

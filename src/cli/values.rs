@@ -122,11 +122,11 @@ pub fn is_path(word: &OsStr) -> bool {
 /// The option with which a person vouches for a repository that the identity file doesn't name.
 #[derive(Debug, Default, Clone, Args)]
 pub struct TrustArgs {
-    /// Take this repository, although the identity file doesn't name it.
+    /// Trust this repository, although the identity file doesn't name it.
     #[arg(long, value_name = "ID")]
     pub trust_repository: Option<RepositoryId>,
 
-    /// Go on with what is older, although there are keys or newer snapshots that the identity file doesn't account for.
+    /// Continue with older snapshots, although there are keys or newer snapshots that the identity file doesn't account for.
     #[arg(long)]
     pub ignore_newer: bool,
 }

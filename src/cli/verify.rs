@@ -18,7 +18,7 @@ use super::values::{TrustArgs, sample, short};
 use crate::terminal::human::one_line;
 use varu::job::amount::{counted, rate, size};
 
-/// Check that what is stored is whole.
+/// Check that stored objects are intact.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How deep.
@@ -117,7 +117,7 @@ impl VerifySummary<'_> {
             0 if self.reports.iter().any(|(_, report)| !report.later.is_empty()) => {
                 "all that this varu knows is whole".to_owned()
             }
-            0 => "everything is whole".to_owned(),
+            0 => "everything is intact".to_owned(),
             count => format!("{} DAMAGED", counted(count, "object")),
         };
         let of = if self.sample < 1.0 { format!(", a sample of {} %", self.sample * 100.0) } else { String::new() };

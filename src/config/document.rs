@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use varu::job::nearest;
 use varu::job::spec::SourceKind;
 
-use super::keys::{self, ConfigTable, KEYS, Key};
+use super::keys::{self, ConfigTable, Key, keys_of_document};
 use super::values::Read;
 
 /// Something that is wrong in a configuration.
@@ -58,8 +58,8 @@ pub struct Section<'f, 'd> {
 
 impl<'f, 'd> Section<'f, 'd> {
     /// The document itself. Its keys are checked.
-    pub fn root(table: &'f DeTable<'d>, findings: &'f Findings<'d>) -> Self {
-        let root = Self { part: ConfigTable::Root, name: String::new(), start: 0, table: Some(table), findings };
+    pub fn root(part: ConfigTable, table: &'f DeTable<'d>, findings: &'f Findings<'d>) -> Self {
+        let root = Self { part, name: String::new(), start: 0, table: Some(table), findings };
         root.check_keys(None);
         root
     }
@@ -171,11 +171,13 @@ impl<'f, 'd> Section<'f, 'd> {
                  authentication, PostgreSQL ~/.pgpass or the socket's, SSH its own configuration"
             );
         }
-        let known = KEYS.iter().filter(|key| key.part == self.part && fits(key, source)).map(|key| key.name);
+        let keys = keys_of_document(self.part);
+        let known = keys.iter().filter(|key| key.part == self.part && fits(key, source)).map(|key| key.name);
         if let Some(near) = nearest(name, known) {
             return format!("{shown}: there is no such key; did you mean {near}?");
         }
-        match KEYS.iter().find(|key| key.name == name && key.part != ConfigTable::Root) {
+        let is_document = |key: &Key| matches!(key.part, ConfigTable::Root | ConfigTable::Policy);
+        match keys.iter().find(|key| key.name == name && !is_document(key)) {
             Some(elsewhere) => format!("{shown}: there is no such key here; {}", elsewhere.part.place(name)),
             None => format!("{shown}: there is no such key"),
         }
@@ -186,14 +188,16 @@ impl ConfigTable {
     /// Where a key of this part stands.
     fn place(self, key: &str) -> String {
         match self {
-            ConfigTable::Root => format!("{key} stands outside of every table"),
-            ConfigTable::Repository => format!("{key} stands in [repository]"),
-            ConfigTable::Retention => format!("{key} stands in [retention]"),
-            ConfigTable::Environment => format!("{key} stands in [environment]"),
-            ConfigTable::Set => format!("{key} stands in a set, [sets.NAME]"),
-            ConfigTable::Restore => format!("{key} stands in a refresh, [restores.NAME]"),
-            ConfigTable::Schedule => format!("{key} stands in a set's schedule"),
-            ConfigTable::Hook => format!("{key} stands in a command round a backup"),
+            ConfigTable::Root | ConfigTable::Policy => format!("{key} belongs outside of every table"),
+            ConfigTable::Repository => format!("{key} belongs in [repository]"),
+            ConfigTable::Retention => format!("{key} belongs in [retention]"),
+            ConfigTable::Environment => format!("{key} belongs in [environment]"),
+            ConfigTable::Set => format!("{key} belongs in a set, [sets.NAME]"),
+            ConfigTable::Restore => format!("{key} belongs in a refresh, [restores.NAME]"),
+            ConfigTable::Schedule => format!("{key} belongs in a set's schedule"),
+            ConfigTable::Hook => format!("{key} belongs in a command round a backup"),
+            ConfigTable::Account => format!("{key} belongs in an account, [accounts.NAME]"),
+            ConfigTable::AccountSet => format!("{key} belongs in a set of an account, [accounts.NAME.sets.NAME]"),
         }
     }
 }

@@ -1,119 +1,66 @@
 //! The policy of a backup host, `/etc/varu/host.toml`.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
-use serde::Deserialize;
 use varu::host::policy::{AccountPolicy, HostPolicy, Rule};
-use varu::retention::TagRule;
-use varu::time::parse_duration;
+
+use super::document::Section;
+use super::keys::ConfigTable;
+use super::{ConfigError, ConfigProblem, read_document, tag_rules, values};
 
 /// Where the policy is when nobody says.
 pub const DEFAULT_POLICY: &str = "/etc/varu/host.toml";
-
-/// A duration in words.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct Length(Duration);
-
-impl TryFrom<String> for Length {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match parse_duration(&text).map_err(|error| error.to_string())? {
-            Duration::ZERO => Err("a duration above zero is expected".to_owned()),
-            length => Ok(Self(length)),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged, expecting = "a number of snapshots, or a duration in quotes, as \"1 year\", is expected")]
-enum Tag {
-    Newest(u32),
-    For(Length),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SetTable {
-    keep: Option<Length>,
-    keep_chains: Option<u32>,
-    tags: Option<BTreeMap<String, Tag>>,
-    rpo: Option<Length>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AccountTable {
-    keep: Option<Length>,
-    keep_chains: Option<u32>,
-    tags: Option<BTreeMap<String, Tag>>,
-    rpo: Option<Length>,
-    #[serde(default)]
-    sets: BTreeMap<String, SetTable>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyTable {
-    keep: Option<Length>,
-    keep_chains: Option<u32>,
-    tags: Option<BTreeMap<String, Tag>>,
-    rpo: Option<Length>,
-    #[serde(default)]
-    accounts: BTreeMap<String, AccountTable>,
-}
-
-fn rule(
-    keep: Option<Length>,
-    keep_chains: Option<u32>,
-    tags: Option<BTreeMap<String, Tag>>,
-    rpo: Option<Length>,
-) -> Rule {
-    let tag = |rule| match rule {
-        Tag::Newest(count) => TagRule::Newest(count),
-        Tag::For(length) => TagRule::For(length.0),
-    };
-    Rule {
-        keep: keep.map(|length| length.0),
-        keep_chains,
-        tags: tags.map(|tags| tags.into_iter().map(|(name, rule)| (name, tag(rule))).collect()),
-        rpo: rpo.map(|length| length.0),
-    }
-}
 
 /// Reads the policy. The default one may be missing: then everything is kept four weeks.
 ///
 /// # Errors
 ///
-/// What is wrong with it, for people.
-pub fn load_policy(named: Option<&Path>) -> Result<HostPolicy, String> {
+/// A file that can't be read, and every error in it at once.
+pub fn load_policy(named: Option<&Path>) -> Result<HostPolicy, ConfigError> {
     let path = named.unwrap_or(Path::new(DEFAULT_POLICY));
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text).map_err(|message| format!("the policy {} is wrong: {message}", path.display())),
+        Ok(text) => parse(&text).map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems }),
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => Ok(HostPolicy::default()),
-        Err(error) => Err(format!("the policy {} can't be read: {error}", path.display())),
+        Err(source) => Err(ConfigError::UnreadablePolicy { path: path.to_owned(), source }),
     }
 }
 
-fn parse(text: &str) -> Result<HostPolicy, String> {
-    let table: PolicyTable = toml::from_str(text).map_err(|error| error.to_string())?;
-    let set = |set: SetTable| rule(set.keep, set.keep_chains, set.tags, set.rpo);
-    let account = |account: AccountTable| AccountPolicy {
-        all: rule(account.keep, account.keep_chains, account.tags, account.rpo),
-        sets: account.sets.into_iter().map(|(name, table)| (name, set(table))).collect(),
+fn parse(text: &str) -> Result<HostPolicy, Vec<ConfigProblem>> {
+    read_document(text, ConfigTable::Policy, read).map(|(policy, _)| policy)
+}
+
+fn read(root: &Section) -> HostPolicy {
+    let account = |account: &Section| AccountPolicy {
+        all: rule(account),
+        sets: account
+            .named_sections("sets", ConfigTable::AccountSet)
+            .into_iter()
+            .map(|(name, set)| (name, rule(&set)))
+            .collect(),
     };
-    Ok(HostPolicy {
-        all: rule(table.keep, table.keep_chains, table.tags, table.rpo),
-        accounts: table.accounts.into_iter().map(|(name, table)| (name, account(table))).collect(),
-    })
+    let accounts = root.named_sections("accounts", ConfigTable::Account);
+    HostPolicy {
+        all: rule(root),
+        accounts: accounts.into_iter().map(|(name, section)| (name, account(&section))).collect(),
+    }
+}
+
+fn rule(section: &Section) -> Rule {
+    Rule {
+        keep: section.take("keep", values::duration),
+        keep_chains: section.take("keep_chains", values::count),
+        tags: section.take("tags", tag_rules),
+        rpo: section.take("rpo", values::duration),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use varu::retention::TagRule;
+
     use super::*;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -138,16 +85,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
-        for (text, said) in [
-            ("kepp = '1 day'", "kepp"),
-            ("\nkeep = '0 s'", "line 2"),
-            ("keep = 4", "keep"),
-            ("tags = { a = 1.5 }", "a number of snapshots"),
-            ("[accounts.vm1.sets.x]\nurl = 'x'", "url"),
+    fn all_that_is_wrong_is_named_with_its_line() {
+        let said = |text: &str| -> Vec<String> {
+            let problems = parse(text).unwrap_err();
+            problems.iter().map(|problem| format!("{}: {}", problem.line, problem.message)).collect()
+        };
+        for (text, expected) in [
+            ("kepp = '1 day'", "1: kepp: there is no such key; did you mean keep?"),
+            ("\nkeep = '0 s'", "2: keep: a duration above zero is expected"),
+            ("keep = 4", "1: keep: a duration in quotes"),
+            ("keep_chains = 0", "1: keep_chains: a whole number from 1"),
+            ("tags = { a = 1.5 }", "1: tags: a: a number of snapshots"),
+            ("[accounts.vm1]\ngrace = '1 day'", "2: accounts.vm1.grace: there is no such key"),
+            ("[accounts.vm1.sets.x]\nurl = 'x'", "2: accounts.vm1.sets.x.url: there is no such key"),
+            ("accounts = 3", "1: accounts: a table is expected"),
+            ("keep = ", "1: "),
         ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(said), "{error}");
+            let found = said(text);
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
         }
+        assert_eq!(said("keep = 4\nrpo = 5\n[accounts.a]\nx = 1").len(), 3);
     }
 }

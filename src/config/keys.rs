@@ -21,6 +21,12 @@ pub enum ConfigTable {
     Schedule,
     /// A command round a backup, written as a table.
     Hook,
+    /// The policy of a backup host, its document itself.
+    Policy,
+    /// `[accounts.NAME]` of a policy.
+    Account,
+    /// `[accounts.NAME.sets.NAME]` of a policy.
+    AccountSet,
 }
 
 impl ConfigTable {
@@ -157,9 +163,35 @@ pub const KEYS: &[Key] = &[
     key(ConfigTable::Hook, "limit"),
 ];
 
+/// Every key of a host's policy.
+pub const POLICY_KEYS: &[Key] = &[
+    key(ConfigTable::Policy, "keep"),
+    key(ConfigTable::Policy, "keep_chains"),
+    key(ConfigTable::Policy, "tags"),
+    key(ConfigTable::Policy, "rpo"),
+    key(ConfigTable::Policy, "accounts"),
+    key(ConfigTable::Account, "keep"),
+    key(ConfigTable::Account, "keep_chains"),
+    key(ConfigTable::Account, "tags"),
+    key(ConfigTable::Account, "rpo"),
+    key(ConfigTable::Account, "sets"),
+    key(ConfigTable::AccountSet, "keep"),
+    key(ConfigTable::AccountSet, "keep_chains"),
+    key(ConfigTable::AccountSet, "tags"),
+    key(ConfigTable::AccountSet, "rpo"),
+];
+
+/// The keys of the document that has a table of that kind.
+pub fn keys_of_document(part: ConfigTable) -> &'static [Key] {
+    match part {
+        ConfigTable::Policy | ConfigTable::Account | ConfigTable::AccountSet => POLICY_KEYS,
+        _ => KEYS,
+    }
+}
+
 /// The key of that name in that part.
 pub fn find(part: ConfigTable, name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.part == part && key.name == name)
+    keys_of_document(part).iter().find(|key| key.part == part && key.name == name)
 }
 
 /// Whether a key of that name looks as if its value were a secret.

@@ -38,6 +38,13 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// A host's policy can't be read.
+    UnreadablePolicy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file was read, and these things are wrong with it.
     Invalid {
         /// The file.
@@ -65,6 +72,9 @@ impl fmt::Display for ConfigError {
                     "the configuration {} can't be read: {source}; --config names another, /dev/null none",
                     path.display()
                 )
+            }
+            Self::UnreadablePolicy { path, source } => {
+                write!(f, "the policy {} can't be read: {source}", path.display())
             }
             Self::Invalid { path, problems } => {
                 let count = problems.len();
@@ -94,16 +104,24 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigError> {
 ///
 /// All errors, by line. Where the text isn't TOML these are the errors of its form alone.
 pub fn parse(text: String) -> Result<Configuration, Vec<ConfigProblem>> {
-    let findings = Findings::new(&text);
-    let (document, errors) = DeTable::parse_recoverable(&text);
+    let (configuration, not_acted_on) = read_document(&text, ConfigTable::Root, read)?;
+    Ok(Configuration { text: Some(text), not_acted_on, ..configuration })
+}
+
+/// Reads a document whose own table is of that kind: what `read` makes of it, and the keys that this version doesn't act on.
+fn read_document<T>(
+    text: &str,
+    part: ConfigTable,
+    read: impl FnOnce(&Section) -> T,
+) -> Result<(T, Vec<String>), Vec<ConfigProblem>> {
+    let findings = Findings::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         findings.problem(error.span().map_or(0, |span| span.start), error.message());
     }
-    let configuration = errors.is_empty().then(|| read(&Section::root(document.get_ref(), &findings)));
-    match (configuration, findings.end()) {
-        (Some(configuration), (problems, not_acted_on)) if problems.is_empty() => {
-            Ok(Configuration { text: Some(text), not_acted_on, ..configuration })
-        }
+    let made = errors.is_empty().then(|| read(&Section::root(part, document.get_ref(), &findings)));
+    match (made, findings.end()) {
+        (Some(made), (problems, not_acted_on)) if problems.is_empty() => Ok((made, not_acted_on)),
         (_, (problems, _)) => Err(problems),
     }
 }

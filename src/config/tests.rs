@@ -111,7 +111,7 @@ grace = 24
             "15: sets.etc.schedule.ful: there is no such key; did you mean full?",
             "15: sets.etc.schedule.timezone: \"Europe/Talinn\" is not a time zone: a name of the IANA database is \
              expected, as \"Europe/Tallinn\" or \"UTC\"; did you mean \"Europe/Tallinn\"?",
-            "18: retention.url: there is no such key here; url stands in [repository]",
+            "18: retention.url: there is no such key here; url belongs in [repository]",
             "19: retention.grace: a duration in quotes, as \"4 weeks\", is expected, found an integer",
         ]
     );
@@ -195,6 +195,7 @@ fn every_key_in_the_table_is_read_for_each_of_its_sources() {
                 let run = if key.name == "run" { "" } else { "run = 'x', " };
                 format!("[sets.a]\nsource = 'files'\npaths = ['/a']\nbefore = [{{ {run}{} = {NEVER} }}]", key.name)
             }
+            ConfigTable::Policy | ConfigTable::Account | ConfigTable::AccountSet => unreachable!("of another document"),
             ConfigTable::Set => {
                 for source in key.sources {
                     assert_read(key, &format!("[sets.a]\nsource = '{}'\n{} = {NEVER}", source.name(), key.name));

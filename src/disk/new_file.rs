@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, PersistError};
 
-/// A file that is being written under its name with `.new` behind it. Dropped before it has its own name, it goes away; one
+/// A file that is being written as `.NAME.varu-new` beside its place `NAME`. Dropped before it has its name, it goes away; one
 /// that a killed program left is taken over by the next one.
 pub struct NewFile {
     file: NamedTempFile,
@@ -20,13 +20,14 @@ impl NewFile {
     pub fn beside(path: &Path, mode: u32) -> io::Result<Self> {
         let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
         let folder = folder_of(path);
-        let mut left = OsString::from(name);
-        left.push(".new");
+        let [before, behind] = [".", ".varu-new"].map(OsString::from);
+        let prefix = [before.as_os_str(), name].into_iter().collect::<OsString>();
+        let left = [prefix.as_os_str(), &behind].into_iter().collect::<OsString>();
         match fs::remove_file(folder.join(left)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = tempfile::Builder::new().prefix(name).suffix(".new").rand_bytes(0).tempfile_in(folder)?;
+        let file = tempfile::Builder::new().prefix(&prefix).suffix(&behind).rand_bytes(0).tempfile_in(folder)?;
         let new = Self { file, path: path.to_owned() };
         new.file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         Ok(new)
@@ -131,7 +132,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("facts");
         fs::write(&path, "old").unwrap();
-        fs::write(folder.path().join("facts.new"), "half of it, and longer").unwrap();
+        fs::write(folder.path().join(".facts.varu-new"), "half of it, and longer").unwrap();
         let new = NewFile::beside(&path, 0o600).unwrap();
         new.as_file().write_all(b"new").unwrap();
         assert_eq!((fs::read(&path).unwrap().as_slice(), names(folder.path()).len()), (b"old".as_slice(), 2));

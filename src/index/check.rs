@@ -36,11 +36,11 @@ impl Index {
             return Err(IndexError::Malformed { path: self.folder.join(FILE), found });
         }
         let facts: Vec<String> = self.read(|database| {
-            let mut select = database.prepare("SELECT name FROM fact")?;
+            let mut select = database.prepare("SELECT name FROM local_state")?;
             select.query_map([], |row| row.get(0))?.collect()
         })?;
         for name in facts {
-            self.fact(&name)?;
+            self.local(&name)?;
         }
         let rows = self.snapshots()?;
         for row in &rows {

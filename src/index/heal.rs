@@ -36,7 +36,7 @@ impl Index {
         let why = why.to_string();
         let why = why.split("; ").next().unwrap_or_default();
         let said = format!("{why}: it lies in {} now, and was made again from the repository", aside.display());
-        index.set_fact(ANEW, said.as_bytes())?;
+        index.set_local(ANEW, said.as_bytes())?;
         Ok(index)
     }
 
@@ -52,20 +52,20 @@ impl Index {
 
     /// Where all is to be read from the repository, whatever was seen before: why, as a sentence.
     pub fn why_anew(&self) -> Result<Option<String>> {
-        Ok(self.fact(ANEW)?.map(|why| String::from_utf8_lossy(&why).into_owned()))
+        Ok(self.local(ANEW)?.map(|why| String::from_utf8_lossy(&why).into_owned()))
     }
 
     /// All was read from the repository.
     pub fn was_filled(&mut self) -> Result<()> {
-        self.forget_fact(ANEW)
+        self.forget_local(ANEW)
     }
 
     /// Copies the readable local state and history of an index that was set aside.
     fn take_history(&mut self, aside: &Path) {
         let Ok(old) = Connection::open_with_flags(aside, OpenFlags::SQLITE_OPEN_READ_ONLY) else { return };
-        for (name, value) in facts(&old) {
+        for (name, value) in local_state(&old) {
             // A row with a wrong check is worse than none.
-            let _ = self.set_fact(&name, &value);
+            let _ = self.set_local(&name, &value);
         }
         let trust = [("trusted_snapshot", "id"), ("trusted_pack", "id")];
         let journal =
@@ -105,24 +105,24 @@ impl Index {
 }
 
 /// The facts that can be read and are as they were written. An older index had no checks.
-fn facts(old: &Connection) -> Vec<(String, Vec<u8>)> {
-    let checked = old.prepare("SELECT name, value, row_check FROM fact");
+fn local_state(old: &Connection) -> Vec<(String, Vec<u8>)> {
+    let checked = old.prepare("SELECT name, value, row_check FROM local_state");
     let with_checks = checked.is_ok();
-    let Ok(mut select) = checked.or_else(|_| old.prepare("SELECT name, value, x'' FROM fact")) else {
+    let Ok(mut select) = checked.or_else(|_| old.prepare("SELECT name, value, x'' FROM local_state")) else {
         return Vec::new();
     };
     let Ok(mut rows) = select.query([]) else { return Vec::new() };
-    let mut facts = Vec::new();
+    let mut state = Vec::new();
     while let Ok(Some(row)) = rows.next() {
         let read = |row: &rusqlite::Row<'_>| -> rusqlite::Result<(String, Vec<u8>, Vec<u8>)> {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         };
         let Ok((name, value, check)) = read(row) else { continue };
         if !with_checks || check == super::row_check(&[name.as_bytes(), &value]) {
-            facts.push((name, value));
+            state.push((name, value));
         }
     }
-    facts
+    state
 }
 
 /// Moves the index out of the way. Returns where it is then.
@@ -150,7 +150,7 @@ mod tests {
 
     fn filled(folder: &Path) {
         let mut index = Index::open(folder).unwrap();
-        index.set_fact("highest", b"7").unwrap();
+        index.set_local("highest", b"7").unwrap();
         for number in 0..500 {
             let beginning = Beginning::new(OperationKind::Backup, Some("s"));
             let operation = index.begin(&beginning, Timestamp::from_seconds(number)).unwrap();
@@ -211,13 +211,13 @@ mod tests {
         assert_eq!(std::fs::read(folder.path().join("index.sqlite.damaged")).unwrap(), vec![b'x'; 9000]);
         for version in [1, 999] {
             let mut index = Index::open(folder.path()).unwrap();
-            index.set_fact("highest", b"7").unwrap();
+            index.set_local("highest", b"7").unwrap();
             index.was_filled().unwrap();
             index.database.pragma_update(None, "user_version", version).unwrap();
             drop(index);
             let index = Index::open_whole(folder.path()).unwrap();
             assert!(index.why_anew().unwrap().unwrap().contains(&format!("has schema {version}")));
-            assert_eq!(index.fact("highest").unwrap().as_deref(), Some(b"7".as_slice()));
+            assert_eq!(index.local("highest").unwrap().as_deref(), Some(b"7".as_slice()));
         }
     }
 
@@ -225,14 +225,14 @@ mod tests {
     fn a_changed_fact_is_found_and_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let mut index = Index::open(folder.path()).unwrap();
-        index.set_fact("highest", b"7").unwrap();
-        index.set_fact("place", b"/srv").unwrap();
-        index.database.execute("UPDATE fact SET value = x'38' WHERE name = 'highest'", []).unwrap();
-        assert!(matches!(index.fact("highest"), Err(IndexError::Changed { .. })));
+        index.set_local("highest", b"7").unwrap();
+        index.set_local("place", b"/srv").unwrap();
+        index.database.execute("UPDATE local_state SET value = x'38' WHERE name = 'highest'", []).unwrap();
+        assert!(matches!(index.local("highest"), Err(IndexError::Changed { .. })));
         drop(index);
         let index = Index::open_whole(folder.path()).unwrap();
         assert!(index.why_anew().unwrap().is_some());
-        assert_eq!((index.fact("highest").unwrap(), index.fact("place").unwrap()), (None, Some(b"/srv".to_vec())));
+        assert_eq!((index.local("highest").unwrap(), index.local("place").unwrap()), (None, Some(b"/srv".to_vec())));
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let mut index = Index::open(folder.path()).unwrap();
-        index.set_fact("highest", b"7").unwrap();
+        index.set_local("highest", b"7").unwrap();
         let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap()).collect();
         assert!(entries.len() >= 2);
         for entry in entries {

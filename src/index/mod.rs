@@ -243,20 +243,20 @@ impl Index {
     }
 
     /// A remembered fact, None where nothing was remembered under that name.
-    pub fn fact(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub fn local(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let row: Option<(Vec<u8>, Vec<u8>)> = self.read(|database| {
-            let select = "SELECT value, row_check FROM fact WHERE name = ?1";
+            let select = "SELECT value, row_check FROM local_state WHERE name = ?1";
             database.query_row(select, [name], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })?;
         let Some((value, check)) = row else { return Ok(None) };
-        self.expect(check == row_check(&[name.as_bytes(), &value]), "fact")?;
+        self.expect(check == row_check(&[name.as_bytes(), &value]), "local state")?;
         Ok(Some(value))
     }
 
     /// Remembers a fact.
-    pub fn set_fact(&mut self, name: &str, value: &[u8]) -> Result<()> {
+    pub fn set_local(&mut self, name: &str, value: &[u8]) -> Result<()> {
         self.write(|database| {
-            let insert = "INSERT INTO fact VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = excluded.value, \
+            let insert = "INSERT INTO local_state VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE SET value = excluded.value, \
                           row_check = excluded.row_check";
             database.execute(insert, params![name, value, row_check(&[name.as_bytes(), value])])
         })?;
@@ -264,8 +264,8 @@ impl Index {
     }
 
     /// Forgets a fact.
-    pub fn forget_fact(&mut self, name: &str) -> Result<()> {
-        self.write(|database| database.execute("DELETE FROM fact WHERE name = ?1", [name]))?;
+    pub fn forget_local(&mut self, name: &str) -> Result<()> {
+        self.write(|database| database.execute("DELETE FROM local_state WHERE name = ?1", [name]))?;
         Ok(())
     }
 
@@ -287,16 +287,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_opens_again_and_keeps_facts() {
+    fn an_index_opens_again_and_keeps_local_state() {
         let folder = tempfile::tempdir().unwrap();
         let mut index = Index::open(folder.path()).unwrap();
-        index.set_fact("highest", b"7").unwrap();
-        index.set_fact("highest", b"8").unwrap();
+        index.set_local("highest", b"7").unwrap();
+        index.set_local("highest", b"8").unwrap();
         drop(index);
         let mut index = Index::open(folder.path()).unwrap();
-        assert_eq!(index.fact("highest").unwrap().as_deref(), Some(b"8".as_slice()));
-        index.forget_fact("highest").unwrap();
-        assert_eq!(index.fact("highest").unwrap(), None);
+        assert_eq!(index.local("highest").unwrap().as_deref(), Some(b"8".as_slice()));
+        index.forget_local("highest").unwrap();
+        assert_eq!(index.local("highest").unwrap(), None);
         index.look_through().unwrap();
     }
 }

@@ -1,10 +1,10 @@
 -- The index of one repository. A change of it is another number in `index/mod.rs`: an index of another number is put aside and
 -- made again. What decides has a check, the first 16 bytes of a BLAKE3 of its row, so that a flipped bit isn't taken for what was
--- written. All but `operation`, `service_name`, `verification`, `drill`, `fact`, `trusted_snapshot` and `trusted_pack` can be rebuilt from the
+-- written. All but `operation`, `service_name`, `verification`, `drill`, `local_state`, `trusted_snapshot` and `trusted_pack` can be rebuilt from the
 -- repository.
 
 -- What is known of the repository as a whole, and of this machine's part in it.
-CREATE TABLE fact (
+CREATE TABLE local_state (
     name  TEXT PRIMARY KEY,
     value BLOB NOT NULL,
     row_check BLOB NOT NULL

@@ -44,8 +44,8 @@ pub struct OpenedRepositories {
 pub fn remember_place(repository: &Repository) -> Result<()> {
     let place = repository.remote().place();
     let mut index = repository.index();
-    if index.fact(PLACE).map_err(Error::from)?.as_deref() != Some(place.as_bytes()) {
-        index.set_fact(PLACE, place.as_bytes()).map_err(Error::from)?;
+    if index.local(PLACE).map_err(Error::from)?.as_deref() != Some(place.as_bytes()) {
+        index.set_local(PLACE, place.as_bytes()).map_err(Error::from)?;
     }
     Ok(())
 }
@@ -224,7 +224,7 @@ fn second(state: &Path, id: &RepositoryId, place: &str) -> Result<(PathBuf, Opti
     }
     // Where it is damaged, the place that it was of is the first to be known of the new one.
     let index = Index::open_whole(&folder).map_err(Error::from)?;
-    match index.fact(PLACE).map_err(Error::from)? {
+    match index.local(PLACE).map_err(Error::from)? {
         Some(first) if first != place.as_bytes() => {
             let mut hasher = Hasher::new();
             hasher.update(place.as_bytes());

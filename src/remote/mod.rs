@@ -36,6 +36,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use crate::class::{Class, Classified};
+use crate::disk::takes_nothing;
 use crate::time::Timestamp;
 
 /// The folders of a repository. Each is flat.
@@ -190,10 +191,8 @@ impl Error {
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::AlreadyExists => ErrorKind::Exists,
             io::ErrorKind::PermissionDenied => ErrorKind::Refused,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                ErrorKind::NoSpace
-            }
             io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            _ if takes_nothing(error) => ErrorKind::NoSpace,
             io::ErrorKind::UnexpectedEof => ErrorKind::Short,
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => ErrorKind::Invalid,
             io::ErrorKind::TimedOut

@@ -12,7 +12,7 @@ const DAMAGED: &str = "damaged";
 impl Repository {
     /// The packs that were found damaged, and not whole since.
     pub fn damaged_packs(&self) -> Result<BTreeSet<PackId>> {
-        let fact = self.index().fact(DAMAGED)?.unwrap_or_default();
+        let fact = self.index().local(DAMAGED)?.unwrap_or_default();
         Ok(fact.as_chunks::<{ PackId::LEN }>().0.iter().map(|&id| PackId::from_bytes(id)).collect())
     }
 
@@ -30,6 +30,6 @@ impl Repository {
         let mut damaged = if all { BTreeSet::new() } else { self.damaged_packs()? };
         damaged.extend(found);
         let fact: Vec<u8> = damaged.iter().flat_map(|id| *id.as_bytes()).collect();
-        Ok(self.index().set_fact(DAMAGED, &fact)?)
+        Ok(self.index().set_local(DAMAGED, &fact)?)
     }
 }

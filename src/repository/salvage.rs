@@ -171,7 +171,7 @@ impl Repository {
 
     /// The snapshots that a fact of the index names.
     pub(super) fn noted(&self, fact: &str) -> Result<BTreeSet<SnapshotId>> {
-        let fact = self.index().fact(fact)?.unwrap_or_default();
+        let fact = self.index().local(fact)?.unwrap_or_default();
         Ok(fact.as_chunks::<{ SnapshotId::LEN }>().0.iter().map(|&id| SnapshotId::from_bytes(id)).collect())
     }
 
@@ -179,10 +179,10 @@ impl Repository {
     pub(super) fn note(&self, fact: &str, ids: impl IntoIterator<Item = SnapshotId>) -> Result<()> {
         let value: Vec<u8> = ids.into_iter().flat_map(|id| *id.as_bytes()).collect();
         let mut index = self.index();
-        match (value.is_empty(), index.fact(fact)?) {
+        match (value.is_empty(), index.local(fact)?) {
             (true, None) => Ok(()),
-            (true, Some(_)) => Ok(index.forget_fact(fact)?),
-            (false, _) => Ok(index.set_fact(fact, &value)?),
+            (true, Some(_)) => Ok(index.forget_local(fact)?),
+            (false, _) => Ok(index.set_local(fact, &value)?),
         }
     }
 

@@ -183,20 +183,20 @@ impl Repository {
 
     fn note_gone(&self, gone: &[&SnapshotRow]) -> Result<()> {
         let mut index = self.index();
-        let mut text = String::from_utf8(index.fact(GONE)?.unwrap_or_default()).unwrap_or_default();
+        let mut text = String::from_utf8(index.local(GONE)?.unwrap_or_default()).unwrap_or_default();
         for row in gone {
             let header = &row.header;
             text += &format!("{} {} {} {}\n", row.id, header.chain, header.data_time.nanos(), header.set);
         }
-        Ok(index.set_fact(GONE, text.as_bytes())?)
+        Ok(index.set_local(GONE, text.as_bytes())?)
     }
 
     /// Known snapshots that somebody else removed, since this was last asked.
     pub fn take_gone(&self) -> Result<Vec<Gone>> {
         let mut index = self.index();
-        let text = String::from_utf8(index.fact(GONE)?.unwrap_or_default()).unwrap_or_default();
+        let text = String::from_utf8(index.local(GONE)?.unwrap_or_default()).unwrap_or_default();
         if !text.is_empty() {
-            index.forget_fact(GONE)?;
+            index.forget_local(GONE)?;
         }
         let parse = |line: &str| {
             let mut words = line.split(' ');
@@ -323,7 +323,7 @@ impl Repository {
 
     /// The sequence and id of the newest snapshot that this index ever saw.
     pub fn highest_seen(&self) -> Result<Option<(u64, SnapshotId)>> {
-        let fact = self.index().fact(HIGHEST)?;
+        let fact = self.index().local(HIGHEST)?;
         Ok(fact.and_then(|bytes| {
             let (sequence, id) = bytes.split_first_chunk()?;
             Some((u64::from_le_bytes(*sequence), SnapshotId::from_bytes(id.try_into().ok()?)))
@@ -340,7 +340,7 @@ impl Repository {
 
     fn remember_highest(&self, sequence: u64, id: &SnapshotId) -> Result<()> {
         let fact = [&sequence.to_le_bytes()[..], id.as_bytes()].concat();
-        Ok(self.index().set_fact(HIGHEST, &fact)?)
+        Ok(self.index().set_local(HIGHEST, &fact)?)
     }
 
     /// The newest snapshot of the index.
@@ -351,7 +351,7 @@ impl Repository {
     /// The highest sequence that any snapshot on the remote has, of this id or its predecessor. It comes from clear
     /// headers that nobody authenticates: it only makes numbers larger.
     pub fn highest_sequence(&self) -> Result<u64> {
-        let passed = self.index().fact(PASSED)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let passed = self.index().local(PASSED)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         if let Some(newest) = self.newest()? {
             return Ok(newest.header.sequence.max(passed));
         }
@@ -367,7 +367,7 @@ impl Repository {
     /// Refuses to write after another machine's snapshot, unless that was adopted, and beside another repository's.
     pub fn check_instance(&self) -> Result<()> {
         let Some(newest) = self.newest()? else { return self.check_strangers() };
-        let adopted = self.index().fact(ADOPTED)?;
+        let adopted = self.index().local(ADOPTED)?;
         let is_ours = [instance(), NO_INSTANCE].contains(&newest.about.instance);
         if is_ours || adopted.as_deref() == Some(newest.id.as_bytes()) {
             return Ok(());
@@ -406,7 +406,7 @@ impl Repository {
     pub fn adopt(&self) -> Result<Option<SnapshotRow>> {
         let newest = self.newest()?;
         if let Some(newest) = &newest {
-            self.index().set_fact(ADOPTED, newest.id.as_bytes())?;
+            self.index().set_local(ADOPTED, newest.id.as_bytes())?;
         }
         Ok(newest)
     }
@@ -433,11 +433,11 @@ impl Repository {
         {
             let mut index = self.index();
             index.clear()?;
-            index.forget_fact(HIGHEST)?;
+            index.forget_local(HIGHEST)?;
             ChunkIndex::forget(&index);
         }
         if let Some((sequence, _)) = highest.filter(|_| accept_loss) {
-            self.index().set_fact(PASSED, &sequence.to_le_bytes())?;
+            self.index().set_local(PASSED, &sequence.to_le_bytes())?;
         }
         let mut changes = self.compare()?;
         if let Some((sequence, id)) = highest.filter(|_| !accept_loss)
@@ -530,7 +530,7 @@ fn check_packs(index: &Index, sizes: &HashMap<PackId, u64>) -> Result<Vec<String
 fn hidden(repository: &Repository, row: Option<&SnapshotRow>, sequence: u64, id: &SnapshotId) -> String {
     let what = row.map_or_else(|| format!("snapshot {id}"), describe);
     let here = repository.remote.place();
-    let seen = repository.index().fact(PLACE).ok().flatten();
+    let seen = repository.index().local(PLACE).ok().flatten();
     let seen = seen.map(|place| String::from_utf8_lossy(&place).into_owned()).filter(|place| *place != here);
     match seen {
         None => format!(

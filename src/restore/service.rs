@@ -238,7 +238,9 @@ fn explained(error: Error, service: &dyn RestoreTarget, set: &str) -> Error {
         Error::Failed(why) => Error::Failed(text(why)),
         Error::NoSpace(why) => Error::NoSpace(text(why)),
         Error::Refused(why) => Error::Refused(text(why)),
-        other => other,
+        Error::Repository(repository::Error::Interrupted) => error,
+        // An unreachable repository, or a damaged one: the service is as unfinished.
+        other => other.described(text(other.to_string())),
     }
 }
 
@@ -263,8 +265,8 @@ fn read_definitions(
     Ok(held.streams)
 }
 
-/// Loads all that is no definition and verifies it, several streams at the same time: a server takes one connection's statements one after
-/// the other, on one core.
+/// Loads all that is no definition and verifies it, several streams at the same time: a server takes one connection's
+/// statements one after the other, on one core.
 fn load(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,

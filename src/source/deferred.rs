@@ -12,7 +12,7 @@ pub struct Deferred<B>(State<B>);
 enum State<B> {
     Waiting(B),
     Begun(Box<dyn Source>),
-    /// It did not begin; the error is told once.
+    /// It did not begin; the error is returned once.
     Failed(Option<Error>),
 }
 

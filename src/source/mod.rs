@@ -164,6 +164,9 @@ pub enum Finding {
 
 /// A set's data, as streams, one after the other.
 ///
+/// `next`, `read` and `end` may return [`Error::Skipped`] and [`Error::Vanished`]: the stream is left out, and the backup ends
+/// with a warning. Every other error ends the backup without a snapshot.
+///
 /// The caller asks for the [`next`](Source::next) entry; where it wants the content it calls [`read`](Source::read) until
 /// that returns 0, then [`end`](Source::end). An entry whose content isn't wanted (it is unchanged) is passed over by
 /// asking for the next one. After the last entry comes [`finish`](Source::finish): only its success makes the streams
@@ -335,6 +338,9 @@ pub trait RestoreTarget {
 
     /// After all loaders have ended well: compares what was loaded, where it was loaded, with what the snapshot says. What
     /// lives stays untouched, however it ends.
+    ///
+    /// Lost rows are an error (status 1) where living data would be replaced. Otherwise PostgreSQL and InfluxDB put the rest in
+    /// place with a warning for each loss (status 3), and MySQL does so with `keep_going`.
     fn verify(&mut self) -> Result<Proof, Error>;
 
     /// Puts what was [verified](RestoreTarget::verify) in place. Returns warnings, each a whole sentence.

@@ -203,7 +203,7 @@ fn encrypted(vm1: &Machine) {
         "systemd-creds encrypt --with-key=host --name=ssh_key /etc/varu/ssh_key /etc/varu/ssh_key.cred && mv /etc/varu/ssh_key /root/ && \
          printf '[Service]\\nLoadCredentialEncrypted=ssh_key:/etc/varu/ssh_key.cred\\n' > {dropin} && systemctl daemon-reload"
     ));
-    assert!(vm1.starts("varu-verify", 0).contains("everything is whole"));
+    assert!(vm1.starts("varu-verify", 0).contains("everything is intact"));
     vm1.does(&format!("mv /root/ssh_key /etc/varu/ && rm {dropin} /etc/varu/ssh_key.cred && systemctl daemon-reload"));
 }
 
@@ -223,9 +223,9 @@ fn days(vm1: &Machine, backup: &Machine) {
         let accepted = backup.journal(&format!("--unit=varu-host-accept --since={}", since.trim()));
         assert!(accepted.contains("vm1: ") && accepted.contains(" accepted"), "{accepted}");
     }
-    assert!(vm1.starts("varu-verify", 0).contains("everything is whole: 13 snapshots"));
+    assert!(vm1.starts("varu-verify", 0).contains("everything is intact: 13 snapshots"));
     vm1.starts("varu-prune", 0);
-    assert!(backup.starts("varu-host-verify", 0).contains("vm1: everything is whole"));
+    assert!(backup.starts("varu-host-verify", 0).contains("vm1: everything is intact"));
     backup.starts("varu-host-prune", 0);
     let status = backup.starts("varu-host-status", 0);
     assert!(status.contains("vm1: shop: 4 snapshots") && status.contains("vm2: notes: 1 snapshot"), "{status}");

@@ -62,7 +62,7 @@ fn a_set_of_mysql_is_one_file_that_an_empty_server_loads() {
         empty.sql("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ('shop', 'crm')"),
         "1\n"
     );
-    assert!(!site.machine.at("part.sql.part").exists());
+    assert!(!site.machine.at(".part.sql.varu-new").exists());
 }
 
 #[test]
@@ -98,5 +98,5 @@ fn what_is_no_dump_makes_none() {
     let file = site.machine.at("dump.sql");
     let wrong = site.run(&["restore", "s", "--as-dump", file.to_str().unwrap()]).ends(2);
     assert!(wrong.err.contains("is no dump of MySQL or PostgreSQL"), "{}", wrong.err);
-    assert!(!file.exists() && !site.machine.at("dump.sql.part").exists());
+    assert!(!file.exists() && !site.machine.at(".dump.sql.varu-new").exists());
 }

@@ -240,8 +240,8 @@ fn two_days_of_dumps_are_listed_compared_and_restored() {
     machine.run(&["restore", "--snapshot", one, "--to", "back"]).ends(0).says("restored agama.sql from snapshot");
     assert!(fs::read(machine.at("back/agama.sql")).unwrap() == monday);
     machine.run(&["restore", "agama.sql", "--at", "2 days ago", "--stdout"]).ends(2).says("or before");
-    machine.run(&["verify"]).ends(0).says("everything is whole: 2 snapshots verified at level structure");
-    machine.run(&["verify", "--level", "data"]).ends(0).says("everything is whole");
+    machine.run(&["verify"]).ends(0).says("everything is intact: 2 snapshots verified at level structure");
+    machine.run(&["verify", "--level", "data"]).ends(0).says("everything is intact");
     machine.run(&["index", "check"]).ends(0).says("the index is as the repository has it");
 }
 

@@ -48,7 +48,7 @@ const MOST_FOR_SMALL: u64 = 64 << 20;
 
 /// Similar chunks are searched once the data without a base is one part in so many of them.
 const SIMILAR_WORTH: u64 = 64;
-/// Chunks between two that look alike which are taken, too: not each is recognised.
+/// The longest gap between two similar chunks that is bridged: not each similar chunk is recognised.
 const BRIDGED: u64 = 4;
 /// Most bytes of chunks that are looked through.
 const SIMILAR_MOST: u64 = 8 << 30;
@@ -163,14 +163,19 @@ impl Bases {
         // The stream before may have ended early.
         self.gap = None;
         self.stored_full = match parent {
-            Some(parent) if self.based => self.is_tired(repository, start, parent)?,
+            Some(parent) if self.based => self.exceeds_decode_limit(repository, start, parent)?,
             _ => false,
         };
         Ok(())
     }
 
     /// Whether a stream that depends on this one, and changes as much as all changed the last time, decodes too much.
-    fn is_tired(&mut self, repository: &Repository, start: &Start, (number, stream): (usize, &Stream)) -> Result<bool> {
+    fn exceeds_decode_limit(
+        &mut self,
+        repository: &Repository,
+        start: &Start,
+        (number, stream): (usize, &Stream),
+    ) -> Result<bool> {
         if let Some((_, over_decode_limit)) = self.last_asked.filter(|(asked, _)| *asked == number) {
             return Ok(over_decode_limit);
         }
@@ -301,7 +306,7 @@ impl Bases {
         }))
     }
 
-    /// The segment is on its way: where position found little or had to guess, chunks that look alike become its bases.
+    /// Called before the segment is compressed: where position found little or had to guess, chunks that look alike become its bases.
     pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut PendingSegment) -> Result<()> {
         let lacks = segment.prefix.len() < segment.plain.len() / 4;
         if !self.based
@@ -317,7 +322,7 @@ impl Bases {
             return Ok(());
         }
         let Some(stream) = start.stream_of(u64::from(hits[0])) else { return Ok(()) };
-        if self.is_tired(repository, start, stream)? {
+        if self.exceeds_decode_limit(repository, start, stream)? {
             return Ok(());
         }
         segment.drop_bases();

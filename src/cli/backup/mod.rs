@@ -70,23 +70,23 @@ pub struct Args {
     #[arg(long)]
     init: bool,
 
-    /// Leave out what this pattern of .gitignore's form matches; may be given several times.
+    /// Exclude files that match this .gitignore pattern; may be given several times.
     #[arg(long, value_name = "PATTERN", conflicts_with = "stdin")]
     exclude: Vec<String>,
 
-    /// Leave out other file systems that are mounted below a PATH.
+    /// Exclude other file systems that are mounted below a PATH.
     #[arg(long, conflicts_with = "stdin")]
     one_file_system: bool,
 
-    /// Leave out what is in folders with a CACHEDIR.TAG.
+    /// Exclude the content of folders with a CACHEDIR.TAG.
     #[arg(long, conflicts_with = "stdin")]
     exclude_caches: bool,
 
-    /// Begin even where the repository's disk seems to have too little room.
+    /// Begin even if the repository's disk seems to have too little free space.
     #[arg(long)]
     ignore_space: bool,
 
-    /// It is right that the set shrank: the snapshot isn't suspect.
+    /// Confirm that the set shrank: the snapshot isn't suspect.
     #[arg(long)]
     accept_shrink: bool,
 

@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{ExitStatus, Failure};
 use varu::job::amount::counted;
 
-/// Let a damaged object go that no second copy has, so that the machine's next backup stores what it held again.
+/// Mark a damaged object without a second copy as lost, so that the machine's next backup stores its content again.
 ///
 /// What is whole is refused. The snapshots that need the object are named: they can't be restored whole any more.
 #[derive(Debug, clap::Args)]

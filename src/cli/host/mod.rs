@@ -31,7 +31,7 @@ const ROOT: &str = "/srv/varu";
 /// That of the ledgers.
 const LEDGERS: &str = "/var/lib/varu-host";
 
-/// Look after the repositories of other machines: on the backup host, as root and without any key.
+/// Manage the repositories of other machines: on the backup host, as root and without any key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder with a folder for each account.

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long = "repository", value_name = "ID")]
     repositories: Vec<RepositoryId>,
 
-    /// The machine takes the place of the one that the account had: the keys of that one are let in no more.
+    /// The machine takes the place of the one that the account had: the keys of that one are revoked.
     #[arg(long)]
     take_over: bool,
 

@@ -35,7 +35,7 @@ pub struct Args {
 impl Args {
     /// Prunes and says what went.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
-        let policy = load_policy(self.policy.as_deref()).map_err(Failure::usage)?;
+        let policy = load_policy(self.policy.as_deref())?;
         let dry_run = self.dry_run;
         let options = HostPruneOptions { places, accounts: self.accounts, wait: PATIENCE, policy, dry_run };
         let progress = context.progress();

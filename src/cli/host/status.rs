@@ -1,9 +1,11 @@
 //! `varu host status`.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
+use varu::class::Class;
+use varu::disk::{replace, way_out};
 use varu::host::Places;
 use varu::host::status::{AccountStatus, HostStatus, SetStatus, status};
 use varu::time::{Clock, SystemClock, Timestamp, format_duration};
@@ -33,7 +35,7 @@ pub struct Args {
 impl Args {
     /// Says how everything stands. Where a set is late, the status is 4.
     pub fn run(self, context: &Context, places: Places) -> Result<ExitStatus, Failure> {
-        let policy = load_policy(self.policy.as_deref()).map_err(Failure::usage)?;
+        let policy = load_policy(self.policy.as_deref())?;
         let host = status(&places, &self.accounts, &policy, &SystemClock)?;
         let now = SystemClock.now();
         if let Some(path) = &self.metrics {
@@ -57,12 +59,10 @@ impl Args {
     }
 }
 
-fn write(path: &PathBuf, text: &str) -> Result<(), Failure> {
-    let mut new = path.clone().into_os_string();
-    new.push(".new");
-    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path));
-    written.map_err(|error| {
-        Failure::new(ExitStatus::Failed, format!("writing the metrics to {} failed: {error}", path.display()))
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    replace(path, text.as_bytes(), 0o644).map_err(|error| {
+        let text = format!("writing the metrics to {} failed: {error}{}", path.display(), way_out(&error));
+        Failure::new(Class::of_io(&error).into(), text)
     })
 }
 

@@ -59,7 +59,7 @@ fn text(report: &HostVerifyReport) -> String {
     if report.failure.is_some() {
         return text;
     }
-    let found = if report.damage.is_empty() { "everything is whole" } else { "DAMAGED" };
+    let found = if report.damage.is_empty() { "everything is intact" } else { "DAMAGED" };
     let resumed = if report.resumed { "; the others were read by the run before" } else { "" };
     let (read, of) = (counted(report.objects, "object"), count(report.of));
     text + &format!("{}: {found}: {read} of {of} read ({}){resumed}\n", report.account, size(report.bytes))

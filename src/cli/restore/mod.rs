@@ -25,7 +25,7 @@ use super::context::{Context, print};
 use super::exit::{ExitStatus, Failure};
 use super::values::{SetWord, SnapshotWord, TrustArgs, When};
 
-/// Bring a set's data back.
+/// Restore a set.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "varu restore [OPTIONS] <SET|--configuration> <--to DIR|--into SERVICE|--stdout>\n       varu restore \
@@ -39,8 +39,8 @@ pub struct Args {
     #[arg(value_name = "SET", add = ArgValueCandidates::new(complete::sets))]
     set: Option<SetWord>,
 
-    /// Restore every set: below DIR, into SERVICE, or where nothing of that is given to where it was, each database into its
-    /// server and each file to its place, in the order of restore_order.
+    /// Restore every set: below DIR, into SERVICE, or without either to the original places, databases into their servers and
+    /// files to their paths, in the order of restore_order.
     #[arg(long, conflicts_with_all = ["snapshot", "stdout"])]
     all: bool,
 
@@ -69,11 +69,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "configuration", "strip_components"])]
     as_dump: Option<PathBuf>,
 
-    /// Write the one stream that is meant to standard output, or all of a dump of MySQL or PostgreSQL.
+    /// Write the one selected stream to standard output, or all of a dump of MySQL or PostgreSQL.
     #[arg(long, conflicts_with_all = ["overwrite", "strip_components"])]
     stdout: bool,
 
-    /// Restore only what this pattern of .gitignore's form matches; with --into, only this DATABASE or DATABASE/TABLE. May be
+    /// Restore only files that match this .gitignore pattern; with --into, only this DATABASE or DATABASE/TABLE. May be
     /// given several times.
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     only: Vec<String>,
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", allow_hyphen_values = true, conflicts_with = "into")]
     path: Vec<OsString>,
 
-    /// What happens to a file that is there already.
+    /// The treatment of existing files.
     #[arg(long, value_name = "WHEN", value_parser = overwrite(), default_value = "never")]
     overwrite: Overwrite,
 
@@ -112,7 +112,7 @@ struct ServiceArgs {
     #[arg(long, value_name = "SERVICE[:NAME]", add = ArgValueCandidates::new(complete::services))]
     into: Option<String>,
 
-    /// What is there under this name may be put aside for the restored data; may be given several times.
+    /// Allow replacing what has this name: the old data is renamed and kept; may be given several times.
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     replace: Vec<String>,
 
@@ -124,7 +124,7 @@ struct ServiceArgs {
     #[arg(long)]
     yes: bool,
 
-    /// Name what can't be restored, pass over it, and put the rest in place.
+    /// Report objects that can't be restored, and restore the rest.
     #[arg(long)]
     keep_going: bool,
 
@@ -257,7 +257,7 @@ impl Args {
     }
 }
 
-/// Does what a request asks for, and says what was written. With `yes` nobody is asked.
+/// Runs a request and prints its report. With `yes` nobody is asked. Damage of what was restored ends with status 7.
 pub fn run(request: &RestoreRequest, yes: bool, context: &Context) -> Result<ExitStatus, Failure> {
     let to_stdout = request.destination == Destination::Stdout;
     let progress = if to_stdout { context.progress_aside() } else { context.progress() };

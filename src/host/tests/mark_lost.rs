@@ -105,7 +105,7 @@ fn what_is_whole_or_unknown_or_a_key_is_refused() {
     host.rot(&chains.packs[2].0);
     host.rot(&key.0);
     let whole = chains.mark_lost(&[&chains.packs[2].0, &chains.packs[0].0]).unwrap_err();
-    assert!(matches!(whole, Error::Refused(_)) && whole.to_string().contains("is whole"), "{whole}");
+    assert!(matches!(whole, Error::Refused(_)) && whole.to_string().contains("is intact"), "{whole}");
     for wrong in [&key.0, &numbered_pack(77).0, &info_name()] {
         assert!(matches!(chains.mark_lost(&[wrong]), Err(Error::Usage(_))), "{wrong}");
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{NewFile, takes_nothing, way_out};
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
 use crate::format::recipe::Recipe;
@@ -46,38 +47,43 @@ impl DumpFrame {
 /// A file that gets its name once all of it is there.
 pub struct DumpFile {
     path: PathBuf,
-    part: PathBuf,
+    new: NewFile,
+    overwrite: bool,
 }
 
 impl DumpFile {
     /// Begins the file; one that is there already is only replaced with `overwrite`.
     pub fn create(path: &Path, overwrite: bool) -> Result<(Self, File)> {
-        let failed =
-            |error: &std::io::Error| Error::Failed(format!("making the dump {} failed: {error}", path.display()));
         if !overwrite && fs::symlink_metadata(path).is_ok() {
-            return Err(Error::Usage(format!("{} is there already; --overwrite always replaces it", path.display())));
+            return Err(is_there(path));
         }
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
         // It holds what its readers on the server hold.
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
-        let file = file.map_err(|error| failed(&error))?;
-        Ok((Self { path: path.to_owned(), part }, file))
+        let begin = || {
+            let new = NewFile::beside(path, 0o600)?;
+            let file = new.as_file().try_clone()?;
+            Ok((Self { path: path.to_owned(), new, overwrite }, file))
+        };
+        begin().map_err(|error| failed("making", path, &error))
     }
 
     /// Gives the file its name.
     pub fn finish(self) -> Result<()> {
-        fs::rename(&self.part, &self.path)
-            .map_err(|error| Error::Failed(format!("naming the dump {} failed: {error}", self.path.display())))
+        let Self { path, new, overwrite } = self;
+        let named = if overwrite { new.replace() } else { new.create() };
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => is_there(&path),
+            _ => failed("naming", &path, &error),
+        })
     }
 }
 
-/// What has no name yet goes.
-impl Drop for DumpFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.part);
-    }
+fn is_there(path: &Path) -> Error {
+    Error::Usage(format!("{} is there already; --overwrite always replaces it", path.display()))
+}
+
+fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
+    let text = format!("{tried} the dump {} failed: {error}{}", path.display(), way_out(error));
+    if takes_nothing(error) { Error::NoSpace(text) } else { Error::Failed(text) }
 }
 
 /// Refuses a set that is no dump.

@@ -111,7 +111,7 @@ impl Accounts {
     /// Writes those files below `root` that differ from `before`. Each keeps its owner and mode.
     ///
     /// # Errors
-    /// Where one can't be written; it is as it was then.
+    /// Where one can't be written; that file is then unchanged.
     pub fn write(&self, before: &Accounts, root: &Path) -> io::Result<()> {
         for (file, content) in self.0.iter().filter(|(file, content)| before.0.get(file) != Some(content)) {
             replace(&root.join(file.path()), content, file.mode())?;

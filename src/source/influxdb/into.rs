@@ -501,9 +501,13 @@ impl RestoreTarget for InfluxdbTarget {
             )));
         }
         let shards = self.shards().count();
-        let checks = match self.points.is_empty() {
-            true => format!("all {shards} shards are there"),
-            false => format!(
+        let checks = match (self.points.is_empty(), missing.is_empty()) {
+            (true, _) => format!("all {shards} shards are there"),
+            (false, false) => format!(
+                "all {shards} shards are there; of {} measurements not all have the counts of the backup",
+                self.points.len()
+            ),
+            (false, true) => format!(
                 "all {shards} shards are there, and the counts of {} measurements are those of the backup",
                 self.points.len()
             ),

@@ -1,3 +1,5 @@
+//! Tests of the splitter.
+
 use proptest::prelude::*;
 
 use super::*;

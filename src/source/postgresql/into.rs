@@ -507,10 +507,15 @@ impl RestoreTarget for PostgresqlTarget {
         }
         let tables: usize = self.places.iter().map(|place| place.rows.len()).sum();
         let rows = self.places.iter().flat_map(|place| place.rows.values()).sum();
-        let more = if self.compares { "the definitions were" } else { "what there is was" };
+        let more = if self.compares { "the definitions were" } else { "the list of objects was" };
+        let has_failures = self.verified.complete.iter().any(|(_, failures, _)| !failures.is_empty());
+        let counts = match has_failures {
+            true => "were compared with the dump, and not all are the same",
+            false => "are those of the dump",
+        };
         Ok(Proof {
             counted: Some((rows, "rows")),
-            checks: format!("the row counts of {tables} tables are those of the dump, and {more} compared with it"),
+            checks: format!("the row counts of {tables} tables {counts}, and {more} compared with it"),
         })
     }
 

@@ -203,7 +203,7 @@ pub fn code() -> BTreeMap<String, String> {
 }
 
 /// The floors as a page of documentation draws them: by floor, the modules that its table's row names.
-fn drawn(text: &str) -> Vec<BTreeSet<String>> {
+fn drawn(text: &str) -> Vec<Vec<String>> {
     let rows = text.lines().filter_map(|line| line.trim_start_matches("//!").trim().strip_prefix("| "));
     let rows = rows.filter(|row| row.starts_with(|first: char| first.is_ascii_digit()));
     let names = |row: &str| row.split('`').skip(1).step_by(2).map(str::to_owned).collect();
@@ -250,7 +250,7 @@ fn every_entry_of_the_tables_exists_and_is_used() {
 
 #[test]
 fn the_documentation_draws_the_floors_as_they_are() {
-    let floors: Vec<BTreeSet<String>> =
+    let floors: Vec<Vec<String>> =
         FLOORS.iter().map(|modules| modules.iter().map(|&name| name.to_owned()).collect()).collect();
     assert_eq!(drawn(&code()["lib.rs"]), floors);
 }

@@ -1,4 +1,4 @@
-//! Sets an entry's metadata in the file system.
+//! Metadata of extracted entries.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

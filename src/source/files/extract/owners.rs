@@ -70,7 +70,7 @@ impl OwnerMapping {
     }
 }
 
-/// Knows the numbers of names, asked for once.
+/// A cache of the ids of names.
 pub(super) struct OwnerNumbers {
     owners: OwnerMapping,
     users: Mutex<HashMap<Vec<u8>, Option<u32>>>,

@@ -1,4 +1,4 @@
-//! The way back into a server that runs.
+//! The restore target of MySQL and MariaDB.
 //!
 //! Tables are loaded beside what is there, into `NAME_loading_TIME`, and their rows are counted. Only then one statement puts
 //! them in place, and what stood there goes to `NAME_before_TIME`, where it stays until somebody drops it. Where nothing
@@ -44,7 +44,7 @@ struct DatabaseTarget {
     to: String,
     /// Where its tables are loaded.
     loading: String,
-    /// The table, where it is one alone.
+    /// The chosen tables; None: all.
     tables: Option<Vec<String>>,
     /// Whether something stands where it goes to.
     is_taken: bool,
@@ -62,7 +62,7 @@ impl DatabaseTarget {
         aside(&self.to, "before", stamp)
     }
 
-    /// Whether something stands where it goes to.
+    /// Whether its tables are loaded under another name than its own.
     fn replaces(&self) -> bool {
         self.loading != self.to
     }
@@ -105,7 +105,7 @@ pub struct MysqlTarget {
     /// The accounts that were there before.
     accounts_before: BTreeSet<Account>,
     loaded: Arc<Mutex<Loaded>>,
-    /// Whether the server takes names of databases and tables that differ in case for the same.
+    /// Whether the server compares names of databases and tables without regard to case.
     folds: bool,
     /// What tells this server from others.
     identity: String,
