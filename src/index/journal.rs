@@ -195,6 +195,9 @@ impl Operation {
     }
 }
 
+/// How many restores of a set are looked through for one that is unfinished.
+const LOOKED_AT: usize = 200;
+
 /// The columns that make an [`Operation`].
 const COLUMNS: &str = "number, kind, set_name, started, ended, outcome, about, message, snapshot, request, standing";
 
@@ -254,10 +257,50 @@ impl Index {
         self.newest("kind = ?1 AND set_name = ?2 AND request IS NOT NULL", params![kind, set])
     }
 
-    /// The newest restore of a set into its service, where that has not succeeded.
+    /// The newest restore of a set into its service that has not succeeded.
     pub fn unfinished_restore(&self, set: &str) -> Result<Option<Operation>> {
-        let last = self.last_of_set(OperationKind::RestoreIntoService, set)?;
-        Ok(last.filter(|last| !last.has_succeeded()))
+        Ok(self.unfinished(set)?.map(|(restore, _)| restore))
+    }
+
+    /// What restores of a set that have not succeeded have made in its service, or had begun to make.
+    pub fn unfinished_remains(&self, set: &str) -> Result<Remains> {
+        Ok(self.unfinished(set)?.map(|(_, remains)| remains).unwrap_or_default())
+    }
+
+    /// The newest restore of a set into its service that has not succeeded, and what all such have made there. A later
+    /// one that succeeded settles the names that it restored itself, and no others: half a database stays unfinished while
+    /// another, or a copy under another name, is restored. An operation without a snapshot gives up all before it.
+    fn unfinished(&self, set: &str) -> Result<Option<(Operation, Remains)>> {
+        let restores: Vec<Operation> = self.read(|database| {
+            let select = format!(
+                "SELECT {COLUMNS} FROM operation WHERE kind = ?1 AND set_name = ?2 ORDER BY number DESC LIMIT {LOOKED_AT}"
+            );
+            let mut select = database.prepare_cached(&select)?;
+            select.query_map(params![OperationKind::RestoreIntoService, set], operation)?.collect()
+        })?;
+        let (mut settled, mut has_success) = (Vec::new(), false);
+        let mut found: Option<(Operation, Remains)> = None;
+        for restore in restores {
+            if restore.has_succeeded() && restore.snapshot.is_none() {
+                break;
+            }
+            let Remains { targets, leftovers } = self.remains_of(&restore)?;
+            if restore.has_succeeded() {
+                settled.extend(targets);
+                has_success = true;
+                continue;
+            }
+            let targets: Vec<ServiceName> = targets.into_iter().filter(|name| !settled.contains(name)).collect();
+            if targets.is_empty() && has_success {
+                continue;
+            }
+            let remains = Remains { targets, leftovers };
+            found = Some(match found {
+                None => (restore, remains),
+                Some((newest, others)) => (newest, others.and(&remains)),
+            });
+        }
+        Ok(found)
     }
 
     /// What an operation has made in a service.
@@ -393,6 +436,7 @@ mod tests {
         assert_eq!(index.unfinished_restore("other").unwrap(), None);
         index.database.execute("UPDATE service_name SET name = 'shoq' WHERE name = 'shop'", []).unwrap();
         assert!(matches!(index.remains_of(&unfinished), Err(IndexError::Changed { .. })));
+        index.database.execute("UPDATE service_name SET name = 'shop' WHERE name = 'shoq'", []).unwrap();
         // One that noted no request hides none that did.
         let running = index.begin(&beginning, at(2)).unwrap();
         let ending = Ending { standing: Some("x".to_owned()), ..Ending::with_warnings(&[]) };
@@ -405,5 +449,33 @@ mod tests {
             (Some("x"), Some(SnapshotId::from_bytes([7; SnapshotId::LEN])))
         );
         assert!(asked.has_succeeded() && index.unfinished_restore("shop").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_restore_settles_the_names_that_it_restored_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = Index::open(folder.path()).unwrap();
+        let name = |name: &&str| ServiceName { server: "a:3306".to_owned(), name: (*name).to_owned() };
+        let mut restore = |targets: &[&str], ends: bool| {
+            let remains = Remains { targets: targets.iter().map(name).collect(), leftovers: Vec::new() };
+            let snapshot = Some(SnapshotId::from_bytes([7; SnapshotId::LEN]));
+            let beginning =
+                Beginning { snapshot, remains, ..Beginning::new(OperationKind::RestoreIntoService, Some("shop")) };
+            let running = index.begin(&beginning, at(1)).unwrap();
+            if ends {
+                index.end(running, at(2), &Ending::with_warnings(&[])).unwrap();
+            }
+            index.unfinished_remains("shop").unwrap().targets
+        };
+        assert_eq!(restore(&["one", "two"], false), [name(&"one"), name(&"two")]);
+        assert_eq!(restore(&["copy"], true).len(), 2, "a copy settles nothing of the original");
+        assert_eq!(restore(&["one"], true), [name(&"two")], "a part settles itself, and is nobody's own from then on");
+        assert_eq!(restore(&[], true), [name(&"two")], "what replaced other data settles nothing");
+        assert_eq!(restore(&["two"], true), []);
+        assert_eq!(restore(&["one", "two"], false).len(), 2);
+        let abandoned = Beginning::new(OperationKind::RestoreIntoService, Some("shop"));
+        let running = index.begin(&abandoned, at(3)).unwrap();
+        index.end(running, at(4), &Ending::new(Outcome::Done, None)).unwrap();
+        assert_eq!(index.unfinished_restore("shop").unwrap(), None);
     }
 }

@@ -31,8 +31,7 @@ impl Lock {
     ) -> Result<Self> {
         let path = folder.join("lock");
         let failed = |source| Error::io("locking", &path, source);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = open.map_err(failed)?;
+        let mut file = open(&path).map_err(failed)?;
         let start = Instant::now();
         let mut said = false;
         loop {
@@ -57,14 +56,42 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(100).min(patience));
         }
-        let mut write = || {
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "{what}, process {}", std::process::id())
-        };
-        write().map_err(failed)?;
+        name_holder(&mut file, what).map_err(failed)?;
         Ok(Self(file))
     }
+
+    /// Takes the lock of a set's restore into its service. A second one doesn't wait: what it was started for may be done by the
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where such a restore runs.
+    pub fn of_restore(folder: &Path, set: &str) -> Result<Self> {
+        let path = folder.join(format!("restore-{set}.lock"));
+        let failed = |source| Error::io("locking", &path, source);
+        let mut file = open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Refused(format!(
+                    "{} is running; wait for its end, or stop it first",
+                    holder(&mut file)
+                )));
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        name_holder(&mut file, &format!("a restore of {set}")).map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn name_holder(file: &mut File, what: &str) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{what}, process {}", std::process::id())
 }
 
 /// Who wrote the file last: the holder, or for a moment the one before.
@@ -93,5 +120,16 @@ mod tests {
         assert!(error.contains("backup of agama, process"), "{error}");
         drop(first);
         take(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_second_restore_of_a_set_is_refused_while_one_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::of_restore(folder.path(), "agama").unwrap();
+        let error = Lock::of_restore(folder.path(), "agama").err().unwrap();
+        assert!(matches!(&error, Error::Refused(why) if why.contains("a restore of agama, process")), "{error}");
+        Lock::of_restore(folder.path(), "web").unwrap();
+        drop(first);
+        Lock::of_restore(folder.path(), "agama").unwrap();
     }
 }

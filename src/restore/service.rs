@@ -12,7 +12,7 @@ use crate::error::{Error, Result, ending};
 use crate::facts::Facts;
 use crate::index::{Beginning, Ending, Operation, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
-use crate::repository::{self, Repository};
+use crate::repository::{self, Lock, Repository};
 use crate::source::remains::Remains;
 use crate::source::{self, Contents, Plan, RestoreTarget, Target};
 use crate::time::Clock;
@@ -136,6 +136,10 @@ pub fn restore_into(
 ) -> Result<Option<RestoreReport>> {
     let said = guard.check(snapshot)?;
     let set = &snapshot.header.set;
+    let _lock = match guard.purpose {
+        Purpose::Production => Some(Lock::of_restore(repository.folder(), set)?),
+        Purpose::Scratch => None,
+    };
     let unfinished = match guard.purpose {
         Purpose::Production => unfinished(repository, set)?,
         Purpose::Scratch => Remains::default(),
@@ -151,7 +155,11 @@ pub fn restore_into(
         return Ok(None);
     }
     let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
-    let remains = service.remains().and(&unfinished);
+    // Names that only an earlier one has made stay its own: this one doesn't settle them.
+    let Remains { targets, leftovers } = service.remains();
+    let leftovers = Remains { leftovers, ..Remains::default() };
+    let leftovers = leftovers.and(&Remains { leftovers: unfinished.leftovers, ..Remains::default() }).leftovers;
+    let remains = Remains { targets, leftovers };
     let operation = Beginning {
         about: Some(&what),
         snapshot: Some(snapshot.id),
@@ -200,12 +208,9 @@ fn put_in_place(mut report: RestoreReport, service: &mut dyn RestoreTarget) -> R
     Ok(report)
 }
 
-/// What the last restore of the set has left in its service, where that hasn't succeeded.
+/// What restores of the set that haven't succeeded have left in its service.
 fn unfinished(repository: &Repository, set: &str) -> Result<Remains> {
-    let index = repository.index();
-    let last = index.unfinished_restore(set).map_err(repository::Error::from)?;
-    let remains = last.map(|last| index.remains_of(&last)).transpose().map_err(repository::Error::from)?;
-    Ok(remains.unwrap_or_default())
+    Ok(repository.index().unfinished_remains(set)?)
 }
 
 /// What a restore of the snapshot into the service would do, and what stands now where its data goes. Writes nothing.
@@ -380,8 +385,8 @@ fn whole(report: &RestoreReport) -> Result<()> {
 
 /// Forgets an unfinished restore of a set, so that backups of it go on. None where there is none.
 pub fn abandon(repository: &Repository, set: &str, reason: &str, clock: &dyn Clock) -> Result<Option<Operation>> {
-    let failed = repository::Error::from;
-    let Some(operation) = repository.index().unfinished_restore(set).map_err(failed)? else { return Ok(None) };
+    let _lock = Lock::of_restore(repository.folder(), set)?;
+    let Some(operation) = repository.index().unfinished_restore(set)? else { return Ok(None) };
     let message = format!("the restore before was given up; {reason}");
     repository.record(
         &Beginning::new(OperationKind::RestoreIntoService, Some(set)),

@@ -43,7 +43,7 @@ pub fn aside(name: &str, mark: &str, stamp: &str, most: usize) -> String {
 /// What is said of what earlier restores have left: by which statement it goes.
 pub fn leftover(name: &str, drop: &str) -> String {
     format!(
-        "{name} is left of a restore that didn't end, and holds nothing but what that had loaded; it goes by {drop}"
+        "{name} is left of a restore that didn't end; once you have seen that nobody wrote to it since, it goes by {drop}"
     )
 }
 

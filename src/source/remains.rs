@@ -15,7 +15,7 @@ pub struct Remains {
     /// Where data goes to, and nothing stood before but what an earlier restore had begun: it may be replaced without being
     /// asked for.
     pub targets: Vec<ServiceName>,
-    /// What holds nothing but what restores have loaded, and what no later one goes on with.
+    /// What restores have made and no later one goes on with. Somebody may have written to it since.
     pub leftovers: Vec<ServiceName>,
 }
 

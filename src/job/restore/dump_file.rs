@@ -54,8 +54,15 @@ pub struct DumpFile {
 impl DumpFile {
     /// Begins the file; one that is there already is only replaced with `overwrite`.
     pub fn create(path: &Path, overwrite: bool) -> Result<(Self, File)> {
-        if !overwrite && fs::symlink_metadata(path).is_ok() {
-            return Err(is_there(path));
+        match fs::symlink_metadata(path) {
+            Ok(there) if !there.is_file() => {
+                return Err(Error::Usage(format!(
+                    "{} is no plain file, and isn't replaced; --stdout writes the dump to standard output",
+                    path.display()
+                )));
+            }
+            Ok(_) if !overwrite => return Err(is_there(path)),
+            _ => {}
         }
         // It holds what its readers on the server hold.
         let begin = || {
