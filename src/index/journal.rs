@@ -247,11 +247,6 @@ impl Index {
         self.newest("kind = ?1", params![kind])
     }
 
-    /// The newest operation of a kind on a set.
-    pub fn last_of_set(&self, kind: OperationKind, set: &str) -> Result<Option<Operation>> {
-        self.newest("kind = ?1 AND set_name = ?2", params![kind, set])
-    }
-
     /// The newest restore of a set that noted what was asked for.
     pub fn last_request(&self, kind: OperationKind, set: &str) -> Result<Option<Operation>> {
         self.newest("kind = ?1 AND set_name = ?2 AND request IS NOT NULL", params![kind, set])

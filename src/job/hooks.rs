@@ -31,6 +31,18 @@ fn run_all(hooks: &[Hook], when: &str, name: &str, machine: &Machine, progress: 
     }
 }
 
+/// Runs them one after the other, and then does `work`. The first that fails ends it.
+fn after_all<T>(
+    hooks: &[Hook],
+    when: &str,
+    name: &str,
+    machine: &Machine,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    hooks.iter().try_for_each(|hook| run(hook, when, name, machine))?;
+    work()
+}
+
 /// Does `work` between a set's commands: a command before that fails ends it, those after always run.
 ///
 /// # Errors
@@ -44,8 +56,7 @@ pub fn around_backup<T>(
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let Some(hooks) = set.map(|set| &set.hooks) else { return work() };
-    let before = hooks.before.iter().try_for_each(|hook| run(hook, "before the backup", name, machine));
-    let result = before.and_then(|()| work());
+    let result = after_all(&hooks.before, "before the backup", name, machine, work);
     if result.is_err() {
         run_all(&hooks.on_error, "on an error", name, machine, progress);
     }
@@ -55,7 +66,7 @@ pub fn around_backup<T>(
 
 /// Runs them one after the other, after a refresh. The first that fails ends it.
 pub fn after_refresh(hooks: &[Hook], name: &str, machine: &Machine) -> Result<()> {
-    hooks.iter().try_for_each(|hook| run(hook, "after the refresh", name, machine))
+    after_all(hooks, "after the refresh", name, machine, || Ok(()))
 }
 
 /// As [`around_backup`], for a restore into the service.
@@ -67,8 +78,7 @@ pub fn around_restore<T>(
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let Some(hooks) = set.map(|set| &set.hooks) else { return work() };
-    let before = hooks.restore_before.iter().try_for_each(|hook| run(hook, "before the restore", name, machine));
-    let result = before.and_then(|()| work());
+    let result = after_all(&hooks.restore_before, "before the restore", name, machine, work);
     run_all(&hooks.restore_after, "after the restore", name, machine, progress);
     result
 }

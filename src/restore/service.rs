@@ -155,11 +155,8 @@ pub fn restore_into(
         return Ok(None);
     }
     let what = format!("snapshot {}; {}; {}", snapshot.id, guard.reason, service.undone());
-    // Names that only an earlier one has made stay its own: this one doesn't settle them.
-    let Remains { targets, leftovers } = service.remains();
-    let leftovers = Remains { leftovers, ..Remains::default() };
-    let leftovers = leftovers.and(&Remains { leftovers: unfinished.leftovers, ..Remains::default() }).leftovers;
-    let remains = Remains { targets, leftovers };
+    // Targets that only an earlier one has made stay its own: this one doesn't settle them.
+    let remains = service.remains().and(&Remains { targets: Vec::new(), ..unfinished });
     let operation = Beginning {
         about: Some(&what),
         snapshot: Some(snapshot.id),
