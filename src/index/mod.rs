@@ -227,15 +227,31 @@ impl Index {
         self.suspect(IndexError::of(self.folder.join(FILE), source))
     }
 
-    /// Runs `work` in one transaction.
+    /// Runs `work` in one transaction, or as a part of the one that is open; see [`Index::at_once`].
     fn write<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let result = (|| {
-            let transaction = self.database.transaction()?;
-            let value = work(&transaction)?;
-            transaction.commit()?;
+            let savepoint = self.database.savepoint()?;
+            let value = work(&savepoint)?;
+            savepoint.commit()?;
             Ok(value)
         })();
         result.map_err(|source| self.error(source))
+    }
+
+    /// Makes all changes of `work` in one transaction, which takes as long as a single one. Those before an error of `work`
+    /// stay, as they would without it.
+    pub fn at_once<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.database.execute_batch("BEGIN").map_err(|source| self.error(source))?;
+        let result = work(self);
+        // After some errors SQLite has taken the whole transaction back.
+        if !self.database.is_autocommit() {
+            let committed = self.database.execute_batch("COMMIT");
+            if let Err(source) = committed {
+                let _ = self.database.execute_batch("ROLLBACK");
+                return Err(self.error(source));
+            }
+        }
+        result
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -285,6 +301,24 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_at_once_are_one_transaction_and_those_before_an_error_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = Index::open(folder.path()).unwrap();
+        let other = Index::open_to_look(folder.path()).unwrap();
+        let wrong = index.at_once(|index| {
+            index.set_local("a", b"1")?;
+            index.set_local("b", b"2")?;
+            assert_eq!(other.local("a").unwrap(), None, "it isn't committed");
+            index.write(|database| database.execute("INSERT INTO no_table VALUES (1)", []))
+        });
+        wrong.unwrap_err();
+        assert_eq!(other.local("b").unwrap().as_deref(), Some(b"2".as_slice()));
+        index.at_once(|index| index.forget_local("a")).unwrap();
+        assert_eq!(other.local("a").unwrap(), None);
+        index.set_local("c", b"3").unwrap();
+    }
 
     #[test]
     fn an_index_opens_again_and_keeps_local_state() {

@@ -197,6 +197,10 @@ impl Remote for Faulty {
         self.run("asking for the free space of", &self.place(), || self.inner.free_space())
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.inner.calls_at_once()
+    }
+
     fn clocks(&self) -> Option<Clocks> {
         self.inner.clocks()
     }

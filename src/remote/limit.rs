@@ -130,6 +130,10 @@ impl Remote for Limited {
         self.inner.free_space()
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.inner.calls_at_once()
+    }
+
     fn clocks(&self) -> Option<Clocks> {
         self.inner.clocks()
     }

@@ -8,12 +8,15 @@
 //! [`reread`] and [`limit`] are decorators of another remote: each adds one concern and passes the rest on, so they stack
 //! in any order. The usual one is retry over limit over the remote: repeated bytes then count against the limit.
 //!
+//! [`many`] makes many calls at a time, for who reads many small objects from a far host.
+//!
 //! The feature `testing` adds a remote in memory (`memory`) and the decorators `fault` and `record`.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod limit;
 pub mod local;
+pub mod many;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod open;
@@ -294,6 +297,11 @@ pub trait Remote: Send + Sync {
 
     /// Bytes that may still be written, None if the remote can't say.
     fn free_space(&self) -> Result<Option<u64>>;
+
+    /// How many small calls are worth having under way at once, from several threads: the more, the further the host is.
+    fn calls_at_once(&self) -> usize {
+        1
+    }
 
     /// When the last finished upload was written, by the clock of the host and by this machine's. None before there was
     /// one, and where the remote has no clock of its own.

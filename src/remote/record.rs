@@ -171,6 +171,10 @@ impl Remote for Recorder {
         self.note(Call::new(Verb::FreeSpace), self.inner.free_space(), none)
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.inner.calls_at_once()
+    }
+
     fn clocks(&self) -> Option<Clocks> {
         self.inner.clocks()
     }

@@ -246,6 +246,10 @@ impl Remote for Retry {
         self.0.pauses().answer(|| self.0.inner.free_space())
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.0.inner.calls_at_once()
+    }
+
     fn clocks(&self) -> Option<Clocks> {
         self.0.inner.clocks()
     }

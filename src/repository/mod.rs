@@ -6,6 +6,7 @@ mod damaged;
 mod directory;
 mod fetcher;
 mod instance;
+mod intake;
 mod journal;
 mod key_copies;
 mod key_objects;

@@ -9,6 +9,7 @@ use crate::format::pack::TAG_LEN;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
 use crate::index::SnapshotRow;
+use crate::remote::many::{Window, in_order};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::segment::{Compressor, Decompressor};
 use crate::time::Timestamp;
@@ -101,15 +102,30 @@ impl Repository {
 
     /// Fetches a snapshot object, checks it against its name, and opens it: its row, and its body with the recipe.
     pub fn fetch_snapshot(&self, name: &ObjectName) -> Result<(SnapshotRow, SnapshotBody)> {
-        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(|error| match error.kind {
+        self.open_snapshot(name, &self.snapshot_object(name)?)
+    }
+
+    /// Fetches many snapshot objects, given with their sizes: many at a time, and handed over in that order, one at a time.
+    /// They aren't opened; see [`Repository::open_snapshot`].
+    pub fn fetch_snapshots<E>(
+        &self,
+        objects: &[(ObjectName, u64)],
+        mut take: impl FnMut(&ObjectName, Result<Vec<u8>>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let fetch = |(name, _): &(ObjectName, u64)| self.snapshot_object(name);
+        in_order(Window::of(&*self.remote), objects, |(_, size)| *size, fetch, |(name, _), object| take(name, object))
+    }
+
+    fn snapshot_object(&self, name: &ObjectName) -> Result<Vec<u8>> {
+        self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(|error| match error.kind {
             // It may have been deleted since it was listed. Whoever knows better says so.
             ErrorKind::NotFound => error.into(),
             _ => of_object(error),
-        })?;
-        self.open_snapshot(name, &object)
+        })
     }
 
-    fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, SnapshotBody)> {
+    /// Checks a fetched object against its name, and opens it.
+    pub fn open_snapshot(&self, name: &ObjectName, object: &[u8]) -> Result<(SnapshotRow, SnapshotBody)> {
         let id = id_of(name, object)?;
         let (header, clear, sealed) = SnapshotHeader::split(object).map_err(|error| unreadable(name, error))?;
         if header.repository != *self.id() {
@@ -127,19 +143,18 @@ impl Repository {
         Ok((SnapshotRow { id, size: object.len() as u64, header, about: body.about() }, body))
     }
 
-    /// The clear header of a snapshot that may be of another repository id. Nothing vouches for it but that the object is the one
-    /// that was named.
-    pub fn peek_snapshot(&self, name: &ObjectName) -> Result<SnapshotHeader> {
-        let object = self.remote.get(name, MAX_SNAPSHOT_OBJECT).map_err(of_object)?;
-        // A flipped bit makes another repository's id of this one's.
-        id_of(name, &object)?;
-        Ok(SnapshotHeader::split(&object).map_err(|error| unreadable(name, error))?.0)
-    }
-
     /// The name of a known snapshot's object.
     pub fn object_name(row: &SnapshotRow) -> ObjectName {
         snapshot_name(row.header.stored_time, &row.header.set, row.header.kind(), &row.id)
     }
+}
+
+/// The clear header of a fetched object, which may be of another repository id. Nothing vouches for it but that the object
+/// is the one that was named.
+pub(super) fn header_of(name: &ObjectName, object: &[u8]) -> Result<SnapshotHeader> {
+    // A flipped bit makes another repository's id of this one's.
+    id_of(name, object)?;
+    Ok(SnapshotHeader::split(object).map_err(|error| unreadable(name, error))?.0)
 }
 
 /// The id of a snapshot's object, which must be the one that its name has.

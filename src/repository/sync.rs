@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::intake::Intake;
 use super::listing::listed;
 use super::sequences::{JUMP, highest_believed};
-use super::snapshots::describe;
+use super::snapshots::{describe, header_of};
 use super::{Error, NO_INSTANCE, Repository, Result, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::format::recipe::encode_full;
+use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
 use crate::index::{ChunkIndex, Index, SnapshotRow};
-use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::remote::{Folder, ObjectName};
 use crate::time::Timestamp;
 use crate::warning::{Warning, WarningKind};
 
@@ -110,6 +112,7 @@ impl Repository {
         objects.sort();
         changes.listed = objects.iter().map(|(name, ..)| name.clone()).collect();
         let mut spoilt = BTreeSet::new();
+        let (mut unknown, mut back) = (Vec::new(), BTreeSet::new());
         for (name, size, id) in objects {
             match known.get(&id).filter(|row| Self::object_name(row) == name) {
                 Some(row) if row.size == size && !bad.contains(&id) => _ = present.insert(id),
@@ -121,11 +124,22 @@ impl Repository {
                     });
                     spoilt.insert(id);
                 }
-                // The very bytes that were known before are back: nobody put an old snapshot in their place.
-                None if were_spoilt.contains(&id) => self.take_in(&name, None, &mut changes, &mut present)?,
-                None => self.take_in(&name, highest, &mut changes, &mut present)?,
+                None => {
+                    // The very bytes that were known before are back: nobody put an old snapshot in their place.
+                    if were_spoilt.contains(&id) {
+                        back.insert(name.clone());
+                    }
+                    unknown.push((name, size));
+                }
             }
         }
+        let mut intake = Intake::new(self);
+        let fetched = self.fetch_snapshots(&unknown, |name, object| {
+            let highest = highest.filter(|_| !back.contains(name));
+            intake.take(name, object, highest, &mut changes, &mut present)
+        });
+        // What came before an error needn't be fetched again.
+        intake.enter().and(fetched)?;
         let still: BTreeSet<SnapshotId> =
             were_spoilt.difference(&present).copied().chain(spoilt.iter().copied()).collect();
         if still != were_spoilt {
@@ -275,52 +289,6 @@ impl Repository {
         Ok(lost.map(|row| hidden(self, Some(row), row.header.sequence, &row.id)))
     }
 
-    fn take_in(
-        &self,
-        name: &ObjectName,
-        highest: Option<(u64, SnapshotId)>,
-        changes: &mut Changes,
-        present: &mut BTreeSet<SnapshotId>,
-    ) -> Result<()> {
-        let (row, body) = match self.fetch_snapshot(name) {
-            Ok(opened) => opened,
-            Err(Error::Damaged(why)) => {
-                match self.peek_snapshot(name) {
-                    Ok(header) if header.repository != *self.id() => {
-                        changes.foreign += 1;
-                        let of_id = changes.strangers.entry(header.repository).or_default();
-                        of_id.push((header.sequence, header.stored_time));
-                    }
-                    _ => changes.damaged.push(why),
-                }
-                return Ok(());
-            }
-            // A later version of the format: the others can still be used.
-            Err(Error::Usage(why)) => {
-                changes.later.push(why.clone());
-                changes.refused.push(why);
-                return Ok(());
-            }
-            // A prune has deleted it since the listing.
-            Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        // One writer counts up. An unknown snapshot with a lower number was removed before, and put back. With the very
-        // number of the newest it is the other of two that were written at the same moment.
-        if highest.is_some_and(|(sequence, _)| row.header.sequence < sequence) {
-            changes.refused.push(format!(
-                "{} is not used: it appeared again after newer ones had been seen; somebody put an old snapshot back. \
-                 `varu index rebuild` takes in all that is there",
-                describe(&row)
-            ));
-            return Ok(());
-        }
-        present.insert(row.id);
-        self.index().add_snapshot(&row, &body)?;
-        changes.added.push(row.id);
-        Ok(())
-    }
-
     /// The sequence and id of the newest snapshot that this index ever saw.
     pub fn highest_seen(&self) -> Result<Option<(u64, SnapshotId)>> {
         let fact = self.index().local(HIGHEST)?;
@@ -358,10 +326,12 @@ impl Repository {
         if self.keys.file().follows.is_none() {
             return Ok(passed);
         }
-        let (listed, _) = self.remote.list(Folder::Snapshots)?;
-        let headers = listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some());
-        let headers = headers.filter_map(|object| self.peek_snapshot(&object.name).ok());
-        Ok(highest_believed(headers.map(|header| header.sequence)))
+        let mut sequences = Vec::new();
+        self.peek_all(|header| {
+            sequences.push(header.sequence);
+            Ok(())
+        })?;
+        Ok(highest_believed(sequences.into_iter()))
     }
 
     /// Refuses to write after another machine's snapshot, unless that was adopted, and beside another repository's.
@@ -387,19 +357,28 @@ impl Repository {
         if self.keys.file().follows.is_some() {
             return Ok(());
         }
-        let (listed, _) = self.remote.list(Folder::Snapshots)?;
-        let headers = listed.iter().filter(|object| parse_snapshot_name(&object.name).is_some());
-        let mut strangers = headers.filter_map(|object| self.peek_snapshot(&object.name).ok());
-        match strangers.find(|header| header.repository != *self.id()) {
-            None => Ok(()),
-            Some(header) => Err(Error::Refused(format!(
+        self.peek_all(|header| match header.repository == *self.id() {
+            true => Ok(()),
+            false => Err(Error::Refused(format!(
                 "{} holds snapshots of the repository {}, and none of {}, which this writer key writes. Check the URL and the \
                  writer key; if both are right, the host has put another repository in its place",
                 self.remote.place(),
                 header.repository,
                 self.id()
             ))),
-        }
+        })
+    }
+
+    /// Gives the clear headers of all snapshots to `take`, whichever repository's they are. Nobody vouches for them. Those
+    /// that can't be read are left out.
+    fn peek_all(&self, mut take: impl FnMut(SnapshotHeader) -> Result<()>) -> Result<()> {
+        let (listed, _) = self.remote.list(Folder::Snapshots)?;
+        let snapshots = listed.into_iter().filter(|object| parse_snapshot_name(&object.name).is_some());
+        let objects: Vec<(ObjectName, u64)> = snapshots.map(|object| (object.name, object.size)).collect();
+        self.fetch_snapshots(&objects, |name, object| match object.and_then(|object| header_of(name, &object)) {
+            Ok(header) => take(header),
+            Err(_) => Ok(()),
+        })
     }
 
     /// Accepts the newest snapshot as the one from which this machine continues. None if there is no snapshot.

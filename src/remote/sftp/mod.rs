@@ -327,6 +327,10 @@ impl Remote for SftpRemote {
         }
     }
 
+    fn calls_at_once(&self) -> usize {
+        self.0.pool.calls_at_once()
+    }
+
     fn clocks(&self) -> Option<Clocks> {
         *lock(&self.0.clocks)
     }

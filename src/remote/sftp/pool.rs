@@ -58,8 +58,12 @@ impl State {
         link
     }
 
+    fn round_trip(&self) -> Duration {
+        self.open.iter().map(|connection| connection.round_trip).min().unwrap_or_default()
+    }
+
     fn may_grow(&self, most: usize) -> bool {
-        let round_trip = self.open.iter().map(|connection| connection.round_trip).min().unwrap_or_default();
+        let round_trip = self.round_trip();
         let barred = self.barred.is_some_and(|since| since.elapsed() < BARRED);
         self.opening < OPENING && !barred && self.open.len() + self.opening < wanted(round_trip, most)
     }
@@ -72,6 +76,12 @@ impl State {
 pub(super) fn wanted(round_trip: Duration, most: usize) -> usize {
     let steps = usize::try_from(round_trip.as_millis() / 5).unwrap_or(usize::MAX);
     most.min(steps.saturating_add(2))
+}
+
+/// How many small calls are worth having under way at once at this distance: a few for each connection that it is worth.
+/// Each waits for a round trip or two, and over one connection they go beside each other, too.
+fn calls_at_once(round_trip: Duration) -> usize {
+    wanted(round_trip, 8) * 8
 }
 
 /// A connection with an upload on it.
@@ -212,6 +222,11 @@ impl Pool {
     /// Connections to the server, including those that are being opened.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.state).links.iter().filter_map(Weak::upgrade).filter(|link| link.disconnect().is_none()).collect()
+    }
+
+    /// How many small calls are worth having under way at once; those for a near host while there is no connection.
+    pub(super) fn calls_at_once(&self) -> usize {
+        calls_at_once(lock(&self.state).round_trip())
     }
 
     /// Every connection that lives.

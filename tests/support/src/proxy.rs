@@ -1,4 +1,5 @@
-//! A TCP proxy on a loopback port that delays data, cuts a connection, or lets it stall.
+//! A TCP proxy on a loopback port that delays data, cuts a connection, or lets it stall. It counts round trips, and may pass
+//! only so many bytes a second.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -28,6 +29,11 @@ pub struct Proxy {
 
 struct Shared {
     delay: Duration,
+    /// Bytes a second in each direction.
+    rate: Option<u32>,
+    /// When the bytes so far have passed, to the server and to the client.
+    free: [Mutex<Option<Instant>>; 2],
+    turns: Mutex<Turns>,
     passed: Mutex<Passed>,
     ended: AtomicBool,
 }
@@ -41,6 +47,27 @@ struct Passed {
     open: Vec<TcpStream>,
 }
 
+/// Round trips that went before what has arrived.
+#[derive(Default)]
+struct Turns {
+    at_client: u64,
+    at_server: u64,
+    most: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    ToClient,
+}
+
+/// Bytes on their way.
+struct Piece {
+    due: Instant,
+    turn: u64,
+    bytes: Vec<u8>,
+}
+
 const PIECE: usize = 64 << 10;
 /// Pieces that may be under way in one direction: more than any window.
 const UNDER_WAY: usize = 1024;
@@ -48,10 +75,21 @@ const UNDER_WAY: usize = 1024;
 impl Proxy {
     /// Passes on to a loopback port. Every byte takes half of `round_trip`.
     pub fn start(target: u16, round_trip: Duration) -> Self {
+        Self::start_narrow(target, round_trip, None)
+    }
+
+    /// The same, and no more than `rate` bytes a second pass in each direction, over all connections together.
+    pub fn start_narrow(target: u16, round_trip: Duration, rate: Option<u32>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared =
-            Arc::new(Shared { delay: round_trip / 2, passed: Mutex::default(), ended: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            delay: round_trip / 2,
+            rate,
+            free: Default::default(),
+            turns: Mutex::default(),
+            passed: Mutex::default(),
+            ended: AtomicBool::new(false),
+        });
         let state = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -76,6 +114,12 @@ impl Proxy {
     /// Bytes that were passed on so far.
     pub fn passed(&self) -> u64 {
         self.shared.passed.lock().unwrap().bytes
+    }
+
+    /// The round trips on the longest path so far: a request that is sent after an answer has arrived comes one later than
+    /// what was answered. Requests beside each other, over one connection or several, count once.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.lock().unwrap().most
     }
 
     /// The connection over which the byte of this number goes will have the fault.
@@ -109,18 +153,19 @@ impl Shared {
     fn serve(self: &Arc<Self>, client: TcpStream, server: TcpStream) {
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let stalled = Arc::new(AtomicBool::new(false));
-        for (from, to) in [(&client, &server), (&server, &client)] {
+        for (from, to, way) in [(&client, &server, Way::ToServer), (&server, &client, Way::ToClient)] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             self.passed.lock().unwrap().open.push(from.try_clone().unwrap());
             let (sender, receiver) = sync_channel(UNDER_WAY);
             let (shared, stalled) = (Arc::clone(self), Arc::clone(&stalled));
-            std::thread::spawn(move || shared.take(from, &sender, &stalled));
-            std::thread::spawn(move || give(to, &receiver));
+            let state = Arc::clone(self);
+            std::thread::spawn(move || shared.take(from, way, &sender, &stalled));
+            std::thread::spawn(move || state.give(to, way, &receiver));
         }
     }
 
     /// Reads pieces until the end or the fault.
-    fn take(&self, mut from: TcpStream, sender: &SyncSender<(Instant, Vec<u8>)>, stalled: &AtomicBool) {
+    fn take(&self, mut from: TcpStream, way: Way, sender: &SyncSender<Piece>, stalled: &AtomicBool) {
         loop {
             let mut piece = vec![0; PIECE];
             let Ok(length @ 1..) = from.read(&mut piece) else { return };
@@ -132,7 +177,7 @@ impl Shared {
                 None => {}
                 Some((rest, fault)) => {
                     let later = piece.split_off(rest);
-                    let _ = sender.send((Instant::now() + self.delay, piece));
+                    let _ = sender.send(self.send(way, piece));
                     match fault {
                         Fault::Pause => {
                             std::thread::sleep(Duration::from_secs(1));
@@ -159,10 +204,50 @@ impl Shared {
                     }
                 }
             }
-            if sender.send((Instant::now() + self.delay, piece)).is_err() {
+            if sender.send(self.send(way, piece)).is_err() {
                 return;
             }
         }
+    }
+
+    /// Puts bytes on their way. Waits while the line is busy with others.
+    fn send(&self, way: Way, bytes: Vec<u8>) -> Piece {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap();
+            let turn = match way {
+                Way::ToServer => turns.at_client + 1,
+                Way::ToClient => turns.at_server,
+            };
+            turns.most = turns.most.max(turn);
+            turn
+        };
+        let mut passed = Instant::now();
+        if let Some(rate) = self.rate {
+            let mut free = self.free[way as usize].lock().unwrap();
+            passed = free.unwrap_or(passed).max(passed) + Duration::from_secs_f64(bytes.len() as f64 / f64::from(rate));
+            *free = Some(passed);
+        }
+        std::thread::sleep(passed.saturating_duration_since(Instant::now()));
+        Piece { due: passed + self.delay, turn, bytes }
+    }
+
+    /// Writes pieces when they are due.
+    fn give(&self, mut to: TcpStream, way: Way, receiver: &Receiver<Piece>) {
+        for Piece { due, turn, bytes } in receiver {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            {
+                let mut turns = self.turns.lock().unwrap();
+                let arrived = match way {
+                    Way::ToServer => &mut turns.at_server,
+                    Way::ToClient => &mut turns.at_client,
+                };
+                *arrived = turn.max(*arrived);
+            }
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
     }
 
     /// Counts bytes. Where the fault is among them: how many go before it.
@@ -177,20 +262,9 @@ impl Shared {
 }
 
 /// Keeps the other side open without a byte, until the process ends.
-fn hold(sender: &SyncSender<(Instant, Vec<u8>)>) {
+fn hold(sender: &SyncSender<Piece>) {
     let _open = sender.clone();
     loop {
         std::thread::park();
     }
-}
-
-/// Writes pieces when they are due.
-fn give(mut to: TcpStream, receiver: &Receiver<(Instant, Vec<u8>)>) {
-    for (due, piece) in receiver {
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        if to.write_all(&piece).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
 }
