@@ -24,7 +24,7 @@ mod snapshots;
 mod sync;
 
 pub use costs::Cost;
-pub use directory::PackParts;
+pub use directory::{PackEnds, PackParts, WantedPack};
 pub use fetcher::{ChunkRun, Fetched, Fetcher};
 pub use instance::instance;
 pub use key_copies::{import, keep_copy, local_copies};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Error, Repository, Result, broken};
+use super::{Error, Repository, Result, WantedPack, broken};
 use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{MAX_CHAIN, pack_name};
 use crate::format::recipe::{Recipe, apply_edit, decode_full};
@@ -80,19 +80,15 @@ impl Repository {
         sizes: Option<&HashMap<PackId, u64>>,
     ) -> Result<Vec<std::result::Result<PackRow, String>>> {
         let checks: HashMap<PackId, DirectoryCheck> = recipe.packs.iter().map(|pack| (pack.id, pack.check)).collect();
-        let mut listed = None;
-        let mut rows = Vec::new();
-        for id in packs {
-            let known = self.index().pack(&id)?;
-            if known.is_none() && sizes.is_none() && listed.is_none() {
-                listed = Some(self.pack_sizes()?);
-            }
-            let row = match known {
+        let ids: Vec<PackId> = packs.collect();
+        let unusable = self.fetch_unknown(&ids, &checks, sizes)?;
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            let row = match self.index().pack(&id)? {
                 Some(row) => check_row(row, checks.get(&id)),
                 None => {
-                    let size = sizes.or(listed.as_ref()).and_then(|sizes| sizes.get(&id)).copied();
-                    size.ok_or_else(|| broken(pack_name(&id), "it is missing"))
-                        .and_then(|size| self.enter_fetched(&id, size, checks.get(&id)))
+                    let why = unusable.get(&id).cloned();
+                    Err(why.map_or_else(|| broken(pack_name(&id), "it is missing"), Error::Damaged))
                 }
             };
             rows.push(match row {
@@ -104,11 +100,30 @@ impl Repository {
         Ok(rows)
     }
 
-    fn enter_fetched(&self, id: &PackId, size: u64, check: Option<&DirectoryCheck>) -> Result<PackRow> {
-        let parts = self.fetch_directory(id, size, check)?;
-        self.enter_pack(&parts)?;
-        let row = self.index().pack(id)?;
-        row.ok_or_else(|| Error::Failed(format!("the index lost the pack {id}")))
+    /// Fetches the directories that the index lacks, as far as their packs are there. Returns the damaged ones, each with a
+    /// sentence.
+    fn fetch_unknown(
+        &self,
+        packs: &[PackId],
+        checks: &HashMap<PackId, DirectoryCheck>,
+        sizes: Option<&HashMap<PackId, u64>>,
+    ) -> Result<HashMap<PackId, String>> {
+        let mut unknown = Vec::new();
+        for id in packs {
+            if self.index().pack(id)?.is_none() {
+                unknown.push(*id);
+            }
+        }
+        let mut damaged = HashMap::new();
+        if unknown.is_empty() {
+            return Ok(damaged);
+        }
+        let listed = if sizes.is_none() { Some(self.pack_sizes()?) } else { None };
+        let size = |id: &PackId| sizes.or(listed.as_ref()).and_then(|sizes| sizes.get(id)).copied();
+        let wanted = |id: PackId| Some(WantedPack { id, size: size(&id)?, check: checks.get(&id).copied() });
+        let wanted: Vec<WantedPack> = unknown.into_iter().filter_map(wanted).collect();
+        self.enter_directories(&wanted, |id, why| _ = damaged.insert(*id, why))?;
+        Ok(damaged)
     }
 
     /// The packs that a restore of the recipe reads: those that runs name, and all bases under their segments. The index

@@ -104,18 +104,13 @@ impl Repository {
         let rows = self.index().snapshots()?;
         let mut read = to_read(&rows, set);
         read.extend(self.noted(SUSPECTED)?);
+        let unreadable = self.unreadable(rows.iter().filter(|row| read.contains(&row.id)), there)?;
         let mut found = Vec::new();
         for row in &rows {
             let name = Self::object_name(row);
             let why = match there.get(&name) {
                 Some(size) if *size != row.size => format!(": it has {size} bytes, and had {}", row.size),
-                Some(_) if read.contains(&row.id) => match self.fetch_snapshot(&name) {
-                    Ok(_) => continue,
-                    Err(Error::Damaged(why)) => format!(": {why}"),
-                    // It is gone since the listing: whoever lists next says so.
-                    Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                },
+                Some(_) if unreadable.contains_key(&name) => format!(": {}", unreadable[&name]),
                 None if goes_on(row, &rows, |name| there.contains_key(name)) => String::new(),
                 _ => continue,
             };
@@ -139,6 +134,28 @@ impl Repository {
         // Without its packs a snapshot that is gone is of no use.
         found.retain(|(row, _)| there.contains_key(&Self::object_name(row)) || has_packs(row, &sizes));
         Ok(found)
+    }
+
+    /// Reads those of the snapshots that are there with their sizes. Returns the damaged ones, each with a sentence.
+    fn unreadable<'a>(
+        &self,
+        rows: impl Iterator<Item = &'a SnapshotRow>,
+        there: &BTreeMap<ObjectName, u64>,
+    ) -> Result<BTreeMap<ObjectName, String>> {
+        let named = rows.map(|row| (Self::object_name(row), row.size));
+        let objects: Vec<(ObjectName, u64)> = named.filter(|(name, size)| there.get(name) == Some(size)).collect();
+        let mut unreadable = BTreeMap::new();
+        self.fetch_snapshots(&objects, |name, object| {
+            match object.and_then(|object| self.open_snapshot(name, &object)) {
+                Ok(_) => {}
+                Err(Error::Damaged(why)) => _ = unreadable.insert(name.clone(), why),
+                // It is gone since the listing: whoever lists next says so.
+                Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        Ok(unreadable)
     }
 
     /// Stores the object of a snapshot again. A sentence where that can't be done.

@@ -6,7 +6,7 @@ use super::intake::Intake;
 use super::listing::listed;
 use super::sequences::{JUMP, highest_believed};
 use super::snapshots::{describe, header_of};
-use super::{Error, NO_INSTANCE, Repository, Result, instance};
+use super::{Error, NO_INSTANCE, Repository, Result, WantedPack, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::format::recipe::encode_full;
 use crate::format::snapshot::SnapshotHeader;
@@ -390,7 +390,7 @@ impl Repository {
         Ok(newest)
     }
 
-    /// Rebuilds the index from pack directories and snapshots; no chunk data is read. Local history stays. Returns the
+    /// Rebuilds the index from pack directories and snapshots; of each pack only its ends are read. Local history stays. Returns the
     /// numbers found.
     ///
     /// Where a snapshot is hidden that was seen before, nothing is done but to say so, unless `accept_loss`.
@@ -435,22 +435,16 @@ impl Repository {
         let sizes = self.pack_sizes()?;
         let needed: BTreeSet<PackId> = self.index().snapshots()?.into_iter().flat_map(|row| row.header.packs).collect();
         let ids: BTreeSet<PackId> = sizes.keys().copied().chain(needed.iter().copied()).collect();
-        for id in ids {
-            let Some(size) = sizes.get(&id) else {
-                changes.damaged.push(format!("packs/{id}.pack is missing, and a snapshot needs it"));
-                continue;
-            };
-            match self.fetch_directory(&id, *size, None) {
-                Ok(parts) => {
-                    self.enter_pack(&parts)?;
-                }
-                // A pack of another repository id, or a damaged one.
-                Err(Error::Damaged(why)) if needed.contains(&id) => changes.damaged.push(why),
-                Err(Error::Damaged(_)) => {}
-                Err(error) => return Err(error),
+        let missing = ids.iter().filter(|id| !sizes.contains_key(id));
+        changes.damaged.extend(missing.map(|id| format!("packs/{id}.pack is missing, and a snapshot needs it")));
+        let wanted = |id: PackId| Some(WantedPack { id, size: *sizes.get(&id)?, check: None });
+        let wanted: Vec<WantedPack> = ids.into_iter().filter_map(wanted).collect();
+        // Others that can't be read are of another repository id, or damaged and of no use.
+        self.enter_directories(&wanted, |id, why| {
+            if needed.contains(id) {
+                changes.damaged.push(why);
             }
-        }
-        Ok(())
+        })
     }
 
     /// Compares the packs on the remote with the index: forgets uploads that never ended and missing packs. Returns how

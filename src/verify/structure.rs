@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rayon::prelude::*;
-
 use super::{Bad, VerifyReport};
 use crate::crypto::random_bytes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{MAX_KEY_OBJECT, is_key_name, key_name, pack_name};
 use crate::format::recipe::{PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::{Index, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
-use crate::remote::{ErrorKind, Folder};
-use crate::repository::{self, Repository, list_or_none};
+use crate::remote::many::{Window, in_order};
+use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::repository::{self, PackEnds, Repository, WantedPack, list_or_none};
 
 /// Bytes that are read of a pack at once.
 const READ: u64 = 1 << 20;
+/// Bytes of a pack's start in which its header lies.
+const HEADER: usize = 4 << 10;
 
 /// The recipes of all snapshots that have one.
 pub(super) type Recipes = Vec<(SnapshotRow, Recipe)>;
@@ -61,8 +62,13 @@ pub(super) fn snapshots(
     let mut recipes = Vec::new();
     let mut bad = Vec::new();
     let mut unreadable = BTreeSet::new();
-    for row in report.snapshots.clone() {
-        match one_snapshot(repository, &row, sizes, &lost) {
+    let rows = report.snapshots.clone();
+    fetch_directories(repository, &rows, sizes)?;
+    let objects: Vec<(ObjectName, u64)> = rows.iter().map(|row| (Repository::object_name(row), row.size)).collect();
+    let mut rows = rows.into_iter();
+    repository.fetch_snapshots(&objects, |_, object| {
+        let Some(row) = rows.next() else { return Ok(()) };
+        match one_snapshot(repository, &row, object, sizes, &lost) {
             Ok((recipe, missing)) => {
                 bad.extend(missing);
                 streams(repository, &row, &recipe, report)?;
@@ -78,12 +84,27 @@ pub(super) fn snapshots(
             }
             Err(error) => return Err(error.into()),
         }
-    }
+        Ok::<_, Error>(())
+    })?;
     // The next backup from here reads these, and restores those that it can.
     repository.suspect(unreadable)?;
     replaced(repository, report)?;
     gaps(report);
     Ok((recipes, bad))
+}
+
+/// Fetches all directories that the index lacks. Which of them fit is found with each snapshot.
+fn fetch_directories(
+    repository: &Repository,
+    rows: &[SnapshotRow],
+    sizes: &HashMap<PackId, u64>,
+) -> repository::Result<()> {
+    let known: HashSet<PackId> = repository.index().packs()?.into_iter().map(|row| row.id).collect();
+    let needed: BTreeSet<PackId> = rows.iter().flat_map(|row| row.header.packs.iter().copied()).collect();
+    let unknown = needed.into_iter().filter(|id| !known.contains(id));
+    let wanted: Vec<WantedPack> =
+        unknown.filter_map(|id| Some(WantedPack { id, size: *sizes.get(&id)?, check: None })).collect();
+    repository.enter_directories(&wanted, |_, _| {})
 }
 
 /// Names the lost snapshots whose recipes this machine still knows, so that snapshots that depend on them can be
@@ -106,10 +127,11 @@ fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
 fn one_snapshot(
     repository: &Repository,
     row: &SnapshotRow,
+    object: repository::Result<Vec<u8>>,
     sizes: &HashMap<PackId, u64>,
     lost: &BTreeMap<SnapshotId, Vec<String>>,
 ) -> repository::Result<(Recipe, Vec<Bad>)> {
-    let (found, body) = repository.fetch_snapshot(&Repository::object_name(row)).map_err(gone)?;
+    let (found, body) = repository.open_snapshot(&Repository::object_name(row), &object.map_err(gone)?)?;
     if found != *row || repository.index().whole_body(&row.id)? != Some(body) {
         return Err(repository::Error::Damaged(
             "the index has other things of it; run `varu index rebuild`".to_owned(),
@@ -201,6 +223,9 @@ fn gaps(report: &mut VerifyReport) {
     report.notes.extend(notes);
 }
 
+/// A pack whose bytes are read, what binds its directory, and its size.
+type Drawn = (PackId, Option<DirectoryCheck>, u64);
+
 /// Reads each pack that a snapshot needs, compares its hash with its name, and its directory with the recipes.
 pub(super) fn packs(
     repository: &Repository,
@@ -232,24 +257,25 @@ pub(super) fn packs(
     progress.phase("reading packs", Some((total as f64 * sample) as u64), None);
     let missing = wanted.keys().filter(|pack| !sizes.contains_key(pack));
     bad.extend(missing.map(|pack| (Bad::Pack(*pack), "it is missing".to_owned())));
-    let drawn: Vec<(PackId, Option<DirectoryCheck>, u64)> =
+    let drawn: Vec<Drawn> =
         wanted.iter().filter_map(|(id, check)| Some((*id, *check, *sizes.get(id)?))).filter(|_| draw(sample)).collect();
-    let checked: Vec<(PackId, u64, repository::Result<()>)> = drawn
-        .par_iter()
-        .map(|(id, check, size)| (*id, *size, one_pack(repository, id, check.as_ref(), *size, progress, interrupt)))
-        .collect();
-    for (id, size, result) in checked {
+    let window = Window::of(&**repository.remote());
+    let window = Window { calls: window.calls.max(rayon::current_num_threads()), ..window };
+    let check = |(id, check, size): &Drawn| one_pack(repository, id, check.as_ref(), *size, progress, interrupt);
+    let held = |(_, _, size): &Drawn| READ.min(*size);
+    in_order(window, &drawn, held, check, |(id, _, size), result| {
         report.packs += 1;
         report.bytes += size;
         match result.map_err(gone) {
             Ok(()) => {}
-            Err(repository::Error::Damaged(why)) => match unreadable_segments(repository, &id)? {
-                parts if parts.is_empty() => bad.push((Bad::Pack(id), why)),
-                parts => bad.extend(parts.into_iter().map(|(segment, why)| (Bad::Segment(id, segment), why))),
+            Err(repository::Error::Damaged(why)) => match unreadable_segments(repository, id)? {
+                parts if parts.is_empty() => bad.push((Bad::Pack(*id), why)),
+                parts => bad.extend(parts.into_iter().map(|(segment, why)| (Bad::Segment(*id, segment), why))),
             },
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
-    }
+        Ok(())
+    })?;
     for (part, why) in &bad {
         report.damaged(part.object(), why);
     }
@@ -292,15 +318,19 @@ fn one_pack(
 ) -> repository::Result<()> {
     let name = pack_name(id);
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; READ.min(size) as usize];
+    let mut ends = PackEnds { start: Vec::new(), end: Vec::new() };
     let mut offset = 0;
     while offset < size {
         if interrupt.is_set() {
             return Err(repository::Error::Interrupted);
         }
         let length = READ.min(size - offset) as usize;
-        repository.remote().get_range(&name, offset, &mut buffer[..length])?;
-        hasher.update(&buffer[..length]);
+        ends.end.resize(length, 0);
+        repository.remote().get_range(&name, offset, &mut ends.end)?;
+        hasher.update(&ends.end);
+        if offset == 0 && READ < size {
+            ends.start = ends.end[..HEADER].to_vec();
+        }
         offset += length as u64;
         progress.add(Counter::Bytes, length as u64);
     }
@@ -308,7 +338,8 @@ fn one_pack(
     if PackId::from_bytes(hasher.finish()) != *id {
         return Err(repository::Error::Damaged("its bytes aren't those that it was named by".to_owned()));
     }
-    repository.fetch_directory(id, size, check)?;
+    // The directory is among the bytes that were read, as far as it is no longer than the last piece.
+    repository.directory_of(id, size, check, ends)?;
     Ok(())
 }
 

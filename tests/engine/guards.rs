@@ -512,7 +512,7 @@ fn dump(state: &Path, id: &RepositoryId) -> Vec<String> {
 }
 
 #[test]
-fn a_rebuilt_index_is_the_same_and_reads_no_chunk() {
+fn a_rebuilt_index_is_the_same_and_reads_the_ends_of_packs() {
     let vault = Vault::new();
     let clock = TestClock::at(MONDAY);
     days(&vault, &clock, 0..4);
@@ -533,14 +533,15 @@ fn a_rebuilt_index_is_the_same_and_reads_no_chunk() {
         let known = writer.index().packs().unwrap();
         for pack in known {
             let directory = writer.index().directory(pack.number).unwrap().unwrap();
-            let segments =
-                pack.header_length..pack.header_length + directory.sealed_offset(directory.segments.len() as u32);
-            for read in recorder.read(&pack_name(&pack.id)) {
-                assert!(read.end <= segments.start || read.start >= segments.end, "{read:?} of {segments:?}");
-                packs += 1;
-            }
+            // A small pack in one piece, of a larger one what holds the header and the directory, and little else.
+            let ends = pack.size - directory.sealed_offset(directory.segments.len() as u32);
+            let reads = recorder.read(&pack_name(&pack.id));
+            let read: u64 = reads.iter().map(|read| read.end - read.start).sum();
+            let most = if pack.size <= 16 << 10 { pack.size } else { ends + 9 * 1024 + pack.size / 512 };
+            assert!(reads.len() <= 3 && read <= most, "{read} bytes of {} in {reads:?}, at most {most}", pack.size);
+            packs += 1;
         }
-        assert!(packs > 10, "reads of packs: {packs}");
+        assert!(packs > 5, "{packs} packs");
         // It continues as before, if the state still knows this machine's snapshots.
         let again = back_up(&writer, &day(4), &clock).unwrap();
         let knows = state == vault.state.path();
