@@ -17,6 +17,11 @@ const TABLE_LOG_MAX: u32 = 20;
 
 /// zstd's shortest match in text. Rows of a dump share short words everywhere; the longer matches say more, in less time.
 const TEXT_MATCH: u32 = 6;
+/// Places in the table of [`Compressor::fast`], as a power of two: they lie in a core's own cache.
+const FAST_TABLE_LOG: u32 = 12;
+/// How many places [`Compressor::fast`] passes over where nothing is found: zstd's strategy takes it as its target length.
+const FAST_STEP: u32 = 2;
+
 /// Bytes of a block that are looked at to know whether it is text.
 const LOOKED_AT: usize = 4096;
 
@@ -49,6 +54,19 @@ impl Compressor {
     pub fn new(level: i32) -> Result<Self, SegmentError> {
         let mut plain = CCtx::create();
         plain.set_parameter(CParameter::CompressionLevel(level)).map_err(compress_error)?;
+        Ok(Self { plain })
+    }
+
+    /// A compressor for blocks of some kilobytes that are wanted back soon: nearly as small as with level 3, in half the time.
+    pub fn fast() -> Result<Self, SegmentError> {
+        let mut plain = CCtx::create();
+        let with = [
+            CParameter::CompressionLevel(1),
+            CParameter::Strategy(Strategy::ZSTD_fast),
+            CParameter::HashLog(FAST_TABLE_LOG),
+            CParameter::TargetLength(FAST_STEP),
+        ];
+        with.into_iter().try_for_each(|parameter| plain.set_parameter(parameter).map(drop)).map_err(compress_error)?;
         Ok(Self { plain })
     }
 
@@ -149,6 +167,17 @@ impl Decompressor {
     }
 }
 
+impl Decompressor {
+    /// Decompresses a frame that was made without a prefix and holds exactly as many plain bytes as `out`.
+    pub fn decompress_into(&mut self, frame: &[u8], out: &mut [u8]) -> Result<(), SegmentError> {
+        let expected = out.len();
+        match self.plain.decompress(out, frame).map_err(decompress_error)? {
+            actual if actual == expected => Ok(()),
+            actual => Err(SegmentError::Length { expected, actual: actual as u64 }),
+        }
+    }
+}
+
 impl Default for Decompressor {
     fn default() -> Self {
         Self::new()
@@ -180,12 +209,20 @@ mod tests {
 
     #[test]
     fn blocks_come_back() {
-        let (mut compressor, mut decompressor) = (Compressor::new(3).unwrap(), Decompressor::new());
-        let (mut frame, mut back) = (Vec::new(), Vec::new());
-        for block in [text(20_000, 0), vec![0; 1 << 20], b"x".to_vec()] {
-            compressor.compress(&block, &mut frame).unwrap();
-            decompressor.decompress(&frame, &[], block.len(), &mut back).unwrap();
-            assert_eq!(back, block);
+        for mut compressor in [Compressor::new(3).unwrap(), Compressor::fast().unwrap()] {
+            let (mut decompressor, mut frame, mut back) = (Decompressor::new(), Vec::new(), Vec::new());
+            for block in [text(20_000, 0), vec![0; 1 << 20], b"x".to_vec()] {
+                compressor.compress(&block, &mut frame).unwrap();
+                decompressor.decompress(&frame, &[], block.len(), &mut back).unwrap();
+                assert_eq!(back, block);
+                back.fill(0);
+                decompressor.decompress_into(&frame, &mut back).unwrap();
+                assert_eq!(back, block);
+                // More or less than it holds, or another one, is an error and no panic.
+                assert!(decompressor.decompress_into(&frame, &mut vec![0; block.len() + 1]).is_err());
+                assert!(decompressor.decompress_into(&frame, &mut back[1..]).is_err());
+                assert!(decompressor.decompress_into(&frame[..frame.len() - 1], &mut back).is_err());
+            }
         }
     }
 

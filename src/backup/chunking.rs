@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::bases::{BaseCache, Bases, CacheSlot, bound_small};
+use super::bases::{Arrival, BaseCache, Bases, bound_small};
 use super::parent::{ParentCursor, Predicted};
 use super::pending::PendingSegment;
 use super::pipeline::{NEW, Pipeline, Placed, Stored};
@@ -222,10 +222,11 @@ impl<'a> Chunking<'a> {
                 None => self.bases.gap_steps_over(self.repository, parent, length as u64, &mut self.segment)?,
             }
             push_run(&mut place.runs, run);
-            let chunk = window.from..window.from + length;
-            self.cache_chunk(chunk);
+            self.cache_chunk(window.from..window.from + length, Arrival::Known);
         } else {
-            self.add(&id, window.from, length, parent, place)?;
+            self.store(&id, window.from, length, parent, place)?;
+            let arrival = if parent.count() > 0 { Arrival::Changed } else { Arrival::New };
+            self.cache_chunk(window.from..window.from + length, arrival);
         }
         Ok(length)
     }
@@ -241,33 +242,27 @@ impl<'a> Chunking<'a> {
         self.bases.gap_ends(self.repository, parent, predicted.number, &mut self.segment)?;
         let length = predicted.length as usize;
         if !self.start.accepts(&predicted.run) {
-            return match self.find(&predicted.id)? {
-                Some(run) => {
-                    push_run(&mut place.runs, run);
-                    self.cache_chunk(from..from + length);
-                    Ok(())
-                }
-                None => self.add(&predicted.id, from, length, parent, place),
-            };
-        }
-        push_run(&mut place.runs, predicted.run);
-        let ordinal = predicted.ordinal;
-        let cloned = self.bases.is_cloned();
-        if !cloned && self.bases.cache().is_some_and(|cache| cache.has(ordinal)) {
-            self.cached(|cache| cache.keep(ordinal..ordinal + 1));
+            match self.find(&predicted.id)? {
+                Some(run) => push_run(&mut place.runs, run),
+                None => self.store(&predicted.id, from, length, parent, place)?,
+            }
         } else {
-            self.cache_chunk(from..from + length);
+            push_run(&mut place.runs, predicted.run);
         }
+        self.cache_chunk(from..from + length, Arrival::Matched(predicted.ordinal));
         Ok(())
     }
 
-    fn cache_chunk(&mut self, chunk: std::ops::Range<usize>) {
-        if self.bases.is_cloned() {
-            self.cached(BaseCache::pass);
-            return;
-        }
+    /// Tells the cache of the new recipe's next chunk.
+    fn cache_chunk(&mut self, chunk: std::ops::Range<usize>, arrival: Arrival) {
+        let (cloned, packed) = (self.bases.is_cloned(), self.packed.is_some());
         let buffer = std::mem::take(&mut self.buffer);
-        self.cached(|cache| cache.add(&buffer[chunk]));
+        let chunk = &buffer[chunk];
+        self.cached(|cache| match (cloned, packed) {
+            (true, _) => cache.pass_elsewhere(),
+            (_, true) => cache.pass_useless(chunk.len() as u32),
+            _ => cache.add(chunk, arrival),
+        });
         self.buffer = buffer;
     }
 
@@ -289,7 +284,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Puts a new chunk into the segment that is being filled.
-    fn add(
+    fn store(
         &mut self,
         id: &ChunkId,
         from: usize,
@@ -312,19 +307,7 @@ impl<'a> Chunking<'a> {
         self.new += length as u64;
         self.progress.add(Counter::BytesNew, length as u64);
         push_run(&mut place.runs, Run { pack: NEW, segment, first, count: 1 });
-        self.place_in_cache(length);
         Ok(())
-    }
-
-    /// The segment's last chunk gets a place in the cache; it is written when the segment is compressed.
-    fn place_in_cache(&mut self, length: usize) {
-        let mut slot = CacheSlot::NONE;
-        let cloned = self.bases.is_cloned();
-        self.cached(|cache| match cloned {
-            true => cache.pass(),
-            false => cache.place(length as u32).map(|placed| slot = placed),
-        });
-        self.segment.slots.push(slot);
     }
 
     /// Sends the segment on its way, where anything is in it.

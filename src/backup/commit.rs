@@ -224,11 +224,6 @@ impl CommitPlan<'_> {
 
     /// The snapshot stands; a lost cache only makes the next one larger.
     fn commit_cache(&mut self, cache: BaseCache, id: &SnapshotId) {
-        if cache.full && !cache.lacked {
-            self.warnings.push(WarningKind::BaseCache.warning(
-                "the base cache has no room for all of the set, so backups are larger from now on; raise base_cache_max",
-            ));
-        }
         if let Err(error) = cache.commit(id) {
             let text = format!("the base cache could not be written, so the next backup is larger: {error}");
             self.warnings.push(WarningKind::BaseCache.warning(text));

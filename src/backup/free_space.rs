@@ -105,7 +105,7 @@ fn left_over(repository: &Repository, start: &Start) -> Result<u64> {
 }
 
 /// Bytes for people.
-fn shown(bytes: u64) -> String {
+pub(super) fn shown(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
         10_000..10_000_000 => format!("{:.2} MB", bytes as f64 / 1e6),

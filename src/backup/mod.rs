@@ -214,12 +214,12 @@ fn run(
     free_space::check(repository, options, &start, source)?;
     let generation = start.generation.unwrap_or_else(|| GenerationId::from_bytes(*random_bytes()));
     let bases = bases::open(repository, &start, options, generation, progress);
-    let (set, slots) = (&options.set, bases.slots());
+    let set = &options.set;
     let spool = (options.spool_max > 0).then(|| {
         let (remote, folder) = (repository.remote().clone(), repository.folder().join("spool"));
         Spool::new(remote, folder, options.spool_max, interrupt.clone())
     });
-    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, slots, spool, clock.now())?;
+    let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, spool, clock.now())?;
     let mut chunking = Chunking::new(repository, &start, pipeline, bases, progress, interrupt)?;
     progress.phase("backing up", None, None);
     let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;

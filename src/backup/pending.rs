@@ -1,6 +1,5 @@
 //! The segment that chunks are gathered in until it is full.
 
-use super::bases::cache::CacheSlot;
 use super::bases::reader::BaseChunk;
 use crate::format::pack::BaseRun;
 use crate::id::ChunkId;
@@ -11,8 +10,6 @@ pub(super) struct PendingSegment {
     pub plain: Vec<u8>,
     pub ids: Vec<ChunkId>,
     pub lengths: Vec<u32>,
-    /// Where the base cache is to hold its chunks; empty where there is no cache.
-    pub slots: Vec<CacheSlot>,
     /// The plain bytes of its bases.
     pub prefix: Vec<u8>,
     /// Its bases, each with the index's number of its pack.
@@ -87,7 +84,6 @@ impl PendingSegment {
         self.plain.clear();
         self.ids.clear();
         self.lengths.clear();
-        self.slots.clear();
         self.drop_bases();
         (self.small, self.stored_full, self.guessed) = (false, false, false);
         self

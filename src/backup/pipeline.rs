@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::bases::{BaseCache, Clones, Slots};
+use super::bases::{BaseCache, Clones};
 use super::pending::PendingSegment;
 use crate::error::{Error, Result};
 use crate::format::pack::BaseRun;
@@ -90,7 +90,6 @@ impl Pipeline {
         set: &str,
         generation: GenerationId,
         level: i32,
-        slots: Option<Arc<Slots>>,
         spool: Option<Arc<Spool>>,
         now: Timestamp,
     ) -> Result<Self> {
@@ -101,8 +100,8 @@ impl Pipeline {
         let (buffers_in, buffers) = sync_channel(4 * threads);
         let queue = Arc::new(Mutex::new(queue));
         let compressors = (0..threads).map(|_| {
-            let (queue, repository, slots) = (queue.clone(), repository.clone(), slots.clone());
-            std::thread::spawn(move || compress(&queue, &repository, slots.as_deref(), level))
+            let (queue, repository) = (queue.clone(), repository.clone());
+            std::thread::spawn(move || compress(&queue, &repository, level))
         });
         let compressors = compressors.collect();
         let set = set.to_owned();
@@ -245,16 +244,12 @@ impl CompressionWorker {
     }
 }
 
-/// Takes jobs until there are none. The base cache gets the new chunks on the way, if there is one.
-fn compress(queue: &Mutex<Receiver<CompressionJob>>, repository: &Repository, slots: Option<&Slots>, level: i32) {
+/// Takes jobs until there are none.
+fn compress(queue: &Mutex<Receiver<CompressionJob>>, repository: &Repository, level: i32) {
     let mut press = CompressionWorker::new(level);
-    let mut padded = Vec::new();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(CompressionJob { mut segment, mut frame, done }) = job else { return };
-        if let Some(slots) = slots {
-            slots.write(&segment.plain, &segment.lengths, &segment.slots, &mut padded);
-        }
         let result = match &mut press {
             Ok(press) => press.press(repository, &mut segment, &mut frame),
             Err(error) => Err(repository::Error::Failed(error.to_string())),

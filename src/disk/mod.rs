@@ -2,12 +2,14 @@
 
 mod new_file;
 
-use std::fs::{OpenOptions, remove_file};
+use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::StatVfs;
+use rustix::fs::{FallocateFlags, StatVfs, fallocate};
 
 pub use new_file::{NewFile, replace};
 
@@ -57,6 +59,27 @@ pub fn is_closed(folder: &Path) -> bool {
     written.is_err_and(|error| takes_nothing(&error))
 }
 
+/// Bytes from which a range of a file is given back to the disk.
+const WORTH_GIVING_BACK: u64 = 64 << 10;
+
+/// Makes a range of a file zeros, and gives a large one back to the disk, where the file system can. The file keeps its
+/// length, and needs no room for it.
+pub fn erase(file: &File, range: Range<u64>) -> io::Result<()> {
+    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    let length = range.end.saturating_sub(range.start);
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if length >= WORTH_GIVING_BACK && fallocate(file, punch, range.start, length).is_ok() {
+        return Ok(());
+    }
+    let mut at = range.start;
+    while at < range.end {
+        let piece = (range.end - at).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..piece as usize], at)?;
+        at += piece;
+    }
+    Ok(())
+}
+
 /// Advice for an error of a local file: a clause that follows it. Empty if there is none.
 pub fn way_out(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -72,6 +95,27 @@ pub fn way_out(error: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_that_is_erased_is_zeros_and_a_large_one_takes_no_room() {
+        use std::os::unix::fs::MetadataExt;
+        let mut file = tempfile::tempfile().unwrap();
+        let length = 4 << 20;
+        file.write_all(&vec![7; length]).unwrap();
+        file.sync_all().unwrap();
+        let before = file.metadata().unwrap().blocks();
+        for range in [10..20, 5000..5000 + (200 << 10), 1 << 20..3 << 20] {
+            erase(&file, range.clone()).unwrap();
+            let mut found = vec![1; (range.end - range.start) as usize + 2];
+            file.read_exact_at(&mut found, range.start - 1).unwrap();
+            let inside = found.len() - 1;
+            assert_eq!((found[0], found[inside]), (7, 7));
+            assert!(found[1..inside].iter().all(|&byte| byte == 0), "{range:?}");
+        }
+        assert_eq!(file.metadata().unwrap().len(), length as u64);
+        let after = file.metadata().unwrap().blocks();
+        assert!(after < before - (2 << 20) / 512, "{before} blocks, then {after}");
+    }
 
     #[test]
     fn a_disk_that_takes_nothing_has_a_way_out() {

@@ -12,16 +12,17 @@ mod similar;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
 
-pub(super) use cache::{BaseCache, CacheSlot, Slots};
+pub(super) use cache::{Arrival, BaseCache};
 pub(super) use clones::Clones;
 pub(super) use reader::BaseChunk;
 
+use cache::{Lack, Shortage};
 use reader::BaseReader;
 
 use similar::Similar;
 
+use super::free_space::shown;
 use super::parent::{ParentCursor, Predicted};
 use super::pending::PendingSegment;
 use super::start::Start;
@@ -98,6 +99,10 @@ pub(super) struct Bases {
     stored_full: bool,
     /// Whether deltas against a stream of the parent are stored plain, by the stream's number: the last one asked for.
     last_asked: Option<(usize, bool)>,
+    /// Bytes of chunks that would have been bases, had they found room in the cache.
+    without_room: u64,
+    /// The room that the cache may have, and what it may have by the configuration.
+    room: (u64, u64),
     /// The failure of the cache, which did not end the run.
     warnings: Vec<Warning>,
 }
@@ -113,11 +118,6 @@ impl Bases {
         (self.cache, self.clones) = (None, None);
         self.based &= self.has_previous;
         self.warnings.push(why);
-    }
-
-    /// The cache's data file, for the threads that write new chunks there.
-    pub fn slots(&self) -> Option<Arc<Slots>> {
-        self.cache.as_ref().map(|cache| cache.slots().clone())
     }
 
     /// The stream of `entry` is to be read: its file gets a copy, where the file system can make one.
@@ -137,20 +137,42 @@ impl Bases {
 
     /// The cache and the copies, to be committed, and the failure of the cache.
     pub fn finish(mut self) -> (Option<BaseCache>, Option<Clones>, Vec<Warning>) {
-        if let Some(Some(error)) = self.cache.as_ref().map(|cache| cache.slots().failed()) {
-            let text = format!("the base cache can't be written, so the next backup is larger: {error}");
-            self.give_up_cache(WarningKind::BaseCache.warning(text));
+        let mut shortage = None;
+        match self.cache.as_mut().map(BaseCache::settle).transpose() {
+            Ok(found) => shortage = found.flatten(),
+            Err(error) => {
+                let text = format!("the base cache can't be written, so the next backup is larger: {error}");
+                self.give_up_cache(WarningKind::BaseCache.warning(text));
+            }
         }
-        // A cache without room says so itself, when that begins.
-        let lacks_room = self.cache.as_ref().is_none_or(|cache| cache.full || cache.lacked);
-        if self.reader.has_missed() && (self.has_previous || !lacks_room) {
+        if self.reader.has_missed() {
             let lacking = if self.has_previous { "previous files and the base cache lack" } else { "base cache lacks" };
             self.warnings.push(WarningKind::BaseCache.warning(format!(
                 "the {lacking} chunks of the newest snapshot, or they are damaged, so this backup is larger; the next one has \
                  them again"
             )));
         }
+        self.warnings.extend(shortage.map(|shortage| self.short_of_room(&shortage)));
         (self.cache, self.clones, self.warnings)
+    }
+
+    /// What the lack of room costs, and how much would do.
+    fn short_of_room(&self, shortage: &Shortage) -> Warning {
+        let Shortage { lacking, held, needed } = *shortage;
+        let (room, most) = self.room;
+        let costs = match self.without_room {
+            0 => "what changes there is stored whole by the next backup, not as a difference".to_owned(),
+            bytes => {
+                format!("this backup lacked {} of bases for what changed there, and stored it whole", shown(bytes))
+            }
+        };
+        let remedy = match room < most {
+            true => format!("its disk leaves it {}, and about {} would do", shown(room), shown(needed)),
+            false => format!("base_cache_max = \"{}\" would do", size(needed)),
+        };
+        let total = shown(lacking + held);
+        let text = format!("the base cache has no room for {} of the set's {total}: {costs}; {remedy}", shown(lacking));
+        WarningKind::BaseCache.warning(text)
     }
 
     /// A stream begins. Where a restore of it would come to decode too much, its new chunks are stored plain.
@@ -398,18 +420,22 @@ impl Bases {
         segment: &mut PendingSegment,
     ) -> Result<()> {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
-        let slot = self.cache.as_mut().map_or(CacheSlot::NONE, |cache| cache.slot(chunk.ordinal, chunk.length));
+        let slot = self.cache.as_mut().map_or(Err(Lack::Lost), |cache| cache.slot(chunk.ordinal, chunk.length));
         let clones = self.clones.as_ref();
         let has_file = parent.stream().is_some_and(|(number, stream)| self.reader.has_file(number, stream, clones));
-        if !has_file && slot.is_none() {
-            self.reader.miss();
+        if let (false, Err(lack)) = (has_file, slot) {
+            match lack {
+                Lack::NoRoom => self.without_room += u64::from(chunk.length),
+                Lack::Useless => {}
+                Lack::Lost => self.reader.miss(),
+            }
             return Ok(());
         }
         let offset = has_file.then(|| parent.offset(chunk.number));
         let Run { pack, segment: of, first, .. } = chunk.run;
         let run = BaseRun { pack: 0, segment: of, first, count: 1 };
-        let base = BaseChunk { id: chunk.id, length: chunk.length, pack, run, depth, offset, slot };
-        if self.reader.read(repository, &base, &mut segment.prefix) {
+        let base = BaseChunk { id: chunk.id, length: chunk.length, pack, run, depth, offset, slot: slot.ok() };
+        if self.reader.read(repository, &base, self.cache.as_mut(), &mut segment.prefix) {
             segment.add_base(&base);
         }
         Ok(())
@@ -437,10 +463,8 @@ pub(super) fn open(
 ) -> Bases {
     let mut warnings = Vec::new();
     let before = start.before.as_ref().map(|before| &before.id);
-    let open = || {
-        let limit = BaseCache::limit(repository.folder(), &options.set, options.base_cache_max);
-        BaseCache::open(repository.folder(), &options.set, before, limit)
-    };
+    let limit = BaseCache::limit(repository.folder(), &options.set, options.base_cache_max);
+    let open = || BaseCache::open(repository.folder(), &options.set, before, limit);
     if options.base_cache_max == 0 {
         BaseCache::remove(repository.folder(), &options.set);
     }
@@ -454,7 +478,7 @@ pub(super) fn open(
             None
         }
     };
-    let reader = BaseReader::new(options.previous.clone(), cache.as_ref().map(|cache| cache.slots().clone()));
+    let reader = BaseReader::new(options.previous.clone());
     Bases {
         generation,
         based: start.before.is_some() && !start.rebase && (cache.is_some() || !options.previous.is_empty()),
@@ -469,7 +493,17 @@ pub(super) fn open(
         lacking: 0,
         stored_full: false,
         last_asked: None,
+        without_room: 0,
+        room: (limit, options.base_cache_max),
         warnings,
+    }
+}
+
+/// A size as the configuration takes it, rounded up.
+fn size(bytes: u64) -> String {
+    match bytes.div_ceil(1 << 20) {
+        mebibytes @ 0..4096 => format!("{mebibytes} MiB"),
+        mebibytes => format!("{} GiB", mebibytes.div_ceil(1024)),
     }
 }
 

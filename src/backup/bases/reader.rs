@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
-use super::cache::{CacheSlot, Slots};
+use super::cache::{BaseCache, CacheSlot};
 use super::clones::Clones;
 use crate::backup::PreviousFile;
 use crate::entry::StreamName;
@@ -29,7 +28,7 @@ pub(in crate::backup) struct BaseChunk {
     /// How many bytes of its stream come before it, where a file of that stream is there.
     pub offset: Option<u64>,
     /// Where the cache has it.
-    pub slot: CacheSlot,
+    pub slot: Option<CacheSlot>,
 }
 
 /// Reads bases.
@@ -38,13 +37,12 @@ pub(in crate::backup) struct BaseReader {
     /// The stream that was asked for last, by its number, and its files in the order in which they are tried, each with the
     /// place in it where the stream begins.
     current: Option<(usize, Vec<(File, u64)>)>,
-    slots: Option<Arc<Slots>>,
     missed: bool,
 }
 
 impl BaseReader {
-    pub fn new(previous: HashMap<StreamName, PreviousFile>, slots: Option<Arc<Slots>>) -> Self {
-        Self { previous, current: None, slots, missed: false }
+    pub fn new(previous: HashMap<StreamName, PreviousFile>) -> Self {
+        Self { previous, current: None, missed: false }
     }
 
     /// Whether a file of that stream is there: the previous one or its copy in the state folder.
@@ -70,7 +68,13 @@ impl BaseReader {
     }
 
     /// Adds the chunk's bytes to `out`. False where nobody has them.
-    pub fn read(&mut self, repository: &Repository, base: &BaseChunk, out: &mut Vec<u8>) -> bool {
+    pub fn read(
+        &mut self,
+        repository: &Repository,
+        base: &BaseChunk,
+        cache: Option<&mut BaseCache>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let start = out.len();
         out.resize(start + base.length as usize, 0);
         let is_it = |bytes: &[u8]| repository.keys().chunk_ids.id(bytes) == base.id;
@@ -81,11 +85,11 @@ impl BaseReader {
                 }
             }
         }
-        if let Some(slots) = self.slots.as_ref().filter(|_| !base.slot.is_none()) {
-            if slots.read(base.slot, &mut out[start..]).is_ok() && is_it(&out[start..]) {
+        if let (Some(cache), Some(slot)) = (cache, base.slot) {
+            if cache.read(slot, &mut out[start..]) && is_it(&out[start..]) {
                 return true;
             }
-            slots.distrust();
+            cache.distrust();
         }
         out.truncate(start);
         self.miss();

@@ -10,6 +10,8 @@ use crate::crypto::random_bytes;
 
 /// Features of a chunk.
 const FEATURES: usize = 6;
+/// Most chunks that are looked through: their features are held in memory.
+const MOST_CHUNKS: usize = 400_000;
 /// One position in so many is looked at.
 const SAMPLE_MASK: u32 = 0x1f << 20;
 
@@ -60,7 +62,7 @@ impl Similar {
         let mut chunks = Vec::new();
         let (mut chunk, mut read) = (Vec::new(), 0);
         for ordinal in 0..cache.count_before().min(u64::from(u32::MAX)) {
-            if read > most || !cache.read(ordinal, &mut chunk) {
+            if read > most || chunks.len() >= FEATURES * MOST_CHUNKS || !cache.read_at(ordinal, &mut chunk) {
                 continue;
             }
             read += chunk.len() as u64;
@@ -94,6 +96,7 @@ impl Similar {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cache::Arrival;
     use super::*;
 
     fn rows(from: u32, to: u32, form: impl Fn(u32) -> String) -> Vec<u8> {
@@ -109,7 +112,7 @@ mod tests {
     fn a_chunk_finds_what_it_was_made_from() {
         let folder = tempfile::tempdir().unwrap();
         let mut cache = BaseCache::open(folder.path(), "x", None, 1 << 30).unwrap();
-        (0..200).for_each(|part| cache.add(&rows(part * 200, part * 200 + 200, row)).unwrap());
+        (0..200).for_each(|part| cache.add(&rows(part * 200, part * 200 + 200, row), Arrival::New).unwrap());
         let id = crate::id::SnapshotId::from_bytes([1; 16]);
         cache.commit(&id).unwrap();
         let mut cache = BaseCache::open(folder.path(), "x", Some(&id), 1 << 30).unwrap();
