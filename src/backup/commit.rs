@@ -23,7 +23,7 @@ use crate::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{NewSnapshot, RecipeNeeds, Repository, instance};
+use crate::repository::{Listing, NewSnapshot, RecipeNeeds, Repository, instance, list_folders};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -96,9 +96,11 @@ impl CommitPlan<'_> {
         let apart = clocks.and_then(|clocks| beside_host(&self.repository.remote().place(), &clocks));
         self.warnings.extend(apart.map(|why| WarningKind::WrongClock.warning(why)));
         self.enter(&snapshot.row, &snapshot.body)?;
-        self.verify_committed(&snapshot.row)?;
+        // Both are listed after the snapshot is there: see decision 0014.
+        let [packs, snapshots] = list_folders(&**self.repository.remote(), [Folder::Packs, Folder::Snapshots]);
+        self.verify_committed(&snapshot.row, packs)?;
         self.start.reused.verify_committed(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
-        let beside = self.look_beside(&snapshot)?;
+        let beside = self.look_beside(&snapshot, snapshots)?;
         if let Some(mut known) = known {
             known.save(&self.repository.index())?;
         }
@@ -238,15 +240,15 @@ impl CommitPlan<'_> {
     }
 
     /// A snapshot that another run stored at the same moment, where there is one. Of two that did, one at least sees the other.
-    fn look_beside(&self, own: &NewSnapshot) -> Result<Option<SnapshotRow>> {
+    fn look_beside(&self, own: &NewSnapshot, now: Listing) -> Result<Option<SnapshotRow>> {
         let mut listed = self.start.listed.clone();
         listed.insert(own.name.clone());
-        Ok(self.repository.take_in_beside(&listed, self.start.newest)?.into_iter().next())
+        Ok(self.repository.take_in_beside_of(now, &listed, self.start.newest)?.into_iter().next())
     }
 
     /// Another run may have deleted packs in between. A backup reported good must be complete.
-    fn verify_committed(&self, row: &SnapshotRow) -> Result<()> {
-        let sizes = self.repository.pack_sizes()?;
+    fn verify_committed(&self, row: &SnapshotRow, packs: Listing) -> Result<()> {
+        let sizes = self.repository.pack_sizes_of(packs)?;
         let missing: Vec<String> =
             row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| pack.to_string()).collect();
         match missing.as_slice() {

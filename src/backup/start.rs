@@ -13,8 +13,8 @@ use crate::format::recipe::{Recipe, Run, Stream};
 use crate::id::{GenerationId, PackId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::progress::Progress;
-use crate::remote::ObjectName;
-use crate::repository::{self, Repository};
+use crate::remote::{Folder, ObjectName};
+use crate::repository::{self, Repository, list_folders};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
 
@@ -59,9 +59,8 @@ impl Start {
         clock: &dyn Clock,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let mended = repository.mend(&options.set, clock.now().before(options.keep))?;
+        let (mended, changes) = repository.mend_and_sync(&options.set, clock.now().before(options.keep))?;
         mended.iter().for_each(|said| progress.warn(&WarningKind::UnusableObject.warning(said)));
-        let changes = repository.sync()?;
         changes.healed.iter().for_each(|why| progress.warn(&WarningKind::DamagedIndex.warning(why)));
         changes.unusable().for_each(|why| progress.warn(&WarningKind::UnusableObject.warning(why)));
         if let Some(later) = changes.later.first() {
@@ -71,14 +70,20 @@ impl Start {
             return Err(Error::Damaged(hidden));
         }
         repository.check_instance()?;
-        repository.keep_keys()?.iter().for_each(|said| progress.warn(&WarningKind::KeyObject.warning(said)));
+        // Packs are listed after the snapshots that name them.
+        let folders = [Folder::Keys, Folder::Info, Folder::Pending, Folder::Packs];
+        let [keys, info, pending, packs] = list_folders(&**repository.remote(), folders);
+        repository
+            .keep_keys_of(keys, info)?
+            .iter()
+            .for_each(|said| progress.warn(&WarningKind::KeyObject.warning(said)));
         let mut warnings: Vec<Warning> = gone::unexpected(repository, options.keep)?.into_iter().collect();
         let last = repository.newest()?;
         let odd = last.as_ref().and_then(|last| super::clock::beside(last, clock.now()));
         warnings.extend(odd.map(|why| WarningKind::WrongClock.warning(why)));
         warnings.iter().for_each(|warning| progress.warn(warning));
-        repository.sweep_pending(clock.now())?;
-        let mut sizes = repository.pack_sizes()?;
+        repository.sweep_pending_of(pending, clock.now())?;
+        let mut sizes = repository.pack_sizes_of(packs)?;
         repository.settle_packs(&sizes)?;
         // A damaged object is as good as gone.
         for pack in repository.damaged_packs()? {

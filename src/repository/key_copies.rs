@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::{ensure_info, wrap_to};
+use super::listing::{Listing, list_folders, listed_or_none};
 use super::put::{Put, ensure};
 use super::{Error, Repository, Result, keyfiles, list_or_none, replace_secret};
-use crate::format::layout::{MAX_KEY_COPIES, MAX_KEY_OBJECT, is_key_name, key_name};
+use crate::format::layout::{MAX_KEY_COPIES, MAX_KEY_OBJECT, info_name, is_key_name, key_name};
 use crate::remote::{Folder, ObjectName, Remote};
 
 /// Most bytes of all copies that a full snapshot has.
@@ -34,10 +35,16 @@ impl Repository {
     ///
     /// Where no key object of this machine's writer key can be put there: then nothing may be stored.
     pub fn keep_keys(&self) -> Result<Vec<String>> {
+        let [keys, info] = list_folders(&**self.remote(), [Folder::Keys, Folder::Info]);
+        self.keep_keys_of(keys, info)
+    }
+
+    /// The same of the listings of `keys/` and `info/`.
+    pub fn keep_keys_of(&self, keys: Listing, info: Listing) -> Result<Vec<String>> {
         let remote = &**self.remote();
         let mut said = Vec::new();
         let mut copies = self.own_copies()?;
-        let there: Vec<ObjectName> = match remote.list(Folder::Keys) {
+        let there: Vec<ObjectName> = match keys {
             Ok((objects, _)) => objects.into_iter().map(|object| object.name).filter(is_key_name).collect(),
             Err(error) if error.kind == crate::remote::ErrorKind::NotFound => {
                 remote.create_folders()?;
@@ -69,7 +76,8 @@ impl Repository {
                 Put::InTheWay(why) => said.push(why),
             }
         }
-        if self.keys().file().follows.is_none() {
+        let has_info = listed_or_none(info)?.iter().any(|object| object.name == info_name());
+        if self.keys().file().follows.is_none() && !has_info {
             ensure_info(remote, self.id())?;
         }
         Ok(said)

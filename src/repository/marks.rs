@@ -1,6 +1,6 @@
 //! Mark objects: sealed and stored, fetched and opened.
 
-use super::listing::list_or_none;
+use super::listing::{Listing, listed_or_none};
 use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Salt, SealPurpose};
 use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
@@ -74,9 +74,13 @@ impl Repository {
     /// Deletes leftovers in `pending/` of uploads that have ended. How many; none if the account can't delete: then its
     /// host does.
     pub fn sweep_pending(&self, now: Timestamp) -> Result<u64> {
+        self.sweep_pending_of(self.remote.list(Folder::Pending), now)
+    }
+
+    /// The same of the folder's listing.
+    pub fn sweep_pending_of(&self, listing: Listing, now: Timestamp) -> Result<u64> {
         let mut swept = 0;
-        let listed = list_or_none(&*self.remote, Folder::Pending)?;
-        for part in listed.into_iter().filter(|part| is_left_over(&part.name, now)) {
+        for part in listed_or_none(listing)?.into_iter().filter(|part| is_left_over(&part.name, now)) {
             if !self.delete(&part.name)? {
                 break;
             }

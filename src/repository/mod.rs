@@ -43,8 +43,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use self::listing::list_or_none;
-use self::listing::listed;
+use self::listing::known_among;
+pub use self::listing::{Listing, list_folders, list_or_none};
 use crate::class::{Class, Classified};
 use crate::disk::{Space, way_out};
 use crate::format::FormatError;
@@ -206,7 +206,12 @@ impl Repository {
 
     /// All packs that lie on the remote, with their sizes in bytes.
     pub fn pack_sizes(&self) -> Result<HashMap<PackId, u64>> {
-        let packs = listed(&*self.remote, Folder::Packs, parse_pack_name)?;
+        self.pack_sizes_of(self.remote.list(Folder::Packs))
+    }
+
+    /// The same of the folder's listing.
+    pub fn pack_sizes_of(&self, listing: Listing) -> Result<HashMap<PackId, u64>> {
+        let packs = known_among(&*self.remote, Folder::Packs, listing, parse_pack_name)?;
         Ok(packs.into_iter().map(|(object, id)| (id, object.size)).collect())
     }
 }

@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::copies::{Copies, undamaged};
-use super::listing::listed;
 use super::snapshots::{NewSnapshot, describe};
 use super::sync::Changes;
 use super::{Error, NO_INSTANCE, Repository, Result};
 use crate::crypto::random_bytes;
 use crate::facts::Facts;
-use crate::format::layout::{MAX_KEY_COPIES, pack_name, parse_snapshot_name};
+use crate::format::layout::{MAX_KEY_COPIES, pack_name};
 use crate::format::recipe::{Recipe, encode_full};
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::SnapshotRow;
-use crate::remote::{ErrorKind, Folder, ObjectName};
+use crate::remote::{ErrorKind, ObjectName};
 use crate::time::Timestamp;
 
 /// The fact under which the index keeps the snapshots whose bytes a backup found to be damaged and couldn't put back.
@@ -54,17 +53,26 @@ impl Repository {
     /// that were found damaged, and those on which others of their chains still depend. Those that a backup of `set`
     /// would build upon are read. Returns a sentence for each. Unrecoverable ones are not built upon.
     ///
-    /// Lost snapshots older than `since` are forgotten.
-    pub fn mend(&self, set: &str, since: Timestamp) -> Result<Vec<String>> {
+    /// Lost snapshots older than `since` are forgotten. Then index and remote are brought together as [`Repository::sync`] does,
+    /// with the same listing where nothing was stored.
+    pub fn mend_and_sync(&self, set: &str, since: Timestamp) -> Result<(Vec<String>, Changes)> {
         if self.index().why_anew()?.is_some() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), self.sync()?));
         }
-        let there: BTreeMap<ObjectName, u64> = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?
-            .into_iter()
-            .map(|(object, _)| (object.name, object.size))
-            .collect();
+        let seen = self.seen()?;
+        let there = self.snapshot_sizes()?;
+        let said = self.mend_listed(set, since, &there)?;
+        let changes = match said.is_empty() {
+            true => self.compare(seen, there)?,
+            // Objects were put back, or taken away.
+            false => self.sync()?,
+        };
+        Ok((said, changes))
+    }
+
+    fn mend_listed(&self, set: &str, since: Timestamp, there: &BTreeMap<ObjectName, u64>) -> Result<Vec<String>> {
         let (mut said, mut bad) = (Vec::new(), BTreeSet::new());
-        for (row, why) in self.to_mend(set, since, &there)? {
+        for (row, why) in self.to_mend(set, since, there)? {
             let name = Self::object_name(&row);
             let in_the_way = there.contains_key(&name);
             let what = if in_the_way { "is damaged" } else { "is gone" };

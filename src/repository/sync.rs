@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::intake::Intake;
-use super::listing::listed;
+use super::listing::{Listing, listed};
 use super::sequences::{JUMP, highest_believed};
 use super::snapshots::{describe, header_of};
 use super::{Error, NO_INSTANCE, Repository, Result, WantedPack, instance};
@@ -73,6 +73,13 @@ pub struct Changes {
     pub listed: BTreeSet<ObjectName>,
 }
 
+/// What the index knew before the remote was listed.
+pub(super) struct Seen {
+    known: HashMap<SnapshotId, SnapshotRow>,
+    highest: Option<(u64, SnapshotId)>,
+    spoilt: BTreeSet<SnapshotId>,
+}
+
 impl Changes {
     /// The unused objects, each a sentence with the name and the reason.
     pub fn unusable(&self) -> impl Iterator<Item = &String> {
@@ -95,22 +102,37 @@ impl Repository {
         let why = self.index().why_anew()?;
         match why {
             Some(why) => Ok(Changes { healed: Some(why), ..self.make_anew(false)? }),
-            None => self.compare(),
+            None => self.look(),
         }
     }
 
-    fn compare(&self) -> Result<Changes> {
-        // The index is read first: a concurrent backup adds to both, and its later additions must not look like losses.
-        let known: HashMap<SnapshotId, SnapshotRow> =
-            self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
-        let (highest, were_spoilt, bad) = (self.highest_seen()?, self.noted(SPOILT)?, self.bad()?);
+    fn look(&self) -> Result<Changes> {
+        let seen = self.seen()?;
+        let there = self.snapshot_sizes()?;
+        self.compare(seen, there)
+    }
+
+    /// What the index knows. It is read before the remote is listed: a concurrent backup adds to both, and its later additions
+    /// must not look like losses.
+    pub(super) fn seen(&self) -> Result<Seen> {
+        let known = self.index().snapshots()?.into_iter().map(|row| (row.id, row)).collect();
+        Ok(Seen { known, highest: self.highest_seen()?, spoilt: self.noted(SPOILT)? })
+    }
+
+    /// The snapshots that lie on the remote, with their sizes.
+    pub(super) fn snapshot_sizes(&self) -> Result<BTreeMap<ObjectName, u64>> {
+        let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
+        Ok(listed.into_iter().map(|(object, _)| (object.name, object.size)).collect())
+    }
+
+    pub(super) fn compare(&self, seen: Seen, there: BTreeMap<ObjectName, u64>) -> Result<Changes> {
+        let Seen { known, highest, spoilt: were_spoilt } = seen;
+        let bad = self.bad()?;
         let mut changes = Changes::default();
         let mut present = BTreeSet::new();
-        let listed = listed(&*self.remote, Folder::Snapshots, parse_snapshot_name)?;
-        let mut objects: Vec<(ObjectName, u64, SnapshotId)> =
-            listed.into_iter().map(|(object, name)| (object.name, object.size, name.id)).collect();
-        objects.sort();
-        changes.listed = objects.iter().map(|(name, ..)| name.clone()).collect();
+        let objects =
+            there.iter().filter_map(|(name, size)| Some((name.clone(), *size, parse_snapshot_name(name)?.id)));
+        changes.listed = there.keys().cloned().collect();
         let mut spoilt = BTreeSet::new();
         let (mut unknown, mut back) = (Vec::new(), BTreeSet::new());
         for (name, size, id) in objects {
@@ -224,7 +246,17 @@ impl Repository {
     /// Takes in snapshots of this repository id that came since `listed` was, with numbers above `since`: another run wrote them
     /// beside this one.
     pub fn take_in_beside(&self, listed: &BTreeSet<ObjectName>, since: u64) -> Result<Vec<SnapshotRow>> {
-        let (now, _) = self.remote.list(Folder::Snapshots)?;
+        self.take_in_beside_of(self.remote.list(Folder::Snapshots), listed, since)
+    }
+
+    /// The same of the folder's listing.
+    pub fn take_in_beside_of(
+        &self,
+        now: Listing,
+        listed: &BTreeSet<ObjectName>,
+        since: u64,
+    ) -> Result<Vec<SnapshotRow>> {
+        let (now, _) = now?;
         let mut beside = Vec::new();
         for object in now {
             if listed.contains(&object.name) || parse_snapshot_name(&object.name).is_none() {
@@ -397,7 +429,7 @@ impl Repository {
     pub fn rebuild(&self, accept_loss: bool) -> Result<Changes> {
         let healed = self.index().why_anew()?;
         let changes = match accept_loss || healed.is_some() {
-            false => Some(self.compare()?).filter(|changes| changes.hidden.is_some()),
+            false => Some(self.look()?).filter(|changes| changes.hidden.is_some()),
             true => None,
         };
         let changes = changes.map_or_else(|| self.make_anew(accept_loss), Ok)?;
@@ -418,7 +450,7 @@ impl Repository {
         if let Some((sequence, _)) = highest.filter(|_| accept_loss) {
             self.index().set_local(PASSED, &sequence.to_le_bytes())?;
         }
-        let mut changes = self.compare()?;
+        let mut changes = self.look()?;
         if let Some((sequence, id)) = highest.filter(|_| !accept_loss)
             && self.newest()?.is_none_or(|newest| newest.header.sequence < sequence)
         {

@@ -2,7 +2,7 @@
 //!
 //! What is counted are round trips, not seconds: a busy machine makes each of them longer, and none more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,9 +187,13 @@ fn a_backup_with_nothing_new_asks_little() {
     clock.advance_hours(1);
     recorder.take();
     let (report, turns) = far.turns(|| back_up(&writer, &day(SNAPSHOTS - 1), &clock).unwrap());
-    for call in recorder.calls() {
-        eprintln!("{:?} {:?} {:?}", call.verb, call.folder, call.name);
-    }
-    eprintln!("{turns}");
     assert_eq!(report.totals().new, 0);
+    let calls = recorder.calls();
+    let listings = |of: Folder| calls.iter().filter(|call| (call.verb, call.folder) == (Verb::List, Some(of))).count();
+    // Before the source is read, before the snapshot is stored, and after that.
+    assert_eq!([Folder::Snapshots, Folder::Packs, Folder::Keys].map(listings), [3, 2, 1]);
+    let stored = calls.iter().rposition(|call| call.verb == Verb::Flush).unwrap();
+    let after: BTreeSet<Option<Folder>> = calls[stored + 1..].iter().map(|call| call.folder).collect();
+    assert_eq!(after, BTreeSet::from([Some(Folder::Packs), Some(Folder::Snapshots)]), "what is there is listed again");
+    assert!(turns <= 24, "a backup with nothing new took {turns} round trips");
 }
