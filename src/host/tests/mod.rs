@@ -2,6 +2,7 @@
 
 mod mark_lost;
 mod keep;
+mod needs;
 mod policy;
 
 use std::cell::Cell;
