@@ -60,7 +60,7 @@ pub fn is_closed(folder: &Path) -> bool {
 }
 
 /// Bytes from which a range of a file is given back to the disk.
-const WORTH_GIVING_BACK: u64 = 64 << 10;
+const WORTH_GIVING_BACK: u64 = 4 << 20;
 
 /// Makes a range of a file zeros, and gives a large one back to the disk, where the file system can. The file keeps its
 /// length, and needs no room for it.

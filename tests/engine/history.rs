@@ -25,7 +25,7 @@ const SETS: [&str; 2] = ["one", "two"];
 #[derive(Debug, Clone)]
 enum Step {
     Edit { set: usize, stream: Index, edit: Edit },
-    Backup { set: usize, wanted: WantedKind, isolate: bool, cache: bool },
+    Backup { set: usize, wanted: WantedKind, isolate: bool, cache: u64 },
     FailedBackup { set: usize },
     Restore { snapshot: Index },
     Verify,
@@ -34,6 +34,7 @@ enum Step {
     SaveState,
     SetStateBack,
     LoseBaseCache,
+    DamageBaseCache { seed: u64 },
     Clock { hours: i64 },
 }
 
@@ -95,7 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         10 => (0usize..2, any::<Index>(), edit()).prop_map(|(set, stream, edit)| Step::Edit { set, stream, edit }),
-        8 => (0usize..2, wanted, prop::bool::weighted(0.1), prop::bool::weighted(0.9))
+        8 => (0usize..2, wanted, prop::bool::weighted(0.1), prop_oneof![1 => Just(0), 3 => Just(40_000), 6 => Just(1 << 30)])
             .prop_map(|(set, wanted, isolate, cache)| Step::Backup { set, wanted, isolate, cache }),
         1 => (0usize..2).prop_map(|set| Step::FailedBackup { set }),
         3 => any::<Index>().prop_map(|snapshot| Step::Restore { snapshot }),
@@ -105,6 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::SaveState),
         1 => Just(Step::SetStateBack),
         1 => Just(Step::LoseBaseCache),
+        2 => any::<u64>().prop_map(|seed| Step::DamageBaseCache { seed }),
         3 => (-100i64..400).prop_map(|hours| Step::Clock { hours }),
     ]
 }
@@ -152,7 +154,8 @@ impl World {
                     copy_state(saved.path(), self.vault.state.path());
                 }
             }
-            Step::LoseBaseCache => self.lose_base_cache(),
+            Step::LoseBaseCache => self.base_cache().iter().for_each(|file| std::fs::remove_file(file).unwrap()),
+            Step::DamageBaseCache { seed } => self.damage_base_cache(*seed),
             Step::Clock { hours } => self.clock.advance_hours(*hours),
         }
     }
@@ -212,8 +215,7 @@ impl World {
         BackupOptions { set: SETS[set].to_owned(), ..options() }
     }
 
-    fn backup(&mut self, set: usize, wanted: WantedKind, isolate_chains: bool, cache: bool) {
-        let base_cache_max = if cache { 1 << 30 } else { 0 };
+    fn backup(&mut self, set: usize, wanted: WantedKind, isolate_chains: bool, base_cache_max: u64) {
         let options = BackupOptions { wanted, isolate_chains, base_cache_max, ..self.options(set) };
         let report = back_up_with(&self.vault.writer(), &self.now[set], &options, &self.clock).unwrap();
         // A lost state takes the base cache with it, and the clock is set back at times.
@@ -250,14 +252,31 @@ impl World {
         assert_restores(&reader, row, expected);
     }
 
-    fn lose_base_cache(&self) {
-        for folder in std::fs::read_dir(self.vault.state.path()).unwrap() {
-            for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
-                let path = file.unwrap().path();
-                if path.file_name().unwrap().to_string_lossy().starts_with("base-") {
-                    std::fs::remove_file(path).unwrap();
-                }
+    /// The files of all base caches.
+    fn base_cache(&self) -> Vec<std::path::PathBuf> {
+        let folders = std::fs::read_dir(self.vault.state.path()).unwrap().map(|folder| folder.unwrap().path());
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+        files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("base-")).collect()
+    }
+
+    /// Each file is cut, gets other bytes here and there, or those of another one.
+    fn damage_base_cache(&self, seed: u64) {
+        let mut random = Random(seed);
+        let files = self.base_cache();
+        for file in &files {
+            let mut bytes = std::fs::read(file).unwrap();
+            if bytes.is_empty() {
+                continue;
             }
+            match random.below(4) {
+                0 => bytes.truncate(random.below(bytes.len())),
+                1 => bytes = std::fs::read(&files[random.below(files.len())]).unwrap(),
+                _ => (0..20).for_each(|_| {
+                    let at = random.below(bytes.len());
+                    bytes[at] ^= 1 << random.below(8);
+                }),
+            }
+            std::fs::write(file, bytes).unwrap();
         }
     }
 
@@ -325,7 +344,7 @@ fn a_chain_ends_at_64() {
         let bytes = world.now[0].get_mut("customers").unwrap();
         let at = 100 + 200 * number;
         bytes[at..at + 8].copy_from_slice(&noise(8, number as u64));
-        world.backup(0, WantedKind::Incremental, false, true);
+        world.backup(0, WantedKind::Incremental, false, 1 << 30);
     }
     let fulls = world.committed.iter().map(|(row, _)| row.header.kind() == SnapshotKind::Full);
     let fulls: Vec<usize> = fulls.enumerate().filter(|(_, full)| *full).map(|(number, _)| number).collect();

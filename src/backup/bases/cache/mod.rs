@@ -66,6 +66,8 @@ pub(in crate::backup) struct BaseCache {
     header: TableHeader,
     /// Bytes of the chunks of the snapshot before that it holds.
     bytes_before: u64,
+    /// Bytes of all chunks of the snapshot before, but those that copies of files have.
+    size_before: u64,
     new: BufWriter<NewFile>,
     /// Entries of the new table.
     count: u64,
@@ -120,10 +122,12 @@ impl BaseCache {
         let mut old = before.and_then(|before| Entries::of_table(&table, before));
         let mut room = Room::default();
         room.take(0..data::HEADER_GRANULES);
-        let mut bytes_before = 0;
+        let (mut bytes_before, mut size_before) = (0, 0);
         if let Some((old, _)) = &mut old {
             for number in 0..old.count() {
-                if let Some(CacheEntry { slot: CacheSlot::At(frame), length, .. }) = old.get(number) {
+                let Some(CacheEntry { slot, length, .. }) = old.get(number) else { continue };
+                size_before += u64::from(length);
+                if let CacheSlot::At(frame) = slot {
                     bytes_before += u64::from(length);
                     let granules = frame.granules();
                     // What lies beyond the limit is read, and goes with the commit.
@@ -144,6 +148,7 @@ impl BaseCache {
             old,
             header,
             bytes_before,
+            size_before,
             new,
             count: 0,
             limit,
@@ -252,7 +257,7 @@ impl BaseCache {
 
     /// Whether changed chunks are kept uncompressed.
     fn keeps_raw(&self) -> bool {
-        self.header.volatile && self.bytes_before.saturating_mul(ROOMY) < self.limit * GRANULE
+        self.header.volatile && self.size_before.saturating_mul(ROOMY) < self.limit * GRANULE
     }
 
     fn write(&mut self, chunk: &[u8], idle: u8, compress: bool) -> io::Result<()> {
