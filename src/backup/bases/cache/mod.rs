@@ -32,7 +32,9 @@ const RESERVE: u64 = 1 << 30;
 /// Where more than one part in so many of what was read has changed, changed chunks are not compressed: they don't live long
 /// enough.
 const VOLATILE: u64 = 3;
-/// Nor where the whole set, uncompressed, takes more than one part in so many of the cache's room.
+/// Bytes that must be read before that can be told.
+const TELLING: u64 = 8 << 20;
+/// But they are where the whole set, uncompressed, takes more than one part in so many of the cache's room.
 const ROOMY: u64 = 4;
 
 /// What a chunk is to the snapshot before.
@@ -257,7 +259,13 @@ impl BaseCache {
 
     /// Whether changed chunks are kept uncompressed.
     fn keeps_raw(&self) -> bool {
-        self.header.volatile && self.size_before.saturating_mul(ROOMY) < self.limit * GRANULE
+        self.is_volatile() && self.size_before.saturating_mul(ROOMY) < self.limit * GRANULE
+    }
+
+    /// Whether much of what is read has changed: as in the snapshot before, until enough was read to tell.
+    fn is_volatile(&self) -> bool {
+        let Passed { all, changed } = self.read;
+        if all < TELLING { self.header.volatile } else { changed * VOLATILE > all }
     }
 
     fn write(&mut self, chunk: &[u8], idle: u8, compress: bool) -> io::Result<()> {
@@ -333,9 +341,7 @@ impl BaseCache {
             }
             entry
         })?;
-        let Passed { all, changed } = self.read;
-        // Where nothing was read, it is as it was.
-        let volatile = if all == 0 { self.header.volatile } else { changed * VOLATILE > all };
+        let volatile = self.is_volatile();
         self.header = TableHeader { count: self.count, changed: census.changed(), volatile };
         self.settled = Some(Settled { room: written.room, live, any: written.any });
         let lacking = census.lacking() + evicted.lacking();

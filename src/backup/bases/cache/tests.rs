@@ -219,7 +219,7 @@ fn a_stream_that_failed_leaves_the_table() {
 /// A large archive comes first, and has all of the room; then a stream that changes each day.
 #[test]
 fn what_never_changes_gives_way_to_what_changes() {
-    let mut days = Days::new(600_000);
+    let mut days = Days::new(400_000);
     let archive: Vec<_> = (0..400).map(|number| text(number, 8000)).collect();
     let mut cache = days.open();
     archive.iter().for_each(|chunk| cache.add(chunk, Arrival::New).unwrap());

@@ -130,6 +130,10 @@ struct Placing {
     together: Vec<u8>,
     from: u64,
     any: bool,
+    /// Granules of the chunks that were placed, as they are and as they lie there.
+    placed: (u64, u64),
+    /// The least number of granules for which no room was found.
+    refused: Option<u64>,
 }
 
 impl Placing {
@@ -145,6 +149,8 @@ impl Placing {
             together: Vec::new(),
             from: 0,
             any: false,
+            placed: (0, 0),
+            refused: None,
         })
     }
 
@@ -170,12 +176,26 @@ impl Placing {
     }
 
     fn place(&mut self, chunk: &[u8], about: &Chunk) -> io::Result<CacheSlot> {
+        // Once the room is gone, nothing is compressed to find that out again.
+        let (plain, taken) = self.placed;
+        let expected = (granules(chunk.len() as u64) * taken).checked_div(plain);
+        if self.refused.zip(expected).is_some_and(|(refused, expected)| expected >= refused) {
+            return Ok(CacheSlot::NoRoom);
+        }
         let form = self.compress(chunk, about.compress)?;
         let stored = if form == FrameForm::Compressed { self.frame.as_slice() } else { chunk };
         let count = granules(stored.len() as u64);
         let limit = self.shares.limit();
         let fits = self.room.used() + count <= self.shares.most(worth::class(about.idle, form));
-        let Some(granule) = fits.then(|| self.room.find(count, limit)).flatten() else { return Ok(CacheSlot::NoRoom) };
+        let found = if fits { self.room.find(count, limit) } else { None };
+        let Some(granule) = found else {
+            // Searches never go back, so what failed once fails again.
+            if fits {
+                self.refused = Some(self.refused.map_or(count, |refused| refused.min(count)));
+            }
+            return Ok(CacheSlot::NoRoom);
+        };
+        self.placed = (plain + granules(chunk.len() as u64), taken + count);
         let frame = CacheFrame { granule: granule as u32, stored: stored.len() as u32, form };
         if self.together.len() >= WRITE || self.from + self.together.len() as u64 != frame.at() {
             self.write()?;
