@@ -23,7 +23,7 @@ use crate::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{Listing, NewSnapshot, RecipeNeeds, Repository, instance, list_folders};
+use crate::repository::{FolderListing, NewSnapshot, RecipeNeeds, Repository, instance, list_folders};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
@@ -240,14 +240,14 @@ impl CommitPlan<'_> {
     }
 
     /// A snapshot that another run stored at the same moment, where there is one. Of two that did, one at least sees the other.
-    fn look_beside(&self, own: &NewSnapshot, now: Listing) -> Result<Option<SnapshotRow>> {
+    fn look_beside(&self, own: &NewSnapshot, now: FolderListing) -> Result<Option<SnapshotRow>> {
         let mut listed = self.start.listed.clone();
         listed.insert(own.name.clone());
         Ok(self.repository.take_in_beside_of(now, &listed, self.start.newest)?.into_iter().next())
     }
 
     /// Another run may have deleted packs in between. A backup reported good must be complete.
-    fn verify_committed(&self, row: &SnapshotRow, packs: Listing) -> Result<()> {
+    fn verify_committed(&self, row: &SnapshotRow, packs: FolderListing) -> Result<()> {
         let sizes = self.repository.pack_sizes_of(packs)?;
         let missing: Vec<String> =
             row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| pack.to_string()).collect();

@@ -12,14 +12,14 @@ use super::{Remote, lock};
 
 /// How much may be under way: begun, and not handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub struct CallWindow {
     /// The most calls at once. With one, they are made by the caller's thread.
     pub calls: usize,
     /// The most bytes of results, as far as more than one is under way.
     pub bytes: u64,
 }
 
-impl Window {
+impl CallWindow {
     /// Bytes of results that a program can always hold.
     const BYTES: u64 = 16 << 20;
 
@@ -35,7 +35,7 @@ impl Window {
 /// as many as there are calls at once. An error of `take` is returned at once: no further call is begun, and the results of
 /// those that are under way are dropped.
 pub fn in_order<T: Sync, R: Send, E>(
-    window: Window,
+    window: CallWindow,
     items: &[T],
     bytes: impl Fn(&T) -> u64 + Sync,
     call: impl Fn(&T) -> R + Sync,
@@ -45,10 +45,10 @@ pub fn in_order<T: Sync, R: Send, E>(
     if calls <= 1 {
         return items.iter().try_for_each(|item| take(item, call(item)));
     }
-    let queue = Queue { window: Window { calls, ..window }, state: Mutex::default(), changed: Condvar::new() };
+    let queue = Queue { window: CallWindow { calls, ..window }, state: Mutex::default(), changed: Condvar::new() };
     thread::scope(|scope| {
         // The calls end with the first error, and also where `take` panics.
-        let _end = End(&queue);
+        let _end = EndOfCalls(&queue);
         let work = || {
             let _end = EndOfPanic(&queue);
             while let Some(at) = queue.begin(items.len(), |at| bytes(&items[at])) {
@@ -76,7 +76,7 @@ pub fn in_order<T: Sync, R: Send, E>(
 
 /// Results on their way from the threads that call to the one that takes.
 struct Queue<R> {
-    window: Window,
+    window: CallWindow,
     state: Mutex<State<R>>,
     changed: Condvar,
 }
@@ -156,9 +156,9 @@ impl<R> Queue<R> {
 }
 
 /// No call is begun when it is dropped.
-struct End<'a, R>(&'a Queue<R>);
+struct EndOfCalls<'a, R>(&'a Queue<R>);
 
-impl<R> Drop for End<'_, R> {
+impl<R> Drop for EndOfCalls<'_, R> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -184,8 +184,8 @@ mod tests {
 
     use super::*;
 
-    fn window(calls: usize) -> Window {
-        Window { calls, bytes: 1000 }
+    fn window(calls: usize) -> CallWindow {
+        CallWindow { calls, bytes: 1000 }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::format::pack::{Directory, HEADER_FIXED, PackHeader, PackTrailer, TRAI
 use crate::id::PackId;
 use crate::index::{Index, NewPack};
 use crate::remote::ObjectName;
-use crate::remote::many::{Window, in_order};
+use crate::remote::many::{CallWindow, in_order};
 
 /// A pack without its segments.
 pub struct PackParts {
@@ -185,7 +185,7 @@ impl Repository {
             chunks = 0;
             self.enter_fetched(&mut fetched)
         };
-        let done = in_order(Window::of(&*self.remote), packs, bytes, fetch, take);
+        let done = in_order(CallWindow::of(&*self.remote), packs, bytes, fetch, take);
         // What came before an error needn't be fetched again.
         self.enter_fetched(&mut fetched).and(done)
     }

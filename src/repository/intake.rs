@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::changes::Changes;
 use super::snapshots::{describe, header_of};
-use super::sync::Changes;
 use super::{Error, Repository, Result};
 use crate::format::snapshot::SnapshotBody;
 use crate::id::SnapshotId;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::keys::{ensure_info, wrap_to};
-use super::listing::{Listing, list_folders, listed_or_none};
+use super::listing::{FolderListing, list_folders, listed_or_none};
 use super::put::{Put, ensure};
 use super::{Error, Repository, Result, keyfiles, list_or_none, replace_secret};
 use crate::format::layout::{MAX_KEY_COPIES, MAX_KEY_OBJECT, info_name, is_key_name, key_name};
@@ -40,7 +40,7 @@ impl Repository {
     }
 
     /// The same of the listings of `keys/` and `info/`.
-    pub fn keep_keys_of(&self, keys: Listing, info: Listing) -> Result<Vec<String>> {
+    pub fn keep_keys_of(&self, keys: FolderListing, info: FolderListing) -> Result<Vec<String>> {
         let remote = &**self.remote();
         let mut said = Vec::new();
         let mut copies = self.own_copies()?;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::{Error, Result};
-use crate::remote::many::{Window, in_order};
+use crate::remote::many::{CallWindow, in_order};
 use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
 
 /// The most things in a folder that no repository has. A few are somebody's notes; more are another folder's content, and
@@ -11,18 +11,18 @@ use crate::remote::{self, ErrorKind, Folder, Listed, ObjectName, Remote};
 const MOST_STRANGE: u64 = 1000;
 
 /// What [`Remote::list`] gives for a folder.
-pub type Listing = remote::Result<(Vec<Listed>, u64)>;
+pub type FolderListing = remote::Result<(Vec<Listed>, u64)>;
 
 /// Lists folders beside each other, which takes as long as one of them on a far host. The order in which they are listed isn't
 /// defined.
-pub fn list_folders<const N: usize>(remote: &dyn Remote, folders: [Folder; N]) -> [Listing; N] {
+pub fn list_folders<const N: usize>(remote: &dyn Remote, folders: [Folder; N]) -> [FolderListing; N] {
     let mut listings = Vec::with_capacity(N);
     let list = |folder: &Folder| remote.list(*folder);
     let take = |_: &Folder, listing| {
         listings.push(listing);
         Ok::<_, Infallible>(())
     };
-    let Ok(()) = in_order(Window::of(remote), &folders, |_| 0, list, take);
+    let Ok(()) = in_order(CallWindow::of(remote), &folders, |_| 0, list, take);
     let mut listings = listings.into_iter();
     folders.map(|folder| listings.next().unwrap_or_else(|| remote.list(folder)))
 }
@@ -33,7 +33,7 @@ pub fn list_or_none(remote: &dyn Remote, folder: Folder) -> Result<Vec<Listed>> 
 }
 
 /// The objects of a folder that was listed; none where it is missing.
-pub(super) fn listed_or_none(listing: Listing) -> Result<Vec<Listed>> {
+pub(super) fn listed_or_none(listing: FolderListing) -> Result<Vec<Listed>> {
     match listing {
         Ok((listed, _)) => Ok(listed),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
@@ -58,7 +58,7 @@ pub fn listed<T>(
 pub(super) fn known_among<T>(
     remote: &dyn Remote,
     folder: Folder,
-    listing: Listing,
+    listing: FolderListing,
     read: impl Fn(&ObjectName) -> Option<T>,
 ) -> Result<Vec<(Listed, T)>> {
     let (objects, mut strange) = listing?;

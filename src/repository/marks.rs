@@ -1,6 +1,6 @@
 //! Mark objects: sealed and stored, fetched and opened.
 
-use super::listing::{Listing, listed_or_none};
+use super::listing::{FolderListing, listed_or_none};
 use super::{Error, Repository, Result, broken, of_object, unreadable};
 use crate::crypto::{Salt, SealPurpose};
 use crate::format::layout::{MAX_MARK_OBJECT, mark_name};
@@ -78,7 +78,7 @@ impl Repository {
     }
 
     /// The same of the folder's listing.
-    pub fn sweep_pending_of(&self, listing: Listing, now: Timestamp) -> Result<u64> {
+    pub fn sweep_pending_of(&self, listing: FolderListing, now: Timestamp) -> Result<u64> {
         let mut swept = 0;
         for part in listed_or_none(listing)?.into_iter().filter(|part| is_left_over(&part.name, now)) {
             if !self.delete(&part.name)? {

@@ -1,5 +1,6 @@
 //! The repository: the one place where crypto, format, index and remote meet.
 
+mod changes;
 mod copies;
 mod costs;
 mod damaged;
@@ -23,6 +24,7 @@ pub(crate) mod sequences;
 mod snapshots;
 mod sync;
 
+pub use changes::Changes;
 pub use costs::Cost;
 pub use directory::{PackEnds, PackParts, WantedPack};
 pub use fetcher::{ChunkRun, Fetched, Fetcher};
@@ -37,14 +39,14 @@ pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
 pub use recipes::{Chosen, RecipeNeeds};
 pub use salvage::{Salvage, Salvaged};
 pub use snapshots::NewSnapshot;
-pub use sync::{Changes, Gone, PLACE};
+pub use sync::{Gone, PLACE};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::listing::known_among;
-pub use self::listing::{Listing, list_folders, list_or_none};
+pub use self::listing::{FolderListing, list_folders, list_or_none};
 use crate::class::{Class, Classified};
 use crate::disk::{Space, way_out};
 use crate::format::FormatError;
@@ -210,7 +212,7 @@ impl Repository {
     }
 
     /// The same of the folder's listing.
-    pub fn pack_sizes_of(&self, listing: Listing) -> Result<HashMap<PackId, u64>> {
+    pub fn pack_sizes_of(&self, listing: FolderListing) -> Result<HashMap<PackId, u64>> {
         let packs = known_among(&*self.remote, Folder::Packs, listing, parse_pack_name)?;
         Ok(packs.into_iter().map(|(object, id)| (id, object.size)).collect())
     }

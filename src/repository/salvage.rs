@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::changes::Changes;
 use super::copies::{Copies, undamaged};
 use super::snapshots::{NewSnapshot, describe};
-use super::sync::Changes;
 use super::{Error, NO_INSTANCE, Repository, Result};
 use crate::crypto::random_bytes;
 use crate::facts::Facts;

@@ -9,7 +9,7 @@ use crate::format::pack::TAG_LEN;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader};
 use crate::id::SnapshotId;
 use crate::index::SnapshotRow;
-use crate::remote::many::{Window, in_order};
+use crate::remote::many::{CallWindow, in_order};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::segment::{Compressor, Decompressor};
 use crate::time::Timestamp;
@@ -113,7 +113,13 @@ impl Repository {
         mut take: impl FnMut(&ObjectName, Result<Vec<u8>>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let fetch = |(name, _): &(ObjectName, u64)| self.snapshot_object(name);
-        in_order(Window::of(&*self.remote), objects, |(_, size)| *size, fetch, |(name, _), object| take(name, object))
+        in_order(
+            CallWindow::of(&*self.remote),
+            objects,
+            |(_, size)| *size,
+            fetch,
+            |(name, _), object| take(name, object),
+        )
     }
 
     fn snapshot_object(&self, name: &ObjectName) -> Result<Vec<u8>> {

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::changes::Changes;
 use super::intake::Intake;
-use super::listing::{Listing, listed};
+use super::listing::{FolderListing, listed};
 use super::sequences::{JUMP, highest_believed};
 use super::snapshots::{describe, header_of};
 use super::{Error, NO_INSTANCE, Repository, Result, WantedPack, instance};
 use crate::format::layout::parse_snapshot_name;
 use crate::format::recipe::encode_full;
 use crate::format::snapshot::SnapshotHeader;
-use crate::id::{ChainId, PackId, RepositoryId, SnapshotId};
+use crate::id::{ChainId, PackId, SnapshotId};
 use crate::index::{ChunkIndex, Index, SnapshotRow};
 use crate::remote::{Folder, ObjectName};
 use crate::time::Timestamp;
-use crate::warning::{Warning, WarningKind};
 
 /// The fact under which the index keeps the newest snapshot that it ever saw.
 const HIGHEST: &str = "highest";
@@ -45,53 +45,11 @@ pub struct Gone {
     pub set: String,
 }
 
-/// Differences between the remote and the index.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Snapshots that were new to the index.
-    pub added: Vec<SnapshotId>,
-    /// Snapshots of the index that the remote no longer has.
-    pub gone: Vec<SnapshotId>,
-    /// A snapshot that was seen before and is missing though nothing newer is there: a sentence that names it.
-    pub hidden: Option<String>,
-    /// Invalid and unreadable objects in `snapshots/`, each a sentence that names it. They are not used.
-    pub damaged: Vec<String>,
-    /// Other objects that are not used, each a sentence that names it.
-    pub refused: Vec<String>,
-    /// Those of these that a later version of the format wrote: who writes must know that version.
-    pub later: Vec<String>,
-    /// Snapshots that are lost and that later ones of their chains need, each a sentence that says whether a copy of its
-    /// recipe takes its place. Only a rebuild looks for them.
-    pub lost: Vec<String>,
-    /// Where the index was damaged and was made again: a sentence that says so.
-    pub healed: Option<String>,
-    /// How many objects there belong to other repository ids.
-    pub foreign: u64,
-    /// Sequence and stored time of each of them, by the id that its clear header claims. Nobody vouches for any of it.
-    pub strangers: BTreeMap<RepositoryId, Vec<(u64, Timestamp)>>,
-    /// The names of all snapshots that were there.
-    pub listed: BTreeSet<ObjectName>,
-}
-
 /// What the index knew before the remote was listed.
 pub(super) struct Seen {
     known: HashMap<SnapshotId, SnapshotRow>,
     highest: Option<(u64, SnapshotId)>,
     spoilt: BTreeSet<SnapshotId>,
-}
-
-impl Changes {
-    /// The unused objects, each a sentence with the name and the reason.
-    pub fn unusable(&self) -> impl Iterator<Item = &String> {
-        self.damaged.iter().chain(&self.refused)
-    }
-
-    /// The same for a reader.
-    pub fn warnings(&self) -> impl Iterator<Item = Warning> {
-        let healed = self.healed.iter().map(|why| WarningKind::DamagedIndex.warning(why));
-        let damaged = self.damaged.iter().map(|why| WarningKind::DamagedObject.warning(why));
-        healed.chain(damaged).chain(self.refused.iter().map(|why| WarningKind::UnusableObject.warning(why)))
-    }
 }
 
 impl Repository {
@@ -252,7 +210,7 @@ impl Repository {
     /// The same of the folder's listing.
     pub fn take_in_beside_of(
         &self,
-        now: Listing,
+        now: FolderListing,
         listed: &BTreeSet<ObjectName>,
         since: u64,
     ) -> Result<Vec<SnapshotRow>> {

@@ -11,7 +11,7 @@ use crate::format::recipe::{PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::{Index, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
-use crate::remote::many::{Window, in_order};
+use crate::remote::many::{CallWindow, in_order};
 use crate::remote::{ErrorKind, Folder, ObjectName};
 use crate::repository::{self, PackEnds, Repository, WantedPack, list_or_none};
 
@@ -259,8 +259,8 @@ pub(super) fn packs(
     bad.extend(missing.map(|pack| (Bad::Pack(*pack), "it is missing".to_owned())));
     let drawn: Vec<Drawn> =
         wanted.iter().filter_map(|(id, check)| Some((*id, *check, *sizes.get(id)?))).filter(|_| draw(sample)).collect();
-    let window = Window::of(&**repository.remote());
-    let window = Window { calls: window.calls.max(rayon::current_num_threads()), ..window };
+    let window = CallWindow::of(&**repository.remote());
+    let window = CallWindow { calls: window.calls.max(rayon::current_num_threads()), ..window };
     let check = |(id, check, size): &Drawn| one_pack(repository, id, check.as_ref(), *size, progress, interrupt);
     let held = |(_, _, size): &Drawn| READ.min(*size);
     in_order(window, &drawn, held, check, |(id, _, size), result| {
