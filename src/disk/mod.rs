@@ -65,7 +65,7 @@ const WORTH_GIVING_BACK: u64 = 4 << 20;
 /// Makes a range of a file zeros, and gives a large one back to the disk, where the file system can. The file keeps its
 /// length, and needs no room for it.
 pub fn erase(file: &File, range: Range<u64>) -> io::Result<()> {
-    const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let length = range.end.saturating_sub(range.start);
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     if length >= WORTH_GIVING_BACK && fallocate(file, punch, range.start, length).is_ok() {
