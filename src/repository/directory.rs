@@ -3,7 +3,7 @@
 use super::{Error, Repository, Result, broken, of_object};
 use crate::crypto::{Salt, SealPurpose};
 use crate::format::checks::DirectoryCheck;
-use crate::format::layout::pack_name;
+use crate::format::layout::{MAX_WRAPPED_KEY, pack_name};
 use crate::format::pack::{Directory, HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN, directory_check};
 use crate::id::PackId;
 use crate::index::{Index, NewPack};
@@ -45,8 +45,8 @@ pub struct PackEnds {
     pub end: Vec<u8>,
 }
 
-/// What is read of a pack's start at once: the header, whose wrapped key has about 200 bytes.
-const START: usize = 512;
+/// What is read of a pack's start at once: the longest header. age adds lines of random length to the wrapped key.
+const START: usize = HEADER_FIXED + MAX_WRAPPED_KEY;
 /// A pack of so many bytes is read whole: that takes no longer than its ends.
 const WHOLE: u64 = 16 << 10;
 
