@@ -19,7 +19,7 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    /// Most snapshots, and most bytes of them, that are entered at once.
+    /// Most snapshots, and most bytes of their bodies, that are entered at once.
     const MOST: usize = 64;
     const MOST_BYTES: u64 = 1 << 20;
 
@@ -79,7 +79,8 @@ impl<'a> Intake<'a> {
         }
         present.insert(row.id);
         changes.added.push(row.id);
-        self.bytes += row.size;
+        // What it takes in memory: a few bytes of an object may say much.
+        self.bytes += body.encode().len() as u64;
         self.opened.push((row, body));
         match self.opened.len() >= Self::MOST || self.bytes >= Self::MOST_BYTES {
             true => self.enter(),
