@@ -348,7 +348,10 @@ impl BaseCache {
         let held = census.held() - evicted.lacking();
         // All of it, what will take another's place, and some more: chunks leave gaps.
         let needed = (census.granules_of(census.held() + census.lacking()) + census.changed()) * GRANULE;
-        Ok((lacking > 0).then(|| Shortage { lacking, held, needed: needed + needed / 4 }))
+        let needed = needed + needed / 4;
+        // What lacked room once and would have it now comes back when its stream is read again.
+        let is_short = census.lacks_any_at_hand() || evicted.lacking() > 0 || needed > limit * GRANULE;
+        Ok((lacking > 0 && is_short).then_some(Shortage { lacking, held, needed }))
     }
 
     /// Replaces each entry of the new table by what `change` makes of it.

@@ -94,6 +94,11 @@ impl Census {
         self.lacking
     }
 
+    /// Whether a chunk found no room though its bytes were at hand in this run.
+    pub fn lacks_any_at_hand(&self) -> bool {
+        self.wanted.iter().any(|bytes| *bytes > 0)
+    }
+
     /// The granules that so many bytes of chunks would take, by what others take.
     pub fn granules_of(&self, bytes: u64) -> u64 {
         let (held, plain) = (u128::from(self.used()), u128::from(self.held_plain));
