@@ -2,6 +2,7 @@
 
 mod influxdb;
 mod mariadb;
+mod matrix;
 mod mysql;
 mod postgresql;
 mod vendors;

@@ -95,15 +95,15 @@ impl MysqlFingerprint {
     fn read_others(&mut self, server: &MysqlServer, databases: &[String]) -> Result<(), Error> {
         let rows = server.ask(&for_each(
             databases,
-            "SELECT 'view', TABLE_SCHEMA, TABLE_NAME, MD5(CONCAT_WS('|', VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE)) \
+            "SELECT 'view', TABLE_SCHEMA, TABLE_NAME, SHA2(CONCAT_WS('|', VIEW_DEFINITION, CHECK_OPTION, DEFINER, SECURITY_TYPE), 256) \
              FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {};\n\
-             SELECT 'trigger', TRIGGER_SCHEMA, TRIGGER_NAME, MD5(CONCAT_WS('|', EVENT_MANIPULATION, EVENT_OBJECT_TABLE, \
-             ACTION_ORDER, ACTION_STATEMENT, ACTION_TIMING, SQL_MODE, DEFINER, CREATED)) \
+             SELECT 'trigger', TRIGGER_SCHEMA, TRIGGER_NAME, SHA2(CONCAT_WS('|', EVENT_MANIPULATION, EVENT_OBJECT_TABLE, \
+             ACTION_ORDER, ACTION_STATEMENT, ACTION_TIMING, SQL_MODE, DEFINER, CREATED), 256) \
              FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {};\n\
-             SELECT LOWER(ROUTINE_TYPE), ROUTINE_SCHEMA, ROUTINE_NAME, MD5(CONCAT_WS('|', ROUTINE_DEFINITION, CREATED, \
-             LAST_ALTERED, SQL_MODE, DEFINER)) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {};\n\
-             SELECT 'event', EVENT_SCHEMA, EVENT_NAME, MD5(CONCAT_WS('|', EVENT_DEFINITION, CREATED, LAST_ALTERED, STATUS, \
-             DEFINER)) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
+             SELECT LOWER(ROUTINE_TYPE), ROUTINE_SCHEMA, ROUTINE_NAME, SHA2(CONCAT_WS('|', ROUTINE_DEFINITION, CREATED, \
+             LAST_ALTERED, SQL_MODE, DEFINER), 256) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {};\n\
+             SELECT 'event', EVENT_SCHEMA, EVENT_NAME, SHA2(CONCAT_WS('|', EVENT_DEFINITION, CREATED, LAST_ALTERED, STATUS, \
+             DEFINER), 256) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {}",
         ))?;
         for row in rows {
             if let [kind, database, name, hash] = row.as_slice() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::client::{MysqlServerOptions, environment};
 use super::messages::{self, redacted};
 use super::names::{literal, quoted};
-use super::program::{ServerProgram, Vendor, printed};
+use super::program::{ServerProgram, Vendor, printed, series};
 use super::sessions::{QUESTION, SESSION};
 use crate::entry::Escaped;
 use crate::progress::Interrupt;
@@ -46,6 +46,8 @@ impl fmt::Debug for ClientSession {
     }
 }
 
+/// The clients, MariaDB's first.
+const CLIENTS: [&str; 2] = ["mariadb", "mysql"];
 /// The most bytes of an answer.
 const ANSWER: usize = 256 << 20;
 /// How long a question may take.
@@ -57,16 +59,35 @@ impl MysqlServer {
     /// # Errors
     /// [`Error::Config`] if there is no client, [`Error::Failed`] if the server doesn't answer.
     pub fn connect(options: &MysqlServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
-        let client = find(options, &["mariadb", "mysql"], interrupt)?;
+        let mut first = None;
+        for name in CLIENTS {
+            let client = match find(options, &[name], interrupt) {
+                Ok(client) => client,
+                Err(_) => continue,
+            };
+            match Self::connect_by(client, options, interrupt) {
+                Ok(server) => match server.client.misfit(server.vendor, &server.version) {
+                    None => return Ok(server),
+                    Some(why) => first = first.or(Some(Error::Config(why))),
+                },
+                // Each vendor's client may lack what the other's server wants of it.
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        match first {
+            Some(error) => Err(error),
+            None => find(options, &CLIENTS, interrupt).and_then(|client| Self::connect_by(client, options, interrupt)),
+        }
+    }
+
+    fn connect_by(client: ServerProgram, options: &MysqlServerOptions, interrupt: &Interrupt) -> Result<Self, Error> {
         let (vendor, version) = (Vendor::Mariadb, String::new());
         let (options, interrupt) = (options.clone(), interrupt.clone());
         let session = ClientSession::default();
         let mut server = Self { options, client, vendor, version, number: None, interrupt, session, apart: None };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
-        if !server.version.contains("MariaDB") {
-            server.vendor = Vendor::Mysql;
-        }
+        server.vendor = Vendor::of_version(&server.version);
         Ok(server)
     }
 
@@ -75,11 +96,22 @@ impl MysqlServer {
     /// # Errors
     /// [`Error::Config`] if there is none.
     pub fn dump_program(&self) -> Result<ServerProgram, Error> {
-        let names = match self.vendor {
-            Vendor::Mariadb => ["mariadb-dump", "mysqldump"],
-            Vendor::Mysql => ["mysqldump", "mariadb-dump"],
-        };
-        find(&self.options, &names, &self.interrupt)
+        let mut names = ["mariadb-dump", "mysqldump"];
+        if self.vendor == Vendor::Mysql {
+            names.reverse();
+        }
+        let mut first = None;
+        for name in names {
+            let Ok(program) = find(&self.options, &[name], &self.interrupt) else { continue };
+            match program.misfit(self.vendor, &self.version) {
+                None => return Ok(program),
+                Some(why) => first = first.or(Some(Error::Config(why))),
+            }
+        }
+        match first {
+            Some(error) => Err(error),
+            None => find(&self.options, &names, &self.interrupt),
+        }
     }
 
     /// The server's version as two numbers: 10 and 11 of `10.11.19`.
@@ -476,12 +508,6 @@ fn is_delimiter(text: &[u8]) -> bool {
     longer == 1 || text.get(at).is_none_or(u8::is_ascii_whitespace)
 }
 
-/// The first two numbers of a version.
-pub fn series(version: &str) -> (u32, u32) {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
 fn argv(options: &MysqlServerOptions, program: &str) -> Vec<OsString> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.push(place(options, program));
@@ -641,12 +667,5 @@ mod tests {
             ServerProgram::new("x", "  --sandbox   Disallow\n  --ignore-table-data=name \n  -y, --no-x".into());
         assert!(program.knows("sandbox") && program.knows("ignore-table-data") && program.knows("no-x"));
         assert!(!program.knows("sand") && !program.knows("ignore-table"));
-    }
-
-    #[test]
-    fn versions_have_a_series() {
-        assert_eq!(series("10.11.19-MariaDB-0+deb12u1"), (10, 11));
-        assert_eq!(series("8.0.40"), (8, 0));
-        assert_eq!(series(""), (0, 0));
     }
 }

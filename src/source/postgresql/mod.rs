@@ -266,7 +266,8 @@ fn pattern(name: &str) -> String {
 
 /// The help text of the dump program, which must not be older than the server.
 fn check_program(server: &PostgresqlServer) -> Result<String, Error> {
-    server.help("pg_dumpall")?;
+    server.check_age("pg_dumpall")?;
+    server.check_age("pg_dump")?;
     server.help("pg_dump")
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::login::Login;
 use super::said::{self, redacted};
 use super::text::{bytes_of, text_of};
+use crate::entry::Escaped;
 use crate::progress::Interrupt;
 use crate::source::Error;
 use crate::source::command::apart::{NOTHING, located};
@@ -84,7 +85,26 @@ impl PostgresqlServer {
             server.account.clone_from(account);
             server.is_superuser = superuser == "t";
         }
+        server.check_age("psql")?;
         Ok(server)
+    }
+
+    /// Whether a program knows all that the server has: one that is older refuses to dump it, or loads what it doesn't know.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it doesn't, or can't be run.
+    pub(super) fn check_age(&self, program: &str) -> Result<(), Error> {
+        let said = help(&self.options, program, "--version", &self.interrupt)?;
+        let of_server = self.version / 10_000;
+        match release(&said) {
+            Some((version, major)) if major < of_server => Err(Error::Config(format!(
+                "{program} is older ({}) than the server, PostgreSQL {}, so it doesn't know all that such a server has; install the \
+                 package postgresql-client-{of_server} (of Debian, or of PostgreSQL's own repository), or name by exec where it is",
+                Escaped(version.as_bytes()),
+                self.version_text
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The identity of the server. A copy of all its files is another server on another port or machine.
@@ -410,6 +430,13 @@ fn folder_and_port(socket: &Path) -> (&Path, Option<&str>) {
     }
 }
 
+/// The version that a program names, and the first number of it: of `pg_dump (PostgreSQL) 15.18 (Debian …)`.
+fn release(said: &str) -> Option<(&str, u32)> {
+    let version = said.split_once(") ")?.1.split_whitespace().next()?;
+    let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some((version, major))
+}
+
 fn help(options: &PostgresqlServerOptions, program: &str, word: &str, interrupt: &Interrupt) -> Result<String, Error> {
     let mut argv: Vec<OsString> = options.exec.iter().map(OsString::from).collect();
     argv.extend([OsString::from(program), word.into()]);
@@ -456,6 +483,13 @@ fn rows(answer: &[u8]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_says_its_version() {
+        assert_eq!(release("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(("15.18", 15)));
+        assert_eq!(release("psql (PostgreSQL) 19beta1\n"), Some(("19beta1", 19)));
+        assert_eq!((release(""), release("pg_dump (something) else")), (None, None));
+    }
 
     #[test]
     fn answers_come_as_they_were() {

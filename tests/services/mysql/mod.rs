@@ -6,6 +6,7 @@ mod hangs;
 mod kills;
 mod load;
 mod obstacles;
+mod programs;
 mod round;
 mod same;
 mod settings;

@@ -47,7 +47,7 @@ impl Site {
 
     /// The set's programs run through a wrapper, which pipes the dump's output through `filter`, a line for bash.
     pub fn wrap(&self, filter: &str) {
-        let wrapper = self.wrapper("mariadb-dump*--single-transaction*", filter);
+        let wrapper = self.wrapper("*dump\\ *--single-transaction*", filter);
         self.configure(&format!(
             "socket = \"{}\"\nexec = [\"{}\"]\n",
             self.server.socket().display(),

@@ -4,6 +4,7 @@ mod attacks;
 mod gates;
 mod kills;
 mod parts;
+mod programs;
 mod room;
 mod round;
 mod same;

@@ -83,14 +83,22 @@ fn functions_that_rely_on_the_search_path_come_back() {
         ALTER DATABASE agama SET search_path = own, public; SET search_path = own, public;
         CREATE FUNCTION public.cnt() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM docs, inner_docs';
         CREATE FUNCTION public.low(a int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN a + cnt() - 2; END $$;
-        CREATE MATERIALIZED VIEW public.mv AS SELECT cnt() c; CREATE TABLE public.t (a int CHECK (low(a) > 0)); INSERT INTO public.t VALUES (5);
-        CREATE INDEX i ON public.t (low(a));";
+        CREATE TABLE public.t (a int CHECK (low(a) > 0)); INSERT INTO public.t VALUES (5);";
     let Some((server, site)) = site(schema) else { return };
+    // Since 17 the server makes none that relies on the path.
+    let makes_all = server.version() < 17;
+    if makes_all {
+        server
+            .sql("agama", "CREATE MATERIALIZED VIEW public.mv AS SELECT cnt() c; CREATE INDEX i ON public.t (low(a))");
+    }
     site.back_up();
     let stored = server.picture("agama");
     site.run(&[&RESTORE[..], &REPLACE].concat()).ends(0);
     assert_eq!(server.picture("agama"), stored);
-    assert_eq!(server.sql("agama", "SELECT c FROM mv; SELECT a FROM t"), "2\n5\n");
+    assert_eq!(server.sql("agama", "SELECT a FROM t"), "5\n");
+    if makes_all {
+        assert_eq!(server.sql("agama", "SELECT c FROM mv"), "2\n");
+    }
 }
 
 #[test]
@@ -110,7 +118,8 @@ fn where_a_part_fails_the_rest_comes_back_and_nothing_that_lives_is_touched() {
     let words = [&RESTORE[..], &REPLACE, &["--replace", "second"]].concat();
     let ended = site.run(&words).ends(1);
     for part in [
-        "REFRESH MATERIALIZED VIEW public.mv of agama failed: 22012: division by zero; in PL/pgSQL function part(integer) line 1 at RETURN",
+        "REFRESH MATERIALIZED VIEW public.mv of agama failed: 22012: division by zero; in PL/pgSQL function ",
+        "part(integer) line 1 at RETURN",
         "the load of public.ck of agama failed: 23514: new row for relation \"ck\" violates check constraint \"c\"; in COPY ck, line 1",
         "public.ck of agama has 0 rows after the load, and 1 in the dump",
         "agama stays as it was",

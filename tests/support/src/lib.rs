@@ -15,6 +15,7 @@ pub mod medium;
 pub mod postgresql;
 pub mod proxy;
 pub mod raw_sftp;
+pub mod release;
 pub mod schedule;
 pub mod site;
 pub mod sshd;

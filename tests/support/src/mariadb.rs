@@ -1,10 +1,14 @@
-//! A real MariaDB server on a socket of its own, in a temporary folder, ended by the process that was started.
+//! A real server of the MySQL family on a socket of its own, in a temporary folder, ended by the process that was started:
+//! this machine's MariaDB, or the one that the suite is [told](crate::release) to run on.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::release::{self, Release};
 
 pub struct MariaDb {
     folder: tempfile::TempDir,
@@ -22,17 +26,69 @@ fn as_root() -> Option<&'static str> {
 fn serve(folder: &Path, options: &[String]) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
-    let mut server = Command::new("mariadbd");
+    let mut server = Command::new(if is_mysql() { "mysqld" } else { "mariadbd" });
     server.args([
         "--no-defaults",
         "--skip-networking",
         "--innodb-flush-log-at-trx-commit=0",
         "--max-allowed-packet=64M",
     ]);
-    server.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
+    server.args(release::of_this_process().map(|release| format!("--basedir={}", release.usr().display())));
+    match is_mysql() {
+        true => {
+            server.args(["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=32M"]);
+            server.args([
+                "--innodb-buffer-pool-size=64M",
+                "--innodb-doublewrite=OFF",
+                "--cte-max-recursion-depth=9999999",
+            ]);
+            // As MariaDB's server has it, unless the test says otherwise.
+            server.args(["--skip-log-bin", "--log-error-verbosity=1"]);
+        }
+        false => _ = server.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]),
+    }
     server.arg(format!("--datadir={}", at("data"))).arg(format!("--tmpdir={}", at("scratch")));
     server.arg(format!("--socket={}", at("sock"))).arg(format!("--pid-file={}", at("pid")));
     server.args(as_root()).args(options).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// Whether the server is MySQL's.
+pub fn is_mysql() -> bool {
+    release::of_this_process().is_some_and(Release::is_mysql)
+}
+
+/// Statements as the server knows them. MariaDB has tables of numbers, and functions that MySQL has lost.
+fn spoken(statements: &str) -> Cow<'_, str> {
+    if !is_mysql() {
+        return statements.into();
+    }
+    let mut text = String::new();
+    let mut rest = statements;
+    while let Some(at) = ["seq_1_to_", "MD5("].iter().filter_map(|word| rest.find(word)).min() {
+        text += &rest[..at];
+        rest = &rest[at..];
+        match rest.strip_prefix("seq_1_to_") {
+            Some(more) => {
+                let digits = more.find(|c: char| !c.is_ascii_digit()).unwrap_or(more.len());
+                text += &format!(
+                    "(WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < {}) SELECT seq FROM n) n",
+                    &more[..digits]
+                );
+                rest = &more[digits..];
+            }
+            None => {
+                let mut depth = 0;
+                let end = rest.find(|c| {
+                    depth += i32::from(c == '(') - i32::from(c == ')');
+                    c == ')' && depth == 0
+                });
+                let end = end.expect("a bracket that closes");
+                text += &format!("LEFT(SHA2({}, 256), 32)", spoken(&rest[4..end]));
+                rest = &rest[end + 1..];
+            }
+        }
+    }
+    (text + rest).into()
 }
 
 impl MariaDb {
@@ -48,7 +104,7 @@ impl MariaDb {
 
     /// As [`MariaDb::start_with`], with its data below that folder.
     pub fn start_below(folder: &Path, options: &[&str]) -> Option<Self> {
-        if Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
+        if !is_mysql() && Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("skipped: mariadb-server is not installed");
             return None;
         }
@@ -57,11 +113,18 @@ impl MariaDb {
         // Each server its own: one that starts removes every temporary table that it finds in its folder.
         let scratch = folder.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
+        let release = release::of_this_process();
         let mut install = Command::new("mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.arg("--no-defaults");
+        install.args(release.map(|release| format!("--basedir={}", release.usr().display())));
+        install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.args(["--innodb-log-file-size=16M", "--aria-log-file-size=8M"]);
         install.arg(format!("--datadir={}", data.display())).arg(format!("--tmpdir={}", scratch.display()));
         install.args(as_root());
+        if let Some(release) = release.filter(|release| release.is_mysql()) {
+            install = Command::new("cp");
+            install.args(["-a", "--sparse=always"]).arg(release.data()).arg(&data);
+        }
         // On a machine that does much else at the same time it may not come up at once.
         let installed = (0..3).any(|_| {
             let _ = std::fs::remove_dir_all(&data);
@@ -110,13 +173,25 @@ impl MariaDb {
         }
     }
 
+    /// The name of the server's client.
+    pub fn client_program() -> &'static str {
+        if is_mysql() { "mysql" } else { "mariadb" }
+    }
+
+    /// The name of the server's dump program.
+    pub fn dump_program() -> &'static str {
+        if is_mysql() { "mysqldump" } else { "mariadb-dump" }
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
     }
 
     fn client(&self) -> Command {
-        let mut client = Command::new("mariadb");
-        client.args(["--no-defaults", "-u", "root", "-N", "-B"]).arg(format!("--socket={}", self.socket().display()));
+        let mut client = Command::new(Self::client_program());
+        client
+            .args(["--no-defaults", "-u", "root", "-N", "-B", "--default-character-set=utf8mb4"])
+            .arg(format!("--socket={}", self.socket().display()));
         client
     }
 
@@ -124,7 +199,7 @@ impl MariaDb {
     pub fn sql(&self, statements: &str) -> String {
         let mut client = self.client();
         let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(statements.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(spoken(statements).as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -133,7 +208,7 @@ impl MariaDb {
     /// Runs statements that may fail.
     pub fn try_sql(&self, statements: &str) -> Result<String, String> {
         let mut client = self.client();
-        let output = client.arg("-e").arg(statements).output().unwrap();
+        let output = client.arg("-e").arg(&*spoken(statements)).output().unwrap();
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
@@ -153,7 +228,7 @@ impl MariaDb {
 
     /// A dump of one database, as a child whose output is a pipe.
     pub fn dump(&self, database: &str) -> Command {
-        let mut dump = Command::new("mariadb-dump");
+        let mut dump = Command::new(Self::dump_program());
         dump.args(["--no-defaults", "-u", "root", "--single-transaction", "--order-by-primary", "--skip-dump-date"]);
         dump.args(["--routines", "--events", "--triggers", "--hex-blob"]);
         dump.arg(format!("--socket={}", self.socket().display())).args(["--databases", database]);

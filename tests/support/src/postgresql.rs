@@ -1,4 +1,5 @@
-//! A real PostgreSQL server on a socket of its own, in a temporary folder, ended by the process that was started.
+//! A real PostgreSQL server on a socket of its own, in a temporary folder, ended by the process that was started: this
+//! machine's, or the one that the suite is [told](crate::release) to run on.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use crate::release;
 
 pub struct Postgres {
     folder: tempfile::TempDir,
@@ -15,6 +18,9 @@ pub struct Postgres {
 
 /// The folder of the server's own programs, the newest version's.
 fn programs() -> Option<PathBuf> {
+    if let Some(release) = release::of_this_process() {
+        return Some(release.program("postgres").parent()?.to_owned());
+    }
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .ok()?
         .map(|entry| entry.unwrap().path().join("bin"))
@@ -94,6 +100,11 @@ impl Postgres {
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(database)
+    }
+
+    /// The first number of its version.
+    pub fn version(&self) -> u32 {
+        self.sql("postgres", "SHOW server_version_num").trim().parse::<u32>().unwrap() / 10_000
     }
 
     /// The folder of its socket.

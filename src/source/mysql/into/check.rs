@@ -7,7 +7,7 @@ use super::{DatabaseTarget, MysqlTarget, NAME, aside};
 use crate::entry::{Entry, Escaped, Untrusted};
 use crate::facts::Facts;
 use crate::source::mysql::names::{DumpPart, ObjectKind, literal, quoted};
-use crate::source::mysql::server::series;
+use crate::source::mysql::program::series;
 use crate::source::names::free_stamp;
 use crate::source::{Error, Plan, free_space};
 use crate::warning::WarningKind;
