@@ -211,6 +211,8 @@ facts! {
         longest_statement: u64 = "longest_statement",
         /// The binary log's file and the position in it: `binlog.000002:344`.
         binlog: Untrusted = "binlog",
+        /// The transactions that it had by then: a set of GTIDs.
+        gtids: Untrusted = "gtids",
         /// What locks the dump took, and for how long, in words.
         locks: Untrusted = "locks",
         /// Whether there are dumps with different session settings.

@@ -18,9 +18,13 @@ struct Row {
 const MARIADB: Row = Row {
     name: "MariaDB 11.8",
     folder: "mariadb",
-    suites: &["mysql::round", "mysql::same", "mysql::gates", "mysql::load", "mysql::programs"],
+    suites: &["mysql::round", "mysql::same", "mysql::gates", "mysql::load", "mysql::programs", "mysql::newer"],
 };
-const MYSQL: Row = Row { name: "MySQL 9.7", folder: "mysql", suites: &["mysql::programs"] };
+const MYSQL: Row = Row {
+    name: "MySQL 9.7",
+    folder: "mysql",
+    suites: &["mysql::round", "mysql::same", "mysql::gates", "mysql::load", "mysql::programs", "mysql::newer"],
+};
 const POSTGRESQL: Row = Row {
     name: "PostgreSQL 18",
     folder: "postgresql",

@@ -45,13 +45,15 @@ pub struct CommandOptions {
     pub stall_limit: Duration,
     /// How long the process group has to end by itself when the source is dropped.
     pub grace: Duration,
+    /// Begins of lines on stderr that say nothing about this run, and aren't passed on.
+    pub unsaid: &'static [&'static str],
 }
 
 impl CommandOptions {
     /// Runs `argv` for the stream `name`, without gates, with 10 s to linger, an hour to be silent and 5 s of grace.
     pub fn new(name: StreamName, argv: Vec<OsString>) -> Self {
         let (linger, grace) = (Duration::from_secs(10), Duration::from_secs(5));
-        Self { name, argv, completion: None, min_size: 0, linger, stall_limit: STALL_LIMIT, grace }
+        Self { name, argv, completion: None, min_size: 0, linger, stall_limit: STALL_LIMIT, grace, unsaid: &[] }
     }
 }
 
@@ -151,7 +153,12 @@ impl CommandSource {
     fn drain_stderr(&mut self) {
         let prefix = program(&self.options);
         let progress = &self.progress;
-        let show = |line: &str| progress.note(&format!("{prefix}: {line}"));
+        let unsaid = self.options.unsaid;
+        let show = |line: &str| {
+            if !unsaid.iter().any(|begin| line.starts_with(begin)) {
+                progress.note(&format!("{prefix}: {line}"));
+            }
+        };
         let mut buffer = [0; 4096];
         while let Some(stderr) = &mut self.stderr {
             match stderr.read(&mut buffer) {

@@ -1,7 +1,8 @@
 //! Pre-flight checks of everything that a dump needs.
 
-use super::dump::{databases, inconsistent};
+use super::dump::{databases, inconsistent, masked, position};
 use super::fingerprint::MysqlFingerprint;
+use super::grants::Abilities;
 use super::names::{SHOWN, listed, literal, shown};
 use super::server::MysqlServer;
 use super::table::MysqlTable;
@@ -25,12 +26,9 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     let (granted, account) = grants::granted(&server)?;
     let vendor = server.vendor.name();
     found.push(Finding::Good(format!("{vendor} {} answers, as {account}", server.version)));
-    if !program.name.starts_with(&vendor.to_ascii_lowercase()) && vendor == "MariaDB" && program.name != "mysqldump" {
-        found.push(Finding::Note(format!("{} is not {vendor}'s own program", program.name)));
-    }
     let databases = databases(&server, &options.databases)?;
     let all = matches!(options.databases, Databases::AllBut(_));
-    let missing = grants::statements(&granted.missing(server.vendor, &databases, all), &account);
+    let missing = grants::statements(&granted.missing(Abilities::of(&server)?, &databases, all), &account);
     match missing.is_empty() {
         true => found.push(Finding::Good("the account may see all that belongs into the dump".to_owned())),
         false => {
@@ -63,8 +61,14 @@ fn look(options: &MysqlOptions, interrupt: &Interrupt, found: &mut Vec<Finding>)
     let (history, notes) = obstacles::history(&server, &about.tables)?;
     let inexact = inexact::warnings(&server, &databases, &about.tables, &options.schema_only_tables, history)?;
     let left_out = if all { system::warning(&server)? } else { None };
-    let notes = notes.into_iter().chain(left_out).chain(inexact);
+    let notes =
+        notes.into_iter().chain(left_out).chain(inexact).chain(masked(&server)?).chain(system::unkept(&server)?);
     found.extend(notes.map(|warning| Finding::Note(warning.text)));
+    if let Some(statement) = position(&server)?.missing() {
+        found.push(Finding::Note(format!(
+            "the position of the binary log at the dump's moment isn't stored, because the account may not see it; {statement} lets it"
+        )));
+    }
     Ok(())
 }
 

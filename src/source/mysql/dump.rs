@@ -5,8 +5,9 @@ use std::ffi::OsString;
 
 use super::fingerprint::MysqlFingerprint;
 use super::flags::{DumpScope, flags};
+use super::grants::{Abilities, MissingPrivilege};
 use super::names::{DumpPart, SHOWN, listed, shown};
-use super::program::ServerProgram;
+use super::program::{ServerProgram, Vendor};
 use super::server::MysqlServer;
 use super::table::MysqlTable;
 use super::{MysqlOptions, events, grants, inexact, obstacles, settings, system};
@@ -33,8 +34,10 @@ pub(super) struct PreparedDump {
     pub warnings: Vec<Warning>,
     /// Streams of events, where the dump program would not end with them.
     pub events: Vec<(DumpPart, Vec<u8>)>,
-    /// Whether the server writes a binary log.
-    pub has_log: bool,
+    /// How the dump tells the position of the binary log.
+    pub position: LogPosition,
+    /// Whether no table that was read may be altered until the dump's end.
+    pub keeps_locks: bool,
 }
 
 impl PreparedDump {
@@ -58,7 +61,10 @@ impl PreparedDump {
             warnings.extend(system::warning(&server)?);
         }
         warnings.extend(inexact::warnings(&server, &databases, &before.tables, &options.schema_only_tables, history)?);
-        let has_log = server.value("SELECT @@log_bin")? == "1";
+        warnings.extend(masked(&server)?);
+        warnings.extend(system::unkept(&server)?);
+        let position = position(&server)?;
+        let keeps_locks = server.vendor == Vendor::Mariadb && position != LogPosition::NoLog;
         let events = events::streams(&server, &databases)?;
         let wanted = DumpScope {
             databases: &databases,
@@ -67,11 +73,21 @@ impl PreparedDump {
             exclude_tables: &options.exclude_tables,
             schema_only_tables: &options.schema_only_tables,
             history,
-            position: has_log && has_position(&server)?,
+            position: position.is_told(),
         };
         let mut argv = server.argv(&program);
         argv.extend(flags(&program, server.vendor, &wanted)?);
-        Ok(Self { server, program, databases, before, argv, warnings, events: events.unwrap_or_default(), has_log })
+        Ok(Self {
+            server,
+            program,
+            databases,
+            before,
+            argv,
+            warnings,
+            events: events.unwrap_or_default(),
+            position,
+            keeps_locks,
+        })
     }
 
     /// The server's facts for a restore and a report.
@@ -110,7 +126,7 @@ pub(super) fn databases(server: &MysqlServer, wanted: &Databases) -> Result<Vec<
 fn check_grants(server: &MysqlServer, databases: &[String], wanted: &Databases) -> Result<(), Error> {
     let (granted, account) = grants::granted(server)?;
     let all = matches!(wanted, Databases::AllBut(_));
-    let missing = grants::statements(&granted.missing(server.vendor, databases, all), &account);
+    let missing = grants::statements(&granted.missing(Abilities::of(server)?, databases, all), &account);
     if missing.is_empty() {
         return Ok(());
     }
@@ -151,11 +167,92 @@ pub(super) fn inconsistent(tables: &[MysqlTable]) -> Vec<Warning> {
     }
 }
 
-/// Whether the position of the binary log can be read without a lock on all tables.
-fn has_position(server: &MysqlServer) -> Result<bool, Error> {
-    // MariaDB's snapshot knows its position; without it the program would take a global lock.
+/// How a dump tells the position of the server's binary log at its moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LogPosition {
+    /// The server writes none.
+    NoLog,
+    /// The server's snapshot knows it (MariaDB, Percona Server): without a lock.
+    Known,
+    /// The program reads it under a lock over all tables, which it holds for that moment.
+    Locked,
+    /// Such a lock would have to wait, and everybody else with it: for a statement that has run for so many seconds.
+    Busy(u64),
+    /// The account may not see it; the statement that lets it.
+    Hidden(String),
+}
+
+impl LogPosition {
+    /// Whether the dump has it.
+    pub fn is_told(&self) -> bool {
+        matches!(self, LogPosition::Known | LogPosition::Locked)
+    }
+
+    /// The statement that lets the account see it.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            LogPosition::Hidden(statement) => Some(statement),
+            _ => None,
+        }
+    }
+}
+
+/// For how many seconds a statement may have run before a lock over all tables is asked for.
+const SHORT: u64 = 5;
+
+/// Whether and how the position of the binary log is read.
+pub(super) fn position(server: &MysqlServer) -> Result<LogPosition, Error> {
+    if server.value("SELECT @@log_bin")? != "1" {
+        return Ok(LogPosition::NoLog);
+    }
+    // Without it the program takes a global lock.
     let knows = !server.ask("SHOW STATUS LIKE 'binlog_snapshot_file'")?.is_empty();
-    let (granted, _) = grants::granted(server)?;
+    let (granted, account) = grants::granted(server)?;
+    let monitors = match server.vendor {
+        Vendor::Mariadb => ["BINLOG MONITOR", "REPLICATION CLIENT"],
+        Vendor::Mysql => ["REPLICATION CLIENT"; 2],
+    };
     let may = |privilege: &str| granted.has_global(privilege);
-    Ok(knows && may("RELOAD") && (may("BINLOG MONITOR") || may("REPLICATION CLIENT")))
+    let mut missing = MissingPrivilege::new();
+    let mut lacks = |privilege| _ = missing.entry(None).or_default().insert(privilege);
+    if !may("RELOAD") {
+        lacks("RELOAD");
+    }
+    if !monitors.iter().any(|privilege| may(privilege)) {
+        lacks(monitors[0]);
+    }
+    if let Some(statement) = grants::statements(&missing, &account).pop() {
+        return Ok(LogPosition::Hidden(statement));
+    }
+    if knows {
+        return Ok(LogPosition::Known);
+    }
+    // Id, user, host, database, command, seconds, state and statement.
+    let runs = |row: Vec<String>| match row.as_slice() {
+        [_, _, _, _, command, seconds, ..] if command == "Query" || command == "Execute" => seconds.parse().ok(),
+        _ => None,
+    };
+    let longest: u64 = server.ask("SHOW PROCESSLIST")?.into_iter().filter_map(runs).max().unwrap_or(0);
+    Ok(if longest < SHORT { LogPosition::Locked } else { LogPosition::Busy(longest) })
+}
+
+/// A warning about columns that may show something else than they have to this account.
+pub(super) fn masked(server: &MysqlServer) -> Result<Option<Warning>, Error> {
+    const NO_SUCH_TABLE: &str = "1146";
+    const DENIED: &str = "1142";
+    if server.vendor == Vendor::Mariadb {
+        return Ok(None);
+    }
+    // Most servers have no such table; who may not read it lacks a privilege, which is said elsewhere.
+    let names = match server.ask("SELECT policy_name FROM performance_schema.column_masking_policy ORDER BY 1") {
+        Err(error) if error.has_code(NO_SUCH_TABLE) || error.has_code(DENIED) => return Ok(None),
+        names => names?,
+    };
+    let names: Vec<String> = names.into_iter().flatten().map(|name| shown(&[&name])).collect();
+    Ok((!names.is_empty()).then(|| {
+        WarningKind::LeftOut.warning(format!(
+            "masking policies are in no dump, and where one holds for this account, so are the values that it masks: {}",
+            listed(&names, SHOWN)
+        ))
+    }))
 }

@@ -57,7 +57,11 @@ pub(super) fn flags(program: &ServerProgram, vendor: Vendor, wanted: &DumpScope<
     add("no-tablespaces", "--no-tablespaces");
     // MySQL's program asks any server for statistics, and its positions of transactions make a dump that can't be loaded.
     add("column-statistics", "--skip-column-statistics");
-    add("set-gtid-purged", "--set-gtid-purged=OFF");
+    // As a comment they tell where the dump stands; what is written beside it is taken out.
+    let told = wanted.position && program.mentions("COMMENTED");
+    add("set-gtid-purged", if told { "--set-gtid-purged=COMMENTED" } else { "--set-gtid-purged=OFF" });
+    // They belong to no database.
+    add("masking-policies", "--skip-masking-policies");
     if vendor == Vendor::Mysql {
         add("network-timeout", "--network-timeout");
     }
@@ -67,7 +71,11 @@ pub(super) fn flags(program: &ServerProgram, vendor: Vendor, wanted: &DumpScope<
     if wanted.position {
         match program.knows("source-data") {
             true => add("source-data", "--source-data=2"),
-            false => add("master-data", "--master-data=2"),
+            false => {
+                add("master-data", "--master-data=2");
+                // And the transactions, of which it says nothing otherwise.
+                add("gtid", "--gtid");
+            }
         }
     }
     for table in wanted.exclude_tables {

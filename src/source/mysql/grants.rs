@@ -21,6 +21,37 @@ pub struct Grants {
     revoked: Vec<(String, BTreeSet<String>)>,
 }
 
+/// What a server has that asks for privileges of its own: it is asked, for a version says less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// The text of stored code has a privilege of its own (MySQL since 8.0.20).
+    routines: bool,
+    /// The text of stored code is for who may read everything (MySQL 8.0 before that).
+    code_is_everythings: bool,
+    /// Columns may show something else than they have (MySQL since 9.7).
+    masks: bool,
+}
+
+impl Abilities {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// As [`MysqlServer::ask`].
+    pub fn of(server: &MysqlServer) -> Result<Self, Error> {
+        if server.vendor == Vendor::Mariadb {
+            return Ok(Self::default());
+        }
+        let known: BTreeSet<String> =
+            server.ask("SHOW PRIVILEGES")?.into_iter().filter_map(|row| row.into_iter().next()).collect();
+        let routines = known.contains("SHOW_ROUTINE");
+        Ok(Self {
+            routines,
+            code_is_everythings: !routines && server.series() >= (8, 0),
+            masks: known.contains("MANAGE_DATA_MASKING_POLICY"),
+        })
+    }
+}
+
 /// A privilege that is missing: on `None` for `*.*`.
 pub type MissingPrivilege = BTreeMap<Option<String>, BTreeSet<&'static str>>;
 
@@ -68,7 +99,7 @@ impl Grants {
 
     /// The privileges that are missing for a complete dump of `databases`; with `all`, the account must see every
     /// database.
-    pub fn missing(&self, vendor: Vendor, databases: &[String], all: bool) -> MissingPrivilege {
+    pub fn missing(&self, abilities: Abilities, databases: &[String], all: bool) -> MissingPrivilege {
         let mut missing = MissingPrivilege::new();
         let mut need = |has: bool, on: Option<&str>, privilege| {
             if !has {
@@ -85,8 +116,15 @@ impl Grants {
         need(self.has_global("PROCESS"), None, "PROCESS");
         // Routines' bodies, users and their grants.
         need(self.has("mysql", "SELECT"), Some("mysql"), "SELECT");
-        if vendor == Vendor::Mysql {
+        if abilities.routines {
             need(self.has_global("SHOW_ROUTINE") || self.has_global("SELECT"), None, "SHOW_ROUTINE");
+        }
+        if abilities.code_is_everythings {
+            need(self.has_global("SELECT"), None, "SELECT");
+        }
+        // Which columns are masked, and so not dumped as they are.
+        if abilities.masks {
+            need(self.has("performance_schema", "SELECT"), Some("performance_schema"), "SELECT");
         }
         missing
     }
@@ -170,7 +208,7 @@ mod tests {
 
     fn missing(lines: &[&str], databases: &[&str], all: bool) -> Vec<String> {
         let databases: Vec<String> = databases.iter().map(|&name| name.to_owned()).collect();
-        let missing = Grants::parse(lines.iter().copied()).missing(Vendor::Mariadb, &databases, all);
+        let missing = Grants::parse(lines.iter().copied()).missing(Abilities::default(), &databases, all);
         statements(&missing, "backup@localhost")
     }
 
@@ -189,6 +227,25 @@ mod tests {
         assert!(
             missing(&["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"], &["x"], true).is_empty()
         );
+    }
+
+    #[test]
+    fn what_a_newer_server_asks_for_is_missing_there() {
+        let lines = ENOUGH;
+        let missing = |abilities| {
+            let missing = Grants::parse(lines.iter().copied()).missing(abilities, &["agama".to_owned()], false);
+            statements(&missing, "backup@localhost")
+        };
+        let newest = Abilities { routines: true, masks: true, ..Abilities::default() };
+        assert_eq!(
+            missing(newest),
+            [
+                "GRANT SHOW_ROUTINE ON *.* TO `backup`@`localhost`;",
+                "GRANT SELECT ON `performance_schema`.* TO `backup`@`localhost`;"
+            ]
+        );
+        let old = Abilities { code_is_everythings: true, ..Abilities::default() };
+        assert_eq!(missing(old), ["GRANT SELECT ON *.* TO `backup`@`localhost`;"]);
     }
 
     #[test]

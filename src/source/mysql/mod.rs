@@ -86,10 +86,17 @@ pub struct MysqlSource {
     warnings: Vec<Warning>,
     /// The start of the dump, which names the binary log's position.
     preamble: Vec<u8>,
+    /// The transactions that the dump says it has.
+    gtids: Option<String>,
 }
 
 /// How much of the preamble is looked at.
-const PREAMBLE: usize = 16 << 10;
+const PREAMBLE: usize = 1 << 20;
+/// The most bytes of the first or the last lines.
+const FRAME: usize = 64 << 20;
+
+/// What the program says of each dump that isn't of the whole server and has its transactions: as a comment they do nothing.
+const UNSAID: &[&str] = &["Warning: A partial dump from a server that has GTIDs"];
 
 struct Gate {
     server: MysqlServer,
@@ -116,11 +123,13 @@ impl MysqlSource {
         let name = StreamName::new("dump.sql").map_err(|error| Error::Failed(error.to_string()))?;
         let (data_time, facts) = (clock.now(), prepared.facts());
         let stall_limit = options.stall_limit;
-        let command = CommandOptions { stall_limit, ..CommandOptions::new(name, prepared.argv.clone()) };
+        let command =
+            CommandOptions { stall_limit, unsaid: UNSAID, ..CommandOptions::new(name, prepared.argv.clone()) };
+        let begun = Instant::now();
         let mut dump = CommandSource::new(command, clock, progress.clone(), interrupt)?;
         dump.next()?;
         let input: DumpStream = Box::new(move |buffer| dump.read(buffer).map_err(io::Error::other));
-        let PreparedDump { server, databases, before, warnings, events, has_log, .. } = prepared;
+        let PreparedDump { server, databases, before, warnings, events, position, keeps_locks, .. } = prepared;
         Ok(Self {
             ready: VecDeque::from([(USERS.to_owned(), users.into_bytes())]),
             events,
@@ -128,13 +137,14 @@ impl MysqlSource {
             current: None,
             splitter: Splitter::new(input, ""),
             reading: CurrentStream::default(),
-            locks: Locks::new(has_log),
+            locks: Locks::new(position, keeps_locks, begun),
             progress,
             gate: Gate { server, options: options.clone(), databases, before },
             data_time,
             facts,
             warnings,
             preamble: Vec::new(),
+            gtids: None,
         })
     }
 
@@ -149,6 +159,27 @@ impl MysqlSource {
             }
             other => other,
         }
+    }
+
+    /// The current part, which is the dump's first or last lines. So many of its bytes are kept.
+    fn frame(&mut self, kept: usize) -> Result<Vec<u8>, Error> {
+        let (mut text, mut buffer) = (Vec::new(), [0; 1 << 12]);
+        loop {
+            match self.splitter.read(&mut buffer).map_err(|error| self.told(error))? {
+                0 => break,
+                _ if text.len() > FRAME => {
+                    return Err(Error::Failed(format!(
+                        "{} of the dump has more than {FRAME} bytes, so it is none of the dump program's",
+                        self.splitter.part().name()
+                    )));
+                }
+                length => text.extend_from_slice(&buffer[..length]),
+            }
+        }
+        self.preamble.extend_from_slice(&text[..text.len().min(kept)]);
+        // MariaDB's program tells the transactions at the end, from the begin.
+        self.gtids = gtids(&text).or(self.gtids.take());
+        Ok(without_log_switches(&text))
     }
 
     /// The bytes of the dump's statements as they come, and the findings at its end.
@@ -191,6 +222,34 @@ impl Gate {
         )?;
         self.before.objects.check_unchanged(&after.objects)
     }
+}
+
+/// What a program writes into a dump beside the comment with its transactions: the one who loads it would write none of it
+/// into the binary log, and so not to replicas.
+const LOG_SWITCHES: [&[u8]; 3] = [
+    b"SET @MYSQLDUMP_TEMP_LOG_BIN = @@SESSION.SQL_LOG_BIN;",
+    b"SET @@SESSION.SQL_LOG_BIN= 0;",
+    b"SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN;",
+];
+
+/// The first or the last lines of a dump without those.
+fn without_log_switches(text: &[u8]) -> Vec<u8> {
+    text.split_inclusive(|&byte| byte == b'\n')
+        .filter(|line| !LOG_SWITCHES.contains(&line.trim_ascii()))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+/// The transactions that a dump's start says it has.
+fn gtids(preamble: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(preamble);
+    let (_, rest) = text.split_once("GTID_PURGED=").or_else(|| text.split_once("SET GLOBAL gtid_slave_pos="))?;
+    // `/*!80000 '+'*/ '…'` of some versions.
+    let rest = rest.strip_prefix("/*!80000 '+'*/").unwrap_or(rest).trim_start();
+    let (set, _) = rest.strip_prefix('\'')?.split_once('\'')?;
+    let set: String = set.trim_start_matches('+').split_whitespace().collect();
+    (!set.is_empty()).then_some(set)
 }
 
 /// The binary log's position that a dump's start names, where it does.
@@ -237,6 +296,12 @@ impl Source for MysqlSource {
         }
         let (ready, name) = match self.ready.pop_front() {
             Some((name, bytes)) => (Some(Cursor::new(bytes)), Some(name)),
+            None if coming.is_some() && *self.splitter.part() == DumpPart::Preamble => {
+                (Some(Cursor::new(self.frame(PREAMBLE)?)), coming)
+            }
+            None if coming.is_some() && *self.splitter.part() == DumpPart::Postamble => {
+                (Some(Cursor::new(self.frame(0)?)), coming)
+            }
             None => (None, coming),
         };
         self.current = ready;
@@ -257,10 +322,6 @@ impl Source for MysqlSource {
                 filled
             }
         };
-        if self.current.is_none() && *self.splitter.part() == names::DumpPart::Preamble {
-            let most = PREAMBLE.saturating_sub(self.preamble.len());
-            self.preamble.extend_from_slice(&buffer[..length.min(most)]);
-        }
         Ok(self.reading.grow(length))
     }
 
@@ -276,6 +337,7 @@ impl Source for MysqlSource {
         facts.locks = Some(locks.into());
         facts.rows = Some(counted.rows.values().sum());
         facts.binlog = position(&self.preamble).map(Untrusted::from);
+        facts.gtids = self.gtids.take().map(Untrusted::from);
         facts.longest_statement = Some(counted.longest);
         facts.rows_of = counted.rows.into_iter().map(|(name, rows)| (name.into(), rows)).collect();
         Ok(Finished { data_time: self.data_time, facts })
@@ -289,6 +351,20 @@ impl Source for MysqlSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_transactions_are_read_from_the_start_and_what_stands_beside_them_goes() {
+        let text = b"SET @MYSQLDUMP_TEMP_LOG_BIN = @@SESSION.SQL_LOG_BIN;\nSET @@SESSION.SQL_LOG_BIN= 0;\n\
+            /* SET @@GLOBAL.GTID_PURGED='+f1c3:1-7,\nf1c4:1-9';*/\nSET NAMES utf8mb4;\n";
+        assert_eq!(gtids(text).unwrap(), "f1c3:1-7,f1c4:1-9");
+        assert!(
+            without_log_switches(text).starts_with(b"/* SET @@GLOBAL")
+                && without_log_switches(text).ends_with(b"utf8mb4;\n")
+        );
+        assert_eq!(gtids(b"/* SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'a:1';*/").unwrap(), "a:1");
+        assert_eq!(gtids(b"-- SET GLOBAL gtid_slave_pos='0-1-6';\n").unwrap(), "0-1-6");
+        assert_eq!((gtids(b"SET NAMES x"), gtids(b"GTID_PURGED=''")), (None, None));
+    }
 
     #[test]
     fn the_position_of_the_binary_log_is_read_from_the_start() {

@@ -93,6 +93,11 @@ impl ServerProgram {
         self.knows(plain)
     }
 
+    /// Whether its help has that word.
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        self.help.contains(word)
+    }
+
     /// Whether it knows the option `--name`.
     pub fn knows(&self, name: &str) -> bool {
         let long = format!("--{name}");

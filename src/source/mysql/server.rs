@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct MysqlServer {
     pub version: String,
     /// The version up to which it runs versioned comments, if it was asked.
     number: Option<u32>,
+    /// Whether this account may make InnoDB as lenient as it was with what is there (on MySQL that is a privilege).
+    pub(super) may_be_lenient: bool,
     interrupt: Interrupt,
     session: ClientSession,
     /// Its client, if that is unprivileged, and the user's name that it gives.
@@ -84,7 +87,17 @@ impl MysqlServer {
         let (vendor, version) = (Vendor::Mariadb, String::new());
         let (options, interrupt) = (options.clone(), interrupt.clone());
         let session = ClientSession::default();
-        let mut server = Self { options, client, vendor, version, number: None, interrupt, session, apart: None };
+        let mut server = Self {
+            options,
+            client,
+            vendor,
+            version,
+            number: None,
+            may_be_lenient: false,
+            interrupt,
+            session,
+            apart: None,
+        };
         let rows = server.ask("SELECT VERSION()")?;
         server.version = rows.into_iter().flatten().next().unwrap_or_default();
         server.vendor = Vendor::of_version(&server.version);
@@ -317,8 +330,13 @@ impl MysqlServer {
     ///
     /// # Errors
     /// As there.
-    pub fn takes(&self, statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
-        if self.prepares() { Ok(()) } else { is_taken(statement, is_one) }
+    pub fn takes(
+        &self,
+        statement: &[u8],
+        quoted: &[Range<usize>],
+        is_one: impl FnOnce() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        if self.prepares() { Ok(()) } else { is_taken(statement, quoted, is_one) }
     }
 
     /// Runs statements that answer nothing, in a session of their own.
@@ -357,6 +375,8 @@ impl MysqlServer {
             )));
         }
         self.number = Some(first + run - 1);
+        self.may_be_lenient =
+            self.run("SET SESSION innodb_strict_mode=0;\n/*!80013 SET SESSION sql_require_primary_key=0 */").is_ok();
         Ok(())
     }
 
@@ -418,7 +438,7 @@ impl Load {
     pub fn enter(&mut self, database: &str) -> Result<(), Error> {
         let text = format!("USE {}", quoted(database));
         if self.prepares {
-            return self.statement(text.as_bytes(), || Ok(true));
+            return self.statement(text.as_bytes(), &[], || Ok(true));
         }
         // The client goes there itself, by the line.
         if database.contains(|c: char| c.is_control() || c == '\\') {
@@ -432,15 +452,21 @@ impl Load {
 
     /// Gives it one statement of foreign origin. The client must not interpret it otherwise than the server, so it gets
     /// it in hexadecimal digits, and the server runs no more than one; a server that doesn't accept this form gets it as
-    /// text only if both read it the same way, and if it `is_one`.
+    /// text only if both read it the same way, and if it `is_one`. Of what is in `quoted`, strings and names, it is known that
+    /// both see the same end.
     ///
     /// # Errors
     /// [`Error::Refused`] if they don't, [`Error::Failed`] if it ended.
-    pub fn statement(&mut self, statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
+    pub fn statement(
+        &mut self,
+        statement: &[u8],
+        quoted: &[Range<usize>],
+        is_one: impl FnOnce() -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         if self.prepares {
             return self.write(format!("EXECUTE IMMEDIATE 0x{};\n", hexadecimal(statement)).as_bytes());
         }
-        is_taken(statement, is_one)?;
+        is_taken(statement, quoted, is_one)?;
         // A client knows the first 15 bytes of a delimiter.
         let end = format!("//{:011x}//", RandomState::new().hash_one(statement) >> 20);
         self.write(format!("DELIMITER {end}\n").as_bytes())?;
@@ -458,8 +484,12 @@ impl Load {
 }
 
 /// Whether a server that takes a statement through the client alone gets it.
-fn is_taken(statement: &[u8], is_one: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
-    if reads_alike(statement) && is_one()? {
+fn is_taken(
+    statement: &[u8],
+    quoted: &[Range<usize>],
+    is_one: impl FnOnce() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    if reads_alike(statement, quoted) && is_one()? {
         return Ok(());
     }
     let start = &statement[..statement.len().min(60)];
@@ -480,14 +510,16 @@ fn hexadecimal(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether a client and a server see the same in a statement: it has no backslash, no comment but `/* … */` and `-- …`, and
-/// no word that the client takes for its command in the middle of a statement.
-fn reads_alike(statement: &[u8]) -> bool {
+/// Whether a client and a server see the same in a statement: it has no backslash outside of what is `quoted`, no comment but
+/// `/* … */` and `-- …`, and no word that the client takes for its command in the middle of a statement.
+fn reads_alike(statement: &[u8], quoted: &[Range<usize>]) -> bool {
     let pairs = statement.windows(3).all(|three| match three {
         [b'-', b'-', next] => *next == b' ' || *next == b'\n' || next.is_ascii_digit() || *next == b'(',
         _ => true,
     });
-    let plain = !statement.ends_with(b"--") && !statement.iter().any(|byte| matches!(byte, b'\\' | 0));
+    let is_quoted = |at: usize| quoted.iter().any(|range| range.contains(&at));
+    let backslashes = memchr::memchr_iter(b'\\', statement).all(is_quoted);
+    let plain = backslashes && !statement.ends_with(b"--") && !statement.contains(&0);
     pairs && plain && !(0..statement.len()).any(|at| is_delimiter(&statement[at..]))
 }
 
@@ -609,7 +641,7 @@ mod tests {
             "SELECT 5--1",
             "SELECT delimiters, `delimiter`, 'ein Délimiteur'",
         ] {
-            assert!(reads_alike(text.as_bytes()), "{text}");
+            assert!(reads_alike(text.as_bytes(), &[]), "{text}");
         }
         for text in [
             "SELECT '\\'",
@@ -621,8 +653,10 @@ mod tests {
             "SELECT a délimiter;",
             "SELECT delimiter",
         ] {
-            assert!(!reads_alike(text.as_bytes()), "{text}");
+            assert!(!reads_alike(text.as_bytes(), &[]), "{text}");
         }
+        let quoted = [7..10, 12..15];
+        assert!(reads_alike(b"SELECT '\\', `\\`", &quoted) && !reads_alike(b"SELECT '\\', `\\` \\", &quoted));
     }
 
     /// A client whose server closes each session behind its first answer.

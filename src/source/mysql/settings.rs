@@ -156,7 +156,7 @@ const CONNECTION: [&str; 29] = [
 ];
 
 /// Options of the dump program that its command line repeats, so that an option file can't change them.
-pub(super) const SAID_AGAIN: [&str; 25] = [
+pub(super) const SAID_AGAIN: [&str; 26] = [
     "opt",
     "add-drop-table",
     "add-locks",
@@ -181,6 +181,7 @@ pub(super) const SAID_AGAIN: [&str; 25] = [
     "no-tablespaces",
     "column-statistics",
     "set-gtid-purged",
+    "masking-policies",
     "where",
 ];
 

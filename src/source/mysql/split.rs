@@ -52,6 +52,8 @@ pub struct Splitter<R> {
     statement: Option<u64>,
     counted: Counted,
     last_line: Vec<u8>,
+    /// Whether the comment that is being looked at has the binary log's position.
+    has_position: bool,
 }
 
 impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
@@ -75,6 +77,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             statement: None,
             counted: Counted::default(),
             last_line: Vec::new(),
+            has_position: false,
         }
     }
 
@@ -138,6 +141,11 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
     /// Looks further, until more is decided or a stream ends.
     fn advance(&mut self) -> io::Result<()> {
         let seen = self.lexer.look(&self.window, &mut self.looked, self.end);
+        // The comment with the position of the binary log has ended, and it belongs to the first lines.
+        if self.has_position && matches!(seen, Scanned::Comment | Scanned::Begin) {
+            self.has_position = false;
+            self.decided = self.looked;
+        }
         if !self.lexer.is_between() {
             self.decided = self.looked;
         }
@@ -188,6 +196,7 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
             None => return self.fill(),
         };
         let line = line.to_vec();
+        self.has_position = self.part == DumpPart::Preamble && line.starts_with(b"-- CHANGE ");
         if let Some(part) = self.heading(&line) {
             self.turn(part);
         }
@@ -263,7 +272,11 @@ impl<R: FnMut(&mut [u8]) -> io::Result<usize>> Splitter<R> {
 
     /// The stream that a statement without a heading begins.
     fn opened_by(&self, head: &[u8]) -> Option<DumpPart> {
-        const BACK: [&[u8]; 2] = [b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE", b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE"];
+        const BACK: [&[u8]; 3] = [
+            b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE",
+            b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE",
+            b"SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN",
+        ];
         if BACK.iter().any(|back| head.starts_with(back)) {
             return Some(DumpPart::Postamble);
         }

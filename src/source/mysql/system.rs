@@ -1,6 +1,7 @@
 //! User data in the server's system databases, which a dump of all databases omits.
 
 use super::names::{SHOWN, listed, shown};
+use super::program::Vendor;
 use super::server::MysqlServer;
 use crate::source::Error;
 use crate::warning::{Warning, WarningKind};
@@ -99,6 +100,58 @@ pub(super) fn warning(server: &MysqlServer) -> Result<Option<Warning>, Error> {
             listed(&names, SHOWN)
         ))
     }))
+}
+
+/// What a MySQL server has beside databases, of which no dump has anything: a question, what it is, and what to do.
+const UNKEPT: [(&str, &str, &str); 4] = [
+    (
+        "SELECT CONCAT(User, '@', Host) FROM mysql.user WHERE JSON_EXTRACT(User_attributes, '$.additional_password') IS NOT NULL \
+         ORDER BY 1",
+        "the second passwords of accounts (RETAIN CURRENT PASSWORD)",
+        "after a restore only their first ones work",
+    ),
+    (
+        "SELECT RESOURCE_GROUP_NAME FROM information_schema.RESOURCE_GROUPS WHERE RESOURCE_GROUP_NAME NOT IN ('USR_default', \
+         'SYS_default', 'SYS_internal') ORDER BY 1",
+        "resource groups",
+        "keep their CREATE RESOURCE GROUP for another server",
+    ),
+    (
+        "SELECT NAME FROM information_schema.INNODB_TABLESPACES WHERE SPACE_TYPE = 'General' AND NAME <> 'mysql' ORDER BY 1",
+        "general tablespaces",
+        "keep their CREATE TABLESPACE: another server makes no table in one that it lacks",
+    ),
+    (
+        "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES WHERE CREATE_OPTIONS LIKE \
+         '%ENCRYPTION=_Y_%' AND TABLE_SCHEMA <> 'mysql' ORDER BY 1",
+        "the keys of encrypted tables",
+        "another server makes them with keys of its own keyring, and not without one",
+    ),
+];
+
+/// Names what a MySQL server has beside its databases.
+///
+/// # Errors
+/// [`Error::Failed`] if the server doesn't answer.
+pub(super) fn unkept(server: &MysqlServer) -> Result<Vec<Warning>, Error> {
+    let mut warnings = Vec::new();
+    if server.vendor == Vendor::Mariadb {
+        return Ok(warnings);
+    }
+    for (question, what, then) in UNKEPT {
+        // Older servers lack such a table, or a column of it, and so what it tells.
+        let names: Vec<String> = match server.ask(question) {
+            Ok(rows) => rows.into_iter().flatten().map(|name| shown(&[&name])).collect(),
+            Err(error) if error.is_failure() => continue,
+            Err(error) => return Err(error),
+        };
+        if !names.is_empty() {
+            warnings.push(
+                WarningKind::LeftOut.warning(format!("{what} are in no dump, and {then}: {}", listed(&names, SHOWN))),
+            );
+        }
+    }
+    Ok(warnings)
 }
 
 /// Whether a server makes a table of that name in its database.

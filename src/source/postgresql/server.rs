@@ -95,7 +95,7 @@ impl PostgresqlServer {
     /// [`Error::Config`] if it doesn't, or can't be run.
     pub(super) fn check_age(&self, program: &str) -> Result<(), Error> {
         let said = help(&self.options, program, "--version", &self.interrupt)?;
-        let of_server = self.version / 10_000;
+        let of_server = major(&self.version_text).unwrap_or(0);
         match release(&said) {
             Some((version, major)) if major < of_server => Err(Error::Config(format!(
                 "{program} is older ({}) than the server, PostgreSQL {}, so it doesn't know all that such a server has; install the \
@@ -433,8 +433,12 @@ fn folder_and_port(socket: &Path) -> (&Path, Option<&str>) {
 /// The version that a program names, and the first number of it: of `pg_dump (PostgreSQL) 15.18 (Debian …)`.
 fn release(said: &str) -> Option<(&str, u32)> {
     let version = said.split_once(") ")?.1.split_whitespace().next()?;
-    let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    Some((version, major))
+    Some((version, major(version)?))
+}
+
+/// The first number of a version.
+fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn help(options: &PostgresqlServerOptions, program: &str, word: &str, interrupt: &Interrupt) -> Result<String, Error> {

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::mysql::site::{Site, picture};
+use support::mariadb::is_mysql;
 use support::site::Small;
 
 const SCHEMA: &str = "CREATE DATABASE agama; USE agama;
@@ -33,7 +34,8 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     site.server.sql(
         "CREATE USER backup@localhost IDENTIFIED BY 'geheim';
          GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON agama.* TO backup@localhost;
-         GRANT PROCESS ON *.* TO backup@localhost; GRANT SELECT ON mysql.* TO backup@localhost;",
+         GRANT PROCESS ON *.* TO backup@localhost; GRANT SELECT ON mysql.* TO backup@localhost;
+         /*!80000 GRANT SHOW_ROUTINE ON *.* TO backup@localhost */; /*!80000 GRANT SELECT ON performance_schema.* TO backup@localhost */;",
     );
     let option_file = site.machine.at("my.cnf");
     let socket = site.server.socket();
@@ -44,7 +46,8 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
     credentials("geheim");
     site.configure(&format!("option_file = \"{}\"", option_file.display()));
     site.back_up();
-    for (privilege, on) in [
+    let of_mysql = [("SHOW_ROUTINE", "*.*"), ("SELECT", "`performance_schema`.*")];
+    let of_both = [
         ("SELECT", "`agama`.*"),
         ("SHOW VIEW", "`agama`.*"),
         ("TRIGGER", "`agama`.*"),
@@ -52,7 +55,8 @@ fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
         ("LOCK TABLES", "`agama`.*"),
         ("PROCESS", "*.*"),
         ("SELECT", "`mysql`.*"),
-    ] {
+    ];
+    for (privilege, on) in of_both.into_iter().chain(of_mysql.into_iter().filter(|_| is_mysql())) {
         site.server.sql(&format!("REVOKE {privilege} ON {on} FROM backup@localhost"));
         let ended = site.run(&["backup", "agama"]).ends(2);
         let statement = format!("GRANT {privilege} ON {on} TO `backup`@`localhost`;");
@@ -116,6 +120,17 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
                  RENAME TABLE {table} TO old, new TO {table};"
             )
         };
+        // Each time another one.
+        let new_code = match is_mysql() {
+            true => (
+                "SET @text = CONCAT('CREATE OR REPLACE VIEW agama.v AS SELECT id, ', UUID_SHORT(), ' AS u FROM agama.t'); PREPARE code FROM @text; EXECUTE code".to_owned(),
+                "view agama.v",
+            ),
+            false => (
+                "DROP PROCEDURE agama.p; EXECUTE IMMEDIATE CONCAT('CREATE PROCEDURE agama.p() SELECT ', UUID_SHORT())".to_owned(),
+                "procedure agama.p",
+            ),
+        };
         // Tables that were read already, one that is to be read, and objects that aren't tables.
         let cases = [
             (swap("a0"), "table agama.a0"),
@@ -124,7 +139,7 @@ fn a_schema_that_changes_during_the_dump_is_tried_again_and_then_an_error() {
             ("TRUNCATE agama.u".to_owned(), "agama.u"),
             ("ALTER TABLE agama.a0 ADD COLUMN c INT, ALGORITHM=INSTANT; ALTER TABLE agama.a0 DROP COLUMN c, ALGORITHM=INSTANT".to_owned(), "table agama.a0"),
             ("DROP TABLE agama.a0; CREATE TABLE agama.a0 (id INT PRIMARY KEY, text VARCHAR(20))".to_owned(), "table agama.a0"),
-            ("DROP PROCEDURE agama.p; EXECUTE IMMEDIATE CONCAT('CREATE PROCEDURE agama.p() SELECT ', UUID_SHORT())".to_owned(), "procedure agama.p"),
+            new_code,
         ];
         let long = std::env::var_os("VARU_TEST_LONG").is_some();
         let mut seen = 0;

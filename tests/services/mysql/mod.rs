@@ -5,6 +5,7 @@ mod gates;
 mod hangs;
 mod kills;
 mod load;
+mod newer;
 mod obstacles;
 mod programs;
 mod round;

@@ -75,7 +75,9 @@ pub fn picture(server: &MariaDb, database: &str) -> String {
          SELECT TRIGGER_NAME, MD5(ACTION_STATEMENT), DEFINER, SQL_MODE, ACTION_ORDER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{database}' ORDER BY 1;
          SELECT ROUTINE_NAME, ROUTINE_TYPE, MD5(ROUTINE_DEFINITION), DEFINER, SQL_MODE FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = '{database}' ORDER BY 1, 2;
          SELECT EVENT_NAME, STATUS, MD5(EVENT_DEFINITION), DEFINER, STARTS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{database}' ORDER BY 1;
-         SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE = 'SEQUENCE';"
+         SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}' AND TABLE_TYPE = 'SEQUENCE' ORDER BY 1;"
     ))
     .replace(database, "DATABASE")
+    // MySQL says the character set of a collation only where a statement once said it.
+    .replace("CHARACTER SET utf8mb4 COLLATE", "COLLATE")
 }

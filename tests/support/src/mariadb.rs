@@ -13,6 +13,8 @@ use crate::release::{self, Release};
 pub struct MariaDb {
     folder: tempfile::TempDir,
     options: Vec<String>,
+    /// Whose programs it is; None for this machine's.
+    release: Option<&'static Release>,
     server: Mutex<Child>,
 }
 
@@ -22,19 +24,31 @@ fn as_root() -> Option<&'static str> {
     (std::os::unix::fs::MetadataExt::uid(&own) == 0).then_some("--user=root")
 }
 
+/// A program of that release, or of this machine: a suite's `PATH` may begin with another release's.
+fn program(release: Option<&Release>, name: &str) -> PathBuf {
+    match release {
+        Some(release) => release.program(name),
+        None => {
+            let own = |folder: &str| Some(Path::new(folder).join(name)).filter(|path| path.exists());
+            own("/usr/sbin").or_else(|| own("/usr/bin")).unwrap_or_else(|| name.into())
+        }
+    }
+}
+
 /// The server itself.
-fn serve(folder: &Path, options: &[String]) -> Child {
+fn serve(folder: &Path, options: &[String], release: Option<&Release>) -> Child {
+    let is_mysql = release.is_some_and(Release::is_mysql);
     let at = |name: &str| folder.join(name).display().to_string();
     let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("log")).unwrap();
-    let mut server = Command::new(if is_mysql() { "mysqld" } else { "mariadbd" });
+    let mut server = Command::new(program(release, if is_mysql { "mysqld" } else { "mariadbd" }));
     server.args([
         "--no-defaults",
         "--skip-networking",
         "--innodb-flush-log-at-trx-commit=0",
         "--max-allowed-packet=64M",
     ]);
-    server.args(release::of_this_process().map(|release| format!("--basedir={}", release.usr().display())));
-    match is_mysql() {
+    server.args(release.map(|release| format!("--basedir={}", release.usr().display())));
+    match is_mysql {
         true => {
             server.args(["--mysqlx=OFF", "--secure-file-priv=NULL", "--innodb-redo-log-capacity=32M"]);
             server.args([
@@ -58,8 +72,8 @@ pub fn is_mysql() -> bool {
 }
 
 /// Statements as the server knows them. MariaDB has tables of numbers, and functions that MySQL has lost.
-fn spoken(statements: &str) -> Cow<'_, str> {
-    if !is_mysql() {
+fn spoken(statements: &str, is_mysql: bool) -> Cow<'_, str> {
+    if !is_mysql {
         return statements.into();
     }
     let mut text = String::new();
@@ -83,7 +97,7 @@ fn spoken(statements: &str) -> Cow<'_, str> {
                     c == ')' && depth == 0
                 });
                 let end = end.expect("a bracket that closes");
-                text += &format!("LEFT(SHA2({}, 256), 32)", spoken(&rest[4..end]));
+                text += &format!("LEFT(SHA2({}, 256), 32)", spoken(&rest[4..end], true));
                 rest = &rest[end + 1..];
             }
         }
@@ -102,9 +116,20 @@ impl MariaDb {
         Self::start_below(&std::env::temp_dir(), options)
     }
 
+    /// This machine's own server, whatever release the suite runs on.
+    pub fn start_of_this_machine() -> Option<Self> {
+        Self::start_of(None, &std::env::temp_dir(), &[])
+    }
+
     /// As [`MariaDb::start_with`], with its data below that folder.
     pub fn start_below(folder: &Path, options: &[&str]) -> Option<Self> {
-        if !is_mysql() && Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
+        Self::start_of(release::of_this_process(), folder, options)
+    }
+
+    fn start_of(release: Option<&'static Release>, folder: &Path, options: &[&str]) -> Option<Self> {
+        if release.is_none()
+            && Command::new(program(None, "mariadbd")).arg("--version").stdout(Stdio::null()).status().is_err()
+        {
             eprintln!("skipped: mariadb-server is not installed");
             return None;
         }
@@ -113,8 +138,7 @@ impl MariaDb {
         // Each server its own: one that starts removes every temporary table that it finds in its folder.
         let scratch = folder.path().join("scratch");
         std::fs::create_dir(&scratch).unwrap();
-        let release = release::of_this_process();
-        let mut install = Command::new("mariadb-install-db");
+        let mut install = Command::new(program(release, "mariadb-install-db"));
         install.arg("--no-defaults");
         install.args(release.map(|release| format!("--basedir={}", release.usr().display())));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
@@ -132,8 +156,8 @@ impl MariaDb {
         });
         assert!(installed, "mariadb-install-db failed");
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let server = Mutex::new(serve(folder.path(), &options));
-        let database = Self { folder, options, server };
+        let server = Mutex::new(serve(folder.path(), &options, release));
+        let database = Self { folder, options, release, server };
         database.wait();
         Some(database)
     }
@@ -150,7 +174,7 @@ impl MariaDb {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         server.wait().unwrap();
         let options = self.options.iter().cloned().chain(options.iter().map(|&option| option.to_owned()));
-        *server = serve(self.folder.path(), &options.collect::<Vec<_>>());
+        *server = serve(self.folder.path(), &options.collect::<Vec<_>>(), self.release);
         drop(server);
         self.wait();
     }
@@ -183,12 +207,17 @@ impl MariaDb {
         if is_mysql() { "mysqldump" } else { "mariadb-dump" }
     }
 
+    fn is_mysql(&self) -> bool {
+        self.release.is_some_and(Release::is_mysql)
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
     }
 
     fn client(&self) -> Command {
-        let mut client = Command::new(Self::client_program());
+        let name = if self.is_mysql() { "mysql" } else { "mariadb" };
+        let mut client = Command::new(program(self.release, name));
         client
             .args(["--no-defaults", "-u", "root", "-N", "-B", "--default-character-set=utf8mb4"])
             .arg(format!("--socket={}", self.socket().display()));
@@ -199,7 +228,7 @@ impl MariaDb {
     pub fn sql(&self, statements: &str) -> String {
         let mut client = self.client();
         let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(spoken(statements).as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(spoken(statements, self.is_mysql()).as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -208,7 +237,7 @@ impl MariaDb {
     /// Runs statements that may fail.
     pub fn try_sql(&self, statements: &str) -> Result<String, String> {
         let mut client = self.client();
-        let output = client.arg("-e").arg(&*spoken(statements)).output().unwrap();
+        let output = client.arg("-e").arg(&*spoken(statements, self.is_mysql())).output().unwrap();
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

@@ -11,7 +11,7 @@ use crate::source::mysql::sessions::SESSION;
 use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::session::SqlSession;
 use crate::source::mysql::sql::tokens::{SqlToken, TokenCursor, TokenKind, unquoted};
-use crate::source::mysql::users::{is_of_the_system, without_password};
+use crate::source::mysql::users::{is_of_the_system, split_default_roles, without_password};
 use crate::warning::WarningKind;
 
 /// An account, as a statement about it names it.
@@ -55,11 +55,16 @@ impl Line {
         }
         if cursor.words(&["SET", "DEFAULT", "ROLE"]) {
             account(&mut cursor)?;
+            while cursor.sign(b',') {
+                account(&mut cursor)?;
+            }
             (cursor.word("FOR") || cursor.word("TO")).then_some(())?;
             let account = account(&mut cursor)?;
             return cursor.is_end().then_some(Line::Grant(account, None));
         }
-        cursor.word("GRANT").then_some(())?;
+        // A part of what was granted may have been taken back.
+        let before_account = if cursor.word("REVOKE") { "FROM" } else { "TO" };
+        (before_account == "FROM" || cursor.word("GRANT")).then_some(())?;
         let word = |token: &&SqlToken, word: &str| {
             token.kind == TokenKind::Word && text.as_bytes()[token.at.clone()].eq_ignore_ascii_case(word.as_bytes())
         };
@@ -67,7 +72,7 @@ impl Line {
         if tokens.iter().any(|token| word(&token, "IDENTIFIED")) {
             return None;
         }
-        let to = tokens.iter().rposition(|token| word(&token, "TO"))?;
+        let to = tokens.iter().rposition(|token| word(&token, before_account))?;
         let on = tokens[..to].iter().position(|token| word(&token, "ON"));
         let mut rest = TokenCursor::new(Charset::Utf8, text.as_bytes(), &tokens[to + 1..]);
         let account = account(&mut rest)?;
@@ -115,8 +120,22 @@ impl MysqlTarget {
             return Vec::new();
         }
         let text = self.definitions.users();
-        let line = |text: &str| Some((text.to_owned(), Line::of(text)?));
-        text.lines().filter_map(line).filter(|(_, line)| !is_of_the_system(&line.account().user)).collect()
+        let mut set = Vec::new();
+        let mut line = |text: &str| {
+            let (text, roles) = match text.starts_with("CREATE ") {
+                true => split_default_roles(text),
+                false => (text.to_owned(), None),
+            };
+            let line = Line::of(&text)?;
+            // Of a snapshot in which they are there. They come last.
+            if let Some(roles) = roles {
+                let text = format!("SET DEFAULT ROLE {roles} TO {};", line.account());
+                set.extend(Line::of(&text).map(|line| (text, line)));
+            }
+            Some((text, line))
+        };
+        let lines: Vec<(String, Line)> = text.lines().filter_map(&mut line).collect();
+        lines.into_iter().chain(set).filter(|(_, line)| !is_of_the_system(&line.account().user)).collect()
     }
 
     /// The accounts that the dump makes.
@@ -194,7 +213,7 @@ impl MysqlTarget {
         for account in accounts.iter().filter(|account| there.contains(*account) || **account == public) {
             let was_there = *account == public || self.accounts_before.contains(account);
             let has = self.granted(account)?;
-            let mut lacks = Vec::new();
+            let (mut lacks, mut exceeds) = (Vec::new(), Vec::new());
             for (text, line) in &lines {
                 let Line::Grant(whose, database) = line else { continue };
                 let restored = database.as_ref().is_some_and(|name| self.restores(name));
@@ -202,8 +221,16 @@ impl MysqlTarget {
                     continue;
                 }
                 if let Err(error) = self.run_line(text) {
-                    lacks.push(format!("{}: {error}", Escaped(text.as_bytes())));
+                    let told = format!("{}: {error}", Escaped(text.as_bytes()));
+                    if text.starts_with("REVOKE ") { exceeds.push(told) } else { lacks.push(told) }
                 }
+            }
+            if !exceeds.is_empty() {
+                self.warnings.push(WarningKind::Accounts.warning(format!(
+                    "the account {} may do what it could not before: {}",
+                    Escaped(account.to_string().as_bytes()),
+                    exceeds.join("; ")
+                )));
             }
             if !lacks.is_empty() {
                 self.warnings.push(WarningKind::Accounts.warning(format!(
@@ -243,7 +270,10 @@ impl MysqlTarget {
         }
         let text = text.trim_end_matches(';').as_bytes();
         let tokens = SqlSession::new(999_999, true).reading.tokens(text).unwrap_or_default();
-        load.statement(text, || Ok(!tokens.iter().any(|token| token.kind == TokenKind::Sign(b';'))))?;
+        // They were read as a session of our own does it, in which a backslash escapes.
+        let is_quoted = |token: &&SqlToken| matches!(text.get(token.at.start), Some(b'\'' | b'`'));
+        let quoted: Vec<_> = tokens.iter().filter(is_quoted).map(|token| token.at.clone()).collect();
+        load.statement(text, &quoted, || Ok(!tokens.iter().any(|token| token.kind == TokenKind::Sign(b';'))))?;
         load.finish()
     }
 }
@@ -265,6 +295,8 @@ mod tests {
         assert_eq!(account("CREATE ROLE IF NOT EXISTS `r`;").unwrap(), "`r`@``");
         assert_eq!(account("SET DEFAULT ROLE `r` FOR `app`@`%`;").unwrap(), "`app`@`%`");
         assert_eq!(account("GRANT `r` TO ``@`localhost`;").unwrap(), "``@`localhost`");
+        assert_eq!(account("SET DEFAULT ROLE `r`@`%`,`s`@`%` TO `app`@`%`;").unwrap(), "`app`@`%`");
+        assert_eq!(account("REVOKE SELECT ON `a FROM b`.* FROM `app`@`%`;").unwrap(), "`app`@`%`");
         assert_eq!(account("DROP USER x"), None);
         let database = |line: &str| match Line::of(line) {
             Some(Line::Grant(_, database)) => database,
@@ -285,6 +317,8 @@ mod tests {
             "GRANT ALL ON *.* TO evil@x, `a`@`b`",
             "GRANT ALL ON *.* TO evil@x /* , */",
             "SET DEFAULT ROLE r FOR a, b",
+            "SET DEFAULT ROLE r, s TO a, b",
+            "REVOKE SELECT ON a.* FROM a, b",
         ] {
             assert_eq!(Line::of(line), None, "{line}");
         }

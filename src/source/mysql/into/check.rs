@@ -261,11 +261,30 @@ impl MysqlTarget {
         Ok(())
     }
 
+    /// A line about a server that takes no table without a primary key, or makes one itself, where this account can't do without.
+    fn keys_wanted(&self) -> Option<String> {
+        const WANTED: &str = "SHOW VARIABLES WHERE Variable_name IN ('sql_require_primary_key', \
+                              'sql_generate_invisible_primary_key') AND Value = 'ON'";
+        if self.server.may_be_lenient {
+            return None;
+        }
+        let on: Vec<String> =
+            self.server.ask(WANTED).ok()?.into_iter().filter_map(|row| row.into_iter().next()).collect();
+        (!on.is_empty()).then(|| {
+            format!(
+                "{} is on there, so a table without a primary key can't be loaded as it was; an account with \
+                 SESSION_VARIABLES_ADMIN turns it off for the restore",
+                on.join(" and ")
+            )
+        })
+    }
+
     /// What will be done, for people.
     pub(super) fn described(&self, entries: &[Entry]) -> Plan {
         let mut plan = Plan::default();
         let bytes: u64 = entries.iter().filter(|entry| self.part(&entry.name).is_some()).map(|entry| entry.size).sum();
         plan.lines.push(format!("the server is {} {}", self.server.vendor.name(), self.server.version));
+        plan.lines.extend(self.keys_wanted());
         for place in &self.places {
             let tables = self.rows.keys().filter(|(database, table)| place.takes(database, table)).count();
             let what = match &place.tables {

@@ -1,5 +1,7 @@
 //! A client that is given a dump's statements, each of them looked at before.
 
+use std::ops::Range;
+
 use super::MysqlTarget;
 use super::filter::{Filter, Next, Scope, Step, refused};
 use super::naming::names_schema;
@@ -9,6 +11,7 @@ use crate::source::mysql::names::DumpPart;
 use crate::source::mysql::program::Vendor;
 use crate::source::mysql::server::{Load, MysqlServer};
 use crate::source::mysql::sessions::{LOADS, SESSION};
+use crate::source::mysql::sql::charset::Charset;
 use crate::source::mysql::sql::rows::RowReader;
 use crate::source::mysql::sql::tokens::{ReadingConditions, SqlToken, TokenKind};
 
@@ -17,6 +20,11 @@ fn settings(server: &MysqlServer) -> &'static str {
     match server.vendor {
         Vendor::Mariadb => {
             "SET SESSION innodb_strict_mode=0, check_constraint_checks=0, foreign_key_checks=0, unique_checks=0;\n"
+        }
+        Vendor::Mysql if server.may_be_lenient => {
+            "SET SESSION innodb_strict_mode=0, foreign_key_checks=0, unique_checks=0;\n\
+             /*!80013 SET SESSION sql_require_primary_key=0 */;\n\
+             /*!80030 SET SESSION sql_generate_invisible_primary_key=0 */;\n"
         }
         Vendor::Mysql => "SET SESSION foreign_key_checks=0, unique_checks=0;\n",
     }
@@ -95,7 +103,7 @@ impl Checked {
     /// Runs a statement that was looked at.
     pub fn step(&mut self, step: &Step) -> Result<(), Error> {
         let reading = self.filter.session.reading;
-        self.load.statement(&step.text, || is_one(&self.server, step, reading))
+        self.load.statement(&step.text, &quoted(step), || is_one(&self.server, step, reading))
     }
 
     /// Runs the statements of a stream that comes in pieces. Returns what of them makes something.
@@ -165,6 +173,23 @@ impl Checked {
     }
 }
 
+/// Strings and names of a statement that makes something, whose end the client and the server see at the same byte: the
+/// client is told by the server whether a backslash escapes, and none does in a name's quotes. In a character set in which a
+/// backslash may be the second half of a letter the client, whose own is UTF-8, sees it elsewhere.
+fn quoted(step: &Step) -> Vec<Range<usize>> {
+    let Some(made) = &step.makes else { return Vec::new() };
+    if matches!(made.reading.charset, Charset::Pairs(_)) {
+        return Vec::new();
+    }
+    let tokens = made.reading.tokens(&step.text).unwrap_or_default();
+    let is_quoted = |token: &SqlToken| match step.text.get(token.at.start) {
+        Some(b'\'') => token.kind == TokenKind::Text,
+        Some(b'`') => token.kind == TokenKind::Name,
+        _ => false,
+    };
+    tokens.into_iter().filter(is_quoted).map(|token| token.at).collect()
+}
+
 /// Whether the server sees one statement in the text, also where it takes several at once: none of its tokens ends one, or it
 /// is stored code that the server itself, which prepares no more than one and no stored code, found to be one.
 fn is_one(server: &MysqlServer, step: &Step, reading: ReadingConditions) -> Result<bool, Error> {
@@ -226,7 +251,7 @@ impl MysqlTarget {
                 for step in self.steps(place, &part, &text)? {
                     // What sets something is short, and looked at where it is run.
                     if step.makes.is_some() {
-                        self.server.takes(&step.text, || is_one(&self.server, &step, reading))?;
+                        self.server.takes(&step.text, &quoted(&step), || is_one(&self.server, &step, reading))?;
                     }
                     if step.text.len() + 64 > longest {
                         return Err(Error::Refused(format!(

@@ -159,6 +159,20 @@ fn pieces(reading: ReadingConditions, kind: &str, text: &[u8]) -> Option<Vec<Vec
     {
         pieces.drain(at..(at + 3).min(pieces.len()));
     }
+    // A collation says its character set, and a server may say that once more.
+    let says_twice = |five: &[Vec<u8>]| match five {
+        [character, set, name, collate, collation] => {
+            let (name, collation) = (name.to_ascii_lowercase(), collation.to_ascii_lowercase());
+            let is_its_own = collation.strip_prefix(name.as_slice()).is_some_and(|rest| rest.starts_with(b"_"));
+            character == b"CHARACTER" && set == b"SET" && collate == b"COLLATE" && is_its_own
+        }
+        _ => false,
+    };
+    while kind == "TABLE"
+        && let Some(at) = pieces.windows(5).position(says_twice)
+    {
+        pieces.drain(at..at + 3);
+    }
     Some(pieces)
 }
 
@@ -188,6 +202,9 @@ mod tests {
         assert!(differs("TRIGGER", was, &is.replace(" -- why", "")).is_some());
         let table = "CREATE TABLE `x` (`a` int) ENGINE=InnoDB AUTO_INCREMENT=7 DEFAULT CHARSET=latin1";
         assert_eq!(differs("TABLE", table, &table.replace("=7", "=9")), None);
+        let text = "CREATE TABLE `x` (`a` text COLLATE utf8mb4_bin)";
+        assert_eq!(differs("TABLE", text, &text.replace("COLLATE", "CHARACTER SET utf8mb4 COLLATE")), None);
+        assert!(differs("TABLE", text, &text.replace("COLLATE", "CHARACTER SET utf8mb3 COLLATE")).is_some());
         assert!(differs("TABLE", &table.replace("InnoDB", "ARCHIVE"), table).unwrap().contains("ARCHIVE"));
     }
 }

@@ -212,6 +212,10 @@ impl Filter {
         if judge.cursor.is_end() {
             return Ok(None);
         }
+        // Which transactions the other server had is nothing to this one, which numbers those of a restore as its own.
+        if *scope.part == DumpPart::Preamble && OF_REPLICATION.iter().any(|start| statement.starts_with(start)) {
+            return Ok(None);
+        }
         // What a database is made with goes into a statement of our own, which is read as any of ours.
         let sets = !matches!(scope.part, DumpPart::Database(_) | DumpPart::Use(_));
         let verdict = match sets && judge.cursor.word("SET") {
@@ -237,6 +241,10 @@ impl Filter {
         }
     }
 }
+
+/// What MySQL's dump program writes of a server with GTIDs.
+const OF_REPLICATION: [&[u8]; 3] =
+    [b"SET @MYSQLDUMP_TEMP_LOG_BIN", b"SET @@SESSION.SQL_LOG_BIN", b"SET @@GLOBAL.GTID_PURGED"];
 
 /// What is done with a statement.
 enum Verdict {
