@@ -18,7 +18,7 @@ struct Row {
 const MARIADB: Row = Row {
     name: "MariaDB 11.8",
     folder: "mariadb",
-    suites: &["mysql::round", "mysql::same", "mysql::gates", "mysql::load", "mysql::programs", "mysql::newer"],
+    suites: &["mysql::round", "mysql::same", "mysql::gates", "mysql::programs", "mysql::newer"],
 };
 const MYSQL: Row = Row {
     name: "MySQL 9.7",
@@ -32,8 +32,8 @@ const POSTGRESQL: Row = Row {
         "postgresql::round",
         "postgresql::same",
         "postgresql::gates",
-        "postgresql::settings",
         "postgresql::programs",
+        "postgresql::newer",
     ],
 };
 

@@ -3,6 +3,7 @@
 mod attacks;
 mod gates;
 mod kills;
+mod newer;
 mod parts;
 mod programs;
 mod room;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::release;
+use crate::release::{self, Release};
 
 pub struct Postgres {
     folder: tempfile::TempDir,
@@ -17,8 +17,8 @@ pub struct Postgres {
 }
 
 /// The folder of the server's own programs, the newest version's.
-fn programs() -> Option<PathBuf> {
-    if let Some(release) = release::of_this_process() {
+fn programs(release: Option<&Release>) -> Option<PathBuf> {
+    if let Some(release) = release {
         return Some(release.program("postgres").parent()?.to_owned());
     }
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -51,12 +51,14 @@ fn folder(parent: &Path) -> tempfile::TempDir {
     folder
 }
 
-/// A data folder, made once and copied for each server.
-fn template() -> &'static Path {
-    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
+/// A data folder of the release, made once and copied for each server.
+fn template(release: Option<&Release>) -> &'static Path {
+    static OF_RELEASE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    static OWN: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = if release.is_some() { &OF_RELEASE } else { &OWN };
+    let made = made.get_or_init(|| {
         let folder = folder(&std::env::temp_dir());
-        let mut initdb = as_postgres(&programs().unwrap().join("initdb"));
+        let mut initdb = as_postgres(&programs(release).unwrap().join("initdb"));
         initdb
             .arg("--no-sync")
             .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "-D"])
@@ -77,12 +79,22 @@ impl Postgres {
     /// As [`Postgres::start`], with its data below that folder, which the user `postgres` may enter; but its log is not there,
     /// for a server whose log has no room ends.
     pub fn start_below(parent: &Path) -> Option<Self> {
-        let Some(programs) = programs() else {
+        Self::start_of(release::of_this_process(), parent)
+    }
+
+    /// This machine's own server, whatever release the suite runs on.
+    pub fn start_of_this_machine() -> Option<Self> {
+        Self::start_of(None, &std::env::temp_dir())
+    }
+
+    fn start_of(release: Option<&Release>, parent: &Path) -> Option<Self> {
+        let Some(programs) = programs(release) else {
             eprintln!("skipped: postgresql is not installed");
             return None;
         };
         let folder = folder(parent);
-        let copied = as_postgres(Path::new("cp")).arg("-a").arg(template().join("data")).arg(folder.path()).status();
+        let copied =
+            as_postgres(Path::new("cp")).arg("-a").arg(template(release).join("data")).arg(folder.path()).status();
         assert!(copied.unwrap().success());
         let wal = self::folder(&std::env::temp_dir());
         let (here, there) = (folder.path().join("data/pg_wal"), wal.path().join("pg_wal"));
