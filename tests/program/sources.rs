@@ -157,7 +157,7 @@ impl Subject for OnMariaDb {
     }
 
     fn dump(&self) -> &'static str {
-        "mariadb-dump*--single-transaction*"
+        "*dump\\ *--single-transaction*"
     }
 
     fn short(&self) -> &'static str {
@@ -390,6 +390,18 @@ fn mysql_conforms() {
          CREATE VIEW v AS SELECT id FROM a",
     );
     conforms(&OnMariaDb(server));
+}
+
+/// The same on other releases, as tests/services/matrix.rs does it.
+#[test]
+fn other_releases_conform() {
+    for (name, folder, test) in [
+        ("MariaDB 11.8", "mariadb", "sources::mysql_conforms"),
+        ("MySQL 9.7", "mysql", "sources::mysql_conforms"),
+        ("PostgreSQL 18", "postgresql", "sources::postgresql_conforms"),
+    ] {
+        support::release::runs(name, folder, &[test], concat!(env!("CARGO_TARGET_TMPDIR"), "/matrix"));
+    }
 }
 
 #[test]

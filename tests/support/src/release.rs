@@ -1,9 +1,11 @@
 //! The release of a server that a suite runs on, where it isn't this machine's. `tests/services/matrix.rs` runs suites in
 //! processes of their own, whose environment names its folder, and whose `PATH` begins with its programs.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// The variable that names the folder.
 const VARIABLE: &str = "VARU_TEST_RELEASE";
@@ -60,6 +62,43 @@ impl Release {
     /// Whether it is MySQL.
     pub fn is_mysql(&self) -> bool {
         self.folder.ends_with(Path::new("mysql"))
+    }
+}
+
+/// Runs suites of the calling test's program, named by the begins of their tests, on that server of the image. What came of it is
+/// said in the file `told`, which `tests/run` shows: of a test that passes cargo shows nothing.
+#[track_caller]
+pub fn runs(name: &str, folder: &str, suites: &[&str], told: &str) {
+    // One release at a time: a suite starts servers enough by itself.
+    static ONE: Mutex<()> = Mutex::new(());
+    // In such a process the tests of the matrix aren't meant.
+    if of_this_process().is_some() {
+        return;
+    }
+    let say = |line: &str| {
+        println!("{line}");
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(told);
+        writeln!(file.unwrap(), "{line}").unwrap();
+    };
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let release = match Release::of_image(folder) {
+        Ok(release) => release,
+        Err(why) => return say(&format!("SKIPPED: {name} can't be had: {why}")),
+    };
+    let begun = Instant::now();
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process.args(suites).args(["--test-threads", "2", "--nocapture"]).stdin(Stdio::null());
+    release.tell(&mut process);
+    let output = process.output().unwrap();
+    let seconds = begun.elapsed().as_secs();
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}:\n{out}\n{err}");
+    let passed = out.lines().find_map(|line| line.strip_prefix("test result: ok. ")?.split(';').next());
+    let passed = passed.filter(|passed| !passed.starts_with("0 ")).expect("tests that ran");
+    say(&format!("{name}: {}: {passed} in {seconds} s", suites.join(", ")));
+    for line in err.lines().filter(|line| line.starts_with("skipped")) {
+        say(&format!("{name}: {line}"));
     }
 }
 
