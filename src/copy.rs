@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::format::layout::{info_name, is_key_name, pack_name, parse_mark_name, parse_pack_name, parse_snapshot_name};
-use crate::format::snapshot::SnapshotHeader;
+use crate::format::snapshot::{SnapshotDigest, SnapshotHeader};
 use crate::id::{ChainId, Hasher, PackId, RepositoryId, SnapshotId};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::{Folder, Listed, ObjectName, Remote};
@@ -294,7 +294,7 @@ impl Work<'_> {
     /// Sends an object. False if its content doesn't match its name.
     fn send(&self, object: &Listed) -> Result<bool> {
         let mut upload = self.to.begin()?;
-        let mut hasher = Hasher::new();
+        let mut hash = NameHash::of(&object.name);
         let mut piece = vec![0; PIECE.min(object.size as usize)];
         let mut offset = 0;
         while offset < object.size {
@@ -310,12 +310,12 @@ impl Work<'_> {
                 }
                 Err(error) => return Err(repository::Error::from(error).into()),
             }
-            hasher.update(part);
+            hash.update(part);
             upload.append(part)?;
             self.progress.add(Counter::Bytes, part.len() as u64);
             offset += part.len() as u64;
         }
-        if !is_named_by(&object.name, hasher.finish()) {
+        if !hash.fits(&object.name) {
             self.damaged(&object.name, "its bytes aren't those that its name stands for");
             return Ok(false);
         }
@@ -397,12 +397,38 @@ fn read_header(remote: &dyn Remote, listed: &Listed) -> Result<std::result::Resu
     }
 }
 
-/// Whether the object's hash is the one that its name stands for. The text for people has no hash.
-fn is_named_by(name: &ObjectName, hash: [u8; 32]) -> bool {
-    match name.folder() {
-        Folder::Info => true,
-        Folder::Keys => name.name().contains(&crate::id::hex(&hash)),
-        Folder::Snapshots => parse_snapshot_name(name).is_some_and(|name| hash.starts_with(name.id.as_bytes())),
-        _ => parse_pack_name(name) == Some(PackId::from_bytes(hash)),
+/// What the name of an object stands for, from its bytes as they come.
+enum NameHash {
+    Snapshot(Box<SnapshotDigest>),
+    Other(Box<Hasher>),
+}
+
+impl NameHash {
+    fn of(name: &ObjectName) -> Self {
+        match name.folder() {
+            Folder::Snapshots => Self::Snapshot(Box::default()),
+            _ => Self::Other(Box::default()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Snapshot(digest) => digest.update(bytes),
+            Self::Other(hasher) => _ = hasher.update(bytes),
+        }
+    }
+
+    /// Whether it is that of the name. The text for people has no hash.
+    fn fits(&self, name: &ObjectName) -> bool {
+        match self {
+            Self::Snapshot(digest) => {
+                digest.finish().is_some_and(|id| parse_snapshot_name(name).is_some_and(|name| name.id == id))
+            }
+            Self::Other(hasher) => match name.folder() {
+                Folder::Info => true,
+                Folder::Keys => name.name().contains(&crate::id::hex(&hasher.finish())),
+                _ => parse_pack_name(name) == Some(PackId::from_bytes(hasher.finish())),
+            },
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Differences between two snapshots: a pure comparison of their recipes.
+//! Differences between two snapshots: a pure comparison of their streams.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use crate::entry::{Entry, StreamName};
-use crate::format::recipe::{Recipe, Run, Stream};
+use crate::format::recipe::{Run, Stream};
 use crate::id::ChunkId;
 
 /// How a stream changed.
@@ -35,38 +35,30 @@ pub struct Difference {
     pub after: Option<u64>,
 }
 
-/// The streams that differ, by name. `chunks` gives ids and lengths of a run's chunks in a recipe; where it fails, so does
-/// the comparison.
-pub fn diff<E>(
-    earlier: &Recipe,
-    later: &Recipe,
-    chunks: impl Fn(&Recipe, &Run) -> Result<Vec<(ChunkId, u32)>, E>,
-) -> Result<Vec<Difference>, E> {
-    let by_name = |recipe: &'_ Recipe| -> BTreeMap<StreamName, usize> {
-        recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect()
-    };
-    let (before, after) = (by_name(earlier), by_name(later));
-    let mut found = Vec::new();
-    for (name, &number) in &before {
-        let old = &earlier.streams[number];
-        let Some(new) = after.get(name).map(|&number| &later.streams[number]) else {
-            found.push(difference(Change::Removed, Some(&old.entry), None, name));
-            continue;
-        };
-        let change = if !same_content(old, new) {
-            Change::Content { new_bytes: new_bytes((earlier, old), (later, new), &chunks)? }
-        } else if old.entry.metadata.as_ref().map(comparable) != new.entry.metadata.as_ref().map(comparable) {
+/// How a stream differs between two snapshots; None where it doesn't. `chunks` gives ids and lengths of a run's chunks, of the
+/// earlier snapshot's recipe for false and of the later one's for true; where it fails, so does the comparison.
+pub fn difference_of<E>(
+    before: Option<&Stream>,
+    after: Option<&Stream>,
+    chunks: impl Fn(bool, &Run) -> Result<Vec<(ChunkId, u32)>, E>,
+) -> Result<Option<Difference>, E> {
+    let change = match (before, after) {
+        (Some(old), Some(new)) if !same_content(old, new) => {
+            Change::Content { new_bytes: new_bytes(old, new, &chunks)? }
+        }
+        (Some(old), Some(new)) => {
+            let (old, new) = (&old.entry.metadata, &new.entry.metadata);
+            if old.as_ref().map(comparable) == new.as_ref().map(comparable) {
+                return Ok(None);
+            }
             Change::Metadata
-        } else {
-            continue;
-        };
-        found.push(difference(change, Some(&old.entry), Some(&new.entry), name));
-    }
-    for (name, &number) in after.iter().filter(|(name, _)| !before.contains_key(name)) {
-        found.push(difference(Change::Added, None, Some(&later.streams[number].entry), name));
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+        }
+        (Some(_), None) => Change::Removed,
+        (None, Some(_)) => Change::Added,
+        (None, None) => return Ok(None),
+    };
+    let (before, after) = (before.map(|stream| &stream.entry), after.map(|stream| &stream.entry));
+    Ok(before.or(after).map(|entry| difference(change, before, after, &entry.name)))
 }
 
 fn difference(change: Change, before: Option<&Entry>, after: Option<&Entry>, name: &StreamName) -> Difference {
@@ -83,17 +75,17 @@ fn comparable(metadata: &crate::entry::Metadata) -> crate::entry::Metadata {
 }
 
 fn new_bytes<E>(
-    (earlier, old): (&Recipe, &Stream),
-    (later, new): (&Recipe, &Stream),
-    chunks: impl Fn(&Recipe, &Run) -> Result<Vec<(ChunkId, u32)>, E>,
+    old: &Stream,
+    new: &Stream,
+    chunks: impl Fn(bool, &Run) -> Result<Vec<(ChunkId, u32)>, E>,
 ) -> Result<u64, E> {
     let mut known = HashSet::new();
     for run in &old.runs {
-        known.extend(chunks(earlier, run)?.into_iter().map(|(id, _)| id));
+        known.extend(chunks(false, run)?.into_iter().map(|(id, _)| id));
     }
     let mut bytes = 0;
     for run in &new.runs {
-        bytes += chunks(later, run)?
+        bytes += chunks(true, run)?
             .iter()
             .filter(|(id, _)| known.insert(*id))
             .map(|(_, length)| u64::from(*length))
@@ -119,41 +111,29 @@ mod tests {
             },
             hash: Some(StreamHash::from_bytes([hash; 32])),
             runs: chunks.iter().map(|&first| Run { pack: 0, segment: 0, first, count: 1 }).collect(),
+            order: 0,
         }
     }
 
     #[test]
     fn each_kind_of_change_is_found() {
-        let earlier = Recipe {
-            packs: Vec::new(),
-            streams: vec![
-                stream("gone", &[9], 1),
-                stream("grown", &[1, 2], 1),
-                stream("mode", &[5], 1),
-                stream("same", &[3], 1),
-            ],
+        let found = |before: Option<Stream>, after: Option<Stream>| {
+            let chunks = |_, run: &Run| Ok::<_, ()>(vec![(ChunkId::from_bytes([run.first as u8; 16]), 10)]);
+            let found = difference_of(before.as_ref(), after.as_ref(), chunks).unwrap();
+            found.map(|one| (one.name.to_string(), one.change, one.before, one.after))
         };
-        let later = Recipe {
-            packs: Vec::new(),
-            streams: vec![
-                stream("grown", &[1, 4, 4, 2], 1),
-                stream("mode", &[5], 2),
-                stream("new", &[7], 1),
-                stream("same", &[3], 1),
-            ],
-        };
-        let chunks = |_: &Recipe, run: &Run| Ok::<_, ()>(vec![(ChunkId::from_bytes([run.first as u8; 16]), 10)]);
-        let found = diff(&earlier, &later, chunks).unwrap();
-        let shown: Vec<_> =
-            found.iter().map(|one| (one.name.to_string(), one.change.clone(), one.before, one.after)).collect();
+        let one = |name: &str, change, before, after| Some((name.to_owned(), change, before, after));
+        assert_eq!(found(Some(stream("gone", &[9], 1)), None), one("gone", Change::Removed, Some(10), None));
         assert_eq!(
-            shown,
-            [
-                ("gone".to_owned(), Change::Removed, Some(10), None),
-                ("grown".to_owned(), Change::Content { new_bytes: 10 }, Some(20), Some(40)),
-                ("mode".to_owned(), Change::Metadata, Some(10), Some(10)),
-                ("new".to_owned(), Change::Added, None, Some(10)),
-            ]
+            found(Some(stream("grown", &[1, 2], 1)), Some(stream("grown", &[1, 4, 4, 2], 1))),
+            one("grown", Change::Content { new_bytes: 10 }, Some(20), Some(40))
         );
+        assert_eq!(
+            found(Some(stream("mode", &[5], 1)), Some(stream("mode", &[5], 2))),
+            one("mode", Change::Metadata, Some(10), Some(10))
+        );
+        assert_eq!(found(None, Some(stream("new", &[7], 1))), one("new", Change::Added, None, Some(10)));
+        assert_eq!(found(Some(stream("same", &[3], 1)), Some(stream("same", &[3], 1))), None);
+        assert_eq!(found(None, None), None);
     }
 }

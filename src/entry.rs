@@ -1,5 +1,6 @@
 //! Entries: the name, kind and metadata of the streams in a snapshot.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// Why bytes can't name a stream.
@@ -20,8 +21,32 @@ pub enum NameError {
 ///
 /// A name that was made by [`StreamName::new`] can't lead out of the folder that it is joined to (symbolic links that are
 /// met on the way are the business of the code that writes).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Names are ordered as a walk of a tree meets them, by [`tree_order`].
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StreamName(Box<[u8]>);
+
+impl Ord for StreamName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        tree_order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for StreamName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order in which a walk meets names whose folders are sorted by bytes, a folder before its content: that of their bytes, with
+/// `/` before all others.
+pub fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
+    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((&a, &b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
 
 impl StreamName {
     /// The most bytes a name may have.

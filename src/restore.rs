@@ -1,5 +1,6 @@
 //! Restore: from a snapshot to a target. The mirror image of [`crate::backup`].
 
+mod chosen;
 mod elsewhere;
 pub mod service;
 
@@ -9,15 +10,17 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, Kind, StreamName};
 use crate::error::{Error, Result, ending};
-use crate::format::recipe::{Recipe, Stream};
+use crate::format::recipe::Stream;
 use crate::id::{PackId, StreamHash};
 use crate::index::{Beginning, Ending, OperationKind, Outcome, SnapshotRow};
 use crate::progress::{Counter, Counts, Interrupt, Progress};
-use crate::repository::{self, ChunkRun, Fetcher, Repository};
+use crate::repository::{self, ChunkRun, DamagedRange, Fetcher, Layers, Repository};
 use crate::source::{self, Proof, Target};
 use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
 
+use chosen::FoldersAbove;
+pub use chosen::{Choice, ChosenStreams};
 use elsewhere::Elsewhere;
 
 /// Result of a restore.
@@ -53,6 +56,12 @@ impl RestoreReport {
         }
     }
 
+    fn lost(&mut self, gap: &DamagedRange, progress: &dyn Progress) {
+        let damaged = format!("what the recipe said of {gap}; they can't be restored");
+        progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
+        self.damaged.push(damaged);
+    }
+
     fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
         let damaged = format!("{} can't be restored: {why}", stream.entry.name);
         progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
@@ -74,9 +83,22 @@ pub fn restore(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
+    restore_chosen(repository, snapshot, &Choice::of(chosen), target, clock, progress, interrupt)
+}
+
+/// As [`restore`]; pages of the recipe in which nothing can be chosen aren't read.
+pub fn restore_chosen(
+    repository: &Arc<Repository>,
+    snapshot: &SnapshotRow,
+    choice: &Choice<'_>,
+    target: &mut dyn Target,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<RestoreReport> {
     let operation =
         Beginning { snapshot: Some(snapshot.id), ..Beginning::new(OperationKind::Restore, Some(&snapshot.header.set)) };
-    let work = |_: &_| fetch(repository, snapshot, chosen, target, progress, interrupt);
+    let work = |_: &_| fetch(repository, snapshot, choice, target, progress, interrupt);
     repository.record(&operation, clock, work, |result| ending(result, RestoreReport::ending))
 }
 
@@ -91,7 +113,7 @@ pub fn read_small(
 ) -> Result<Vec<(StreamName, Vec<u8>)>> {
     let mut target = MemoryTarget::default();
     let chosen = |entry: &Entry| entry.kind.has_content() && entry.size <= most && chosen(entry);
-    let report = fetch(repository, snapshot, &chosen, &mut target, &Counts::default(), interrupt)?;
+    let report = fetch(repository, snapshot, &Choice::of(&chosen), &mut target, &Counts::default(), interrupt)?;
     match report.damaged.first() {
         Some(damage) => Err(Error::Damaged(damage.clone())),
         None => Ok(target.0),
@@ -136,84 +158,144 @@ impl Target for MemoryTarget {
 fn fetch(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    chosen: &dyn Fn(&Entry) -> bool,
+    choice: &Choice<'_>,
     target: &mut dyn Target,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<RestoreReport> {
     let mut report = RestoreReport::new(snapshot);
-    let mut recipe = repository.recipe_or_copy(&snapshot.id)?;
-    folders_above(&recipe.streams, chosen).into_iter().for_each(|folder| target.above(folder));
-    let streams = chosen_streams(recipe.streams, chosen);
-    recipe.streams = choose(repository, streams, target, interrupt, &mut report)?;
-    let bytes = recipe.streams.iter().map(|stream| stream.entry.size).sum();
-    progress.phase("restoring", Some(bytes), Some(recipe.streams.len() as u64));
-    let (streams, packs) = with_packs(repository, snapshot, recipe)?;
-    let whole = streams.iter().filter(|(_, broken)| broken.is_none());
-    let fetcher = Fetcher::start(repository, whole.flat_map(|(stream, _)| pieces(stream, &packs)))?;
+    let layers = repository.layers_or_copy(&snapshot.id)?;
+    let plan = RestorePlan::make(repository, &layers, choice, target, interrupt, &mut report)?;
+    for gap in &plan.gaps {
+        report.lost(gap, progress);
+    }
+    progress.phase("restoring", Some(plan.bytes), Some(plan.streams));
+    let packs = RestorePacks::enter(repository, snapshot, &layers, &plan.used)?;
     let elsewhere = Elsewhere::new(repository, snapshot);
-    let fetcher = Arc::new(fetcher);
-    let mut writing =
-        Writing { repository, elsewhere, fetcher, packs, target, progress, interrupt, report: &mut report };
-    streams.iter().try_for_each(|(stream, broken)| writing.stream(stream, broken.as_deref()))?;
+    let mut writing = Writing { repository, elsewhere, packs, target, progress, interrupt, report: &mut report };
+    let mut batch = Vec::new();
+    let mut runs = 0;
+    for stream in plan.streams(&layers, choice) {
+        let stream = stream?;
+        runs += stream.runs.len();
+        batch.push(stream);
+        if batch.len() >= BATCH || runs >= BATCH_RUNS {
+            writing.streams(&batch)?;
+            batch.clear();
+            runs = 0;
+        }
+    }
+    writing.streams(&batch)?;
     report.warnings.extend(target.finish().map_err(restore_error)?);
     Ok(report)
 }
 
-/// The streams that `chosen` says yes to. A file with several names is stored under its first one: where that isn't chosen,
-/// the first name that is becomes the file, and the others are links to it.
-pub fn chosen_streams(streams: Vec<Stream>, chosen: &dyn Fn(&Entry) -> bool) -> Vec<Stream> {
-    let mut taken = Vec::new();
-    // What isn't chosen, for the sake of links to it, and under which name it went instead.
-    let mut left: HashMap<StreamName, (Stream, Option<StreamName>)> = HashMap::new();
-    for mut stream in streams {
-        if stream.entry.kind == Kind::Above || !chosen(&stream.entry) {
-            if !matches!(stream.entry.kind, Kind::Directory | Kind::Above | Kind::Hardlink(_)) {
-                left.insert(stream.entry.name.clone(), (stream, None));
-            }
-            continue;
-        }
-        if let Kind::Hardlink(first) = &stream.entry.kind
-            && let Some((content, instead)) = left.get_mut(first)
-        {
-            match instead {
-                Some(instead) => stream.entry.kind = Kind::Hardlink(instead.clone()),
-                None => {
-                    let name = stream.entry.name;
-                    *instead = Some(name.clone());
-                    let entry = Entry { name, ..content.entry.clone() };
-                    stream = Stream { entry, hash: content.hash, runs: std::mem::take(&mut content.runs) };
-                }
-            }
-        }
-        taken.push(stream);
-    }
-    taken
+/// Most streams, and most of their runs, that are fetched by one plan.
+const BATCH: usize = 4096;
+const BATCH_RUNS: usize = 1 << 18;
+
+/// Which of the chosen streams are written.
+struct RestorePlan {
+    /// A bit for each chosen stream: whether it is written.
+    written: Vec<u64>,
+    stays: KeptFiles,
+    /// How many are written, and their bytes.
+    streams: u64,
+    bytes: u64,
+    /// Which packs of the recipe's table they need.
+    used: Vec<bool>,
+    /// Damaged pages: nothing is known of what they told.
+    gaps: Vec<DamagedRange>,
 }
 
-/// The folders above what is chosen that aren't chosen themselves.
-fn folders_above<'s>(streams: &'s [Stream], chosen: &dyn Fn(&Entry) -> bool) -> Vec<&'s Entry> {
-    let is_chosen = |entry: &Entry| entry.kind != Kind::Above && chosen(entry);
-    let entries = || streams.iter().map(|stream| &stream.entry);
-    let others: HashMap<&[u8], &Entry> = entries()
-        .filter(|entry| entry.kind.is_folder() && !is_chosen(entry))
-        .map(|entry| (entry.name.as_bytes(), entry))
-        .collect();
-    if others.is_empty() {
-        return Vec::new();
-    }
-    let (mut above, mut seen) = (Vec::new(), HashSet::new());
-    for entry in entries().filter(|entry| is_chosen(entry)) {
-        let mut path = entry.name.as_bytes();
-        while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {
-            path = &path[..slash];
-            if !seen.insert(path) {
-                break;
+impl RestorePlan {
+    fn make(
+        repository: &Repository,
+        layers: &Layers<'_>,
+        choice: &Choice<'_>,
+        target: &mut dyn Target,
+        interrupt: &Interrupt,
+        report: &mut RestoreReport,
+    ) -> Result<Self> {
+        let used = vec![false; layers.packs().len()];
+        let mut plan =
+            Self { written: Vec::new(), stays: KeptFiles::new(), streams: 0, bytes: 0, used, gaps: Vec::new() };
+        // How many names a file will have is known before it is written.
+        let mut names: HashMap<StreamName, u64> = HashMap::new();
+        let mut above = FoldersAbove::new(layers, choice);
+        let mut chosen = ChosenStreams::new(layers, choice);
+        for stream in &mut chosen {
+            let entry = stream?.entry;
+            above.above(&entry, |folder| target.above(folder))?;
+            if let Kind::Hardlink(first) = entry.kind {
+                *names.entry(first).or_insert(1) += 1;
             }
-            above.extend(others.get(path));
         }
+        plan.gaps = chosen.gaps();
+        for (number, stream) in ChosenStreams::new(layers, choice).enumerate() {
+            if interrupt.is_set() {
+                return Err(repository::Error::Interrupted.into());
+            }
+            if number % 64 == 0 {
+                plan.written.push(0);
+            }
+            let (stream, first) = in_its_stead(&plan.stays, stream?);
+            let several = names.get(first.as_ref().unwrap_or(&stream.entry.name)).copied().unwrap_or(1);
+            let whole = is_whole(repository, &stream, several, target, interrupt)?;
+            let wants = if whole { Ok(false) } else { target.wants(&stream.entry) };
+            if let (Ok(taken), Some(first)) = (&wants, first)
+                && (*taken || whole)
+                && let Some((_, instead)) = plan.stays.get_mut(&first)
+            {
+                *instead = Some(stream.entry.name.clone());
+            }
+            match wants {
+                Ok(true) => {
+                    plan.written[number / 64] |= 1 << (number % 64);
+                    plan.streams += 1;
+                    plan.bytes += stream.entry.size;
+                    stream.runs.iter().for_each(|run| plan.used[run.pack as usize] = true);
+                }
+                Ok(false) => report.kept += 1,
+                Err(source::Error::Skipped { name, reason }) => {
+                    report.warnings.push(skipped(&name, &reason));
+                    if several > 1 && stream.entry.kind.has_content() && !target.has(&stream.entry) {
+                        plan.stays.entry(name).or_insert((stream, None));
+                    }
+                }
+                Err(error) => return Err(restore_error(error)),
+            }
+        }
+        Ok(plan)
     }
-    above
+
+    /// The streams that are written, in their order.
+    fn streams<'s>(
+        &'s self,
+        layers: &'s Layers<'s>,
+        choice: &'s Choice<'s>,
+    ) -> impl Iterator<Item = Result<Stream>> + 's {
+        let is_written =
+            |number: usize| self.written.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1);
+        let chosen = ChosenStreams::new(layers, choice).enumerate();
+        chosen.filter(move |(number, _)| is_written(*number)).map(|(_, stream)| Ok(settled(&self.stays, stream?)))
+    }
+}
+
+/// A stream as it is written, once it is known which names took the content of files that stay.
+fn settled(stays: &KeptFiles, mut stream: Stream) -> Stream {
+    let Kind::Hardlink(first) = &stream.entry.kind else { return stream };
+    match stays.get(first) {
+        Some((content, Some(instead))) if *instead == stream.entry.name => {
+            let entry = Entry { name: stream.entry.name, ..content.entry.clone() };
+            Stream { entry, ..content.clone() }
+        }
+        Some((_, Some(instead))) => {
+            stream.entry.kind = Kind::Hardlink(instead.clone());
+            stream
+        }
+        _ => stream,
+    }
 }
 
 /// Files that aren't written, because something else is in their place: each with the name that took its content.
@@ -233,51 +315,6 @@ fn in_its_stead(stays: &KeptFiles, mut stream: Stream) -> (Stream, Option<Stream
             (Stream { entry, ..content.clone() }, Some(first.clone()))
         }
     }
-}
-
-/// The streams that are to be written.
-fn choose(
-    repository: &Repository,
-    streams: Vec<Stream>,
-    target: &mut dyn Target,
-    interrupt: &Interrupt,
-    report: &mut RestoreReport,
-) -> Result<Vec<Stream>> {
-    let mut wanted = Vec::new();
-    let mut names: HashMap<StreamName, u64> = HashMap::new();
-    for stream in &streams {
-        if let Kind::Hardlink(first) = &stream.entry.kind {
-            *names.entry(first.clone()).or_insert(1) += 1;
-        }
-    }
-    let mut stays = KeptFiles::new();
-    for stream in streams {
-        if interrupt.is_set() {
-            return Err(repository::Error::Interrupted.into());
-        }
-        let (stream, first) = in_its_stead(&stays, stream);
-        let several = names.get(first.as_ref().unwrap_or(&stream.entry.name)).copied().unwrap_or(1);
-        let whole = is_whole(repository, &stream, several, target, interrupt)?;
-        let wants = if whole { Ok(false) } else { target.wants(&stream.entry) };
-        if let (Ok(taken), Some(first)) = (&wants, first)
-            && (*taken || whole)
-            && let Some((_, instead)) = stays.get_mut(&first)
-        {
-            *instead = Some(stream.entry.name.clone());
-        }
-        match wants {
-            Ok(true) => wanted.push(stream),
-            Ok(false) => report.kept += 1,
-            Err(source::Error::Skipped { name, reason }) => {
-                report.warnings.push(skipped(&name, &reason));
-                if several > 1 && stream.entry.kind.has_content() && !target.has(&stream.entry) {
-                    stays.entry(name).or_insert((stream, None));
-                }
-            }
-            Err(error) => return Err(restore_error(error)),
-        }
-    }
-    Ok(wanted)
 }
 
 /// Whether an earlier restore wrote the stream, and its bytes are right.
@@ -310,50 +347,53 @@ fn is_whole(
     }
 }
 
-/// The index's numbers of a recipe's packs, in the order of its table; None for those that no run needs any more.
-type PackNumbers = Vec<Option<u32>>;
-
-/// A stream, with why a pack of it can't be had.
-type Judged = (Stream, Option<String>);
-
-/// The streams, each with why a pack of it can't be had, and the packs that can. Bases are entered, too: their directories say how the based segments
-/// decode. A base that can't be had is a damage of the segments that stand on it, which are named when they are decoded.
-fn with_packs(repository: &Repository, snapshot: &SnapshotRow, recipe: Recipe) -> Result<(Vec<Judged>, PackNumbers)> {
-    let used = recipe.used_packs();
-    let ids = || used.iter().map(|&pack| recipe.packs[pack as usize].id);
-    let named: HashSet<PackId> = ids().collect();
-    let rows = repository.enter_packs(ids(), &recipe, None)?;
-    let bases = snapshot.header.packs.iter().copied().filter(|pack| !named.contains(pack));
-    if !named.is_empty() {
-        repository.enter_packs(bases, &recipe, None)?;
-    }
-    let mut packs = vec![None; recipe.packs.len()];
-    let mut broken = HashMap::new();
-    for (pack, row) in used.iter().zip(rows) {
-        match row {
-            Ok(row) => packs[*pack as usize] = Some(row.number),
-            Err(why) => drop(broken.insert(*pack, why)),
-        }
-    }
-    let streams = recipe.streams.into_iter().map(|stream| {
-        let why = stream.runs.iter().find_map(|run| broken.get(&run.pack)).cloned();
-        (stream, why)
-    });
-    Ok((streams.collect(), packs))
+/// The packs of a recipe's table, as far as streams that are written need them.
+struct RestorePacks {
+    /// The index's numbers; None for packs that aren't needed, or can't be had.
+    numbers: Vec<Option<u32>>,
+    /// Why those can't be had, by their number in the table.
+    broken: HashMap<u32, String>,
 }
 
-fn pieces<'a>(stream: &'a Stream, packs: &'a PackNumbers) -> impl Iterator<Item = ChunkRun> + 'a {
-    stream.runs.iter().filter_map(|run| {
-        let pack = packs.get(run.pack as usize).copied().flatten()?;
-        Some(ChunkRun { pack, segment: run.segment, first: run.first, count: run.count })
-    })
+impl RestorePacks {
+    /// Bases are entered, too: their directories say how the based segments decode. A base that can't be had is a damage of the
+    /// segments that stand on it, which are named when they are decoded.
+    fn enter(repository: &Repository, snapshot: &SnapshotRow, layers: &Layers<'_>, used: &[bool]) -> Result<Self> {
+        let table = layers.packs();
+        let named: Vec<u32> = (0..).zip(used).filter(|(_, used)| **used).map(|(number, _)| number).collect();
+        let ids: HashSet<PackId> = named.iter().map(|&number| table[number as usize].id).collect();
+        let rows = repository.enter_packs(named.iter().map(|&number| table[number as usize].id), table, None)?;
+        let bases = snapshot.header.packs.iter().copied().filter(|pack| !ids.contains(pack));
+        if !named.is_empty() {
+            repository.enter_packs(bases, table, None)?;
+        }
+        let mut packs = Self { numbers: vec![None; table.len()], broken: HashMap::new() };
+        for (number, row) in named.into_iter().zip(rows) {
+            match row {
+                Ok(row) => packs.numbers[number as usize] = Some(row.number),
+                Err(why) => drop(packs.broken.insert(number, why)),
+            }
+        }
+        Ok(packs)
+    }
+
+    /// Why a pack of a stream can't be had.
+    fn broken(&self, stream: &Stream) -> Option<&String> {
+        stream.runs.iter().find_map(|run| self.broken.get(&run.pack))
+    }
+
+    fn pieces<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = ChunkRun> + 'a {
+        stream.runs.iter().filter_map(|run| {
+            let pack = self.numbers.get(run.pack as usize).copied().flatten()?;
+            Some(ChunkRun { pack, segment: run.segment, first: run.first, count: run.count })
+        })
+    }
 }
 
 struct Writing<'a> {
     repository: &'a Arc<Repository>,
     elsewhere: Elsewhere<'a>,
-    fetcher: Arc<Fetcher>,
-    packs: PackNumbers,
+    packs: RestorePacks,
     target: &'a mut dyn Target,
     progress: &'a dyn Progress,
     interrupt: &'a Interrupt,
@@ -361,25 +401,33 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Restores one stream, or notes why it can't be: `broken` says so where it is known before.
-    fn stream(&mut self, stream: &Stream, broken: Option<&str>) -> Result<()> {
+    /// Restores streams by one plan of what is fetched and decoded.
+    fn streams(&mut self, streams: &[Stream]) -> Result<()> {
+        let whole = streams.iter().filter(|stream| self.packs.broken(stream).is_none());
+        let fetcher = Fetcher::start(self.repository, whole.flat_map(|stream| self.packs.pieces(stream)))?;
+        streams.iter().try_for_each(|stream| self.stream(stream, &fetcher))
+    }
+
+    /// Restores one stream, or notes why it can't be.
+    fn stream(&mut self, stream: &Stream, fetcher: &Fetcher) -> Result<()> {
         if self.interrupt.is_set() {
             return Err(repository::Error::Interrupted.into());
         }
-        if let Some(why) = broken {
-            return self.take_twin(stream, why);
+        if let Some(why) = self.packs.broken(stream).cloned() {
+            return self.take_twin(stream, &why);
         }
         match self.target.begin(&stream.entry) {
             Ok(()) => {}
             Err(error) => {
-                self.pass_over(stream);
+                self.pass_over(stream, fetcher);
                 return self.skip(error);
             }
         }
         if !stream.entry.kind.has_content() {
             return self.written(stream);
         }
-        let content = self.content(stream);
+        let pieces: Vec<ChunkRun> = self.packs.pieces(stream).collect();
+        let content = self.pieces(stream, fetcher, &pieces);
         self.end(stream, content)?.map_or(Ok(()), |why| self.take_twin(stream, &why))
     }
 
@@ -431,13 +479,6 @@ impl Writing<'_> {
     }
 
     /// Writes a stream's bytes. On an error the rest of its pieces is taken and dropped, so that the next stream's come.
-    fn content(&mut self, stream: &Stream) -> Result<()> {
-        let pieces: Vec<ChunkRun> = pieces(stream, &self.packs).collect();
-        // It is put back, whatever comes of it.
-        let fetcher = self.fetcher.clone();
-        self.pieces(stream, &fetcher, &pieces)
-    }
-
     fn pieces(&mut self, stream: &Stream, fetcher: &Fetcher, pieces: &[ChunkRun]) -> Result<()> {
         let mut hasher = self.repository.keys().stream_hashes.hasher();
         let mut size = 0;
@@ -483,10 +524,10 @@ impl Writing<'_> {
     }
 
     /// Takes and drops the pieces of a stream that isn't written after all.
-    fn pass_over(&self, stream: &Stream) {
-        for piece in pieces(stream, &self.packs) {
-            if let Ok(fetched) = self.fetcher.take(&piece) {
-                self.fetcher.release(fetched);
+    fn pass_over(&self, stream: &Stream, fetcher: &Fetcher) {
+        for piece in self.packs.pieces(stream) {
+            if let Ok(fetched) = fetcher.take(&piece) {
+                fetcher.release(fetched);
             }
         }
     }
@@ -529,37 +570,4 @@ fn check_stream(stream: &Stream, size: u64, hash: &[u8; 32]) -> Result<()> {
         return Ok(());
     };
     Err(repository::Error::Damaged(why).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(name: &str) -> StreamName {
-        StreamName::new(name).unwrap()
-    }
-
-    fn stream(text: &str, kind: Kind, size: u64) -> Stream {
-        let entry = Entry { name: name(text), kind, size, metadata: None };
-        Stream { entry, hash: None, runs: Vec::new() }
-    }
-
-    #[test]
-    fn a_link_whose_first_name_is_not_chosen_becomes_the_file() {
-        let streams = vec![
-            stream("a/first", Kind::File, 5),
-            stream("b/second", Kind::Hardlink(name("a/first")), 0),
-            stream("b/third", Kind::Hardlink(name("a/first")), 0),
-        ];
-        let of = |prefix: &'static str| {
-            let chosen = chosen_streams(streams.clone(), &|entry| entry.name.as_bytes().starts_with(prefix.as_bytes()));
-            chosen.into_iter().map(|stream| (stream.entry.name.to_string(), stream.entry.kind)).collect::<Vec<_>>()
-        };
-        let link = |text: &str, to: &str| (text.to_owned(), Kind::Hardlink(name(to)));
-        let file = |text: &str| (text.to_owned(), Kind::File);
-        assert_eq!(of(""), [file("a/first"), link("b/second", "a/first"), link("b/third", "a/first")]);
-        assert_eq!(of("b"), [file("b/second"), link("b/third", "b/second")]);
-        assert_eq!(of("b/t"), [file("b/third")]);
-        assert_eq!(of("a"), [file("a/first")]);
-    }
 }

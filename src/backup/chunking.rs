@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::bases::{Arrival, BaseCache, Bases, bound_small};
 use super::parent::{ParentCursor, Predicted};
+use super::parent_recipe::ParentStream;
 use super::pending::PendingSegment;
 use super::pipeline::{NEW, Pipeline, Placed, Stored};
 use super::precompressed::precompression;
@@ -31,7 +32,7 @@ const SPAN: u64 = 32 << 20;
 /// The chunker and all that it asks.
 pub(super) struct Chunking<'a> {
     repository: &'a Repository,
-    start: &'a Start,
+    start: &'a Start<'a>,
     chunker: Chunker,
     known: ChunkIndex,
     sharing: Sharing,
@@ -69,7 +70,7 @@ struct Window {
 impl<'a> Chunking<'a> {
     pub fn new(
         repository: &'a Repository,
-        start: &'a Start,
+        start: &'a Start<'a>,
         pipeline: Pipeline,
         bases: Bases,
         progress: &'a dyn Progress,
@@ -106,11 +107,9 @@ impl<'a> Chunking<'a> {
     }
 
     /// A stream of the snapshot before is taken over whole.
-    pub fn keep(&mut self, stream: usize) {
-        let entry = &self.start.recipe.streams[stream].entry;
-        self.bases.clones().into_iter().for_each(|clones| clones.keep(entry));
-        let ordinals = self.start.chunk_ordinals(stream);
-        self.cached(|cache| cache.keep(ordinals));
+    pub fn keep(&mut self, parent: &ParentStream) {
+        self.bases.clones().into_iter().for_each(|clones| clones.keep(&parent.stream.entry));
+        self.cached(|cache| cache.keep(parent.ordinals()));
     }
 
     /// Tells the cache of the new recipe's next chunks. A cache that can't be written is closed.
@@ -124,12 +123,7 @@ impl<'a> Chunking<'a> {
     }
 
     /// Reads the source's current stream to its end.
-    pub fn stream(
-        &mut self,
-        source: &mut dyn Source,
-        entry: &Entry,
-        parent: Option<(usize, &Stream)>,
-    ) -> Result<Stream> {
+    pub fn stream(&mut self, source: &mut dyn Source, entry: &Entry, parent: Option<&ParentStream>) -> Result<Stream> {
         let position = self.bases.cache().map(|cache| cache.position());
         self.bases.file_begins(source, entry);
         let result = self.read_stream(source, parent);
@@ -142,14 +136,14 @@ impl<'a> Chunking<'a> {
         result
     }
 
-    fn read_stream(&mut self, source: &mut dyn Source, parent: Option<(usize, &Stream)>) -> Result<Stream> {
-        let small = parent.is_none_or(|(_, parent)| parent.entry.size < SEGMENT as u64);
+    fn read_stream(&mut self, source: &mut dyn Source, parent: Option<&ParentStream>) -> Result<Stream> {
+        let small = parent.is_none_or(|parent| parent.stream.entry.size < SEGMENT as u64);
         // A large stream shares no segment: its neighbours' bases would have to be decoded with it.
         if !small {
             self.flush()?;
         }
         self.bases.stream_begins(self.repository, self.start, parent)?;
-        let mut parent = ParentCursor::new(self.repository, self.start, parent);
+        let mut parent = ParentCursor::new(self.repository, parent.cloned());
         let mut hasher = self.repository.keys().stream_hashes.hasher();
         let mut place = StreamPosition { small, runs: Vec::new(), size: 0 };
         let mut window = Window::default();
@@ -175,7 +169,7 @@ impl<'a> Chunking<'a> {
         }
         let entry = source.end()?;
         let hash = Some(StreamHash::from_bytes(hasher.finish()));
-        Ok(Stream { entry: Entry { size: place.size, ..entry }, hash, runs: place.runs })
+        Ok(Stream { entry: Entry { size: place.size, ..entry }, hash, runs: place.runs, order: 0 })
     }
 
     /// Reads on until a whole chunk is in the window, or the stream ends.

@@ -1,35 +1,37 @@
 //! The end of a backup: the recipe, the last pack, the snapshot, and a look at whether all of it is there.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::bases::{BaseCache, Clones};
 use super::clock::beside_host;
+use super::collect::Collected;
 use super::pipeline::{NEW, Placed, Stored};
 use super::shrink::shrunk;
 use super::start::Start;
 use super::{BackupOptions, BackupReport};
 use crate::crypto::random_bytes;
 use crate::entry::Untrusted;
-use crate::entry::{Escaped, Kind, StreamName};
 use crate::error::{Error, Result};
 use crate::facts::{Facts, Separated};
 use crate::format::pack::{CopyBase, RecipeCopy};
-use crate::format::recipe::{
-    PackRef, Recipe, Run as RecipeRun, Stream, encode_edit, encode_full, push_run, recipe_check,
-};
+use crate::format::recipe::{EditOp, Layer, PackRef, Record, Run as RecipeRun, push_run};
 use crate::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::remote::Folder;
-use crate::repository::{FolderListing, NewSnapshot, RecipeNeeds, Repository, instance, list_folders};
+use crate::repository::{
+    FolderListing, LayerWriter, Layers, NewSnapshot, Pages, RecipeNeeds, Repository, instance, list_folders,
+};
 use crate::source::Finished;
 use crate::time::{Clock, Timestamp};
 use crate::warning::{Warning, WarningKind};
 
 /// Most warnings that a snapshot keeps.
 const WARNINGS_KEPT: usize = 100;
+
+/// Layers with their pages, from the lowest.
+type WrittenLayers = Vec<(Layer, Pages)>;
 
 /// Stands for the last pack in a recipe's table before it has a name.
 const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] };
@@ -38,19 +40,16 @@ const SELF: PackRef = PackRef { id: PackId::from_bytes([0; 32]), check: [0; 16] 
 pub(super) struct CommitPlan<'a> {
     pub repository: &'a Arc<Repository>,
     pub options: &'a BackupOptions,
-    pub start: &'a Start,
+    pub start: &'a Start<'a>,
     pub generation: GenerationId,
-    pub streams: Vec<Stream>,
     pub warnings: Vec<Warning>,
     pub finished: Finished,
 }
 
 impl CommitPlan<'_> {
     /// Stores the last pack and the snapshot. Returns when they would outlive a power cut, and are seen on the remote.
-    pub fn commit(mut self, stored: Stored, clock: &dyn Clock) -> Result<BackupReport> {
+    pub fn commit(mut self, mut collected: Collected, stored: Stored, clock: &dyn Clock) -> Result<BackupReport> {
         let now = clock.now();
-        let streams = std::mem::take(&mut self.streams);
-        let count = streams.len() as u64;
         let Stored { mut placed, open, known, cache, clones, new, warnings } = stored;
         self.warnings.extend(warnings);
         self.warnings.extend(self.start.warnings.clone());
@@ -62,20 +61,26 @@ impl CommitPlan<'_> {
             )));
         }
         let sequence = self.repository.highest_sequence()? + 1;
-        let mut recipe = self.assemble(streams, &placed, open.as_ref().map(|(_, first)| *first))?;
+        let (count, bytes, held) = (collected.count, collected.bytes, collected.held());
+        let root_bytes = std::mem::take(&mut collected.root_bytes);
+        let (mut layer, pages) = self.write_layer(collected, &placed, open.as_ref().map(|(_, first)| *first))?;
         if let Some((pack, first)) = open {
-            let (base, bytes) = self.encode_copy(&recipe)?;
+            let (base, below) = self.below_copy()?;
+            let (mut layers, mut all): (Vec<Layer>, Vec<&Pages>) =
+                below.iter().map(|(layer, pages)| (layer.clone(), pages)).unzip();
+            layers.push(layer.clone());
+            all.push(&pages);
             let data_time = self.finished.data_time;
-            let copy = RecipeCopy { set: &self.options.set, sequence, data_time, base, recipe: &bytes };
+            let copy = RecipeCopy { set: self.options.set.clone(), sequence, data_time, base, layers };
             let segments = (first, pack.segments());
-            let closed = pack.close(self.repository, Some(&copy))?;
+            let closed = pack.close(self.repository, Some((&copy, &all)))?;
             let (pack, size) = (closed.pack, closed.size);
             let number = closed.place(self.repository, now)?;
             placed.push(Placed { pack, number, size, segments });
-            recipe.packs.iter_mut().filter(|listed| **listed == SELF).for_each(|listed| *listed = pack);
+            layer.packs.iter_mut().filter(|listed| **listed == SELF).for_each(|listed| *listed = pack);
         }
         let totals = Totals {
-            read: recipe.streams.iter().map(|stream| stream.entry.size).sum(),
+            read: bytes,
             new,
             stored: placed.iter().map(|placed| placed.size).sum(),
             packs: placed.len() as u64,
@@ -83,12 +88,13 @@ impl CommitPlan<'_> {
         if !placed.is_empty() {
             self.repository.remote().flush(Folder::Packs)?;
         }
-        let needed = self.repository.needed_packs(&recipe)?;
-        let suspect = shrunk(self.repository, self.options, self.start, &recipe, &totals, self.finished.facts.rows)?;
+        let needed = self.needed(&layer, &pages)?;
+        let suspect =
+            shrunk(self.repository, self.options, self.start, &root_bytes, &totals, self.finished.facts.rows)?;
         self.warnings.extend(suspect.clone().map(|why| WarningKind::Suspect.warning(why)));
-        let body = self.body(&recipe, totals, &needed);
+        let body = self.body(held, &layer, totals, &needed);
         let header = self.header(needed.packs, sequence, suspect.is_some(), now)?;
-        let snapshot = self.repository.seal_snapshot(header, body)?;
+        let snapshot = self.repository.seal_snapshot(header, body, pages)?;
         // Before it is there: a run that is cut behind that has made it all the same, and its id is the hash of its bytes.
         self.repository.index().trust_snapshot(&snapshot.row.id)?;
         self.repository.store_snapshot(&snapshot)?;
@@ -101,6 +107,7 @@ impl CommitPlan<'_> {
         self.verify_committed(&snapshot.row, packs)?;
         self.start.reused.verify_committed(self.repository, &snapshot.row, !placed.is_empty(), clock)?;
         let beside = self.look_beside(&snapshot, snapshots)?;
+        snapshot.pages.keep();
         if let Some(mut known) = known {
             known.save(&self.repository.index())?;
         }
@@ -126,53 +133,83 @@ impl CommitPlan<'_> {
         })
     }
 
-    /// The recipe, with the numbers of its own table: the parent's table first for an incremental.
-    fn assemble(&self, mut streams: Vec<Stream>, placed: &[Placed], open_from: Option<u32>) -> Result<Recipe> {
+    /// The layer that makes the new recipe of the parent's, or all of it in a full. The packs of its runs are numbered by its own
+    /// table: the parent's first for an incremental.
+    fn write_layer(
+        &self,
+        mut collected: Collected,
+        placed: &[Placed],
+        open_from: Option<u32>,
+    ) -> Result<(Layer, Pages)> {
         let mut table = PackTable::new(self.repository, self.start);
-        let mut own = OwnSegments::new(placed, open_from);
-        for stream in &mut streams {
-            let mut runs = Vec::with_capacity(stream.runs.len());
-            for run in &stream.runs {
-                let (pack, run) = match run.pack {
-                    NEW => own.resolve(*run)?,
-                    number => (table.number_of(number)?, *run),
-                };
-                let pack = match pack {
-                    PackNumber::Table(number) => number,
-                    PackNumber::Placed(at) => table.add(placed[at].pack),
-                    PackNumber::Open => table.add(SELF),
-                };
-                push_run(&mut runs, RecipeRun { pack, ..run });
+        let own = OwnSegments::new(placed, open_from);
+        let known = if self.start.parent.is_some() { table.packs.len() } else { 0 };
+        let mut locate = |run: RecipeRun| -> Result<RecipeRun> {
+            let (pack, run) = match run.pack {
+                NEW => own.resolve(run)?,
+                number => (table.number_of(number)?, run),
+            };
+            let pack = match pack {
+                PackNumber::Table(number) => number,
+                PackNumber::Placed(at) => table.add(placed[at].pack),
+                PackNumber::Open => table.add(SELF),
+            };
+            Ok(RecipeRun { pack, ..run })
+        };
+        let mut dumps = collected.dump_records(self.start).into_iter().peekable();
+        let mut others = collected.others.read()?;
+        let mut writer = LayerWriter::new(self.repository);
+        let mut next = others.next()?;
+        loop {
+            let is_dump = match (dumps.peek(), &next) {
+                (Some(dump), Some(other)) => dump.name() < other.name(),
+                (dump, other) => dump.is_some() || other.is_none(),
+            };
+            let record = if is_dump { dumps.next() } else { std::mem::replace(&mut next, others.next()?) };
+            match record {
+                Some(record) => writer.record(&located(record, &mut locate)?)?,
+                None => break,
             }
-            stream.runs = runs;
         }
-        let recipe = Recipe { packs: table.packs, streams };
-        Ok(if self.start.rebase { recipe.compacted() } else { recipe })
+        let packs = table.packs.split_off(known);
+        Ok(writer.finish(packs, collected.count)?)
     }
 
-    fn encode(&self, recipe: &Recipe) -> Vec<u8> {
-        match &self.start.parent {
-            None => encode_full(recipe),
-            Some(_) => encode_edit(recipe, &self.start.recipe),
+    /// The packs that the new recipe needs.
+    fn needed(&self, layer: &Layer, pages: &Pages) -> Result<RecipeNeeds> {
+        let below = match &self.start.parent {
+            Some(parent) => self.repository.placed_layers(&parent.id)?,
+            None => Vec::new(),
+        };
+        if let (Some(parent), 0) = (&self.start.parent, layer.height)
+            && let (Some(decoded), Some(depth)) = (parent.about.decoded, parent.about.depth)
+        {
+            let packs = parent.header.packs.clone();
+            return Ok(RecipeNeeds { packs, decoded, depth: u32::try_from(depth).unwrap_or(u32::MAX) });
         }
+        let layers = Layers::with_new(self.repository, below, layer, pages);
+        Ok(self.repository.needed_packs(layers.packs(), layers.streams())?)
     }
 
-    /// The recipe for a copy: an edit of the newest one of the chain that has a copy, too. A run that wrote no pack left none.
-    fn encode_copy(&self, recipe: &Recipe) -> Result<(Option<CopyBase>, Vec<u8>)> {
+    /// What a copy needs of the layers below: those down to the newest one that has a copy, too, with their pages. A run that wrote
+    /// no pack left none.
+    fn below_copy(&self) -> Result<(Option<CopyBase>, WrittenLayers)> {
+        let mut below = Vec::new();
+        let mut base = None;
         let mut next = self.start.parent.clone();
         while let Some(row) = next {
+            let layers = self.repository.placed_layers(&row.id)?;
+            let Some(top) = layers.last() else { break };
             if row.about.totals.packs > 0 {
-                let before = match &self.start.parent {
-                    Some(parent) if parent.id == row.id => Cow::Borrowed(&self.start.recipe),
-                    _ => Cow::Owned(self.repository.recipe(&row.id)?),
-                };
-                let base = CopyBase { sequence: row.header.sequence, check: recipe_check(&before) };
-                return Ok((Some(base), encode_edit(recipe, &before)));
+                base = Some(CopyBase { sequence: row.header.sequence, layer: top.layer.id });
+                break;
             }
+            below.push((top.layer.clone(), self.repository.pages_of(&row, &top.layer)?));
             let Some(parent) = row.header.parent else { break };
             next = self.repository.index().snapshot(&parent.id)?;
         }
-        Ok((None, encode_full(recipe)))
+        below.reverse();
+        Ok((base, below))
     }
 
     fn header(&self, packs: Vec<PackId>, sequence: u64, suspect: bool, now: Timestamp) -> Result<SnapshotHeader> {
@@ -182,6 +219,8 @@ impl CommitPlan<'_> {
         let parent = self.start.parent.as_ref();
         Ok(SnapshotHeader {
             body: 0,
+            pages: 0,
+            pages_check: [0; 32],
             repository: *self.repository.id(),
             salt: [0; 32],
             chain: parent.map_or_else(|| ChainId::from_bytes(*random_bytes()), |parent| parent.header.chain),
@@ -198,9 +237,8 @@ impl CommitPlan<'_> {
         })
     }
 
-    fn body(&self, recipe: &Recipe, totals: Totals, needed: &RecipeNeeds) -> SnapshotBody {
-        let holds: Vec<Untrusted> =
-            holds(&self.options.roots, &recipe.streams).into_iter().map(Untrusted::from).collect();
+    fn body(&self, held: BTreeSet<String>, layer: &Layer, totals: Totals, needed: &RecipeNeeds) -> SnapshotBody {
+        let holds: Vec<Untrusted> = held.into_iter().map(Untrusted::from).collect();
         let origin = &self.options.origin;
         let facts = Facts {
             decoded_bytes: Some(needed.decoded),
@@ -220,7 +258,7 @@ impl CommitPlan<'_> {
             warnings: self.warnings.iter().take(WARNINGS_KEPT).map(short).collect(),
             configuration: self.options.configuration.clone(),
             totals,
-            recipe: self.encode(recipe),
+            recipe: layer.encode(),
         }
     }
 
@@ -274,6 +312,29 @@ fn written_beside(other: &SnapshotRow) -> String {
     )
 }
 
+/// A record with its runs where `locate` says that they lie.
+fn located(record: Record, mut locate: impl FnMut(RecipeRun) -> Result<RecipeRun>) -> Result<Record> {
+    Ok(match record {
+        Record::Removed(name) => Record::Removed(name),
+        Record::Stream(mut stream) => {
+            let mut runs = Vec::with_capacity(stream.runs.len());
+            for run in stream.runs {
+                push_run(&mut runs, locate(run)?);
+            }
+            stream.runs = runs;
+            Record::Stream(stream)
+        }
+        Record::Edited(mut edited) => {
+            for op in &mut edited.ops {
+                if let EditOp::Run(run) = op {
+                    *run = locate(*run)?;
+                }
+            }
+            Record::Edited(edited)
+        }
+    })
+}
+
 enum PackNumber {
     Table(u32),
     Placed(usize),
@@ -292,7 +353,7 @@ impl<'a> OwnSegments<'a> {
     }
 
     /// The pack of a new run's segment, and the run with the segment's number in that pack.
-    fn resolve(&mut self, run: RecipeRun) -> Result<(PackNumber, RecipeRun)> {
+    fn resolve(&self, run: RecipeRun) -> Result<(PackNumber, RecipeRun)> {
         if let Some(from) = self.open_from.filter(|from| *from <= run.segment) {
             return Ok((PackNumber::Open, RecipeRun { segment: run.segment - from, ..run }));
         }
@@ -312,11 +373,14 @@ struct PackTable<'a> {
 }
 
 impl<'a> PackTable<'a> {
-    fn new(repository: &'a Repository, start: &Start) -> Self {
+    fn new(repository: &'a Repository, start: &Start<'_>) -> Self {
         // An edit's table continues its parent's. A full starts with the packs that the previous snapshot still needs,
         // for its runs and its bases.
-        let keep = |row: &&PackRow| start.parent.is_some() || start.is_needed(&row.id);
-        let rows: Vec<&PackRow> = start.packs.iter().filter(keep).collect();
+        // A re-base relies on none of them.
+        let light = !start.rebase;
+        let keep = |row: &&PackRow| start.parent.is_some() || (light && start.is_needed(&row.id));
+        let all = start.recipe.as_ref().map_or(&[][..], |recipe| &recipe.packs);
+        let rows: Vec<&PackRow> = all.iter().filter(keep).collect();
         let packs: Vec<PackRef> = rows.iter().map(|row| PackRef { id: row.id, check: row.check }).collect();
         let by_id = packs.iter().zip(0..).map(|(pack, number)| (pack.id, number)).collect();
         let by_index = rows.iter().zip(0..).map(|(row, number)| (row.number, number)).collect();
@@ -362,28 +426,6 @@ impl<'a> PackTable<'a> {
 
 fn lost() -> Error {
     Error::Failed("the index lost a pack".to_owned())
-}
-
-/// Most paths or databases that a snapshot names.
-const MOST_HELD: usize = 1000;
-
-/// The paths of the set that are in the snapshot, or where it has none the databases: the folders of its dumps. Empty where that are
-/// too many to be named.
-fn holds(roots: &[StreamName], streams: &[Stream]) -> BTreeSet<String> {
-    let mut held = BTreeSet::new();
-    let shown = |name: &[u8]| Escaped(name).to_string();
-    if roots.is_empty() {
-        let dumps = streams.iter().filter(|stream| stream.entry.kind == Kind::Data);
-        let folder = |stream: &Stream| {
-            let name = stream.entry.name.as_bytes();
-            name.iter().position(|byte| *byte == b'/').map(|end| shown(&name[..end]))
-        };
-        held.extend(dumps.filter_map(folder));
-    } else {
-        let names: BTreeSet<&[u8]> = streams.iter().map(|stream| stream.entry.name.as_bytes()).collect();
-        held.extend(roots.iter().map(StreamName::as_bytes).filter(|root| names.contains(root)).map(shown));
-    }
-    if held.len() > MOST_HELD { BTreeSet::new() } else { held }
 }
 
 /// This machine's name.

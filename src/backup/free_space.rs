@@ -30,7 +30,7 @@ struct Estimate {
 pub(super) fn check(
     repository: &Repository,
     options: &BackupOptions,
-    start: &Start,
+    start: &Start<'_>,
     source: &mut dyn Source,
 ) -> Result<()> {
     if options.ignore_space {
@@ -63,7 +63,7 @@ pub(super) fn check(
 }
 
 /// The estimated size of the snapshot, by that of earlier ones of its set.
-fn estimate(rows: &[&SnapshotRow], start: &Start, source: &mut dyn Source) -> Estimate {
+fn estimate(rows: &[&SnapshotRow], start: &Start<'_>, source: &mut dyn Source) -> Estimate {
     let stored = |row: &&SnapshotRow| row.about.totals.stored;
     if start.parent.is_some() {
         let incrementals = rows.iter().rev().filter(|row| row.header.parent.is_some());
@@ -95,7 +95,7 @@ fn fulls<'a>(rows: &'a [&SnapshotRow], rebased: bool) -> impl Iterator<Item = &'
 }
 
 /// Bytes of packs that a run which didn't reach its end left, or that a re-base keeps: they needn't be stored again.
-fn left_over(repository: &Repository, start: &Start) -> Result<u64> {
+fn left_over(repository: &Repository, start: &Start<'_>) -> Result<u64> {
     let index = repository.index();
     let rows = index.snapshots()?;
     let needed: HashSet<&PackId> = rows.iter().flat_map(|row| &row.header.packs).collect();

@@ -3,12 +3,15 @@
 //! [`backup`] names every stage of the way in, in order; [`crate::restore`] is its mirror image.
 
 mod bases;
+mod changes;
 mod chunking;
 mod clock;
+mod collect;
 mod commit;
 mod gone;
 mod reused;
 mod parent;
+mod parent_recipe;
 mod pending;
 mod pipeline;
 mod rebase;
@@ -24,21 +27,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::random_bytes;
-use crate::entry::{Kind, StreamName, unchanged};
+use crate::entry::StreamName;
 use crate::error::{Error, Result, ending};
-use crate::format::recipe::Stream;
 use crate::format::snapshot::Totals;
 use crate::id::GenerationId;
 use crate::index::{Beginning, Ending, OperationKind, SnapshotRow};
-use crate::progress::{Counter, Interrupt, Progress};
+use crate::progress::{Interrupt, Progress};
 use crate::remote::spool::Spool;
 use crate::repository::{self, Lock, Repository};
 use crate::retention::Rules;
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::time::{Clock, Zone};
-use crate::warning::{Warning, WarningKind};
+use crate::warning::Warning;
 
 use chunking::Chunking;
+use collect::Collecting;
 use commit::CommitPlan;
 use pipeline::Pipeline;
 use start::Start;
@@ -222,9 +225,9 @@ fn run(
     let pipeline = Pipeline::start(repository.clone(), set, generation, options.level, spool, clock.now())?;
     let mut chunking = Chunking::new(repository, &start, pipeline, bases, progress, interrupt)?;
     progress.phase("backing up", None, None);
-    let (streams, mut warnings) = read_streams(source, &start, &mut chunking, progress)?;
+    let mut collected = Collecting::new(repository, &start, &options.roots).read(source, &mut chunking, progress)?;
     let finished = source.finish()?;
-    warnings.extend(source.warnings());
+    collected.warnings.extend(source.warnings());
     if options.spool_max > 0 {
         progress.phase("sending what waits in the spool", None, None);
     }
@@ -233,72 +236,7 @@ fn run(
         return Err(repository::Error::Interrupted.into());
     }
     let stored = stored?;
-    let run = CommitPlan { repository, options, start: &start, generation, streams, warnings, finished };
-    run.commit(stored, clock)
-}
-
-/// Takes all streams of the source through the chunker.
-fn read_streams(
-    source: &mut dyn Source,
-    start: &Start,
-    chunking: &mut Chunking<'_>,
-    progress: &dyn Progress,
-) -> Result<(Vec<Stream>, Vec<Warning>)> {
-    let mut streams = Vec::new();
-    let mut warnings = Vec::new();
-    let mut packed: Vec<Warning> = Vec::new();
-    let mut skip = |error: source::Error| {
-        let warning = match error {
-            source::Error::Skipped { name, reason } => {
-                WarningKind::LeftOut.warning(format!("/{name} is not in the snapshot: {reason}"))
-            }
-            source::Error::Vanished(name) => {
-                let text = format!("/{name} is not in the snapshot: it went away while its folder was read");
-                WarningKind::Vanished.warning(text)
-            }
-            error => return Err(Error::from(error)),
-        };
-        progress.warn(&warning);
-        warnings.push(warning);
-        Ok(())
-    };
-    loop {
-        let entry = match source.next() {
-            Ok(Some(entry)) => entry,
-            Ok(None) => break,
-            Err(error) => {
-                skip(error)?;
-                continue;
-            }
-        };
-        let parent = start.parent_stream(&entry.name);
-        let name = entry.name.clone();
-        let is_dump = entry.kind == Kind::Data;
-        let stream = match parent {
-            Some((number, parent)) if unchanged(&parent.entry, &entry) && chunking.may_keep(parent) => {
-                progress.add(Counter::Bytes, entry.size);
-                chunking.keep(number);
-                Ok(start.kept_stream(entry, parent))
-            }
-            _ if entry.kind.has_content() => chunking.stream(source, &entry, parent),
-            _ => Ok(Stream { entry, hash: None, runs: Vec::new() }),
-        };
-        match stream {
-            Ok(stream) => {
-                if let Some(what) = chunking.take_packed().filter(|_| is_dump) {
-                    packed.push(WarningKind::Precompressed.warning(format!(
-                        "{name} is {what}, so no two backups of it share anything: store it as it was before that, since varu \
-                         compresses and encrypts by itself"
-                    )));
-                }
-                progress.add(Counter::Streams, 1);
-                streams.push(stream);
-            }
-            Err(Error::Source(error)) => skip(error)?,
-            Err(error) => return Err(error),
-        }
-    }
-    packed.iter().for_each(|warning| progress.warn(warning));
-    warnings.extend(packed);
-    Ok((streams, warnings))
+    let warnings = std::mem::take(&mut collected.warnings);
+    let run = CommitPlan { repository, options, start: &start, generation, warnings, finished };
+    run.commit(collected, stored, clock)
 }

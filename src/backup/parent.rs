@@ -3,9 +3,9 @@
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 
-use super::start::Start;
+use super::parent_recipe::ParentStream;
 use crate::error::Result;
-use crate::format::recipe::{Run, Stream};
+use crate::format::recipe::Run;
 use crate::id::ChunkId;
 use crate::repository::Repository;
 
@@ -30,17 +30,13 @@ pub(super) struct Predicted {
 /// A cursor through the chunks of a parent's stream.
 pub(super) struct ParentCursor<'a> {
     repository: &'a Repository,
-    /// The stream, with its number in the recipe before.
-    stream: Option<(usize, &'a Stream)>,
-    runs: Vec<Run>,
+    stream: Option<ParentStream>,
     /// The number of the first chunk of each run, and the number of all.
     starts: Vec<u64>,
     /// Runs in the order of their locations, by their numbers in `runs`.
     by_location: Vec<u32>,
     /// How many bytes of the stream come before each run. Made when it is first needed.
     offsets: OnceCell<Vec<u64>>,
-    /// The ordinal of the stream's first chunk.
-    ordinal: u64,
     /// The next chunk that is not in `ahead`.
     next: u64,
     ahead: VecDeque<Predicted>,
@@ -48,25 +44,28 @@ pub(super) struct ParentCursor<'a> {
 
 impl<'a> ParentCursor<'a> {
     /// A cursor before the first chunk of `stream`, by its number in the recipe before. Without a stream it predicts nothing.
-    pub fn new(repository: &'a Repository, start: &Start, stream: Option<(usize, &'a Stream)>) -> Self {
-        let runs = stream.map(|(_, stream)| start.runs_by_index(stream)).unwrap_or_default();
+    pub fn new(repository: &'a Repository, stream: Option<ParentStream>) -> Self {
+        let runs = stream.as_ref().map_or(&[][..], |parent| &parent.stream.runs);
         let mut starts = Vec::with_capacity(runs.len() + 1);
         let mut count = 0;
         starts.push(count);
-        for run in &runs {
+        for run in runs {
             count += u64::from(run.count);
             starts.push(count);
         }
         let mut by_location: Vec<u32> = (0..runs.len() as u32).collect();
         by_location.sort_unstable_by_key(|&number| location(&runs[number as usize]));
-        let ordinal = stream.map_or(0, |(number, _)| start.first_ordinal(number));
         let offsets = OnceCell::new();
-        Self { repository, stream, runs, starts, by_location, offsets, ordinal, next: 0, ahead: VecDeque::new() }
+        Self { repository, stream, starts, by_location, offsets, next: 0, ahead: VecDeque::new() }
     }
 
-    /// The stream, with its number in the recipe before.
-    pub fn stream(&self) -> Option<(usize, &'a Stream)> {
-        self.stream
+    /// The stream.
+    pub fn stream(&self) -> Option<&ParentStream> {
+        self.stream.as_ref()
+    }
+
+    fn runs(&self) -> &[Run] {
+        self.stream.as_ref().map_or(&[], |parent| &parent.stream.runs)
     }
 
     /// How many bytes of the stream come before the chunk of that number.
@@ -78,7 +77,7 @@ impl<'a> ParentCursor<'a> {
             lengths.map(|&length| u64::from(length)).sum::<u64>()
         };
         let offsets = self.offsets.get_or_init(|| {
-            let before = self.runs.iter().scan(0, |offset, &run| {
+            let before = self.runs().iter().scan(0, |offset, &run| {
                 let before = *offset;
                 *offset += bytes(run, run.count);
                 Some(before)
@@ -87,7 +86,7 @@ impl<'a> ParentCursor<'a> {
         });
         let Some(at) = self.starts.partition_point(|&start| start <= number).checked_sub(1) else { return 0 };
         // With a broken directory the offset is wrong, and the check of the chunk id rejects the bytes.
-        match (self.runs.get(at), offsets.get(at)) {
+        match (self.runs().get(at), offsets.get(at)) {
             (Some(&run), Some(&offset)) => offset + bytes(run, (number - self.starts[at]) as u32),
             _ => 0,
         }
@@ -125,9 +124,10 @@ impl<'a> ParentCursor<'a> {
 
     /// Goes on behind the chunk that lies at `run`, where the parent's stream has it. Returns its number.
     pub fn jump_behind(&mut self, run: Run) -> Option<u64> {
-        let after = self.by_location.partition_point(|&number| location(&self.runs[number as usize]) <= location(&run));
+        let runs = self.runs();
+        let after = self.by_location.partition_point(|&number| location(&runs[number as usize]) <= location(&run));
         let number = *self.by_location.get(after.checked_sub(1)?)? as usize;
-        let found = self.runs[number];
+        let found = runs[number];
         let same = (found.pack, found.segment) == (run.pack, run.segment);
         if !same || run.first >= found.first + found.count {
             return None;
@@ -144,7 +144,7 @@ impl<'a> ParentCursor<'a> {
             return Ok(None);
         }
         let at = self.starts.partition_point(|&start| start <= number) - 1;
-        let run = self.runs[at];
+        let run = self.runs()[at];
         let directory = self.repository.index().directory(run.pack)?;
         let into = (number - self.starts[at]) as u32;
         let Some(range) = directory.as_ref().and_then(|all| all.run_range(run.segment, run.first + into, 1)) else {
@@ -156,7 +156,7 @@ impl<'a> ParentCursor<'a> {
             length: directory.lengths[range.start],
             run: Run { first: run.first + into, count: 1, ..run },
             number,
-            ordinal: self.ordinal + number,
+            ordinal: self.stream.as_ref().map_or(0, |parent| parent.ordinal) + number,
             last: number + 1 == self.count(),
         }))
     }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{BackupOptions, WantedKind};
 use crate::error::Result;
-use crate::format::recipe::Recipe;
+use crate::format::recipe::{Run, Stream};
 use crate::id::PackId;
-use crate::index::{PackRow, SnapshotRow};
+use crate::index::SnapshotRow;
 use crate::repository::Repository;
 use crate::time::Clock;
 
@@ -47,21 +47,29 @@ fn forecast(before: &SnapshotRow, rows: &[SnapshotRow]) -> u64 {
 }
 
 /// The packs whose chunks a full that is no re-base stores again, so that they can go: the least used first, as far as
-/// `budget` bytes allow. A pack stays where other packs' segments are based on it, or where `others` need it.
+/// `budget` bytes allow. A pack stays where other packs' segments are based on it, or where `others` need it. The packs of the
+/// streams' runs are the index's numbers.
 pub(super) fn to_repack(
     repository: &Repository,
-    recipe: &Recipe,
-    packs: &[PackRow],
+    streams: impl Iterator<Item = Result<Stream>>,
     others: &HashSet<PackId>,
     mut budget: u64,
 ) -> Result<HashSet<u32>> {
-    let held = bases_of_others(repository, recipe, packs)?;
-    let ids: HashMap<u32, PackId> = packs.iter().map(|pack| (pack.number, pack.id)).collect();
-    let may_go = |number: &u32| !held.contains(number) && ids.get(number).is_some_and(|id| !others.contains(id));
-    let mut candidates: Vec<(u32, Use)> = uses(repository, recipe, packs)?
-        .into_iter()
-        .filter(|(number, used)| may_go(number) && !used.is_well())
-        .collect();
+    let mut uses: HashMap<u32, Use> = HashMap::new();
+    let mut bases = BasesOfOthers { repository, seen: HashSet::new(), held: HashSet::new() };
+    for stream in streams {
+        for run in &stream?.runs {
+            add_use(repository, run, &mut uses)?;
+            bases.add(run.pack, run.segment)?;
+        }
+    }
+    let mut candidates = Vec::new();
+    for (number, used) in uses {
+        let id = repository.index().pack_by_number(number)?.map(|row| row.id);
+        if !bases.held.contains(&number) && !used.is_well() && id.is_some_and(|id| !others.contains(&id)) {
+            candidates.push((number, used));
+        }
+    }
     candidates.sort_unstable_by_key(|(number, used)| (used.named * 1000 / used.all.max(1), *number));
     let mut to_repack = HashSet::new();
     for (number, used) in candidates {
@@ -78,8 +86,10 @@ pub(super) fn to_repack(
 struct Use {
     /// All of them.
     all: u64,
-    /// Those that the recipe names.
+    /// Those that the recipe names, each chunk counted once.
     named: u64,
+    /// A bit for each chunk that was counted.
+    counted: Vec<u64>,
 }
 
 impl Use {
@@ -88,48 +98,51 @@ impl Use {
     }
 }
 
-/// The bytes of each pack that a recipe names, each chunk counted once.
-fn uses(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashMap<u32, Use>> {
-    let mut uses: HashMap<u32, Use> = HashMap::new();
-    let index = repository.index();
-    let mut seen = HashSet::new();
-    for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
-        let number = packs[run.pack as usize].number;
-        let Some(directory) = index.directory(number)? else { continue };
-        let Some(range) = directory.run_range(run.segment, run.first, run.count) else { continue };
-        let used = uses.entry(number).or_insert_with(|| {
-            let all = directory.lengths.iter().map(|&length| u64::from(length)).sum();
-            Use { all, ..Use::default() }
-        });
-        for at in range {
-            if seen.insert((number, at as u32)) {
-                used.named += u64::from(directory.lengths[at]);
-            }
+fn add_use(repository: &Repository, run: &Run, uses: &mut HashMap<u32, Use>) -> Result<()> {
+    let Some(directory) = repository.index().directory(run.pack)? else { return Ok(()) };
+    let Some(range) = directory.run_range(run.segment, run.first, run.count) else { return Ok(()) };
+    let used = uses.entry(run.pack).or_insert_with(|| Use {
+        all: directory.lengths.iter().map(|&length| u64::from(length)).sum(),
+        named: 0,
+        counted: vec![0; directory.lengths.len().div_ceil(64)],
+    });
+    for at in range {
+        let (word, bit) = (&mut used.counted[at / 64], 1 << (at % 64));
+        if *word & bit == 0 {
+            *word |= bit;
+            used.named += u64::from(directory.lengths[at]);
         }
     }
-    Ok(uses)
+    Ok(())
 }
 
 /// The packs in which bases of a recipe's segments lie that are in other packs.
-fn bases_of_others(repository: &Repository, recipe: &Recipe, packs: &[PackRow]) -> Result<HashSet<u32>> {
-    let index = repository.index();
-    let numbers: HashMap<PackId, u32> = packs.iter().map(|pack| (pack.id, pack.number)).collect();
-    let runs = recipe.streams.iter().flat_map(|stream| &stream.runs);
-    let mut open: Vec<(u32, u32)> = runs.map(|run| (packs[run.pack as usize].number, run.segment)).collect();
-    let (mut seen, mut held) = (HashSet::new(), HashSet::new());
-    while let Some((number, segment)) = open.pop() {
-        if !seen.insert((number, segment)) {
-            continue;
+struct BasesOfOthers<'a> {
+    repository: &'a Repository,
+    seen: HashSet<(u32, u32)>,
+    held: HashSet<u32>,
+}
+
+impl BasesOfOthers<'_> {
+    fn add(&mut self, pack: u32, segment: u32) -> Result<()> {
+        let mut open = vec![(pack, segment)];
+        while let Some((number, segment)) = open.pop() {
+            if !self.seen.insert((number, segment)) {
+                continue;
+            }
+            let Some(directory) = self.repository.index().directory(number)? else { continue };
+            for run in directory.segments.get(segment as usize).into_iter().flat_map(|segment| &segment.bases) {
+                let base = match run.pack {
+                    0 => Some(number),
+                    other => {
+                        let row = self.repository.index().pack(&directory.base_packs[other as usize - 1])?;
+                        row.map(|row| row.number)
+                    }
+                };
+                self.held.extend(base.filter(|base| *base != number));
+                open.extend(base.map(|base| (base, run.segment)));
+            }
         }
-        let Some(directory) = index.directory(number)? else { continue };
-        for run in directory.segments.get(segment as usize).into_iter().flat_map(|segment| &segment.bases) {
-            let base = match run.pack {
-                0 => Some(number),
-                other => numbers.get(&directory.base_packs[other as usize - 1]).copied(),
-            };
-            held.extend(base.filter(|base| *base != number));
-            open.extend(base.map(|base| (base, run.segment)));
-        }
+        Ok(())
     }
-    Ok(held)
 }

@@ -17,13 +17,19 @@ pub(super) struct Sharing(HashMap<(u32, u32), bool>);
 
 impl Sharing {
     /// Whether a chunk that lies there may be taken.
-    pub fn may(&mut self, repository: &Repository, start: &Start, run: &Run) -> Result<bool> {
+    pub fn may(&mut self, repository: &Repository, start: &Start<'_>, run: &Run) -> Result<bool> {
         let accepted = start.shared.contains(&run.pack) && start.accepts(run);
         Ok(accepted && self.stands(&repository.index(), start, (run.pack, run.segment), MAX_DEPTH + 1)?)
     }
 
     /// Whether a segment of less than that depth can be decoded. Bases have a smaller depth, so this comes to an end.
-    fn stands(&mut self, index: &Index, start: &Start, segment: (u32, u32), below: u32) -> repository::Result<bool> {
+    fn stands(
+        &mut self,
+        index: &Index,
+        start: &Start<'_>,
+        segment: (u32, u32),
+        below: u32,
+    ) -> repository::Result<bool> {
         if let Some(&stands) = self.0.get(&segment) {
             return Ok(stands);
         }

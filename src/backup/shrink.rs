@@ -1,10 +1,10 @@
 //! Detection of a set that shrank suspiciously.
 
 use super::BackupOptions;
+use super::parent_recipe::add_to_roots;
 use super::start::Start;
 use crate::entry::StreamName;
 use crate::error::Result;
-use crate::format::recipe::Recipe;
 use crate::format::snapshot::Totals;
 use crate::repository::Repository;
 
@@ -12,8 +12,8 @@ use crate::repository::Repository;
 pub(super) fn shrunk(
     repository: &Repository,
     options: &BackupOptions,
-    start: &Start,
-    recipe: &Recipe,
+    start: &Start<'_>,
+    root_bytes: &[u64],
     totals: &Totals,
     now: Option<u64>,
 ) -> Result<Option<String>> {
@@ -30,8 +30,18 @@ pub(super) fn shrunk(
         return Ok(None);
     }
     let known = start.before.as_ref().is_some_and(|newest| newest.id == before.id);
-    let loaded = if known { None } else { Some(repository.recipe(&before.id)?) };
-    Ok(emptied(&options.roots, loaded.as_ref().unwrap_or(&start.recipe), recipe))
+    let bytes_before = match start.recipe.as_ref().filter(|_| known) {
+        Some(recipe) => recipe.root_bytes.clone(),
+        None => {
+            let mut bytes = vec![0; options.roots.len()];
+            for stream in repository.layers(&before.id)?.streams() {
+                let entry = stream?.entry;
+                add_to_roots(&options.roots, &entry.name, entry.size, &mut bytes);
+            }
+            bytes
+        }
+    };
+    Ok(emptied(&options.roots, &bytes_before, root_bytes))
 }
 
 /// The meaning of a suspect snapshot, and the remedy.
@@ -43,15 +53,10 @@ fn verdict(what: &str) -> String {
 }
 
 /// The first of the folders that had bytes before and has none now: a disk that isn't mounted, most likely.
-fn emptied(roots: &[StreamName], before: &Recipe, now: &Recipe) -> Option<String> {
-    let bytes = |recipe: &Recipe, root: &StreamName| -> u64 {
-        let below = |name: &StreamName| {
-            name.as_bytes().strip_prefix(root.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
-        recipe.streams.iter().filter(|stream| below(&stream.entry.name)).map(|stream| stream.entry.size).sum()
-    };
-    let root = roots.iter().find(|root| bytes(now, root) == 0 && bytes(before, root) > 0)?;
-    Some(verdict(&format!("/{root} had {} bytes before and has none now", bytes(before, root))))
+fn emptied(roots: &[StreamName], before: &[u64], now: &[u64]) -> Option<String> {
+    let (root, (before, _)) =
+        roots.iter().zip(before.iter().zip(now)).find(|(_, (before, now))| **before > 0 && **now == 0)?;
+    Some(verdict(&format!("/{root} had {before} bytes before and has none now")))
 }
 
 fn judge(most: u8, (rows, read): (Option<u64>, u64), totals: &Totals, now: Option<u64>) -> Option<String> {

@@ -1,15 +1,15 @@
 //! Plan of a backup, before its source is read: the parent, the packs that may be shared, and the kind of snapshot.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 
 use super::gone;
+use super::parent_recipe::{ParentRecipe, ParentStream};
 use super::reused::ReusedPacks;
 use super::{BackupOptions, WantedKind, rebase};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_CHAIN;
-use crate::format::recipe::{Recipe, Run, Stream};
+use crate::format::recipe::{PackRef, Run, Stream};
 use crate::id::{GenerationId, PackId};
 use crate::index::{PackRow, SnapshotRow};
 use crate::progress::Progress;
@@ -19,13 +19,11 @@ use crate::time::Clock;
 use crate::warning::{Warning, WarningKind};
 
 /// The plan, before the first byte is read.
-pub(super) struct Start {
-    /// The snapshot that an incremental is an edit of; None for a full.
+pub(super) struct Start<'a> {
+    /// The snapshot that an incremental builds upon; None for a full.
     pub parent: Option<SnapshotRow>,
-    /// The recipe of the set's newest snapshot, whose streams predict the new ones. Empty where there is none.
-    pub recipe: Recipe,
-    /// The index's rows of that recipe's packs, in the order of its table.
-    pub packs: Vec<PackRow>,
+    /// The recipe of the set's newest snapshot, whose streams predict the new ones. None where there is none.
+    pub recipe: Option<ParentRecipe<'a>>,
     /// The numbers of the packs that may be shared.
     pub shared: HashSet<u32>,
     /// Those among them that a prune may take.
@@ -46,15 +44,12 @@ pub(super) struct Start {
     pub warnings: Vec<Warning>,
     /// Why the snapshot's kind isn't the requested one.
     pub note: Option<String>,
-    by_name: HashMap<StreamName, usize>,
-    /// The number of the first chunk of each stream among all of the recipe before.
-    ordinals: Vec<u64>,
 }
 
-impl Start {
+impl<'a> Start<'a> {
     /// Brings index and remote together and decides.
     pub fn look(
-        repository: &Repository,
+        repository: &'a Repository,
         options: &BackupOptions,
         clock: &dyn Clock,
         progress: &dyn Progress,
@@ -108,7 +103,7 @@ impl Start {
                 full = true;
                 None
             }
-            Some(before) => match usable(repository, before, &sizes) {
+            Some(before) => match usable(repository, before, &options.roots, &sizes) {
                 Ok(found) => Some(found),
                 // Backups continue if an old snapshot is damaged; the present data is stored again.
                 Err(Error::Repository(repository::Error::Damaged(why))) => {
@@ -122,14 +117,14 @@ impl Start {
             },
         };
         let before = before.filter(|_| found.is_some());
-        let (recipe, packs) = found.unwrap_or_default();
+        let recipe = found;
         let rebase = full && before.as_ref().is_none_or(|before| rebase::is_due(repository, options, before, clock));
         let to_repack = match &before {
             Some(before) if full && !rebase => {
                 let others = newest.values().filter(|row| row.id != before.id);
                 let others = others.flat_map(|row| row.header.packs.iter().copied()).collect();
                 let budget = before.about.totals.read / 100 * u64::from(options.repack_budget);
-                rebase::to_repack(repository, &recipe, &packs, &others, budget)?
+                rebase::to_repack(repository, recipe.iter().flat_map(ParentRecipe::streams), &others, budget)?
             }
             _ => HashSet::new(),
         };
@@ -142,20 +137,11 @@ impl Start {
         };
         shared.retain(|number| !to_repack.contains(number));
         let generation = before.as_ref().filter(|_| !rebase).map(|before| before.about.generation);
-        let by_name =
-            recipe.streams.iter().enumerate().map(|(number, stream)| (stream.entry.name.clone(), number)).collect();
-        let ordinals = recipe.streams.iter().scan(0, |next, stream| {
-            let first = *next;
-            *next += stream.runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
-            Some(first)
-        });
-        let ordinals = ordinals.collect();
         let parent = before.clone().filter(|_| !full);
         let (listed, newest) = (changes.listed, last.map_or(0, |last| last.header.sequence));
         Ok(Self {
             parent,
             recipe,
-            packs,
             shared,
             reused,
             to_repack,
@@ -166,8 +152,6 @@ impl Start {
             newest,
             warnings,
             note,
-            by_name,
-            ordinals,
         })
     }
 
@@ -176,34 +160,19 @@ impl Start {
         self.before.as_ref().is_some_and(|before| before.header.packs.binary_search(pack).is_ok())
     }
 
-    /// Plain bytes that a restore of that stream of the snapshot before decodes.
-    pub fn decoded(&self, repository: &Repository, stream: &Stream) -> Result<u64> {
-        let alone = Recipe { packs: self.recipe.packs.clone(), streams: vec![stream.clone()] };
-        Ok(repository.needed_packs(&alone)?.decoded)
-    }
-
     /// Bytes of chunks that were new in the snapshot before, and a little more: as many may be new now.
     pub fn new_before(&self) -> u64 {
         self.before.as_ref().map_or(0, |before| before.about.totals.new + before.about.totals.new / 4)
     }
 
-    /// The number of a stream's first chunk among all of the recipe before.
-    pub fn first_ordinal(&self, stream: usize) -> u64 {
-        self.ordinals.get(stream).copied().unwrap_or(0)
+    /// The number of the stream of the recipe before that has the chunk of that ordinal.
+    pub fn number_of(&self, ordinal: u64) -> Result<Option<u64>> {
+        self.recipe.as_ref().map_or(Ok(None), |recipe| recipe.number_of(ordinal))
     }
 
-    /// The stream of the recipe before that has the chunk of that ordinal, with its number.
-    pub fn stream_of(&self, ordinal: u64) -> Option<(usize, &Stream)> {
-        let after = self.ordinals.partition_point(|&first| first <= ordinal);
-        // Empty streams start where the next one starts; the last of those that start here has the chunk.
-        let number = after.checked_sub(1)?;
-        Some((number, self.recipe.streams.get(number)?))
-    }
-
-    /// The numbers of a stream's chunks among all of the recipe before.
-    pub fn chunk_ordinals(&self, stream: usize) -> Range<u64> {
-        let first = self.first_ordinal(stream);
-        first..first + self.recipe.streams[stream].runs.iter().map(|run| u64::from(run.count)).sum::<u64>()
+    /// The stream of that number of the recipe before.
+    pub fn numbered(&self, number: u64) -> Result<Option<ParentStream>> {
+        self.recipe.as_ref().map_or(Ok(None), |recipe| recipe.numbered(number))
     }
 
     /// Whether a chunk that lies there may be taken as it is.
@@ -213,34 +182,19 @@ impl Start {
 
     /// Whether all of a stream may be taken as it is.
     pub fn accepts_all(&self, stream: &Stream) -> bool {
-        self.runs_by_index(stream).iter().all(|run| self.accepts(run))
+        stream.runs.iter().all(|run| self.accepts(run))
     }
+}
 
-    /// The stream of that name in the snapshot before, with its number.
-    pub fn parent_stream(&self, name: &StreamName) -> Option<(usize, &Stream)> {
-        self.by_name.get(name).map(|&number| (number, &self.recipe.streams[number]))
+/// The stream of an entry whose content is the parent's. Holes and inode flags are only found where it is opened, so they are the
+/// parent's, too.
+pub(super) fn kept_stream(mut entry: Entry, parent: &Stream) -> Stream {
+    if let (Some(metadata), Some(before)) = (&mut entry.metadata, &parent.entry.metadata) {
+        metadata.holes.clone_from(&before.holes);
+        metadata.flags = before.flags;
+        entry.size = parent.entry.size;
     }
-
-    /// The stream of an entry whose content is the parent's. Holes and inode flags are only found where it is opened, so they
-    /// are the parent's, too.
-    pub fn kept_stream(&self, mut entry: Entry, parent: &Stream) -> Stream {
-        if let (Some(metadata), Some(before)) = (&mut entry.metadata, &parent.entry.metadata) {
-            metadata.holes.clone_from(&before.holes);
-            metadata.flags = before.flags;
-            entry.size = parent.entry.size;
-        }
-        Stream { entry, hash: parent.hash, runs: self.runs_by_index(parent) }
-    }
-
-    /// A run of the recipe before, with the index's number of its pack.
-    pub fn by_index(&self, run: Run) -> Run {
-        Run { pack: self.packs[run.pack as usize].number, ..run }
-    }
-
-    /// All runs of a stream of the recipe before, with the index's numbers of their packs.
-    pub fn runs_by_index(&self, stream: &Stream) -> Vec<Run> {
-        stream.runs.iter().map(|&run| self.by_index(run)).collect()
-    }
+    Stream { entry, hash: parent.hash, runs: parent.runs.clone(), order: 0 }
 }
 
 /// Data from elsewhere in the place of a set's data would push that out in time.
@@ -297,31 +251,34 @@ fn decide(
     Ok((options.zone.days_between(begun, clock.now()) >= i64::from(options.full_every), None))
 }
 
-/// The recipe of a snapshot and its packs, where all of them are there.
-fn usable(
-    repository: &Repository,
+/// The recipe of a snapshot, where all of its packs are there.
+fn usable<'a>(
+    repository: &'a Repository,
     before: &SnapshotRow,
+    roots: &[StreamName],
     sizes: &HashMap<PackId, u64>,
-) -> Result<(Recipe, Vec<PackRow>)> {
+) -> Result<ParentRecipe<'a>> {
     if let Some(missing) = before.header.packs.iter().find(|pack| !sizes.contains_key(pack)) {
         return Err(repository::Error::Damaged(format!("packs/{missing}.pack is missing or damaged")).into());
     }
-    let recipe = repository.recipe(&before.id)?;
-    let entered = repository.enter_packs(before.header.packs.iter().copied(), &recipe, Some(sizes))?;
-    if let Some(why) = entered.into_iter().find_map(std::result::Result::err) {
-        return Err(repository::Error::Damaged(why).into());
-    }
-    if !recipe.used_packs().iter().all(|&pack| before.header.packs.contains(&recipe.packs[pack as usize].id)) {
-        let why = format!("the header of snapshot {} doesn't list all packs that it needs", before.id);
-        return Err(repository::Error::Damaged(why).into());
-    }
-    // A table also names packs that its runs need no more; they may be gone.
-    let packs = recipe.packs.iter().map(|pack| -> Result<PackRow> {
-        let row = repository.index().pack(&pack.id)?;
-        Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))
-    });
-    let packs = packs.collect::<Result<Vec<_>>>()?;
-    Ok((recipe, packs))
+    let layers = repository.layers(&before.id)?;
+    ParentRecipe::survey(repository, layers, roots, |layers, used| {
+        let entered = repository.enter_packs(before.header.packs.iter().copied(), layers.packs(), Some(sizes))?;
+        if let Some(why) = entered.into_iter().find_map(std::result::Result::err) {
+            return Err(repository::Error::Damaged(why).into());
+        }
+        let named = layers.packs().iter().zip(used).filter(|(_, used)| **used);
+        if !named.into_iter().all(|(pack, _)| before.header.packs.binary_search(&pack.id).is_ok()) {
+            let why = format!("the header of snapshot {} doesn't list all packs that it needs", before.id);
+            return Err(repository::Error::Damaged(why).into());
+        }
+        // A table also names packs that its runs need no more; they may be gone.
+        let row = |pack: &PackRef| -> Result<PackRow> {
+            let row = repository.index().pack(&pack.id)?;
+            Ok(row.unwrap_or_else(|| placeholder(pack.id, pack.check)))
+        };
+        layers.packs().iter().map(row).collect()
+    })
 }
 
 /// Stands for a pack that no run names any more.

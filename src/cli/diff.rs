@@ -1,20 +1,20 @@
 //! `varu diff`.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap_complete::ArgValueCandidates;
 use serde_json::json;
-use varu::diff::{Change, Difference, diff};
-use varu::entry::StreamName;
-use varu::format::recipe::{Recipe, Run};
-use varu::id::{ChunkId, PackId};
-use varu::index::SnapshotRow;
+use varu::diff::{Change, Difference, difference_of};
+use varu::format::recipe::{PackRef, Run};
+use varu::id::{ChunkId, PackId, SnapshotId};
 use varu::repository::{self, Cost, Repository};
 
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::lines::PrintedList;
 use super::values::{Pick, TrustArgs, short};
 use varu::job::amount::{counted, size};
 
@@ -49,58 +49,49 @@ impl Args {
             )));
         }
         let repository = &one.repository;
-        let (earlier, later) = (repository.recipe(a)?, repository.recipe(b)?);
-        let packs = Packs::find(repository, [&earlier, &later])?;
-        let found = diff(&earlier, &later, |recipe, run| packs.chunks(recipe, run))?;
-        let costs = costs(repository, (&one.snapshot, &other.snapshot), &later)?;
+        let (earlier, later) = (repository.layers(a)?, repository.layers(b)?);
+        let needed = other.snapshot.header.packs.iter().copied();
+        let own = needed.filter(|pack| one.snapshot.header.packs.binary_search(pack).is_err()).collect();
+        let mut costs = repository.costs(later.packs(), &own);
+        let packs = Packs { repository, numbers: RefCell::default() };
+        let tables = [earlier.packs(), later.packs()];
         let warnings = progress.end(&[one.warnings, other.warnings].concat());
-        match context.json {
-            true => {
-                let differences: Vec<_> = found.iter().map(|one| document(one, costs.get(&one.name))).collect();
-                context.print_json(&json!({ "a": a, "b": b, "differences": differences, "warnings": warnings }))?;
+        let mut printed = Printed::begin(context, a, b)?;
+        for pair in earlier.compare(&later) {
+            let (before, after) = pair?;
+            let chunks = |of_later: bool, run: &Run| packs.chunks(tables[usize::from(of_later)], run);
+            if let Some(found) = difference_of(before.as_ref(), after.as_ref(), chunks)? {
+                let cost = after.as_ref().map(|stream| costs.of(stream)).transpose()?;
+                printed.add(&found, cost.as_ref())?;
             }
-            false => context.print(&text(&found, &costs))?,
         }
+        printed.end(&warnings)?;
         Ok(progress.say_warnings())
     }
-}
-
-/// What the streams of the later snapshot take in packs that the earlier one doesn't need.
-fn costs(
-    repository: &Repository,
-    (earlier, later): (&SnapshotRow, &SnapshotRow),
-    recipe: &Recipe,
-) -> Result<HashMap<StreamName, Cost>, Failure> {
-    let needed = later.header.packs.iter().copied();
-    let own = needed.filter(|pack| earlier.header.packs.binary_search(pack).is_err()).collect();
-    let names = recipe.streams.iter().map(|stream| stream.entry.name.clone());
-    Ok(names.zip(repository.costs(recipe, &own)?).collect())
 }
 
 /// The packs of two recipes.
 struct Packs<'a> {
     repository: &'a Arc<Repository>,
-    numbers: HashMap<PackId, u32>,
+    numbers: RefCell<HashMap<PackId, u32>>,
 }
 
-impl<'a> Packs<'a> {
-    fn find(repository: &'a Arc<Repository>, recipes: [&Recipe; 2]) -> Result<Self, Failure> {
-        let mut numbers = HashMap::new();
-        for recipe in recipes {
-            let used = recipe.used_packs().into_iter().map(|number| recipe.packs[number as usize].id);
-            for row in repository.enter_packs(used, recipe, None)? {
-                let row = row.map_err(|why| Failure::new(ExitStatus::Damaged, why))?;
-                numbers.insert(row.id, row.number);
-            }
-        }
-        Ok(Self { repository, numbers })
-    }
-
+impl Packs<'_> {
     /// Ids and lengths of a run's chunks.
-    fn chunks(&self, recipe: &Recipe, run: &Run) -> Result<Vec<(ChunkId, u32)>, Failure> {
+    fn chunks(&self, table: &[PackRef], run: &Run) -> Result<Vec<(ChunkId, u32)>, Failure> {
         let damaged = || Failure::new(ExitStatus::Damaged, "a recipe names chunks that its packs don't have");
-        let pack = recipe.packs.get(run.pack as usize).and_then(|pack| self.numbers.get(&pack.id));
-        let directory = self.repository.index().directory(*pack.ok_or_else(damaged)?);
+        let pack = table.get(run.pack as usize).ok_or_else(damaged)?;
+        let known = self.numbers.borrow().get(&pack.id).copied();
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let row = self.repository.enter_packs(std::iter::once(pack.id), table, None)?.pop();
+                let row = row.ok_or_else(damaged)?.map_err(|why| Failure::new(ExitStatus::Damaged, why))?;
+                self.numbers.borrow_mut().insert(pack.id, row.number);
+                row.number
+            }
+        };
+        let directory = self.repository.index().directory(number);
         let directory = directory.map_err(repository::Error::from)?.ok_or_else(damaged)?;
         let range = directory.run_range(run.segment, run.first, run.count).ok_or_else(damaged)?;
         let lengths = directory.lengths[range.clone()].iter().copied();
@@ -108,13 +99,30 @@ impl<'a> Packs<'a> {
     }
 }
 
-/// A line for each stream, as `+` added, `-` removed, `M` changed, `m` only its metadata changed.
-fn text(found: &[Difference], costs: &HashMap<StreamName, Cost>) -> String {
-    let (mut added, mut removed, mut changed, mut metadata) = (0, 0, 0, 0);
-    let mut text = String::new();
-    for one in found {
+/// Prints differences as they are found.
+struct Printed {
+    json: bool,
+    lines: PrintedList,
+    added: u64,
+    removed: u64,
+    changed: u64,
+    metadata: u64,
+}
+
+impl Printed {
+    fn begin(context: &Context, a: &SnapshotId, b: &SnapshotId) -> Result<Self, Failure> {
+        let before = json!({ "a": a, "b": b });
+        let lines = PrintedList::begin(context, &before, "differences")?;
+        Ok(Self { json: context.json, lines, added: 0, removed: 0, changed: 0, metadata: 0 })
+    }
+
+    /// A line, as `+` added, `-` removed, `M` changed, `m` only its metadata changed.
+    fn add(&mut self, one: &Difference, cost: Option<&Cost>) -> Result<(), Failure> {
+        if self.json {
+            return self.lines.document(&document(one, cost));
+        }
         let (before, after) = (one.before.unwrap_or(0), one.after.unwrap_or(0));
-        let cost = costs.get(&one.name).filter(|cost| cost.stored > 0);
+        let cost = cost.filter(|cost| cost.stored > 0);
         let stored = cost.map(|cost| format!(", {} stored at depth {}", size(cost.stored), cost.depth));
         let stored = stored.unwrap_or_default();
         let (letter, what) = match &one.change {
@@ -126,18 +134,24 @@ fn text(found: &[Difference], costs: &HashMap<StreamName, Cost>) -> String {
             Change::Metadata => ('m', String::new()),
         };
         *match letter {
-            '+' => &mut added,
-            '-' => &mut removed,
-            'M' => &mut changed,
-            _ => &mut metadata,
-        } += 1_u64;
-        text += format!("{letter} {}  {what}", one.name).trim_end();
-        text.push('\n');
+            '+' => &mut self.added,
+            '-' => &mut self.removed,
+            'M' => &mut self.changed,
+            _ => &mut self.metadata,
+        } += 1;
+        self.lines.text(format!("{letter} {}  {what}", one.name).trim_end())
     }
-    text + &format!(
-        "{}: {added} added, {removed} removed, {changed} changed, {metadata} in metadata alone\n",
-        counted(found.len() as u64, "difference")
-    )
+
+    fn end(mut self, warnings: &[String]) -> Result<(), Failure> {
+        if !self.json {
+            let Self { added, removed, changed, metadata, .. } = self;
+            self.lines.text(&format!(
+                "{}: {added} added, {removed} removed, {changed} changed, {metadata} in metadata alone",
+                counted(added + removed + changed + metadata, "difference")
+            ))?;
+        }
+        self.lines.end(warnings)
+    }
 }
 
 fn document(one: &Difference, cost: Option<&Cost>) -> serde_json::Value {

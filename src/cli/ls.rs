@@ -5,15 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap_complete::ArgValueCandidates;
 use serde_json::{Value, json};
-use varu::entry::{Entry, Escaped, Kind, Metadata, StreamName};
-use varu::format::recipe::Recipe;
-use varu::index::SnapshotRow;
-use varu::repository::{Cost, Repository};
+use varu::entry::{Entry, Escaped, Kind, Metadata};
+use varu::format::recipe::Stream;
+use varu::repository::{Cost, Layers, StreamCosts};
 use varu::time::Timestamp;
 
 use super::complete;
 use super::context::Context;
 use super::exit::{ExitStatus, Failure};
+use super::lines::PrintedList;
 use super::values::{Pick, TrustArgs, short};
 use crate::terminal::human::{Side, Table};
 
@@ -42,17 +42,10 @@ impl Args {
         let progress = context.progress();
         let opened = context.machine.open_to_look(&self.trust.vouched(), &progress.shared())?;
         let found = context.find(&opened, &self.snapshot)?;
-        let recipe = found.repository.recipe(&found.snapshot.id)?;
-        let path = self.path.as_ref().map(|path| trimmed(path.as_bytes()));
-        let costs = if self.long { costs(&found.repository, &found.snapshot, &recipe)? } else { Costs::default() };
-        let entries: Vec<ListedStream<'_>> = recipe
-            .streams
-            .iter()
-            .enumerate()
-            .map(|(number, stream)| ListedStream { entry: &stream.entry, cost: costs.of.get(number).copied() })
-            .filter(|listed| path.is_none_or(|path| is_below(&listed.entry.name, path)))
-            .collect();
-        if let (true, Some(path)) = (entries.is_empty(), path) {
+        let layers = found.repository.layers_or_copy(&found.snapshot.id)?;
+        let path = self.path.as_ref().map_or(&[][..], |path| trimmed(path.as_bytes()));
+        let any = layers.below(path)?.next().transpose()?;
+        if any.is_none() && !path.is_empty() {
             let (path, id) = (Escaped(path), short(&found.snapshot.id));
             let set = &found.snapshot.header.set;
             return Err(Failure::usage(format!(
@@ -60,18 +53,30 @@ impl Args {
                  another set's"
             )));
         }
+        let own = if self.long { found.repository.own_packs(&found.snapshot)? } else { None };
+        let known = own.is_some();
+        let own = own.unwrap_or_default();
+        let costs = || self.long.then(|| found.repository.costs(layers.packs(), &own));
         let warnings = progress.end(&found.warnings);
-        match (context.json, self.long) {
-            (true, _) => {
-                let streams: Vec<Value> = entries.iter().map(|listed| document(listed, costs.known)).collect();
-                let document = json!({ "snapshot": found.snapshot.id, "streams": streams, "warnings": warnings });
-                context.print_json(&document)?;
-            }
-            (false, true) => context.print(&long_table(&entries, costs.known, context))?,
-            (false, false) => {
-                context.print(&entries.iter().map(|listed| format!("{}\n", listed.entry.name)).collect::<String>())?;
-            }
+        let mut lines = PrintedList::begin(context, &json!({ "snapshot": found.snapshot.id }), "streams")?;
+        if context.json || !self.long {
+            each(&layers, path, costs(), |entry, cost| match context.json {
+                true => lines.document(&document(&ListedStream { entry, cost }, known)),
+                false => lines.text(&entry.name.to_string()),
+            })?;
+        } else {
+            // The columns are as wide as their widest cell, so all are looked at twice.
+            let mut table = table();
+            each(&layers, path, costs(), |entry, cost| {
+                table.widen(&cells(&ListedStream { entry, cost }, known, context));
+                Ok(())
+            })?;
+            lines.text(&table.heading())?;
+            each(&layers, path, costs(), |entry, cost| {
+                lines.text(&table.line(&cells(&ListedStream { entry, cost }, known, context)))
+            })?;
         }
+        lines.end(&warnings)?;
         Ok(progress.say_warnings())
     }
 }
@@ -82,18 +87,27 @@ struct ListedStream<'a> {
     cost: Option<Cost>,
 }
 
-/// What the streams of a snapshot cost.
-#[derive(Default)]
-struct Costs {
-    of: Vec<Cost>,
-    /// Whether it is known what was new.
-    known: bool,
-}
-
-fn costs(repository: &Repository, snapshot: &SnapshotRow, recipe: &Recipe) -> Result<Costs, Failure> {
-    let own = repository.own_packs(snapshot)?;
-    let known = own.is_some();
-    Ok(Costs { of: repository.costs(recipe, &own.unwrap_or_default())?, known })
+/// Hands over the streams at and below a path: dumps in their order, others by name.
+fn each(
+    layers: &Layers<'_>,
+    path: &[u8],
+    mut costs: Option<StreamCosts<'_>>,
+    mut take: impl FnMut(&Entry, Option<Cost>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut dumps = Vec::new();
+    let mut hand = |stream: &Stream| {
+        let cost = costs.as_mut().map(|costs| costs.of(stream)).transpose()?;
+        take(&stream.entry, cost)
+    };
+    for stream in layers.below(path)? {
+        let stream = stream?;
+        match stream.entry.kind {
+            Kind::Data => dumps.push(stream),
+            _ => hand(&stream)?,
+        }
+    }
+    dumps.sort_by_key(|dump| dump.order);
+    dumps.iter().try_for_each(hand)
 }
 
 /// A path as names of streams are: without slashes at its ends.
@@ -105,15 +119,8 @@ fn trimmed(path: &[u8]) -> &[u8] {
     }
 }
 
-fn is_below(name: &StreamName, path: &[u8]) -> bool {
-    match name.as_bytes().strip_prefix(path) {
-        Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
-        None => false,
-    }
-}
-
-fn long_table(entries: &[ListedStream<'_>], known: bool, context: &Context) -> String {
-    let mut table = Table::new([
+fn table() -> Table<9> {
+    Table::new([
         ("MODE", Side::Left),
         ("OWNER", Side::Left),
         ("GROUP", Side::Left),
@@ -123,29 +130,29 @@ fn long_table(entries: &[ListedStream<'_>], known: bool, context: &Context) -> S
         ("DEPTH", Side::Right),
         ("CHANGED", Side::Left),
         ("NAME", Side::Left),
-    ]);
-    for ListedStream { entry, cost } in entries {
-        let metadata = entry.metadata.as_ref();
-        let cost = cost.filter(|_| entry.kind.has_content());
-        let bytes = |of: fn(&Cost) -> u64| match &cost {
-            Some(cost) if known => of(cost).to_string(),
-            Some(_) => "?".to_owned(),
-            None => String::new(),
-        };
-        let about = |of: fn(&Metadata) -> String| metadata.map(of).unwrap_or_default();
-        table.row([
-            mode(entry),
-            about(|metadata| named(&metadata.user, metadata.uid)),
-            about(|metadata| named(&metadata.group, metadata.gid)),
-            entry.length().to_string(),
-            bytes(|cost| cost.new),
-            bytes(|cost| cost.stored),
-            cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
-            metadata.map(|it| context.machine.zone.short(changed(it))).unwrap_or_default(),
-            with_target(entry),
-        ]);
-    }
-    table.to_string()
+    ])
+}
+
+fn cells(ListedStream { entry, cost }: &ListedStream<'_>, known: bool, context: &Context) -> [String; 9] {
+    let metadata = entry.metadata.as_ref();
+    let cost = cost.filter(|_| entry.kind.has_content());
+    let bytes = |of: fn(&Cost) -> u64| match &cost {
+        Some(cost) if known => of(cost).to_string(),
+        Some(_) => "?".to_owned(),
+        None => String::new(),
+    };
+    let about = |of: fn(&Metadata) -> String| metadata.map(of).unwrap_or_default();
+    [
+        mode(entry),
+        about(|metadata| named(&metadata.user, metadata.uid)),
+        about(|metadata| named(&metadata.group, metadata.gid)),
+        entry.length().to_string(),
+        bytes(|cost| cost.new),
+        bytes(|cost| cost.stored),
+        cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
+        metadata.map(|it| context.machine.zone.short(changed(it))).unwrap_or_default(),
+        with_target(entry),
+    ]
 }
 
 fn named(name: &[u8], number: u32) -> String {
@@ -235,13 +242,13 @@ fn document(ListedStream { entry, cost }: &ListedStream<'_>, known: bool) -> Val
 
 #[cfg(test)]
 mod tests {
+    use varu::entry::StreamName;
+
     use super::*;
 
     #[test]
-    fn a_path_means_itself_and_what_is_below() {
-        let below = |name: &str, path: &str| is_below(&StreamName::new(name).unwrap(), trimmed(path.as_bytes()));
-        assert!(below("etc/ssh/a", "/etc/ssh/") && below("etc/ssh", "etc/ssh") && below("a", "/"));
-        assert!(!below("etc/sshd", "etc/ssh") && !below("etc", "etc/ssh"));
+    fn a_path_is_named_as_streams_are() {
+        assert_eq!(["/etc/ssh/", "a", "/", ""].map(|path| trimmed(path.as_bytes())), [&b"etc/ssh"[..], b"a", b"", b""]);
     }
 
     #[test]

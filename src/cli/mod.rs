@@ -16,6 +16,7 @@ mod host;
 mod index;
 mod init;
 mod key;
+mod lines;
 mod list;
 mod ls;
 mod man;

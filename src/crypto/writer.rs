@@ -120,6 +120,8 @@ pub enum SealPurpose {
     PackDirectory,
     /// The copy of the recipe in a run's last pack.
     RecipeCopy,
+    /// A page of a recipe's layer.
+    RecipePage,
     /// The body of a mark.
     Mark,
 }
@@ -130,6 +132,7 @@ impl SealPurpose {
             Self::SnapshotBody => "varu 2026-11 snapshot body",
             Self::PackDirectory => "varu 2026-11 pack directory",
             Self::RecipeCopy => "varu 2026-11 recipe copy",
+            Self::RecipePage => "varu 2026-11 recipe page",
             Self::Mark => "varu 2026-11 mark",
         }
     }
@@ -139,6 +142,7 @@ impl SealPurpose {
             Self::SnapshotBody => "snapshot body",
             Self::PackDirectory => "pack directory",
             Self::RecipeCopy => "recipe copy",
+            Self::RecipePage => "recipe page",
             Self::Mark => "mark",
         }
     }
@@ -183,8 +187,13 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PURPOSES: [SealPurpose; 4] =
-        [SealPurpose::SnapshotBody, SealPurpose::PackDirectory, SealPurpose::RecipeCopy, SealPurpose::Mark];
+    const PURPOSES: [SealPurpose; 5] = [
+        SealPurpose::SnapshotBody,
+        SealPurpose::PackDirectory,
+        SealPurpose::RecipeCopy,
+        SealPurpose::RecipePage,
+        SealPurpose::Mark,
+    ];
     const SALT: Salt = Salt::from_bytes([3; 32]);
 
     fn secret(byte: u8) -> WriterSecret {

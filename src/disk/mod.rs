@@ -92,6 +92,11 @@ pub fn way_out(error: &io::Error) -> &'static str {
     }
 }
 
+/// A file without a name on the file system of `folder`, which goes away with its handle.
+pub fn unlinked_file(folder: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,8 +10,20 @@ use crate::time::Timestamp;
 pub const MAX_KEY_OBJECT: u64 = 32 << 10;
 /// Most key objects that a full snapshot has copies of.
 pub const MAX_KEY_COPIES: usize = 16;
-/// Most bytes of a snapshot object.
-pub const MAX_SNAPSHOT_OBJECT: u64 = 256 << 20;
+/// Most bytes of a snapshot's header and sealed body.
+pub const MAX_SNAPSHOT_HEAD: u64 = 256 << 20;
+/// Most bytes of a sealed page.
+pub const MAX_PAGE: u64 = 128 << 20;
+/// Most plain bytes of a page before its last record or child: each may take many times its bytes in memory.
+pub const MAX_PAGE_RECORDS: usize = 256 << 10;
+/// Most bytes of all names in a page, where what names share is counted each time.
+pub const MAX_PAGE_NAMES: usize = 64 << 20;
+/// Most extended attributes of an entry: more than a kernel lists.
+pub const MAX_XATTRS: usize = 65_536;
+/// Most levels of pages.
+pub const MAX_HEIGHT: u8 = 8;
+/// Most bytes of all pages of a layer.
+pub const MAX_PAGES: u64 = 1 << 36;
 /// Most bytes of a snapshot's body when decompressed.
 pub const MAX_SNAPSHOT_BODY: u64 = 512 << 20;
 /// Most bytes of a snapshot's body when decompressed, for each byte of its zstd frame, beyond [`FREE_SNAPSHOT_BODY`].

@@ -1,10 +1,11 @@
 //! Packs: header, directory, trailer, recipe copy. See `docs/format.md`, "Pack".
 
-use crate::format::checks::{DirectoryCheck, RecipeCheck};
+use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{
-    MAX_BASE_RUNS, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENT_CHUNKS,
-    MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
+    MAX_BASE_RUNS, MAX_CHAIN, MAX_CHUNK, MAX_DEPTH, MAX_DIRECTORY, MAX_SEALED_BYTES, MAX_SEGMENT_BYTES,
+    MAX_SEGMENT_CHUNKS, MAX_SEGMENTS, MAX_WRAPPED_KEY, is_set_name,
 };
+use crate::format::recipe::{Layer, LayerId};
 use crate::format::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_prefix};
 use crate::id::{ChunkId, GenerationId, Hasher, PackId, RepositoryId};
 use crate::time::Timestamp;
@@ -14,7 +15,7 @@ type Result<T> = std::result::Result<T, FormatError>;
 /// Bytes of the header before the wrapped key.
 pub const HEADER_FIXED: usize = PREFIX_LEN + RepositoryId::LEN + SALT_LEN + 2;
 /// Bytes of the trailer.
-pub const TRAILER_LEN: usize = 24;
+pub const TRAILER_LEN: usize = 32;
 /// Bytes that sealing adds.
 pub const TAG_LEN: u64 = 16;
 
@@ -70,6 +71,8 @@ impl PackHeader {
 /// A pack's clear trailer: the lengths of its parts, for a reader that starts from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackTrailer {
+    /// Bytes of the pages before the recipe copy, which are those of its layers.
+    pub pages: u64,
     /// Bytes of the sealed recipe copy, 0 where there is none.
     pub recipe_copy: u32,
     /// Bytes of the sealed directory.
@@ -82,10 +85,11 @@ impl PackTrailer {
     /// The trailer's bytes.
     pub fn encode(&self) -> [u8; TRAILER_LEN] {
         let mut out = [0; TRAILER_LEN];
-        out[0..4].copy_from_slice(&self.recipe_copy.to_le_bytes());
-        out[4..8].copy_from_slice(&self.directory.to_le_bytes());
-        out[8..12].copy_from_slice(&self.segments.to_le_bytes());
-        out[16..24].copy_from_slice(TRAILER_MAGIC);
+        out[0..8].copy_from_slice(&self.pages.to_le_bytes());
+        out[8..12].copy_from_slice(&self.recipe_copy.to_le_bytes());
+        out[12..16].copy_from_slice(&self.directory.to_le_bytes());
+        out[16..20].copy_from_slice(&self.segments.to_le_bytes());
+        out[24..32].copy_from_slice(TRAILER_MAGIC);
         out
     }
 
@@ -93,6 +97,7 @@ impl PackTrailer {
     pub fn decode(bytes: &[u8; TRAILER_LEN], pack_size: u64) -> Result<Self> {
         let mut reader = FieldReader(bytes);
         let trailer = Self {
+            pages: reader.u64("the trailer")?,
             recipe_copy: reader.u32("the trailer")?,
             directory: reader.u32("the trailer")?,
             segments: reader.u32("the trailer")?,
@@ -101,8 +106,9 @@ impl PackTrailer {
             return Err(FormatError::Invalid("a pack doesn't end as a pack does"));
         }
         let (copy, directory) = (u64::from(trailer.recipe_copy), u64::from(trailer.directory));
-        let fits = (HEADER_FIXED + TRAILER_LEN) as u64 + copy + directory <= pack_size;
+        let fits = (HEADER_FIXED + TRAILER_LEN) as u64 + copy + directory <= pack_size.saturating_sub(trailer.pages);
         let bounded = copy <= MAX_DIRECTORY && (TAG_LEN..=MAX_DIRECTORY).contains(&directory);
+        let bounded = bounded && (trailer.pages == 0 || copy > 0);
         if !fits || !bounded || trailer.segments as usize > MAX_SEGMENTS {
             return Err(FormatError::Invalid("a pack's trailer names lengths that can't be"));
         }
@@ -320,64 +326,77 @@ fn read_chunks(reader: &mut FieldReader<'_>, chunks: usize) -> Result<(Vec<Chunk
     Ok((ids, lengths))
 }
 
-/// Fills the field of a copy whose recipe is complete.
-const NO_CHECK: RecipeCheck = [0; 16];
-
-/// Which recipe the one of a copy is an edit of.
+/// The layer below the first one of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyBase {
     /// The sequence of its snapshot, which is of the same set.
     pub sequence: u64,
-    /// The check of its recipe.
-    pub check: RecipeCheck,
+    /// The layer on top of that snapshot's recipe.
+    pub layer: LayerId,
 }
 
-/// A sealed copy of a snapshot's recipe, in the last new pack of its run, with all that is needed to recreate the
-/// snapshot.
+/// A sealed copy of the layers of a snapshot's recipe, in the last new pack of its run, with all that is needed to recreate the
+/// snapshot. Its pages lie before it, those of one layer behind those of the layer below.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecipeCopy<'a> {
+pub struct RecipeCopy {
     /// The set.
-    pub set: &'a str,
+    pub set: String,
     /// The sequence that the snapshot was to have.
     pub sequence: u64,
     /// When its content was true.
     pub data_time: Timestamp,
-    /// The base of the recipe's edit; None if it is complete.
+    /// The layer below; None if the copy has all of them.
     pub base: Option<CopyBase>,
-    /// The recipe's bytes, as in a snapshot's body.
-    pub recipe: &'a [u8],
+    /// The layers, from the lowest.
+    pub layers: Vec<Layer>,
 }
 
-impl<'a> RecipeCopy<'a> {
+impl RecipeCopy {
     /// The copy's bytes, to be sealed.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = FieldWriter::default();
         out.bytes(self.set.as_bytes());
         out.raw(&self.sequence.to_le_bytes());
         out.raw(&self.data_time.nanos().to_le_bytes());
-        let base = self.base.unwrap_or(CopyBase { sequence: 0, check: NO_CHECK });
+        let base = self.base.unwrap_or(CopyBase { sequence: 0, layer: NO_LAYER });
         out.raw(&base.sequence.to_le_bytes());
-        out.raw(&base.check);
-        out.raw(self.recipe);
+        out.raw(&base.layer);
+        out.count(self.layers.len());
+        self.layers.iter().for_each(|layer| out.bytes(&layer.encode()));
         out.0
     }
 
     /// Reads a copy.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self> {
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
         let mut reader = FieldReader(bytes);
-        let set = reader.text("the set's name")?;
+        let set = reader.text("the set's name")?.to_owned();
         let sequence = reader.u64("the sequence")?;
         let data_time = Timestamp::from_nanos(i64::from_le_bytes(reader.array("the data's time")?));
-        let base = CopyBase { sequence: reader.u64("the base's sequence")?, check: reader.array("the base's check")? };
+        let base = CopyBase { sequence: reader.u64("the base's sequence")?, layer: reader.array("the base's layer")? };
         let base = match base {
-            CopyBase { sequence: 0, check } if check == NO_CHECK => None,
+            CopyBase { sequence: 0, layer } if layer == NO_LAYER => None,
             CopyBase { sequence: 0, .. } => return Err(FormatError::Invalid("a copy's base has no sequence")),
             base if base.sequence >= sequence => return Err(FormatError::Invalid("a copy's base is not before it")),
             base => Some(base),
         };
-        Ok(Self { set, sequence, data_time, base, recipe: reader.0 })
+        let layers = reader.list_of_at_most(MAX_CHAIN as usize, LayerId::default().len(), "the layers", |reader| {
+            Layer::decode(reader.bytes("a layer")?)
+        })?;
+        reader.end()?;
+        match layers.is_empty() {
+            true => Err(FormatError::Invalid("a copy has no layer")),
+            false => Ok(Self { set, sequence, data_time, base, layers }),
+        }
+    }
+
+    /// Bytes of all pages of its layers.
+    pub fn pages(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.length).fold(0, u64::saturating_add)
     }
 }
+
+/// Stands for the layer below of a copy that has all layers.
+const NO_LAYER: LayerId = [0; 32];
 
 #[cfg(test)]
 mod tests {
@@ -449,20 +468,22 @@ mod tests {
 
     #[test]
     fn copies_read_back_and_a_base_comes_before() {
+        let layer = |id| Layer { id: [id; 32], streams: 3, ..Layer::default() };
         let copy = RecipeCopy {
-            set: "agama",
+            set: "agama".to_owned(),
             sequence: 7,
             data_time: Timestamp::from_seconds(1_794_791_110),
-            base: Some(CopyBase { sequence: 6, check: [5; 16] }),
-            recipe: b"recipe",
+            base: Some(CopyBase { sequence: 6, layer: [5; 32] }),
+            layers: vec![layer(1), layer(2)],
         };
         let whole = RecipeCopy { base: None, ..copy.clone() };
         for copy in [&copy, &whole] {
             assert_eq!(RecipeCopy::decode(&copy.encode()).as_ref(), Ok(copy));
         }
-        for base in [CopyBase { sequence: 7, check: [5; 16] }, CopyBase { sequence: 0, check: [5; 16] }] {
+        for base in [CopyBase { sequence: 7, layer: [5; 32] }, CopyBase { sequence: 0, layer: [5; 32] }] {
             assert!(RecipeCopy::decode(&RecipeCopy { base: Some(base), ..copy.clone() }.encode()).is_err());
         }
+        assert!(RecipeCopy::decode(&RecipeCopy { layers: Vec::new(), ..copy }.encode()).is_err());
     }
 
     #[test]
@@ -472,8 +493,10 @@ mod tests {
         let bytes = header.encode();
         assert_eq!(PackHeader::length(&bytes[..HEADER_FIXED]), Ok(bytes.len()));
         assert_eq!(PackHeader::decode(&bytes), Ok(header));
-        let trailer = PackTrailer { recipe_copy: 5, directory: 50, segments: 3 };
+        let trailer = PackTrailer { pages: 7, recipe_copy: 5, directory: 50, segments: 3 };
         assert_eq!(PackTrailer::decode(&trailer.encode(), 1000), Ok(trailer));
         assert!(PackTrailer::decode(&trailer.encode(), 100).is_err());
+        let many = PackTrailer { pages: u64::MAX, ..trailer };
+        assert!(PackTrailer::decode(&many.encode(), 1000).is_err());
     }
 }

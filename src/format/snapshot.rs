@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 
 use crate::entry::Untrusted;
 use crate::facts::{Facts, Malformed};
+use crate::format::checks::PagesCheck;
 use crate::format::layout::{
-    MAX_ABOUT_TEXT, MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT, MAX_WARNINGS,
-    SnapshotKind, is_set_name,
+    MAX_ABOUT_TEXT, MAX_FACTS, MAX_KEY_COPIES, MAX_KEY_OBJECT, MAX_PAGES, MAX_SEQUENCE, MAX_SNAPSHOT_ABOUT,
+    MAX_SNAPSHOT_HEAD, MAX_WARNINGS, SnapshotKind, is_set_name,
 };
-use crate::format::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_prefix};
-use crate::id::{ChainId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId};
+use crate::format::wire::{FieldReader, FieldWriter, FormatError, FormatKind, PREFIX_LEN, check_kind, check_prefix};
+use crate::id::{ChainId, GenerationId, Hasher, InstanceId, PackId, RepositoryId, SnapshotId};
 use crate::time::Timestamp;
 
 type Result<T> = std::result::Result<T, FormatError>;
@@ -26,15 +27,19 @@ pub struct ParentRef {
 /// A snapshot's clear header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotHeader {
-    /// Bytes of the sealed body: so that a complete object is distinguished from a truncated one.
+    /// Bytes of the sealed body.
     pub body: u64,
+    /// Bytes of the pages behind it: so that a complete object is distinguished from a truncated one.
+    pub pages: u64,
+    /// Binds the pages, for those who can't open them.
+    pub pages_check: PagesCheck,
     /// Whose snapshot it is.
     pub repository: RepositoryId,
     /// Random; makes the body's key.
     pub salt: [u8; 32],
     /// Its chain.
     pub chain: ChainId,
-    /// The parent, which the recipe is an edit of; None for a full.
+    /// The parent, upon whose recipe its own builds; None for a full.
     pub parent: Option<ParentRef>,
     /// The snapshot before in the repository, of any set.
     pub previous: Option<SnapshotId>,
@@ -60,6 +65,8 @@ pub struct SnapshotHeader {
 impl SnapshotHeader {
     /// Bytes of the header up to its length field's end.
     pub const START: usize = PREFIX_LEN + 4;
+    /// Bytes of the header up to the body's length.
+    pub const HEAD_START: usize = Self::START + 8;
 
     /// Full or incremental.
     pub fn kind(&self) -> SnapshotKind {
@@ -75,6 +82,8 @@ impl SnapshotHeader {
         out.raw(&FormatKind::Snapshot.prefix());
         out.raw(&[0; 4]);
         out.raw(&self.body.to_le_bytes());
+        out.raw(&self.pages.to_le_bytes());
+        out.raw(&self.pages_check);
         out.raw(self.repository.as_bytes());
         out.raw(&self.salt);
         out.u8(match self.kind() {
@@ -119,22 +128,44 @@ impl SnapshotHeader {
         Self::read(&mut FieldReader(fields))
     }
 
-    /// Takes an object apart: its header, the header's bytes, and the sealed body.
-    pub fn split(object: &[u8]) -> Result<(Self, &[u8], &[u8])> {
-        let length = Self::length(object)?;
-        let (clear, body) = object.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
-        let header = Self::decode(clear)?;
-        let length = body.len() as u64;
-        // A host has no key: the stated length is its only way to tell a complete snapshot from a truncated one.
-        match length.cmp(&header.body) {
-            Ordering::Equal => Ok((header, clear, body)),
-            Ordering::Less => Err(FormatError::Truncated("a snapshot's body")),
-            Ordering::Greater => Err(FormatError::Trailing((length - header.body) as usize)),
+    /// Bytes of the head, which are header and sealed body, from the first [`SnapshotHeader::HEAD_START`] bytes of an object. All
+    /// versions of the format have these fields there: so an object of a later one has an id, too.
+    pub fn head_length(start: &[u8]) -> Result<u64> {
+        check_kind(FormatKind::Snapshot, start)?;
+        let mut fields = FieldReader(start.get(PREFIX_LEN..).unwrap_or_default());
+        let header = u64::from(fields.u32("a snapshot's header")?);
+        let body = fields.u64("the body's length")?;
+        match header.checked_add(body) {
+            Some(head) if head <= MAX_SNAPSHOT_HEAD => Ok(head),
+            _ => Err(FormatError::Invalid("a snapshot's header or body is too long")),
         }
+    }
+
+    /// Takes the head of an object of `size` bytes apart: its header, the header's bytes, and the sealed body.
+    pub fn split(head: &[u8], size: u64) -> Result<(Self, &[u8], &[u8])> {
+        let length = Self::length(head)?;
+        let (clear, body) = head.split_at_checked(length).ok_or(FormatError::Truncated("a snapshot's header"))?;
+        let header = Self::decode(clear)?;
+        let said = header.size(length);
+        // A host has no key: the stated length is its only way to tell a complete snapshot from a truncated one.
+        match (body.len() as u64).cmp(&header.body).then(size.cmp(&said)) {
+            Ordering::Equal => Ok((header, clear, body)),
+            Ordering::Less => Err(FormatError::Truncated("a snapshot's body or its pages")),
+            Ordering::Greater => {
+                Err(FormatError::Trailing((size.max(head.len() as u64).saturating_sub(said)) as usize))
+            }
+        }
+    }
+
+    /// Bytes of the object whose header this is, with `length` bytes of its own.
+    pub fn size(&self, length: usize) -> u64 {
+        (length as u64).saturating_add(self.body).saturating_add(self.pages)
     }
 
     fn read(reader: &mut FieldReader<'_>) -> Result<Self> {
         let body = reader.u64("the body's length")?;
+        let pages = reader.u64("the pages' length")?;
+        let pages_check = reader.array("the pages' check")?;
         let repository = RepositoryId::from_bytes(reader.array("the repository id")?);
         let salt = reader.array("the salt")?;
         let kind = reader.u8("the kind")?;
@@ -153,6 +184,8 @@ impl SnapshotHeader {
         };
         let header = Self {
             body,
+            pages,
+            pages_check,
             repository,
             salt,
             chain,
@@ -172,6 +205,9 @@ impl SnapshotHeader {
     }
 
     fn check(self) -> Result<Self> {
+        if self.pages > MAX_PAGES {
+            return Err(FormatError::Invalid("a snapshot has more pages than can be"));
+        }
         if !is_set_name(&self.set) {
             return Err(FormatError::Invalid("a snapshot names a set that can't be"));
         }
@@ -238,6 +274,50 @@ fn read_key_objects(reader: &mut FieldReader<'_>) -> Result<Vec<Vec<u8>>> {
 fn read_id(reader: &mut FieldReader<'_>, what: &'static str) -> Result<Option<SnapshotId>> {
     let id: [u8; SnapshotId::LEN] = reader.array(what)?;
     Ok((id != [0; SnapshotId::LEN]).then(|| SnapshotId::from_bytes(id)))
+}
+
+/// The id of a snapshot object, from its bytes as they come.
+#[derive(Default)]
+pub struct SnapshotDigest {
+    /// The first bytes, up to [`SnapshotDigest::START`].
+    start: Vec<u8>,
+    head: Hasher,
+    pages: Hasher,
+    /// Bytes so far.
+    size: u64,
+}
+
+impl SnapshotDigest {
+    /// Bytes of the header up to the check of its pages.
+    const START: usize = SnapshotHeader::HEAD_START + 8 + size_of::<PagesCheck>();
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let missing = Self::START - self.start.len();
+        let (start, rest) = bytes.split_at(bytes.len().min(missing));
+        self.start.extend_from_slice(start);
+        if !start.is_empty() {
+            self.head.update(start);
+            self.size += start.len() as u64;
+        }
+        let head = SnapshotHeader::head_length(&self.start).unwrap_or(u64::MAX);
+        let of_head = head.saturating_sub(self.size).min(rest.len() as u64) as usize;
+        let (of_head, pages) = rest.split_at(of_head);
+        self.head.update(of_head);
+        self.pages.update(pages);
+        self.size += rest.len() as u64;
+    }
+
+    /// The id. None where the bytes were no complete snapshot, or its pages aren't those that its header says.
+    pub fn finish(&self) -> Option<SnapshotId> {
+        let head = SnapshotHeader::head_length(&self.start).ok()?;
+        let (pages, check) = self.start.get(SnapshotHeader::HEAD_START..)?.split_first_chunk()?;
+        let pages = u64::from_le_bytes(*pages);
+        let whole = head.checked_add(pages) == Some(self.size) && check.len() == size_of::<PagesCheck>();
+        let bound = pages == 0 || self.pages.finish()[..] == *check;
+        let id = self.head.finish();
+        (whole && bound).then(|| SnapshotId::from_bytes(*id.first_chunk().unwrap_or(&[0; SnapshotId::LEN])))
+    }
 }
 
 /// Counts of a run.
@@ -341,7 +421,7 @@ pub struct SnapshotBody {
     pub configuration: Vec<u8>,
     /// Counts of the run.
     pub totals: Totals,
-    /// The recipe's bytes: complete for a full, an edit for an incremental.
+    /// The bytes of its [`Layer`](crate::format::recipe::Layer) of the recipe.
     pub recipe: Vec<u8>,
 }
 
@@ -441,6 +521,8 @@ mod tests {
     fn header() -> SnapshotHeader {
         SnapshotHeader {
             body: 4,
+            pages: 5,
+            pages_check: [6; 32],
             repository: RepositoryId::from_bytes([1; 16]),
             salt: [2; 32],
             chain: ChainId::from_bytes([3; 16]),
@@ -462,11 +544,34 @@ mod tests {
         let bytes = header().encode();
         let mut object = bytes.clone();
         object.extend_from_slice(b"body");
-        assert_eq!(SnapshotHeader::split(&object), Ok((header(), bytes.as_slice(), b"body".as_slice())));
+        let size = object.len() as u64 + 5;
+        assert_eq!(SnapshotHeader::split(&object, size), Ok((header(), bytes.as_slice(), b"body".as_slice())));
+        assert_eq!(SnapshotHeader::head_length(&bytes), Ok(object.len() as u64));
         let full = SnapshotHeader { parent: None, previous: None, suspect: false, tags: vec![], ..header() };
         let with_keys = SnapshotHeader { key_objects: vec![b"key".to_vec(); MAX_KEY_COPIES], ..full.clone() };
         for full in [full, with_keys] {
             assert_eq!(SnapshotHeader::decode(&full.encode()), Ok(full));
+        }
+    }
+
+    #[test]
+    fn the_id_binds_the_head_and_the_pages_however_they_come() {
+        let pages = [9; 5];
+        let header = SnapshotHeader { pages_check: Hasher::new().update(&pages).finish(), ..header() };
+        let head = [header.encode().as_slice(), b"body"].concat();
+        let object = [&head[..], &pages].concat();
+        let digest = |object: &[u8], piece: usize| {
+            let mut digest = SnapshotDigest::default();
+            object.chunks(piece).for_each(|bytes| digest.update(bytes));
+            digest.finish()
+        };
+        let id = Some(SnapshotId::of(&head));
+        assert!([1, 7, 60, 1000].into_iter().all(|piece| digest(&object, piece) == id));
+        for at in 0..object.len() {
+            let mut changed = object.clone();
+            changed[at] ^= 1;
+            assert_ne!(digest(&changed, 1000), id, "{at}");
+            assert_eq!(digest(&object[..at], 1000), None, "{at}");
         }
     }
 
@@ -485,11 +590,14 @@ mod tests {
     fn every_cut_is_refused() {
         let header = header().encode();
         let object = [header.as_slice(), b"body"].concat();
+        let size = object.len() as u64 + 5;
         for length in 0..object.len() {
-            assert!(SnapshotHeader::split(&object[..length]).is_err(), "{length}");
+            assert!(SnapshotHeader::split(&object[..length], size).is_err(), "{length}");
         }
+        assert!((0..size).all(|size| SnapshotHeader::split(&object, size).is_err()));
         assert!((0..header.len()).all(|length| SnapshotHeader::decode(&header[..length]).is_err()));
-        assert_eq!(SnapshotHeader::split(&[&object[..], b"ab"].concat()), Err(FormatError::Trailing(2)));
+        assert_eq!(SnapshotHeader::split(&object, size + 2), Err(FormatError::Trailing(2)));
+        assert!(SnapshotHeader::split(&[&object[..], b"ab"].concat(), size).is_err());
     }
 
     #[test]

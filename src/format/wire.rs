@@ -68,14 +68,20 @@ impl FormatKind {
     }
 }
 
-/// Checks the first eight bytes of an object.
-pub fn check_prefix(kind: FormatKind, object: &[u8]) -> Result<()> {
+/// Checks that an object is of that kind, of whatever version. Returns its first eight bytes.
+pub(super) fn check_kind(kind: FormatKind, object: &[u8]) -> Result<&[u8; PREFIX_LEN]> {
     let Some(prefix) = object.first_chunk::<PREFIX_LEN>() else {
         return Err(FormatError::Truncated("its first eight bytes"));
     };
-    if &prefix[..4] != MAGIC || prefix[4] != kind.byte() {
-        return Err(FormatError::NotThis(kind.word()));
+    match &prefix[..4] == MAGIC && prefix[4] == kind.byte() {
+        true => Ok(prefix),
+        false => Err(FormatError::NotThis(kind.word())),
     }
+}
+
+/// Checks the first eight bytes of an object.
+pub fn check_prefix(kind: FormatKind, object: &[u8]) -> Result<()> {
+    let prefix = check_kind(kind, object)?;
     if prefix[5] != VERSION {
         return Err(FormatError::Version(prefix[5]));
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::area::RootCopy;
-use crate::format::layout::{MAX_KEY_OBJECT, MAX_SNAPSHOT_OBJECT, key_name, pack_name, snapshot_name};
+use crate::format::layout::{MAX_KEY_OBJECT, MAX_PAGES, MAX_SNAPSHOT_HEAD, key_name, pack_name, snapshot_name};
 use crate::format::pack::{HEADER_FIXED, PackHeader, PackTrailer, TRAILER_LEN};
-use crate::format::snapshot::SnapshotHeader;
+use crate::format::snapshot::{SnapshotDigest, SnapshotHeader};
 use crate::format::{FormatError, FormatKind, PREFIX_LEN, VERSION, check_prefix};
 use crate::id::{PackId, SnapshotId};
 use crate::remote::{Folder, ObjectName};
@@ -39,7 +39,7 @@ impl Form {
     pub(super) fn most(self) -> u64 {
         match self {
             Form::Pack => MAX_PACK,
-            Form::Snapshot => MAX_SNAPSHOT_OBJECT,
+            Form::Snapshot => MAX_SNAPSHOT_HEAD + MAX_PAGES,
             Form::Key => MAX_KEY_OBJECT,
             Form::Info => MAX_INFO,
         }
@@ -78,7 +78,7 @@ pub(super) fn form(file: &File, size: u64, place: Option<&ObjectName>) -> io::Re
         Form::Pack
     } else if header_length(start).is_some() {
         match snapshot_header(file)? {
-            Some((header, length)) if (length as u64).checked_add(header.body) == Some(size) => Form::Snapshot,
+            Some((header, length)) if header.size(length) == size => Form::Snapshot,
             _ => return Ok(None),
         }
     } else {
@@ -98,15 +98,29 @@ pub(super) fn name_of(form: Form, copy: &RootCopy, place: Option<&ObjectName>) -
             is_whole_key(&object).then(|| key_name(&object))
         }
         Form::Snapshot => match snapshot_header(&copy.file)? {
-            Some((header, length)) if (length as u64).checked_add(header.body) == Some(copy.size) => {
-                let mut id = [0; SnapshotId::LEN];
-                id.copy_from_slice(&copy.hash[..SnapshotId::LEN]);
-                let id = SnapshotId::from_bytes(id);
-                Some(snapshot_name(header.stored_time, &header.set, header.kind(), &id))
+            Some((header, length)) if header.size(length) == copy.size => {
+                let name = |id| snapshot_name(header.stored_time, &header.set, header.kind(), &id);
+                snapshot_id(&copy.file)?.map(name)
             }
             _ => None,
         },
     })
+}
+
+/// The id of a snapshot. None if its pages aren't those that its header says.
+fn snapshot_id(file: &File) -> io::Result<Option<SnapshotId>> {
+    let mut digest = SnapshotDigest::default();
+    let mut buffer = vec![0; 1 << 16];
+    let mut offset = 0;
+    loop {
+        match read_at_most(file, &mut buffer, offset)? {
+            0 => return Ok(digest.finish()),
+            length => {
+                digest.update(&buffer[..length]);
+                offset += length as u64;
+            }
+        }
+    }
 }
 
 /// Whether an age file has its header's end and, after it, at least a nonce, a tag and a little text.

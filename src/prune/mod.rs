@@ -256,6 +256,7 @@ impl Prune<'_> {
             report.bytes_deleted += row.size;
         }
         if !rows.is_empty() {
+            place.repository.settle_pages()?;
             // No pack is deleted while the name of a snapshot that needs it could reappear after a power cut.
             place.repository.remote().flush(Folder::Snapshots)?;
             place.look_at_needs()?;
@@ -424,9 +425,9 @@ impl<'a> PruneTarget<'a> {
         let (mut listed, mut named) = (BTreeSet::new(), BTreeSet::new());
         for row in newest.into_values() {
             // A chain that is broken is verify's to name.
-            let Ok(recipe) = self.repository.recipe(&row.id) else { continue };
+            let Ok(used) = self.repository.layers(&row.id).and_then(|layers| layers.used_packs()) else { continue };
             listed.extend(row.header.packs.iter().copied());
-            named.extend(recipe.used_packs().into_iter().map(|pack| recipe.packs[pack as usize].id));
+            named.extend(used);
         }
         Ok(listed.difference(&named).filter_map(|pack| self.sizes.get(pack)).sum())
     }

@@ -1,31 +1,29 @@
-//! Recipe copies: recovered recipes of lost snapshots.
+//! Recipe copies: recovered recipes of lost snapshots, and pages that are damaged where their snapshot has them.
 //!
-//! Each run that writes packs leaves a copy of its recipe in the last of them. A copy is an edit of the recipe before it that has
-//! a copy, too, so that all recipes of a chain can be made from packs alone.
+//! Each run that writes packs leaves a copy of its layer in the last of them, with its pages, and those of the layers below it up to
+//! the newest one that has a copy, too: so all recipes of a chain can be made from packs alone.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::directory::PackParts;
+use super::pages::{Layers, PlacedLayer, encode_placed};
 use super::snapshots::describe;
 use super::{Error, Repository, Result, broken, of_object};
 use crate::crypto::{Salt, SealPurpose};
-use crate::format::checks::RecipeCheck;
 use crate::format::layout::{MAX_CHAIN, pack_name};
 use crate::format::pack::{CopyBase, PackHeader, RecipeCopy, TRAILER_LEN};
-use crate::format::recipe::{PackRef, Recipe, apply_edit, decode_full, encode_full, recipe_check};
+use crate::format::recipe::{Layer, LayerId, PackRef};
 use crate::format::snapshot::ParentRef;
 use crate::id::{PackId, SnapshotId};
 use crate::index::SnapshotRow;
+use crate::remote::ObjectName;
 use crate::time::Timestamp;
 
-/// A recipe copy that was found, without its recipe.
+/// A recipe copy that was found.
 #[derive(Debug, Clone)]
 pub(super) struct FoundCopy {
     /// The pack that it lies in.
     pub pack: PackRef,
-    /// Bytes of that pack.
-    size: u64,
     /// Of which set it is.
     pub set: String,
     /// The sequence that the snapshot was to have.
@@ -33,6 +31,31 @@ pub(super) struct FoundCopy {
     /// When its content was true.
     pub data_time: Timestamp,
     base: Option<CopyBase>,
+    layers: Vec<PlacedLayer>,
+}
+
+impl FoundCopy {
+    fn new(copy: RecipeCopy, parts: &PackParts) -> Self {
+        let pack = PackRef { id: parts.id, check: parts.check };
+        let trailer = &parts.trailer;
+        let behind = TRAILER_LEN as u64 + u64::from(trailer.directory) + u64::from(trailer.recipe_copy);
+        let mut offset = parts.size.saturating_sub(behind + trailer.pages);
+        let place = |mut layer: Layer| {
+            // In a copy the pack that holds it has no name yet.
+            let nameless = |pack: &&mut PackRef| pack.id == PackId::from_bytes([0; PackId::LEN]);
+            layer.packs.iter_mut().filter(nameless).for_each(|own| *own = pack);
+            let before = offset;
+            offset += layer.length;
+            PlacedLayer { layer, object: pack_name(&pack.id), offset: before }
+        };
+        let layers = copy.layers.into_iter().map(place).collect();
+        Self { pack, set: copy.set, sequence: copy.sequence, data_time: copy.data_time, base: copy.base, layers }
+    }
+
+    /// The id of its layer on top.
+    fn top(&self) -> Option<LayerId> {
+        self.layers.last().map(|placed| placed.layer.id)
+    }
 }
 
 /// The copies in all packs of the index.
@@ -40,10 +63,6 @@ pub(super) struct Copies<'a> {
     repository: &'a Repository,
     /// Those that were found, by sequence.
     pub found: Vec<FoundCopy>,
-    /// The checks of those that were made whole, by pack; None where that can't be done.
-    checks: HashMap<PackId, Option<RecipeCheck>>,
-    /// The last one that was completed: the next one mostly depends on it.
-    last: Option<(PackId, Arc<Recipe>)>,
 }
 
 impl<'a> Copies<'a> {
@@ -52,14 +71,13 @@ impl<'a> Copies<'a> {
         let rows = repository.index().packs()?;
         let mut found = Vec::new();
         for row in rows {
-            let pack = PackRef { id: row.id, check: row.check };
-            let Some(bytes) = undamaged(repository.fetch_copy(&pack, row.size))?.flatten() else { continue };
-            if let Ok(RecipeCopy { set, sequence, data_time, base, .. }) = RecipeCopy::decode(&bytes) {
-                found.push(FoundCopy { pack, size: row.size, set: set.to_owned(), sequence, data_time, base });
-            }
+            let parts = undamaged(repository.fetch_directory(&row.id, row.size, Some(&row.check)))?;
+            let Some(parts) = parts else { continue };
+            let Some(copy) = undamaged(repository.copy_of(&parts))?.flatten() else { continue };
+            found.push(FoundCopy::new(copy, &parts));
         }
         found.sort_by_key(|copy| (copy.sequence, copy.data_time, copy.pack.id));
-        Ok(Self { repository, found, checks: HashMap::new(), last: None })
+        Ok(Self { repository, found })
     }
 
     /// The numbers of the copies of a set that have that sequence. A run that was interrupted before its snapshot leaves
@@ -70,68 +88,47 @@ impl<'a> Copies<'a> {
     }
 
     /// Whether another copy names this one as its base.
-    pub fn is_base(&mut self, at: usize) -> Result<bool> {
-        let copy = self.found[at].clone();
-        let Some(recipe) = self.recipe(at)? else { return Ok(false) };
-        let base = CopyBase { sequence: copy.sequence, check: recipe_check(&recipe) };
-        Ok(self.found.iter().any(|other| other.set == copy.set && other.base == Some(base)))
+    pub fn is_base(&self, at: usize) -> bool {
+        let copy = &self.found[at];
+        let base = copy.top().map(|layer| CopyBase { sequence: copy.sequence, layer });
+        base.is_some() && self.found.iter().any(|other| other.set == copy.set && other.base == base)
     }
 
-    /// The complete recipe of a copy; None if its base is missing.
-    pub fn recipe(&mut self, at: usize) -> Result<Option<Arc<Recipe>>> {
-        self.made(at, 0)
-    }
-
-    fn made(&mut self, at: usize, depth: u32) -> Result<Option<Arc<Recipe>>> {
-        let copy = self.found[at].clone();
-        let id = copy.pack.id;
-        match &self.last {
-            Some((last, recipe)) if *last == id => return Ok(Some(recipe.clone())),
-            _ if depth > MAX_CHAIN || self.checks.get(&id) == Some(&None) => return Ok(None),
-            _ => {}
-        }
-        let made = self.make(&copy, depth)?.map(Arc::new);
-        self.checks.insert(id, made.as_ref().map(|recipe| recipe_check(recipe)));
-        self.last = made.clone().map(|recipe| (id, recipe));
-        Ok(made)
-    }
-
-    fn make(&mut self, copy: &FoundCopy, depth: u32) -> Result<Option<Recipe>> {
-        let fetched = undamaged(self.repository.fetch_copy(&copy.pack, copy.size))?.flatten();
-        let Some(bytes) = fetched else { return Ok(None) };
-        let Ok(RecipeCopy { recipe, .. }) = RecipeCopy::decode(&bytes) else { return Ok(None) };
-        let made = match copy.base {
-            None => decode_full(recipe),
-            Some(base) => match self.base(copy, base, depth)? {
+    /// All layers of a copy's recipe; None if its base is missing.
+    pub fn layers(&self, at: usize) -> Result<Option<Vec<PlacedLayer>>> {
+        let mut above = Vec::new();
+        let mut at = at;
+        loop {
+            let copy = &self.found[at];
+            above.extend(copy.layers.iter().rev().cloned());
+            if above.len() > MAX_CHAIN as usize {
+                return Ok(None);
+            }
+            let Some(base) = copy.base else { break };
+            if let Some(below) = self.of_snapshot(&copy.set, &base)? {
+                above.extend(below.into_iter().rev());
+                break;
+            }
+            let below =
+                self.of(&copy.set, base.sequence).into_iter().find(|&at| self.found[at].top() == Some(base.layer));
+            match below {
+                // A base is earlier, so this ends.
+                Some(below) => at = below,
                 None => return Ok(None),
-                Some(before) => apply_edit(&before, recipe),
-            },
-        };
-        Ok(made.ok().map(|mut recipe| {
-            name_own_pack(&mut recipe, copy.pack);
-            recipe
-        }))
-    }
-
-    /// The recipe that a copy is an edit of, from a snapshot that is there or from another copy.
-    fn base(&mut self, copy: &FoundCopy, base: CopyBase, depth: u32) -> Result<Option<Arc<Recipe>>> {
-        let rows = self.repository.index().snapshots()?;
-        for row in rows.iter().filter(|row| row.header.sequence == base.sequence && row.header.set == copy.set) {
-            if let Some(recipe) = undamaged(self.repository.recipe(&row.id))?
-                && recipe_check(&recipe) == base.check
-            {
-                return Ok(Some(Arc::new(recipe)));
             }
         }
-        for at in self.of(&copy.set, base.sequence) {
-            let known = self.checks.get(&self.found[at].pack.id);
-            if known.is_some_and(|known| *known != Some(base.check)) {
-                continue;
-            }
-            if let Some(recipe) = self.made(at, depth + 1)?
-                && recipe_check(&recipe) == base.check
+        above.reverse();
+        Ok(Some(above))
+    }
+
+    /// The layers of the snapshot that has the base of a copy on top, where it is there.
+    fn of_snapshot(&self, set: &str, base: &CopyBase) -> Result<Option<Vec<PlacedLayer>>> {
+        let rows = self.repository.index().snapshots()?;
+        for row in rows.iter().filter(|row| row.header.sequence == base.sequence && row.header.set == set) {
+            if let Some(layers) = undamaged(self.repository.placed_layers(&row.id))?
+                && layers.last().is_some_and(|top| top.layer.id == base.layer)
             {
-                return Ok(Some(recipe));
+                return Ok(Some(layers));
             }
         }
         Ok(None)
@@ -182,12 +179,12 @@ impl Repository {
         Ok(())
     }
 
-    /// As [`Repository::recipe`]. Where a snapshot of the chain is lost, its copy is looked for in all packs.
-    pub fn recipe_or_copy(&self, id: &SnapshotId) -> Result<Recipe> {
-        match self.recipe(id) {
+    /// As [`Repository::layers`]. Where a snapshot of the chain is lost, its copy is looked for in all packs.
+    pub fn layers_or_copy(&self, id: &SnapshotId) -> Result<Layers<'_>> {
+        match self.layers(id) {
             Err(Error::Damaged(_)) => {
                 self.look_for_copies()?;
-                self.recipe(id)
+                self.layers(id)
             }
             known => known,
         }
@@ -197,11 +194,12 @@ impl Repository {
         let candidates = [(parent.id, parent.sequence), (child.id, child.header.sequence)];
         for (id, sequence) in candidates {
             for at in copies.of(&child.header.set, sequence) {
-                let Some(recipe) = copies.recipe(at)? else { continue };
-                self.index().set_stand_in(&id, &encode_full(&recipe))?;
+                let Some(layers) = copies.layers(at)? else { continue };
+                self.index().set_stand_in(&id, &encode_placed(&layers))?;
                 // The child's list of packs tells which of several copies is the right one.
-                let fits = self.recipe(&child.id).and_then(|recipe| self.needed_packs(&recipe));
-                if undamaged(fits)?.is_some_and(|needs| needs.packs == child.header.packs) {
+                let needs =
+                    self.layers(&child.id).and_then(|layers| self.needed_packs(layers.packs(), layers.streams()));
+                if undamaged(needs)?.is_some_and(|needs| needs.packs == child.header.packs) {
                     return Ok(true);
                 }
                 self.index().forget_stand_in(&id)?;
@@ -210,9 +208,37 @@ impl Repository {
         Ok(false)
     }
 
-    fn fetch_copy(&self, pack: &PackRef, size: u64) -> Result<Option<Vec<u8>>> {
-        let parts = self.fetch_directory(&pack.id, size, Some(&pack.check))?;
-        self.copy_of(&parts)
+    /// The object that has a copy of a layer's pages, and the bytes before them.
+    pub(super) fn copy_of_layer(&self, layer: &LayerId) -> Result<Option<(ObjectName, u64)>> {
+        let known = match self.copied_layers.get() {
+            Some(known) => known,
+            None => {
+                // A fresh machine knows none of them yet.
+                self.enter_packs_that_read()?;
+                let found = Copies::find(self)?.found.into_iter().flat_map(|copy| copy.layers);
+                let known = found.map(|placed| (placed.layer.id, (placed.object, placed.offset))).collect();
+                self.copied_layers.get_or_init(|| known)
+            }
+        };
+        Ok(known.get(layer).cloned())
+    }
+
+    /// Forgets the kept pages of all layers that no known snapshot has.
+    pub fn settle_pages(&self) -> Result<()> {
+        let index = self.index();
+        let mut known = BTreeSet::new();
+        let mut add =
+            |bytes: Option<Vec<u8>>| known.extend(bytes.and_then(|bytes| Some(Layer::decode(&bytes).ok()?.id)));
+        for row in index.snapshots()?.iter().chain(&index.lost_snapshots()?) {
+            add(index.whole_body(&row.id)?.map(|body| body.recipe));
+        }
+        let recovered = index.recovered_recipes()?;
+        for id in recovered {
+            let placed = index.recovered_recipe(&id)?.and_then(|bytes| super::pages::decode_placed(&bytes));
+            known.extend(placed.into_iter().flatten().map(|placed| placed.layer.id));
+        }
+        self.forget_pages_but(&known);
+        Ok(())
     }
 
     /// Whether a pack of this repository has a copy of a recipe.
@@ -224,13 +250,12 @@ impl Repository {
     /// Whether a pack has a copy of the recipe of a snapshot that isn't there.
     pub fn may_be_of_lost_snapshot(&self, id: &PackId, size: u64) -> Result<bool> {
         let Some(parts) = undamaged(self.fetch_directory(id, size, None))? else { return Ok(false) };
-        let Some(bytes) = undamaged(self.copy_of(&parts))?.flatten() else { return Ok(false) };
-        let Ok(copy) = RecipeCopy::decode(&bytes) else { return Ok(false) };
+        let Some(copy) = undamaged(self.copy_of(&parts))?.flatten() else { return Ok(false) };
         let rows = self.index().snapshots()?;
         Ok(!rows.iter().any(|row| row.header.sequence == copy.sequence))
     }
 
-    fn copy_of(&self, parts: &PackParts) -> Result<Option<Vec<u8>>> {
+    fn copy_of(&self, parts: &PackParts) -> Result<Option<RecipeCopy>> {
         let trailer = &parts.trailer;
         if trailer.recipe_copy == 0 {
             return Ok(None);
@@ -241,7 +266,12 @@ impl Repository {
         self.remote.get_range(&name, parts.size - behind, &mut sealed).map_err(of_object)?;
         let salt = Salt::from_bytes(PackHeader::decode(&parts.header).map_err(|error| broken(&name, error))?.salt);
         let opened = self.keys.metadata.open(SealPurpose::RecipeCopy, &salt, &[&parts.header], sealed);
-        Ok(Some(opened.map_err(|error| broken(&name, error))?.as_bytes().to_vec()))
+        let opened = opened.map_err(|error| broken(&name, error))?;
+        let copy = RecipeCopy::decode(opened.as_bytes()).map_err(|error| broken(&name, error))?;
+        match copy.pages() == trailer.pages {
+            true => Ok(Some(copy)),
+            false => Err(broken(&name, "the pages of its copy of a recipe don't fill their place")),
+        }
     }
 }
 
@@ -252,10 +282,4 @@ pub(super) fn undamaged<T>(result: Result<T>) -> Result<Option<T>> {
         Err(Error::Damaged(_)) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// In a copy the pack that holds it has no name yet.
-fn name_own_pack(recipe: &mut Recipe, own: PackRef) {
-    let nameless = |pack: &&mut PackRef| pack.id == PackId::from_bytes([0; PackId::LEN]);
-    recipe.packs.iter_mut().filter(nameless).for_each(|pack| *pack = own);
 }

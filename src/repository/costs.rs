@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Error, Repository, Result};
 use crate::format::pack::Directory;
-use crate::format::recipe::{Recipe, Run};
+use crate::format::recipe::{PackRef, Run, Stream};
 use crate::id::PackId;
 use crate::index::SnapshotRow;
 
@@ -36,19 +36,38 @@ impl Repository {
         Ok(written.then_some(own))
     }
 
-    /// The costs of each stream of a recipe, if `own` are the packs that came with it. Directories that the index lacks
-    /// are fetched.
-    pub fn costs(&self, recipe: &Recipe, own: &HashSet<PackId>) -> Result<Vec<Cost>> {
-        let used = recipe.used_packs();
-        let ids = used.iter().map(|&pack| recipe.packs[pack as usize].id);
-        let mut packs = HashMap::new();
-        for (&pack, row) in used.iter().zip(self.enter_packs(ids, recipe, None)?) {
-            let row = row.map_err(Error::Damaged)?;
-            let directory = self.index().directory(row.number)?.ok_or_else(lacks)?;
-            let fresh = if own.contains(&row.id) { vec![true; directory.ids.len()] } else { Vec::new() };
-            packs.insert(pack, PackCost { directory, fresh });
+    /// The costs of the streams of a recipe whose packs are `table`, if `own` are those that came with it. Directories that the
+    /// index lacks are fetched.
+    pub fn costs<'a>(&'a self, table: &'a [PackRef], own: &'a HashSet<PackId>) -> StreamCosts<'a> {
+        StreamCosts { repository: self, table, own, packs: HashMap::new() }
+    }
+}
+
+/// Tells the costs of streams, one after the other.
+pub struct StreamCosts<'a> {
+    repository: &'a Repository,
+    table: &'a [PackRef],
+    own: &'a HashSet<PackId>,
+    packs: HashMap<u32, PackCost>,
+}
+
+impl StreamCosts<'_> {
+    /// The cost of the next stream. A chunk that several streams have counts for the first.
+    pub fn of(&mut self, stream: &Stream) -> Result<Cost> {
+        let mut cost = Cost::default();
+        for run in &stream.runs {
+            if !self.packs.contains_key(&run.pack) {
+                let pack = self.table.get(run.pack as usize).ok_or_else(lacks)?;
+                let row = self.repository.enter_packs(std::iter::once(pack.id), self.table, None)?.pop();
+                let row = row.ok_or_else(lacks)?.map_err(Error::Damaged)?;
+                let directory = self.repository.index().directory(row.number)?.ok_or_else(lacks)?;
+                let fresh = if self.own.contains(&row.id) { vec![true; directory.ids.len()] } else { Vec::new() };
+                self.packs.insert(run.pack, PackCost { directory, fresh });
+            }
+            let pack = self.packs.get_mut(&run.pack).ok_or_else(lacks)?;
+            pack.add(run, &mut cost)?;
         }
-        recipe.streams.iter().map(|stream| cost(&stream.runs, &mut packs)).collect()
+        Ok(cost)
     }
 }
 
@@ -58,28 +77,25 @@ struct PackCost {
     fresh: Vec<bool>,
 }
 
-fn cost(runs: &[Run], packs: &mut HashMap<u32, PackCost>) -> Result<Cost> {
-    let mut cost = Cost::default();
-    for run in runs {
-        let pack = packs.get_mut(&run.pack).ok_or_else(lacks)?;
-        let directory = &pack.directory;
-        let range = directory.run_range(run.segment, run.first, run.count).ok_or_else(lacks)?;
-        let segment = &directory.segments[run.segment as usize];
+impl PackCost {
+    fn add(&mut self, run: &Run, cost: &mut Cost) -> Result<()> {
+        let range = self.directory.run_range(run.segment, run.first, run.count).ok_or_else(lacks)?;
+        let segment = &self.directory.segments[run.segment as usize];
         cost.depth = cost.depth.max(segment.depth);
-        if pack.fresh.is_empty() {
-            continue;
+        if self.fresh.is_empty() {
+            return Ok(());
         }
         let mut new = 0;
         for at in range {
-            if std::mem::take(&mut pack.fresh[at]) {
-                new += u64::from(directory.lengths[at]);
+            if std::mem::take(&mut self.fresh[at]) {
+                new += u64::from(self.directory.lengths[at]);
             }
         }
-        let plain = directory.plain_length(run.segment).unwrap_or(0).max(1);
+        let plain = self.directory.plain_length(run.segment).unwrap_or(0).max(1);
         cost.new += new;
         cost.stored += (new * u64::from(segment.sealed)).div_ceil(plain);
+        Ok(())
     }
-    Ok(cost)
 }
 
 fn lacks() -> Error {

@@ -224,7 +224,7 @@ impl PackParts {
         }
     }
 
-    /// Whether header, segments, recipe copy, directory and trailer fill the pack, and the counts agree.
+    /// Whether header, segments, pages, recipe copy, directory and trailer fill the pack, and the counts agree.
     fn check_lengths(&self) -> std::result::Result<(), &'static str> {
         let segments = self.directory.segments.len();
         if segments != self.trailer.segments as usize {
@@ -233,11 +233,12 @@ impl PackParts {
         let parts = [
             self.header.len() as u64,
             self.directory.sealed_offset(segments as u32),
+            self.trailer.pages,
             u64::from(self.trailer.recipe_copy),
             u64::from(self.trailer.directory),
             TRAILER_LEN as u64,
         ];
-        match parts.iter().sum::<u64>() == self.size {
+        match parts.into_iter().try_fold(0, u64::checked_add) == Some(self.size) {
             true => Ok(()),
             false => Err("its parts don't fill it"),
         }

@@ -27,17 +27,18 @@ impl<'a> Intake<'a> {
         Self { repository, opened: Vec::new(), bytes: 0 }
     }
 
-    /// Takes an object in, unless it can't be used or is older than the `highest` that was seen.
+    /// Takes an object in by its head, unless it can't be used or is older than the `highest` that was seen.
     pub(super) fn take(
         &mut self,
         name: &ObjectName,
-        object: Result<Vec<u8>>,
+        size: u64,
+        head: Result<Vec<u8>>,
         highest: Option<(u64, SnapshotId)>,
         changes: &mut Changes,
         present: &mut BTreeSet<SnapshotId>,
     ) -> Result<()> {
-        let object = match object {
-            Ok(object) => object,
+        let head = match head {
+            Ok(head) => head,
             // A prune has deleted it since the listing.
             Err(Error::Remote(error)) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(Error::Damaged(why)) => {
@@ -46,10 +47,10 @@ impl<'a> Intake<'a> {
             }
             Err(error) => return Err(error),
         };
-        let (row, body) = match self.repository.open_snapshot(name, &object) {
+        let (row, body) = match self.repository.open_snapshot(name, size, &head) {
             Ok(opened) => opened,
             Err(Error::Damaged(why)) => {
-                match header_of(name, &object) {
+                match header_of(name, size, &head) {
                     Ok(header) if header.repository != *self.repository.id() => {
                         changes.foreign += 1;
                         let of_id = changes.strangers.entry(header.repository).or_default();

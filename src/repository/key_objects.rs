@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Keys, Result, list_or_none};
 use crate::crypto::{DataKeySecret, IdentityFile};
+use crate::format::checks::PagesCheck;
 use crate::format::layout::{MAX_KEY_OBJECT, SnapshotKind, is_key_name, key_name, parse_snapshot_name};
 use crate::format::snapshot::SnapshotHeader;
 use crate::format::writer_key::WriterKeyFile;
@@ -236,7 +237,7 @@ const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// The repository id in the clear header of a snapshot. Nothing vouches for it.
 fn snapshot_id(remote: &dyn Remote, name: &ObjectName) -> Result<Option<RepositoryId>> {
-    const AT: usize = SnapshotHeader::START + 8;
+    const AT: usize = SnapshotHeader::HEAD_START + 8 + size_of::<PagesCheck>();
     let mut start = [0; AT + RepositoryId::LEN];
     match remote.get_range(name, 0, &mut start) {
         Ok(()) if SnapshotHeader::length(&start).is_err() => Ok(None),

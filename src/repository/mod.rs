@@ -17,6 +17,7 @@ mod listing;
 mod lock;
 mod marks;
 mod packer;
+mod pages;
 mod put;
 mod recipes;
 mod salvage;
@@ -25,7 +26,7 @@ mod snapshots;
 mod sync;
 
 pub use changes::Changes;
-pub use costs::Cost;
+pub use costs::{Cost, StreamCosts};
 pub use directory::{PackEnds, PackParts, WantedPack};
 pub use fetcher::{ChunkRun, Fetched, Fetcher};
 pub use instance::instance;
@@ -36,14 +37,15 @@ pub use keys::{Keys, add_recipients, create, generate, is_taken};
 pub use lock::Lock;
 pub use marks::StoredMark;
 pub use packer::{ClosedPack, Finisher, PackBuilder, SegmentParts};
-pub use recipes::{Chosen, RecipeNeeds};
+pub use pages::{Compared, DamagedRange, LayerWriter, Layers, Pages, PlacedLayer, StreamWalk};
+pub use recipes::{Chosen, NeedsWalk, RecipeNeeds};
 pub use salvage::{Salvage, Salvaged};
-pub use snapshots::NewSnapshot;
+pub use snapshots::{Extent, NewSnapshot};
 pub use sync::{Gone, PLACE};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use self::listing::known_among;
 pub use self::listing::{FolderListing, list_folders, list_or_none};
@@ -51,9 +53,10 @@ use crate::class::{Class, Classified};
 use crate::disk::{Space, way_out};
 use crate::format::FormatError;
 use crate::format::layout::parse_pack_name;
+use crate::format::recipe::LayerId;
 use crate::id::{InstanceId, PackId, RepositoryId};
 use crate::index::{Index, IndexError};
-use crate::remote::{self, Folder, Remote};
+use crate::remote::{self, Folder, ObjectName, Remote};
 use crate::segment::SegmentError;
 
 /// The failure of a request on a repository. Each text has the operation, its object, the reason and the advice.
@@ -96,6 +99,11 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// A file for the time of the run, in the state folder, failed.
+    pub fn temporary(folder: &Path, source: std::io::Error) -> Self {
+        Self::io("using a temporary file in", folder, source)
+    }
+
     fn io(tried: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self::Io { tried, path: path.to_owned(), source }
     }
@@ -168,6 +176,8 @@ pub struct Repository {
     keys: Keys,
     index: Mutex<Index>,
     folder: PathBuf,
+    /// Copies of layers in packs, once one was asked for.
+    copied_layers: OnceLock<HashMap<LayerId, (ObjectName, u64)>>,
 }
 
 impl Repository {
@@ -177,7 +187,7 @@ impl Repository {
         keyfiles::create_private_folder(&folder)?;
         give_way(&folder);
         let index = Mutex::new(Index::open_whole(&folder)?);
-        Ok(Self { remote, keys, index, folder })
+        Ok(Self { remote, keys, index, folder, copied_layers: OnceLock::new() })
     }
 
     /// Its id.

@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::pages::Pages;
 use super::{Error, Repository, Result};
 use crate::crypto::{PackKey, Salt, SealPurpose, Sealed};
 use crate::format::layout::pack_name;
@@ -127,12 +128,16 @@ impl PackBuilder {
         Ok(self.upload.append(bytes)?)
     }
 
-    /// Writes the directory, with a copy of the run's recipe before it where this is the run's last pack.
-    pub fn close(mut self, repository: &Repository, copy: Option<&RecipeCopy<'_>>) -> Result<ClosedPack> {
+    /// Writes the directory, with a copy of the run's recipe and the pages of its layers before it where this is the run's last
+    /// pack.
+    pub fn close(mut self, repository: &Repository, copy: Option<(&RecipeCopy, &[&Pages])>) -> Result<ClosedPack> {
         let metadata = &repository.keys().metadata;
         let copy_length = match copy {
             None => 0,
-            Some(copy) => {
+            Some((copy, pages)) => {
+                for pages in pages {
+                    pages.read(|bytes| self.write(bytes))?;
+                }
                 let sealed = metadata.seal(SealPurpose::RecipeCopy, &self.salt, &[&self.header], copy.encode());
                 self.add(&sealed)?;
                 sealed.len()
@@ -141,6 +146,7 @@ impl PackBuilder {
         let plain = self.directory.encode();
         let too_large = |_| Error::Failed("a pack's directory is too large".to_owned());
         let trailer = PackTrailer {
+            pages: copy.map_or(0, |(copy, _)| copy.pages()),
             recipe_copy: u32::try_from(copy_length).map_err(too_large)?,
             directory: u32::try_from(plain.len() + crate::crypto::TAG_LEN).map_err(too_large)?,
             segments: self.segments(),

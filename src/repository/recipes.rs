@@ -1,13 +1,14 @@
-//! Recipes of snapshots, made whole along their chain, and the packs that they need.
+//! The packs that recipes need, and the choice of a snapshot.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
 use super::{Error, Repository, Result, WantedPack, broken};
 use crate::format::checks::DirectoryCheck;
-use crate::format::layout::{MAX_CHAIN, pack_name};
-use crate::format::recipe::{Recipe, apply_edit, decode_full};
-use crate::id::{PackId, SnapshotId};
-use crate::index::{Index, PackRow, SnapshotRow};
+use crate::format::layout::pack_name;
+use crate::format::recipe::{PackRef, Stream};
+use crate::id::PackId;
+use crate::index::{PackRow, SnapshotRow};
 use crate::time::Timestamp;
 
 /// Which snapshot is meant.
@@ -33,53 +34,17 @@ pub struct RecipeNeeds {
 }
 
 impl Repository {
-    /// The whole recipe of a snapshot.
-    pub fn recipe(&self, id: &SnapshotId) -> Result<Recipe> {
-        let index = self.index();
-        let mut path = Vec::new();
-        let mut recipe: Option<Recipe> = None;
-        let mut next = Some(*id);
-        while let Some(id) = next {
-            let Some(row) = index.snapshot(&id)? else {
-                let (found, is_own) = recovered_recipe(&index, &id, path.last())?;
-                if is_own {
-                    path.pop();
-                }
-                recipe = Some(found);
-                break;
-            };
-            path.push(id);
-            if path.len() > MAX_CHAIN as usize {
-                return Err(broken(
-                    format!("the chain of snapshot {id}"),
-                    "it has more snapshots than a chain can have",
-                ));
-            }
-            next = row.header.parent.map(|parent| parent.id);
-        }
-        for id in path.iter().rev() {
-            let bytes =
-                index.recipe(id)?.ok_or_else(|| broken(format!("snapshot {id}"), "the index lacks its recipe"))?;
-            let made = match &recipe {
-                None => decode_full(&bytes),
-                Some(parent) => apply_edit(parent, &bytes),
-            };
-            recipe = Some(made.map_err(|error| broken(format!("the recipe of snapshot {id}"), error))?);
-        }
-        Ok(recipe.unwrap_or_default())
-    }
-
-    /// The index's rows of packs, in their order, each bound by the check that `recipe`'s table has for it. Directories that
-    /// the index lacks are fetched. A damaged or missing pack is one sentence in its place.
+    /// The index's rows of packs, in their order, each bound by the check that a recipe's `table` has for it. Directories that the
+    /// index lacks are fetched. A damaged or missing pack is one sentence in its place.
     ///
     /// `sizes` are the packs on the remote, where the caller has listed them.
     pub fn enter_packs(
         &self,
         packs: impl Iterator<Item = PackId>,
-        recipe: &Recipe,
+        table: &[PackRef],
         sizes: Option<&HashMap<PackId, u64>>,
     ) -> Result<Vec<std::result::Result<PackRow, String>>> {
-        let checks: HashMap<PackId, DirectoryCheck> = recipe.packs.iter().map(|pack| (pack.id, pack.check)).collect();
+        let checks: HashMap<PackId, DirectoryCheck> = table.iter().map(|pack| (pack.id, pack.check)).collect();
         let ids: Vec<PackId> = packs.collect();
         let unusable = self.fetch_unknown(&ids, &checks, sizes)?;
         let mut rows = Vec::with_capacity(ids.len());
@@ -126,17 +91,32 @@ impl Repository {
         Ok(damaged)
     }
 
-    /// The packs that a restore of the recipe reads: those that runs name, and all bases under their segments. The index
-    /// must have their directories.
-    pub fn needed_packs(&self, recipe: &Recipe) -> Result<RecipeNeeds> {
-        let mut needed =
-            Needed { index: &self.index(), numbers: HashMap::new(), seen: HashSet::new(), open: Vec::new() };
-        for run in recipe.streams.iter().flat_map(|stream| &stream.runs) {
-            let pack = recipe.packs.get(run.pack as usize);
-            let pack = pack.ok_or_else(|| Error::Damaged("a run names a pack that its recipe lacks".to_owned()))?;
-            needed.visit(pack.id, run.segment)?;
+    /// The packs that a restore of these streams reads: those that runs name by their number in `table`, and all bases under their
+    /// segments. The index must have their directories.
+    pub fn needed_packs(
+        &self,
+        table: &[PackRef],
+        streams: impl IntoIterator<Item = Result<impl Borrow<Stream>>>,
+    ) -> Result<RecipeNeeds> {
+        let mut needs = NeedsWalk::new(self, table);
+        for stream in streams {
+            needs.add(stream?.borrow())?;
         }
-        needed.finish()
+        needs.finish()
+    }
+
+    /// The same of one stream.
+    pub fn needed_by(&self, table: &[PackRef], stream: &Stream) -> Result<RecipeNeeds> {
+        self.needed_packs(table, [Ok(stream)])
+    }
+
+    /// Plain bytes that a restore of a stream decodes, the packs of whose runs are the index's numbers.
+    pub fn decoded_by(&self, stream: &Stream) -> Result<u64> {
+        let mut needs = NeedsWalk::new(self, &[]);
+        stream.runs.iter().for_each(|run| needs.open.push((run.pack, run.segment)));
+        needs.open.retain(|&segment| needs.seen.insert(segment));
+        needs.walk()?;
+        Ok(needs.decoded)
     }
 
     /// Finds a snapshot of `set` (of any set where None).
@@ -162,23 +142,6 @@ impl Repository {
     }
 }
 
-/// The recipe of a snapshot that doesn't exist any more, or else that of the one that depends on it: then true.
-fn recovered_recipe(index: &Index, id: &SnapshotId, child: Option<&SnapshotId>) -> Result<(Recipe, bool)> {
-    let copies = [Some((id, false)), child.map(|child| (child, true))];
-    for (id, is_own) in copies.into_iter().flatten() {
-        if let Some(bytes) = index.recovered_recipe(id)? {
-            let recipe = decode_full(&bytes);
-            let recipe = recipe.map_err(|error| broken(format!("the copy of the recipe of snapshot {id}"), error))?;
-            return Ok((recipe, is_own));
-        }
-    }
-    let lost = match child {
-        Some(child) => format!("the snapshot {id}, on which {child} of its chain stands, isn't in the repository"),
-        None => format!("the snapshot {id} isn't in the repository"),
-    };
-    Err(Error::Damaged(format!("{lost}; `varu index rebuild` looks for a copy of its recipe in the packs")))
-}
-
 fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {
     match check {
         Some(check) if *check != row.check => {
@@ -188,54 +151,92 @@ fn check_row(row: PackRow, check: Option<&DirectoryCheck>) -> Result<PackRow> {
     }
 }
 
-/// A walk over segments and their bases.
-struct Needed<'a> {
-    index: &'a Index,
-    numbers: HashMap<PackId, u32>,
+/// The packs that streams need, found stream by stream. In memory is a number for each segment, and no stream.
+pub struct NeedsWalk<'a> {
+    repository: &'a Repository,
+    table: &'a [PackRef],
+    /// The index's number of each pack of the table, where it was asked for.
+    numbers: Vec<Option<u32>>,
+    ids: HashMap<PackId, u32>,
     seen: HashSet<(u32, u32)>,
     open: Vec<(u32, u32)>,
+    decoded: u64,
+    depth: u32,
 }
 
-impl Needed<'_> {
-    fn visit(&mut self, pack: PackId, segment: u32) -> Result<()> {
-        let number = match self.numbers.get(&pack) {
-            Some(&number) => number,
-            None => {
-                let row = self.index.pack(&pack)?;
-                let row =
-                    row.ok_or_else(|| broken(pack_name(&pack), "a recipe or a base needs it, and it isn't there"))?;
-                self.numbers.insert(pack, row.number);
-                row.number
+impl<'a> NeedsWalk<'a> {
+    /// Of no stream yet; their runs will name the packs of `table`.
+    pub fn new(repository: &'a Repository, table: &'a [PackRef]) -> Self {
+        Self {
+            repository,
+            table,
+            numbers: vec![None; table.len()],
+            ids: HashMap::new(),
+            seen: HashSet::new(),
+            open: Vec::new(),
+            decoded: 0,
+            depth: 0,
+        }
+    }
+
+    /// Adds a stream.
+    pub fn add(&mut self, stream: &Stream) -> Result<()> {
+        for run in &stream.runs {
+            let number = match self.numbers.get(run.pack as usize) {
+                Some(Some(number)) => *number,
+                Some(None) => {
+                    let number = self.number(self.table[run.pack as usize].id)?;
+                    self.numbers[run.pack as usize] = Some(number);
+                    number
+                }
+                None => return Err(Error::Damaged("a run names a pack that its recipe lacks".to_owned())),
+            };
+            if self.seen.insert((number, run.segment)) {
+                self.open.push((number, run.segment));
             }
-        };
-        if self.seen.insert((number, segment)) {
-            self.open.push((number, segment));
+        }
+        self.walk()
+    }
+
+    fn number(&mut self, pack: PackId) -> Result<u32> {
+        if let Some(&number) = self.ids.get(&pack) {
+            return Ok(number);
+        }
+        let row = self.repository.index().pack(&pack)?;
+        let row = row.ok_or_else(|| broken(pack_name(&pack), "a recipe or a base needs it, and it isn't there"))?;
+        self.ids.insert(pack, row.number);
+        Ok(row.number)
+    }
+
+    /// Follows the bases of the segments that are new.
+    fn walk(&mut self) -> Result<()> {
+        while let Some((number, segment)) = self.open.pop() {
+            let directory = self.repository.index().directory(number)?;
+            let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
+            let directory = directory.ok_or_else(lacks)?;
+            let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
+            self.decoded += directory.plain_length(segment).unwrap_or(0);
+            self.depth = self.depth.max(entry.depth);
+            for run in &entry.bases {
+                let pack = match run.pack {
+                    0 => number,
+                    other => self.number(directory.base_packs[other as usize - 1])?,
+                };
+                if self.seen.insert((pack, run.segment)) {
+                    self.open.push((pack, run.segment));
+                }
+            }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<RecipeNeeds> {
-        let (mut decoded, mut depth) = (0, 0);
-        while let Some((number, segment)) = self.open.pop() {
-            let directory = self.index.directory(number)?;
-            let lacks = || Error::Damaged(format!("a recipe or a base names a segment {segment} that its pack lacks"));
-            let directory = directory.ok_or_else(lacks)?;
-            let entry = directory.segments.get(segment as usize).ok_or_else(lacks)?;
-            decoded += directory.plain_length(segment).unwrap_or(0);
-            depth = depth.max(entry.depth);
-            for run in &entry.bases {
-                match run.pack {
-                    0 if self.seen.insert((number, run.segment)) => self.open.push((number, run.segment)),
-                    0 => {}
-                    other => self.visit(directory.base_packs[other as usize - 1], run.segment)?,
-                }
-            }
-        }
+    /// What all of them need.
+    pub fn finish(self) -> Result<RecipeNeeds> {
         let needed: HashSet<u32> = self.seen.iter().map(|(number, _)| *number).collect();
-        let mut ids: Vec<PackId> =
-            self.numbers.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        Ok(RecipeNeeds { packs: ids, decoded, depth })
+        let mut packs: Vec<PackId> =
+            self.ids.into_iter().filter(|(_, number)| needed.contains(number)).map(|(id, _)| id).collect();
+        packs.sort_unstable();
+        Ok(RecipeNeeds { packs, decoded: self.decoded, depth: self.depth })
     }
 }
 

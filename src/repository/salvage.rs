@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::changes::Changes;
 use super::copies::{Copies, undamaged};
-use super::snapshots::{NewSnapshot, describe};
+use super::pages::{LayerWriter, Layers, Pages};
+use super::recipes::{NeedsWalk, RecipeNeeds};
+use super::snapshots::{Extent, NewSnapshot, describe};
 use super::{Error, NO_INSTANCE, Repository, Result};
 use crate::crypto::random_bytes;
 use crate::facts::Facts;
 use crate::format::layout::{MAX_KEY_COPIES, pack_name};
-use crate::format::recipe::{Recipe, encode_full};
+use crate::format::recipe::Layer;
 use crate::format::snapshot::{SnapshotBody, SnapshotHeader, Totals};
 use crate::id::{ChainId, GenerationId, PackId, SnapshotId};
 use crate::index::SnapshotRow;
@@ -130,7 +132,7 @@ impl Repository {
             let name = Self::object_name(&row);
             let is_there = there.contains_key(&name);
             // Somebody else may have put it back.
-            if is_there && undamaged(self.fetch_snapshot(&name))?.is_some() {
+            if is_there && undamaged(self.fetch_snapshot(&name, row.size))?.is_some() {
                 continue;
             }
             if !is_there && (!has_packs(&row, &sizes) || row.header.data_time < since) {
@@ -153,8 +155,8 @@ impl Repository {
         let named = rows.map(|row| (Self::object_name(row), row.size));
         let objects: Vec<(ObjectName, u64)> = named.filter(|(name, size)| there.get(name) == Some(size)).collect();
         let mut unreadable = BTreeMap::new();
-        self.fetch_snapshots(&objects, |name, object| {
-            match object.and_then(|object| self.open_snapshot(name, &object)) {
+        self.fetch_snapshots(&objects, Extent::Whole, |name, size, head| {
+            match head.and_then(|head| self.open_snapshot(name, size, &head)) {
                 Ok(_) => {}
                 Err(Error::Damaged(why)) => _ = unreadable.insert(name.clone(), why),
                 // It is gone since the listing: whoever lists next says so.
@@ -172,10 +174,11 @@ impl Repository {
             return Ok(Err(error.to_string()));
         }
         self.store_snapshot(again)?;
-        Ok(match self.fetch_snapshot(&again.name) {
-            Ok(_) => Ok(()),
-            Err(Error::Damaged(why)) => Err(why),
-            Err(error) => return Err(error),
+        let there =
+            self.unreadable([&again.row].into_iter(), &BTreeMap::from([(again.name.clone(), again.row.size)]))?;
+        Ok(match there.into_values().next() {
+            None => Ok(()),
+            Some(why) => Err(why),
         })
     }
 
@@ -244,7 +247,7 @@ impl Repository {
         let sizes = self.pack_sizes()?;
         let mut ids: Vec<PackId> = sizes.keys().copied().collect();
         ids.sort_unstable();
-        self.enter_packs(ids.into_iter(), &Recipe::default(), Some(&sizes))?;
+        self.enter_packs(ids.into_iter(), &[], Some(&sizes))?;
         Ok(())
     }
 
@@ -283,7 +286,7 @@ impl Repository {
 
     fn bring_back_copies(&self, now: Timestamp, salvage: &mut Salvage) -> Result<()> {
         let there: BTreeSet<u64> = self.index().snapshots()?.into_iter().map(|row| row.header.sequence).collect();
-        let mut copies = Copies::find(self)?;
+        let copies = Copies::find(self)?;
         let mut by_sequence: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (at, copy) in copies.found.iter().enumerate().filter(|(_, copy)| !there.contains(&copy.sequence)) {
             by_sequence.entry(copy.sequence).or_default().push(at);
@@ -292,13 +295,13 @@ impl Repository {
             // Of several one is of the snapshot that was, the others of runs that were cut before theirs.
             let mut chosen = None;
             for at in &candidates {
-                if candidates.len() == 1 || copies.is_base(*at)? {
+                if candidates.len() == 1 || copies.is_base(*at) {
                     chosen = Some(*at);
                 }
             }
             // Of those the last: it is by data time.
             let Some(at) = chosen.or(candidates.last().copied()) else { continue };
-            match self.bring_back(&mut copies, at, now)? {
+            match self.bring_back(&copies, at, now)? {
                 Ok(brought) => salvage.brought_back.push(brought),
                 Err(why) => salvage.left.push(why),
             }
@@ -309,29 +312,33 @@ impl Repository {
     /// Stores a full with the recipe of a copy, or says why that can't be done.
     fn bring_back(
         &self,
-        copies: &mut Copies<'_>,
+        copies: &Copies<'_>,
         at: usize,
         now: Timestamp,
     ) -> Result<std::result::Result<Salvaged, String>> {
         let copy = copies.found[at].clone();
         let (pack, set) = (pack_name(&copy.pack.id), &copy.set);
         let what = format!("the snapshot of {set} with data of {}, sequence {}", copy.data_time, copy.sequence);
-        let Some(recipe) = copies.recipe(at)? else {
+        let Some(layers) = copies.layers(at)? else {
             return Ok(Err(format!(
-                "{what}, can't be brought back: the copy of its recipe in {pack} is an edit of one that isn't there"
+                "{what}, can't be brought back: the copy of its recipe in {pack} builds upon one that isn't there"
             )));
         };
-        let (recipe, left_out) = self.that_is_there(&recipe)?;
-        if recipe.streams.is_empty() && left_out > 0 {
+        let Some(kept) = undamaged(self.keep_what_is_there(&Layers::new(self, layers)))? else {
+            return Ok(Err(format!("{what}, can't be brought back: the copy of its recipe in {pack} is damaged")));
+        };
+        let KeptStreams { layer, pages, needs, bytes, left_out } = kept;
+        if layer.streams == 0 && left_out > 0 {
             return Ok(Err(format!("{what}, can't be brought back: no stream of it has all of its packs")));
         }
-        let needs = self.needed_packs(&recipe)?;
         let key_objects = match self.key_copies()? {
             none if none.is_empty() => self.keys().objects().iter().take(MAX_KEY_COPIES).cloned().collect(),
             copies => copies,
         };
         let header = SnapshotHeader {
             body: 0,
+            pages: 0,
+            pages_check: [0; 32],
             repository: *self.id(),
             salt: [0; 32],
             chain: ChainId::from_bytes(*random_bytes()),
@@ -359,35 +366,46 @@ impl Repository {
             facts: Facts { decoded_bytes: Some(needs.decoded), depth: Some(needs.depth.into()), ..Facts::default() },
             warnings: vec![said.as_str().into()],
             configuration: Vec::new(),
-            totals: Totals {
-                read: recipe.streams.iter().map(|stream| stream.entry.size).sum(),
-                new: 0,
-                stored: 0,
-                packs: 0,
-            },
-            recipe: encode_full(&recipe),
+            totals: Totals { read: bytes, new: 0, stored: 0, packs: 0 },
+            recipe: layer.encode(),
         };
-        let snapshot = self.seal_snapshot(header, body)?;
+        let snapshot = self.seal_snapshot(header, body, pages)?;
         self.store_snapshot(&snapshot)?;
         self.index().add_snapshot(&snapshot.row, &snapshot.body)?;
+        snapshot.pages.keep();
         Ok(Ok(Salvaged { snapshot: snapshot.row, from: Some(copy.pack.id), left_out }))
     }
 
-    /// The streams of a recipe whose packs are all there, and how many aren't.
-    fn that_is_there(&self, recipe: &Recipe) -> Result<(Recipe, u64)> {
-        if undamaged(self.needed_packs(recipe))?.is_some() {
-            return Ok((recipe.clone(), 0));
-        }
-        let (mut there, mut left_out) = (Recipe { packs: recipe.packs.clone(), streams: Vec::new() }, 0);
-        for stream in &recipe.streams {
-            let alone = Recipe { packs: recipe.packs.clone(), streams: vec![stream.clone()] };
-            match undamaged(self.needed_packs(&alone))? {
-                Some(_) => there.streams.push(stream.clone()),
-                None => left_out += 1,
+    /// Writes a recipe anew with those of its streams whose packs are all there.
+    fn keep_what_is_there(&self, layers: &Layers<'_>) -> Result<KeptStreams> {
+        let mut writer = LayerWriter::new(self);
+        let mut needs = NeedsWalk::new(self, layers.packs());
+        let (mut streams, mut bytes, mut left_out) = (0, 0, 0);
+        for stream in layers.streams() {
+            let stream = stream?;
+            if undamaged(self.needed_by(layers.packs(), &stream))?.is_none() {
+                left_out += 1;
+                continue;
             }
+            needs.add(&stream)?;
+            writer.stream(&stream)?;
+            streams += 1;
+            bytes += stream.entry.size;
         }
-        Ok((there, left_out))
+        let (layer, pages) = writer.finish(layers.packs().to_vec(), streams)?;
+        Ok(KeptStreams { layer, pages, needs: needs.finish()?, bytes, left_out })
     }
+}
+
+/// The streams of a lost snapshot whose packs are there, written as a layer.
+struct KeptStreams {
+    layer: Layer,
+    pages: Pages,
+    needs: RecipeNeeds,
+    /// Bytes of the streams.
+    bytes: u64,
+    /// How many streams aren't among them.
+    left_out: u64,
 }
 
 /// The snapshots that a backup of a set would build upon, as far as they aren't too much to read.

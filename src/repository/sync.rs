@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::changes::Changes;
 use super::intake::Intake;
 use super::listing::{FolderListing, listed};
+use super::pages::encode_placed;
 use super::sequences::{JUMP, highest_believed};
-use super::snapshots::{describe, header_of};
+use super::snapshots::{Extent, describe, header_of};
 use super::{Error, NO_INSTANCE, Repository, Result, WantedPack, instance};
 use crate::format::layout::parse_snapshot_name;
-use crate::format::recipe::encode_full;
 use crate::format::snapshot::SnapshotHeader;
 use crate::id::{ChainId, PackId, SnapshotId};
 use crate::index::{ChunkIndex, Index, SnapshotRow};
@@ -114,9 +114,9 @@ impl Repository {
             }
         }
         let mut intake = Intake::new(self);
-        let fetched = self.fetch_snapshots(&unknown, |name, object| {
+        let fetched = self.fetch_snapshots(&unknown, Extent::Head, |name, size, head| {
             let highest = highest.filter(|_| !back.contains(name));
-            intake.take(name, object, highest, &mut changes, &mut present)
+            intake.take(name, size, head, highest, &mut changes, &mut present)
         });
         // What came before an error needn't be fetched again.
         intake.enter().and(fetched)?;
@@ -144,6 +144,9 @@ impl Repository {
                 self.forget_bad()?;
             }
             self.note_highest()?;
+            if !gone.is_empty() {
+                self.settle_pages()?;
+            }
         }
         if self.newest()?.is_none() && changes.hidden.is_none() && changes.damaged.is_empty() {
             changes.damaged.extend(self.lost_all()?);
@@ -220,7 +223,7 @@ impl Repository {
             if listed.contains(&object.name) || parse_snapshot_name(&object.name).is_none() {
                 continue;
             }
-            let Ok((row, body)) = self.fetch_snapshot(&object.name) else { continue };
+            let Ok((row, body)) = self.fetch_snapshot(&object.name, object.size) else { continue };
             if row.header.sequence > since && row.header.sequence - since <= JUMP {
                 self.index().add_snapshot(&row, &body)?;
                 beside.push(row);
@@ -238,8 +241,8 @@ impl Repository {
         let needed: BTreeSet<SnapshotId> =
             known.values().filter(|row| present.contains(&row.id)).filter_map(stands).collect();
         for id in needed.into_iter().filter(|id| known.contains_key(id) && !present.contains(id)) {
-            match self.recipe(&id) {
-                Ok(recipe) => self.index().set_stand_in(&id, &encode_full(&recipe))?,
+            match self.placed_layers(&id) {
+                Ok(layers) => self.index().set_stand_in(&id, &encode_placed(&layers))?,
                 Err(Error::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -365,9 +368,11 @@ impl Repository {
         let (listed, _) = self.remote.list(Folder::Snapshots)?;
         let snapshots = listed.into_iter().filter(|object| parse_snapshot_name(&object.name).is_some());
         let objects: Vec<(ObjectName, u64)> = snapshots.map(|object| (object.name, object.size)).collect();
-        self.fetch_snapshots(&objects, |name, object| match object.and_then(|object| header_of(name, &object)) {
-            Ok(header) => take(header),
-            Err(_) => Ok(()),
+        self.fetch_snapshots(&objects, Extent::Head, |name, size, head| {
+            match head.and_then(|head| header_of(name, size, &head)) {
+                Ok(header) => take(header),
+                Err(_) => Ok(()),
+            }
         })
     }
 

@@ -4,14 +4,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::entry::Kind;
+use crate::entry::{Kind, StreamName};
 use crate::error::{Error, Result};
-use crate::format::recipe::{Recipe, Stream};
+use crate::format::recipe::{PackRef, Stream};
 use crate::id::{ChunkId, SnapshotId, StreamHash};
 use crate::index::SnapshotRow;
 use crate::repository::{self, ChunkRun, Fetcher, Repository};
 
 /// A stream as another snapshot has it, by the index's numbers of its packs.
+#[derive(Clone)]
 pub(super) struct Twin {
     /// The snapshot that has it.
     pub snapshot: SnapshotId,
@@ -27,13 +28,29 @@ pub(super) struct Elsewhere<'a> {
     places: HashMap<u32, HashMap<ChunkId, Vec<ChunkRun>>>,
     /// Whether the index has the directories of all packs that are there.
     has_all: bool,
-    /// The recipes of the other snapshots, the nearest first, once one was asked for.
-    others: Option<Vec<(SnapshotId, Recipe)>>,
+    /// The other snapshots, the nearest first, once one was asked for.
+    others: Option<Vec<SnapshotId>>,
+    /// The stream that was asked for last, and where else its bytes are.
+    twins: Option<(StreamName, Vec<Twin>)>,
+    /// How many streams may still be looked through for such bytes under other names.
+    left: u64,
 }
+
+/// Most streams of other snapshots that are looked through for bytes that can't be had from their place. Under its own name a
+/// stream is found without that.
+const LOOKED_THROUGH: u64 = 20_000_000;
 
 impl<'a> Elsewhere<'a> {
     pub fn new(repository: &'a Arc<Repository>, snapshot: &'a SnapshotRow) -> Self {
-        Self { repository, snapshot, places: HashMap::new(), has_all: false, others: None }
+        Self {
+            repository,
+            snapshot,
+            places: HashMap::new(),
+            has_all: false,
+            others: None,
+            twins: None,
+            left: LOOKED_THROUGH,
+        }
     }
 
     /// The bytes of a piece that can't be had where it lies, from other places of its chunks. None where a chunk has no other.
@@ -100,39 +117,74 @@ impl<'a> Elsewhere<'a> {
     /// A stream with the same bytes in another snapshot, whose packs are there. `skip` of them were tried before.
     pub fn twin(&mut self, stream: &Stream, skip: usize) -> Result<Option<Twin>> {
         let Some(hash) = stream.hash.filter(|_| stream.entry.kind.has_content()) else { return Ok(None) };
+        if self.twins.as_ref().is_none_or(|(name, _)| *name != stream.entry.name) {
+            let twins = self.twins_of(stream, &hash)?;
+            self.twins = Some((stream.entry.name.clone(), twins));
+        }
+        Ok(self.twins.as_ref().and_then(|(_, twins)| twins.get(skip)).cloned())
+    }
+
+    fn twins_of(&mut self, stream: &Stream, hash: &StreamHash) -> Result<Vec<Twin>> {
         let others = match &self.others {
-            Some(others) => others,
-            None => self.others.insert(others(self.repository, self.snapshot)?),
+            Some(others) => others.clone(),
+            None => self.others.insert(others(self.repository, self.snapshot)?).clone(),
         };
-        let mut found = HashSet::new();
-        let mut left = skip;
-        for (snapshot, recipe) in others {
-            for other in recipe.streams.iter().filter(|other| is_twin(other, stream.entry.size, &hash)) {
-                let Some(pieces) = pieces(self.repository, recipe, other)? else { continue };
-                // Most snapshots of a chain have it at the same place.
-                let places: Vec<_> = pieces.iter().map(|piece| (piece.pack, piece.segment, piece.first)).collect();
-                if !found.insert(places) {
-                    continue;
-                }
-                match left {
-                    0 => return Ok(Some(Twin { snapshot: *snapshot, pieces })),
-                    _ => left -= 1,
+        let (mut twins, mut found) = (Vec::new(), HashSet::new());
+        for by_name in [true, false] {
+            for snapshot in &others {
+                let added = self.add_twins(stream, hash, snapshot, by_name, &mut found, &mut twins);
+                match added {
+                    // What can't be read has nothing to give.
+                    Ok(()) | Err(Error::Repository(repository::Error::Damaged(_))) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(None)
+        Ok(twins)
+    }
+
+    fn add_twins(
+        &mut self,
+        stream: &Stream,
+        hash: &StreamHash,
+        snapshot: &SnapshotId,
+        by_name: bool,
+        found: &mut HashSet<Vec<(u32, u32, u32)>>,
+        twins: &mut Vec<Twin>,
+    ) -> Result<()> {
+        let layers = self.repository.layers(snapshot)?;
+        let mut add = |other: &Stream| -> Result<()> {
+            if !is_twin(other, stream.entry.size, hash) {
+                return Ok(());
+            }
+            let Some(pieces) = pieces(self.repository, layers.packs(), other)? else { return Ok(()) };
+            // Most snapshots of a chain have it at the same place.
+            if found.insert(pieces.iter().map(|piece| (piece.pack, piece.segment, piece.first)).collect()) {
+                twins.push(Twin { snapshot: *snapshot, pieces });
+            }
+            Ok(())
+        };
+        if by_name {
+            return layers.find(&stream.entry.name)?.as_ref().map_or(Ok(()), add);
+        }
+        for other in layers.streams().over_gaps() {
+            let Some(left) = self.left.checked_sub(1) else { break };
+            self.left = left;
+            add(&other?)?;
+        }
+        Ok(())
     }
 }
 
 /// The pieces of another snapshot's stream; None where a pack of it can't be had.
-fn pieces(repository: &Repository, recipe: &Recipe, stream: &Stream) -> Result<Option<Vec<ChunkRun>>> {
+fn pieces(repository: &Repository, table: &[PackRef], stream: &Stream) -> Result<Option<Vec<ChunkRun>>> {
     let mut numbers = HashMap::new();
     let mut pieces = Vec::with_capacity(stream.runs.len());
     for run in &stream.runs {
-        let Some(pack) = recipe.packs.get(run.pack as usize) else { return Ok(None) };
+        let Some(pack) = table.get(run.pack as usize) else { return Ok(None) };
         let number = match numbers.get(&run.pack) {
             Some(number) => *number,
-            None => match repository.enter_packs(std::iter::once(pack.id), recipe, None)?.pop() {
+            None => match repository.enter_packs(std::iter::once(pack.id), table, None)?.pop() {
                 Some(Ok(row)) => *numbers.entry(run.pack).or_insert(row.number),
                 _ => return Ok(None),
             },
@@ -147,18 +199,18 @@ fn is_twin(other: &Stream, size: u64, hash: &StreamHash) -> bool {
     has_bytes && other.entry.size == size && other.hash.as_ref() == Some(hash)
 }
 
-/// The recipes of all other snapshots that can be made whole, the nearest first.
-fn others(repository: &Repository, snapshot: &SnapshotRow) -> Result<Vec<(SnapshotId, Recipe)>> {
+/// All other snapshots whose packs can be had, the nearest first.
+fn others(repository: &Repository, snapshot: &SnapshotRow) -> Result<Vec<SnapshotId>> {
     let mut rows = repository.index().snapshots()?;
     rows.retain(|row| row.id != snapshot.id);
     rows.sort_by_key(|row| row.header.sequence.abs_diff(snapshot.header.sequence));
     let mut others = Vec::new();
     for row in rows {
-        match repository.recipe(&row.id) {
-            Ok(recipe) => {
+        match repository.layers(&row.id) {
+            Ok(layers) => {
                 // The bases, too.
-                repository.enter_packs(row.header.packs.iter().copied(), &recipe, None)?;
-                others.push((row.id, recipe));
+                repository.enter_packs(row.header.packs.iter().copied(), layers.packs(), None)?;
+                others.push(row.id);
             }
             Err(repository::Error::Damaged(_)) => {}
             Err(error) => return Err(Error::from(error)),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RestoreReport, fetch, restore_error};
+use super::{Choice, RestoreReport, fetch, restore_error};
 use crate::class::{Class, Classified};
 use crate::entry::{Entry, StreamName, Untrusted};
 use crate::error::{Error, Result, ending};
@@ -144,7 +144,7 @@ pub fn restore_into(
         Purpose::Production => unfinished(repository, set)?,
         Purpose::Scratch => Remains::default(),
     };
-    let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
+    let entries = entries(repository, snapshot)?;
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
     let facts = facts(repository, snapshot)?;
     let contents =
@@ -210,6 +210,11 @@ fn unfinished(repository: &Repository, set: &str) -> Result<Remains> {
     Ok(repository.index().unfinished_remains(set)?)
 }
 
+/// The entries of a dump, in its order.
+fn entries(repository: &Repository, snapshot: &SnapshotRow) -> Result<Vec<Entry>> {
+    Ok(repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect())
+}
+
 /// What a restore of the snapshot into the service would do, and what stands now where its data goes. Writes nothing.
 pub fn standing(
     repository: &Arc<Repository>,
@@ -218,7 +223,7 @@ pub fn standing(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<(Plan, Option<String>)> {
-    let entries: Vec<Entry> = repository.recipe(&snapshot.id)?.streams.into_iter().map(|stream| stream.entry).collect();
+    let entries = entries(repository, snapshot)?;
     let definitions = read_definitions(repository, snapshot, service, &entries, progress, interrupt)?;
     let (facts, unfinished) = (facts(repository, snapshot)?, Remains::default());
     let contents = Contents { entries: &entries, definitions, facts: &facts, unfinished, looks_only: true };
@@ -262,7 +267,8 @@ fn read_definitions(
         )));
     }
     let mut held = Held::default();
-    let report = fetch(repository, snapshot, &|entry| service.is_definition(entry), &mut held, progress, interrupt)?;
+    let chosen = |entry: &Entry| service.is_definition(entry);
+    let report = fetch(repository, snapshot, &Choice::of(&chosen), &mut held, progress, interrupt)?;
     whole(&report)?;
     Ok(held.streams)
 }
@@ -296,7 +302,7 @@ fn load(
                 let stop = &stop;
                 scope.spawn(move || {
                     let chosen = |entry: &Entry| share.contains(&entry.name);
-                    let result = fetch(repository, snapshot, &chosen, &mut **target, progress, stop);
+                    let result = fetch(repository, snapshot, &Choice::of(&chosen), &mut **target, progress, stop);
                     if result.is_err() {
                         stop.set();
                     }

@@ -44,6 +44,12 @@ impl Patterns {
         self.0.is_empty()
     }
 
+    /// How all paths begin that can be matched, or lie below one that is; None where any may.
+    pub(super) fn starts(&self) -> Option<Vec<Vec<u8>>> {
+        let takes = self.0.iter().filter(|pattern| !pattern.takes_back);
+        takes.map(|pattern| pattern.is_path.then(|| pattern.start())).collect()
+    }
+
     /// Whether the path, without a slash before it, is matched itself. None where no pattern says anything.
     fn decision(&self, path: &[u8], is_folder: bool) -> Option<bool> {
         let pattern = self.0.iter().rev().find(|pattern| pattern.matches(path, is_folder))?;
@@ -135,6 +141,12 @@ impl Pattern {
         }
         check_glob(glob)?;
         Ok(Self { text: text.to_owned(), glob: glob.to_vec(), takes_back, only_folders, is_path })
+    }
+
+    /// What stands before the first character that means others.
+    fn start(&self) -> Vec<u8> {
+        let end = self.glob.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'));
+        self.glob[..end.unwrap_or(self.glob.len())].to_vec()
     }
 
     fn matches(&self, path: &[u8], is_folder: bool) -> bool {

@@ -28,6 +28,16 @@ impl Selection {
         self
     }
 
+    /// How the names of all entries begin that can be meant, or None where any may.
+    pub fn starts(&self) -> Option<Vec<Vec<u8>>> {
+        if self.patterns.is_empty() && self.paths.is_empty() {
+            return None;
+        }
+        let mut starts = self.patterns.starts()?;
+        starts.extend(self.paths.iter().cloned());
+        Some(starts)
+    }
+
     /// Whether the entry is meant.
     pub fn takes(&self, entry: &Entry) -> bool {
         let name = entry.name.as_bytes();
@@ -43,11 +53,6 @@ fn exact(path: &[u8]) -> Vec<u8> {
     let path = unescaped(path);
     let path = path.strip_prefix(b"/").unwrap_or(&path);
     path.strip_suffix(b"/").unwrap_or(path).to_vec()
-}
-
-/// Whether the entry is the path that was given, or below it.
-pub fn is_exactly(entry: &Entry, path: &[u8]) -> bool {
-    is_at_or_below(entry.name.as_bytes(), &exact(path))
 }
 
 fn is_at_or_below(name: &[u8], path: &[u8]) -> bool {
@@ -79,6 +84,24 @@ mod tests {
         assert!(!takes(&["ssh/"], "etc/ssh", Kind::File), "a folder is meant");
         assert!(!takes(&["etc/", "!etc/shadow"], "etc/shadow", Kind::File));
         assert!(Selection::parse(&["a[".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn starts_are_what_every_name_begins_with() {
+        let starts = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+            Selection::parse(&patterns).unwrap().starts()
+        };
+        let some = |starts: &[&str]| Some(starts.iter().map(|start| start.as_bytes().to_vec()).collect::<Vec<_>>());
+        assert_eq!(starts(&[]), None);
+        assert_eq!(starts(&["etc/ssh/", "/srv/a*.txt", "!srv/ab.txt"]), some(&["etc/ssh", "srv/a"]));
+        assert_eq!(starts(&["/etc"]), some(&["etc"]));
+        assert_eq!(starts(&["a\\*b/c"]), some(&["a"]));
+        for any in ["*.sql", "hosts", "**/x", "ssh/", "[ab]/c"] {
+            assert!(starts(&["/etc/hosts", any]).is_none_or(|starts| starts.contains(&Vec::new())), "{any}");
+        }
+        let paths = Selection::default().with_paths([&b"d/[abc].txt"[..], b"/e/"]);
+        assert_eq!(paths.starts(), some(&["d/[abc].txt", "e"]));
     }
 
     #[test]

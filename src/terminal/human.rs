@@ -23,38 +23,50 @@ pub enum Side {
 #[derive(Debug)]
 pub struct Table<const N: usize> {
     sides: [Side; N],
+    widths: [usize; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
     /// A table with these headings and no row.
     pub fn new(columns: [(&str, Side); N]) -> Self {
-        Self { sides: columns.map(|(_, side)| side), rows: vec![columns.map(|(heading, _)| heading.to_owned())] }
+        let heading = columns.map(|(heading, _)| heading.to_owned());
+        let widths = heading.each_ref().map(|cell| cell.chars().count());
+        Self { sides: columns.map(|(_, side)| side), widths, rows: vec![heading] }
     }
 
     /// Adds a row below.
     pub fn row(&mut self, cells: [String; N]) {
+        self.widen(&cells);
         self.rows.push(cells);
+    }
+
+    /// Makes room for a row that isn't kept.
+    pub fn widen(&mut self, cells: &[String; N]) {
+        for (width, cell) in self.widths.iter_mut().zip(cells) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+
+    /// The headings, as a line.
+    pub fn heading(&self) -> String {
+        self.rows.first().map(|heading| self.line(heading)).unwrap_or_default()
+    }
+
+    /// A row as a line, without spaces at its end.
+    pub fn line(&self, cells: &[String; N]) -> String {
+        let cells = cells.iter().zip(self.widths).zip(self.sides).map(|((cell, width), side)| match side {
+            Side::Left => format!("{cell:<width$}"),
+            Side::Right => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
 }
 
 /// All rows, each with its line end, none with spaces at its end.
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths = [0; N];
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-        for row in &self.rows {
-            let cells = row.iter().zip(widths).zip(self.sides).map(|((cell, width), side)| match side {
-                Side::Left => format!("{cell:<width$}"),
-                Side::Right => format!("{cell:>width$}"),
-            });
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        self.rows.iter().try_for_each(|row| writeln!(f, "{}", self.line(row)))
     }
 }
 

@@ -3,25 +3,46 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::structure::Recipes;
+use super::structure::Structure;
 use super::{Bad, VerifyReport};
 use crate::error::Result;
 use crate::format::pack::Directory;
-use crate::format::recipe::{Recipe, Stream};
+use crate::format::recipe::{PackRef, Stream};
 use crate::id::PackId;
 use crate::repository::Repository;
 
 /// Adds to each damage of a pack the snapshots and streams that need the damaged part.
-pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], report: &mut VerifyReport) -> Result<()> {
+pub(super) fn name(
+    repository: &Repository,
+    structure: &Structure,
+    bad: &[Bad],
+    report: &mut VerifyReport,
+) -> Result<()> {
     let parts: HashSet<Bad> = bad.iter().copied().collect();
+    let mut searches = Vec::with_capacity(parts.len());
     for part in parts {
         let object = part.object();
         if !report.damage.iter().any(|damage| damage.object == object) {
             report.damaged(&object, "it is missing");
         }
-        for (row, recipe) in recipes {
-            let streams = affected(repository, recipe, part)?;
-            for damage in report.damage.iter_mut().filter(|damage| damage.object == object && !streams.is_empty()) {
+        searches.push((object, Search { repository, bad: part, known: HashMap::new() }));
+    }
+    if searches.is_empty() {
+        return Ok(());
+    }
+    for row in &structure.rows {
+        let layers = repository.layers(&row.id)?;
+        let mut streams: Vec<Vec<String>> = vec![Vec::new(); searches.len()];
+        for stream in layers.streams() {
+            let stream = stream?;
+            for ((_, search), streams) in searches.iter_mut().zip(&mut streams) {
+                if search.stream(layers.packs(), &stream)? {
+                    streams.push(stream.entry.name.to_string());
+                }
+            }
+        }
+        for ((object, _), streams) in searches.iter().zip(streams) {
+            for damage in report.damage.iter_mut().filter(|damage| damage.object == *object && !streams.is_empty()) {
                 damage.affects.insert(row.id, streams.clone());
             }
         }
@@ -29,18 +50,7 @@ pub(super) fn name(repository: &Repository, recipes: &Recipes, bad: &[Bad], repo
     Ok(())
 }
 
-/// The streams of a recipe that depend on a damaged part, directly or as a base.
-fn affected(repository: &Repository, recipe: &Recipe, bad: Bad) -> Result<Vec<String>> {
-    let mut search = Search { repository, bad, known: HashMap::new() };
-    let mut found = Vec::new();
-    for stream in &recipe.streams {
-        if search.stream(recipe, stream)? {
-            found.push(stream.entry.name.to_string());
-        }
-    }
-    Ok(found)
-}
-
+/// A search for streams that depend on a damaged part, directly or as a base.
 struct Search<'a> {
     repository: &'a Repository,
     bad: Bad,
@@ -48,9 +58,9 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn stream(&mut self, recipe: &Recipe, stream: &Stream) -> Result<bool> {
+    fn stream(&mut self, table: &[PackRef], stream: &Stream) -> Result<bool> {
         for run in &stream.runs {
-            let Some(pack) = recipe.packs.get(run.pack as usize) else { return Ok(true) };
+            let Some(pack) = table.get(run.pack as usize) else { return Ok(true) };
             if self.segment(pack.id, run.segment)? {
                 return Ok(true);
             }

@@ -1,20 +1,19 @@
 //! Level data: every segment opens, and every chunk has its id.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::structure::{Recipes, draw};
+use super::structure::{Structure, draw};
 use super::{Bad, VerifyReport};
 use crate::error::Result;
 use crate::format::layout::pack_name;
-use crate::id::PackId;
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::repository::{self, ChunkRun, Fetcher, Repository};
 
 /// Decodes each segment of each pack that a snapshot needs.
 pub(super) fn segments(
     repository: &Arc<Repository>,
-    recipes: &Recipes,
+    structure: &Structure,
     bad: &[Bad],
     sample: f64,
     report: &mut VerifyReport,
@@ -22,9 +21,8 @@ pub(super) fn segments(
     interrupt: &Interrupt,
 ) -> Result<Vec<Bad>> {
     let bad: HashSet<Bad> = bad.iter().copied().collect();
-    let needed: BTreeSet<PackId> = recipes.iter().flat_map(|(row, _)| row.header.packs.iter().copied()).collect();
     let mut pieces = Vec::new();
-    for id in needed.iter().filter(|id| !bad.contains(&Bad::Pack(**id))) {
+    for id in structure.needed().filter(|id| !bad.contains(&Bad::Pack(**id))) {
         let index = repository.index();
         let Some(row) = index.pack(id)? else { continue };
         let Some(directory) = index.directory(row.number)? else { continue };

@@ -150,10 +150,10 @@ fn run(
     structure::keys(repository, &mut report)?;
     repository.look_for_copies()?;
     let sizes = repository.pack_sizes()?;
-    let (recipes, mut bad) = structure::snapshots(repository, &sizes, &mut report)?;
-    bad.extend(structure::packs(repository, &recipes, &sizes, options.sample, &mut report, progress, interrupt)?);
+    let (structure, mut bad) = structure::snapshots(repository, &sizes, &mut report)?;
+    bad.extend(structure::packs(repository, &structure, &sizes, options.sample, &mut report, progress, interrupt)?);
     if options.level == Level::Data {
-        bad.extend(data::segments(repository, &recipes, &bad, options.sample, &mut report, progress, interrupt)?);
+        bad.extend(data::segments(repository, &structure, &bad, options.sample, &mut report, progress, interrupt)?);
     }
     let damaged = bad.iter().map(|bad| match bad {
         Bad::Pack(id) | Bad::Segment(id, _) => *id,
@@ -162,9 +162,8 @@ fn run(
     let damaged: BTreeSet<PackId> = damaged.collect();
     repository.note_damaged(damaged.iter().copied(), all)?;
     if all {
-        let needed: BTreeSet<PackId> = recipes.iter().flat_map(|(row, _)| row.header.packs.iter().copied()).collect();
-        repository.trust_packs(needed.difference(&damaged).copied())?;
+        repository.trust_packs(structure.needed().filter(|pack| !damaged.contains(pack)).copied())?;
     }
-    affected::name(repository, &recipes, &bad, &mut report)?;
+    affected::name(repository, &structure, &bad, &mut report)?;
     Ok(report)
 }

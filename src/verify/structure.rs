@@ -7,21 +7,51 @@ use crate::crypto::random_bytes;
 use crate::error::{Error, Result};
 use crate::format::checks::DirectoryCheck;
 use crate::format::layout::{MAX_KEY_OBJECT, is_key_name, key_name, pack_name};
-use crate::format::recipe::{PackRef, Recipe, Stream};
+use crate::format::recipe::{PackRef, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
 use crate::index::{Index, SnapshotRow};
 use crate::progress::{Counter, Interrupt, Progress};
 use crate::remote::many::{CallWindow, in_order};
 use crate::remote::{ErrorKind, Folder, ObjectName};
-use crate::repository::{self, PackEnds, Repository, WantedPack, list_or_none};
+use crate::repository::{self, Extent, Layers, NeedsWalk, PackEnds, Repository, WantedPack, list_or_none};
 
 /// Bytes that are read of a pack at once.
 const READ: u64 = 1 << 20;
 /// Bytes of a pack's start in which its header lies.
 const HEADER: usize = 4 << 10;
 
-/// The recipes of all snapshots that have one.
-pub(super) type Recipes = Vec<(SnapshotRow, Recipe)>;
+/// What the snapshots that can be read need.
+#[derive(Default)]
+pub(super) struct Structure {
+    /// These snapshots, by sequence.
+    pub rows: Vec<SnapshotRow>,
+    /// The packs that they need, with what binds their directories.
+    wanted: BTreeMap<PackId, Option<DirectoryCheck>>,
+    /// Packs that are damaged, and why.
+    contradicted: Vec<Bad>,
+}
+
+impl Structure {
+    /// The packs that they need.
+    pub fn needed(&self) -> impl Iterator<Item = &PackId> {
+        self.wanted.keys()
+    }
+
+    fn add(&mut self, row: SnapshotRow, table: &[PackRef]) {
+        let checks: HashMap<PackId, DirectoryCheck> = table.iter().map(|pack| (pack.id, pack.check)).collect();
+        for id in &row.header.packs {
+            let check = checks.get(id).copied();
+            let known = self.wanted.entry(*id).or_insert(check);
+            match (*known, check) {
+                (None, _) => *known = check,
+                // A pack has one directory: one of the two snapshots was written by somebody who lies about it.
+                (Some(one), Some(other)) if one != other => self.contradicted.push(Bad::Pack(*id)),
+                _ => {}
+            }
+        }
+        self.rows.push(row);
+    }
+}
 
 /// Checks that each key object has its hash, and that one of them opens this very repository: with the identity by its
 /// content, else by its bytes, which the writer key knows.
@@ -56,23 +86,29 @@ pub(super) fn snapshots(
     repository: &Repository,
     sizes: &HashMap<PackId, u64>,
     report: &mut VerifyReport,
-) -> Result<(Recipes, Vec<Bad>)> {
+) -> Result<(Structure, Vec<Bad>)> {
     report.snapshots = repository.index().snapshots()?;
     let mut lost: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
-    let mut recipes = Vec::new();
+    let mut structure = Structure::default();
     let mut bad = Vec::new();
     let mut unreadable = BTreeSet::new();
     let rows = report.snapshots.clone();
     fetch_directories(repository, &rows, sizes)?;
     let objects: Vec<(ObjectName, u64)> = rows.iter().map(|row| (Repository::object_name(row), row.size)).collect();
     let mut rows = rows.into_iter();
-    repository.fetch_snapshots(&objects, |_, object| {
+    repository.fetch_snapshots(&objects, Extent::Whole, |_, _, object| {
         let Some(row) = rows.next() else { return Ok(()) };
-        match one_snapshot(repository, &row, object, sizes, &lost) {
-            Ok((recipe, missing)) => {
-                bad.extend(missing);
-                streams(repository, &row, &recipe, report)?;
-                recipes.push((row, recipe));
+        let parent = row.header.parent.and_then(|parent| structure.rows.iter().rfind(|row| row.id == parent.id));
+        match one_snapshot(repository, (&row, parent), object, sizes, &lost) {
+            Ok(found) => {
+                bad.extend(found.missing);
+                for (stream, why) in found.damaged {
+                    report.damaged(Repository::object_name(&row), why);
+                    if let Some(damage) = report.damage.last_mut() {
+                        damage.affects.insert(row.id, vec![stream]);
+                    }
+                }
+                structure.add(row, &found.table);
             }
             Err(repository::Error::Damaged(why)) => {
                 lost.insert(row.id, Vec::new());
@@ -90,7 +126,7 @@ pub(super) fn snapshots(
     repository.suspect(unreadable)?;
     replaced(repository, report)?;
     gaps(report);
-    Ok((recipes, bad))
+    Ok((structure, bad))
 }
 
 /// Fetches all directories that the index lacks. Which of them fit is found with each snapshot.
@@ -124,14 +160,29 @@ fn replaced(repository: &Repository, report: &mut VerifyReport) -> Result<()> {
     Ok(())
 }
 
+/// A snapshot that can be read.
+struct ReadSnapshot {
+    /// The packs of its recipe's table.
+    table: Vec<PackRef>,
+    /// Packs that aren't there.
+    missing: Vec<Bad>,
+    /// Streams that don't fit their packs, each with a sentence.
+    damaged: DamagedStreams,
+}
+
+/// Streams, each with a sentence.
+type DamagedStreams = Vec<(String, String)>;
+
+/// `parent` is the row of its parent, where that was found whole: then only the records that it lacks are read, and otherwise all.
 fn one_snapshot(
     repository: &Repository,
-    row: &SnapshotRow,
+    (row, parent): (&SnapshotRow, Option<&SnapshotRow>),
     object: repository::Result<Vec<u8>>,
     sizes: &HashMap<PackId, u64>,
     lost: &BTreeMap<SnapshotId, Vec<String>>,
-) -> repository::Result<(Recipe, Vec<Bad>)> {
-    let (found, body) = repository.open_snapshot(&Repository::object_name(row), &object.map_err(gone)?)?;
+) -> repository::Result<ReadSnapshot> {
+    let object = object.map_err(gone)?;
+    let (found, body) = repository.open_snapshot(&Repository::object_name(row), row.size, &object)?;
     if found != *row || repository.index().whole_body(&row.id)? != Some(body) {
         return Err(repository::Error::Damaged(
             "the index has other things of it; run `varu index rebuild`".to_owned(),
@@ -141,36 +192,92 @@ fn one_snapshot(
     if let Some(parent) = row.header.parent.filter(|parent| lost.contains_key(&parent.id)) {
         return Err(repository::Error::Damaged(format!("its parent {} is damaged", parent.id)));
     }
-    let recipe = repository.recipe(&row.id)?;
+    let layers = repository.layers(&row.id)?;
     let missing: Vec<Bad> =
         row.header.packs.iter().filter(|pack| !sizes.contains_key(pack)).map(|pack| Bad::Pack(*pack)).collect();
-    let entered = repository.enter_packs(row.header.packs.iter().copied(), &recipe, Some(sizes))?;
+    let entered = repository.enter_packs(row.header.packs.iter().copied(), layers.packs(), Some(sizes))?;
     // Directories that don't read are found when the packs are read; without them the list can't be computed again.
-    if entered.iter().all(std::result::Result::is_ok) {
-        check_pack_list(repository, row, &recipe)?;
+    let all_known = entered.iter().all(std::result::Result::is_ok);
+    let mut walk = RecipeWalk::new(repository, &layers, all_known)?;
+    if let Some(parent) = parent.filter(|_| all_known) {
+        let mut streams = 0;
+        for changed in layers.changed() {
+            let (before, after) = changed?;
+            streams += i64::from(after.is_some()) - i64::from(before.is_some());
+            if let Some(stream) = after {
+                walk.add(&stream)?;
+            }
+        }
+        let known = layers.placed().nth_back(1).map_or(0, |below| below.layer.streams);
+        let (needs, damaged) = walk.end()?;
+        let mut needed: BTreeSet<PackId> = needs.into_iter().flatten().collect();
+        needed.extend(&parent.header.packs);
+        // Where a pack isn't needed any more, all of the recipe says so.
+        if needed.iter().eq(&row.header.packs) {
+            check_count(known.checked_add_signed(streams), layers.count())?;
+            return Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged });
+        }
+        walk = RecipeWalk::new(repository, &layers, all_known)?;
     }
-    Ok((recipe, missing))
+    let mut streams = 0;
+    for stream in layers.streams() {
+        walk.add(&stream?)?;
+        streams += 1;
+    }
+    check_count(Some(streams), layers.count())?;
+    let (needs, damaged) = walk.end()?;
+    if let Some(needs) = needs.filter(|needs| *needs != row.header.packs) {
+        return Err(repository::Error::Damaged(format!(
+            "its header lists {} packs, and its recipe needs {}",
+            row.header.packs.len(),
+            needs.len()
+        )));
+    }
+    Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged })
 }
 
-/// Checks that the runs of each stream are inside their packs and have its size, as far as the directories are known.
-fn streams(repository: &Repository, row: &SnapshotRow, recipe: &Recipe, report: &mut VerifyReport) -> Result<()> {
-    let index = repository.index();
-    let number = |pack: &PackRef| Ok(index.pack(&pack.id)?.map(|row| row.number));
-    let numbers = recipe.packs.iter().map(number).collect::<repository::Result<Vec<_>>>()?;
-    for stream in &recipe.streams {
-        let why = match plain_size(&index, &numbers, stream)? {
-            Some(size) if size != stream.entry.size => {
-                format!("{} has {size} bytes and should have {}", stream.entry.name, stream.entry.size)
-            }
-            Some(_) => continue,
-            None => format!("{} names chunks that its pack lacks", stream.entry.name),
-        };
-        report.damaged(Repository::object_name(row), why);
-        if let Some(damage) = report.damage.last_mut() {
-            damage.affects.insert(row.id, vec![stream.entry.name.to_string()]);
-        }
+fn check_count(found: Option<u64>, said: u64) -> repository::Result<()> {
+    match found == Some(said) {
+        true => Ok(()),
+        false => Err(repository::Error::Damaged(format!(
+            "its recipe says that it has {said} streams, and has {}",
+            found.map_or("none".to_owned(), |found| found.to_string())
+        ))),
     }
-    Ok(())
+}
+
+/// Checks that the runs of streams are inside their packs and have their size, and finds the packs that they need, as far as the
+/// directories are known.
+struct RecipeWalk<'a> {
+    repository: &'a Repository,
+    /// The index's numbers of the recipe's packs.
+    numbers: Vec<Option<u32>>,
+    needs: Option<NeedsWalk<'a>>,
+    damaged: DamagedStreams,
+}
+
+impl<'a> RecipeWalk<'a> {
+    fn new(repository: &'a Repository, layers: &'a Layers<'_>, all_known: bool) -> repository::Result<Self> {
+        let index = repository.index();
+        let number = |pack: &PackRef| Ok(index.pack(&pack.id)?.map(|row| row.number));
+        let numbers = layers.packs().iter().map(number).collect::<repository::Result<Vec<_>>>()?;
+        let needs = all_known.then(|| NeedsWalk::new(repository, layers.packs()));
+        Ok(Self { repository, numbers, needs, damaged: Vec::new() })
+    }
+
+    fn add(&mut self, stream: &Stream) -> repository::Result<()> {
+        let why = match plain_size(&self.repository.index(), &self.numbers, stream)? {
+            Some(size) if size == stream.entry.size => None,
+            Some(size) => Some(format!("{} has {size} bytes and should have {}", stream.entry.name, stream.entry.size)),
+            None => Some(format!("{} names chunks that its pack lacks", stream.entry.name)),
+        };
+        self.damaged.extend(why.map(|why| (stream.entry.name.to_string(), why)));
+        self.needs.as_mut().map_or(Ok(()), |needs| needs.add(stream))
+    }
+
+    fn end(self) -> repository::Result<(Option<Vec<PackId>>, DamagedStreams)> {
+        Ok((self.needs.map(NeedsWalk::finish).transpose()?.map(|needs| needs.packs), self.damaged))
+    }
 }
 
 /// The bytes of a stream's chunks; its own size if a directory isn't known. None if a run is outside of its pack.
@@ -184,19 +291,6 @@ fn plain_size(index: &Index, numbers: &[Option<u32>], stream: &Stream) -> reposi
         size += directory.lengths[range].iter().map(|&length| u64::from(length)).sum::<u64>();
     }
     Ok(Some(size))
-}
-
-/// The list of packs in a header is complete, bases included: it is computed again and compared.
-fn check_pack_list(repository: &Repository, row: &SnapshotRow, recipe: &Recipe) -> repository::Result<()> {
-    let found = repository.needed_packs(recipe)?.packs;
-    if found == row.header.packs {
-        return Ok(());
-    }
-    Err(repository::Error::Damaged(format!(
-        "its header lists {} packs, and its recipe needs {}",
-        row.header.packs.len(),
-        found.len()
-    )))
 }
 
 fn gone(error: repository::Error) -> repository::Error {
@@ -229,30 +323,16 @@ type Drawn = (PackId, Option<DirectoryCheck>, u64);
 /// Reads each pack that a snapshot needs, compares its hash with its name, and its directory with the recipes.
 pub(super) fn packs(
     repository: &Repository,
-    recipes: &Recipes,
+    structure: &Structure,
     sizes: &HashMap<PackId, u64>,
     sample: f64,
     report: &mut VerifyReport,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Vec<Bad>> {
-    let mut wanted: BTreeMap<PackId, Option<DirectoryCheck>> = BTreeMap::new();
-    let mut bad = Vec::new();
-    for (row, recipe) in recipes {
-        let checks: HashMap<PackId, DirectoryCheck> = recipe.packs.iter().map(|pack| (pack.id, pack.check)).collect();
-        for id in &row.header.packs {
-            let check = checks.get(id).copied();
-            let known = wanted.entry(*id).or_insert(check);
-            match (*known, check) {
-                (None, _) => *known = check,
-                // A pack has one directory: one of the two snapshots was written by somebody who lies about it.
-                (Some(one), Some(other)) if one != other => {
-                    bad.push((Bad::Pack(*id), "two snapshots know it by different directories".to_owned()));
-                }
-                _ => {}
-            }
-        }
-    }
+    let wanted = &structure.wanted;
+    let lies = |part: &Bad| (*part, "two snapshots know it by different directories".to_owned());
+    let mut bad: Vec<(Bad, String)> = structure.contradicted.iter().map(lies).collect();
     let total = wanted.keys().filter_map(|pack| sizes.get(pack)).sum::<u64>();
     progress.phase("reading packs", Some((total as f64 * sample) as u64), None);
     let missing = wanted.keys().filter(|pack| !sizes.contains_key(pack));

@@ -14,7 +14,7 @@ use varu::crypto::random_bytes;
 use varu::entry::{Entry, Kind, StreamName};
 use varu::format::layout::pack_name;
 use varu::format::pack::BaseRun;
-use varu::format::recipe::{PackRef, Recipe, Run, Stream, encode_full};
+use varu::format::recipe::{PackRef, Recipe, Run, Stream};
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader, Totals};
 use varu::id::{ChainId, ChunkId, GenerationId, PackId, StreamHash};
 use varu::index::SnapshotRow;
@@ -102,6 +102,7 @@ impl Desk {
             entry: Entry { name, kind: Kind::Data, size: bytes.len() as u64, metadata: None },
             hash: Some(StreamHash::from_bytes(hasher.finish())),
             runs: runs.collect(),
+            order: 0,
         }
     }
 
@@ -113,6 +114,8 @@ impl Desk {
         listed.dedup();
         let header = SnapshotHeader {
             body: 0,
+            pages: 0,
+            pages_check: [0; 32],
             repository: *self.writer.id(),
             salt: [0; 32],
             chain: ChainId::from_bytes(*random_bytes()),
@@ -127,6 +130,7 @@ impl Desk {
             packs: listed,
             key_objects: Vec::new(),
         };
+        let (layer, pages) = self.writer.write_layer(&Recipe { packs: packs.to_vec(), streams }).unwrap();
         let body = SnapshotBody {
             instance: instance(),
             host: "thief".into(),
@@ -137,9 +141,9 @@ impl Desk {
             warnings: Vec::new(),
             configuration: Vec::new(),
             totals: Totals { read: 0, new: 0, stored: 0, packs: 0 },
-            recipe: encode_full(&Recipe { packs: packs.to_vec(), streams }),
+            recipe: layer.encode(),
         };
-        let snapshot = self.writer.seal_snapshot(header, body).unwrap();
+        let snapshot = self.writer.seal_snapshot(header, body, pages).unwrap();
         self.writer.store_snapshot(&snapshot).unwrap();
         snapshot.row
     }
@@ -387,8 +391,9 @@ fn a_run_outside_of_what_any_pack_can_hold() {
     let pack = desk.pack(None, GENERATION, &[], &[desk.plain(&[b"row"])]);
     let row = desk.snapshot(&[pack], &[pack], vec![desk.stream("bad", b"row", &[(0, 0, 1 << 31, 1 << 31)])]);
     let (reader, _state) = desk.reader();
-    let error = bring_back(&reader, &row).unwrap_err().to_string();
-    assert!(error.contains("a run lies outside of what a pack can hold"), "{error}");
+    let (restored, report) = bring_back(&reader, &row).unwrap();
+    assert!(restored.is_empty() && report.damaged.len() == 1, "{report:?}");
+    assert!(report.damaged[0].contains("a run lies outside of what a pack can hold"), "{report:?}");
     assert!(!look(&reader).is_whole(&row.id));
 }
 

@@ -12,7 +12,6 @@ use support::*;
 use varu::backup::{BackupOptions, BackupReport, PreviousFile};
 use varu::entry::StreamName;
 use varu::format::layout::pack_name;
-use varu::format::recipe::Recipe;
 use varu::id::PackId;
 use varu::index::SnapshotRow;
 use varu::remote::Folder;
@@ -378,10 +377,7 @@ fn a_full_restores_from_the_packs_that_it_lists_alone() {
 /// Plain bytes that a restore of a stream alone decodes, beside its size, for those streams whose number is chosen.
 fn decodes(writer: &Repository, row: &SnapshotRow, chosen: impl Fn(usize) -> bool) -> BTreeMap<String, (u64, u64)> {
     let recipe = writer.recipe(&row.id).unwrap();
-    let decoded = |stream: &varu::format::recipe::Stream| {
-        let alone = Recipe { packs: recipe.packs.clone(), streams: vec![stream.clone()] };
-        writer.needed_packs(&alone).unwrap().decoded
-    };
+    let decoded = |stream: &varu::format::recipe::Stream| writer.needed_by(&recipe.packs, stream).unwrap().decoded;
     let streams = recipe.streams.iter().enumerate().filter(|(number, _)| chosen(*number));
     streams.map(|(_, stream)| (stream.entry.name.to_string(), (decoded(stream), stream.entry.size))).collect()
 }

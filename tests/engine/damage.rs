@@ -212,7 +212,7 @@ fn clear_bytes(name: &ObjectName, bytes: &[u8]) -> Vec<usize> {
             let wrapped = u16::from_le_bytes([bytes[HEADER_FIXED - 2], bytes[HEADER_FIXED - 1]]);
             (0..HEADER_FIXED + usize::from(wrapped)).chain(bytes.len() - TRAILER_LEN..bytes.len()).collect()
         }
-        Folder::Snapshots => (0..SnapshotHeader::split(bytes).unwrap().1.len()).collect(),
+        Folder::Snapshots => (0..SnapshotHeader::length(bytes).unwrap()).collect(),
         // An age file: its header is a text, its end a tag.
         _ => (0..bytes.len().min(200)).chain(bytes.len() - 16..bytes.len()).collect(),
     }

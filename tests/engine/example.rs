@@ -100,7 +100,8 @@ impl Target for Kept {
 
 // ---- What is in it -------------------------------------------------------------------------------------------------
 
-/// A dump on a day: rows change, rows come, and on the third day two parts change places.
+/// A dump on a day: rows change, rows come, and on the third day two parts change places. From the second day on another dump
+/// comes between the two, which has the last name.
 fn dump(day: u32) -> Streams {
     let rows = |range: std::ops::Range<u32>| -> Vec<u8> {
         let row = |n: u32| {
@@ -115,10 +116,16 @@ fn dump(day: u32) -> Streams {
     };
     let entry =
         |name: &str, size| Entry { name: StreamName::new(name).unwrap(), kind: Kind::Data, size, metadata: None };
-    vec![(entry("agama.sql", text.len() as u64), text), (entry("empty.sql", 0), Vec::new())]
+    let mut dumps = vec![(entry("agama.sql", text.len() as u64), text), (entry("empty.sql", 0), Vec::new())];
+    if day > 0 {
+        let text = b"CREATE TABLE z (id INT);\n".to_vec();
+        dumps.insert(1, (entry("z.sql", text.len() as u64), text));
+    }
+    dumps
 }
 
-/// A tree with every kind of entry. On the second day a file changed, one came, one went.
+/// A tree with every kind of entry, and with more than a leaf holds. On the second day a file changed, one came, one went; on the
+/// third a mode changed and nothing else, and on the fourth a file changed again.
 fn tree(day: u32) -> Streams {
     let time = |seconds| FileTime { seconds, nanoseconds: 123_456_789 };
     let metadata = |mode, inode| Metadata {
@@ -140,12 +147,13 @@ fn tree(day: u32) -> Streams {
         streams.push((entry, bytes));
     };
     add(b"etc", Kind::Directory, Vec::new(), Some(metadata(0o755, 1)));
-    let hosts = format!("127.0.0.1 localhost\n192.0.2.{day} db\n").into_bytes();
+    let last_change = if day == 2 { 1 } else { day };
+    let hosts = format!("127.0.0.1 localhost\n192.0.2.{last_change} db\n").into_bytes();
     add(
         b"etc/hosts",
         Kind::File,
         hosts,
-        Some(Metadata { mtime: time(1_700_000_000 + i64::from(day)), ..metadata(0o644, 2) }),
+        Some(Metadata { mtime: time(1_700_000_000 + i64::from(last_change)), ..metadata(0o644, 2) }),
     );
     add(b"etc/hosts.too", Kind::Hardlink(StreamName::new("etc/hosts").unwrap()), Vec::new(), None);
     add(b"etc/mtab", Kind::Symlink(b"../proc/self/mounts".to_vec()), Vec::new(), Some(metadata(0o777, 3)));
@@ -160,15 +168,24 @@ fn tree(day: u32) -> Streams {
         0 => add(b"etc/went", Kind::File, b"soon gone\n".to_vec(), Some(metadata(0o600, 5))),
         _ => add(b"etc/came", Kind::File, Vec::new(), Some(metadata(0o600, 6))),
     }
+    add(b"notes", Kind::Directory, Vec::new(), Some(metadata(if day < 2 { 0o700 } else { 0o750 }, 11)));
+    // Behind all that is in the folder.
+    add(b"notes.txt", Kind::File, Vec::new(), Some(metadata(0o600, 12)));
+    for number in 0..60 {
+        let note = Xattr { name: b"user.note".to_vec(), value: format!("{number} ").repeat(200).into_bytes() };
+        let metadata = Metadata { xattrs: vec![note], ..metadata(0o600, 20 + number) };
+        add(format!("notes/{number:02}").as_bytes(), Kind::Fifo, Vec::new(), Some(metadata));
+    }
     add(b"run/caf\xe9", Kind::Fifo, Vec::new(), Some(metadata(0o660, 7)));
     add(b"run/null", Kind::CharDevice(1, 3), Vec::new(), Some(metadata(0o666, 8)));
     add(b"run/sda", Kind::BlockDevice(8, 1000), Vec::new(), Some(metadata(0o660, 9)));
     add(b"run/socket", Kind::Socket, Vec::new(), Some(metadata(0o700, 10)));
+    streams.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     streams
 }
 
 /// The snapshots, in their order: set, kind, day.
-const SNAPSHOTS: [(&str, WantedKind, u32); 7] = [
+const SNAPSHOTS: [(&str, WantedKind, u32); 9] = [
     ("dump", WantedKind::Full, 0),
     ("dump", WantedKind::Incremental, 1),
     ("tree", WantedKind::Full, 0),
@@ -176,6 +193,8 @@ const SNAPSHOTS: [(&str, WantedKind, u32); 7] = [
     ("tree", WantedKind::Incremental, 1),
     ("dump", WantedKind::Full, 3),
     ("dump", WantedKind::Rebase, 3),
+    ("tree", WantedKind::Incremental, 2),
+    ("tree", WantedKind::Incremental, 3),
 ];
 
 fn streams(set: &str, day: u32) -> Streams {

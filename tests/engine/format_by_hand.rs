@@ -266,8 +266,10 @@ struct Copy {
     sequence: u64,
     data_time: i64,
     base_sequence: u64,
-    base_check: [u8; 16],
-    recipe: Vec<u8>,
+    base_layer: [u8; 32],
+    layers: Vec<Layer>,
+    /// Those of all its layers.
+    pages: Vec<u8>,
 }
 
 type Packs = BTreeMap<String, Pack>;
@@ -280,12 +282,14 @@ fn pack(keys: &Keys, object: &[u8]) -> Pack {
     let w = usize::from(fields.u16());
     let key = age(&keys.data, fields.raw(w)).try_into().unwrap();
     let (header, rest) = object.split_at(58 + w);
-    let (rest, trailer) = rest.split_at(rest.len() - 24);
+    let (rest, trailer) = rest.split_at(rest.len() - 32);
     let mut fields = Fields(trailer);
+    let p = fields.u64() as usize;
     let [r, d, count, zero] = [(); 4].map(|()| fields.u32() as usize);
     assert_eq!((zero, fields.0), (0, &b"VARUpend"[..]));
     let (rest, sealed_directory) = rest.split_at(rest.len() - d);
-    let (segments, sealed_copy) = rest.split_at(rest.len() - r);
+    let (rest, sealed_copy) = rest.split_at(rest.len() - r);
+    let (segments, pages) = rest.split_at(rest.len() - p);
     let directory_key = derive("varu 2026-11 pack directory", &[&keys.metadata, &salt]);
     let directory = open(&directory_key, 0, &parts(&[header, trailer]), sealed_directory);
     let copy_key = derive("varu 2026-11 recipe copy", &[&keys.metadata, &salt]);
@@ -297,10 +301,13 @@ fn pack(keys: &Keys, object: &[u8]) -> Pack {
             sequence: fields.u64(),
             data_time: i64::from_le_bytes(fields.array()),
             base_sequence: fields.u64(),
-            base_check: fields.array(),
-            recipe: fields.0.to_vec(),
+            base_layer: fields.array(),
+            layers: fields.list(|fields| layer(fields.bytes())),
+            pages: pages.to_vec(),
         }
     });
+    let of_layers: usize = copy.iter().flat_map(|copy| &copy.layers).map(|layer| layer.length).sum();
+    assert_eq!(of_layers, p, "the pages of the copy's layers fill their place");
     let mut fields = Fields(&directory);
     let set = fields.text().to_owned();
     let generation = fields.array();
@@ -378,17 +385,22 @@ struct Snapshot {
     packs: Vec<String>,
     generation: [u8; 16],
     totals: [u64; 4],
-    recipe: Vec<u8>,
+    layer: Layer,
+    pages: Vec<u8>,
 }
 
 fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
-    let id = hex(&blake3(&[object])[..16]);
     let mut fields = Fields(object);
     fields.prefix(b's');
     let h = fields.u32() as usize;
-    let (header, sealed) = object.split_at(h);
-    let mut fields = Fields(&header[12..]);
-    assert_eq!(fields.u64() as usize, sealed.len());
+    let (b, p) = (fields.u64() as usize, fields.u64() as usize);
+    let pages_hash: [u8; 32] = fields.array();
+    assert_eq!(object.len(), h + b + p);
+    let (header, rest) = object.split_at(h);
+    let (sealed, pages) = rest.split_at(b);
+    assert!(p == 0 || blake3(&[pages]) == pages_hash);
+    let id = hex(&blake3(&[header, sealed])[..16]);
+    let mut fields = Fields(&header[60..]);
     assert_eq!(fields.array(), keys.repository);
     let salt: [u8; 32] = fields.array();
     let kind = fields.u8();
@@ -436,8 +448,23 @@ fn snapshot(keys: &Keys, name: &str, object: &[u8]) -> Snapshot {
     assert_eq!(fields.list(|fields| fields.text().to_owned()), Vec::<String>::new());
     assert_eq!(fields.bytes(), b"[repository]\nurl = \"/srv/vault\"\n");
     let totals = [(); 4].map(|()| fields.varint());
-    let recipe = fields.0.to_vec();
-    Snapshot { set, chain, parent, previous, sequence, data_time, stored_time, tags, packs, generation, totals, recipe }
+    let (layer, pages) = (layer(fields.0), pages.to_vec());
+    assert_eq!(layer.length, p);
+    Snapshot {
+        set,
+        chain,
+        parent,
+        previous,
+        sequence,
+        data_time,
+        stored_time,
+        tags,
+        packs,
+        generation,
+        totals,
+        layer,
+        pages,
+    }
 }
 
 /// One chunk: the pack's number in the recipe's table, segment, chunk in the segment.
@@ -450,40 +477,147 @@ struct Stream {
     name: Vec<u8>,
     size: usize,
     hash: Option<[u8; 32]>,
+    place: u64,
     chunks: Vec<Location>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Page {
+    offset: usize,
+    length: usize,
+    check: [u8; 16],
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Layer {
+    id: [u8; 32],
+    packs: Vec<(String, [u8; 16])>,
+    streams: usize,
+    length: usize,
+    height: u8,
+    root: Option<Page>,
+}
+
+fn layer(bytes: &[u8]) -> Layer {
+    let mut fields = Fields(bytes);
+    let id = fields.array();
+    let packs = fields.list(|fields| (hex(&fields.array::<32>()), fields.array()));
+    let (streams, length, height) = (fields.number(), fields.number(), fields.u8());
+    let root = (height > 0).then(|| Page { offset: fields.number(), length: fields.number(), check: fields.array() });
+    assert!(fields.0.is_empty() && height <= 8);
+    assert_eq!(root.as_ref().map_or(0, |root| root.offset + root.length), length, "the root is the last page");
+    Layer { id, packs, streams, length, height, root }
+}
+
+/// A name in a form whose bytes are in tree order: no name has a zero byte.
+fn tree(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect()
 }
 
 #[derive(Clone, Default)]
 struct Recipe {
     packs: Vec<(String, [u8; 16])>,
-    streams: Vec<Stream>,
-    /// Which items and ops it is made of.
+    /// By name, in tree order.
+    streams: BTreeMap<Vec<u8>, Stream>,
+    /// How many layers it has.
+    layers: usize,
+    /// Which records and ops it is made of.
     made_of: BTreeSet<(&'static str, u64)>,
+    /// The children of each inner page.
+    children: Vec<usize>,
 }
 
-fn recipe(bytes: &[u8], parent: Option<&Recipe>) -> Recipe {
-    let mut fields = Fields(bytes);
-    let packs = parent.map(|parent| parent.packs.clone()).unwrap_or_default();
-    let mut recipe = Recipe { packs, ..Recipe::default() };
-    recipe.packs.extend(fields.list(|fields| (hex(&fields.array::<32>()), fields.array())));
-    let mut e: i64 = 0;
-    let mut name = Vec::new();
+impl Recipe {
+    /// In the order of a restore.
+    fn streams(&self) -> Vec<&Stream> {
+        let mut streams: Vec<&Stream> = self.streams.values().collect();
+        streams.sort_by_key(|stream| stream.place);
+        streams
+    }
+}
+
+/// Lays a layer upon those below.
+fn upon(keys: &Keys, mut recipe: Recipe, layer: &Layer, pages: &[u8]) -> Recipe {
+    recipe.packs.extend(layer.packs.iter().cloned());
+    if let Some(root) = &layer.root {
+        page(keys, &mut recipe, layer, pages, root, layer.height, (None, None));
+    }
+    recipe.layers += 1;
+    assert_eq!(recipe.streams.len(), layer.streams);
+    recipe
+}
+
+/// Reads a page whose first name is the first of `names`, if that is known, and whose others come before the second.
+fn page(
+    keys: &Keys,
+    recipe: &mut Recipe,
+    layer: &Layer,
+    pages: &[u8],
+    page: &Page,
+    height: u8,
+    names: (Option<Vec<u8>>, Option<Vec<u8>>),
+) {
+    let sealed = &pages[page.offset..page.offset + page.length];
+    assert_eq!(blake3(&[sealed])[..16], page.check);
+    let offset = (page.offset as u64).to_le_bytes();
+    let key = derive("varu 2026-11 recipe page", &[&keys.metadata, &blake3(&[&layer.id, &offset])]);
+    let packed = open(&key, 0, &parts(&[&keys.repository, &offset, &[height]]), sealed);
+    let (length, frame) = packed.split_at(4);
+    let plain = zstd::decode_all(frame).unwrap();
+    assert_eq!(plain.len(), u32::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut fields = Fields(&plain);
+    let found = match height {
+        1 => leaf(recipe, &mut fields),
+        _ => {
+            let children = children(&mut fields, page.offset);
+            let found: Vec<Vec<u8>> = children.iter().map(|(name, _)| tree(name)).collect();
+            recipe.children.push(children.len());
+            for (at, (_, child)) in children.iter().enumerate() {
+                let end = found.get(at + 1).cloned().or(names.1.clone());
+                self::page(keys, recipe, layer, pages, child, height - 1, (Some(found[at].clone()), end));
+            }
+            found
+        }
+    };
+    assert!(found.is_sorted_by(|one, next| one < next), "each name once, in tree order");
+    assert!(names.0.is_none_or(|first| found[0] == first));
+    assert!(names.1.is_none_or(|end| found[found.len() - 1] < end));
+}
+
+/// The children of an inner page that lies at `offset`, each with its first name.
+fn children(fields: &mut Fields<'_>, offset: usize) -> Vec<(Vec<u8>, Page)> {
+    let (mut name, mut end) = (Vec::new(), 0);
+    let mut children = Vec::new();
+    while !fields.0.is_empty() {
+        self::name(fields, &mut name);
+        let (start, length) = (end + fields.number(), fields.number());
+        end = start + length;
+        assert!(length > 0 && end <= offset, "children before their parents");
+        children.push((name.clone(), Page { offset: start, length, check: fields.array() }));
+    }
+    children
+}
+
+/// Lays the records of a leaf upon the streams below. Returns their names.
+fn leaf(recipe: &mut Recipe, fields: &mut Fields<'_>) -> Vec<Vec<u8>> {
+    let (mut names, mut name) = (Vec::new(), Vec::new());
     let mut last: Option<Location> = None;
     while !fields.0.is_empty() {
         let t = fields.varint();
-        recipe.made_of.insert(("item", t));
-        let from = (t != 1).then(|| (e + fields.zigzag()) as usize);
+        assert!(t <= 2 && (t == 1 || recipe.layers > 0));
+        recipe.made_of.insert(("record", t));
         if t == 0 {
-            let (from, n) = (from.unwrap(), fields.number());
-            recipe.streams.extend_from_slice(&parent.unwrap().streams[from..from + n]);
-            e = (from + n) as i64;
+            self::name(fields, &mut name);
+            names.push(tree(&name));
+            recipe.streams.remove(&tree(&name)).expect("what is removed is there");
             continue;
         }
-        let old = from.map(|from| {
-            e = from as i64 + 1;
-            parent.unwrap().streams[from].chunks.clone()
-        });
-        let mut stream = entry(&mut fields, &mut name);
+        let mut stream = entry(fields, &mut name);
+        names.push(tree(&name));
+        let below = match t {
+            2 => Some(recipe.streams[&tree(&name)].chunks.clone()),
+            _ => None,
+        };
         if stream.hash.is_some() {
             let mut cursor = 0;
             for _ in 0..fields.number() {
@@ -492,7 +626,7 @@ fn recipe(bytes: &[u8], parent: Option<&Recipe>) -> Recipe {
                 recipe.made_of.insert(("op", v & 3));
                 match v & 3 {
                     0 => {
-                        stream.chunks.extend(&old.as_ref().unwrap()[cursor..cursor + n as usize]);
+                        stream.chunks.extend(&below.as_ref().unwrap()[cursor..cursor + n as usize]);
                         cursor += n as usize;
                     }
                     1 => cursor = (cursor as i64 + unzigzag(n)) as usize,
@@ -508,20 +642,27 @@ fn recipe(bytes: &[u8], parent: Option<&Recipe>) -> Recipe {
                             };
                             (pack, segment, fields.number())
                         };
-                        stream.chunks.extend((0..n as usize).map(|at| (first.0, first.1, first.2 + at)));
-                        last = stream.chunks.last().copied();
+                        assert!(first.0 < recipe.packs.len());
+                        let run = (0..n as usize).map(|at| (first.0, first.1, first.2 + at));
+                        last = run.clone().next_back();
+                        stream.chunks.extend(run);
                     }
                 }
             }
         }
-        recipe.streams.push(stream);
+        recipe.streams.insert(tree(&name), stream);
     }
-    recipe
+    names
+}
+
+/// A name, of which the start is that of the one before in the page.
+fn name(fields: &mut Fields<'_>, name: &mut Vec<u8>) {
+    name.truncate(fields.number());
+    name.extend_from_slice(fields.bytes());
 }
 
 fn entry(fields: &mut Fields<'_>, name: &mut Vec<u8>) -> Stream {
-    name.truncate(fields.number());
-    name.extend_from_slice(fields.bytes());
+    self::name(fields, name);
     let kind = fields.u8();
     let target = match kind {
         3 | 4 => fields.bytes().escape_ascii().to_string(),
@@ -532,8 +673,9 @@ fn entry(fields: &mut Fields<'_>, name: &mut Vec<u8>) -> Stream {
     let has_content = matches!(kind, 0 | 1);
     let size = if has_content { fields.number() } else { 0 };
     let hash = has_content.then(|| fields.array());
+    let place = if kind == 0 { fields.varint() } else { 0 };
     let line = format!("{} kind={kind} target={target} size={size}{metadata}", name.escape_ascii());
-    Stream { line, name: name.clone(), size, hash, chunks: Vec::new() }
+    Stream { line, name: name.clone(), size, hash, place, chunks: Vec::new() }
 }
 
 fn metadata(fields: &mut Fields<'_>) -> String {
@@ -562,7 +704,7 @@ fn metadata(fields: &mut Fields<'_>) -> String {
 fn needed(packs: &Packs, recipe: &Recipe) -> Vec<String> {
     let mut open: Vec<(String, usize)> = recipe
         .streams
-        .iter()
+        .values()
         .flat_map(|stream| &stream.chunks)
         .map(|&(pack, segment, _)| (recipe.packs[pack].0.clone(), segment))
         .collect();
@@ -585,9 +727,10 @@ fn needed(packs: &Packs, recipe: &Recipe) -> Vec<String> {
 fn check_streams(keys: &Keys, packs: &Packs, sequence: u64, recipe: &Recipe) {
     let expected = folder().join(format!("expected/{sequence}"));
     let listing = std::fs::read_to_string(expected.join("listing.txt")).unwrap();
-    let lines: Vec<&str> = recipe.streams.iter().map(|stream| stream.line.as_str()).collect();
+    let streams = recipe.streams();
+    let lines: Vec<&str> = streams.iter().map(|stream| stream.line.as_str()).collect();
     assert_eq!(lines, listing.lines().collect::<Vec<_>>(), "snapshot {sequence}");
-    for (number, stream) in recipe.streams.iter().enumerate() {
+    for (number, stream) in streams.into_iter().enumerate() {
         let Some(hash) = stream.hash else { continue };
         let mut bytes = Vec::new();
         let mut lengths = Vec::new();
@@ -621,7 +764,10 @@ fn the_example_decodes_as_the_page_says() {
         .map(|(name, object)| (name[name.len() - 32..].to_owned(), snapshot(&keys, &name, &object)))
         .collect();
     snapshots.sort_by_key(|(_, snapshot)| snapshot.sequence);
-    assert_eq!(snapshots.iter().map(|(_, snapshot)| snapshot.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(
+        snapshots.iter().map(|(_, snapshot)| snapshot.sequence).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    );
     let mut recipes: BTreeMap<String, Recipe> = BTreeMap::new();
     let mut before = [0; 16];
     for (id, snapshot) in &snapshots {
@@ -632,45 +778,55 @@ fn the_example_decodes_as_the_page_says() {
         if let Some(parent) = before {
             assert_eq!((parent.chain, &parent.set), (snapshot.chain, &snapshot.set));
         }
-        let recipe = recipe(&snapshot.recipe, parent.map(|parent| &recipes[&parent]));
+        let below = parent.map(|parent| recipes[&parent].clone()).unwrap_or_default();
+        let recipe = upon(&keys, below, &snapshot.layer, &snapshot.pages);
         check_streams(&keys, &packs, snapshot.sequence, &recipe);
         assert_eq!(needed(&packs, &recipe), snapshot.packs);
-        assert_eq!(snapshot.totals[0], recipe.streams.iter().map(|stream| stream.size as u64).sum::<u64>());
+        assert_eq!(snapshot.totals[0], recipe.streams.values().map(|stream| stream.size as u64).sum::<u64>());
         assert!(snapshot.data_time < snapshot.stored_time);
-        check_copy(&packs, snapshot, before);
         recipes.insert(id.clone(), recipe);
     }
     assert_eq!(snapshots[1].1.tags, ["monthly", "pre-deploy"]);
     let made_of: BTreeSet<_> = recipes.values().flat_map(|recipe| recipe.made_of.iter().copied()).collect();
-    let all = [("item", 0), ("item", 1), ("item", 2), ("op", 0), ("op", 1), ("op", 2), ("op", 3)];
-    assert!(made_of.iter().eq(all.iter()), "{made_of:?}");
+    let all = [("record", 0), ("record", 1), ("record", 2), ("op", 0), ("op", 1), ("op", 2), ("op", 3)];
+    assert_eq!(made_of, all.into());
+    let children: Vec<usize> = recipes.values().flat_map(|recipe| recipe.children.iter().copied()).collect();
+    assert!(children.iter().any(|&children| children > 1), "several leaves under an inner page");
+    let places = |stream: &Stream| (stream.place, stream.name.clone());
+    let is_moved = |recipe: &Recipe| !recipe.streams().iter().is_sorted_by_key(|stream| places(stream).1);
+    assert!(recipes.values().any(is_moved), "the places of dumps aren't the order of their names");
+    let copies: Vec<usize> = snapshots.iter().map(|(_, snapshot)| check_copy(&packs, snapshot, &snapshots)).collect();
+    assert_eq!(
+        copies,
+        [1, 1, 1, 1, 1, 1, 1, 0, 2],
+        "one of them has no new packs, so the next copy has its layer, too"
+    );
     shows_what_it_should(&packs, &snapshots);
 }
 
-/// The last new pack of a run has a copy of its recipe, in which that pack is zeros.
-fn check_copy(packs: &Packs, snapshot: &Snapshot, parent: Option<&Snapshot>) {
+/// The last new pack of a run has a copy of its layer, in which that pack is zeros, and of those down to the newest one that has
+/// a copy, too. Returns how many layers the copy has.
+fn check_copy(packs: &Packs, snapshot: &Snapshot, snapshots: &[(String, Snapshot)]) -> usize {
     let copies = packs.iter().filter_map(|(id, pack)| Some((id, pack, pack.copy.as_ref()?)));
     let copies: Vec<_> = copies.filter(|(_, _, copy)| copy.sequence == snapshot.sequence).collect();
     assert_eq!(copies.len(), usize::from(snapshot.totals[3] > 0), "one for each run with new packs");
-    for (id, pack, copy) in copies {
-        assert_eq!((&copy.set, copy.data_time), (&snapshot.set, snapshot.data_time));
-        assert_eq!((&pack.set, pack.generation), (&snapshot.set, snapshot.generation));
-        // In the example each parent has a copy, too.
-        assert!(parent.is_none_or(|parent| parent.totals[3] > 0));
-        assert_eq!(copy.base_sequence, parent.map_or(0, |parent| parent.sequence));
-        match parent {
-            None => assert_eq!(copy.base_check, [0; 16]),
-            Some(parent) if parent.parent == [0; 16] => {
-                assert_eq!(copy.base_check, blake3(&[&parent.recipe[..]])[..16]);
-            }
-            Some(_) => assert_ne!(copy.base_check, [0; 16]),
-        }
-        let own: [u8; 48] = [&unhex::<32>(id)[..], &pack.check].concat().try_into().unwrap();
-        let at = snapshot.recipe.windows(48).position(|window| window == own).unwrap();
-        let mut blank = snapshot.recipe.clone();
-        blank[at..at + 48].fill(0);
-        assert_eq!(copy.recipe, blank);
+    let Some((id, pack, copy)) = copies.first() else { return 0 };
+    assert_eq!((&copy.set, copy.data_time), (&snapshot.set, snapshot.data_time));
+    assert_eq!((&pack.set, pack.generation), (&snapshot.set, snapshot.generation));
+    let parent = |snapshot: &Snapshot| snapshots.iter().find(|(id, _)| *id == hex(&snapshot.parent)).map(|(_, it)| it);
+    let (mut layers, mut pages) = (Vec::new(), Vec::new());
+    let mut next = Some(snapshot);
+    while let Some(of) = next.filter(|of| layers.is_empty() || of.totals[3] == 0) {
+        let mut layer = of.layer.clone();
+        layer.packs.iter_mut().filter(|(listed, _)| listed == *id).for_each(|own| *own = ("00".repeat(32), [0; 16]));
+        layers.insert(0, layer);
+        pages.splice(0..0, of.pages.iter().copied());
+        next = parent(of);
     }
+    assert_eq!((&copy.layers, &copy.pages), (&layers, &pages));
+    let base = next.map_or((0, [0; 32]), |base| (base.sequence, base.layer.id));
+    assert_eq!((copy.base_sequence, copy.base_layer), base);
+    copy.layers.len()
 }
 
 /// That all of the page is needed to read the example.

@@ -18,11 +18,13 @@ use varu::format::mark::{Mark, MarkHeader};
 use varu::format::pack::{
     BaseRun, CopyBase, Directory, PackHeader, PackTrailer, RecipeCopy, SegmentEntry, TRAILER_LEN,
 };
-use varu::format::recipe::{PackRef, Recipe, Run, Stream, apply_edit, decode_full, encode_edit, encode_full};
-use varu::format::snapshot::{ParentRef, SnapshotBody, SnapshotHeader, Totals};
+use varu::format::recipe::{
+    Child, InnerWriter, Layer, LeafWriter, PackRef, PageRef, Recipe, Record, Run, Stream, decode_inner, decode_leaf,
+};
+use varu::format::snapshot::{ParentRef, SnapshotBody, SnapshotDigest, SnapshotHeader, Totals};
 use varu::format::writer_key::WriterKeyFile;
 use varu::format::{FormatKind as ObjectKind, check_prefix};
-use varu::id::{ChainId, ChunkId, GenerationId, InstanceId, PackId, RepositoryId, SnapshotId, StreamHash};
+use varu::id::{ChainId, ChunkId, GenerationId, Hasher, InstanceId, PackId, RepositoryId, SnapshotId, StreamHash};
 use varu::remote::{Folder, ObjectName};
 use varu::segment::{Compressor, Decompressor, compress_based};
 use varu::time::Timestamp;
@@ -140,20 +142,48 @@ fn recipe(salt: u32) -> Recipe {
                 (Some(StreamHash::from_bytes([number as u8; 32])), runs)
             }
         };
-        Stream { entry: Entry { name: name(number), kind, size: 700, metadata }, hash, runs }
+        let order = if kind == Kind::Data { 5 } else { 0 };
+        Stream { entry: Entry { name: name(number), kind, size: 700, metadata }, hash, runs, order }
     });
     let pack = |number: u8| PackRef { id: PackId::from_bytes([number; 32]), check: [number; 16] };
     Recipe { packs: vec![pack(1), pack(2)], streams: streams.collect() }
 }
 
-fn edit_of(parent: &Recipe) -> Vec<u8> {
-    let mut new = parent.clone();
-    new.packs.push(PackRef { id: PackId::from_bytes([3; 32]), check: [3; 16] });
+/// A leaf with all streams of a recipe.
+fn leaf(recipe: &Recipe) -> Vec<u8> {
+    let mut leaf = LeafWriter::default();
+    recipe.streams.iter().for_each(|stream| leaf.stream(stream));
+    leaf.take().unwrap().1
+}
+
+/// A leaf of a layer that has every kind of record, upon streams of `below`.
+fn upper_leaf(below: &Recipe) -> Vec<u8> {
+    let mut new = below.clone();
     new.streams[0].runs.splice(5..7, [run(2, 0, 0, 9), run(2, 0, 9, 1), run(2, 1, 4, 4)]);
     new.streams[9].runs.rotate_left(6);
-    new.streams.remove(6);
-    new.streams.extend(recipe(9).streams.into_iter().take(2));
-    encode_edit(&new, parent)
+    let mut leaf = LeafWriter::default();
+    leaf.edited(&new.streams[0], &below.streams[0]);
+    leaf.removed(&new.streams[6].entry.name);
+    leaf.edited(&new.streams[9], &below.streams[9]);
+    recipe(9).streams[..2].iter().for_each(|stream| leaf.stream(stream));
+    leaf.take().unwrap().1
+}
+
+fn child(name: &str, offset: u64, length: u32) -> Child {
+    Child { first: StreamName::new(name).unwrap(), page: PageRef { offset, length, check: [9; 16] } }
+}
+
+fn inner(children: &[Child]) -> Vec<u8> {
+    let mut page = InnerWriter::default();
+    children.iter().for_each(|child| page.push(child));
+    page.take().unwrap().1
+}
+
+fn layer(packs: u8, length: u64) -> Layer {
+    let pack = |number| PackRef { id: PackId::from_bytes([number; 32]), check: [number; 16] };
+    let packs = (0..packs).map(pack).collect();
+    let root = (length > 0).then(|| PageRef { offset: length - 100, length: 100, check: [3; 16] });
+    Layer { id: [5; 32], packs, streams: 7, length, height: if length > 0 { 2 } else { 0 }, root }
 }
 
 fn directory(segments: u32) -> Directory {
@@ -181,9 +211,14 @@ fn directory(segments: u32) -> Directory {
     }
 }
 
+/// What lies behind the heads of snapshots here.
+const PAGES: &[u8] = b"pages";
+
 fn header(tags: usize) -> SnapshotHeader {
     SnapshotHeader {
         body: 15,
+        pages: PAGES.len() as u64,
+        pages_check: Hasher::new().update(PAGES).finish(),
         repository: RepositoryId::from_bytes([1; 16]),
         salt: [2; 32],
         chain: ChainId::from_bytes([3; 16]),
@@ -255,11 +290,12 @@ fn directories() {
 fn snapshot_headers() {
     support::alone!();
     let real = [0, 1, 2, 255].map(|tags| [header(tags).encode(), b"the sealed body".to_vec()].concat());
-    feed(&real, |object| match SnapshotHeader::split(object) {
+    feed(&real, |object| match SnapshotHeader::split(object, (object.len() + PAGES.len()) as u64) {
         Err(_) => false,
         Ok((header, clear, sealed)) => {
             assert_eq!(header.encode(), clear, "one form for one header");
             assert_eq!([clear, sealed].concat(), object);
+            assert_eq!(SnapshotHeader::head_length(object), Ok(object.len() as u64));
             black_box(snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(object)));
             true
         }
@@ -267,9 +303,28 @@ fn snapshot_headers() {
 }
 
 #[test]
+fn snapshots_as_they_come() {
+    support::alone!();
+    let real = [0, 2].map(|tags| [&header(tags).encode(), &b"the sealed body"[..], PAGES].concat());
+    let mut random = Random(5);
+    feed(&real, |object| {
+        let mut digest = SnapshotDigest::default();
+        object.chunks(1 + random.below(300)).for_each(|bytes| digest.update(bytes));
+        let Some(id) = digest.finish() else { return false };
+        let head = SnapshotHeader::head_length(object).unwrap() as usize;
+        assert_eq!(id, SnapshotId::of(&object[..head]));
+        assert_eq!(
+            SnapshotHeader::decode(&header(0).encode()).unwrap().pages_check,
+            Hasher::new().update(PAGES).finish()
+        );
+        true
+    });
+}
+
+#[test]
 fn snapshot_bodies() {
     support::alone!();
-    let real = [body(Vec::new()).encode(), body(encode_full(&recipe(0))).encode()];
+    let real = [body(Vec::new()).encode(), body(layer(2, 1 << 20).encode()).encode()];
     feed(&real, |bytes| match SnapshotBody::decode(bytes) {
         Err(_) => false,
         Ok(body) => {
@@ -280,32 +335,87 @@ fn snapshot_bodies() {
 }
 
 #[test]
-fn full_recipes() {
+fn layers() {
     support::alone!();
-    let real = [encode_full(&Recipe::default()), encode_full(&recipe(0)), encode_full(&recipe(5))];
-    feed(&real, |bytes| match decode_full(bytes) {
+    let real = [layer(0, 0), layer(0, 100), layer(3, 1 << 30)].map(|layer| layer.encode());
+    feed(&real, |bytes| match Layer::decode(bytes) {
         Err(_) => false,
-        Ok(recipe) => {
-            assert!(recipe.streams.iter().flat_map(|stream| &stream.runs).all(|run| {
-                (run.pack as usize) < recipe.packs.len() && run.count > 0 && run.first.checked_add(run.count).is_some()
-            }));
-            assert_eq!(decode_full(&encode_full(&recipe)), Ok(recipe.clone()));
-            black_box(recipe.compacted());
+        Ok(layer) => {
+            assert_eq!(layer.encode(), bytes, "one form for one layer");
+            assert_eq!(layer.root.map_or(0, |root| root.offset + u64::from(root.length)), layer.length);
+            true
+        }
+    });
+}
+
+/// What holds of the records of every leaf that a reader takes, with that many packs.
+fn check_records(records: &[Record], packs: u32) {
+    assert!(!records.is_empty() && records.is_sorted_by(|a, b| a.name() < b.name()));
+    for record in records {
+        let Record::Stream(stream) = record else { continue };
+        let inside = |run: &Run| run.pack < packs && run.count > 0 && run.first.checked_add(run.count).is_some();
+        assert!(stream.runs.iter().all(inside));
+    }
+}
+
+#[test]
+fn leaves_of_the_lowest_layer() {
+    support::alone!();
+    feed(&[leaf(&recipe(0)), leaf(&recipe(5))], |bytes| match decode_leaf(bytes, true, 2) {
+        Err(_) => false,
+        Ok(records) => {
+            check_records(&records, 2);
+            let mut again = LeafWriter::default();
+            for record in &records {
+                let Record::Stream(stream) = record else { panic!("there is nothing below") };
+                again.stream(stream);
+            }
+            assert_eq!(decode_leaf(&again.take().unwrap().1, true, 2), Ok(records));
             true
         }
     });
 }
 
 #[test]
-fn edits_of_recipes() {
+fn leaves_upon_other_layers() {
     support::alone!();
-    let parent = recipe(0);
-    let real = [edit_of(&parent), encode_edit(&parent, &parent), encode_full(&recipe(3))];
-    feed(&real, |bytes| match apply_edit(&parent, bytes) {
+    let below = recipe(0);
+    let runs = |name: &StreamName| {
+        let stream = below.streams.iter().find(|stream| stream.entry.name == *name);
+        stream.map_or(&[][..], |stream| stream.runs.as_slice())
+    };
+    feed(&[upper_leaf(&below), leaf(&recipe(3))], |bytes| match decode_leaf(bytes, false, 3) {
         Err(_) => false,
-        Ok(recipe) => {
-            assert!(recipe.packs.starts_with(&parent.packs));
-            assert_eq!(apply_edit(&parent, &encode_edit(&recipe, &parent)), Ok(recipe));
+        Ok(records) => {
+            check_records(&records, 3);
+            for record in records {
+                let Record::Edited(edited) = record else { continue };
+                let name = edited.entry.name.clone();
+                let Ok(made) = edited.apply(runs(&name)) else { continue };
+                assert!(made.runs.iter().all(|run| run.pack < 3 && run.count > 0));
+                let (mut again, old) = (LeafWriter::default(), Stream { runs: runs(&name).to_vec(), ..made.clone() });
+                again.edited(&made, &old);
+                let again = decode_leaf(&again.take().unwrap().1, false, 3).unwrap().remove(0);
+                let Record::Edited(again) = again else { panic!("an edit was written") };
+                assert_eq!(again.apply(&old.runs), Ok(made));
+            }
+            true
+        }
+    });
+}
+
+#[test]
+fn inner_pages() {
+    support::alone!();
+    let names = ["a", "var/lib/mysql", "var/lib/mysql/b", "var/lib/mysql.x", "z"];
+    let row = |count: usize| (0..count).map(|n| child(names[n], n as u64 * 1000, 900 + n as u32)).collect::<Vec<_>>();
+    feed(&[inner(&row(2)), inner(&row(5))], |bytes| match decode_inner(bytes, 5000) {
+        Err(_) => false,
+        Ok(children) => {
+            let end = |page: &PageRef| page.offset + u64::from(page.length);
+            assert!(children.is_sorted_by(|a, b| a.first < b.first && end(&a.page) <= b.page.offset));
+            assert!(children.iter().all(|child| child.page.length > 0 && end(&child.page) <= 5000));
+            assert_eq!(decode_inner(&inner(&children), 5000), Ok(children));
             true
         }
     });
@@ -328,14 +438,14 @@ fn pack_headers_and_trailers() {
             true
         }
     });
-    let trailer = PackTrailer { recipe_copy: 5, directory: 50, segments: 3 }.encode();
+    let trailer = PackTrailer { pages: 7, recipe_copy: 5, directory: 50, segments: 3 }.encode();
     feed(&[trailer.to_vec()], |bytes| {
         let Ok(bytes) = <[u8; TRAILER_LEN]>::try_from(bytes) else { return false };
         match PackTrailer::decode(&bytes, 1000) {
             Err(_) => false,
             Ok(trailer) => {
                 assert_eq!(trailer.encode(), bytes);
-                assert!(u64::from(trailer.recipe_copy) + u64::from(trailer.directory) < 1000);
+                assert!(trailer.pages + u64::from(trailer.recipe_copy) + u64::from(trailer.directory) < 1000);
                 true
             }
         }
@@ -372,16 +482,18 @@ fn marks() {
 #[test]
 fn recipe_copies_and_prefixes() {
     support::alone!();
-    let recipe = encode_full(&recipe(0));
     let data_time = Timestamp::from_seconds(MONDAY);
-    let copy = |base| RecipeCopy { set: "agama", sequence: 9, data_time, base, recipe: &recipe }.encode();
-    feed(&[copy(None), copy(Some(CopyBase { sequence: 8, check: [1; 16] }))], |bytes| {
-        match RecipeCopy::decode(bytes) {
-            Err(_) => false,
-            Ok(copy) => {
-                assert_eq!(copy.encode(), bytes);
-                true
-            }
+    let copy = |base, layers| RecipeCopy { set: "agama".to_owned(), sequence: 9, data_time, base, layers }.encode();
+    let real = [
+        copy(None, vec![layer(2, 1 << 20), layer(0, 0), layer(1, 100)]),
+        copy(Some(CopyBase { sequence: 8, layer: [1; 32] }), vec![layer(1, 300)]),
+    ];
+    feed(&real, |bytes| match RecipeCopy::decode(bytes) {
+        Err(_) => false,
+        Ok(copy) => {
+            assert_eq!(copy.encode(), bytes);
+            black_box(copy.pages());
+            true
         }
     });
     feed(&[b"VARUp\x01\0\0".to_vec()], |bytes| check_prefix(ObjectKind::Pack, bytes).is_ok());

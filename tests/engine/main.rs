@@ -1,6 +1,7 @@
 //! The library on repositories in memory and in folders: backups, bases, packs, chains, damage, kills, the format.
 
 mod adversarial;
+mod adversarial_pages;
 mod age;
 mod backup_restore;
 mod bases;

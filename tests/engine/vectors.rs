@@ -6,10 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::Random;
 use varu::chunker::{ChunkSizes, Chunker};
 use varu::crypto::{DataKeyPublic, DataKeySecret, IdentityFile, MetadataKey, Salt, SealPurpose, WriterSecret};
-use varu::entry::Untrusted;
+use varu::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Untrusted, Xattr};
 use varu::facts::Facts;
+use varu::format::recipe::{
+    Child, InnerWriter, Layer, LeafWriter, PackRef, PageRef, Record, Run, Stream, decode_inner, decode_leaf,
+};
 use varu::format::writer_key::WriterKeyFile;
-use varu::id::{ChunkId, Hasher, RepositoryId, decode_hex, hex};
+use varu::id::{ChunkId, Hasher, PackId, RepositoryId, StreamHash, decode_hex, derive_key, hex};
+use varu::segment::Decompressor;
 use zeroize::Zeroizing;
 
 struct Vectors(BTreeMap<String, Vec<u8>>);
@@ -82,6 +86,102 @@ fn metadata_seals_to_the_same_bytes_and_opens() {
         let opened = key.open(purpose, &salt, &aad, vectors.get(name).to_vec()).ok().unwrap();
         assert_eq!(opened.as_bytes(), plaintext, "{name}");
     }
+}
+
+#[test]
+fn pages_have_keys_of_their_own_and_seal_to_the_same_bytes() {
+    let vectors = Vectors::read();
+    let key: MetadataKey = vectors.writer_secret().metadata_key();
+    for (name, height) in [("leaf", 1), ("inner page", 2)] {
+        let vector = |what: &str| vectors.get(&format!("{name} {what}"));
+        let salt = Hasher::new().update(vectors.get("layer id")).update(vector("offset")).finish();
+        assert_eq!(salt, vector("salt"));
+        let page_key = derive_key("varu 2026-11 recipe page", &[vectors.get("metadata key"), &salt]);
+        assert_eq!(page_key.as_slice(), vector("key"));
+        let aad: [&[u8]; 3] = [vectors.get("page repository id"), vector("offset"), &[height]];
+        let salt = Salt::from_bytes(salt);
+        let sealed = key.seal(SealPurpose::RecipePage, &salt, &aad, vector("packed").to_vec());
+        assert_eq!(hex(sealed.as_bytes()), hex(vector("sealed")), "{name}");
+        let opened = key.open(SealPurpose::RecipePage, &salt, &aad, vector("sealed").to_vec()).ok().unwrap();
+        let (length, frame) = opened.as_bytes().split_first_chunk().unwrap();
+        let mut plain = Vec::new();
+        Decompressor::new().decompress(frame, &[], u32::from_le_bytes(*length) as usize, &mut plain).unwrap();
+        assert_eq!(plain, vectors.get(name));
+        assert_eq!(Hasher::new().update(vector("sealed")).finish_short(), vector("check"));
+    }
+}
+
+/// The leaf's records, as `tests/vectors/generate.py` describes them.
+#[test]
+fn a_leaf_an_inner_page_and_a_layer_have_the_same_bytes_for_ever() {
+    let vectors = Vectors::read();
+    let name = |name: &str| StreamName::new(name).unwrap();
+    let run = |pack, segment, first, count| Run { pack, segment, first, count };
+    let hash = |from: u8| Some(StreamHash::from_bytes(std::array::from_fn(|at| from + at as u8)));
+    let orders = Stream {
+        entry: Entry { name: name("shop/orders.sql"), kind: Kind::Data, size: 46, metadata: None },
+        hash: hash(0),
+        runs: vec![run(1, 7, 1, 3), run(1, 7, 4, 2), run(1, 5, 0, 1)],
+        order: 5,
+    };
+    let metadata = Metadata {
+        mode: 0o640,
+        uid: 1000,
+        user: b"mari".to_vec(),
+        mtime: FileTime { seconds: 1_700_000_000, nanoseconds: 5 },
+        ctime: FileTime { seconds: -1, nanoseconds: 999_999_999 },
+        inode: 77,
+        flags: 0x10,
+        xattrs: vec![Xattr { name: b"user.x".to_vec(), value: vec![0, 255] }],
+        holes: vec![Hole { offset: 4096, length: 8192 }],
+        ..Metadata::default()
+    };
+    let below = vec![run(0, 3, 0, 400)];
+    let photos = Stream {
+        entry: Entry { name: name("shop/photos"), kind: Kind::File, size: 70_000, metadata: Some(metadata) },
+        hash: hash(32),
+        runs: vec![run(0, 3, 0, 4), run(0, 3, 6, 300), run(2, 0, 9, 1)],
+        order: 0,
+    };
+    let mut leaf = LeafWriter::default();
+    leaf.removed(&name("shop/old"));
+    leaf.stream(&orders);
+    leaf.edited(&photos, &Stream { runs: below.clone(), ..photos.clone() });
+    assert_eq!(hex(&leaf.take().unwrap().1), hex(vectors.get("leaf")));
+    let records = decode_leaf(vectors.get("leaf"), false, 3).unwrap();
+    let [Record::Removed(old), Record::Stream(stream), Record::Edited(edited)] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!(*old, name("shop/old"));
+    assert_eq!(*stream, Stream { runs: vec![run(1, 7, 1, 5), run(1, 5, 0, 1)], ..orders });
+    assert_eq!(edited.clone().apply(&below), Ok(photos));
+    let number = |name: &str| u64::from_le_bytes(vectors.array(name));
+    let page = |name: &str| PageRef {
+        offset: number(&format!("{name} offset")),
+        length: vectors.get(&format!("{name} sealed")).len() as u32,
+        check: vectors.array(&format!("{name} check")),
+    };
+    let first = PageRef { offset: 0, length: 500, check: std::array::from_fn(|at| at as u8) };
+    let children =
+        vec![Child { first: name("shop/a"), page: first }, Child { first: name("shop/old"), page: page("leaf") }];
+    assert_eq!(decode_inner(vectors.get("inner page"), page("inner page").offset).as_ref(), Ok(&children));
+    let mut inner = InnerWriter::default();
+    children.iter().for_each(|child| inner.push(child));
+    assert_eq!(hex(&inner.take().unwrap().1), hex(vectors.get("inner page")));
+    let root = page("inner page");
+    let layer = Layer {
+        id: vectors.array("layer id"),
+        packs: vec![PackRef {
+            id: PackId::from_bytes(std::array::from_fn(|at| 192 + at as u8)),
+            check: std::array::from_fn(|at| at as u8),
+        }],
+        streams: 1_000_000,
+        length: root.offset + u64::from(root.length),
+        height: 2,
+        root: Some(root),
+    };
+    assert_eq!(hex(&layer.encode()), hex(vectors.get("layer")));
+    assert_eq!(Layer::decode(vectors.get("layer")), Ok(layer));
 }
 
 #[test]

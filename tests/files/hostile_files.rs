@@ -6,17 +6,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use support::forge::{forge_packed, packed, pages_of};
 use support::machine::{Ended, Machine};
 use support::{Owner, Random, long};
-use varu::crypto::{Salt, SealPurpose};
-use varu::format::layout::snapshot_name;
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
-use varu::id::{ChainId, SnapshotId};
+use varu::id::ChainId;
+use varu::remote::Folder;
 use varu::remote::open::create;
 use varu::remote::options::Options;
 use varu::remote::place::Location;
-use varu::remote::{Folder, ObjectName};
-use varu::segment::Compressor;
+use varu::repository::Repository;
 
 /// Most bytes of address space: varu's own with its threads, and a quarter of a GiB for its input.
 const MEMORY: u64 = 1536 << 20;
@@ -167,24 +166,17 @@ fn a_flood_of_snapshots_that_say_as_much_as_they_may_takes_no_more_memory_than_o
     let warnings = vec!["w".into(); 900];
     let plain = SnapshotBody { configuration, warnings, ..like }.encode();
     assert!((3 << 20..4 << 20).contains(&plain.len()), "{}", plain.len());
-    let mut frame = Vec::new();
-    Compressor::new(9).unwrap().compress(&plain, &mut frame).unwrap();
-    let packed = [&u32::try_from(plain.len()).unwrap().to_le_bytes()[..], &frame].concat();
+    let packed = packed(&plain);
+    let stored = fs::read(vault.join(Repository::object_name(&newest).to_string())).unwrap();
     let count = if long() { 1000 } else { 150 };
     for number in 0..count {
-        let salt = Salt::random();
         let header = SnapshotHeader {
-            salt: *salt.as_bytes(),
-            body: (packed.len() + varu::crypto::TAG_LEN) as u64,
             chain: ChainId::from_bytes(*varu::crypto::random_bytes()),
             previous: Some(newest.id),
             sequence: newest.header.sequence + 1 + number,
             ..newest.header.clone()
         };
-        let clear = header.encode();
-        let sealed = thief.keys().metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed.clone());
-        let object = [&clear, sealed.as_bytes()].concat();
-        let name: ObjectName = snapshot_name(header.stored_time, &header.set, header.kind(), &SnapshotId::of(&object));
+        let (name, object) = forge_packed(&thief, header, packed.clone(), pages_of(&stored));
         assert_eq!(name.folder(), Folder::Snapshots);
         fs::write(vault.join(name.to_string()), &object).unwrap();
     }

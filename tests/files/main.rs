@@ -3,6 +3,7 @@
 mod extract;
 mod hostile_files;
 mod in_place;
+mod many;
 mod part;
 mod source;
 mod tree;

@@ -173,7 +173,7 @@ fn what_was_read_before_a_break_is_not_read_again() {
     let reader = vault.owner.reader(recorder.clone(), &state).unwrap();
     recorder.take();
     assert_eq!(reader.sync().unwrap().added.len(), 5);
-    assert_eq!(recorder.count(Verb::Get), 5);
+    assert_eq!(recorder.count(Verb::GetRange), 5);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use support::forge::id_of_object;
 use support::medium::BadMedium;
 use varu::crypto::IdentityFile;
 use varu::format::recipe::{Recipe, Stream};
@@ -395,7 +396,7 @@ impl<'a> Harmed<'a> {
                 // A complete object of another version has the name that its bytes give it.
                 if kind == "snapshots" {
                     let (start, _) = object.rsplit_once('-').unwrap();
-                    name = format!("{start}-{}", SnapshotId::of(&bytes));
+                    name = format!("{start}-{}", id_of_object(&bytes));
                     names.push(name.clone());
                 }
                 fs::write(path.with_file_name(name), bytes).unwrap();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes keys.txt and writer.key: what docs/format.md says about keys, written a second time and without varu.
+"""Makes keys.txt and writer.key: what docs/format.md says about keys, pages and layers, written a second time and without varu.
 
 Needs `pip install blake3 cryptography`. Run it in this folder; the files change only where the format does.
 """
@@ -25,6 +25,83 @@ def seal(key, nonce, aad, plaintext):
 
 def joined(parts):
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+
+
+def varint(value):
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def zigzag(value):
+    return varint(value << 1 ^ value >> 63)
+
+
+def counted(data):
+    return varint(len(data)) + data
+
+
+def raw_frame(plain):
+    """A zstd frame of less than 256 bytes in one block that isn't compressed."""
+    block = len(plain) << 3 | 1
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(plain)]) + block.to_bytes(3, "little") + plain
+
+
+def pages_and_layer(metadata):
+    """A leaf with all records and ops, the inner page above it, and the layer."""
+    layer_id = bytes(range(160, 192))
+    repository = bytes(range(16))
+    # shop/old is removed.
+    leaf = varint(0) + varint(0) + counted(b"shop/old")
+    # shop/orders.sql is a dump of 46 bytes at place 5: 3 chunks from the second on in segment 7 of pack 1, and 2 behind them,
+    # and one in segment 5 of the same pack.
+    leaf += varint(1) + varint(6) + counted(b"rders.sql") + b"\x00" + varint(46) + bytes(range(32)) + varint(5)
+    leaf += varint(3)
+    leaf += varint(3 << 2 | 3) + varint(1) + varint(7) + varint(1)
+    leaf += varint(2 << 2 | 2)
+    leaf += varint(1 << 2 | 3) + varint(1) + zigzag(-2) + varint(0)
+    # shop/photos is a file that stands on the one below: 4 chunks, 2 left out, 300 more, and one in another pack.
+    leaf += varint(2) + varint(5) + counted(b"photos") + b"\x01"
+    leaf += varint(0o640) + varint(1000) + varint(0) + counted(b"mari") + counted(b"")
+    leaf += zigzag(1_700_000_000) + varint(5) + zigzag(-1) + varint(999_999_999) + varint(77) + varint(0x10)
+    leaf += varint(1) + counted(b"user.x") + counted(b"\x00\xff") + varint(1) + varint(4096) + varint(8192)
+    leaf += varint(70_000) + bytes(range(32, 64))
+    leaf += varint(4)
+    leaf += varint(4 << 2 | 0)
+    leaf += varint(2 << 1 << 2 | 1)
+    leaf += varint(300 << 2 | 0)
+    leaf += varint(1 << 2 | 3) + varint(2) + varint(0) + varint(9)
+    # The leaf lies behind another page of 500 bytes.
+    offset = 500
+    pages = {}
+    for name, height, plain in [("leaf", 1, leaf), ("inner page", 2, None)]:
+        if plain is None:
+            first = varint(0) + counted(b"shop/a") + varint(0) + varint(500) + bytes(range(16))
+            second = varint(5) + counted(b"old") + varint(0) + varint(length) + check
+            plain = first + second
+        place = offset.to_bytes(8, "little")
+        salt = blake3(layer_id + place).digest()
+        packed = len(plain).to_bytes(4, "little") + raw_frame(plain)
+        key = derive("recipe page", metadata + salt)
+        sealed = seal(key, bytes(12), joined([repository, place, bytes([height])]), packed)
+        length, check = len(sealed), blake3(sealed).digest()[:16]
+        pages |= {
+            name: plain,
+            name + " offset": place,
+            name + " salt": salt,
+            name + " key": key,
+            name + " packed": packed,
+            name + " sealed": sealed,
+            name + " check": check,
+        }
+        root = offset
+        offset += length
+    layer = layer_id + varint(1) + bytes(range(192, 224)) + bytes(range(16)) + varint(1_000_000) + varint(offset)
+    layer += b"\x02" + varint(root) + varint(length) + check
+    return {"layer id": layer_id, "page repository id": repository} | pages | {"layer": layer}
 
 
 def bech32(prefix, data):
@@ -92,6 +169,7 @@ def main():
     for purpose in ["snapshot body", "pack directory", "recipe copy"]:
         key = derive(purpose, metadata + salt)
         vectors["sealed " + purpose] = seal(key, bytes(12), joined(aad), b"a recipe")
+    vectors |= pages_and_layer(metadata)
     vectors |= {
         "pack key": pack_key,
         "pack header": b"clear pack header",

@@ -24,6 +24,7 @@ use similar::Similar;
 
 use super::free_space::shown;
 use super::parent::{ParentCursor, Predicted};
+use super::parent_recipe::ParentStream;
 use super::pending::PendingSegment;
 use super::start::Start;
 use super::{BackupOptions, rebase};
@@ -31,7 +32,7 @@ use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::format::layout::MAX_DEPTH;
 use crate::format::pack::BaseRun;
-use crate::format::recipe::{Run, Stream};
+use crate::format::recipe::Run;
 use crate::id::GenerationId;
 use crate::progress::Progress;
 use crate::repository::Repository;
@@ -98,7 +99,7 @@ pub(super) struct Bases {
     /// Whether the stream's new chunks are stored plain.
     stored_full: bool,
     /// Whether deltas against a stream of the parent are stored plain, by the stream's number: the last one asked for.
-    last_asked: Option<(usize, bool)>,
+    last_asked: Option<(u64, bool)>,
     /// Bytes of chunks that would have been bases, had they found room in the cache.
     without_room: u64,
     /// The room that the cache may have, and what it may have by the configuration.
@@ -179,8 +180,8 @@ impl Bases {
     pub fn stream_begins(
         &mut self,
         repository: &Repository,
-        start: &Start,
-        parent: Option<(usize, &Stream)>,
+        start: &Start<'_>,
+        parent: Option<&ParentStream>,
     ) -> Result<()> {
         // The stream before may have ended early.
         self.gap = None;
@@ -195,16 +196,17 @@ impl Bases {
     fn exceeds_decode_limit(
         &mut self,
         repository: &Repository,
-        start: &Start,
-        (number, stream): (usize, &Stream),
+        start: &Start<'_>,
+        parent: &ParentStream,
     ) -> Result<bool> {
+        let (number, stream) = (parent.number, &parent.stream);
         if let Some((_, over_decode_limit)) = self.last_asked.filter(|(asked, _)| *asked == number) {
             return Ok(over_decode_limit);
         }
         let size = stream.entry.size;
         let most = (rebase::MOST_DECODED * size).max(MOST_FOR_SMALL);
         let over_decode_limit = size > MOST_FOR_SMALL / rebase::MOST_DECODED
-            && start.decoded(repository, stream)? + start.new_before().min(size) > most;
+            && repository.decoded_by(stream)? + start.new_before().min(size) > most;
         self.last_asked = Some((number, over_decode_limit));
         Ok(over_decode_limit)
     }
@@ -329,7 +331,7 @@ impl Bases {
     }
 
     /// Called before the segment is compressed: where position found little or had to guess, chunks that look alike become its bases.
-    pub fn improve(&mut self, repository: &Repository, start: &Start, segment: &mut PendingSegment) -> Result<()> {
+    pub fn improve(&mut self, repository: &Repository, start: &Start<'_>, segment: &mut PendingSegment) -> Result<()> {
         let lacks = segment.prefix.len() < segment.plain.len() / 4;
         if !self.based
             || segment.stored_full
@@ -338,21 +340,21 @@ impl Bases {
         {
             return Ok(());
         }
-        let hits = self.look_alikes(start, segment);
+        let (number, hits) = self.look_alikes(start, segment)?;
         // A few hits say nothing of the rest.
         if hits.len() * 4 < segment.ids.len() {
             return Ok(());
         }
-        let Some(stream) = start.stream_of(u64::from(hits[0])) else { return Ok(()) };
-        if self.exceeds_decode_limit(repository, start, stream)? {
+        let Some(stream) = number.map_or(Ok(None), |number| start.numbered(number))? else { return Ok(()) };
+        if self.exceeds_decode_limit(repository, start, &stream)? {
             return Ok(());
         }
         segment.drop_bases();
-        let mut parent = ParentCursor::new(repository, start, Some(stream));
-        let first = start.first_ordinal(stream.0);
-        let mut next = (u64::from(hits[0]) - first).saturating_sub(1);
+        let first = stream.ordinal;
+        let mut parent = ParentCursor::new(repository, Some(stream));
+        let mut next = u64::from(hits[0]).saturating_sub(first + 1);
         for hit in hits {
-            let number = u64::from(hit) - first;
+            let number = u64::from(hit).saturating_sub(first);
             // The neighbours of a similar chunk are similar, too: cuts differ now.
             let from = if number <= next + BRIDGED { next } else { number - 1 };
             let range = from.max(next)..number + 2;
@@ -374,9 +376,10 @@ impl Bases {
         self.similar.is_some()
     }
 
-    /// The ordinals of the chunks that look like the segment's, ascending, all of the one stream that has most of them.
-    fn look_alikes(&self, start: &Start, segment: &PendingSegment) -> Vec<u32> {
-        let Some(similar) = &self.similar else { return Vec::new() };
+    /// The ordinals of the chunks that look like the segment's, ascending, all of the one stream that has most of them, and that
+    /// stream's number.
+    fn look_alikes(&self, start: &Start<'_>, segment: &PendingSegment) -> Result<(Option<u64>, Vec<u32>)> {
+        let Some(similar) = &self.similar else { return Ok((None, Vec::new())) };
         let mut found = Vec::new();
         let mut rest = segment.plain.as_slice();
         for &length in &segment.lengths {
@@ -384,14 +387,17 @@ impl Bases {
             found.extend(similar.find(chunk, found.last().copied()));
             rest = after;
         }
-        let stream = |ordinal: u32| start.stream_of(u64::from(ordinal)).map(|(number, _)| number);
-        let mut votes: HashMap<usize, usize> = HashMap::new();
-        found.iter().filter_map(|&ordinal| stream(ordinal)).for_each(|stream| *votes.entry(stream).or_default() += 1);
-        let winner = votes.into_iter().max_by_key(|&(stream, votes)| (votes, stream)).map(|(stream, _)| stream);
-        found.retain(|&ordinal| stream(ordinal) == winner);
         found.sort_unstable();
+        let mut votes: HashMap<u64, Vec<u32>> = HashMap::new();
+        for ordinal in found {
+            if let Some(number) = start.number_of(u64::from(ordinal))? {
+                votes.entry(number).or_default().push(ordinal);
+            }
+        }
+        let winner = votes.into_iter().max_by_key(|(number, votes)| (votes.len(), *number));
+        let (number, mut found) = winner.map_or((None, Vec::new()), |(number, found)| (Some(number), found));
         found.dedup();
-        found
+        Ok((number, found))
     }
 
     fn take(
@@ -422,7 +428,7 @@ impl Bases {
         let Some(depth) = self.depth_on(repository, chunk)? else { return Ok(()) };
         let slot = self.cache.as_mut().map_or(Err(Lack::Lost), |cache| cache.slot(chunk.ordinal, chunk.length));
         let clones = self.clones.as_ref();
-        let has_file = parent.stream().is_some_and(|(number, stream)| self.reader.has_file(number, stream, clones));
+        let has_file = parent.stream().is_some_and(|parent| self.reader.has_file(parent, clones));
         if let (false, Err(lack)) = (has_file, slot) {
             match lack {
                 Lack::NoRoom => self.without_room += u64::from(chunk.length),
@@ -456,7 +462,7 @@ impl Bases {
 /// The bases of a run: from files and the base cache of the previous snapshot, if available.
 pub(super) fn open(
     repository: &Repository,
-    start: &Start,
+    start: &Start<'_>,
     options: &BackupOptions,
     generation: GenerationId,
     progress: &dyn Progress,

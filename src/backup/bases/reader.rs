@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use super::cache::{BaseCache, CacheSlot};
 use super::clones::Clones;
 use crate::backup::PreviousFile;
+use crate::backup::parent_recipe::ParentStream;
 use crate::entry::StreamName;
 use crate::format::pack::BaseRun;
-use crate::format::recipe::Stream;
 use crate::id::ChunkId;
 use crate::repository::Repository;
 use crate::source::open_plain;
@@ -36,7 +36,7 @@ pub(in crate::backup) struct BaseReader {
     previous: HashMap<StreamName, PreviousFile>,
     /// The stream that was asked for last, by its number, and its files in the order in which they are tried, each with the
     /// place in it where the stream begins.
-    current: Option<(usize, Vec<(File, u64)>)>,
+    current: Option<(u64, Vec<(File, u64)>)>,
     missed: bool,
 }
 
@@ -46,7 +46,8 @@ impl BaseReader {
     }
 
     /// Whether a file of that stream is there: the previous one or its copy in the state folder.
-    pub fn has_file(&mut self, number: usize, stream: &Stream, clones: Option<&Clones>) -> bool {
+    pub fn has_file(&mut self, parent: &ParentStream, clones: Option<&Clones>) -> bool {
+        let (number, stream) = (parent.number, &parent.stream);
         if self.current.as_ref().is_none_or(|(current, _)| *current != number) {
             let previous = self.previous.get(&stream.entry.name).cloned();
             let clone = clones.and_then(|clones| clones.path(&stream.entry));

@@ -1,6 +1,7 @@
 //! Entries, as recipes carry them.
 
 use crate::entry::{Entry, FileTime, Hole, Kind, Metadata, StreamName, Xattr};
+use crate::format::layout::MAX_XATTRS;
 use crate::format::wire::{FieldReader, FieldWriter, FormatError};
 use crate::id::StreamHash;
 
@@ -44,7 +45,7 @@ fn has_metadata(kind: &Kind) -> bool {
     !matches!(kind, Kind::Data | Kind::Hardlink(_))
 }
 
-fn write_name(out: &mut FieldWriter, name: &[u8], last: &mut Vec<u8>) {
+pub(super) fn write_name(out: &mut FieldWriter, name: &[u8], last: &mut Vec<u8>) {
     let shared = name.iter().zip(last.iter()).take_while(|(a, b)| a == b).count();
     out.count(shared);
     out.bytes(&name[shared..]);
@@ -108,7 +109,7 @@ fn stream_name(bytes: &[u8]) -> Result<StreamName> {
     StreamName::new(bytes).map_err(|_| FormatError::Invalid("an entry has a name that can't be"))
 }
 
-fn read_name(reader: &mut FieldReader<'_>, last: &mut Vec<u8>) -> Result<StreamName> {
+pub(super) fn read_name(reader: &mut FieldReader<'_>, last: &mut Vec<u8>) -> Result<StreamName> {
     let shared = reader.varint("an entry's name")?;
     if shared > last.len() as u64 {
         return Err(FormatError::Invalid("an entry's name shares more than the name before has"));
@@ -141,7 +142,7 @@ fn read_metadata(reader: &mut FieldReader<'_>) -> Result<Metadata> {
         ctime: read_time(reader)?,
         inode: reader.varint("an inode")?,
         flags: reader.varint_u32("inode flags")?,
-        xattrs: reader.list(2, "the extended attributes", |reader| {
+        xattrs: reader.list_of_at_most(MAX_XATTRS, 2, "the extended attributes", |reader| {
             let name = reader.bytes("an extended attribute")?.to_vec();
             Ok(Xattr { name, value: reader.bytes("an extended attribute")?.to_vec() })
         })?,

@@ -1,23 +1,27 @@
 //! Recipes: which chunks, in which order, rebuild each stream. See `docs/format.md`, "Recipe".
 //!
-//! In memory a recipe is always complete. [`encode_full`] writes it so; [`encode_edit`] writes the differences from the
-//! parent's, found by comparing locations, so the creator of a recipe needs to know nothing of edits.
+//! A recipe is one layer for each snapshot of its chain. A layer has a record for each stream that differs from what the layers
+//! below it make, by name, in pages that are read one at a time.
 
-mod decode;
-mod encode;
+mod edit;
 mod entry;
+mod layer;
+mod page;
 
-pub use decode::{apply_edit, decode_full};
-pub use encode::{encode_edit, encode_full, recipe_check};
+pub use edit::{EditOp, EditedStream};
+pub use layer::{Layer, LayerId};
+pub use page::{Child, InnerWriter, LeafWriter, PageRef, Record, decode_inner, decode_leaf};
+
+use std::collections::HashMap;
 
 use crate::entry::Entry;
 use crate::format::checks::DirectoryCheck;
 use crate::id::{PackId, StreamHash};
 
-/// Most runs that a recipe may have, and most streams.
+/// Most runs that a stream may have, and most runs and streams of a recipe that is held in memory.
 pub const MAX_RUNS: usize = 1 << 24;
 
-/// Most bytes of all names in a recipe: a few bytes tell a long name that is like the one before.
+/// Most bytes of all names in a recipe that is held in memory: a few bytes tell a long name that is like the one before.
 pub const MAX_NAMES: usize = 1 << 30;
 
 /// A pack that a recipe names.
@@ -74,14 +78,16 @@ pub struct Stream {
     pub hash: Option<StreamHash>,
     /// Its chunks. Empty for kinds without content and for empty streams.
     pub runs: Vec<Run>,
+    /// The place of a dump ([`Kind::Data`](crate::entry::Kind::Data)) among those of its snapshot, ascending; 0 for other kinds.
+    pub order: u64,
 }
 
-/// The chunk locations from which the streams of a snapshot are rebuilt.
+/// The chunk locations from which the streams of a snapshot are rebuilt, held in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recipe {
     /// The packs that runs name by their number. May hold packs that no run names any more.
     pub packs: Vec<PackRef>,
-    /// The streams, in order.
+    /// The streams: dumps in their order, others by name.
     pub streams: Vec<Stream>,
 }
 
@@ -95,5 +101,21 @@ impl Recipe {
             }
         }
         (0..self.packs.len() as u32).filter(|&pack| used[pack as usize]).collect()
+    }
+}
+
+impl Recipe {
+    /// The same recipe with a table of just the packs that runs name, in the order of their first use.
+    pub fn compacted(mut self) -> Self {
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        let mut packs = Vec::new();
+        for run in self.streams.iter_mut().flat_map(|stream| &mut stream.runs) {
+            run.pack = *numbers.entry(run.pack).or_insert_with(|| {
+                packs.push(self.packs[run.pack as usize]);
+                packs.len() as u32 - 1
+            });
+        }
+        self.packs = packs;
+        self
     }
 }

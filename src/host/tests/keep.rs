@@ -51,6 +51,8 @@ impl Draft {
         let parent = self.parent.map(|id| crate::format::snapshot::ParentRef { id, sequence: self.number.max(2) - 1 });
         let header = SnapshotHeader {
             body: 30,
+            pages: 0,
+            pages_check: [0; 32],
             repository: RepositoryId::from_bytes([1; 16]),
             salt: [self.number as u8; 32],
             chain: ChainId::from_bytes([self.chain; 16]),
@@ -77,7 +79,7 @@ pub(super) fn id_of(object: &(ObjectName, Vec<u8>)) -> SnapshotId {
 
 pub(super) fn numbered_pack(n: u64) -> (ObjectName, Vec<u8>) {
     let header = PackHeader { repository: RepositoryId::from_bytes([1; 16]), salt: [9; 32], wrapped_key: vec![7; 100] };
-    let trailer = PackTrailer { recipe_copy: 0, directory: 50, segments: 0 };
+    let trailer = PackTrailer { pages: 0, recipe_copy: 0, directory: 50, segments: 0 };
     let bytes = [&header.encode()[..], &[n as u8; 42], &n.to_le_bytes(), &trailer.encode()].concat();
     (pack_name(&PackId::of(&bytes)), bytes)
 }

@@ -115,7 +115,7 @@ fn write(path: &Path, bytes: &[u8]) {
 
 fn pack(n: u8) -> (ObjectName, Vec<u8>) {
     let header = PackHeader { repository: RepositoryId::from_bytes([1; 16]), salt: [n; 32], wrapped_key: vec![7; 100] };
-    let trailer = PackTrailer { recipe_copy: 0, directory: 50, segments: 0 };
+    let trailer = PackTrailer { pages: 0, recipe_copy: 0, directory: 50, segments: 0 };
     let bytes = [&header.encode()[..], &[n; 50], &trailer.encode()].concat();
     (pack_name(&PackId::of(&bytes)), bytes)
 }
@@ -125,6 +125,8 @@ fn snapshot(n: u8, packs: &[&Vec<u8>]) -> (ObjectName, Vec<u8>) {
     packs.sort();
     let header = SnapshotHeader {
         body: 99,
+        pages: 0,
+        pages_check: [0; 32],
         repository: RepositoryId::from_bytes([1; 16]),
         salt: [n; 32],
         chain: ChainId::from_bytes([n; 16]),

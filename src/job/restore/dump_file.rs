@@ -8,17 +8,26 @@ use std::path::{Path, PathBuf};
 use crate::disk::{NewFile, takes_nothing, way_out};
 use crate::entry::{Entry, Kind};
 use crate::error::{Error, Result};
-use crate::format::recipe::Recipe;
 use crate::job::open::OpenedSnapshot;
 use crate::source::mysql::names::{DumpPart, POSTAMBLE, PREAMBLE};
 use crate::source::postgresql::GLOBALS;
 use crate::source::select::Selection;
 
 /// Whether the streams are those of a dump of MySQL or PostgreSQL.
-pub fn is_dump(recipe: &Recipe) -> bool {
-    let of_a_program = recipe.streams.iter().all(|stream| stream.entry.kind == Kind::Data);
-    let has = |name: &str| recipe.streams.iter().any(|stream| stream.entry.name.as_bytes() == name.as_bytes());
-    of_a_program && (has(PREAMBLE) && has(POSTAMBLE) || has(GLOBALS))
+pub fn is_dump(opened: &OpenedSnapshot) -> Result<bool> {
+    let layers = opened.repository.layers(&opened.snapshot.id)?;
+    let (mut preamble, mut postamble, mut globals) = (false, false, false);
+    for stream in layers.streams() {
+        let entry = stream?.entry;
+        if entry.kind != Kind::Data {
+            return Ok(false);
+        }
+        let name = entry.name.as_bytes();
+        preamble |= name == PREAMBLE.as_bytes();
+        postamble |= name == POSTAMBLE.as_bytes();
+        globals |= name == GLOBALS.as_bytes();
+    }
+    Ok(preamble && postamble || globals)
 }
 
 /// What a loadable dump of the chosen streams has beside them: what comes first and last, and what makes their databases.
@@ -28,10 +37,15 @@ pub struct DumpFrame {
 
 impl DumpFrame {
     /// The frame of what `selection` takes.
-    pub fn of(recipe: &Recipe, selection: &Selection) -> Self {
-        let chosen = recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry));
-        let databases = chosen.filter_map(|entry| DumpPart::of(&entry.name)?.database().map(str::to_owned)).collect();
-        Self { databases }
+    pub fn of(opened: &OpenedSnapshot, selection: &Selection) -> Result<Self> {
+        let mut databases = BTreeSet::new();
+        for stream in opened.repository.layers(&opened.snapshot.id)?.streams() {
+            let entry = stream?.entry;
+            if selection.takes(&entry) {
+                databases.extend(DumpPart::of(&entry.name).and_then(|part| part.database().map(str::to_owned)));
+            }
+        }
+        Ok(Self { databases })
     }
 
     /// Whether an entry belongs to it.
@@ -94,8 +108,8 @@ fn failed(tried: &str, path: &Path, error: &io::Error) -> Error {
 }
 
 /// Refuses a set that is no dump.
-pub fn check(opened: &OpenedSnapshot, recipe: &Recipe) -> Result<()> {
-    match is_dump(recipe) {
+pub fn check(opened: &OpenedSnapshot) -> Result<()> {
+    match is_dump(opened)? {
         true => Ok(()),
         false => Err(Error::Usage(format!(
             "the snapshot of {} is no dump of MySQL or PostgreSQL, so it makes no file that a server loads; --to DIR restores it \

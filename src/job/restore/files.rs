@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::job::amount::counted;
 use crate::job::open::OpenedSnapshot;
 use crate::restore::service::check_refresh;
-use crate::restore::{RestoreReport, chosen_streams, restore, restore_error};
+use crate::restore::{Choice, ChosenStreams, RestoreReport, restore_chosen, restore_error};
 use crate::source::Target;
 use crate::source::files::extract::{ExtractOptions, Overwrite, OwnerMapping};
 use crate::source::in_place::InPlaceTarget;
@@ -107,47 +107,51 @@ impl RestoreJob<'_> {
                 let options = self.extract_options(opened, in_place.owners.clone());
                 let target = FolderTarget::create(folder, options).map_err(restore_error)?;
                 let mut target = InPlaceTarget::new(target, folder, in_place.spared.clone());
-                let report = self.write(opened, &|entry| selection.takes(entry), &mut target);
+                let report = self.write(opened, &selection, &mut target);
                 in_place.keep(target.touched());
                 report?
             }
             (Some(folder), None, _) => {
                 let options = self.extract_options(opened, owners_below(folder, self, opened)?);
                 let mut target = FolderTarget::create(folder, options).map_err(restore_error)?;
-                self.write(opened, &|entry| selection.takes(entry), &mut target)?
+                self.write(opened, &selection, &mut target)?
             }
             (None, _, Destination::DumpFile(path)) => self.write_dump(path, opened, &selection)?,
             (None, ..) => {
-                if !parts.only.is_empty() || !dump_file::is_dump(&opened.repository.recipe(&opened.snapshot.id)?) {
+                if !parts.only.is_empty() || !dump_file::is_dump(opened)? {
                     only_one(opened, &selection)?;
                 }
                 // Not through the standard library's buffer, which looks for the ends of lines.
                 let out = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| not_printed(&error))?;
                 let mut target = WriterTarget::new(File::from(out), "standard output");
-                self.write(opened, &|entry| selection.takes(entry), &mut target)?
+                self.write(opened, &selection, &mut target)?
             }
         };
         Ok(Some(report))
     }
 
-    fn write(
+    fn write(&self, opened: &OpenedSnapshot, selection: &Selection, target: &mut dyn Target) -> Result<RestoreReport> {
+        let takes = |entry: &Entry| selection.takes(entry);
+        self.write_chosen(opened, &Choice { takes: &takes, starts: selection.starts() }, target)
+    }
+
+    fn write_chosen(
         &self,
         opened: &OpenedSnapshot,
-        takes: &dyn Fn(&Entry) -> bool,
+        choice: &Choice<'_>,
         target: &mut dyn Target,
     ) -> Result<RestoreReport> {
         let (progress, interrupt) = (&**self.progress, &self.machine.interrupt);
-        restore(&opened.repository, &opened.snapshot, &takes, target, &SystemClock, progress, interrupt)
+        restore_chosen(&opened.repository, &opened.snapshot, choice, target, &SystemClock, progress, interrupt)
     }
 
     /// Writes one file that a server's client loads.
     fn write_dump(&self, path: &Path, opened: &OpenedSnapshot, selection: &Selection) -> Result<RestoreReport> {
-        let recipe = opened.repository.recipe(&opened.snapshot.id)?;
-        dump_file::check(opened, &recipe)?;
-        let frame = DumpFrame::of(&recipe, selection);
+        dump_file::check(opened)?;
+        let frame = DumpFrame::of(opened, selection)?;
         let takes = |entry: &Entry| selection.takes(entry) || frame.takes(entry);
         let (output, file) = DumpFile::create(path, self.request.files.overwrite == Overwrite::Always)?;
-        let report = self.write(opened, &takes, &mut WriterTarget::new(file, "the dump"))?;
+        let report = self.write_chosen(opened, &Choice::of(&takes), &mut WriterTarget::new(file, "the dump"))?;
         // A part of a dump loads as if it were all of it.
         if let Some(damage) = report.damaged.first() {
             return Err(Error::Damaged(format!(
@@ -171,17 +175,25 @@ impl RestoreJob<'_> {
 
 /// Refuses where not one stream alone would go to standard output.
 fn only_one(opened: &OpenedSnapshot, selection: &Selection) -> Result<()> {
-    let recipe = opened.repository.recipe(&opened.snapshot.id)?;
-    let streams = chosen_streams(recipe.streams, &|entry| selection.takes(entry));
-    let entries = streams.iter().map(|stream| &stream.entry);
-    let names: Vec<String> =
-        entries.filter(|entry| entry.kind.has_content()).map(|entry| entry.name.to_string()).collect();
+    let layers = opened.repository.layers(&opened.snapshot.id)?;
+    let takes = |entry: &Entry| selection.takes(entry);
+    let choice = Choice { takes: &takes, starts: selection.starts() };
+    let (mut names, mut count) = (Vec::new(), 0_u64);
+    for stream in ChosenStreams::new(&layers, &choice) {
+        let entry = stream?.entry;
+        if entry.kind.has_content() {
+            count += 1;
+            if names.len() < 2 {
+                names.push(entry.name);
+            }
+        }
+    }
     match names.as_slice() {
         [_] => Ok(()),
         [] => Err(Error::Usage("no stream matches, and --stdout needs one; varu ls shows what there is".to_owned())),
         [first, second, ..] => Err(Error::Usage(format!(
             "{} match, as {first} and {second}, and --stdout takes one; choose it with --only",
-            counted(names.len() as u64, "stream")
+            counted(count, "stream")
         ))),
     }
 }

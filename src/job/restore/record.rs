@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::id::{Hasher, hex};
 use crate::index::{OperationKind, Outcome};
 use crate::job::open::OpenedSnapshot;
+use crate::restore::{Choice, ChosenStreams};
 use crate::source::select::Selection;
 
 /// The record of a set that was restored to its end.
@@ -46,9 +47,12 @@ impl RestoreRecord {
 /// What stands below `root` of the files of a snapshot, as a line that is another one once any of them is another: each by its
 /// inode and all times of it, folders by owner and mode. None where something isn't what the snapshot has.
 pub fn of_files(opened: &OpenedSnapshot, root: &Path, selection: &Selection, stripped: u32) -> Result<Option<String>> {
-    let recipe = opened.repository.recipe(&opened.snapshot.id)?;
+    let layers = opened.repository.layers(&opened.snapshot.id)?;
+    let takes = |entry: &Entry| selection.takes(entry);
+    let choice = Choice { takes: &takes, starts: selection.starts() };
     let mut hasher = Hasher::new();
-    for entry in recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| selection.takes(entry)) {
+    for stream in ChosenStreams::new(&layers, &choice) {
+        let entry = &stream?.entry;
         let Some(path) = destination(root, entry, stripped) else { continue };
         let Ok(there) = fs::symlink_metadata(&path) else { return Ok(None) };
         if !is_restored(entry, &there) {

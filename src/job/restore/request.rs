@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::class::{Class, Classified};
-use crate::entry::{Escaped, Kind};
+use crate::entry::{Entry, Escaped, StreamName};
 use crate::error::{Error, Result};
 use crate::id::SnapshotId;
 use crate::job::machine::Machine;
 use crate::job::open::{OpenedRepositories, OpenedSnapshot, Trust};
 use crate::job::spec::SourceKind;
 use crate::progress::Progress;
-use crate::repository::Chosen;
+use crate::repository::{Chosen, Layers};
+use crate::restore::{Choice, ChosenStreams};
 use crate::source::files::extract::Overwrite;
-use crate::source::select::{Selection, is_exactly};
+use crate::source::select::Selection;
 use crate::warning::WarningKind;
 
 /// What is restored, from when, to where, and how.
@@ -186,10 +187,12 @@ impl SnapshotParts {
             left.push((format!("--path {}", Escaped(path.as_bytes())), selection));
         }
         for opened in all {
-            let recipe = opened.repository.recipe(&opened.snapshot.id)?;
-            let entries =
-                || recipe.streams.iter().map(|stream| &stream.entry).filter(|entry| entry.kind != Kind::Above);
-            left.retain(|(_, selection)| !entries().any(|entry| selection.takes(entry)));
+            let layers = opened.repository.layers(&opened.snapshot.id)?;
+            for at in (0..left.len()).rev() {
+                if any(&layers, left[at].1.starts(), |entry| left[at].1.takes(entry))? {
+                    left.remove(at);
+                }
+            }
         }
         for (asked, _) in &left {
             let text = format!("nothing matches {asked}, and so it was not restored; `varu ls` shows what there is");
@@ -206,21 +209,23 @@ impl SnapshotParts {
     /// [`Error::Usage`] where a pattern can't be read, or a path isn't there.
     pub fn are_in(&self, opened: &OpenedSnapshot, each: bool, progress: &dyn Progress) -> Result<bool> {
         let selection = self.selection()?;
-        let recipe = opened.repository.recipe(&opened.snapshot.id)?;
-        let entries = || recipe.streams.iter().map(|stream| &stream.entry);
-        if !entries().any(|entry| entry.kind != Kind::Above && selection.takes(entry)) {
+        let layers = opened.repository.layers(&opened.snapshot.id)?;
+        if !any(&layers, selection.starts(), |entry| selection.takes(entry))? {
             return Ok(false);
         }
-        let is_there = |path: &&OsString| entries().any(|entry| is_exactly(entry, path.as_bytes()));
-        if let Some(path) = self.paths.iter().find(|path| !is_there(path)).filter(|_| each) {
-            let path = Escaped(path.as_bytes());
-            return Err(Error::Usage(format!("nothing has the path {path}; `varu ls` shows what there is")));
+        for path in self.paths.iter().filter(|_| each) {
+            let exact = Selection::default().with_paths([path.as_bytes()]);
+            if !any(&layers, exact.starts(), |entry| exact.takes(entry))? {
+                let path = Escaped(path.as_bytes());
+                return Err(Error::Usage(format!("nothing has the path {path}; `varu ls` shows what there is")));
+            }
         }
-        let not_meant = |only: &&String| {
-            let name = only.trim_start_matches('/').trim_end_matches('/').as_bytes();
-            entries().any(|entry| entry.name.as_bytes() == name && !selection.takes(entry))
-        };
-        for only in self.only.iter().filter(not_meant) {
+        for only in &self.only {
+            let name = StreamName::new(only.trim_start_matches('/').trim_end_matches('/'));
+            let found = name.map_or(Ok(None), |name| layers.find(&name))?;
+            if found.is_none_or(|stream| selection.takes(&stream.entry)) {
+                continue;
+            }
             progress.warn(&WarningKind::NotRestored.warning(format!(
                 "--only {only} is a pattern, and doesn't mean the stream of that very name; --path {only} does"
             )));
@@ -279,4 +284,10 @@ fn no_set(error: Error, word: &str) -> Error {
         _ => return error,
     };
     error.described(format!("{error}; {hint}"))
+}
+
+/// Whether a snapshot has an entry that `takes` says yes to. `starts` are the beginnings of the names of all those that it can.
+fn any(layers: &Layers<'_>, starts: Option<Vec<Vec<u8>>>, takes: impl Fn(&Entry) -> bool) -> Result<bool> {
+    let choice = Choice { takes: &takes, starts };
+    Ok(ChosenStreams::new(layers, &choice).next().transpose()?.is_some())
 }

@@ -40,7 +40,7 @@ fn an_incremental_of_nothing_new_makes_the_same_calls_however_large_the_reposito
     };
     let (mut small, mut large) = (counts(&small), counts(&large));
     // The chain that it builds upon is read: a full has at most 63 snapshots behind it.
-    let read = |counts: &mut BTreeMap<_, _>| counts.remove(&(Verb::Get, Some(Folder::Snapshots))).unwrap_or(0);
+    let read = |counts: &mut BTreeMap<_, _>| counts.remove(&(Verb::GetRange, Some(Folder::Snapshots))).unwrap_or(0);
     assert_eq!((read(&mut small), read(&mut large)), (1, 40));
     assert_eq!(small, large);
     println!("{small:?}");

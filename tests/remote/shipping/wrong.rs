@@ -114,7 +114,7 @@ fn a_repository_of_a_later_version_ends_with_2() {
     assert_eq!(later[5], varu::format::VERSION);
     later[5] += 1;
     let name = entry.file_name().unwrap().to_str().unwrap();
-    let name = format!("{}-{}", name.rsplit_once('-').unwrap().0, varu::id::SnapshotId::of(&later));
+    let name = format!("{}-{}", name.rsplit_once('-').unwrap().0, support::forge::id_of_object(&later));
     fs::write(snapshots.join(name), later).unwrap();
     let before = names(&ship.vault());
     let ended = ship.back_up(&ship.at("data")).ends(2);

@@ -42,7 +42,7 @@ fn bombs_in_a_snapshot_are_passed_over_by_name() {
             previous: Some(first.id),
             ..first.header.clone()
         };
-        let (name, object) = forge_snapshot(&thief, header, &body);
+        let (name, object) = forge_snapshot(&thief, header, &body, &[]);
         assert!(object.len() < 64 << 10, "{what}: {}", object.len());
         days.vault.memory.put(Folder::Snapshots, name.name(), object);
         bombs.push(name.to_string());

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use varu::backup::WantedKind;
 use varu::copy::copy;
-use varu::crypto::{Salt, SealPurpose};
-use varu::format::layout::snapshot_name;
 use varu::format::snapshot::SnapshotHeader;
 use varu::id::SnapshotId;
 use varu::index::SnapshotRow;
@@ -15,8 +13,8 @@ use varu::progress::{Counts, Interrupt};
 use varu::remote::Folder;
 use varu::remote::memory::MemoryRemote;
 use varu::repository::{Chosen, Repository};
-use varu::segment::Compressor;
 
+use support::forge::{forge_snapshot, id_of_object, pages_of};
 use support::vault::*;
 use support::*;
 
@@ -31,17 +29,12 @@ fn day(number: u64) -> Streams {
 /// A snapshot of that number with the content of another, as the holder of the writer key can seal it.
 fn forge(vault: &Vault, writer: &Repository, like: &SnapshotRow, sequence: u64) -> SnapshotId {
     let plain = writer.index().whole_body(&like.id).unwrap().unwrap().encode();
-    let mut frame = Vec::new();
-    Compressor::new(3).unwrap().compress(&plain, &mut frame).unwrap();
-    let packed = [&u32::try_from(plain.len()).unwrap().to_le_bytes()[..], &frame].concat();
-    let salt = Salt::random();
-    let header =
-        SnapshotHeader { sequence, salt: *salt.as_bytes(), body: packed.len() as u64 + 16, ..like.header.clone() };
-    let clear = header.encode();
-    let sealed = writer.keys().metadata.seal(SealPurpose::SnapshotBody, &salt, &[&clear], packed);
-    let object = [&clear[..], sealed.as_bytes()].concat();
-    let id = SnapshotId::of(&object);
-    let name = snapshot_name(header.stored_time, &header.set, header.kind(), &id);
+    let honest = Repository::object_name(like);
+    let stored = vault.memory.content(Folder::Snapshots);
+    let (_, stored) = stored.iter().find(|(name, _)| name == honest.name()).unwrap();
+    let header = SnapshotHeader { sequence, ..like.header.clone() };
+    let (name, object) = forge_snapshot(writer, header, &plain, pages_of(stored));
+    let id = id_of_object(&object);
     vault.memory.put(Folder::Snapshots, name.name(), object);
     id
 }

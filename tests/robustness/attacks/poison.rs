@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use varu::backup::{BackupOptions, WantedKind};
 use varu::format::pack::Directory;
-use varu::format::recipe::{PackRef, Recipe, encode_full};
+use varu::format::recipe::{PackRef, Recipe};
 use varu::format::snapshot::{SnapshotBody, SnapshotHeader};
 use varu::id::ChainId;
 use varu::index::SnapshotRow;
@@ -62,15 +62,16 @@ fn visit(vault: &Vault, state: &Path, leaves: Leaves) -> SnapshotRow {
         packs,
         ..newest.header.clone()
     };
-    let recipe = encode_full(&Recipe { packs: poisoned.clone(), streams: recipe.streams.clone() });
-    let body = SnapshotBody { recipe, ..thief.index().body(&newest.id).unwrap().unwrap() };
-    let snapshot = thief.seal_snapshot(header, body).unwrap();
+    let recipe = Recipe { packs: poisoned.clone(), streams: recipe.streams };
+    let (layer, pages) = thief.write_layer(&recipe).unwrap();
+    let body = SnapshotBody { recipe: layer.encode(), ..thief.index().body(&newest.id).unwrap().unwrap() };
+    let snapshot = thief.seal_snapshot(header, body, pages).unwrap();
     thief.store_snapshot(&snapshot).unwrap();
     if matches!(leaves, Leaves::SnapshotAndIndex) {
         let machine = vault.owner.writer(vault.remote.clone(), state);
         machine.sync().unwrap();
         machine
-            .enter_packs(poisoned.iter().map(|pack| pack.id), &machine.recipe(&snapshot.row.id).unwrap(), None)
+            .enter_packs(poisoned.iter().map(|pack| pack.id), &machine.recipe(&snapshot.row.id).unwrap().packs, None)
             .unwrap();
         let mut index = machine.index();
         index.trust_packs(poisoned.iter().map(|pack| pack.id)).unwrap();

@@ -197,7 +197,7 @@ fn a_newer_version_of_a_snapshot_is_named_by_its_number_and_is_no_damage() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[5] = 2;
     let (start, _) = name.rsplit_once('-').unwrap();
-    let newer = format!("{start}-{}", varu::id::SnapshotId::of(&bytes));
+    let newer = format!("{start}-{}", support::forge::id_of_object(&bytes));
     fs::remove_file(&path).unwrap();
     fs::write(path.with_file_name(&newer), bytes).unwrap();
     for words in [&["verify"][..], &["list"]] {
