@@ -40,12 +40,24 @@ pub struct RestoreReport {
     pub warnings: Vec<Warning>,
     /// What was compared in a service, before anything was put in place. None where files were restored.
     pub proof: Option<Proof>,
+    unnamed_damaged: u64,
+    unnamed_skipped: u64,
 }
 
 impl RestoreReport {
     fn new(snapshot: &SnapshotRow) -> Self {
         let (damaged, warnings) = (Vec::new(), Vec::new());
-        Self { snapshot: snapshot.clone(), streams: 0, bytes: 0, kept: 0, damaged, warnings, proof: None }
+        Self {
+            snapshot: snapshot.clone(),
+            streams: 0,
+            bytes: 0,
+            kept: 0,
+            damaged,
+            warnings,
+            proof: None,
+            unnamed_damaged: 0,
+            unnamed_skipped: 0,
+        }
     }
 
     /// How the restore ended.
@@ -58,16 +70,55 @@ impl RestoreReport {
 
     fn lost(&mut self, gap: &DamagedRange, progress: &dyn Progress) {
         let damaged = format!("what the recipe said of {gap}; they can't be restored");
-        progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
-        self.damaged.push(damaged);
+        self.add_damaged(damaged, progress);
+    }
+
+    fn add_damaged(&mut self, damaged: String, progress: &dyn Progress) {
+        if self.damaged.len() < MOST_NAMED {
+            progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
+            self.damaged.push(damaged);
+        } else {
+            self.unnamed_damaged += 1;
+        }
+    }
+
+    fn skipped(&mut self, warning: Warning, progress: &dyn Progress) {
+        if self.warnings.len() < MOST_NAMED {
+            progress.warn(&warning);
+        }
+        self.note(warning);
+    }
+
+    fn note(&mut self, warning: Warning) {
+        match self.warnings.len() < MOST_NAMED {
+            true => self.warnings.push(warning),
+            false => self.unnamed_skipped += 1,
+        }
+    }
+
+    /// Says how many streams are that no sentence of their own names.
+    fn count_unnamed(&mut self, progress: &dyn Progress) {
+        if self.unnamed_damaged > 0 {
+            let damaged = format!("{} more streams can't be restored", self.unnamed_damaged);
+            progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
+            self.damaged.push(damaged);
+        }
+        if self.unnamed_skipped > 0 {
+            let text = format!("{} more were not restored", self.unnamed_skipped);
+            let warning = WarningKind::NotRestored.warning(text);
+            progress.warn(&warning);
+            self.warnings.push(warning);
+        }
     }
 
     fn damaged(&mut self, stream: &Stream, why: &str, progress: &dyn Progress) {
         let damaged = format!("{} can't be restored: {why}", stream.entry.name);
-        progress.warn(&WarningKind::Damaged.warning(damaged.clone()));
-        self.damaged.push(damaged);
+        self.add_damaged(damaged, progress);
     }
 }
+
+/// Most streams that a report names with a sentence each; more are counted.
+const MOST_NAMED: usize = 1000;
 
 /// Restores the streams of a snapshot that `chosen` says yes to into `target`.
 ///
@@ -107,13 +158,14 @@ pub fn restore_chosen(
 pub fn read_small(
     repository: &Arc<Repository>,
     snapshot: &SnapshotRow,
-    chosen: &dyn Fn(&Entry) -> bool,
+    choice: &Choice<'_>,
     most: u64,
     interrupt: &Interrupt,
 ) -> Result<Vec<(StreamName, Vec<u8>)>> {
     let mut target = MemoryTarget::default();
-    let chosen = |entry: &Entry| entry.kind.has_content() && entry.size <= most && chosen(entry);
-    let report = fetch(repository, snapshot, &Choice::of(&chosen), &mut target, &Counts::default(), interrupt)?;
+    let takes = |entry: &Entry| entry.kind.has_content() && entry.size <= most && (choice.takes)(entry);
+    let choice = Choice { takes: &takes, starts: choice.starts.clone() };
+    let report = fetch(repository, snapshot, &choice, &mut target, &Counts::default(), interrupt)?;
     match report.damaged.first() {
         Some(damage) => Err(Error::Damaged(damage.clone())),
         None => Ok(target.0),
@@ -187,6 +239,7 @@ fn fetch(
     }
     writing.streams(&batch)?;
     report.warnings.extend(target.finish().map_err(restore_error)?);
+    report.count_unnamed(progress);
     Ok(report)
 }
 
@@ -258,7 +311,7 @@ impl RestorePlan {
                 }
                 Ok(false) => report.kept += 1,
                 Err(source::Error::Skipped { name, reason }) => {
-                    report.warnings.push(skipped(&name, &reason));
+                    report.note(skipped(&name, &reason));
                     if several > 1 && stream.entry.kind.has_content() && !target.has(&stream.entry) {
                         plan.stays.entry(name).or_insert((stream, None));
                     }
@@ -536,9 +589,7 @@ impl Writing<'_> {
         match error {
             source::Error::Skipped { name, reason } => {
                 self.target.abandon();
-                let warning = skipped(&name, &reason);
-                self.progress.warn(&warning);
-                self.report.warnings.push(warning);
+                self.report.skipped(skipped(&name, &reason), self.progress);
                 Ok(())
             }
             error => Err(restore_error(error)),

@@ -14,6 +14,9 @@ use crate::repository::Repository;
 use crate::source::{self, Source};
 use crate::warning::{Warning, WarningKind};
 
+/// Most entries that are left out with a warning each; more are counted.
+const MOST_NAMED: usize = 1000;
+
 /// Most paths or databases that a snapshot names.
 const MOST_HELD: usize = 1000;
 
@@ -72,6 +75,8 @@ pub(super) struct Collecting<'a> {
     walk: Option<ParentWalk<'a, 'a>>,
     collected: Collected,
     precompressed: Vec<Warning>,
+    /// Entries that were left out and that no warning of their own names.
+    unnamed: u64,
 }
 
 impl<'a> Collecting<'a> {
@@ -87,7 +92,7 @@ impl<'a> Collecting<'a> {
             warnings: Vec::new(),
         };
         let walk = start.recipe.as_ref().map(|recipe| recipe.walk());
-        Self { start, roots, walk, collected, precompressed: Vec::new() }
+        Self { start, roots, walk, collected, precompressed: Vec::new(), unnamed: 0 }
     }
 
     /// Takes all streams of the source through the chunker.
@@ -108,6 +113,12 @@ impl<'a> Collecting<'a> {
             let others = &mut self.collected.others;
             let records = self.start.parent.is_some();
             walk.end(|name| if records { others.removed(name) } else { Ok(()) })?;
+        }
+        if self.unnamed > 0 {
+            let text = format!("{} more entries are not in the snapshot", self.unnamed);
+            let warning = WarningKind::LeftOut.warning(text);
+            progress.warn(&warning);
+            self.collected.warnings.push(warning);
         }
         self.precompressed.iter().for_each(|warning| progress.warn(warning));
         self.collected.warnings.append(&mut self.precompressed);
@@ -199,8 +210,13 @@ impl<'a> Collecting<'a> {
             }
             error => return Err(Error::from(error)),
         };
-        progress.warn(&warning);
-        self.collected.warnings.push(warning);
+        match self.collected.warnings.len() < MOST_NAMED {
+            true => {
+                progress.warn(&warning);
+                self.collected.warnings.push(warning);
+            }
+            false => self.unnamed += 1,
+        }
         Ok(())
     }
 }

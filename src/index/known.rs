@@ -13,8 +13,8 @@ use super::{Index, IndexError, Result};
 use crate::disk::NewFile;
 use crate::id::{ChunkId, Hasher};
 
-/// Entries in memory before they are merged into the file.
-const RECENT_MAX: usize = 1 << 18;
+/// Entries in memory before they are merged into the file: as many as a table of 2^18 places takes before it doubles.
+const RECENT_MAX: usize = (1 << 18) / 8 * 7;
 /// Bits of the filter for each chunk.
 const FILTER_BITS: usize = 10;
 /// Bits that a chunk sets in the filter: ln 2 × 10, rounded down.

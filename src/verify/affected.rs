@@ -11,6 +11,9 @@ use crate::format::recipe::{PackRef, Stream};
 use crate::id::PackId;
 use crate::repository::Repository;
 
+/// Most streams that are named of each snapshot; more are counted.
+const MOST_NAMED: usize = 1000;
+
 /// Adds to each damage of a pack the snapshots and streams that need the damaged part.
 pub(super) fn name(
     repository: &Repository,
@@ -32,16 +35,22 @@ pub(super) fn name(
     }
     for row in &structure.rows {
         let layers = repository.layers(&row.id)?;
-        let mut streams: Vec<Vec<String>> = vec![Vec::new(); searches.len()];
+        let mut streams: Vec<(Vec<String>, u64)> = vec![(Vec::new(), 0); searches.len()];
         for stream in layers.streams() {
             let stream = stream?;
             for ((_, search), streams) in searches.iter_mut().zip(&mut streams) {
                 if search.stream(layers.packs(), &stream)? {
-                    streams.push(stream.entry.name.to_string());
+                    match streams.0.len() < MOST_NAMED {
+                        true => streams.0.push(stream.entry.name.to_string()),
+                        false => streams.1 += 1,
+                    }
                 }
             }
         }
-        for ((object, _), streams) in searches.iter().zip(streams) {
+        for ((object, _), (mut streams, more)) in searches.iter().zip(streams) {
+            if more > 0 {
+                streams.push(format!("and {more} more"));
+            }
             for damage in report.damage.iter_mut().filter(|damage| damage.object == *object && !streams.is_empty()) {
                 damage.affects.insert(row.id, streams.clone());
             }

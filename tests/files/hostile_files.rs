@@ -97,11 +97,12 @@ fn any_file_that_is_harmed_is_read_or_refused_within_limits() {
     let of = |name: &str| files(&machine.at(name));
     let kinds = [of("vault"), of("keys"), of("state"), vec![config.clone()]];
     assert!(kinds.iter().all(|files| !files.is_empty()), "{kinds:?}");
+    let to = machine.at("to");
     let commands: [&[&str]; 6] = [
         &["list"],
         &["backup", "src"],
         &["verify", "--level", "data"],
-        &["restore", "src", "--to", "to"],
+        &["restore", "src", "--to", to.to_str().unwrap()],
         &["index", "rebuild"],
         &["config", "check"],
     ];

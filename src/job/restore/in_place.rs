@@ -14,7 +14,7 @@ use crate::job::amount::counted;
 use crate::job::machine::Machine;
 use crate::job::open::OpenedSnapshot;
 use crate::remote::place::Location;
-use crate::restore::read_small;
+use crate::restore::{Choice, read_small};
 use crate::source::files::accounts::{AccountFile, Accounts, AccountsAdded};
 use crate::source::files::extract::{Overwrite, OwnerMapping};
 use crate::source::in_place::{Spared, Touched};
@@ -150,11 +150,13 @@ pub fn owners_below(folder: &Path, job: &RestoreJob<'_>, snapshot: &OpenedSnapsh
 /// Reads the files of accounts that are restored from a snapshot.
 fn read_accounts(into: &mut Accounts, job: &RestoreJob<'_>, opened: &OpenedSnapshot) -> Result<()> {
     let selection = job.request.parts.selection()?;
-    let chosen = |entry: &Entry| {
+    let takes = |entry: &Entry| {
         entry.kind == Kind::File && AccountFile::at(entry.name.as_bytes()).is_some() && selection.takes(entry)
     };
+    let choice =
+        Choice { takes: &takes, starts: Some(AccountFile::ALL.map(|file| file.path().as_bytes().to_vec()).to_vec()) };
     let (repository, snapshot) = (&opened.repository, &opened.snapshot);
-    for (name, content) in read_small(repository, snapshot, &chosen, ACCOUNTS_MAX, &job.machine.interrupt)? {
+    for (name, content) in read_small(repository, snapshot, &choice, ACCOUNTS_MAX, &job.machine.interrupt)? {
         if let Some(file) = AccountFile::at(name.as_bytes()) {
             into.insert(file, content);
         }
