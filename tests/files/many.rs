@@ -132,7 +132,7 @@ fn many_files_take_little_memory_and_a_small_change_little_room() {
     tree.varu(&["index", "rebuild"]);
     let copy = tree.path("copy");
     tree.varu(&["copy", "--to", copy.to_str().unwrap()]);
-    tree.varu(&["prune", "--keep-daily", "1"]);
+    tree.varu(&["prune"]);
 }
 
 fn content_of(folder: u32) -> String {
