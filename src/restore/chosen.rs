@@ -6,7 +6,7 @@ use std::vec;
 use crate::entry::{Entry, Kind, StreamName};
 use crate::error::Result;
 use crate::format::recipe::Stream;
-use crate::repository::{DamagedRange, Layers, StreamWalk};
+use crate::repository::{self, DamagedRange, Layers, StreamWalk};
 
 /// Which streams are chosen.
 pub struct Choice<'a> {
@@ -116,7 +116,7 @@ impl<'a> ChosenStreams<'a> {
             stream.entry.kind = Kind::Hardlink(instead.clone());
             return Ok(stream);
         }
-        let content = self.layers.find(first)?.filter(|content| !self.choice.has(&content.entry));
+        let content = find(self.layers, first)?.filter(|content| !self.choice.has(&content.entry));
         let is_file = |kind: &Kind| !matches!(kind, Kind::Directory | Kind::Above | Kind::Hardlink(_));
         let Some(content) = content.filter(|content| is_file(&content.entry.kind)) else { return Ok(stream) };
         let name = stream.entry.name;
@@ -130,6 +130,14 @@ impl Iterator for ChosenStreams<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.take().transpose()
+    }
+}
+
+/// The stream of a name; None, too, where a page is damaged: the walk through all streams names that.
+fn find(layers: &Layers<'_>, name: &StreamName) -> Result<Option<Stream>> {
+    match layers.find(name) {
+        Err(repository::Error::Damaged(_)) => Ok(None),
+        found => Ok(found?),
     }
 }
 
@@ -157,7 +165,7 @@ impl<'a> FoldersAbove<'a> {
         for (at, _) in name.iter().enumerate().skip(seen).filter(|(_, byte)| **byte == b'/') {
             let folder = &name[..at];
             if let Ok(folder) = StreamName::new(folder)
-                && let Some(stream) = self.layers.find(&folder)?
+                && let Some(stream) = find(self.layers, &folder)?
                 && stream.entry.kind.is_folder()
                 && !self.choice.has(&stream.entry)
             {

@@ -36,7 +36,7 @@ pub(super) fn name(
     for row in &structure.rows {
         let layers = repository.layers(&row.id)?;
         let mut streams: Vec<(Vec<String>, u64)> = vec![(Vec::new(), 0); searches.len()];
-        for stream in layers.streams() {
+        for stream in layers.streams().over_gaps() {
             let stream = stream?;
             for ((_, search), streams) in searches.iter_mut().zip(&mut streams) {
                 if search.stream(layers.packs(), &stream)? {

@@ -25,6 +25,8 @@ const HEADER: usize = 4 << 10;
 pub(super) struct Structure {
     /// These snapshots, by sequence.
     pub rows: Vec<SnapshotRow>,
+    /// Those of them whose recipes could be read whole.
+    whole: BTreeSet<SnapshotId>,
     /// The packs that they need, with what binds their directories.
     wanted: BTreeMap<PackId, Option<DirectoryCheck>>,
     /// Packs that are damaged, and why.
@@ -37,7 +39,10 @@ impl Structure {
         self.wanted.keys()
     }
 
-    fn add(&mut self, row: SnapshotRow, table: &[PackRef]) {
+    fn add(&mut self, row: SnapshotRow, table: &[PackRef], is_whole: bool) {
+        if is_whole {
+            self.whole.insert(row.id);
+        }
         let checks: HashMap<PackId, DirectoryCheck> = table.iter().map(|pack| (pack.id, pack.check)).collect();
         for id in &row.header.packs {
             let check = checks.get(id).copied();
@@ -98,7 +103,8 @@ pub(super) fn snapshots(
     let mut rows = rows.into_iter();
     repository.fetch_snapshots(&objects, Extent::Whole, |_, _, object| {
         let Some(row) = rows.next() else { return Ok(()) };
-        let parent = row.header.parent.and_then(|parent| structure.rows.iter().rfind(|row| row.id == parent.id));
+        let parent = row.header.parent.filter(|parent| structure.whole.contains(&parent.id));
+        let parent = parent.and_then(|parent| structure.rows.iter().rfind(|row| row.id == parent.id));
         match one_snapshot(repository, (&row, parent), object, sizes, &lost) {
             Ok(found) => {
                 bad.extend(found.missing);
@@ -108,7 +114,10 @@ pub(super) fn snapshots(
                         damage.affects.insert(row.id, vec![stream]);
                     }
                 }
-                structure.add(row, &found.table);
+                if !found.is_whole {
+                    unreadable.insert(row.id);
+                }
+                structure.add(row, &found.table, found.is_whole);
             }
             Err(repository::Error::Damaged(why)) => {
                 lost.insert(row.id, Vec::new());
@@ -168,6 +177,8 @@ struct ReadSnapshot {
     missing: Vec<Bad>,
     /// Streams that don't fit their packs, each with a sentence.
     damaged: DamagedStreams,
+    /// Whether all pages of its recipe could be read.
+    is_whole: bool,
 }
 
 /// Streams, each with a sentence.
@@ -200,32 +211,37 @@ fn one_snapshot(
     let all_known = entered.iter().all(std::result::Result::is_ok);
     let mut walk = RecipeWalk::new(repository, &layers, all_known)?;
     if let Some(parent) = parent.filter(|_| all_known) {
-        let mut streams = 0;
-        for changed in layers.changed() {
-            let (before, after) = changed?;
-            streams += i64::from(after.is_some()) - i64::from(before.is_some());
-            if let Some(stream) = after {
-                walk.add(&stream)?;
+        match changed(&layers, &mut walk) {
+            Ok(streams) => {
+                let known = layers.placed().nth_back(1).map_or(0, |below| below.layer.streams);
+                let (needs, damaged) = walk.end()?;
+                let mut needed: BTreeSet<PackId> = needs.into_iter().flatten().collect();
+                needed.extend(&parent.header.packs);
+                // Where a pack isn't needed any more, all of the recipe says so.
+                if needed.iter().eq(&row.header.packs) {
+                    check_count(known.checked_add_signed(streams), layers.count())?;
+                    return Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged, is_whole: true });
+                }
             }
-        }
-        let known = layers.placed().nth_back(1).map_or(0, |below| below.layer.streams);
-        let (needs, damaged) = walk.end()?;
-        let mut needed: BTreeSet<PackId> = needs.into_iter().flatten().collect();
-        needed.extend(&parent.header.packs);
-        // Where a pack isn't needed any more, all of the recipe says so.
-        if needed.iter().eq(&row.header.packs) {
-            check_count(known.checked_add_signed(streams), layers.count())?;
-            return Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged });
+            // A walk through all of it tells which entries that are.
+            Err(repository::Error::Damaged(_)) => {}
+            Err(error) => return Err(error),
         }
         walk = RecipeWalk::new(repository, &layers, all_known)?;
     }
     let mut streams = 0;
-    for stream in layers.streams() {
+    let mut all = layers.streams().over_gaps();
+    for stream in &mut all {
         walk.add(&stream?)?;
         streams += 1;
     }
+    let gaps: DamagedStreams = all.gaps().map(|gap| (gap.to_string(), gap.why.clone())).collect();
+    let (needs, mut damaged) = walk.end()?;
+    if !gaps.is_empty() {
+        damaged.extend(gaps);
+        return Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged, is_whole: false });
+    }
     check_count(Some(streams), layers.count())?;
-    let (needs, damaged) = walk.end()?;
     if let Some(needs) = needs.filter(|needs| *needs != row.header.packs) {
         return Err(repository::Error::Damaged(format!(
             "its header lists {} packs, and its recipe needs {}",
@@ -233,7 +249,20 @@ fn one_snapshot(
             needs.len()
         )));
     }
-    Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged })
+    Ok(ReadSnapshot { table: layers.packs().to_vec(), missing, damaged, is_whole: true })
+}
+
+/// Walks through the streams of which the layer on top has records. How many more there are than below it.
+fn changed(layers: &Layers<'_>, walk: &mut RecipeWalk<'_>) -> repository::Result<i64> {
+    let mut streams = 0;
+    for changed in layers.changed() {
+        let (before, after) = changed?;
+        streams += i64::from(after.is_some()) - i64::from(before.is_some());
+        if let Some(stream) = after {
+            walk.add(&stream)?;
+        }
+    }
+    Ok(streams)
 }
 
 fn check_count(found: Option<u64>, said: u64) -> repository::Result<()> {
