@@ -23,6 +23,7 @@ mod recipes;
 mod salvage;
 pub(crate) mod sequences;
 mod snapshots;
+mod stream_reader;
 mod sync;
 
 pub use changes::Changes;
@@ -41,6 +42,7 @@ pub use pages::{Compared, DamagedRange, LayerWriter, Layers, Pages, PlacedLayer,
 pub use recipes::{Chosen, NeedsWalk, RecipeNeeds};
 pub use salvage::{Salvage, Salvaged};
 pub use snapshots::{Extent, NewSnapshot};
+pub use stream_reader::StreamReader;
 pub use sync::{Gone, PLACE};
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@ mod hostile_recipes;
 mod parent_guided;
 mod prune;
 mod races;
+mod random_access;
 mod rebase;
 mod restore_targets;
 mod sharing;
