@@ -12,8 +12,6 @@ pub use edit::{EditOp, EditedStream};
 pub use layer::{Layer, LayerId};
 pub use page::{Child, InnerWriter, LeafWriter, PageRef, Record, decode_inner, decode_leaf};
 
-use std::collections::HashMap;
-
 use crate::entry::Entry;
 use crate::format::checks::DirectoryCheck;
 use crate::id::{PackId, StreamHash};
@@ -89,33 +87,4 @@ pub struct Recipe {
     pub packs: Vec<PackRef>,
     /// The streams: dumps in their order, others by name.
     pub streams: Vec<Stream>,
-}
-
-impl Recipe {
-    /// The numbers of the packs that runs really name, ascending.
-    pub fn used_packs(&self) -> Vec<u32> {
-        let mut used = vec![false; self.packs.len()];
-        for run in self.streams.iter().flat_map(|stream| &stream.runs) {
-            if let Some(used) = used.get_mut(run.pack as usize) {
-                *used = true;
-            }
-        }
-        (0..self.packs.len() as u32).filter(|&pack| used[pack as usize]).collect()
-    }
-}
-
-impl Recipe {
-    /// The same recipe with a table of just the packs that runs name, in the order of their first use.
-    pub fn compacted(mut self) -> Self {
-        let mut numbers: HashMap<u32, u32> = HashMap::new();
-        let mut packs = Vec::new();
-        for run in self.streams.iter_mut().flat_map(|stream| &mut stream.runs) {
-            run.pack = *numbers.entry(run.pack).or_insert_with(|| {
-                packs.push(self.packs[run.pack as usize]);
-                packs.len() as u32 - 1
-            });
-        }
-        self.packs = packs;
-        self
-    }
 }
