@@ -80,7 +80,11 @@ impl Influx {
     fn wait(&self) {
         let start = Instant::now();
         while self.http("GET", "/ping", "").is_none_or(|answer| !answer.starts_with("HTTP/1.1 204")) {
-            assert!(start.elapsed() < Duration::from_secs(60), "the server did not come up");
+            if start.elapsed() > Duration::from_secs(120) {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                let end: Vec<&str> = log.lines().rev().take(5).collect();
+                panic!("the server did not come up; the end of its log, last line first:\n{}", end.join("\n"));
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
