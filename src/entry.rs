@@ -38,6 +38,11 @@ impl PartialOrd for StreamName {
     }
 }
 
+/// Whether a name is that path, or one below it.
+pub fn is_at_or_below(name: &[u8], path: &[u8]) -> bool {
+    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// The order in which a walk meets names whose folders are sorted by bytes, a folder before its content: that of their bytes, with
 /// `/` before all others.
 pub fn tree_order(a: &[u8], b: &[u8]) -> Ordering {

@@ -177,16 +177,16 @@ impl CommitPlan<'_> {
 
     /// The packs that the new recipe needs.
     fn needed(&self, layer: &Layer, pages: &Pages) -> Result<RecipeNeeds> {
-        let below = match &self.start.parent {
-            Some(parent) => self.repository.placed_layers(&parent.id)?,
-            None => Vec::new(),
-        };
         if let (Some(parent), 0) = (&self.start.parent, layer.height)
             && let (Some(decoded), Some(depth)) = (parent.about.decoded, parent.about.depth)
         {
             let packs = parent.header.packs.clone();
             return Ok(RecipeNeeds { packs, decoded, depth: u32::try_from(depth).unwrap_or(u32::MAX) });
         }
+        let below = match &self.start.parent {
+            Some(parent) => self.repository.placed_layers(&parent.id)?,
+            None => Vec::new(),
+        };
         let layers = Layers::with_new(self.repository, below, layer, pages);
         Ok(self.repository.needed_packs(layers.packs(), layers.streams())?)
     }

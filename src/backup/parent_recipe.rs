@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::unlinked_file;
-use crate::entry::{Kind, StreamName};
+use crate::entry::{Kind, StreamName, is_at_or_below};
 use crate::error::{Error, Result};
 use crate::format::recipe::Stream;
 use crate::index::PackRow;
@@ -190,8 +190,7 @@ impl<'a> ParentRecipe<'a> {
 /// Adds bytes to those of the folders that a stream is below.
 pub(super) fn add_to_roots(roots: &[StreamName], name: &StreamName, size: u64, bytes: &mut [u64]) {
     for (root, bytes) in roots.iter().zip(bytes) {
-        let rest = name.as_bytes().strip_prefix(root.as_bytes());
-        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")) {
+        if is_at_or_below(name.as_bytes(), root.as_bytes()) {
             *bytes += size;
         }
     }

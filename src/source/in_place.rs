@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::files::accounts::AccountFile;
 use super::target::FolderTarget;
 use super::{Error, Target};
-use crate::entry::{Entry, Kind, StreamName};
+use crate::entry::{Entry, Kind, StreamName, is_at_or_below};
 use crate::warning::Warning;
 
 /// Machine-specific files: its name and keys, its disks, its network. A name that ends with `*` means all names with
@@ -86,7 +86,7 @@ fn is_of_the_machine(name: &StreamName) -> bool {
     let name = name.as_bytes();
     OF_THE_MACHINE.iter().any(|&known| match known.strip_suffix('*') {
         Some(start) => name.starts_with(start.as_bytes()),
-        None => name.strip_prefix(known.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/'),
+        None => is_at_or_below(name, known.as_bytes()),
     })
 }
 

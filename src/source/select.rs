@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::patterns::Patterns;
-use crate::entry::{Entry, unescaped};
+use crate::entry::{Entry, is_at_or_below, unescaped};
 
 /// Patterns and paths of which one has to match, or none: then everything is meant.
 ///
@@ -53,10 +53,6 @@ fn exact(path: &[u8]) -> Vec<u8> {
     let path = unescaped(path);
     let path = path.strip_prefix(b"/").unwrap_or(&path);
     path.strip_suffix(b"/").unwrap_or(path).to_vec()
-}
-
-fn is_at_or_below(name: &[u8], path: &[u8]) -> bool {
-    name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 #[cfg(test)]

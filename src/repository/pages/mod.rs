@@ -15,7 +15,7 @@ pub use writer::LayerWriter;
 use self::reader::LayerReader;
 use super::{Error, Repository, Result, broken};
 use crate::crypto::Salt;
-use crate::entry::StreamName;
+use crate::entry::{StreamName, is_at_or_below};
 use crate::format::layout::MAX_CHAIN;
 use crate::format::recipe::{Layer, LayerId, MAX_NAMES, MAX_RUNS, PackRef, Recipe, Stream};
 use crate::id::{Hasher, PackId, SnapshotId};
@@ -93,10 +93,7 @@ impl<'a> Layers<'a> {
 
     /// The streams with that name and below it; all for an empty one.
     pub fn below<'b>(&'b self, name: &'b [u8]) -> Result<impl Iterator<Item = Result<Stream>> + 'b> {
-        let is_below = |stream: &Stream| {
-            let rest = stream.entry.name.as_bytes().strip_prefix(name);
-            rest.is_some_and(|rest| name.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
-        };
+        let is_below = |stream: &Stream| name.is_empty() || is_at_or_below(stream.entry.name.as_bytes(), name);
         let streams = self.streams_from(name)?;
         Ok(streams.take_while(move |stream| stream.as_ref().map_or(true, is_below)))
     }

@@ -58,24 +58,10 @@ impl<'a> LayerWriter<'a> {
         self.spill()
     }
 
-    /// A stream as an edit of that one below.
-    pub fn edited(&mut self, stream: &Stream, below: &Stream) -> Result<()> {
-        self.after(&stream.entry.name)?;
-        self.leaf.edited(stream, below);
-        self.spill()
-    }
-
     /// A record as it is.
     pub fn record(&mut self, record: &Record) -> Result<()> {
         self.after(record.name())?;
         self.leaf.record(record);
-        self.spill()
-    }
-
-    /// A stream that is there no more.
-    pub fn removed(&mut self, name: &StreamName) -> Result<()> {
-        self.after(name)?;
-        self.leaf.removed(name);
         self.spill()
     }
 
